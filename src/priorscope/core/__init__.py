@@ -1,0 +1,1 @@
+"""What every other layer stands on: contracts, configs, the run folder, statistics, random streams, figures, errors."""

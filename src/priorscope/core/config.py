@@ -1,0 +1,162 @@
+"""Configs as plain typed data: frozen, unknown keys refused, TOML in and TOML out.
+
+A config is a pydantic model that cannot be changed after it is made. `None` means "not set" and is left out of TOML, which
+has no null. Numbers may be written as fractions ("8/255"), because attack budgets are published that way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Self, Union, cast, get_args, get_origin
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from priorscope.core.errors import RequestError, nearest
+
+Plain = dict[str, Any]
+"""What TOML and JSON can hold: strings, numbers, booleans, lists and tables."""
+
+
+def _number(value: object) -> object:
+    if isinstance(value, str) and "/" in value:
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+"""A float that may also be written as a fraction: 0.03 or "8/255"."""
+
+
+class Config(BaseModel):
+    """Base of every config: frozen, strict about its keys, with a canonical key of its content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
+        """Checks plain data and makes the config, or refuses with the nearest valid key.
+
+        `where` is what to call the place the values came from: a file, a command-line option.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise explain(error, cls, where) from None
+
+    def plain(self) -> Plain:
+        """The config as plain data, what is not set left out: what TOML and JSON hold."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def toml(self) -> str:
+        """The config as TOML text; `parse_toml` reads it back equal."""
+        return tomli_w.dumps(self.plain())
+
+    def key(self) -> str:
+        """A hash of the content: equal configs have equal keys, on every machine."""
+        return content_key(self.plain())
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked like the original."""
+        return type(self).parse({**self.plain(), **changes})
+
+
+def content_key(value: Any) -> str:
+    """A short hash of plain data (16 hex digits): the same for equal content, whatever the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_toml(path: Path) -> Plain:
+    """The tables of a TOML file, or an error that names the line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RequestError(f"There is no file {str(path)!r}.", "a TOML file", "check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} is not valid TOML: {error}.", "TOML 1.0 in UTF-8", "mend the line named above") from None
+
+
+def assign(values: Mapping[str, Any], setting: str) -> Plain:
+    """Plain data with one `a.b=c` setting put in; c is read as TOML, and as a string where it is not TOML."""
+    dotted, sign, text = setting.partition("=")
+    keys = [key.strip() for key in dotted.split(".")]
+    if not sign or not all(keys):
+        raise RequestError(f"--set {setting!r} is not a setting.", "KEY=VALUE with a dotted key", "--set optim.lr=0.001")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    return _assigned(values, keys, value)
+
+
+def _assigned(values: Mapping[str, Any], keys: Sequence[str], value: Any) -> Plain:
+    if len(keys) == 1:
+        return {**values, keys[0]: value}
+    below: Any = values.get(keys[0], {})
+    if isinstance(below, str):  # "mlp/tiny" is short for {name = "mlp/tiny"}
+        below = {"name": below}
+    if not isinstance(below, Mapping):
+        raise RequestError(f"{keys[0]!r} is a value, not a table.", "a dotted key into tables", f"--set {keys[0]}=VALUE")
+    return {**values, keys[0]: _assigned(cast(Mapping[str, Any], below), keys[1:], value)}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Plain:
+    """Plain data with another's values laid over it, table by table."""
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[name] = merge(cast(Mapping[str, Any], below), cast(Mapping[str, Any], value))
+        else:
+            merged[name] = value
+    return merged
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> RequestError:
+    """The first thing that is wrong with a config, in three parts."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    place = f" in {where}" if where else ""
+    if first["type"] == "extra_forbidden":
+        owner = _model_at(model, first["loc"][:-1])
+        known = list(owner.model_fields) if owner else []
+        name = str(first["loc"][-1])
+        guess = nearest(name, known)
+        better = ".".join([*(str(part) for part in first["loc"][:-1]), guess]) if guess else None
+        do = f"{better} = ... (did you mean that?)" if better else "remove it"
+        return RequestError(f"{path!r} is not a setting{place}.", f"one of: {', '.join(known)}", do)
+    if first["type"] == "missing":
+        return RequestError(f"{path!r} is missing{place}.", "a value for it", f"{path} = ...")
+    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
+    return RequestError(f"{path or 'the whole'} = {first['input']!r} was refused{place}.", wanted, f"change {path or 'it'}")
+
+
+def _model_at(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel] | None:
+    """The config that owns a place in a nested config; None where the place is inside plain data."""
+    if not loc:
+        return model
+    field = model.model_fields.get(str(loc[0]))
+    if field is None:
+        return None
+    for option in _options(field.annotation):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            rest = loc[2:] if len(loc) > 1 and isinstance(loc[1], int) else loc[1:]
+            return _model_at(option, rest)
+    return None
+
+
+def _options(annotation: Any) -> list[Any]:
+    """The classes that an annotation names, through unions, lists and tables."""
+    if get_origin(annotation) in (Union, UnionType, list, tuple, dict, Annotated):
+        return [option for part in get_args(annotation) for option in _options(part)]
+    return [annotation]

@@ -1,0 +1,54 @@
+"""Errors in three parts: what came, what was wanted, what to type.
+
+Two kinds, told apart by the exit status that the command line gives them:
+
+    PriorscopeError
+    ├── RequestError   2   the request was wrong: nothing was started
+    └── WorkError      1   the work failed: what was finished is kept
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PriorscopeError(Exception):
+    """Refuses something, and says how to go on."""
+
+    exit_status = 1
+
+    def __init__(self, came: str, wanted: str, do: str) -> None:
+        super().__init__(came, wanted, do)
+        self.came = came
+        self.wanted = wanted
+        self.do = do
+
+    def __str__(self) -> str:
+        return f"{self.came}\n  wanted: {self.wanted}\n  try:    {self.do}"
+
+
+class RequestError(PriorscopeError):
+    """The request was wrong: a name, a value, a path, a combination."""
+
+    exit_status = 2
+
+
+class WorkError(PriorscopeError):
+    """The work failed: a full disk, a torn file, a diverged run."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that a mistyped name most likely meant, or None where nothing is close."""
+    by_folded = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    return by_folded[close[0]] if close else None
+
+
+def unknown_name(kind: str, name: str, choices: Iterable[str], listing: str) -> RequestError:
+    """The error for a name that is in no list: names the nearest valid one and the command that lists all."""
+    known = sorted(choices)
+    shown = ", ".join(known[:12]) + (f", ... ({len(known)} in all)" if len(known) > 12 else "")
+    guess = nearest(name, known)
+    do = f"{guess!r} (did you mean that?), or list all with: {listing}" if guess else f"list all with: {listing}"
+    return RequestError(f"{name!r} is not a {kind}.", f"one of: {shown}", do)
