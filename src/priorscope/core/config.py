@@ -107,7 +107,7 @@ def _assigned(values: Mapping[str, Any], keys: Sequence[str], value: Any) -> Pla
         below = {"name": below}
     if not isinstance(below, Mapping):
         raise RequestError(f"{keys[0]!r} is a value, not a table.", "a dotted key into tables", f"--set {keys[0]}=VALUE")
-    return {**values, keys[0]: _assigned(cast(Mapping[str, Any], below), keys[1:], value)}
+    return {**values, keys[0]: _assigned(cast("Mapping[str, Any]", below), keys[1:], value)}
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Plain:
@@ -116,7 +116,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Plain:
     for name, value in over.items():
         below = merged.get(name)
         if isinstance(below, Mapping) and isinstance(value, Mapping):
-            merged[name] = merge(cast(Mapping[str, Any], below), cast(Mapping[str, Any], value))
+            merged[name] = merge(cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", value))
         else:
             merged[name] = value
     return merged

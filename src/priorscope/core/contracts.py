@@ -1,0 +1,154 @@
+"""What the layers hand to each other: channel statistics, metrics and results.
+
+A probe returns a `Result`: frozen, typed, stored as JSON (its arrays beside it as NPZ), and read back without the model, torch
+or a GPU. A result says its value with n, interval and caveats, lists its numbers as tidy `Metric` rows, and draws itself.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, GetPydanticSchema, ValidationError
+from pydantic_core import core_schema
+
+from priorscope.core.config import Config, Plain
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.folder import read_json, write_bytes, write_json
+from priorscope.core.stats import Interval
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+
+Array = Annotated[
+    NDArray[Any],
+    GetPydanticSchema(lambda _source, _handler: core_schema.is_instance_schema(np.ndarray)),
+]
+"""A numpy array as a field of a result: it goes to the NPZ file beside the JSON."""
+
+Per = Literal["run", "pair", "set"]
+"""What a probe is about: one run, an ordered pair of runs, or all runs of a study."""
+
+
+class Statistics(Config):
+    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Metric(Config):
+    """One number of a result as a tidy row: what was measured, where, and how sure it is."""
+
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int
+    unit: str
+    setting: str = ""
+    split: str = ""
+
+
+class Result(Config):
+    """Base of what every probe returns.
+
+    A subclass adds its own fields and says its sentence (`headline`), its rows (`metrics`) and its pictures (`charts`).
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    probe: ClassVar[str]
+
+    value: float
+    interval: Interval | None
+    n: int
+    unit: str
+    caveats: tuple[str, ...] = ()
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        raise TypeError(f"{type(self).__name__} does not say its headline")
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        raise TypeError(f"{type(self).__name__} does not list its metrics")
+
+    def charts(self) -> list[Figure]:
+        """The result's pictures, most important first."""
+        raise TypeError(f"{type(self).__name__} does not draw itself")
+
+    def chart(self) -> Figure:
+        """The result's most important picture."""
+        return self.charts()[0]
+
+    def table(self) -> str:
+        """The metrics as an aligned text table, for a terminal or a notebook."""
+        rows = [("metric", "setting", "value", "interval", "n", "unit")]
+        for m in self.metrics():
+            between = "" if m.low is None or m.high is None else f"[{m.low:.4g}, {m.high:.4g}]"
+            rows.append((m.metric, m.setting, f"{m.value:.4g}", between, str(m.n), m.unit))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The fields that are arrays."""
+        return {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), np.ndarray)}
+
+    def save(self, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
+        """Writes `path` (JSON) and, where the result has arrays, `path` with the ending .npz; both atomically, arrays first.
+
+        `about` is what a reader needs to know beside the result: subject, data, split, protocol, key.
+        """
+        path = Path(path).with_suffix(".json")
+        arrays = self.arrays()
+        if arrays:
+            write_bytes(path.with_suffix(".npz"), _npz(arrays))
+        values = self.model_dump(mode="json", exclude=set(arrays), exclude_none=True)
+        write_json(path, {"probe": self.probe, "about": dict(about or {}), "arrays": sorted(arrays), "result": values})
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Reads back what `save` wrote, or says what is torn."""
+        path = Path(path)
+        stored = read_json(path)
+        if stored.get("probe") != cls.probe:
+            raise RequestError(
+                f"{path} holds a result of {stored.get('probe')!r}.", f"one of {cls.probe!r}", "load it as what it is"
+            )
+        values: Plain = dict(stored["result"])
+        try:
+            if stored["arrays"]:
+                with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+                    values |= {name: arrays[name] for name in stored["arrays"]}
+            return cls.model_validate({"interval": None, **values})
+        except (OSError, ValueError, KeyError, ValidationError) as error:
+            raise torn_result(path, str(error).splitlines()[0]) from None
+
+
+def torn_result(path: Path, what: str) -> WorkError:
+    """The error for a stored result that cannot be read."""
+    return WorkError(
+        f"The result {path} is damaged: {what}.", "a result as it was written", f"delete {path.name} and run the study again"
+    )
+
+
+def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """An NPZ file's bytes; numpy stamps every member with 1980, so equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: arrays[name] for name in sorted(arrays)})
+    return buffer.getvalue()
+
+
+def stored_probe(path: Path) -> str:
+    """The name of the probe whose result a file holds."""
+    try:
+        return str(read_json(path)["probe"])
+    except (KeyError, json.JSONDecodeError):
+        raise torn_result(path, "it does not name its probe") from None

@@ -1,0 +1,151 @@
+"""Folders of results as files: everything appears under its final name complete, or not at all.
+
+A file is written under a temporary name in the same folder, flushed to the disk and renamed; a reader, or a process killed at
+any moment, never meets half a file. A folder in use is locked, so that two processes never write into one.
+
+    runs/a/
+      recipe.toml          what was asked
+      environment.json     code version, data fingerprint, hardware, threads
+      steps.jsonl          what happened, one line an epoch
+      checkpoint.pt        where a killed run goes on (absent once finished)
+      weights.safetensors  what came out
+      results/<probe>/     what probes measured on it
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from priorscope.core.config import Plain
+from priorscope.core.errors import RequestError, WorkError
+
+TEMPORARY = ".tmp-"
+"""What names of unfinished files begin with; such files are leftovers of a killed process and may be deleted."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file to write to, which takes the name `path` only when the block ends well."""
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        _remove_leftover(temporary)
+
+
+def _remove_leftover(temporary: Path) -> None:
+    try:
+        temporary.unlink(missing_ok=True)
+    except OSError:
+        return  # a read-only folder: nothing was written there
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def unwritable(path: Path, error: OSError) -> WorkError:
+    """The error for a file that could not be written: full disk, read-only folder, wrong kind of place."""
+    reasons = {
+        errno.ENOSPC: ("the disk is full", "free some space, then run the same command again: it goes on where it stopped"),
+        errno.EDQUOT: (
+            "the disk quota is used up",
+            "free some space, then run the same command again: it goes on where it stopped",
+        ),
+        errno.EROFS: ("the disk is read-only", "choose another folder with --out"),
+        errno.EACCES: ("the folder may not be written", "choose another folder with --out, or change its permissions"),
+        errno.EPERM: ("the folder may not be written", "choose another folder with --out, or change its permissions"),
+        errno.ENOTDIR: ("a part of the path is a file", "choose another folder with --out"),
+    }
+    reason, do = reasons.get(error.errno or 0, (str(error), "check the path and the disk"))
+    return WorkError(f"Cannot write {path}: {reason}.", "a folder with room that may be written", do)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole file atomically."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Writes a whole text file atomically, in UTF-8."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON atomically: sorted keys, two spaces, so that equal content gives equal bytes."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Plain:
+    """The table that a JSON file holds, or an error that says what is torn."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RequestError(f"There is no file {str(path)!r}.", "a JSON file", "check the path") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise WorkError(
+            f"{path} is damaged: {error}.",
+            "a JSON file as it was written",
+            f"delete {path.name} and run the same command again",
+        ) from None
+    if not isinstance(content, dict):
+        raise WorkError(
+            f"{path} is damaged: it holds no table.",
+            "a JSON file as it was written",
+            f"delete {path.name} and run the same command again",
+        )
+    return content
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Deletes unfinished files of killed processes below a folder that is locked by us."""
+    for leftover in folder.rglob(f"{TEMPORARY}*"):
+        _remove_leftover(leftover)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process; refuses where another process holds it. A killed process frees it."""
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise RequestError(
+                f"The folder {folder} is in use by another process ({holder}).",
+                "a folder that nobody else writes to",
+                "wait until that process has ended, or choose another folder with --out",
+            ) from None
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}")
+        file.flush()
+        yield

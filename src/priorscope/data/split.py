@@ -1,0 +1,269 @@
+"""What a split is: pictures, labels, class names and further label columns, in a fixed order.
+
+A split is read-only and lazy about its pixels: they may be an array in memory, a memory-mapped store or encoded files.
+What is carved out of it (a validation part, a class-balanced subset) is a pure function of the labels, the same for every seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.core.contracts import Statistics
+from priorscope.core.errors import RequestError, unknown_name
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+VAL_SHARE = 0.1
+VAL_MOST = 10_000
+
+
+class Pixels(Protocol):
+    """Where the pictures of a split are."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of every picture, or None where they differ."""
+        ...
+
+    @property
+    def array(self) -> Bytes | None:
+        """All pictures as one uint8 array (N, H, W, 3), in memory or memory-mapped; None where they are encoded or differ in size."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Bytes:
+        """One picture, uint8 (H, W, 3)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayPixels:
+    """Pictures of one size as one array."""
+
+    array: Bytes
+
+    def __post_init__(self) -> None:
+        if self.array.dtype != np.uint8 or self.array.ndim != 4 or self.array.shape[3] != 3:
+            raise RequestError(
+                f"The pictures came as {self.array.dtype} with shape {self.array.shape}.",
+                "uint8 with shape (N, H, W, 3)",
+                "convert them: grey to three equal channels, floats in [0, 1] times 255, channels last",
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.array.shape[1], self.array.shape[2]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, index: int) -> Bytes:
+        return self.array[index]
+
+
+@dataclass(frozen=True)
+class ChosenPixels:
+    """Some pictures of others, in the order given."""
+
+    of: Pixels
+    chosen: Ints
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        return self.of.size
+
+    @cached_property
+    def array(self) -> Bytes | None:
+        whole = self.of.array
+        return None if whole is None else whole[self.chosen]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def read(self, index: int) -> Bytes:
+        return self.of.read(int(self.chosen[index]))
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled pictures of one source, in a fixed order. `columns` holds further labels (shape, texture, real)."""
+
+    source: str
+    name: str
+    pixels: Pixels
+    labels: Ints
+    classes: tuple[str, ...]
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    known_statistics: Statistics | None = None
+    known_fingerprint: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.pixels) or len(self.labels) == 0:
+            raise RequestError(
+                f"{self.source}/{self.name} has {len(self.pixels)} pictures and {len(self.labels)} labels.",
+                "one label a picture, and at least one",
+                "check the source",
+            )
+        outside = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.classes)))
+        if len(outside):
+            raise RequestError(
+                f"{self.source}/{self.name}: picture {outside[0]} has label {self.labels[outside[0]]}.",
+                f"0 to {len(self.classes) - 1}",
+                "check the source's class list",
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Bytes, int]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.pixels.read(index % len(self)), int(self.labels[index])
+
+    @property
+    def image_size(self) -> int:
+        """The side of the pictures, which are square and of one size."""
+        size = self.pixels.size
+        if size is None or size[0] != size[1]:
+            raise RequestError(
+                f"{self.source}/{self.name} holds pictures of size {size or 'that differs'}.",
+                "square pictures of one size",
+                "priorscope data convert SRC DST.beton --res 64",
+            )
+        return size[0]
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Exact mean and standard deviation of each channel over all pixels, from counts of grey levels."""
+        if self.known_statistics is not None:
+            return self.known_statistics
+        counts = np.zeros((3, 256), np.int64)
+        for start in range(0, len(self), 1024):
+            for channel in range(3):
+                counts[channel] += self._levels(start, min(start + 1024, len(self)), channel)
+        level = np.arange(256) / 255
+        share = counts / counts.sum(1, keepdims=True)
+        mean = share @ level
+        std = np.sqrt(np.maximum(share @ level**2 - mean**2, 0))
+        return Statistics(mean=tuple(map(float, mean)), std=tuple(map(float, std)))
+
+    def _levels(self, start: int, stop: int, channel: int) -> Ints:
+        whole = self.pixels.array
+        if whole is not None:
+            return np.bincount(whole[start:stop, :, :, channel].ravel(), minlength=256)
+        return sum(
+            (np.bincount(self.pixels.read(i)[:, :, channel].ravel(), minlength=256) for i in range(start, stop)),
+            np.zeros(256, np.int64),
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of every pixel, label and column: two splits with equal fingerprints are the same data."""
+        if self.known_fingerprint is not None:
+            return self.known_fingerprint
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(repr((self.pixels.size, self.classes, sorted(self.columns))).encode())
+        digest.update(np.ascontiguousarray(self.labels).tobytes())
+        for name in sorted(self.columns):
+            digest.update(np.ascontiguousarray(self.columns[name]).tobytes())
+        whole = self.pixels.array
+        for start in range(0, len(self), 256):
+            stop = min(start + 256, len(self))
+            if whole is not None:
+                digest.update(np.ascontiguousarray(whole[start:stop]).tobytes())
+            else:
+                for index in range(start, stop):
+                    digest.update(self.pixels.read(index).tobytes())
+        return digest.hexdigest()
+
+    def choose(self, chosen: Ints, name: str | None = None) -> Split:
+        """The split with only some of its pictures, in the order given."""
+        return replace(
+            self,
+            name=name or self.name,
+            pixels=ChosenPixels(self.pixels, np.asarray(chosen, np.int64)),
+            labels=self.labels[chosen],
+            columns={key: column[chosen] for key, column in self.columns.items()},
+            known_statistics=None,
+            known_fingerprint=None,
+        )
+
+    def subset(self, n: int) -> Split:
+        """A class-balanced subset of n pictures, nested: a smaller subset lies in every larger one."""
+        if not 0 < n <= len(self):
+            raise RequestError(
+                f"A subset of {n} was asked of {len(self)} pictures.", f"1 to {len(self)}", f"subset = {len(self)}"
+            )
+        return self.choose(np.sort(balanced_order(self.labels)[:n]))
+
+
+class Source(Protocol):
+    """Where splits come from."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits there are."""
+        ...
+
+    def split(self, name: str) -> Split:
+        """One split; an unknown name is refused with the nearest valid one."""
+        ...
+
+
+def no_such_split(source: str, name: str, known: tuple[str, ...]) -> RequestError:
+    """The error for a split that a source does not have."""
+    return unknown_name(f"split of {source}", name, known, f"priorscope data info {source}")
+
+
+def hashed(count: int) -> NDArray[np.uint64]:
+    """A fixed pseudo-random 64-bit number for every index (the finaliser of splitmix64): equal on every machine, for every seed."""
+    x = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def balanced_order(labels: Ints) -> Ints:
+    """All indices in an order whose every prefix is class-balanced as far as the classes' sizes allow."""
+    order = np.argsort(hashed(len(labels)), kind="stable")
+    within = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        within[members] = np.arange(len(members))
+    rank = np.empty(len(labels), np.int64)
+    rank[order] = np.arange(len(labels))
+    return np.lexsort((rank, within))
+
+
+def carve_val(labels: Ints) -> tuple[Ints, Ints]:
+    """(train, val) indices: a stratified tenth, at most 10,000, chosen by the hash of the index, the same for every seed."""
+    size = min(round(len(labels) * VAL_SHARE), VAL_MOST)
+    val = np.zeros(len(labels), np.bool_)
+    val[balanced_share(labels, size)] = True
+    return np.flatnonzero(~val), np.flatnonzero(val)
+
+
+def balanced_share(labels: Ints, size: int) -> Ints:
+    """`size` indices with every class represented in proportion (largest remainders first)."""
+    order = np.argsort(hashed(len(labels)), kind="stable")
+    present, counts = np.unique(labels, return_counts=True)
+    exact = counts * (size / len(labels))
+    take = np.floor(exact).astype(np.int64)
+    short = size - int(take.sum())
+    take[np.argsort(take - exact, kind="stable")[:short]] += 1
+    parts = [order[labels[order] == label][:count] for label, count in zip(present, take, strict=True)]
+    return np.sort(np.concatenate(parts))

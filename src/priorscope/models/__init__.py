@@ -1,0 +1,127 @@
+"""Architectures: one file a family, built by name, all with one interface.
+
+A family is one file here and one line in `FAMILIES`. Its module has `<Family>Config`, `PRESETS` (name after the slash -> settings) and
+`build(config, image_size, num_classes) -> Backbone`; where names follow a grammar, also `read_name(rest) -> settings | None`.
+Families with blocks of their own keep them in `networks/<family>.py`, because importing torch takes three seconds and a
+list of presets, a recipe or a plan must not wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from priorscope.core.config import Config, Plain
+from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.listing import Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+    from priorscope.core.contracts import Statistics
+    from priorscope.models.classifier import Classifier
+
+FAMILIES = Listing(
+    "model family",
+    "priorscope models list",
+    {
+        "mlp": "priorscope.models.mlp",
+        "cnn": "priorscope.models.cnn",
+    },
+)
+
+Resize = Literal["bilinear", "area", "none"]
+
+
+class FamilyConfig(Config):
+    """Base of every family's config.
+
+    `name` is the preset it began as; `input_size` is the side that the backbone sees after the resize inside the classifier
+    (not set: the side of the images).
+    """
+
+    name: str
+    input_size: int | None = None
+    resize: Resize = "bilinear"
+
+    @property
+    def family(self) -> str:
+        """The family's name in the list: what stands before the slash."""
+        return self.name.partition("/")[0]
+
+
+def presets() -> list[str]:
+    """The names of every family's presets."""
+    return [f"{family}/{preset}" for family in FAMILIES for preset in FAMILIES.load(family).PRESETS]
+
+
+def family_config(model: str | Mapping[str, Any] | FamilyConfig) -> FamilyConfig:
+    """The checked config of a model, from its name or from a table with `name` and the settings that differ from the preset's."""
+    if isinstance(model, FamilyConfig):
+        return model
+    table = {"name": model} if isinstance(model, str) else dict(model)
+    name = _full_name(str(table.get("name", "")))
+    family, _, rest = name.partition("/")
+    module = FAMILIES.load(family)
+    settings: Plain | None = module.PRESETS.get(rest)
+    if settings is None and hasattr(module, "read_name"):
+        settings = module.read_name(rest)
+    if settings is None:
+        raise unknown_name("model", name, presets(), "priorscope models list")
+    config = FAMILIES.config(family).parse({**settings, **table, "name": name}, f"model {name}")
+    if not isinstance(config, FamilyConfig):
+        raise TypeError(f"{type(config).__name__} is not a FamilyConfig")
+    return config
+
+
+def _full_name(name: str) -> str:
+    """Published Scaling-MLPs names ("B_12-Wi_1024") are names of the family `mlp`."""
+    return f"mlp/{name}" if name.startswith("B_") else name
+
+
+def create(
+    name: str | Mapping[str, Any] | FamilyConfig,
+    *,
+    image_size: int,
+    num_classes: int,
+    statistics: Statistics | None = None,
+    weights: Path | str | None = None,
+    seed: int = 0,
+    **overrides: Any,
+) -> Classifier:
+    """Builds a classifier that takes images in [0, 1], NCHW, at `image_size`, and gives logits.
+
+    `statistics` are the training data's mean and standard deviation, applied inside; `weights` is a safetensors file;
+    `overrides` change single settings of the preset. The initial weights are a pure function of the config and `seed`.
+    """
+    from priorscope.models.classifier import build
+
+    config = family_config(name)
+    if overrides:
+        config = config.replace(**overrides)
+    return build(config, image_size=image_size, num_classes=num_classes, statistics=statistics, weights=weights, seed=seed)
+
+
+def wrap(
+    network: nn.Module,
+    *,
+    image_size: int,
+    classes: int | tuple[str, ...] | list[str],
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    input_size: int | None = None,
+    resize: Resize = "bilinear",
+) -> Classifier:
+    """Makes any module that gives logits a classifier, so that every probe runs on it: its modules' names are its taps."""
+    from priorscope.core.contracts import Statistics
+    from priorscope.models.classifier import wrap_network
+
+    if (mean is None) != (std is None):
+        raise RequestError(
+            "wrap got only one of mean and std.", "both, or neither", "wrap(net, ..., mean=(.5, .5, .5), std=(.5, .5, .5))"
+        )
+    statistics = Statistics(mean=tuple(mean), std=tuple(std)) if mean is not None and std is not None else None
+    num_classes = classes if isinstance(classes, int) else len(classes)
+    return wrap_network(network, image_size, num_classes, statistics, input_size, resize)

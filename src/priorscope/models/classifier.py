@@ -1,0 +1,297 @@
+"""The one interface of every model: pixels in, logits and taps out.
+
+A classifier takes float images in [0, 1], NCHW, at the data set's own size. Resizing and normalisation are inside it and
+differentiable, so that attacks, transforms and pictures of every family live in the same pixel space.
+
+A tap is a place where activations can be read, addressed `stage/block/part` ("blocks/3/out") in every family. Reading them leaves the
+model as it was: no hook remains, values are copied before any in-place operation can change them, mode and gradients stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from priorscope.core.contracts import Statistics
+from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.rng import seed_of
+from priorscope.models import FAMILIES, FamilyConfig, Resize
+
+Layout = Literal["NC", "NLC", "NCHW", "NHWC", "any"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where an activation is read: the output (or input) of one submodule, and what its axes mean."""
+
+    module: str
+    layout: Layout
+    at: Literal["output", "input"] = "output"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What a family builds: a network, its taps in the order of execution, and the path of its head (the last linear map)."""
+
+    network: nn.Module
+    taps: Mapping[str, Tap]
+    head: str | None
+
+
+class Classifier(nn.Module):
+    """Images in [0, 1] at `image_size` in, logits out."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        image_size: int,
+        num_classes: int,
+        statistics: Statistics | None = None,
+        input_size: int | None = None,
+        resize: Resize = "bilinear",
+        config: FamilyConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = backbone.network
+        self.image_size = image_size
+        self.input_size = input_size or image_size
+        self.num_classes = num_classes
+        self.resize: Resize = resize
+        self.config = config
+        self.statistics = statistics
+        self._taps = dict(backbone.taps)
+        self._head = backbone.head
+        if resize == "none" and self.input_size != image_size:
+            raise RequestError(
+                f"The images have side {image_size} and the backbone wants {self.input_size}, but resize is 'none'.",
+                "resize 'bilinear' or 'area', or equal sizes",
+                'resize = "bilinear"',
+            )
+        mean, std = (statistics.mean, statistics.std) if statistics else ((0.0,) * 3, (1.0,) * 3)
+        if min(std) <= 0:
+            raise RequestError(
+                f"The standard deviation came as {std}.",
+                "positive numbers",
+                "leave out statistics, or give those of the training data",
+            )
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+
+    @property
+    def name(self) -> str:
+        """The preset's name, or the class of a wrapped network."""
+        return self.config.name if self.config else type(self.network).__name__
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] as the backbone wants them: resized, then normalised."""
+        if images.ndim != 4 or tuple(images.shape[1:]) != (3, self.image_size, self.image_size):
+            raise RequestError(
+                f"The images came with shape {tuple(images.shape)}.",
+                f"(N, 3, {self.image_size}, {self.image_size})",
+                "resize them, or create the model for their size",
+            )
+        if self.input_size != self.image_size:
+            images = _resized(images, self.input_size, self.resize)
+        return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(self.prepare(images))
+
+    def taps(self) -> list[str]:
+        """The addresses of the places that can be read, in the order of execution."""
+        return list(self._taps)
+
+    def tap(self, address: str) -> Tap:
+        """What stands at an address."""
+        if address not in self._taps:
+            raise unknown_name(f"tap of {self.name}", address, self._taps, "model.taps()")
+        return self._taps[address]
+
+    def activations(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """The activations at some taps, in one pass. Gradients flow where they are enabled and the images want them."""
+        return self.forward_with_taps(images, taps)[1]
+
+    def forward_with_taps(self, images: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits and activations of one pass."""
+        with self._reading({address: self.tap(address) for address in taps}) as read:
+            logits = self(images)
+        missing = [address for address in taps if address not in read]
+        if missing:
+            raise RequestError(
+                f"Nothing passed through {missing[0]!r} of {self.name}.",
+                "taps of modules that the forward pass uses",
+                "model.taps()",
+            )
+        return logits, {address: read[address] for address in taps}
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head sees."""
+        if self._head is None:
+            raise RequestError(
+                f"{self.name} has no single linear head.",
+                "a model whose last layer is one Linear",
+                "read a tap: model.activations(x, [...])",
+            )
+        with self._reading({"head": Tap(self._head, "NC", "input")}) as read:
+            self(images)
+        return read["head"]
+
+    @property
+    def head(self) -> nn.Module:
+        """The last linear map, from features to logits."""
+        if self._head is None:
+            raise RequestError(
+                f"{self.name} has no single linear head.",
+                "a model whose last layer is one Linear",
+                "wrap a network that ends in one",
+            )
+        return self.network.get_submodule(self._head)
+
+    def replace_head(self, num_classes: int, seed: int) -> None:
+        """Puts a fresh linear head in place of the old one, at `num_classes`."""
+        old = self.head
+        if not isinstance(old, nn.Linear):
+            raise RequestError(f"The head of {self.name} is a {type(old).__name__}.", "a Linear", "replace it by hand")
+        with seeded(seed, "head"):
+            fresh = nn.Linear(old.in_features, num_classes, bias=old.bias is not None).to(old.weight.device, old.weight.dtype)
+        self.network.set_submodule(str(self._head), fresh)
+        self.num_classes = num_classes
+
+    def parameter_count(self) -> int:
+        """How many numbers the network learns."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    @contextmanager
+    def _reading(self, taps: Mapping[str, Tap]) -> Iterator[dict[str, Tensor]]:
+        """Hooks that copy what passes through some submodules; removed whatever happens."""
+        read: dict[str, Tensor] = {}
+        handles = [_hook(self.network.get_submodule(tap.module), address, tap, read) for address, tap in taps.items()]
+        try:
+            yield read
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _hook(module: nn.Module, address: str, tap: Tap, read: dict[str, Tensor]) -> Any:
+    """Copies at once: a later in-place operation (timm's in-place ReLU) would rewrite the value."""
+    if tap.at == "input":
+        return module.register_forward_pre_hook(lambda _module, inputs: read.__setitem__(address, inputs[0].clone()))
+    return module.register_forward_hook(lambda _module, _inputs, output: read.__setitem__(address, output.clone()))
+
+
+def _resized(images: Tensor, side: int, how: Resize) -> Tensor:
+    if how == "area":
+        return F.interpolate(images, size=(side, side), mode="area")
+    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=side < images.shape[-1])
+
+
+@contextmanager
+def seeded(seed: int, *names: str) -> Iterator[None]:
+    """Torch's CPU generator seeded from a named stream inside the block, and as it was afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, *names))
+        yield
+
+
+def build(
+    config: FamilyConfig,
+    *,
+    image_size: int,
+    num_classes: int,
+    statistics: Statistics | None = None,
+    weights: Path | str | None = None,
+    seed: int = 0,
+) -> Classifier:
+    """Builds a classifier of a checked config; see `models.create`."""
+    with seeded(seed, "weights"):
+        backbone: Backbone = FAMILIES.load(config.family).build(config, config.input_size or image_size, num_classes)
+    classifier = Classifier(
+        backbone,
+        image_size=image_size,
+        num_classes=num_classes,
+        statistics=statistics,
+        input_size=config.input_size,
+        resize=config.resize,
+        config=config,
+    )
+    if weights is not None:
+        load_weights(classifier, Path(weights))
+    return classifier
+
+
+def load_weights(classifier: Classifier, path: Path) -> None:
+    """Loads a safetensors file strictly: every key that is missing, left over or of another shape is named."""
+    stored = load_file(path)
+    wanted = classifier.state_dict()
+    wrong = [
+        *(f"missing {key}" for key in wanted if key not in stored),
+        *(f"left over {key}" for key in stored if key not in wanted),
+        *(
+            f"{key} is {tuple(stored[key].shape)}, not {tuple(wanted[key].shape)}"
+            for key in wanted
+            if key in stored and stored[key].shape != wanted[key].shape
+        ),
+    ]
+    if wrong:
+        shown = "; ".join(wrong[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
+        raise RequestError(
+            f"The weights {path} do not fit {classifier.name}: {shown}.",
+            "weights of this very model",
+            "create the model with the settings of its recipe",
+        )
+    classifier.load_state_dict(stored)
+
+
+def wrap_network(
+    network: nn.Module, image_size: int, num_classes: int, statistics: Statistics | None, input_size: int | None, resize: Resize
+) -> Classifier:
+    """A user's own network as a classifier: every submodule is a tap, under its own path."""
+    taps = {
+        path.replace(".", "/"): Tap(path, "any")
+        for path, module in network.named_modules()
+        if path and not isinstance(module, nn.ModuleList)
+    }
+    linear = [
+        path for path, module in network.named_modules() if isinstance(module, nn.Linear) and module.out_features == num_classes
+    ]
+    classifier = Classifier(
+        Backbone(network, taps, linear[-1] if linear else None),
+        image_size=image_size,
+        num_classes=num_classes,
+        statistics=statistics,
+        input_size=input_size,
+        resize=resize,
+    )
+    check_logits(classifier)
+    return classifier
+
+
+def check_logits(classifier: Classifier) -> None:
+    """Refuses a network that does not give one logit a class for images of the stated size."""
+    training = classifier.training
+    device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
+    classifier.eval()
+    try:
+        with torch.no_grad():
+            logits = classifier(torch.full((2, 3, classifier.image_size, classifier.image_size), 0.5, device=device))
+    finally:
+        classifier.train(training)
+    if tuple(logits.shape) != (2, classifier.num_classes):
+        raise RequestError(
+            f"The network gives {tuple(logits.shape)} for 2 images.",
+            f"(2, {classifier.num_classes}): one logit a class",
+            "classes=<as many as the network's last layer gives>",
+        )
