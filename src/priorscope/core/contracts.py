@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -55,15 +55,30 @@ class Metric(Config):
     split: str = ""
 
 
+class Subject(Config):
+    """What a result is about: a run of a study, or a model from elsewhere."""
+
+    name: str
+    family: str
+    recipe: str = ""
+    seed: int = 0
+
+
 class Result(Config):
     """Base of what every probe returns.
 
-    A subclass adds its own fields and says its sentence (`headline`), its rows (`metrics`) and its pictures (`charts`).
+    A subclass adds its own fields and says its sentence (`headline`), its rows (`metrics`) and its pictures (`draw`).
+    Its class variables say what a reader needs to place the number: the question that the probe answers, what `value` is called, which
+    way is better, and how many seeds a sentence about a family needs.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     probe: ClassVar[str]
+    question: ClassVar[str]
+    measure: ClassVar[str]
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+    seeds_needed: ClassVar[int] = 3
 
     value: float
     interval: Interval | None
@@ -79,9 +94,21 @@ class Result(Config):
         """Every number of the result as tidy rows."""
         raise TypeError(f"{type(self).__name__} does not list its metrics")
 
+    def per_image(self) -> NDArray[Any] | None:
+        """One score an image whose mean is `value`, in the split's order; None where `value` is no such mean.
+
+        It is what intervals over seeds x images and paired tests are made from.
+        """
+        return None
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of one or many results side by side, most important first."""
+        raise TypeError(f"{cls.__name__} does not draw itself")
+
     def charts(self) -> list[Figure]:
-        """The result's pictures, most important first."""
-        raise TypeError(f"{type(self).__name__} does not draw itself")
+        """The pictures of this result alone."""
+        return self.draw([(Subject(name="this model", family="other"), self)])
 
     def chart(self) -> Figure:
         """The result's most important picture."""
