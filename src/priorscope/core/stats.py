@@ -1,22 +1,21 @@
-"""Intervals, paired comparisons and verdicts: what may be said about a number, and about what.
+"""Intervals: where a number lies, and what it is a number about.
 
-One trained network is a checkpoint; its interval is over images (`wilson`, `bootstrap`), and two networks are compared on the
-same images (`paired_proportions`, `paired_bootstrap`). A family is a population of networks: its interval is over seeds and
-images at once (`seed_by_image`), or over seeds where a network yields one number only (`over_seeds`).
+One trained network is a checkpoint; its interval is over images (`wilson`, `bootstrap`). A family is a population of networks:
+its interval is over seeds and images at once (`seed_by_image`), or over seeds where a network yields one number only
+(`over_seeds`). How two of them compare is `priorscope.core.comparison`'s.
 
 The crossed design, the same N test images for each of S seeds, is y[s, i] = mean + seed[s] + image[i] + rest[s, i]. Its mean
-has the variance (var(seed) + var(rest) / N) / S + var(image) / N. The first part is estimated from S numbers, the second from N, and
-they are joined as half-width^2 = t(S - 1)^2 * part1 + t(N - 1)^2 * part2, which covers at least as often as it says for any
-mixture of the two (Banerjee, Sankhya 22, 1960). Satterthwaite's single t was tried: it is narrower (by 20 % where the seeds hold
-a fifth of the variance and S = 3) but its 95 % interval covered only 92 % of the time where they hold nine tenths.
+has the variance (var(seed) + var(rest) / N) / S + var(image) / N. The first part is estimated from S numbers, the second from
+N, and they are joined as half-width^2 = t(S - 1)^2 part1 + t(N - 1)^2 part2, which covers at least as often as it says for
+any mixture of the two (Banerjee, Sankhya 22, 1960). Satterthwaite's single t was tried: with S = 3 it is a fifth narrower where the
+seeds hold a fifth of the variance, but its 95 % interval covers 92 % where they hold nine tenths.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +26,6 @@ from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 
 Floats = NDArray[np.float64]
-Verdict = Literal["higher", "lower", "equivalent", "not distinguishable"]
 
 
 class Interval(Config):
@@ -42,7 +40,7 @@ class Interval(Config):
     @model_validator(mode="after")
     def _ordered(self) -> Interval:
         if self.low > self.high:
-            raise ValueError(f"low ({self.low}) must not lie above high ({self.high})")
+            raise ValueError(f"low ({self.low}) at or below high ({self.high})")
         return self
 
     @property
@@ -59,246 +57,243 @@ class Interval(Config):
         return not self.contains(value)
 
 
-class Difference(Config):
-    """First minus second: the difference, its interval and its two-sided p-value against no difference.
-
-    `inner` is the interval at 2 * level - 1 (90 % for 95 %). Each of its ends is a one-sided bound at 1 - level, which is
-    what an equivalence test asks for.
-    """
-
-    value: float
-    interval: Interval
-    inner: Interval
-    p_value: float = Field(ge=0, le=1)
-
-
-class Comparison(Config):
-    """What a difference allows to be said."""
-
-    verdict: Verdict
-    difference: Difference
-    p_value: float = Field(ge=0, le=1)
-    margin: float | None = None
-
-    def sentence(self, first: str, second: str, digits: int = 3) -> str:
-        """The verdict in words that claim no more than the data: over images alone it speaks of checkpoints, not of families."""
-        interval = self.difference.interval
-        if interval.over == "images":
-            first, second = f"this checkpoint of {first}", f"this checkpoint of {second}"
-        numbers = (
-            f"difference {self.difference.value:+.{digits}f}, {interval.level:.4g} interval {interval.low:+.{digits}f} to "
-            f"{interval.high:+.{digits}f} over {interval.over}, p = {_shown(self.p_value)}"
-        ).replace(f"{interval.level:.4g} interval", f"{100 * interval.level:.4g} % interval")
-        match self.verdict:
-            case "higher" | "lower":
-                said = f"{first} is {self.verdict} than {second}"
-            case "equivalent":
-                said = f"{first} and {second} are equivalent within {self.margin:g}"
-            case "not distinguishable":
-                said = f"{first} and {second} are not distinguishable here, which does not make them equal"
-        return f"{said} ({numbers})"
-
-
-class _Part(NamedTuple):
-    """A piece of a mean's variance and the degrees of freedom it was estimated with."""
+class Part(NamedTuple):
+    """A piece of a mean's variance, and the degrees of freedom it was estimated with (infinite where it is known)."""
 
     variance: float
     df: float
 
 
 class Statistic(Protocol):
-    """Reduces one axis of an array: numpy's mean and median are such."""
+    """Reduces one axis of an array, as numpy's mean and median do."""
 
     def __call__(self, values: Floats, /, *, axis: int) -> ArrayLike: ...
 
 
-# Over images: one checkpoint ------------------------------------------------------------------------------------------------
+def _mean(values: Floats, /, *, axis: int) -> Floats:
+    return np.asarray(values.mean(axis=axis))
+
+
+# Over images: one checkpoint.
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion (JASA 22, 1927): right also near 0 and 1, and never empty.
+    """Wilson's score interval of a proportion: right also near 0 and 1, and never without width.
 
-    The p for which |successes/n - p| = z sqrt(p (1 - p) / n).
+    All p for which |successes / n - p| <= z sqrt(p (1 - p) / n) (Wilson, J. Am. Stat. Assoc. 22, 1927).
     """
     if n < 1 or not 0 <= successes <= n:
         raise RequestError(
-            f"{successes} of {n} is not a proportion.", "0 <= successes <= n and n >= 1", "count the images again"
+            f"{successes} of {n} is not a proportion.", "0 <= successes <= n, and n >= 1", "count the images again"
         )
-    low, high = _wilson_ends(successes / n, n, _normal_quantile(level))
+    low, high = _score_ends(successes / n, n, normal_quantile(level))
     return Interval(low=low, high=high, level=level, method="Wilson", over="images")
 
 
 def bootstrap(
-    values: ArrayLike, *, seed: int, statistic: Statistic = np.mean, level: float = 0.95, resamples: int = 2000
+    values: ArrayLike, *, seed: int, statistic: Statistic = _mean, level: float = 0.95, resamples: int = 2000
 ) -> Interval:
     """The percentile bootstrap interval of a statistic over images, which are the first axis of `values`.
 
-    The percentile form, because it needs no jackknife (one evaluation per image), keeps its sense for medians and quantiles
-    where BCa's acceleration has none, and for the means of hundreds of images differs from BCa by less than 2,000 resamples
-    can resolve. `statistic` reduces axis 1 of an array (resamples, images, ...). Right-or-wrong values belong to `wilson`: where
-    all values are equal a bootstrap has zero width, whatever n.
+    The percentile form, because it needs no jackknife (one evaluation an image), keeps its sense for medians and quantiles,
+    where BCa's acceleration has none, and for means of hundreds of images differs from BCa by little (tested).
+    `statistic` reduces axis 1 of an array (resamples, images, ...) to one number a resample. Right-or-wrong values belong
+    to `wilson`: where all values are equal, a bootstrap has no width however few they are.
     """
-    data = _finite(values, "bootstrap")
-    drawn = _resampled(data, statistic, seed, resamples)
-    low, high = _percentiles(drawn, level)
+    low, high = percentiles(resampled(finite(values), seed, statistic, resamples), level)
     return Interval(low=low, high=high, level=level, method="percentile bootstrap", over="images")
 
 
-def mcnemar(first_correct: ArrayLike, second_correct: ArrayLike) -> float:
-    """The exact two-sided p-value that two networks err equally often on the same images.
-
-    Of the images on which exactly one is right, either is right with probability 1/2 (McNemar, Psychometrika 12, 1947; the
-    binomial form).
-    """
-    from scipy import special
-
-    first, second = _pair(first_correct, second_correct, proportions=True)
-    only_first, only_second = int(np.sum(first > second)), int(np.sum(first < second))
-    return min(1.0, 2 * float(special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
-
-
-def paired_proportions(first_correct: ArrayLike, second_correct: ArrayLike, level: float = 0.95) -> Difference:
-    """The difference of two networks' accuracies on the same images, with McNemar's exact p-value.
-
-    The interval is Bonett and Price's (J. Educ. Behav. Stat. 37, 2012): Wald's after one image is added to each kind of
-    disagreement, so that it has a width even where the two never disagree.
-    """
-    first, second = _pair(first_correct, second_correct, proportions=True)
-    n = first.size + 2
-    up, down = (float(np.sum(first > second)) + 1) / n, (float(np.sum(first < second)) + 1) / n
-    part = _Part((up + down - (up - down) ** 2) / n, math.inf)
-    narrow, wide = (
-        _around(up - down, [part], at, "Bonett-Price", "images", bounds=(-1.0, 1.0)) for at in (2 * level - 1, level)
-    )
-    p_value = mcnemar(first, second)
-    return Difference(value=float(np.mean(first - second)), interval=wide, inner=narrow, p_value=p_value)
-
-
-def paired_bootstrap(
-    first: ArrayLike, second: ArrayLike, *, seed: int, level: float = 0.95, resamples: int = 2000
-) -> Difference:
-    """The mean difference of two networks' per-image numbers (losses, confidences) on the same images.
-
-    The interval is the percentile bootstrap of the differences. The p-value is that of the sign-flip test: without a
-    difference each image's sign is a coin's. For right-or-wrong values take `paired_proportions`.
-    """
-    a, b = _pair(first, second)
-    drawn = _resampled(a - b, np.mean, seed, resamples)
-    ends = {at: _percentiles(drawn, at) for at in (level, 2 * level - 1)}
-    wide, narrow = (
-        Interval(low=low, high=high, level=at, method="paired percentile bootstrap", over="images")
-        for at, (low, high) in ends.items()
-    )
-    p_value = _sign_flip(a - b, seed, resamples)
-    return Difference(value=float(np.mean(a - b)), interval=wide, inner=narrow, p_value=p_value)
-
-
-# Over seeds: a family -------------------------------------------------------------------------------------------------------
+# Over seeds: a family.
 
 
 def over_seeds(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Student's t interval of the mean of one number a seed: for what has no per-image values, such as an indifference point."""
-    data = _seeds(values)
-    return _around(float(data.mean()), [_seed_part(data)], level, "t", "seeds")
+    """Student's t interval of the mean of one number a seed: for what has no per-image values, such as an indifference point.
 
-
-def over_seeds_difference(first: ArrayLike, second: ArrayLike, *, paired: bool = False, level: float = 0.95) -> Difference:
-    """The difference of two families' means, one number a seed: Welch's t, or the paired t where value s of both shares seed s."""
-    a, b = _seeds(first), _seeds(second)
-    if paired:
-        _same_shape(a, b)
-        return _difference(float(np.mean(a - b)), [_seed_part(a - b)], level, "paired t", "seeds")
-    return _difference(float(a.mean() - b.mean()), [_welch(_seed_part(a), _seed_part(b))], level, "Welch t", "seeds")
+    mean +- t(S - 1) s / sqrt(S).
+    """
+    data = seeds(values)
+    return around(float(data.mean()), [seed_part(data)], level, "t", "seeds")
 
 
 def seed_by_image(values: ArrayLike, counted: ArrayLike | None = None, level: float = 0.95) -> Interval:
     """The interval of a family's mean over seeds and images, from an array (seeds, the same images for every seed).
 
-    `counted` (same shape) says which values count, for shares of a part of the images (of those on which a network chose
-    either cue, say): the interval is then that of the ratio of totals, by linearisation. Values that are all 0 or 1 are a
-    proportion: Wilson's interval at the effective number of images, the n at which sqrt(p (1 - p) / n) z is the half-width
-    found, so that the interval stays within [0, 1] and has a width where every answer is right. Where each seed has images
-    of its own, the design is not crossed: take `over_seeds` of the seeds' means.
+    `counted` (same shape) says which values count, for a share of a part of the images (of those on which a network chose
+    either cue, say): the interval is then that of the ratio of totals. Values that are all 0 or 1 are a proportion; its interval
+    is Wilson's at the effective n for which z sqrt(p (1 - p) / n) is the crossed design's half-width (as surveys do: Korn and
+    Graubard, Surv. Methodol. 24, 1998), so that it stays within [0, 1] and keeps a width where every answer is right.
+    Where each seed has images of its own, the design is not crossed: take `over_seeds` of the seeds' means.
     """
-    data, mean, share = _crossed(values, counted)
-    seeds, images = _crossed_parts(data)
-    method, over = "seeds x images", "seeds x images"
-    if not _proportion(values):
-        return _around(mean, [seeds, images], level, method, over)
-    z, half = _normal_quantile(level), _half_width([seeds, images], level)
+    data, mean = crossed(values, counted)
+    parts = crossed_parts(data)
+    if not is_proportion(values):
+        return around(mean, parts, level, "crossed t", "seeds x images")
+    z, half = normal_quantile(level), half_width(parts, level)
+    answers = data.size if counted is None else int(np.count_nonzero(counted))
     spread = mean * (1 - mean)
-    n = spread * (z / half) ** 2 if half > 0 and spread > 0 else data.shape[1] * share
-    low, high = _wilson_ends(mean, n, z)
-    return Interval(low=low, high=high, level=level, method=f"{method}, Wilson", over=over)
+    n = answers / len(data)  # where there is no spread to go by, the images are what is surely independent
+    if half > 0 and spread > 0:
+        n = min(spread * (z / half) ** 2, float(answers))  # no answer is worth more than an independent one
+    low, high = _score_ends(mean, n, z)
+    return Interval(low=low, high=high, level=level, method="crossed Wilson", over="seeds x images")
 
 
-def seed_by_image_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    *,
-    counted: tuple[ArrayLike, ArrayLike] | None = None,
-    paired: bool = False,
-    level: float = 0.95,
-) -> Difference:
-    """The difference of two families' means on the same images, each an array (seeds, images).
-
-    The images are always paired. The seeds are where `paired` says that row s of both shares what its seed drew (the world,
-    the order of batches); else their two parts are joined with Welch's degrees of freedom. `counted` as in `seed_by_image`.
-    """
-    a, mean_a, _ = _crossed(first, counted[0] if counted else None)
-    b, mean_b, _ = _crossed(second, counted[1] if counted else None)
-    if a.shape[1] != b.shape[1] or (paired and a.shape != b.shape):
-        _same_shape(a if paired else a[0], b if paired else b[0])
-    if paired:
-        seeds, images = _crossed_parts(a - b)
-    else:
-        (seeds_a, _), (seeds_b, _) = _crossed_parts(a), _crossed_parts(b)
-        seeds = _welch(seeds_a, seeds_b)
-        rest = _residual(a) / len(a) + _residual(b) / len(b)
-        n = a.shape[1]
-        images = _Part(max(float(np.var(a.mean(0) - b.mean(0), ddof=1)) - rest, 0.0) / n, n - 1)
-    if _proportion(first) and _proportion(second):  # two networks that never disagree still do so on some unseen images
-        images = images._replace(variance=max(images.variance, 2 / (a.shape[1] + 2) ** 2))
-    return _difference(
-        mean_a - mean_b, [seeds, images], level, "paired seeds x images" if paired else "seeds x images", "seeds x images"
-    )
+# What the intervals and the comparisons are made of.
 
 
-# Many comparisons, and verdicts ---------------------------------------------------------------------------------------------
+def normal_quantile(level: float) -> float:
+    """The z with `level` of a normal distribution between -z and z."""
+    _check_level(level)
+    return NormalDist().inv_cdf((1 + level) / 2)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for being one of many (Holm, Scand. J. Stat. 6, 1979), in the order given.
+def half_width(parts: list[Part], level: float) -> float:
+    """Half the interval of a mean whose variance has these parts: the root of the sum of t(df)^2 variance."""
+    _check_level(level)
+    return _half_width(parts, (1 - level) / 2)
 
-    The i-th smallest of m (from 0) is multiplied by m - i, and none may fall below the one before it. An adjusted p below 0.05
-    is significant with at most 5 % risk of a single false alarm in the whole table.
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    if p.ndim != 1 or not bool(np.all((p >= 0) & (p <= 1))):
+
+def p_value(value: float, parts: list[Part]) -> float:
+    """The two-sided p-value against 0: one minus the level of the interval that ends at 0; 1 where there is no spread."""
+    if value == 0 or not any(part.variance for part in parts):
+        return 1.0
+    low, high = math.log(1e-300), math.log(0.5)  # of one tail; the half-width falls as the tail grows
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _half_width(parts, math.exp(middle)) > abs(value) else (low, middle)
+    return min(1.0, 2 * math.exp((low + high) / 2))
+
+
+def around(value: float, parts: list[Part], level: float, method: str, over: str) -> Interval:
+    """The symmetric interval around a value whose variance has these parts."""
+    half = half_width(parts, level)
+    return Interval(low=value - half, high=value + half, level=level, method=method, over=over)
+
+
+def resampled(data: Floats, seed: int, statistic: Statistic = _mean, resamples: int = 2000) -> Floats:
+    """The statistic of `resamples` samples of n images drawn with replacement from n: a function of data and seed alone."""
+    if resamples < 100:
+        raise RequestError(f"{resamples} resamples were asked for.", "at least 100, or the ends are noise", "resamples=2000")
+    draw, n = stream(seed, "bootstrap"), len(data)
+    at_once = max(1, 2**20 // data.size)
+    chunks = [
+        np.asarray(statistic(data[draw.integers(0, n, (min(at_once, resamples - start), n))], axis=1), dtype=np.float64)
+        for start in range(0, resamples, at_once)
+    ]
+    if chunks[0].ndim != 1:
         raise RequestError(
-            f"{list(p_values)} are not p-values.", "numbers between 0 and 1", "leave out the tests that gave none"
+            f"The statistic gave an array of shape {chunks[0].shape}.",
+            "one number for each resample: (resamples, images, ...) reduced along axis 1, and along the rest",
+            "lambda values, axis: ... with values.mean(axis=axis)",
         )
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
-    return [float(value) for value in adjusted]
+    return np.concatenate(chunks)
 
 
-def compare(difference: Difference, margin: float | None = None, p_value: float | None = None) -> Comparison:
-    """What a difference allows to be said: higher, lower, equivalent within a margin, or not distinguishable.
+def percentiles(drawn: Floats, level: float) -> tuple[float, float]:
+    """The ends between which `level` of the resamples lie."""
+    _check_level(level)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
-    Equivalence is two one-sided tests (Schuirmann, J. Pharmacokin. Biopharm. 15, 1987): the inner interval lies within the
-    margin. A difference that is real but within the margin is called equivalent: the margin says what matters. `p_value` is the
-    one adjusted for many comparisons, where there are many. An interval without width proves nothing.
+
+def finite(values: ArrayLike) -> Floats:
+    """The values as float64, or a refusal where there are none or some are NaN or infinite."""
+    data = np.asarray(values, dtype=np.float64)
+    if data.size == 0 or data.ndim == 0:
+        raise RequestError("No values were given.", "one value for each image or seed", "check that the split is not empty")
+    bad = int(np.count_nonzero(~np.isfinite(data)))
+    if bad:
+        raise RequestError(f"{bad} of {data.size} values are NaN or infinite.", "finite numbers", "look for a diverged run")
+    return data
+
+
+def is_proportion(values: ArrayLike) -> bool:
+    """Whether all values are 0 or 1: right or wrong."""
+    data = np.asarray(values)
+    return data.dtype == np.bool_ or bool(np.all((data == 0) | (data == 1)))
+
+
+def seeds(values: ArrayLike) -> Floats:
+    """One finite number for each of at least two seeds."""
+    data = finite(values)
+    if data.ndim != 1:
+        raise RequestError(f"An array of shape {data.shape} was given.", "one number for each seed", "seed_by_image(values)")
+    _check_seeds(data)
+    return data
+
+
+def seed_part(means: Floats) -> Part:
+    """The variance of the mean over seeds, from the seeds' own means: it holds var(seed) / S and var(rest) / (S N)."""
+    return Part(float(np.var(means, ddof=1)) / len(means), len(means) - 1)
+
+
+def crossed(values: ArrayLike, counted: ArrayLike | None = None) -> tuple[Floats, float]:
+    """The array (seeds, images) and its mean; the ratio of totals, linearised, where only the `counted` values count.
+
+    The ratio r of the totals of y and of c varies as the mean of r + c (y - r) / mean(c) does (the delta method).
     """
-    if margin is not None and not (math.isfinite(margin) and margin > 0):
+    data = finite(values)
+    if data.ndim != 2 or data.shape[1] < 2:
         raise RequestError(
-            f"A margin of {margin} was given.", "a positive number: the largest difference that does not matter", "margin=0.01"
+            f"An array of shape {data.shape} was given.", "(seeds, images), two images at least", "np.stack(rows)"
         )
-    p = difference.p_value if p_value is None else p_value
-    verdict: Verdict = "not distinguishable"
-    if margin is not None and difference.inner.width > 0 and -margin < difference.inner.low and difference.inner.high < margin:
-        verdict = "equivalent"
-    elif p < 1 - difference.interval.level and difference.interval.width > 0 and difference.interval.excludes(0):
-        verdict = "higher" if difference.value > 0 else "lower"
-    return Comparison(verdict=verdict, difference=difference, p_value=p, margin=margin)
+    _check_seeds(data)
+    if counted is None:
+        return data, float(data.mean())
+    weight = finite(counted)
+    if weight.shape != data.shape or not is_proportion(weight) or not weight.any():
+        raise RequestError(
+            f"`counted` of shape {weight.shape} came with values of shape {data.shape} and counts {weight.sum():g} of them.",
+            "0 or 1 for each value, and at least one 1",
+            "counted=(chose_shape | chose_texture)",
+        )
+    ratio = float(np.sum(weight * data) / np.sum(weight))
+    return ratio + weight * (data - ratio) / weight.mean(), ratio
+
+
+def crossed_parts(data: Floats) -> list[Part]:
+    """The two parts of the variance of the mean of an array (seeds, images): over seeds, and over images."""
+    n = data.shape[1]
+    own = float(np.var(data.mean(axis=0), ddof=1)) - residual(data) / len(data)
+    return [seed_part(data.mean(axis=1)), Part(max(own, 0.0) / n, n - 1)]
+
+
+def residual(data: Floats) -> float:
+    """The mean square of what neither the seed nor the image explains."""
+    rest = data - data.mean(axis=0) - data.mean(axis=1, keepdims=True) + data.mean()
+    return float(np.sum(rest**2)) / ((data.shape[0] - 1) * (data.shape[1] - 1))
+
+
+def _half_width(parts: list[Part], tail: float) -> float:
+    return math.sqrt(sum(_t_quantile(part.df, tail) ** 2 * part.variance for part in parts))
+
+
+def _t_quantile(df: float, tail: float) -> float:
+    """The t above which `tail` of Student's distribution lies."""
+    if math.isinf(df):
+        return -NormalDist().inv_cdf(tail)
+    from scipy import special  # 0.6 s, and only these need it
+
+    return -float(special.stdtrit(df, tail))
+
+
+def _score_ends(p: float, n: float, z: float) -> tuple[float, float]:
+    """The ends of Wilson's interval; exactly 0 and 1 where the proportion is."""
+    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return (0.0 if p == 0 else max(0.0, (centre - half) / scale)), (1.0 if p == 1 else min(1.0, (centre + half) / scale))
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise RequestError(f"A level of {level} was given.", "a number between 0 and 1", "level=0.95")
+
+
+def _check_seeds(data: Floats) -> None:
+    if len(data) < 2:
+        raise RequestError(
+            "One seed was given: it speaks for a checkpoint only, not for its family.",
+            "two seeds at least, and three before anything is said about a family",
+            "train more seeds, or take wilson or bootstrap for this checkpoint",
+        )

@@ -1,0 +1,264 @@
+"""Two numbers beside each other: paired tests, many tests at once, and what may be said.
+
+Two checkpoints are compared on the same images (`paired_proportions`, `paired_bootstrap`), two families over seeds and
+images (`seed_by_image_difference`) or over seeds (`over_seeds_difference`). `holm` adjusts the p-values of a table, and
+`compare` gives the verdict. "Not distinguishable" is not "equal": equivalence needs a margin and a test of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import Field
+
+from priorscope.core.config import Config
+from priorscope.core.errors import RequestError
+from priorscope.core.rng import stream
+from priorscope.core.stats import (
+    Floats,
+    Interval,
+    Part,
+    around,
+    crossed,
+    crossed_parts,
+    finite,
+    is_proportion,
+    p_value,
+    percentiles,
+    resampled,
+    residual,
+    seed_part,
+    seeds,
+)
+
+Verdict = Literal["higher", "lower", "equivalent", "not distinguishable"]
+
+
+class Difference(Config):
+    """First minus second: the difference, its interval, and its two-sided p-value against no difference.
+
+    `inner` is the interval at 2 level - 1 (90 % beside 95 %): each of its ends is a one-sided bound at 1 - level, which is
+    what an equivalence test asks for.
+    """
+
+    value: float
+    interval: Interval
+    inner: Interval
+    p_value: float = Field(ge=0, le=1)
+
+
+class Comparison(Config):
+    """What a difference allows to be said; `p_value` is the adjusted one where it was one of many."""
+
+    verdict: Verdict
+    difference: Difference
+    p_value: float = Field(ge=0, le=1)
+    margin: float | None = None
+
+    def sentence(self, first: str, second: str, digits: int = 3) -> str:
+        """The verdict in words that claim no more than the data: over images alone it speaks of checkpoints only."""
+        interval = self.difference.interval
+        if interval.over == "images":
+            first, second = f"this checkpoint of {first}", f"this checkpoint of {second}"
+        if self.verdict == "equivalent":
+            said = f"{first} and {second} are equivalent within {self.margin:g}"
+        elif self.verdict == "not distinguishable":
+            said = f"{first} and {second} are not distinguishable here, which does not make them equal"
+        else:
+            said = f"{first} is {self.verdict} than {second}"
+        chance = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
+        return (
+            f"{said} (difference {self.difference.value:+.{digits}f}, {100 * interval.level:g} % interval "
+            f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f} over {interval.over}, {chance})"
+        )
+
+
+# Two checkpoints on the same images.
+
+
+def mcnemar(first_correct: ArrayLike, second_correct: ArrayLike) -> float:
+    """The exact two-sided p-value of two networks being right equally often on the same images.
+
+    Of the images on which exactly one is right, each is either's with probability 1/2 (McNemar, Psychometrika 12, 1947, in the
+    binomial form).
+    """
+    from scipy import special
+
+    up, down = _disagreements(first_correct, second_correct)
+    return min(1.0, 2 * float(special.bdtr(min(up, down), up + down, 0.5)))
+
+
+def paired_proportions(first_correct: ArrayLike, second_correct: ArrayLike, level: float = 0.95) -> Difference:
+    """The difference of two networks' accuracies on the same images, with McNemar's exact p-value.
+
+    The interval is Bonett and Price's (J. Educ. Behav. Stat. 37, 2012): Wald's after one image more of each kind of
+    disagreement, so that it has a width also where the two never disagree.
+    """
+    up, down = _disagreements(first_correct, second_correct)
+    n = np.size(first_correct) + 2
+    centre = (up - down) / n
+    part = Part(((up + down + 2) / n - centre**2) / n, math.inf)
+
+    def at(level: float) -> Interval:
+        wald = around(centre, [part], level, "Bonett-Price", "images")
+        return wald.replace(low=max(-1.0, wald.low), high=min(1.0, wald.high))
+
+    value, p = (up - down) / np.size(first_correct), mcnemar(first_correct, second_correct)
+    return Difference(value=value, interval=at(level), inner=at(2 * level - 1), p_value=p)
+
+
+def paired_bootstrap(
+    first: ArrayLike, second: ArrayLike, *, seed: int, level: float = 0.95, resamples: int = 2000
+) -> Difference:
+    """The mean difference of two networks' per-image numbers (losses, confidences) on the same images.
+
+    The interval is the percentile bootstrap of the differences; the p-value is the sign-flip test's: without a difference, each
+    image's sign is a coin's. For right-or-wrong values take `paired_proportions`.
+    """
+    difference = _paired(first, second)
+    drawn = resampled(difference, seed, resamples=resamples)
+
+    def at(level: float) -> Interval:
+        low, high = percentiles(drawn, level)
+        return Interval(low=low, high=high, level=level, method="paired percentile bootstrap", over="images")
+
+    p = _sign_flip(difference, seed, resamples)
+    return Difference(value=float(difference.mean()), interval=at(level), inner=at(2 * level - 1), p_value=p)
+
+
+# Two families.
+
+
+def over_seeds_difference(first: ArrayLike, second: ArrayLike, *, paired: bool = False, level: float = 0.95) -> Difference:
+    """The difference of two families' means of one number a seed.
+
+    Welch's t; the paired t where `paired` says that entry s of both shares what its seed drew.
+    """
+    if paired:
+        difference = seeds(_paired(first, second))
+        return _difference(float(difference.mean()), [seed_part(difference)], level, "paired t", "seeds")
+    a, b = seeds(first), seeds(second)
+    return _difference(float(a.mean() - b.mean()), [_welch(seed_part(a), seed_part(b))], level, "Welch t", "seeds")
+
+
+def seed_by_image_difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    counted: tuple[ArrayLike, ArrayLike] | None = None,
+    paired: bool = False,
+    level: float = 0.95,
+) -> Difference:
+    """The difference of two families' means on the same images, each an array (seeds, images); `counted` as in `seed_by_image`.
+
+    The images are always paired. The seeds are where `paired` says that row s of both shares what its seed drew (the world,
+    the order of batches); else their two variances are joined with Welch's degrees of freedom.
+    """
+    (a, mean_a), (b, mean_b) = (crossed(v, c) for v, c in zip((first, second), counted or (None, None), strict=True))
+    n = a.shape[1]
+    if b.shape[1] != n or (paired and len(a) != len(b)):
+        raise _unlike(a, b)
+    if paired:
+        over_seed, over_image = crossed_parts(a - b)
+    else:
+        over_seed = _welch(seed_part(a.mean(axis=1)), seed_part(b.mean(axis=1)))
+        own = float(np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1)) - residual(a) / len(a) - residual(b) / len(b)
+        over_image = Part(max(own, 0.0) / n, n - 1)
+    if is_proportion(first) and is_proportion(second):
+        # Families that never disagree here do so on some image not seen: Bonett and Price's variance without a disagreement.
+        over_image = over_image._replace(variance=max(over_image.variance, 2 / (n + 2) ** 2))
+    return _difference(mean_a - mean_b, [over_seed, over_image], level, "crossed t", "seeds x images")
+
+
+# Many comparisons, and verdicts.
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for being some of many, in the order given (Holm, Scand. J. Stat. 6, 1979).
+
+    The i-th smallest of m, counted from 0, is multiplied by m - i, and none falls below the one before it. Calling significant
+    what is then below 0.05 risks one false alarm or more in the whole table with at most 5 %.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or not np.all((p >= 0) & (p <= 1)):
+        raise RequestError(
+            f"{p_values} are not all p-values.", "a list of numbers from 0 to 1", "leave out tests that gave none"
+        )
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
+    return [float(value) for value in adjusted]
+
+
+def compare(difference: Difference, margin: float | None = None, adjusted_p: float | None = None) -> Comparison:
+    """What a difference allows to be said: higher, lower, equivalent within the margin, or not distinguishable.
+
+    Equivalence is two one-sided tests (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987): the inner interval lies within the
+    margin, the largest difference that does not matter. So a real difference within it is called equivalent. `adjusted_p` is
+    the p-value after `holm`. Data without any spread prove nothing.
+    """
+    if margin is not None and not 0 < margin < math.inf:
+        raise RequestError(
+            f"A margin of {margin} was given.", "the largest difference that does not matter, above 0", "margin=0.01"
+        )
+    p, interval, inner = difference.p_value, difference.interval, difference.inner
+    p = p if adjusted_p is None else adjusted_p
+    verdict: Verdict = "not distinguishable"
+    if margin is not None and inner.width > 0 and -margin < inner.low and inner.high < margin:
+        verdict = "equivalent"
+    elif p < 1 - interval.level and interval.width > 0 and interval.excludes(0):
+        verdict = "higher" if difference.value > 0 else "lower"
+    return Comparison(verdict=verdict, difference=difference, p_value=p, margin=margin)
+
+
+def _difference(value: float, parts: list[Part], level: float, method: str, over: str) -> Difference:
+    wide, inner = (around(value, parts, at, method, over) for at in (level, 2 * level - 1))
+    return Difference(value=value, interval=wide, inner=inner, p_value=p_value(value, parts))
+
+
+def _welch(first: Part, second: Part) -> Part:
+    """The variance of a difference of two independent means (Welch, Biometrika 34, 1947)."""
+    variance = first.variance + second.variance
+    if variance == 0:
+        return Part(0.0, min(first.df, second.df))
+    return Part(variance, variance**2 / (first.variance**2 / first.df + second.variance**2 / second.df))
+
+
+def _sign_flip(difference: Floats, seed: int, resamples: int) -> float:
+    """The share of random signs, the data's own among them, whose mean lies as far from 0 as the data's."""
+    draw, n = stream(seed, "sign flip"), difference.size
+    total, at_once = float(difference.sum()), max(1, 2**20 // n)
+    as_far = 1
+    for start in range(0, resamples, at_once):
+        flipped = draw.integers(0, 2, (min(at_once, resamples - start), n), dtype=np.int8) @ difference
+        as_far += int(np.count_nonzero(np.abs(total - 2 * flipped) >= abs(total) * (1 - 1e-12)))
+    return as_far / (resamples + 1)
+
+
+def _disagreements(first_correct: ArrayLike, second_correct: ArrayLike) -> tuple[int, int]:
+    """On how many images only the first is right, and only the second."""
+    difference = _paired(first_correct, second_correct)
+    if not (is_proportion(first_correct) and is_proportion(second_correct)):
+        raise RequestError(
+            "Values other than 0 and 1 were given.", "whether each answer was right", "paired_bootstrap(first, second)"
+        )
+    return int(np.sum(difference > 0)), int(np.sum(difference < 0))
+
+
+def _paired(first: ArrayLike, second: ArrayLike) -> Floats:
+    a, b = finite(first), finite(second)
+    if a.shape != b.shape or a.ndim != 1:
+        raise _unlike(a, b)
+    return a - b
+
+
+def _unlike(first: Floats, second: Floats) -> RequestError:
+    return RequestError(
+        f"Values of shapes {first.shape} and {second.shape} cannot be paired.",
+        "the same images in the same order, and the same seeds where seeds are paired",
+        "score both on one split",
+    )

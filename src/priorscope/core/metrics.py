@@ -1,0 +1,76 @@
+"""What many probes ask of logits: right or wrong, how wrong, and which class for which."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from priorscope.core.errors import RequestError
+
+Floats = NDArray[np.float64]
+
+
+def top_k_correct(logits: ArrayLike, labels: ArrayLike, k: int = 1) -> NDArray[np.bool_]:
+    """Whether each image's label is among its k highest logits; ties count against the label.
+
+    So a network that gives every class the same logit, or NaN, is never right, and nothing depends on how a sort breaks ties.
+    """
+    scores, answers = _scored(logits, labels)
+    classes = scores.shape[1]
+    if not 1 <= k <= classes:
+        raise RequestError(f"Top-{k} was asked for.", f"k from 1 to the number of classes, {classes}", f"k={min(5, classes)}")
+    own = np.take_along_axis(scores, answers[:, None], axis=1)
+    rivals = np.count_nonzero(~(scores < own), axis=1)  # the label's own logit is one of them
+    return (rivals <= k) & ~np.isnan(own[:, 0])
+
+
+def softmax(logits: ArrayLike) -> Floats:
+    """Probabilities along the last axis in float64: exp(z - max z) over its sum."""
+    scores = np.asarray(logits, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # an infinite logit gives NaN, which says so itself
+        raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        return raised / raised.sum(axis=-1, keepdims=True)
+
+
+def log_loss(logits: ArrayLike, labels: ArrayLike) -> Floats:
+    """Each image's cross-entropy in nats, in float64: log(sum exp(z)) - z[label], exact also where a probability underflows."""
+    scores, answers = _scored(logits, labels)
+    scores = scores.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        below = scores - scores.max(axis=1, keepdims=True)
+        own = np.take_along_axis(below, answers[:, None], axis=1)[:, 0]
+        return np.log(np.exp(below).sum(axis=1)) - own
+
+
+def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """How often each label (row) was answered with each class (column)."""
+    answers, given = _classes(labels, classes, "label"), _classes(predicted, classes, "predicted class")
+    if answers.shape != given.shape:
+        raise RequestError(
+            f"{given.size} predictions came with {answers.size} labels.", "one for each", "score the whole split"
+        )
+    return np.bincount(answers * classes + given, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+
+
+def _scored(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+    scores = np.asarray(logits)
+    if scores.ndim != 2 or scores.shape[1] < 1 or len(scores) != np.size(labels):
+        raise RequestError(
+            f"Logits of shape {scores.shape} came with {np.size(labels)} labels.",
+            "logits (images, classes)",
+            "score the whole split",
+        )
+    return scores, _classes(labels, scores.shape[1], "label")
+
+
+def _classes(values: ArrayLike, classes: int, kind: str) -> NDArray[np.int64]:
+    """Class numbers as int64; a number that is no class would wrap around or be counted elsewhere, so it is refused."""
+    given = np.asarray(values)
+    if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+        raise RequestError(
+            f"A {kind} array of {given.dtype} {given.shape} was given.", "one whole number an image", "argmax(axis=1)"
+        )
+    outside = given[(given < 0) | (given >= classes)]
+    if outside.size:
+        raise RequestError(f"{outside[0]} is not a {kind}.", f"0 to {classes - 1}", "check the number of classes")
+    return given.astype(np.int64)
