@@ -1,0 +1,305 @@
+"""Pieces that figures are made of: values with intervals, curves with bands, matrices, pictures in a grid.
+
+And the channels by which a family looks the same in all of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.core.figure import DIVERGING, INK, MUTED, PAPER, RAMP, STYLES, WIDTH, Figure, Row, colour_of, style_of
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+def chart_data(rows: Sequence[Row]) -> alt.InlineData:
+    """Rows as the data of an Altair chart."""
+    import altair as alt
+
+    return alt.InlineData(values=[dict(row) for row in rows])
+
+
+def families_of(rows: Sequence[Row], column: str = "family") -> list[str]:
+    """The families that rows name: in the order of `STYLES`, then those that it does not know."""
+    named = dict.fromkeys(str(row[column]) for row in rows)
+    known = [family for family in STYLES if family in named]
+    return known + [family for family in named if family not in STYLES]
+
+
+def family_colour(rows: Sequence[Row], *, legend: bool = True) -> alt.Color:
+    """The colour channel of rows with a `family`."""
+    import altair as alt
+
+    families = families_of(rows)
+    scale = alt.Scale(domain=families, range=[colour_of(family) for family in families])
+    shown: dict[str, Any] = {} if legend and len(families) > 1 else {"legend": None}
+    return alt.Color("family:N", scale=scale, title=None, **shown)
+
+
+def family_shape(rows: Sequence[Row], *, legend: bool = True) -> alt.Shape:
+    """The point-shape channel of rows with a `family`; its legend merges with the colour's."""
+    import altair as alt
+
+    families = families_of(rows)
+    scale = alt.Scale(domain=families, range=[style_of(family).shape for family in families])
+    shown: dict[str, Any] = {} if legend and len(families) > 1 else {"legend": None}
+    return alt.Shape("family:N", scale=scale, title=None, **shown)
+
+
+def family_dash(rows: Sequence[Row], *, legend: bool = True) -> alt.StrokeDash:
+    """The dash channel of rows with a `family`; its legend merges with the colour's."""
+    import altair as alt
+
+    families = families_of(rows)
+    scale = alt.Scale(domain=families, range=[list(style_of(family).dash) for family in families])
+    shown: dict[str, Any] = {} if legend and len(families) > 1 else {"legend": None}
+    return alt.StrokeDash("family:N", scale=scale, title=None, **shown)
+
+
+def choose_family() -> tuple[alt.Parameter, alt.Opacity]:
+    """A click on the legend brings one family forward (shift-click: several); the channel that fades the others."""
+    import altair as alt
+
+    chosen = alt.selection_point(name="chosen", fields=["family"], bind="legend")
+    return chosen, alt.condition(chosen, alt.value(1.0), alt.value(0.12))  # pyright: ignore[reportReturnType]
+
+
+Scale = Literal["linear", "log", "symlog", "sqrt"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A quantitative axis: its title with the unit, its scale, its ends (not set: the data's) and d3's number format."""
+
+    title: str
+    scale: Scale = "linear"
+    domain: tuple[float, float] | None = None
+    format: str | None = None
+
+    def number(self) -> dict[str, Any]:
+        return {} if self.format is None else {"format": self.format}
+
+    def channel(self, kind: type[Any], column: str) -> Any:
+        import altair as alt
+
+        ends: dict[str, Any] = (
+            {"zero": False, "nice": True, "padding": 8} if self.domain is None else {"domain": list(self.domain), "nice": False}
+        )
+        axis = alt.Axis(title=self.title, **self.number())
+        return kind(f"{column}:Q", axis=axis, scale=alt.Scale(type=self.scale, **ends))
+
+
+SHARE = Axis("share", domain=(0.0, 1.0), format=".0%")
+"""An axis from 0 % to 100 %."""
+
+
+def interval_dots(
+    name: str,
+    title: str,
+    rows: Sequence[Row],
+    *,
+    axis: Axis,
+    n: int | str,
+    protocol: str,
+    alt: str,
+    reference: tuple[float, str] | None = None,
+    panel: str | None = None,
+) -> Figure:
+    """A value with its interval per subject, one line each.
+
+    Rows have `subject`, `family`, `value`, and `low`, `high` (both or neither None); they are drawn from top to bottom in the order
+    given. `reference` is a value to compare with and its label (chance, say). `panel` names a column of the rows: one small chart
+    for each value of it, stacked.
+    """
+    import altair as A
+
+    families = families_of(rows)
+    chosen, faded = choose_family()
+    base = A.Chart(chart_data(rows)).encode(y=A.Y("subject:N", sort=None, title=None), opacity=faded)
+    x = axis.channel(A.X, "value")
+    tips = ["subject:N", "family:N", *(["value:Q", "low:Q", "high:Q"]), *([f"{panel}:N"] if panel else [])]
+    colour, shape = family_colour(rows), family_shape(rows)
+    layers: list[Any] = []
+    if reference is not None:
+        layers += _reference_line(reference, "x")
+    layers.append(
+        base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(x=axis.channel(A.X, "low"), x2="high:Q", color=colour)
+    )
+    points = base.mark_point(size=80, opacity=1).encode(x=x, color=colour, shape=shape, tooltip=tips)
+    layers.append(points.add_params(chosen) if len(families) > 1 else points)
+    chart: Any = A.layer(*layers)
+    chart = _stacked(chart, rows, panel, height={"step": 26}) if panel else chart.properties(height={"step": 26})
+    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
+
+
+def curves_with_band(
+    name: str,
+    title: str,
+    rows: Sequence[Row],
+    *,
+    x: Axis,
+    y: Axis,
+    n: int | str,
+    protocol: str,
+    alt: str,
+    points: bool = True,
+    reference: tuple[float, str] | None = None,
+    panel: str | None = None,
+) -> Figure:
+    """Curves with a band around each.
+
+    Rows have `series` (one curve each), `family` (its colour), `x`, `y`, and `low`, `high` (None where there is no band).
+    `reference` is a height to compare with and its label. `panel` as in `interval_dots`.
+    """
+    import altair as A
+
+    chosen, faded = choose_family()
+    base = A.Chart(chart_data(rows)).encode(x=x.channel(A.X, "x"), detail="series:N")
+    colour, shape = family_colour(rows), family_shape(rows)
+    layers: list[Any] = _reference_line(reference, "y") if reference is not None else []
+    if any(row.get("low") is not None for row in rows):
+        dim = A.condition(chosen, A.value(0.16), A.value(0.03))
+        band = base.mark_area(line=False).encode(y=y.channel(A.Y, "low"), y2="high:Q", color=colour, opacity=dim)
+        layers.append(band)
+    layers.append(base.mark_line().encode(y=y.channel(A.Y, "y"), color=colour, strokeDash=family_dash(rows), opacity=faded))
+    tips = ["series:N", "family:N", "x:Q", "y:Q", "low:Q", "high:Q"]
+    dots = base.mark_point(size=46 if points else 0.5).encode(
+        y=y.channel(A.Y, "y"), color=colour, shape=shape, opacity=faded, tooltip=tips
+    )
+    layers.append(dots)
+    chart: Any = A.layer(*layers).add_params(chosen)
+    chart = _stacked(chart, rows, panel, height=220) if panel else chart
+    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
+
+
+def heat_map(
+    name: str,
+    title: str,
+    rows: Sequence[Row],
+    *,
+    x: str,
+    y: str,
+    value: Axis,
+    n: int | str,
+    protocol: str,
+    alt: str,
+    diverging: bool = False,
+) -> Figure:
+    """A matrix of values as colours and numbers.
+
+    Rows have `x`, `y` (names, in the order of their first appearance) and `value`; `x` and `y` here are the axes' titles. A
+    diverging map has its middle at 0, or in the middle of the value's domain.
+    """
+    import altair as A
+
+    columns, lines = (list(dict.fromkeys(str(row[axis]) for row in rows)) for axis in ("x", "y"))
+    low, high = value.domain or _ends(rows, symmetric=diverging)
+    ramp = DIVERGING if diverging else RAMP
+    colours = A.Scale(
+        domain=list(np.linspace(low, high, len(ramp)).round(9).tolist()), range=list(ramp), clamp=True, interpolate="rgb"
+    )
+    legend = A.Legend(title=value.title, orient="right", **value.number())
+    base = A.Chart(chart_data(rows)).encode(
+        x=A.X("x:N", sort=None, title=x, axis=A.Axis(labelAngle=-40 if max(map(len, columns)) > 4 else 0, orient="bottom")),
+        y=A.Y("y:N", sort=None, title=y),
+    )
+    cells = base.mark_rect(stroke=PAPER, strokeWidth=1).encode(
+        color=A.Color("value:Q", scale=colours, legend=legend), tooltip=["y:N", "x:N", "value:Q"]
+    )
+    chart: Any = cells
+    if len(columns) <= 12 and len(lines) <= 24:
+        far = (
+            f"abs(datum.value - {(low + high) / 2!r}) > {0.32 * (high - low)!r}"
+            if diverging
+            else f"datum.value > {(low + high) / 2!r}"
+        )
+        ink = A.when(far).then(A.value(PAPER)).otherwise(A.value(INK))
+        chart = A.layer(cells, base.mark_text().encode(text=A.Text("value:Q", format=value.format or ".2f"), color=ink))
+    chart = chart.properties(height={"step": 30 if len(lines) <= 24 else 12})
+    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
+
+
+def gallery(
+    name: str,
+    title: str,
+    pictures: Sequence[tuple[str, str, NDArray[np.uint8]]],
+    *,
+    n: int | str,
+    protocol: str,
+    alt: str,
+    side: int = 72,
+) -> Figure:
+    """Pictures in a grid: each is the name of its line, the name of its column and its pixels (uint8, H x W x 3 or H x W).
+
+    Small pictures are shown with their pixels as squares, not smoothed: what is seen is what the network saw. The data behind it
+    are the names; the pixels are in the spec.
+    """
+    import altair as A
+
+    rows = [{"line": line, "column": column} for line, column, _ in pictures]
+    drawn = [{**row, "url": _png(pixels)} for row, (_, _, pixels) in zip(rows, pictures, strict=True)]
+    chart = (
+        A.Chart(chart_data(drawn))
+        .mark_image(width=side, height=side, smooth=False)
+        .encode(
+            x=A.X("column:N", sort=None, title=None, axis=A.Axis(orient="top", labelAngle=0, labelLimit=side)),
+            y=A.Y("line:N", sort=None, title=None),
+            url="url:N",
+            tooltip=["line:N", "column:N"],
+        )
+        .properties(width={"step": side + 8}, height={"step": side + 8})
+    )
+    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
+
+
+def _png(pixels: NDArray[np.uint8]) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _ends(rows: Sequence[Row], *, symmetric: bool) -> tuple[float, float]:
+    values = [float(row["value"]) for row in rows if row["value"] is not None] or [0.0]
+    if symmetric:
+        most = max(abs(value) for value in values) or 1.0
+        return -most, most
+    low, high = min(values), max(values)
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _reference_line(reference: tuple[float, str], axis: Literal["x", "y"]) -> list[Any]:
+    """A thin dashed line at a value, with its label at the end."""
+    import altair as A
+
+    value, label = reference
+    base = A.Chart(chart_data([{"at": value, "label": label}]))
+    line = base.mark_rule(strokeDash=[3, 3], strokeWidth=1, color=MUTED)
+    if axis == "x":
+        text = base.mark_text(align="left", baseline="top", dx=4, dy=-12, color=MUTED)
+        return [line.encode(x="at:Q"), text.encode(x="at:Q", y=A.value(0), text="label:N")]
+    text = base.mark_text(align="right", baseline="bottom", dy=-4, color=MUTED)
+    return [line.encode(y="at:Q"), text.encode(y="at:Q", x=A.value("width"), text="label:N")]
+
+
+def _stacked(chart: Any, rows: Sequence[Row], panel: str, height: Any) -> Any:
+    """One small chart a value of a column, under each other, with the same axes."""
+    import altair as A
+
+    names = list(dict.fromkeys(str(row[panel]) for row in rows))
+    parts = [
+        chart.transform_filter(A.FieldEqualPredicate(field=panel, equal=name)).properties(
+            width=WIDTH - 60, height=height, title=A.TitleParams(name, fontSize=12)
+        )
+        for name in names
+    ]
+    return A.vconcat(*parts, spacing=28)

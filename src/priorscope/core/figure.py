@@ -1,0 +1,318 @@
+"""A figure: a Vega-Lite chart with the data behind it, its n, its protocol and a text alternative.
+
+A figure is declared once and shown everywhere: interactive in the page, as SVG in a notebook, as SVG, PDF or PNG for a paper, as
+CSV for whoever wants the numbers. It says its answer in its title. Two themes, light and dark, hold for every figure; a family has
+the same colour, the same point shape and the same dashes in all of them, so that pictures compare and survive a grey printer.
+
+The light colours have a contrast of at least 3:1 on white and the dark ones on the dark page (WCAG 2.2, 1.4.11), and any two
+families stay apart under protanopia, deuteranopia and tritanopia as Machado et al. (2009) simulate them; tests hold them to it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from priorscope.core.config import Plain
+from priorscope.core.errors import RequestError
+from priorscope.core.folder import write_bytes, write_text
+
+if TYPE_CHECKING:
+    import altair as alt
+
+Row = Mapping[str, Any]
+"""One row of the data behind a figure: plain numbers, text and None."""
+
+
+class Style(NamedTuple):
+    """How a family looks: its colour on light and on dark ground, its point's shape and its line's dashes."""
+
+    light: str
+    dark: str
+    shape: str
+    dash: tuple[int, ...]
+
+
+STYLES: Mapping[str, Style] = {
+    "mlp": Style("#dd4400", "#ff8855", "circle", (1, 0)),
+    "cnn": Style("#0066bb", "#5599ff", "square", (6, 3)),
+    "vit": Style("#118855", "#22bb77", "triangle-up", (2, 2)),
+    "swin": Style("#6633bb", "#bb88ff", "diamond", (10, 3)),
+    "tnt": Style("#997700", "#ddbb44", "cross", (8, 3, 2, 3)),
+    "perceiver": Style("#dd4499", "#ff77bb", "triangle-down", (4, 2)),
+    "perceiver_io": Style("#771133", "#cc8888", "triangle-right", (12, 3, 2, 3, 2, 3)),
+    "mixer": Style("#0099bb", "#66ddee", "triangle-left", (3, 4)),
+    "dial": Style("#333333", "#eeeeee", "stroke", (1, 3)),
+    "other": Style("#777777", "#999999", "circle", (5, 5)),
+}
+"""How every family looks; what is in no family looks like `other`."""
+
+INK, PAPER = "#1c2128", "#ffffff"
+MUTED, GRID = "#5b6470", "#e6e9ed"
+ACCENT = "#0b5cad"
+RAMP = ("#eef3f9", "#8fb6dc", "#2f74b5", "#0a2f5c")
+DIVERGING = ("#a34a00", "#e9b083", "#f4f4f2", "#8fb6dc", "#0a4a8c")
+
+DARK_OF: Mapping[str, str] = {
+    **{style.light: style.dark for style in STYLES.values()},
+    INK: "#e8eaed",
+    PAPER: "#15181d",
+    MUTED: "#a0a8b3",
+    GRID: "#2b3038",
+    ACCENT: "#7db7f0",
+    **dict(zip(RAMP, ("#1f262f", "#2b5680", "#5a9bd8", "#d6e8fa"), strict=True)),
+    DIVERGING[0]: "#f5a45d",
+    DIVERGING[1]: "#8a5a32",
+    DIVERGING[2]: "#262b32",
+    DIVERGING[4]: "#86bdf5",
+}
+"""Light colour -> dark colour, for whatever a figure draws with the colours of this module."""
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+WIDTH, HEIGHT = 640, 320
+"""Pixels of a figure that does not say its own size: on paper; in the page the width is the column's."""
+
+FORMATS = (".svg", ".pdf", ".png", ".html", ".csv")
+
+THEME: Plain = {
+    "background": "transparent",
+    "font": FONT,
+    "view": {"stroke": None},
+    "title": {
+        "anchor": "start",
+        "color": INK,
+        "fontSize": 15,
+        "fontWeight": 600,
+        "subtitleColor": MUTED,
+        "subtitleFontSize": 12,
+        "offset": 14,
+        "frame": "group",
+    },
+    "axis": {
+        "labelColor": MUTED,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": 500,
+        "titlePadding": 10,
+        "labelPadding": 6,
+        "labelLimit": 220,
+        "domainColor": MUTED,
+        "tickColor": MUTED,
+        "gridColor": GRID,
+        "domain": False,
+        "ticks": False,
+    },
+    "axisQuantitative": {"tickCount": 6},
+    "axisDiscrete": {"grid": False},
+    "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "labelFontWeight": 600, "titleFontSize": 12},
+    "legend": {
+        "orient": "top",
+        "titleColor": MUTED,
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": 400,
+        "symbolSize": 90,
+        "columnPadding": 14,
+        "columns": 5,
+        "labelLimit": 200,
+    },
+    "line": {"strokeWidth": 2},
+    "point": {"size": 70, "filled": True},
+    "rule": {"color": MUTED},
+    "text": {"color": INK, "fontSize": 11},
+    "bar": {"color": ACCENT},
+    "range": {"ramp": list(RAMP), "heatmap": list(RAMP), "diverging": list(DIVERGING)},
+}
+"""The one theme, in light colours; `in_dark` makes the other."""
+
+
+def style_of(family: str) -> Style:
+    """How a family looks: the same in every figure."""
+    return STYLES.get(family, STYLES["other"])
+
+
+def colour_of(family: str, *, dark: bool = False) -> str:
+    """The colour of a family."""
+    return style_of(family).dark if dark else style_of(family).light
+
+
+def in_dark(spec: Any) -> Any:
+    """A spec or theme with every colour of the light theme replaced by that of the dark one."""
+    if isinstance(spec, str):
+        return DARK_OF.get(spec, spec)
+    if isinstance(spec, Mapping):
+        return {name: in_dark(value) for name, value in cast("Mapping[str, Any]", spec).items()}
+    if isinstance(spec, (list, tuple)):
+        return [in_dark(value) for value in cast("Sequence[Any]", spec)]
+    return spec
+
+
+def inline_json(value: Any) -> str:
+    """JSON that may stand inside a <script> element whatever its strings say: no tag or comment can begin in it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def charting_script() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script (0.9 MB) that needs no network; it defines `vegaEmbed`."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed; window.vega = vega;").replace("</script", "<\\/script")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart that answers one question.
+
+    `name` is the stem of its files, `title` says the answer, `spec` is Vega-Lite with the data inlined and neither title nor theme,
+    `rows` is the data drawn, `n` and `protocol` say what it stands on, `alt` says in words what the picture shows, and `command`
+    makes it again.
+    """
+
+    name: str
+    title: str
+    spec: Plain
+    rows: Sequence[Row] = field(repr=False)
+    n: int | str
+    protocol: str
+    alt: str
+    command: str = ""
+
+    @classmethod
+    def from_chart(
+        cls,
+        name: str,
+        title: str,
+        chart: alt.TopLevelMixin,
+        rows: Sequence[Row],
+        *,
+        n: int | str,
+        protocol: str,
+        alt: str,
+        command: str = "",
+    ) -> Figure:
+        """A figure from an Altair chart whose data is `chart_data(rows)`.
+
+        Altair numbers its views and parameters through the life of a process; here they are numbered anew from 1, so that equal
+        charts give equal specs.
+        """
+        spec = chart.to_dict()
+        spec.pop("config", None)
+        return cls(name, title, _renumbered(spec), tuple(rows), n, protocol, alt, command)
+
+    def themed(self, *, dark: bool = False, title: bool = True) -> Plain:
+        """The whole spec as it is drawn outside of the page: with size, theme, text alternative and, if asked, title."""
+        spec = {**self.spec, "description": self.alt, "config": THEME, "padding": 12}
+        if title:
+            spec["title"] = {
+                "text": textwrap.wrap(self.title, 84),
+                "subtitle": textwrap.wrap(f"{_n(self.n)} {self.protocol}", 104),
+            }
+        if _sizes_itself(spec):
+            spec.setdefault("width", WIDTH)
+            spec.setdefault("height", HEIGHT)
+        themed = in_dark(spec) if dark else spec
+        return {**themed, "background": in_dark(PAPER) if dark else PAPER}
+
+    def svg(self, *, dark: bool = False, title: bool = True) -> str:
+        """The figure as SVG text."""
+        import vl_convert
+
+        return vl_convert.vegalite_to_svg(self.themed(dark=dark, title=title))
+
+    def csv(self) -> str:
+        """The data behind the figure as CSV text."""
+        columns = list(dict.fromkeys(column for row in self.rows for column in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({column: _cell(value) for column, value in row.items()} for row in self.rows)
+        return text.getvalue()
+
+    def html(self, *, dark: bool = False) -> str:
+        """The figure as a page of its own: interactive, one file, no network."""
+        return _PAGE.format(
+            title=escape(self.title),
+            ground=in_dark(PAPER) if dark else PAPER,
+            script=charting_script(),
+            spec=inline_json(self.themed(dark=dark)),
+        )
+
+    def save(self, path: Path | str, *, dark: bool = False) -> Path:
+        """Writes the figure in the format that the path's ending names: .svg, .pdf, .png (twice the pixels), .html or .csv."""
+        path = Path(path)
+        ending = path.suffix.lower()
+        if ending not in FORMATS:
+            raise RequestError(
+                f"A figure cannot be saved as {path.name!r}.",
+                f"a name that ends in one of: {', '.join(FORMATS)}",
+                f"{path.stem}.svg",
+            )
+        if ending == ".csv":
+            write_text(path, self.csv())
+        elif ending == ".html":
+            write_text(path, self.html(dark=dark))
+        elif ending == ".svg":
+            write_text(path, self.svg(dark=dark))
+        else:
+            write_bytes(path, _picture(self.themed(dark=dark), ending))
+        return path
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """What a notebook shows."""
+        return {"image/svg+xml": self.svg(), "text/plain": f"{self.title} {self.alt}"}
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:">
+<style>body{{margin:1rem;background:{ground}}}</style>
+<div id="figure"></div>
+<script>{script}</script>
+<script>vegaEmbed("#figure", {spec}, {{actions: false, renderer: "svg"}});</script>
+</html>
+"""
+
+
+def _n(n: int | str) -> str:
+    return f"n = {n:,}." if isinstance(n, int) else f"{n.rstrip('.')}."
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _sizes_itself(spec: Plain) -> bool:
+    """Whether a width may be put on the spec: views beside each other carry their own."""
+    return not any(part in spec for part in ("hconcat", "vconcat", "concat", "facet", "repeat"))
+
+
+def _picture(spec: Plain, ending: str) -> bytes:
+    import vl_convert
+
+    if ending == ".pdf":
+        return vl_convert.vegalite_to_pdf(spec)
+    return vl_convert.vegalite_to_png(spec, scale=2)
+
+
+def _renumbered(spec: Plain) -> Plain:
+    """The spec with Altair's `view_17` and `param_4` numbered from 1 in the order in which they appear."""
+    data = spec.pop("datasets", None)
+    text = json.dumps(spec)
+    for kind in ("view", "param"):
+        seen = {old: f"{kind}_{i + 1}" for i, old in enumerate(dict.fromkeys(re.findall(rf"\b{kind}_\d+\b", text)))}
+        text = re.sub(rf"\b{kind}_\d+\b", lambda found, seen=seen: seen[found.group()], text)
+    renumbered = json.loads(text)
+    return renumbered if data is None else {**renumbered, "datasets": data}
