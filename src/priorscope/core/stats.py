@@ -7,8 +7,8 @@ its interval is over seeds and images at once (`seed_by_image`), or over seeds w
 The crossed design, the same N test images for each of S seeds, is y[s, i] = mean + seed[s] + image[i] + rest[s, i]. Its mean
 has the variance (var(seed) + var(rest) / N) / S + var(image) / N. The first part is estimated from S numbers, the second from
 N, and they are joined as half-width^2 = t(S - 1)^2 part1 + t(N - 1)^2 part2, which covers at least as often as it says for
-any mixture of the two (Banerjee, Sankhya 22, 1960). Satterthwaite's single t was tried: with S = 3 it is a fifth narrower where the
-seeds hold a fifth of the variance, but its 95 % interval covers 92 % where they hold nine tenths.
+any mixture of the two (Banerjee, Sankhya 22, 1960). Satterthwaite's single t was tried: with S = 3 it is a fifth narrower
+where the seeds hold a fifth of the variance, but its 95 % interval covers 92 % where they hold nine tenths.
 """
 
 from __future__ import annotations
@@ -120,10 +120,13 @@ def seed_by_image(values: ArrayLike, counted: ArrayLike | None = None, level: fl
     """The interval of a family's mean over seeds and images, from an array (seeds, the same images for every seed).
 
     `counted` (same shape) says which values count, for a share of a part of the images (of those on which a network chose
-    either cue, say): the interval is then that of the ratio of totals. Values that are all 0 or 1 are a proportion; its interval
-    is Wilson's at the effective n for which z sqrt(p (1 - p) / n) is the crossed design's half-width (as surveys do: Korn and
-    Graubard, Surv. Methodol. 24, 1998), so that it stays within [0, 1] and keeps a width where every answer is right.
+    either cue, say): the interval is then that of the ratio of totals. Values that are all 0 or 1 are a proportion; its
+    interval is Wilson's at the effective n for which z sqrt(p (1 - p) / n) is the crossed design's half-width (as surveys do:
+    Korn and Graubard, Surv. Methodol. 24, 1998), so that it stays within [0, 1] and keeps a width where every answer is right.
     Where each seed has images of its own, the design is not crossed: take `over_seeds` of the seeds' means.
+
+    A few seeds show nothing of a long tail: where one seed in six falls from 0.998 to 0.97 or below, 95 % intervals from 3 to
+    10 seeds cover the mean in 77 to 81 % of cases (plain t: 62 to 74 %). No method that sees these seeds alone mends that.
     """
     data, mean = crossed(values, counted)
     parts = crossed_parts(data)

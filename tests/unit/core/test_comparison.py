@@ -1,0 +1,201 @@
+"""Paired tests, many tests at once, and verdicts: their edges, their refusals and their words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from priorscope.core.comparison import (
+    Difference,
+    compare,
+    holm,
+    mcnemar,
+    over_seeds_difference,
+    paired_bootstrap,
+    paired_proportions,
+    seed_by_image_difference,
+)
+from priorscope.core.errors import RequestError
+from priorscope.core.stats import Interval
+
+
+def difference(value: float, half: float, p_value: float, over: str = "seeds x images") -> Difference:
+    wide = Interval(low=value - half, high=value + half, method="t", over=over)
+    inner = Interval(low=value - 0.8 * half, high=value + 0.8 * half, level=0.9, method="t", over=over)
+    return Difference(value=value, interval=wide, inner=inner, p_value=p_value)
+
+
+def test_networks_that_never_disagree_have_p_1_and_an_interval_with_a_width() -> None:
+    right = np.arange(100) < 80
+    result = paired_proportions(right, right)
+    assert (result.value, result.p_value) == (0.0, 1.0)
+    assert -0.06 < result.interval.low < -0.01
+    assert 0.01 < result.interval.high < 0.06
+
+
+def test_swapping_the_networks_swaps_the_signs() -> None:
+    draw = np.random.default_rng(0)
+    a, b = draw.random(300) < 0.7, draw.random(300) < 0.8
+    one, other = paired_proportions(a, b), paired_proportions(b, a)
+    assert one.value == -other.value
+    assert (one.interval.low, one.interval.high) == pytest.approx((-other.interval.high, -other.interval.low))
+    assert one.p_value == other.p_value
+
+
+def test_accuracies_as_far_apart_as_can_be_stay_within_1() -> None:
+    assert paired_proportions(np.ones(10), np.zeros(10)).interval.high <= 1.0
+
+
+def test_mcnemar_is_for_right_or_wrong() -> None:
+    with pytest.raises(RequestError, match=r"^Values other than 0 and 1 were given\."):
+        mcnemar([0.5, 0.2], [1, 0])
+
+
+def test_values_that_cannot_be_paired_are_refused() -> None:
+    for refused in (
+        lambda: mcnemar([1, 0], [1, 0, 1]),
+        lambda: paired_bootstrap(np.ones((2, 3)), np.ones((2, 3)), seed=0),
+        lambda: over_seeds_difference([1.0, 2.0, 3.0], [1.0, 2.0], paired=True),
+        lambda: seed_by_image_difference(np.ones((3, 10)), np.ones((3, 11))),
+        lambda: seed_by_image_difference(np.ones((3, 10)), np.ones((4, 10)), paired=True),
+    ):
+        with pytest.raises(RequestError, match=r"^Values of shapes .* and .* cannot be paired\."):
+            refused()
+
+
+def test_one_seed_speaks_for_no_family() -> None:
+    for refused in (
+        lambda: over_seeds_difference([1.0], [1.0, 2.0]),
+        lambda: over_seeds_difference([1.0], [2.0], paired=True),
+        lambda: seed_by_image_difference(np.ones((3, 10)), np.ones((1, 10))),
+    ):
+        with pytest.raises(RequestError, match=r"^One seed was given: it speaks for a checkpoint only"):
+            refused()
+
+
+def test_paired_bootstrap_is_a_function_of_data_and_seed() -> None:
+    draw = np.random.default_rng(0)
+    a = draw.normal(0, 1, 200)
+    b = a + draw.normal(0.02, 0.1, 200)
+    assert paired_bootstrap(a, b, seed=1) == paired_bootstrap(a, b, seed=1)
+    assert paired_bootstrap(a, b, seed=1) != paired_bootstrap(a, b, seed=2)
+
+
+def test_pairing_images_finds_what_their_difficulty_hides() -> None:
+    """The images differ 20 times as much as the networks do: only the pairing sees the 0.05 between these."""
+    draw = np.random.default_rng(0)
+    difficulty = draw.normal(0, 1, 500)
+    a, b = (difficulty + shift + draw.normal(0, 0.1, (3, 500)) for shift in (0.05, 0.0))
+    result = seed_by_image_difference(a, b)
+    assert result.interval.contains(0.05)
+    assert result.interval.width < 0.08
+    assert compare(result).verdict == "higher"
+
+
+def test_pairing_seeds_finds_what_their_luck_hides() -> None:
+    draw = np.random.default_rng(0)
+    luck = draw.normal(0, 1, (5, 1))
+    a, b = (luck + shift + draw.normal(0, 0.3, (5, 200)) for shift in (0.2, 0.0))
+    assert seed_by_image_difference(a, b, paired=True).interval.width < 0.2
+    assert seed_by_image_difference(a, b).interval.width > 1
+
+
+def test_families_that_never_disagree_are_not_known_to_be_equal() -> None:
+    right = np.ones((3, 50), dtype=bool)
+    result = seed_by_image_difference(right, right)
+    assert result.p_value == 1.0
+    assert 0.01 < result.interval.high < 0.1
+    assert compare(result, margin=0.01).verdict == "not distinguishable"
+
+
+def null_rejected(seeds: int, images: int, seed_sd: float, times: int) -> float:
+    """How often two families that share every parameter are told apart at 5 %."""
+    draw = np.random.default_rng(seeds + images)
+    rejected = 0
+    for _ in range(times):
+        shared = draw.normal(0, 1.2, images)
+        a, b = (
+            0.8
+            + shared
+            + draw.normal(0, seed_sd, (seeds, 1))
+            + draw.normal(0, 0.5, images)
+            + draw.normal(0, 1, (seeds, images))
+            > 0
+            for _ in range(2)
+        )
+        rejected += compare(seed_by_image_difference(a, b)).verdict != "not distinguishable"
+    return rejected / times
+
+
+def test_equal_families_are_rarely_told_apart() -> None:
+    assert null_rejected(3, 200, 0.1, times=300) <= 0.08
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("images", [100, 1000])
+@pytest.mark.parametrize("seed_sd", [0.0, 0.05, 0.3])
+def test_equal_families_are_rarely_told_apart_whatever_the_spread(seeds: int, images: int, seed_sd: float) -> None:
+    assert null_rejected(seeds, images, seed_sd, times=1000) <= 0.08
+
+
+def test_holm_keeps_order_and_ties_and_the_empty_table() -> None:
+    assert holm([]) == []
+    assert holm([0.2]) == [0.2]
+    assert holm([0.5, 0.5, 0.5]) == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("wrong", [[0.5, 1.5], [-0.1], [float("nan")]])
+def test_holm_refuses_what_is_no_p_value(wrong: list[float]) -> None:
+    with pytest.raises(RequestError, match="are not all p-values"):
+        holm(wrong)
+
+
+def test_the_four_verdicts() -> None:
+    assert compare(difference(0.05, 0.03, 0.001)).verdict == "higher"
+    assert compare(difference(-0.05, 0.03, 0.001)).verdict == "lower"
+    assert compare(difference(0.01, 0.03, 0.5)).verdict == "not distinguishable"
+    assert compare(difference(0.01, 0.03, 0.5), margin=0.05).verdict == "equivalent"
+    assert compare(difference(0.01, 0.03, 0.5), margin=0.03).verdict == "not distinguishable"  # 0.034 lies beyond
+
+
+def test_a_margin_says_what_matters_also_of_a_real_difference() -> None:
+    real = difference(0.004, 0.003, 0.01)
+    assert compare(real).verdict == "higher"
+    assert compare(real, margin=0.01).verdict == "equivalent"
+    assert compare(real, margin=0.005).verdict == "higher"
+
+
+def test_an_adjusted_p_value_decides() -> None:
+    assert compare(difference(0.05, 0.03, 0.01), adjusted_p=0.08).verdict == "not distinguishable"
+    assert compare(difference(0.05, 0.03, 0.01), adjusted_p=0.08).p_value == 0.08
+
+
+def test_data_without_spread_prove_nothing() -> None:
+    for value in (0.0, 0.1):
+        assert compare(difference(value, 0.0, 0.0), margin=0.5).verdict == "not distinguishable"
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.1, float("inf"), float("nan")])
+def test_a_margin_that_is_none_is_refused(margin: float) -> None:
+    with pytest.raises(RequestError, match=rf"^A margin of {margin} was given\."):
+        compare(difference(0.0, 0.1, 0.5), margin=margin)
+
+
+def test_the_sentences() -> None:
+    numbers = "(difference +0.050, 95 % interval +0.020 to +0.080 over seeds x images, p < 0.001)"
+    assert compare(difference(0.05, 0.03, 0.0001)).sentence("MLP", "CNN") == f"MLP is higher than CNN {numbers}"
+    assert compare(difference(0.01, 0.03, 0.5), margin=0.05).sentence("MLP", "CNN") == (
+        "MLP and CNN are equivalent within 0.05 "
+        "(difference +0.010, 95 % interval -0.020 to +0.040 over seeds x images, p = 0.500)"
+    )
+    assert compare(difference(0.01, 0.03, 0.5)).sentence("MLP", "CNN", digits=2) == (
+        "MLP and CNN are not distinguishable here, which does not make them equal "
+        "(difference +0.01, 95 % interval -0.02 to +0.04 over seeds x images, p = 0.500)"
+    )
+
+
+def test_over_images_alone_a_sentence_speaks_of_checkpoints() -> None:
+    said = compare(difference(-0.05, 0.03, 0.002, over="images")).sentence("MLP", "CNN")
+    assert said.startswith("this checkpoint of MLP is lower than this checkpoint of CNN (difference -0.050,")
+    assert said.endswith("over images, p = 0.002)")
