@@ -1,7 +1,8 @@
 """Architectures: one file a family, built by name, all with one interface.
 
 A family is one file here and one line in `FAMILIES`. Its module has `<Family>Config`, `PRESETS` (name after the slash -> settings) and
-`build(config, image_size, num_classes) -> Backbone`; where names follow a grammar, also `read_name(rest) -> settings | None`.
+`build(config, image_size, num_classes) -> Backbone`; where names follow a grammar, also `read_name(rest) -> settings | None`,
+whose settings may hold the canonical `name`, so that two spellings of one model have one key.
 Families with blocks of their own keep them in `networks/<family>.py`, because importing torch takes three seconds and a
 list of presets, a recipe or a plan must not wait for it.
 """
@@ -70,6 +71,7 @@ def family_config(model: str | Mapping[str, Any] | FamilyConfig) -> FamilyConfig
         settings = module.read_name(rest)
     if settings is None:
         raise unknown_name("model", name, presets(), "priorscope models list")
+    name = settings.get("name", name)
     config = FAMILIES.config(family).parse({**settings, **table, "name": name}, f"model {name}")
     if not isinstance(config, FamilyConfig):
         raise TypeError(f"{type(config).__name__} is not a FamilyConfig")

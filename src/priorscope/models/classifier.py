@@ -25,7 +25,7 @@ from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.rng import seed_of
 from priorscope.models import FAMILIES, FamilyConfig, Resize
 
-Layout = Literal["NC", "NLC", "NCHW", "NHWC", "any"]
+Layout = Literal["NC", "NLC", "NCL", "NCHW", "NHWC", "any"]
 
 
 @dataclass(frozen=True)

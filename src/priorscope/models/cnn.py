@@ -1,0 +1,103 @@
+"""Convolutional networks for small images: ResNets with a 3x3 stem, He et al.'s CIFAR ResNets, and small fast nets.
+
+- `cnn/resnet18`, `resnet34`, `resnet50` (He et al. 2015, arXiv 1512.03385): the ImageNet networks with a 3x3 stem of stride 1 and no
+  max-pool; keys as in timm. 11,173,962 parameters for ResNet-18 at 10 classes. `stem = "imagenet"` gives the original stem.
+- `cnn/resnet20`, `32`, `44`, `56` (the same paper, section 4.2): three stages of widths 16, 32, 64 whose shortcuts have no parameters
+  (option A: every other pixel, zeros for the new channels).
+- `cnn/air-s`, `air-m`, `air-l` (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498): a 2x2 convolution, then
+  three stages of two 3x3 convolutions, each stage halving the map; GELU; global max-pool; logits scaled by 1/9.
+
+Deviations: the first convolution of the `air` nets is learnt, where the paper computes a whitening from training images and freezes
+it, and their batch norms keep torch's momentum and a learnt scale, so that one recipe fits every family. The global
+max-pool equals the paper's 3x3 pool at 32 pixels and makes other sizes possible. `norm` "group" and "none" are ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from priorscope.core.config import Plain
+from priorscope.core.errors import RequestError
+from priorscope.models import FamilyConfig
+
+if TYPE_CHECKING:
+    from priorscope.models.classifier import Backbone
+
+
+class CnnConfig(FamilyConfig):
+    """Stages of `depths` blocks and `widths` channels, and their parts.
+
+    Every ResNet stage after the first halves the map; every `air` stage does, and has 1 + depth convolutions.
+    """
+
+    form: Literal["resnet", "air"]
+    depths: tuple[int, ...] = Field(min_length=1)
+    widths: tuple[int, ...] = Field(min_length=1)
+    block: Literal["basic", "bottleneck"] = "basic"
+    shortcut: Literal["projection", "pad"] = "projection"
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    norm: Literal["batch", "group", "none"] = "batch"
+
+
+def _resnet(*depths: int, block: str = "basic") -> Plain:
+    return {"form": "resnet", "depths": depths, "widths": (64, 128, 256, 512), "block": block}
+
+
+def _he(depth: int) -> Plain:
+    """Six layers a unit of depth, and one before and after: (depth - 2) / 6 blocks a stage."""
+    return {"form": "resnet", "depths": ((depth - 2) // 6,) * 3, "widths": (16, 32, 64), "shortcut": "pad"}
+
+
+def _air(*widths: int) -> Plain:
+    return {"form": "air", "depths": (1,) * len(widths), "widths": widths}
+
+
+PRESETS: dict[str, Plain] = {
+    "tiny": _air(24, 48, 96),
+    "air-s": _air(64, 256, 256),
+    "air-m": _air(128, 384, 384),
+    "air-l": _air(128, 512, 512),
+    **{f"resnet{depth}": _he(depth) for depth in (20, 32, 44, 56)},
+    "resnet18": _resnet(2, 2, 2, 2),
+    "resnet34": _resnet(3, 4, 6, 3),
+    "resnet50": _resnet(3, 4, 6, 3, block="bottleneck"),
+}
+
+
+def build(config: CnnConfig, image_size: int, num_classes: int) -> Backbone:
+    """The network of a config, for images of side `image_size`."""
+    _check(config, image_size)
+    from priorscope.models.networks import cnn
+
+    if config.form == "air":
+        return cnn.air(config, num_classes)
+    return cnn.resnet(config, num_classes)
+
+
+def _check(config: CnnConfig, image_size: int) -> None:
+    if len(config.depths) != len(config.widths):
+        raise RequestError(
+            f"{config.name} has {len(config.depths)} depths and {len(config.widths)} widths.",
+            "one of each for every stage",
+            "depths = [2, 2], widths = [16, 32]",
+        )
+    smallest = smallest_image(config)
+    if image_size < smallest:
+        raise RequestError(
+            f"{config.name} halves the map until nothing is left of {image_size} pixels.",
+            f"images of at least {smallest} pixels",
+            f"input_size = {smallest}",
+        )
+    if config.shortcut == "pad" and config.block == "bottleneck":
+        raise RequestError(
+            f"{config.name} asks for shortcuts without parameters around bottlenecks.",
+            "shortcut 'projection' where the block is 'bottleneck'",
+            'shortcut = "projection"',
+        )
+
+
+def smallest_image(config: CnnConfig) -> int:
+    """The smallest side that leaves a pixel at the end: a 2x2 convolution and a halving a stage, or ResNets' padded maps."""
+    return 2 ** len(config.widths) + 1 if config.form == "air" else 1

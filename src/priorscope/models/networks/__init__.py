@@ -1,0 +1,1 @@
+"""The blocks of the families that are ours: torch code, imported when a network is built."""
