@@ -1,0 +1,109 @@
+"""From what a source publishes to the splits that it offers.
+
+A source publishes parts: `train` and `test`, or `train` and `valid`, or one folder of pictures. Which split a part becomes
+follows one rule for all sources, so that the test split never chooses anything:
+
+    published                 splits
+    train, val, test          as they are
+    train, test               val is carved out of train
+    train, val                the validation pictures are `test`, val is carved out of train
+    train                     val is carved out of train, there is no test
+    anything else             a part keeps its name
+
+Carving is a pure function of the labels (`split.carve_val`): the same for every seed and on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.core.errors import RequestError
+from priorscope.data.split import Ints, Pixels, Split, carve_val, no_such_split
+
+SPELLINGS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+"""What published folders and files call the three parts; the same words as Hugging Face's `datasets` knows."""
+
+
+def part_named(name: str) -> str | None:
+    """The part that a folder's or file's name means, or None."""
+    folded = name.casefold()
+    return next((part for part, spellings in SPELLINGS.items() if folded in spellings), None)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Labelled pictures as published, before anything is carved out of them."""
+
+    pixels: Pixels
+    labels: Ints
+    columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict[str, NDArray[np.generic]])
+    classes: tuple[str, ...] | None = None  # where they are not the source's, as in pictures without labels
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedSource:
+    """A source made of published parts, each read when one of its splits is asked for.
+
+    `origin` says where the data comes from, `caveats` what a reader of numbers must know about it.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    parts: Mapping[str, Callable[[], Part]]
+    origin: str = ""
+    caveats: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise RequestError(f"{self.name} holds no pictures.", "at least one part, such as train or test", "check the path")
+
+    @cached_property
+    def carved(self) -> Mapping[str, str]:
+        """The part that each split is taken from."""
+        published = list(self.parts)
+        if "train" not in published or {"val", "test"} <= set(published):
+            return {name: name for name in published}
+        labelled_test = next((name for name in ("test", "val") if name in published), None)
+        others = {name: name for name in published if name not in ("train", "val", "test")}
+        return {"train": "train", "val": "train"} | ({"test": labelled_test} if labelled_test else {}) | others
+
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits there are."""
+        return tuple(self.carved)
+
+    @cached_property
+    def _read(self) -> dict[str, Part]:
+        return {}
+
+    def part(self, name: str) -> Part:
+        """A published part, read once."""
+        if name not in self._read:
+            self._read[name] = self.parts[name]()
+        return self._read[name]
+
+    def split(self, name: str) -> Split:
+        """One split; an unknown name is refused with the nearest valid one."""
+        if name not in self.carved:
+            raise no_such_split(self.name, name, self.splits())
+        part = self.part(self.carved[name])
+        whole = Split(
+            source=self.name,
+            name=name,
+            pixels=part.pixels,
+            labels=part.labels,
+            classes=part.classes or self.classes,
+            columns=part.columns,
+        )
+        if self.carved[name] != "train" or self.carved.get("val") != "train":
+            return whole
+        train, val = carve_val(part.labels)
+        return whole.choose(val if name == "val" else train)

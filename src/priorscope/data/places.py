@@ -1,0 +1,28 @@
+"""Where data is: published files in the data folder, what was made of them in the cache folder.
+
+PRIORSCOPE_DATA    published files as they were downloaded; may be read-only   (default: CACHE/data)
+PRIORSCOPE_CACHE   decoded copies and unpacked archives; may be deleted        (default: ~/.cache/priorscope)
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DATA_VARIABLE = "PRIORSCOPE_DATA"
+CACHE_VARIABLE = "PRIORSCOPE_CACHE"
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again: `PRIORSCOPE_CACHE`, or the user's cache folder."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "priorscope"
+
+
+def data_folder() -> Path:
+    """The folder of published data sets: `PRIORSCOPE_DATA`, or `data` in the cache folder."""
+    named = os.environ.get(DATA_VARIABLE)
+    return Path(named).expanduser() if named else cache_folder() / "data"

@@ -1,0 +1,147 @@
+"""Tables of images in parquet files, in any layout of Hugging Face's hub.
+
+A file, a folder of files, or `hf://owner/name`. The split is read from the names of files and folders: `train.parquet`,
+`data/train-00000-of-00005.parquet`, `plain_text/train/0000.parquet`. Where exact names and longer ones occur for one split
+(`test.parquet` beside `test_first_1000.parquet`), the exact ones are taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.parts import Part, PublishedSource, part_named
+from priorscope.data.sources import SourceConfig
+from priorscope.data.table import Table, TablePixels
+
+SHARD = re.compile(r"-\d+-of-\d+$|-\d+$")
+
+
+class ParquetConfig(SourceConfig):
+    """Where the tables are, and which columns matter where that is not plain."""
+
+    name: str = "parquet"
+    path: str
+    image: str | None = None
+    label: str | None = None
+    split: str | None = None
+    res: int | None = None
+
+
+def open_source(config: ParquetConfig) -> PublishedSource:
+    """Opens a file, a folder or a repository of the hub."""
+    path = Path(config.path).expanduser()
+    tables = {config.split or _lone(path): (path,)} if path.is_file() else tables_in(path)
+    return published(
+        str(config.path), {name: Table(files) for name, files in tables.items()}, config.image, config.label, config.res
+    )
+
+
+def published(
+    name: str,
+    tables: Mapping[str, Table],
+    image: str | None = None,
+    label: str | None = None,
+    res: int | None = None,
+    classes: Sequence[str] | None = None,
+    origin: str = "",
+    caveats: tuple[str, ...] = (),
+) -> PublishedSource:
+    """A source of tables: one part each. A part without labels (all -1, as in unlabelled test parts of the hub) is left out."""
+    labels = {part: table.values(table.label_column(label)) for part, table in tables.items()}
+    labels = {part: values for part, values in labels.items() if not _unlabelled(values)}
+    first = next(iter(tables.values()))
+    names = classes or first.class_names(first.label_column(label)) or _names(labels)
+    parts = {
+        part: partial(_part, tables[part], image, label, res, _numbered(values, names, tables[part].where))
+        for part, values in labels.items()
+    }
+    return PublishedSource(name, tuple(names), parts, origin or ", ".join(table.where for table in tables.values()), caveats)
+
+
+def _part(table: Table, image: str | None, label: str | None, res: int | None, labels: NDArray[np.int64]) -> Part:
+    image_column, label_column = table.image_column(image), table.label_column(label)
+    others = [entry.name for entry in table.schema if _is_number(entry.type) and entry.name not in (image_column, label_column)]
+    return Part(TablePixels(table, image_column, res), labels, {name: table.values(name) for name in others})
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _unlabelled(values: NDArray[Any]) -> bool:
+    return values.dtype.kind in "iu" and len(values) > 0 and bool((values == -1).all())
+
+
+def _names(labels: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+    """Class names where the metadata has none: the labels' own values where they are words, else their numbers."""
+    values = np.concatenate(list(labels.values()))
+    if values.dtype.kind in "iu":
+        return tuple(str(number) for number in range(int(values.max()) + 1))
+    return tuple(sorted({str(value) for value in values}))
+
+
+def _numbered(values: NDArray[Any], names: Sequence[str], where: str) -> NDArray[np.int64]:
+    """Labels as class numbers."""
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64)
+    number = {name: index for index, name in enumerate(names)}
+    try:
+        return np.array([number[str(value)] for value in values], np.int64)
+    except KeyError as error:
+        raise WorkError(
+            f"{where} has the label {error}, which is no class.", f"one of: {', '.join(names[:12])}", "mend the table"
+        ) from None
+
+
+def tables_in(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The parquet files of a folder by the part that their names mean."""
+    if not folder.is_dir():
+        raise RequestError(f"There is no file or folder {str(folder)!r}.", "parquet files", "check the path")
+    files = sorted(folder.rglob("*.parquet"))
+    if not files:
+        raise RequestError(f"{folder} holds no parquet file.", "*.parquet, named after their splits", "check the path")
+    exact: defaultdict[str, list[Path]] = defaultdict(list)
+    loose: defaultdict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        name = split_of(file, folder)
+        if name is not None:
+            exact[name].append(file)
+        else:
+            loose[split_within(file.stem) or "train"].append(file)
+    found = exact or loose
+    return {name: tuple(found[name]) for name in sorted(found, key=_usual_order)}
+
+
+def _usual_order(name: str) -> tuple[int, str]:
+    usual = ("train", "val", "test")
+    return (usual.index(name) if name in usual else len(usual), name)
+
+
+def _lone(file: Path) -> str:
+    """The part that a file opened alone is taken for."""
+    return split_of(file, file.parent) or split_within(file.stem) or "train"
+
+
+def split_of(file: Path, root: Path) -> str | None:
+    """The part that a file's whole name, or the name of a folder that it is in, means."""
+    own = part_named(SHARD.sub("", file.stem))
+    if own:
+        return own
+    inside = reversed(file.relative_to(root).parts[:-1])
+    return next((part for folder in inside if (part := part_named(folder))), None)
+
+
+def split_within(stem: str) -> str | None:
+    """The part that a word of a file's name means: `test_first_1000` -> test."""
+    return next((part for word in re.split(r"[\W_0-9]+", stem) if (part := part_named(word))), None)
