@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -115,13 +116,12 @@ def interval_dots(
 ) -> Figure:
     """A value with its interval per subject, one line each.
 
-    Rows have `subject`, `family`, `value`, and `low`, `high` (both or neither None); they are drawn from top to bottom in the order
-    given. `reference` is a value to compare with and its label (chance, say). `panel` names a column of the rows: one small chart
-    for each value of it, stacked.
+    Rows have `subject`, `family`, `value`, and `low`, `high` (both or neither None), and are drawn from top to bottom as given.
+    `reference` is a value to compare with and its label (chance, say). `panel` names a column of the rows: one small chart for
+    each value of it, stacked.
     """
     import altair as A
 
-    families = families_of(rows)
     chosen, faded = choose_family()
     base = A.Chart(chart_data(rows)).encode(y=A.Y("subject:N", sort=None, title=None), opacity=faded)
     x = axis.channel(A.X, "value")
@@ -134,7 +134,7 @@ def interval_dots(
         base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(x=axis.channel(A.X, "low"), x2="high:Q", color=colour)
     )
     points = base.mark_point(size=80, opacity=1).encode(x=x, color=colour, shape=shape, tooltip=tips)
-    layers.append(points.add_params(chosen) if len(families) > 1 else points)
+    layers.append(points.add_params(chosen))
     chart: Any = A.layer(*layers)
     chart = _stacked(chart, rows, panel, height={"step": 26}) if panel else chart.properties(height={"step": 26})
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
@@ -239,8 +239,8 @@ def gallery(
 ) -> Figure:
     """Pictures in a grid: each is the name of its line, the name of its column and its pixels (uint8, H x W x 3 or H x W).
 
-    Small pictures are shown with their pixels as squares, not smoothed: what is seen is what the network saw. The data behind it
-    are the names; the pixels are in the spec.
+    Small pictures are shown with their pixels as squares, not smoothed: what is seen is what the network saw. The data behind
+    it are the names; the pixels are in the spec.
     """
     import altair as A
 
@@ -302,4 +302,7 @@ def _stacked(chart: Any, rows: Sequence[Row], panel: str, height: Any) -> Any:
         )
         for name in names
     ]
-    return A.vconcat(*parts, spacing=28)
+    with warnings.catch_warnings():
+        # Every part brings the same choice of families; Altair makes one of them, as wanted, and warns that it did.
+        warnings.filterwarnings("ignore", "Automatically deduplicated selection parameter")
+        return A.vconcat(*parts, spacing=28)

@@ -1,8 +1,8 @@
 """A figure: a Vega-Lite chart with the data behind it, its n, its protocol and a text alternative.
 
-A figure is declared once and shown everywhere: interactive in the page, as SVG in a notebook, as SVG, PDF or PNG for a paper, as
-CSV for whoever wants the numbers. It says its answer in its title. Two themes, light and dark, hold for every figure; a family has
-the same colour, the same point shape and the same dashes in all of them, so that pictures compare and survive a grey printer.
+A figure is declared once and shown everywhere: interactive in the page, as SVG in a notebook, as SVG, PDF or PNG for a paper,
+as CSV for whoever wants the numbers. It says its answer in its title. Two themes, light and dark, hold for every figure; a
+family has the same colour, point shape and dashes in all of them, so that pictures compare and survive a grey printer.
 
 The light colours have a contrast of at least 3:1 on white and the dark ones on the dark page (WCAG 2.2, 1.4.11), and any two
 families stay apart under protanopia, deuteranopia and tritanopia as Machado et al. (2009) simulate them; tests hold them to it.
@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,16 +41,16 @@ class Style(NamedTuple):
 
 
 STYLES: Mapping[str, Style] = {
-    "mlp": Style("#dd4400", "#ff8855", "circle", (1, 0)),
-    "cnn": Style("#0066bb", "#5599ff", "square", (6, 3)),
-    "vit": Style("#118855", "#22bb77", "triangle-up", (2, 2)),
-    "swin": Style("#6633bb", "#bb88ff", "diamond", (10, 3)),
-    "tnt": Style("#997700", "#ddbb44", "cross", (8, 3, 2, 3)),
-    "perceiver": Style("#dd4499", "#ff77bb", "triangle-down", (4, 2)),
-    "perceiver_io": Style("#771133", "#cc8888", "triangle-right", (12, 3, 2, 3, 2, 3)),
-    "mixer": Style("#0099bb", "#66ddee", "triangle-left", (3, 4)),
-    "dial": Style("#333333", "#eeeeee", "stroke", (1, 3)),
-    "other": Style("#777777", "#999999", "circle", (5, 5)),
+    "mlp": Style("#ee4444", "#ff5533", "circle", (1, 0)),
+    "cnn": Style("#2255dd", "#5577f0", "square", (6, 3)),
+    "vit": Style("#337722", "#88cc66", "triangle-up", (2, 2)),
+    "swin": Style("#661166", "#cc88ff", "diamond", (10, 3)),
+    "tnt": Style("#bb8800", "#eecc33", "cross", (8, 3, 2, 3)),
+    "perceiver": Style("#dd33aa", "#ff88cc", "triangle-down", (4, 2)),
+    "perceiver_io": Style("#660000", "#bb5544", "triangle-right", (12, 3, 2, 3, 2, 3)),
+    "mixer": Style("#0099cc", "#77ddff", "triangle-left", (3, 4)),
+    "dial": Style("#112222", "#eeeeee", "stroke", (1, 3)),
+    "other": Style("#666666", "#888888", "circle", (5, 5)),
 }
 """How every family looks; what is in no family looks like `other`."""
 
@@ -122,6 +121,7 @@ THEME: Plain = {
         "titleFontSize": 12,
         "titleFontWeight": 400,
         "symbolSize": 90,
+        "symbolOpacity": 1,
         "columnPadding": 14,
         "columns": 5,
         "labelLimit": 200,
@@ -174,8 +174,8 @@ def charting_script() -> str:
 class Figure:
     """A chart that answers one question.
 
-    `name` is the stem of its files, `title` says the answer, `spec` is Vega-Lite with the data inlined and neither title nor theme,
-    `rows` is the data drawn, `n` and `protocol` say what it stands on, `alt` says in words what the picture shows, and `command`
+    `name` is the stem of its files, `title` says the answer, `spec` is Vega-Lite with the data inlined, without title or
+    theme, `rows` is the data drawn, `n` and `protocol` say what it stands on, `alt` says in words what it shows, and `command`
     makes it again.
     """
 
@@ -201,14 +201,10 @@ class Figure:
         alt: str,
         command: str = "",
     ) -> Figure:
-        """A figure from an Altair chart whose data is `chart_data(rows)`.
-
-        Altair numbers its views and parameters through the life of a process; here they are numbered anew from 1, so that equal
-        charts give equal specs.
-        """
+        """A figure from an Altair chart whose data is `chart_data(rows)`."""
         spec = chart.to_dict()
         spec.pop("config", None)
-        return cls(name, title, _renumbered(spec), tuple(rows), n, protocol, alt, command)
+        return cls(name, title, spec, tuple(rows), n, protocol, alt, command)
 
     def themed(self, *, dark: bool = False, title: bool = True) -> Plain:
         """The whole spec as it is drawn outside of the page: with size, theme, text alternative and, if asked, title."""
@@ -225,10 +221,11 @@ class Figure:
         return {**themed, "background": in_dark(PAPER) if dark else PAPER}
 
     def svg(self, *, dark: bool = False, title: bool = True) -> str:
-        """The figure as SVG text."""
+        """The figure as SVG text, with the text alternative as its label."""
         import vl_convert
 
-        return vl_convert.vegalite_to_svg(self.themed(dark=dark, title=title))
+        drawn = vl_convert.vegalite_to_svg(self.themed(dark=dark, title=title))
+        return drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(self.alt)}" ', 1)
 
     def csv(self) -> str:
         """The data behind the figure as CSV text."""
@@ -305,14 +302,3 @@ def _picture(spec: Plain, ending: str) -> bytes:
     if ending == ".pdf":
         return vl_convert.vegalite_to_pdf(spec)
     return vl_convert.vegalite_to_png(spec, scale=2)
-
-
-def _renumbered(spec: Plain) -> Plain:
-    """The spec with Altair's `view_17` and `param_4` numbered from 1 in the order in which they appear."""
-    data = spec.pop("datasets", None)
-    text = json.dumps(spec)
-    for kind in ("view", "param"):
-        seen = {old: f"{kind}_{i + 1}" for i, old in enumerate(dict.fromkeys(re.findall(rf"\b{kind}_\d+\b", text)))}
-        text = re.sub(rf"\b{kind}_\d+\b", lambda found, seen=seen: seen[found.group()], text)
-    renumbered = json.loads(text)
-    return renumbered if data is None else {**renumbered, "datasets": data}
