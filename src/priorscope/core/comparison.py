@@ -104,8 +104,7 @@ def paired_proportions(first_correct: ArrayLike, second_correct: ArrayLike, leve
     part = Part(((up + down + 2) / n - centre**2) / n, math.inf)
 
     def at(level: float) -> Interval:
-        wald = around(centre, [part], level, "Bonett-Price", "images")
-        return wald.replace(low=max(-1.0, wald.low), high=min(1.0, wald.high))
+        return _within_1(around(centre, [part], level, "Bonett-Price", "images"))
 
     value, p = (up - down) / np.size(first_correct), mcnemar(first_correct, second_correct)
     return Difference(value=value, interval=at(level), inner=at(2 * level - 1), p_value=p)
@@ -168,10 +167,13 @@ def seed_by_image_difference(
         over_seed = _welch(seed_part(a.mean(axis=1)), seed_part(b.mean(axis=1)))
         own = float(np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1)) - residual(a) / len(a) - residual(b) / len(b)
         over_image = Part(max(own, 0.0) / n, n - 1)
-    if is_proportion(first) and is_proportion(second):
-        # Families that never disagree here do so on some image not seen: Bonett and Price's variance without a disagreement.
-        over_image = over_image._replace(variance=max(over_image.variance, 2 / (n + 2) ** 2))
-    return _difference(mean_a - mean_b, [over_seed, over_image], level, "crossed t", "seeds x images")
+    parts, name, over = [over_seed, over_image], "crossed t", "seeds x images"
+    if not (is_proportion(first) and is_proportion(second)):
+        return _difference(mean_a - mean_b, parts, level, name, over)
+    # Families that never disagree here do so on some image not seen: Bonett and Price's variance without a disagreement.
+    parts[1] = over_image._replace(variance=max(over_image.variance, 2 / (n + 2) ** 2))
+    result = _difference(mean_a - mean_b, parts, level, name, over)
+    return result.model_copy(update={"interval": _within_1(result.interval), "inner": _within_1(result.inner)})
 
 
 # Many comparisons, and verdicts.
@@ -218,6 +220,11 @@ def compare(difference: Difference, margin: float | None = None, adjusted_p: flo
 def _difference(value: float, parts: list[Part], level: float, method: str, over: str) -> Difference:
     wide, inner = (around(value, parts, at, method, over) for at in (level, 2 * level - 1))
     return Difference(value=value, interval=wide, inner=inner, p_value=p_value(value, parts))
+
+
+def _within_1(interval: Interval) -> Interval:
+    """The interval of a difference of proportions, which lies between -1 and 1."""
+    return interval.replace(low=max(-1.0, interval.low), high=min(1.0, interval.high))
 
 
 def _welch(first: Part, second: Part) -> Part:

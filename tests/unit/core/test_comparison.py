@@ -16,7 +16,7 @@ from priorscope.core.comparison import (
     seed_by_image_difference,
 )
 from priorscope.core.errors import RequestError
-from priorscope.core.stats import Interval
+from priorscope.core.stats import Interval, seed_by_image
 
 
 def difference(value: float, half: float, p_value: float, over: str = "seeds x images") -> Difference:
@@ -44,6 +44,12 @@ def test_swapping_the_networks_swaps_the_signs() -> None:
 
 def test_accuracies_as_far_apart_as_can_be_stay_within_1() -> None:
     assert paired_proportions(np.ones(10), np.zeros(10)).interval.high <= 1.0
+    unlike, wrong = np.zeros((3, 50)), np.zeros((3, 50))
+    unlike[0] = 1  # one seed always right, two always wrong
+    result = seed_by_image_difference(unlike, wrong)
+    assert result.interval.high == 1.0
+    assert result.value == pytest.approx(1 / 3)
+    assert seed_by_image_difference(2 * unlike, wrong).interval.high > 2  # no proportions, so no bounds
 
 
 def test_mcnemar_is_for_right_or_wrong() -> None:
@@ -79,6 +85,19 @@ def test_paired_bootstrap_is_a_function_of_data_and_seed() -> None:
     b = a + draw.normal(0.02, 0.1, 200)
     assert paired_bootstrap(a, b, seed=1) == paired_bootstrap(a, b, seed=1)
     assert paired_bootstrap(a, b, seed=1) != paired_bootstrap(a, b, seed=2)
+
+
+def test_no_p_value_of_random_signs_is_zero() -> None:
+    """The data's own signs are one of the 101 looked at."""
+    assert paired_bootstrap(np.ones(60), np.zeros(60), seed=0, resamples=100).p_value == pytest.approx(1 / 101)
+
+
+def test_a_family_beside_nothing_has_its_own_interval() -> None:
+    table, nothing = np.random.default_rng(0).normal(0.3, 1, (4, 50)), np.zeros((4, 50))
+    alone = seed_by_image(table)
+    minuend, subtrahend = seed_by_image_difference(table, nothing), seed_by_image_difference(nothing, table)
+    assert (minuend.interval.low, minuend.interval.high) == pytest.approx((alone.low, alone.high))
+    assert (subtrahend.interval.low, subtrahend.interval.high) == pytest.approx((-alone.high, -alone.low))
 
 
 def test_pairing_images_finds_what_their_difficulty_hides() -> None:

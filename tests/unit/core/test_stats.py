@@ -43,12 +43,12 @@ def test_an_interval_with_its_ends_swapped_is_refused() -> None:
         Interval.parse({"low": 2.0, "high": 1.0, "method": "t", "over": "seeds"})
 
 
-def test_wilson_touches_0_and_1_only_where_the_proportion_does() -> None:
-    assert wilson(0, 50).low == 0.0
-    assert wilson(0, 50).high > 0.05
-    assert wilson(50, 50).high == 1.0
-    assert wilson(50, 50).low < 0.95
-    assert 0 < wilson(1, 10**6).low < 1e-6
+def test_wilson_ends_exactly_at_0_and_1_where_the_proportion_does() -> None:
+    for n in range(1, 200):
+        none, every = wilson(0, n), wilson(n, n)
+        assert (none.low, every.high) == (0.0, 1.0)
+        assert none.high > 1 / (n + 1)
+        assert wilson(1, n + 1).low > 0
 
 
 def test_wilson_is_the_same_for_right_and_for_wrong_answers() -> None:
@@ -146,6 +146,23 @@ def test_a_familys_proportion_stays_within_0_and_1() -> None:
     interval = seed_by_image(correct)
     assert 0 <= interval.low < 0.05
     assert 0.95 < interval.high <= 1
+
+
+def test_no_answer_is_worth_more_than_an_independent_one() -> None:
+    """Two seeds that are right on opposite images have almost equal means, by luck: 200 answers at the most, all the same."""
+    first = np.arange(100) % 2 == 0
+    second = ~first
+    second[0] = True
+    interval, independent = seed_by_image(np.stack([first, second])), wilson(101, 200)
+    assert (interval.low, interval.high) == pytest.approx((independent.low, independent.high))
+
+
+def test_images_that_never_count_might_as_well_be_left_out() -> None:
+    scores = family(np.random.default_rng(0), 4, 600, 0.7, 0.1, 1.0)
+    counted = np.zeros_like(scores)
+    counted[:, :200] = 1
+    part, alone = seed_by_image(scores, counted), seed_by_image(scores[:, :200])
+    assert (part.low, part.high) == pytest.approx((alone.low, alone.high), abs=0.005 * alone.width)
 
 
 def test_counting_every_value_changes_nothing() -> None:
