@@ -1,8 +1,17 @@
 """Architectures: one file a family, built by name, all with one interface.
 
-A family is one file here and one line in `FAMILIES`. Its module has `<Family>Config`, `PRESETS` (name after the slash -> settings) and
-`build(config, image_size, num_classes) -> Backbone`; where names follow a grammar, also `read_name(rest) -> settings | None`,
-whose settings may hold the canonical `name`, so that two spellings of one model have one key.
+A family is one file here and one line in `FAMILIES`. Its module has
+
+    <Family>Config, PRESETS         the settings, and named ones (name after the slash -> settings; "tiny" is for quick starts)
+    build(config, image_size, num_classes) -> Backbone
+                                    the network and its taps; refuses what cannot be built before any weight is made
+    read_name(rest) -> settings     where names follow a grammar (None: not such a name); the settings may hold the canonical
+                                    `name`, so that two spellings of one model have one key
+    translate(tensors) -> tensors   where weights are published under other keys
+    resample(tensors, network) -> tensors
+                                    where weights fit another image size after interpolation
+    FIXED_SIZE                      the reason why they never do
+
 Families with blocks of their own keep them in `networks/<family>.py`, because importing torch takes three seconds and a
 list of presets, a recipe or a plan must not wait for it.
 """
@@ -30,6 +39,11 @@ FAMILIES = Listing(
     {
         "mlp": "priorscope.models.mlp",
         "cnn": "priorscope.models.cnn",
+        "vit": "priorscope.models.vit",
+        "swin": "priorscope.models.swin",
+        "mixer": "priorscope.models.mixer",
+        "timm": "priorscope.models.timm_zoo",
+        "perceiver": "priorscope.models.perceiver",
     },
 )
 
@@ -52,6 +66,10 @@ class FamilyConfig(Config):
         """The family's name in the list: what stands before the slash."""
         return self.name.partition("/")[0]
 
+    def without_start(self) -> FamilyConfig:
+        """The config without pre-trained weights, for when others are loaded at once."""
+        return self
+
 
 def presets() -> list[str]:
     """The names of every family's presets."""
@@ -59,7 +77,7 @@ def presets() -> list[str]:
 
 
 def family_config(model: str | Mapping[str, Any] | FamilyConfig) -> FamilyConfig:
-    """The checked config of a model, from its name or from a table with `name` and the settings that differ from the preset's."""
+    """The checked config of a model: of its name, or of a table with `name` and the settings that differ from the preset's."""
     if isinstance(model, FamilyConfig):
         return model
     table = {"name": model} if isinstance(model, str) else dict(model)

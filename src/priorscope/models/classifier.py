@@ -3,20 +3,29 @@
 A classifier takes float images in [0, 1], NCHW, at the data set's own size. Resizing and normalisation are inside it and
 differentiable, so that attacks, transforms and pictures of every family live in the same pixel space.
 
-A tap is a place where activations can be read, addressed `stage/block/part` ("blocks/3/out") in every family. Reading them leaves the
-model as it was: no hook remains, values are copied before any in-place operation can change them, mode and gradients stay.
+A tap is a place where activations can be read. Its address is `stage/block/part`, in one form for all families:
+
+    embed/out                 what the first block receives: embedded pixels, tokens with positions, the stem's map
+    blocks/3/norm             what block 3 hands to its first branch
+    blocks/3/attention        what that branch adds, where it is attention (Mixer: blocks/3/tokens)
+    blocks/3/mlp              what the MLP branch adds (its input: blocks/3/mlp_norm; of an MLP's block: blocks/3/hidden inside)
+    blocks/3/out              what block 3 hands on, the residual stream
+    stages/2/blocks/1/out     the same where blocks come in stages of different map sizes (CNN, Swin)
+    head/in, logits           what the head sees, and what it answers
+
+Reading leaves the model as it was: no hook remains, values are copied before any in-place operation can change them, mode and
+gradients stay. A module that runs several times in a pass is read at its last run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,6 +33,7 @@ from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.rng import seed_of
 from priorscope.models import FAMILIES, FamilyConfig, Resize
+from priorscope.models.weights import check_fit, read_tensors
 
 Layout = Literal["NC", "NLC", "NCL", "NCHW", "NHWC", "any"]
 
@@ -39,11 +49,15 @@ class Tap:
 
 @dataclass(frozen=True)
 class Backbone:
-    """What a family builds: a network, its taps in the order of execution, and the path of its head (the last linear map)."""
+    """What a family builds: a network, its taps in the order of execution, and the path of its head (the last linear map).
+
+    `statistics` are those that pre-trained weights were made with: they are used in place of the data's.
+    """
 
     network: nn.Module
     taps: Mapping[str, Tap]
     head: str | None
+    statistics: Statistics | None = None
 
 
 class Classifier(nn.Module):
@@ -165,16 +179,20 @@ class Classifier(nn.Module):
         if not isinstance(old, nn.Linear):
             raise RequestError(f"The head of {self.name} is a {type(old).__name__}.", "a Linear", "replace it by hand")
         with seeded(seed, "head"):
-            fresh = nn.Linear(old.in_features, num_classes, bias=old.bias is not None).to(old.weight.device, old.weight.dtype)
-        self.network.set_submodule(str(self._head), fresh)
+            fresh = nn.Linear(old.in_features, num_classes, bias="bias" in old.state_dict())
+        self.network.set_submodule(str(self._head), fresh.to(old.weight.device, old.weight.dtype))
         self.num_classes = num_classes
+
+    def normalisation(self) -> dict[str, Tensor]:
+        """The mean and standard deviation that are part of the state."""
+        return {"mean": self.mean, "std": self.std}
 
     def parameter_count(self) -> int:
         """How many numbers the network learns."""
         return sum(p.numel() for p in self.network.parameters())
 
     @contextmanager
-    def _reading(self, taps: Mapping[str, Tap]) -> Iterator[dict[str, Tensor]]:
+    def _reading(self, taps: Mapping[str, Tap]) -> Generator[dict[str, Tensor]]:
         """Hooks that copy what passes through some submodules; removed whatever happens."""
         read: dict[str, Tensor] = {}
         handles = [_hook(self.network.get_submodule(tap.module), address, tap, read) for address, tap in taps.items()]
@@ -187,9 +205,19 @@ class Classifier(nn.Module):
 
 def _hook(module: nn.Module, address: str, tap: Tap, read: dict[str, Tensor]) -> Any:
     """Copies at once: a later in-place operation (timm's in-place ReLU) would rewrite the value."""
+
+    def copy(value: Any) -> None:
+        if isinstance(value, tuple) and value:  # torch's own attention gives its weights beside its output
+            value = value[0]
+        if not isinstance(value, Tensor):
+            raise RequestError(
+                f"{address!r} gives a {type(value).__name__}.", "a tap where one tensor passes", "read a module inside it"
+            )
+        read[address] = value.clone()
+
     if tap.at == "input":
-        return module.register_forward_pre_hook(lambda _module, inputs: read.__setitem__(address, inputs[0].clone()))
-    return module.register_forward_hook(lambda _module, _inputs, output: read.__setitem__(address, output.clone()))
+        return module.register_forward_pre_hook(lambda _module, inputs: copy(inputs))
+    return module.register_forward_hook(lambda _module, _inputs, output: copy(output))
 
 
 def _resized(images: Tensor, side: int, how: Resize) -> Tensor:
@@ -199,7 +227,7 @@ def _resized(images: Tensor, side: int, how: Resize) -> Tensor:
 
 
 @contextmanager
-def seeded(seed: int, *names: str) -> Iterator[None]:
+def seeded(seed: int, *names: str) -> Generator[None]:
     """Torch's CPU generator seeded from a named stream inside the block, and as it was afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, *names))
@@ -216,13 +244,14 @@ def build(
     seed: int = 0,
 ) -> Classifier:
     """Builds a classifier of a checked config; see `models.create`."""
+    start = config.without_start() if weights is not None else config
     with seeded(seed, "weights"):
-        backbone: Backbone = FAMILIES.load(config.family).build(config, config.input_size or image_size, num_classes)
+        backbone: Backbone = FAMILIES.load(config.family).build(start, config.input_size or image_size, num_classes)
     classifier = Classifier(
         backbone,
         image_size=image_size,
         num_classes=num_classes,
-        statistics=statistics,
+        statistics=backbone.statistics or statistics,
         input_size=config.input_size,
         resize=config.resize,
         config=config,
@@ -233,42 +262,82 @@ def build(
 
 
 def load_weights(classifier: Classifier, path: Path) -> None:
-    """Loads a safetensors file strictly: every key that is missing, left over or of another shape is named."""
-    stored = load_file(path)
-    wanted = classifier.state_dict()
-    wrong = [
-        *(f"missing {key}" for key in wanted if key not in stored),
-        *(f"left over {key}" for key in stored if key not in wanted),
-        *(
-            f"{key} is {tuple(stored[key].shape)}, not {tuple(wanted[key].shape)}"
-            for key in wanted
-            if key in stored and stored[key].shape != wanted[key].shape
-        ),
-    ]
-    if wrong:
-        shown = "; ".join(wrong[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
-        raise RequestError(
-            f"The weights {path} do not fit {classifier.name}: {shown}.",
-            "weights of this very model",
-            "create the model with the settings of its recipe",
-        )
+    """Loads a file strictly: every key that is missing, left over or of another shape is named.
+
+    The file holds a classifier (its network's keys begin with "network.", and its normalisation is beside them) or a bare
+    network with the keys of its family, or with those of a published layout that the family's `translate` reads.
+    """
+    stored = read_tensors(path)
+    if not {"mean", "std"} <= set(stored):
+        stored = {f"network.{key}": tensor for key, tensor in _translated(classifier.config, stored).items()}
+        stored |= classifier.normalisation()
+    check_fit(
+        stored,
+        classifier.state_dict(),
+        f"The weights {path} do not fit {classifier.name}",
+        "create the model with the settings of its recipe",
+    )
+    normalised_before = classifier.normalisation()
     classifier.load_state_dict(stored)
+    if any(not torch.equal(stored[name].cpu(), before.cpu()) for name, before in normalised_before.items()):
+        classifier.statistics = Statistics(
+            mean=tuple(stored["mean"].flatten().tolist()), std=tuple(stored["std"].flatten().tolist())
+        )
+
+
+def _translated(config: FamilyConfig | None, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A network's tensors under the family's own keys."""
+    if config is None:
+        return tensors
+    family = FAMILIES.load(config.family)
+    return family.translate(tensors) if hasattr(family, "translate") else tensors
+
+
+def at_size(classifier: Classifier, image_size: int) -> Classifier:
+    """The same weights for images of another side, or the reason why a family cannot have them.
+
+    Where the size inside is fixed by `input_size`, only the resize changes. Else learnt positions are interpolated (ViT, Swin),
+    and families without any take the weights as they are.
+    """
+    config = classifier.config
+    if config is None:
+        raise RequestError(
+            f"{classifier.name} is a network of your own.", "a model of a family", "wrap the network again with image_size=..."
+        )
+    family = FAMILIES.load(config.family)
+    changes = (config.input_size or image_size) != classifier.input_size
+    if changes and hasattr(family, "FIXED_SIZE"):
+        raise RequestError(
+            f"{config.name} cannot go from {classifier.input_size} to {image_size} pixels: {family.FIXED_SIZE}.",
+            f"images of {classifier.input_size} pixels",
+            f"input_size = {classifier.input_size}: images are resized inside the model",
+        )
+    resized = build(
+        config.without_start(), image_size=image_size, num_classes=classifier.num_classes, statistics=classifier.statistics
+    )
+    resized.config = config
+    state = classifier.network.state_dict()
+    if changes and hasattr(family, "resample"):
+        state = family.resample(state, resized.network)
+    check_fit(
+        state,
+        resized.network.state_dict(),
+        f"The weights of {config.name} do not fit {image_size} pixels",
+        f"input_size = {classifier.input_size}: images are resized inside the model",
+    )
+    resized.network.load_state_dict(state)
+    return resized.train(classifier.training).to(classifier.mean.device)
 
 
 def wrap_network(
     network: nn.Module, image_size: int, num_classes: int, statistics: Statistics | None, input_size: int | None, resize: Resize
 ) -> Classifier:
     """A user's own network as a classifier: every submodule is a tap, under its own path."""
-    taps = {
-        path.replace(".", "/"): Tap(path, "any")
-        for path, module in network.named_modules()
-        if path and not isinstance(module, nn.ModuleList)
-    }
     linear = [
         path for path, module in network.named_modules() if isinstance(module, nn.Linear) and module.out_features == num_classes
     ]
     classifier = Classifier(
-        Backbone(network, taps, linear[-1] if linear else None),
+        Backbone(network, module_taps(network), linear[-1] if linear else None),
         image_size=image_size,
         num_classes=num_classes,
         statistics=statistics,
@@ -277,6 +346,15 @@ def wrap_network(
     )
     check_logits(classifier)
     return classifier
+
+
+def module_taps(network: nn.Module) -> dict[str, Tap]:
+    """Every submodule that runs as a tap, under its own path."""
+    return {
+        path.replace(".", "/"): Tap(path, "any")
+        for path, module in network.named_modules()
+        if path and not isinstance(module, (nn.ModuleList, nn.ModuleDict))
+    }
 
 
 def check_logits(classifier: Classifier) -> None:

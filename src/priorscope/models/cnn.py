@@ -1,14 +1,14 @@
 """Convolutional networks for small images: ResNets with a 3x3 stem, He et al.'s CIFAR ResNets, and small fast nets.
 
-- `cnn/resnet18`, `resnet34`, `resnet50` (He et al. 2015, arXiv 1512.03385): the ImageNet networks with a 3x3 stem of stride 1 and no
-  max-pool; keys as in timm. 11,173,962 parameters for ResNet-18 at 10 classes. `stem = "imagenet"` gives the original stem.
-- `cnn/resnet20`, `32`, `44`, `56` (the same paper, section 4.2): three stages of widths 16, 32, 64 whose shortcuts have no parameters
-  (option A: every other pixel, zeros for the new channels).
-- `cnn/air-s`, `air-m`, `air-l` (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498): a 2x2 convolution, then
-  three stages of two 3x3 convolutions, each stage halving the map; GELU; global max-pool; logits scaled by 1/9.
+- `cnn/resnet18`, `resnet34`, `resnet50` (He et al. 2015, arXiv 1512.03385): the ImageNet networks with a 3x3 stem of stride 1
+  and no max-pool; keys as in timm. 11,173,962 parameters for ResNet-18 at 10 classes. `stem = "imagenet"` is the original stem.
+- `cnn/resnet20`, `32`, `44`, `56` (the same paper, section 4.2): three stages of widths 16, 32, 64 whose shortcuts have no
+  parameters (option A: every other pixel, zeros for the new channels).
+- `cnn/air-s`, `air-m`, `air-l` (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498): a 2x2
+  convolution, then three stages of two 3x3 convolutions, each stage halving the map; GELU; global max-pool; logits / 9.
 
-Deviations: the first convolution of the `air` nets is learnt, where the paper computes a whitening from training images and freezes
-it, and their batch norms keep torch's momentum and a learnt scale, so that one recipe fits every family. The global
+Deviations: the first convolution of the `air` nets is learnt, where the paper computes a whitening from training images and
+freezes it, and their batch norms keep torch's momentum and a learnt scale, so that one recipe fits every family. The global
 max-pool equals the paper's 3x3 pool at 32 pixels and makes other sizes possible. `norm` "group" and "none" are ours.
 """
 
@@ -23,6 +23,8 @@ from priorscope.core.errors import RequestError
 from priorscope.models import FamilyConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from priorscope.models.classifier import Backbone
 
 
@@ -53,6 +55,9 @@ def _he(depth: int) -> Plain:
 def _air(*widths: int) -> Plain:
     return {"form": "air", "depths": (1,) * len(widths), "widths": widths}
 
+
+VERSION = 1
+"""Of the numbers that this family gives; raised when they change."""
 
 PRESETS: dict[str, Plain] = {
     "tiny": _air(24, 48, 96),
@@ -101,3 +106,8 @@ def _check(config: CnnConfig, image_size: int) -> None:
 def smallest_image(config: CnnConfig) -> int:
     """The smallest side that leaves a pixel at the end: a 2x2 convolution and a halving a stage, or ResNets' padded maps."""
     return 2 ** len(config.widths) + 1 if config.form == "air" else 1
+
+
+def translate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Published CIFAR ResNets (Idelbayev's, of the shape of He et al.) call the head "linear" where timm says "fc"."""
+    return {key.replace("linear.", "fc.") if key.startswith("linear.") else key: tensor for key, tensor in tensors.items()}

@@ -1,15 +1,15 @@
-"""MLPs on raw pixels: inverted bottlenecks with skip connections, and the plain kind.
+"""MLPs on raw pixels: inverted bottlenecks with skip connections, and the standard kind.
 
-Paper: Bachmann, Anagnostidis, Hofmann, "Scaling MLPs: A Tale of Inductive Bias" (arXiv 2306.13575). The networks are those of the
-paper's released code, so that its checkpoints load with no key changed: the image is flattened channel by channel
+Paper: Bachmann, Anagnostidis, Hofmann, "Scaling MLPs: A Tale of Inductive Bias" (arXiv 2306.13575). The networks are those of
+the paper's released code, so that its checkpoints load with no key changed: the image is flattened channel by channel
 (index = c*H*W + y*W + x), the blocks are pre-norm, GELU is the exact one, and nothing is normalised before the head.
 
-Deviations: the released code ignores its own `act` and dropout settings. Here both work, dropout where the paper's appendix D puts it
-(after the activation and after the second layer of a block), and 0 by default, which is what the code computes. The paper
-describes the plain MLP with ReLU before its LayerNorm; the code, followed here, has LayerNorm, GELU, linear map.
+Deviations: the released code ignores its own `act` and dropout settings. Here both work, dropout where the paper's appendix D
+puts it (after the activation and after the second layer of a block), and 0 by default, which is what the code computes. The
+paper describes the standard MLP with ReLU before its LayerNorm; the code, followed here, has LayerNorm, GELU, linear map.
 
 Names follow a grammar: `mlp/b12-w1024` is 12 bottleneck blocks of width 1024 (`-e2` for expansion 2), published as
-"B_12-Wi_1024" ("B_12-Wi_1024-Exp_2"); `mlp/s6-w1024` is the plain MLP of the published name "B_6-Wi_1024": 5 hidden maps.
+"B_12-Wi_1024" ("B_12-Wi_1024-Exp_2"); `mlp/s6-w1024` is the standard MLP of the published name "B_6-Wi_1024": 5 hidden maps.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ Activation = Literal["gelu", "relu"]
 
 
 class MlpConfig(FamilyConfig):
-    """Depth, width and parts of an MLP. `form` "plain" is the MLP without skips and bottlenecks, of `blocks` - 1 hidden maps."""
+    """Depth, width and parts of an MLP.
 
-    form: Literal["bottleneck", "plain"] = "bottleneck"
+    `form` "standard" is the MLP without skip connections and bottlenecks; it has `blocks` - 1 hidden maps and no expansion.
+    """
+
+    form: Literal["bottleneck", "standard"] = "bottleneck"
     blocks: int = Field(ge=1)
     width: int = Field(ge=1)
     expansion: int = Field(default=4, ge=1)
@@ -41,11 +44,14 @@ class MlpConfig(FamilyConfig):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
+VERSION = 1
+"""Of the numbers that this family gives; raised when they change."""
+
 PRESETS: dict[str, Plain] = {
     "tiny": {"blocks": 2, "width": 128, "expansion": 2},
     **{f"b{blocks}-w{width}": {"blocks": blocks, "width": width} for width in (256, 512, 1024) for blocks in (6, 12)},
-    "s6-w1024": {"form": "plain", "blocks": 6, "width": 1024},
-    "s6-w2048": {"form": "plain", "blocks": 6, "width": 2048},
+    "s6-w1024": {"form": "standard", "blocks": 6, "width": 1024},
+    "s6-w2048": {"form": "standard", "blocks": 6, "width": 2048},
 }
 
 FIXED_SIZE = "its first layer has one weight for every pixel"
@@ -64,7 +70,7 @@ def read_name(rest: str) -> Plain | None:
     letter = parts.get("form", "b")
     settings: Plain = {"blocks": blocks, "width": width}
     if letter == "s":
-        settings["form"] = "plain"
+        settings["form"] = "standard"
     if expansion != 4:
         settings["expansion"] = expansion
     return {**settings, "name": f"mlp/{letter}{blocks}-w{width}" + (f"-e{expansion}" if expansion != 4 else "")}
@@ -75,8 +81,8 @@ def build(config: MlpConfig, image_size: int, num_classes: int) -> Backbone:
     from priorscope.models.networks import mlp
 
     inputs = 3 * image_size**2
-    if config.form == "plain":
-        return mlp.plain(inputs, num_classes, config.blocks, config.width, config.norm, config.act, config.dropout)
+    if config.form == "standard":
+        return mlp.standard(inputs, num_classes, config.blocks, config.width, config.norm, config.act, config.dropout)
     return mlp.bottleneck(
         inputs, num_classes, config.blocks, config.width, config.expansion, config.norm, config.act, config.dropout
     )

@@ -51,7 +51,7 @@ class BottleneckMLP(nn.Module):
         return self.linear_out(x)
 
 
-class PlainMLP(nn.Module):
+class StandardMLP(nn.Module):
     """Flatten, embed, then `blocks` - 1 times linear(act(norm(x))), then the head. No skip connections."""
 
     def __init__(self, inputs: int, classes: int, blocks: int, width: int, norm: str, act: str, dropout: float) -> None:
@@ -87,9 +87,9 @@ def bottleneck(
     return Backbone(network, taps | HEAD_TAPS, "linear_out")
 
 
-def plain(inputs: int, classes: int, blocks: int, width: int, norm: str, act: str, dropout: float) -> Backbone:
-    """The plain MLP and its taps."""
-    network = PlainMLP(inputs, classes, blocks, width, norm, act, dropout)
+def standard(inputs: int, classes: int, blocks: int, width: int, norm: str, act: str, dropout: float) -> Backbone:
+    """The standard MLP and its taps."""
+    network = StandardMLP(inputs, classes, blocks, width, norm, act, dropout)
     taps = {"embed/out": Tap("linear_in", "NC")}
     for i in range(blocks - 1):
         taps |= {

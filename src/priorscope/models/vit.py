@@ -1,0 +1,123 @@
+"""Vision transformers: patches as tokens, mixed by attention.
+
+Paper: Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv 2010.11929). The network is timm's, at any image size,
+patch, depth and width; keys are timm's. Names follow a grammar: `vit/d6-w192-p4` is 6 blocks of width 192 on patches of 4
+pixels, with heads of 64 channels (`-h2` for 2 heads).
+
+Deviations: stochastic depth and dropout are 0 unless set. `pool = "avg"` takes the mean of the patches where the paper takes a
+class token. The start of a fine-tuning from pre-trained weights is `timm/vit_small_patch16_224`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal, cast
+
+from pydantic import Field
+
+from priorscope.core.config import Plain
+from priorscope.models import FamilyConfig
+from priorscope.models.patches import check_heads, check_patches
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from priorscope.models.classifier import Backbone, Tap
+
+HEAD_WIDTH = 64
+"""Channels an attention head has in every ViT of the paper's table 1."""
+
+
+class VitConfig(FamilyConfig):
+    """Patch, depth, width and heads of a vision transformer."""
+
+    patch: int = Field(ge=1)
+    depth: int = Field(ge=1)
+    width: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp_ratio: float = Field(default=4.0, gt=0.0)
+    pool: Literal["token", "avg"] = "token"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+_NAME = re.compile(r"d(?P<depth>\d+)-w(?P<width>\d+)-p(?P<patch>\d+)(-h(?P<heads>\d+))?")
+
+
+def read_name(rest: str) -> Plain | None:
+    """The settings behind a name like "d6-w192-p4", or None where it follows no grammar."""
+    match = _NAME.fullmatch(rest)
+    if match is None:
+        return None
+    width = int(match["width"])
+    heads = int(match["heads"] or max(1, width // HEAD_WIDTH))
+    return {"depth": int(match["depth"]), "width": width, "patch": int(match["patch"]), "heads": heads}
+
+
+def _named(rest: str) -> Plain:
+    return cast("Plain", read_name(rest))
+
+
+PRESETS: dict[str, Plain] = {
+    "tiny": _named("d4-w64-p4-h2"),
+    **{
+        name: _named(name)
+        for name in ("d6-w192-p4", "d12-w192-p4", "d6-w384-p4", "d12-w384-p4", "d6-w192-p2", "d12-w192-p2", "d12-w192-p8")
+    },
+    "s16": _named("d12-w384-p16"),
+    "b16": _named("d12-w768-p16"),
+}
+
+
+def build(config: VitConfig, image_size: int, num_classes: int) -> Backbone:
+    """The network of a config, for images of side `image_size`."""
+    check_patches(config.name, image_size, config.patch)
+    check_heads(config.name, config.width, config.heads)
+    from timm.models.vision_transformer import VisionTransformer
+
+    from priorscope.models.classifier import Backbone
+
+    network = VisionTransformer(
+        img_size=image_size,
+        patch_size=config.patch,
+        num_classes=num_classes,
+        embed_dim=config.width,
+        depth=config.depth,
+        num_heads=config.heads,
+        mlp_ratio=config.mlp_ratio,
+        class_token=config.pool == "token",
+        global_pool=config.pool,
+        pos_drop_rate=config.dropout,
+        proj_drop_rate=config.dropout,
+        drop_path_rate=config.drop_path,
+    )
+    return Backbone(network, taps(config.depth), "head")
+
+
+def taps(depth: int) -> dict[str, Tap]:
+    """The taps of timm's vision transformers."""
+    from priorscope.models.classifier import Tap
+
+    addresses = {"embed/out": Tap("norm_pre", "NLC")}
+    for i in range(depth):
+        addresses |= {
+            f"blocks/{i}/norm": Tap(f"blocks.{i}.norm1", "NLC"),
+            f"blocks/{i}/attention": Tap(f"blocks.{i}.attn", "NLC"),
+            f"blocks/{i}/mlp_norm": Tap(f"blocks.{i}.norm2", "NLC"),
+            f"blocks/{i}/mlp": Tap(f"blocks.{i}.mlp", "NLC"),
+            f"blocks/{i}/out": Tap(f"blocks.{i}", "NLC"),
+        }
+    return addresses | {"head/in": Tap("head", "NC", "input"), "logits": Tap("head", "NC")}
+
+
+def resample(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The weights for another image size: the learnt positions are interpolated (bicubic, as in timm)."""
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    key = "pos_embed"
+    wanted = network.get_parameter(key)
+    prefix = 1 if "cls_token" in state else 0
+    if state[key].shape == wanted.shape:
+        return state
+    side = round((wanted.shape[1] - prefix) ** 0.5)
+    return {**state, key: resample_abs_pos_embed(state[key], [side, side], num_prefix_tokens=prefix)}
