@@ -1,0 +1,246 @@
+"""Reads study folders and run folders back as they stand: runs, results, curves, and what went wrong.
+
+A damaged file does not stop the report: it becomes one of its failures, with what to do about it.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from priorscope.core.config import Plain, content_key, read_toml
+from priorscope.core.contracts import Result, Subject
+from priorscope.core.errors import PriorscopeError, RequestError
+from priorscope.core.folder import read_json, read_rows
+
+STUDY, RUNS, JOINT, FAILURES = "study.toml", "runs", "joint", "failures.json"
+RECIPE, ENVIRONMENT, STEPS, RESULTS = "recipe.toml", "environment.json", "steps.jsonl", "results"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that is missing from the report, and why."""
+
+    step: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A stored result with what it is about."""
+
+    result: Result
+    subjects: tuple[Subject, ...]
+    about: Plain = field(default_factory=dict)
+
+    @property
+    def probe(self) -> str:
+        """The probe's name."""
+        return self.result.probe
+
+    @property
+    def subject(self) -> Subject:
+        """What the result is about, as one thing to draw: a run, a pair "a → b", or a set."""
+        if len(self.subjects) == 1:
+            return self.subjects[0]
+        if len(self.subjects) == 2:
+            return Subject(name=" → ".join(subject.name for subject in self.subjects), family=self.subjects[0].family)
+        return Subject(name=f"{len(self.subjects)} runs", family="other")
+
+    @property
+    def command(self) -> str:
+        """What makes the result again."""
+        return str(self.about.get("command", ""))
+
+    def setting(self) -> str:
+        """What must be equal for two results to be comparable: data, split and the probe's own settings."""
+        return content_key({name: self.about.get(name) for name in ("data", "split", "config")})
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run's folder, read. `recipe_name` is what it shares with the other seeds of its recipe (and grid cell)."""
+
+    name: str
+    family: str
+    recipe_name: str
+    seed: int
+    recipe: Plain
+    environment: Plain
+    history: tuple[Plain, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def data(self) -> str:
+        """What the run's images were: equal for two runs that saw, and were asked about, the same images."""
+        stored = self.environment.get("data") or {}
+        return str(stored.get("fingerprint") or content_key(self.recipe.get("data") or {}))
+
+    @property
+    def parameters(self) -> int | None:
+        """How many parameters the network has, where the run says so."""
+        count = (self.environment.get("model") or {}).get("parameters")
+        return int(count) if isinstance(count, (int, float)) else None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything that a report is made from."""
+
+    name: str
+    question: str
+    promise: str
+    sources: tuple[str, ...]
+    runs: tuple[RunRecord, ...]
+    joint: tuple[Outcome, ...]
+    failures: tuple[Failure, ...]
+
+
+def read_sources(sources: Sequence[Path]) -> Reading:
+    """Study folders and run folders as one reading, in the order given."""
+    if not sources:
+        raise RequestError("No folder was given.", "the folders of studies or runs", "priorscope report OUT --out report.html")
+    read = [read_source(Path(source)) for source in sources]
+    if len(read) == 1:
+        return read[0]
+    names = [run.name for one in read for run in one.runs]
+    twice = {name for name in names if names.count(name) > 1}
+    runs = [_within(one.name, run) if run.name in twice else run for one in read for run in one.runs]
+    return Reading(
+        name=" + ".join(dict.fromkeys(one.name for one in read)),
+        question=" / ".join(dict.fromkeys(one.question for one in read if one.question)),
+        promise=" ".join(dict.fromkeys(one.promise for one in read if one.promise)),
+        sources=tuple(source for one in read for source in one.sources),
+        runs=tuple(runs),
+        joint=tuple(outcome for one in read for outcome in one.joint),
+        failures=tuple(failure for one in read for failure in one.failures),
+    )
+
+
+def read_source(path: Path) -> Reading:
+    """One study folder or one run folder."""
+    if (path / RECIPE).exists():
+        failures: list[Failure] = []
+        run = read_run(path, failures)
+        return Reading(path.name, "", "", (path.name,), (run,) if run else (), (), tuple(failures))
+    if (path / STUDY).exists() or (path / RUNS).is_dir():
+        return read_study(path)
+    raise RequestError(
+        f"{path} holds neither a study nor a run.", f"a folder with {STUDY} or {RECIPE}", "priorscope study NAME --out FOLDER"
+    )
+
+
+def read_study(path: Path) -> Reading:
+    """A study's folder: every run that can be read, and every failure."""
+    failures: list[Failure] = []
+    study = _table(path / STUDY, failures) if (path / STUDY).exists() else {}
+    folders = sorted(folder for folder in (path / RUNS).glob("*") if (folder / RECIPE).exists())
+    runs = [run for folder in folders if (run := read_run(folder, failures))]
+    return Reading(
+        name=str(study.get("name") or path.name),
+        question=str(study.get("question") or ""),
+        promise=str(study.get("promise") or ""),
+        sources=(path.name,),
+        runs=tuple(sorted(runs, key=_order(study))),
+        joint=tuple(read_outcomes(path / JOINT, None, failures)),
+        failures=(*_told_failures(path / FAILURES, failures), *failures),
+    )
+
+
+def read_run(path: Path, failures: list[Failure]) -> RunRecord | None:
+    """A run's folder; None where its recipe cannot be read."""
+    recipe = _table(path / RECIPE, failures)
+    if not recipe:
+        return None
+    environment = _read(path / ENVIRONMENT, read_json, failures, {})
+    history = _read(path / STEPS, read_rows, failures, [])
+    seed = int(recipe.get("seed") or 0)
+    subject = Subject(name=path.name, family=family_of(recipe), recipe=re.sub(rf"-s{seed}$", "", path.name), seed=seed)
+    outcomes = tuple(read_outcomes(path / RESULTS, subject, failures))
+    family = outcomes[0].subject.family if outcomes else subject.family
+    return RunRecord(path.name, family, subject.recipe, seed, recipe, environment, tuple(history), outcomes)
+
+
+def family_of(recipe: Mapping[str, Any]) -> str:
+    """The family that a recipe names: what stands before the slash of its model's name."""
+    model: Any = recipe.get("model") or "other"
+    name: Any = cast("Mapping[str, Any]", model).get("name", "other") if isinstance(model, Mapping) else model
+    return str(name).partition("/")[0]
+
+
+def read_outcomes(folder: Path, subject: Subject | None, failures: list[Failure]) -> Iterator[Outcome]:
+    """Every stored result below a folder, `subject` where it does not say itself whom it is about."""
+    from priorscope.probes import load_result
+
+    for path in sorted(folder.glob("*/*.json")):
+        if path.name.endswith(".made_from.json"):
+            continue
+        try:
+            about: Plain = dict(read_json(path).get("about") or {})
+            yield Outcome(load_result(path), _subjects(about, subject), about)
+        except PriorscopeError as error:
+            failures.append(Failure(f"{folder.parent.name}/{path.parent.name}/{path.name}", str(error)))
+
+
+def _subjects(about: Plain, subject: Subject | None) -> tuple[Subject, ...]:
+    told = about.get("subjects") or ([about["subject"]] if "subject" in about else [])
+    subjects = tuple(Subject.parse(one) for one in told)
+    return subjects or ((subject,) if subject else ())
+
+
+def _within(study: str, run: RunRecord) -> RunRecord:
+    """The run called by its study as well, and its results' subjects with it: two studies may use one name."""
+    name = f"{study}/{run.name}"
+    outcomes = [replace(o, subjects=tuple(s.replace(name=name) for s in o.subjects)) for o in run.outcomes]
+    return replace(run, name=name, recipe_name=f"{study}/{run.recipe_name}", outcomes=tuple(outcomes))
+
+
+def _order(study: Plain) -> Any:
+    """Runs in the order in which the study names their recipes, then by name and seed."""
+    recipes = list(study.get("recipes") or {})
+
+    def key(run: RunRecord) -> tuple[int, str, int]:
+        at = max(
+            (i for i, name in enumerate(recipes) if run.recipe_name == name or run.recipe_name.startswith(f"{name}-")),
+            default=len(recipes),
+        )
+        return at, run.recipe_name, run.seed
+
+    return key
+
+
+def _table(path: Path, failures: list[Failure]) -> Plain:
+    try:
+        return read_toml(path)
+    except (PriorscopeError, tomllib.TOMLDecodeError, OSError) as error:
+        failures.append(Failure(f"{path.parent.name}/{path.name}", str(error)))
+        return {}
+
+
+def _read(path: Path, read: Any, failures: list[Failure], empty: Any) -> Any:
+    """What a file holds; `empty` where there is none, or where it is damaged, which is then a failure."""
+    if not path.exists():
+        return empty
+    try:
+        return read(path)
+    except PriorscopeError as error:
+        failures.append(Failure(f"{path.parent.name}/{path.name}", str(error)))
+        return empty
+
+
+def _told_failures(path: Path, failures: list[Failure]) -> list[Failure]:
+    """The failures that the study itself wrote down: a list of {step, error}."""
+    if not path.exists():
+        return []
+    import json
+
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return [Failure(str(one["step"]), str(one["error"])) for one in told]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        failures.append(Failure(path.name, f"{path.name} is damaged: {error}."))
+        return []

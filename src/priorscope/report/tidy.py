@@ -1,0 +1,66 @@
+"""All numbers of a study as tidy rows, for people and scripts: one row a metric of a result."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from priorscope.core.config import Plain
+from priorscope.core.folder import write_bytes, write_text
+from priorscope.report.reading import Outcome, Reading, read_study
+
+COLUMNS = (
+    "study", "run", "other_run", "family", "seed", "probe", "setting", "data", "split", "metric",
+    "value", "low", "high", "n", "unit", "caveats",
+)  # fmt: skip
+PARQUET, JSON = "results.parquet", "results.json"
+
+
+def write_tidy(study: Path | str) -> tuple[Path, Path]:
+    """Writes `results.parquet` and `results.json` into a study's folder from its stored results."""
+    study = Path(study)
+    rows = tidy_rows(read_study(study))
+    write_bytes(study / PARQUET, _parquet(rows))
+    write_text(study / JSON, "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n")
+    return study / PARQUET, study / JSON
+
+
+def tidy_rows(reading: Reading) -> list[Plain]:
+    """Every metric of every result: runs in the study's order, then results about pairs and sets."""
+    outcomes = [*(outcome for run in reading.runs for outcome in run.outcomes), *reading.joint]
+    return [row for outcome in outcomes for row in _rows(reading.name, outcome)]
+
+
+def _rows(study: str, outcome: Outcome) -> list[Plain]:
+    """A set's rows name no run: they are about all of them."""
+    one = outcome.subjects[0] if len(outcome.subjects) in (1, 2) else None
+    other = outcome.subjects[1].name if len(outcome.subjects) == 2 else None
+    shared: dict[str, Any] = {
+        "study": study,
+        "run": one.name if one else None,
+        "other_run": other,
+        "family": one.family if one else None,
+        "seed": one.seed if one else None,
+        "probe": outcome.probe,
+        "data": str(outcome.about.get("data") or ""),
+        "caveats": " ".join(outcome.result.caveats),
+    }
+    rows: list[Plain] = []
+    for metric in outcome.result.metrics():
+        told = {name: getattr(metric, name) for name in ("setting", "metric", "value", "low", "high", "n", "unit")}
+        row = shared | told | {"split": metric.split or str(outcome.about.get("split") or "")}
+        rows.append({name: row[name] for name in COLUMNS})
+    return rows
+
+
+def _parquet(rows: list[Plain]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"seed": pa.int64(), "n": pa.int64(), "value": pa.float64(), "low": pa.float64(), "high": pa.float64()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
+    return file.getvalue()
