@@ -20,11 +20,29 @@ SOURCES = Listing(
     "data source",
     "priorscope data list",
     {
+        "beton": "priorscope.data.sources.beton",
         "cifar10": "priorscope.data.sources.cifar10",
+        "cifar100": "priorscope.data.sources.cifar100",
+        "cue_conflict": "priorscope.data.sources.cue_conflict",
+        "folder": "priorscope.data.sources.folder",
         "parquet": "priorscope.data.sources.parquet",
         "shapetex": "priorscope.data.sources.shapetex",
+        "stl10": "priorscope.data.sources.stl10",
+        "tiny_imagenet": "priorscope.data.sources.tiny_imagenet",
     },
 )
+
+OFFICIAL = {
+    "cifar-10-batches-bin": "cifar10",
+    "cifar-10-batches-py": "cifar10",
+    "cifar-10-binary": "cifar10",
+    "cifar-10-python": "cifar10",
+    "cifar-100-binary": "cifar100",
+    "cifar-100-python": "cifar100",
+    "stl10_binary": "stl10",
+    "tiny-imagenet-200": "tiny_imagenet",
+}
+"""Folders and archives that are a source's official layout, and would be misread as a plain folder of images."""
 
 
 def source_config(source: str | Path | Mapping[str, Any] | SourceConfig) -> SourceConfig:
@@ -45,12 +63,33 @@ def named(source: str | Path) -> dict[str, Any]:
     text = str(source)
     if text in SOURCES:
         return {"name": text}
-    if text.startswith("hf://") or text.endswith(".parquet"):
-        return {"name": "parquet", "path": text}
     path = Path(text).expanduser()
-    if path.is_dir() and next(path.rglob("*.parquet"), None) is not None:
+    official = OFFICIAL.get(path.name.partition(".")[0])
+    if official is not None and path.exists():
+        return {"name": official, "path": text}
+    if text.startswith("hf://") or path.suffix == ".parquet":
         return {"name": "parquet", "path": text}
+    if path.suffix == ".beton":
+        return {"name": "beton", "path": text}
+    if path.is_dir():
+        return {"name": kind_of(path), "path": text}
     return {"name": text}
+
+
+def kind_of(folder: Path) -> str:
+    """The source that reads a folder, judged by the first files on the way down: a folder of images may hold millions."""
+    for _ in range(4):
+        inside = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        found = {entry.suffix for entry in inside}
+        if ".beton" in found:
+            return "beton"
+        if ".parquet" in found:
+            return "parquet"
+        below = next((entry for entry in inside if entry.is_dir()), None)
+        if below is None:
+            break
+        folder = below
+    return "folder"
 
 
 def open(source: str | Path | Mapping[str, Any] | SourceConfig) -> Source:

@@ -1,11 +1,30 @@
-"""Sources whose pictures are ready to train on: decoded once, then read as one array."""
+"""Sources whose pictures are ready to train on: decoded once, kept in the cache folder, memory-mapped from then on.
+
+A copy's name holds a hash of everything that its content depends on: the published files (paths, sizes, times of change), the
+labels, and the version of the decoder. Copies may be deleted at any time.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from priorscope.data.encoded import decoded
-from priorscope.data.split import ArrayPixels, Source, Split
+import numpy as np
+
+from priorscope.core.errors import WorkError
+from priorscope.data import decode
+from priorscope.data.decode import BrokenImageError
+from priorscope.data.encoded import EncodedPixels, decoded
+from priorscope.data.places import alone, cache_folder
+from priorscope.data.progress import bar
+from priorscope.data.split import ArrayPixels, ChosenPixels, Ints, Pixels, Source, Split
+
+LOOKED_AT = 64
+"""Pictures that are read to see whether all are of one size."""
+MOST_BYTES = 8 << 30
+"""Decoded pictures that are kept without being asked for; all of Tiny ImageNet is 1.4 GB. Beyond, the user converts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +42,16 @@ class ReadySource:
     def classes(self) -> tuple[str, ...]:
         return self.of.classes
 
+    @property
+    def origin(self) -> str:
+        """Where the data comes from."""
+        return getattr(self.of, "origin", "")
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What a reader of numbers must know about the data."""
+        return getattr(self.of, "caveats", ())
+
     def splits(self) -> tuple[str, ...]:
         """The names of the splits there are."""
         return self.of.splits()
@@ -35,8 +64,68 @@ class ReadySource:
 
 
 def ready(split: Split) -> Split:
-    """The split with its pictures as one array where they are all of one size; as it is where they differ."""
-    if split.pixels.array is not None:
+    """The split with decoded pictures where they are encoded, of one size, and not too many to keep."""
+    found = encoded_in(split.pixels)
+    if found is None:
         return split
-    array = decoded(split.pixels)
-    return split if array is None else replace(split, pixels=ArrayPixels(array))
+    pixels, chosen = found
+    shape = common_shape(split)
+    if shape is None or len(split) * int(np.prod(shape)) > MOST_BYTES:
+        return split
+    from priorscope.data.beton.reader import Beton
+    from priorscope.data.store import read_split, write_split
+
+    copy = cache_folder() / "decoded" / f"{_plain(split.source)}-{split.name}-{copy_key(split, pixels, chosen)}.beton"
+    if not copy.is_file():
+        try:
+            _check_room(copy, len(split) * int(np.prod(shape)))
+            with alone(copy), bar(f"decoding {split.source}/{split.name}") as progress:
+                if not copy.is_file():
+                    write_split(split, copy, progress=progress)
+        except BrokenImageError:
+            raise
+        except WorkError:  # the cache folder cannot be written, or is full: the pictures stay in memory
+            array = decoded(split.pixels)
+            return split if array is None else replace(split, pixels=ArrayPixels(array))
+    kept = read_split(Beton.open(copy), source=split.source, name=split.name)
+    return replace(split, pixels=kept.pixels, known_statistics=kept.known_statistics, known_fingerprint=kept.known_fingerprint)
+
+
+def encoded_in(pixels: Pixels) -> tuple[EncodedPixels, Ints | None] | None:
+    """The encoded pictures behind a split's, and which of them it chose; None where its pictures are not encoded."""
+    if isinstance(pixels, EncodedPixels):
+        return pixels, None
+    if isinstance(pixels, ChosenPixels) and isinstance(pixels.of, EncodedPixels):
+        return pixels.of, pixels.chosen
+    return None
+
+
+def common_shape(split: Split) -> tuple[int, ...] | None:
+    """The shape of a split's pictures, judged by the size asked for or by a few of them."""
+    if split.pixels.size is not None:
+        return (*split.pixels.size, 3)
+    looked_at = np.unique(np.linspace(0, len(split) - 1, LOOKED_AT).astype(np.int64))
+    shapes = {split.pixels.read(int(index)).shape for index in looked_at}
+    return shapes.pop() if len(shapes) == 1 else None
+
+
+def copy_key(split: Split, pixels: EncodedPixels, chosen: Ints | None) -> str:
+    """A hash of everything that a decoded copy depends on."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(repr((decode.VERSION, type(pixels).__name__, pixels.key(), split.classes, sorted(split.columns))).encode())
+    for array in (chosen, split.labels, *(split.columns[name] for name in sorted(split.columns))):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _check_room(copy: Path, wanted: int) -> None:
+    """Refuses to fill a disk with copies that nobody asked for."""
+    existing = next(folder for folder in copy.parents if folder.exists())
+    if shutil.disk_usage(existing).free < 2 * wanted:
+        raise WorkError(f"{existing} has too little room for {wanted:,} bytes.", "twice as much", "free some space")
+
+
+def _plain(name: str) -> str:
+    """A source's name as a part of a file's name."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name)[-40:]

@@ -8,6 +8,7 @@ follows one rule for all sources, so that the test split never chooses anything:
     train, test               val is carved out of train
     train, val                the validation pictures are `test`, val is carved out of train
     train                     val is carved out of train, there is no test
+    val                       it is `test`
     anything else             a part keeps its name
 
 Carving is a pure function of the labels (`split.carve_val`): the same for every seed and on every machine.
@@ -15,6 +16,7 @@ Carving is a pure function of the labels (`split.carve_val`): the same for every
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +24,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
 from priorscope.data.split import Ints, Pixels, Split, carve_val, no_such_split
 
@@ -39,6 +42,11 @@ def part_named(name: str) -> str | None:
     return next((part for part, spellings in SPELLINGS.items() if folded in spellings), None)
 
 
+def split_within(name: str) -> str | None:
+    """The part that a word of a name means: `cifar_test_64` -> test."""
+    return next((part for word in re.split(r"[\W_0-9]+", name) if (part := part_named(word))), None)
+
+
 @dataclass(frozen=True)
 class Part:
     """Labelled pictures as published, before anything is carved out of them."""
@@ -46,7 +54,10 @@ class Part:
     pixels: Pixels
     labels: Ints
     columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict[str, NDArray[np.generic]])
-    classes: tuple[str, ...] | None = None  # where they are not the source's, as in pictures without labels
+    classes: tuple[str, ...] | None = None
+    """The part's own, where they are not the source's: pictures without labels."""
+    known_statistics: Statistics | None = None
+    known_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +72,8 @@ class PublishedSource:
     parts: Mapping[str, Callable[[], Part]]
     origin: str = ""
     caveats: tuple[str, ...] = ()
+    carve: bool = True
+    """False where the parts are splits already."""
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -70,7 +83,9 @@ class PublishedSource:
     def carved(self) -> Mapping[str, str]:
         """The part that each split is taken from."""
         published = list(self.parts)
-        if "train" not in published or {"val", "test"} <= set(published):
+        if self.carve and "val" in published and not {"train", "test"} & set(published):
+            return {"test" if name == "val" else name: name for name in published}
+        if not self.carve or "train" not in published or {"val", "test"} <= set(published):
             return {name: name for name in published}
         labelled_test = next((name for name in ("test", "val") if name in published), None)
         others = {name: name for name in published if name not in ("train", "val", "test")}
@@ -102,6 +117,8 @@ class PublishedSource:
             labels=part.labels,
             classes=part.classes or self.classes,
             columns=part.columns,
+            known_statistics=part.known_statistics,
+            known_fingerprint=part.known_fingerprint,
         )
         if self.carved[name] != "train" or self.carved.get("val") != "train":
             return whole

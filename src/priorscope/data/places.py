@@ -6,8 +6,13 @@ PRIORSCOPE_CACHE   decoded copies and unpacked archives; may be deleted        (
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+
+from priorscope.core.folder import unwritable
 
 DATA_VARIABLE = "PRIORSCOPE_DATA"
 CACHE_VARIABLE = "PRIORSCOPE_CACHE"
@@ -26,3 +31,16 @@ def data_folder() -> Path:
     """The folder of published data sets: `PRIORSCOPE_DATA`, or `data` in the cache folder."""
     named = os.environ.get(DATA_VARIABLE)
     return Path(named).expanduser() if named else cache_folder() / "data"
+
+
+@contextmanager
+def alone(target: Path) -> Generator[None]:
+    """Waits until no other process makes `target`: of a study's workers, which open the same data at once, one makes it."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = target.with_name(f"{target.name}.lock").open("a")
+    except OSError as error:
+        raise unwritable(target, error) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -18,9 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.data.parts import Part, PublishedSource, part_named
+from priorscope.data.parts import Part, PublishedSource, part_named, split_within
 from priorscope.data.sources import SourceConfig
 from priorscope.data.table import Table, TablePixels
+
+JPEG_MAGIC = b"\xff\xd8"
+RAW = ("cifar10", "cifar100", "stl10")
+"""Data sets whose authors published pixels: a JPEG of them is a copy with loss."""
+JPEG_COPIES = (
+    "The pictures are JPEG copies, not the published pixels; accuracies on them are not comparable with published ones. "
+    "(CIFAR-10 at quality 75, 4:2:0: a mean error of 5.8 grey levels; networks trained on the original pixels lose ten points.)"
+)
 
 SHARD = re.compile(r"-\d+-of-\d+$|-\d+$")
 
@@ -43,6 +51,20 @@ def open_source(config: ParquetConfig) -> PublishedSource:
     return published(
         str(config.path), {name: Table(files) for name, files in tables.items()}, config.image, config.label, config.res
     )
+
+
+def holds_tables(root: Path) -> bool:
+    """Whether a place is a parquet file, or a folder with one."""
+    return (root.is_file() and root.suffix == ".parquet") or (root.is_dir() and next(root.rglob("*.parquet"), None) is not None)
+
+
+def open_tables(name: str, root: Path, *, citation: str, classes: Sequence[str] | None = None) -> PublishedSource:
+    """A named data set from tables. JPEG copies of a data set whose authors published pixels are marked as such."""
+    tables = {part: Table(files) for part, files in tables_in(root).items()}
+    first = next(iter(tables.values()))
+    pixels = TablePixels(first, first.image_column())
+    caveats = (JPEG_COPIES,) if name in RAW and pixels.content(0)[:2] == JPEG_MAGIC else ()
+    return published(name, tables, classes=classes, origin=f"{citation}, tables in {root}", caveats=caveats)
 
 
 def published(
@@ -140,8 +162,3 @@ def split_of(file: Path, root: Path) -> str | None:
         return own
     inside = reversed(file.relative_to(root).parts[:-1])
     return next((part for folder in inside if (part := part_named(folder))), None)
-
-
-def split_within(stem: str) -> str | None:
-    """The part that a word of a file's name means: `test_first_1000` -> test."""
-    return next((part for word in re.split(r"[\W_0-9]+", stem) if (part := part_named(word))), None)

@@ -1,0 +1,48 @@
+"""Where on this machine a published data set is: in its own words, or in the tables of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from priorscope.core.errors import RequestError
+from priorscope.data.download import Published
+from priorscope.data.places import DATA_VARIABLE, data_folder
+from priorscope.data.unpack import unpacked
+
+
+def home(name: str, path: str | None) -> Path:
+    """Where a named source's files are: the path asked for, else its folder in the data folder, with _ or - in its name."""
+    if path is not None:
+        return Path(path).expanduser()
+    folders = [data_folder() / spelling for spelling in (name, name.replace("_", "-"))]
+    return next((folder for folder in folders if folder.exists()), folders[0])
+
+
+def official(root: Path, published: Sequence[Published]) -> tuple[Published, Path] | None:
+    """The official layout that is at a place, as unpacked folder: the place itself, a folder in it, or an archive to unpack."""
+    for one in published:
+        if one.folder is None:
+            continue
+        if root.is_dir() and root.name == one.folder:
+            return one, root
+        if (root / one.folder).is_dir():
+            return one, root / one.folder
+        archive = root if root.name == one.file else root / one.file
+        if archive.is_file():
+            return one, unpacked(archive) / one.folder
+    return None
+
+
+def missing(title: str, root: Path, wanted: str, do: str) -> RequestError:
+    """The error for a data set that is not on this machine."""
+    return RequestError(f"There is no {title} in {root}.", wanted, f"{do}, or set {DATA_VARIABLE} or path")
+
+
+def required(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Files of an official layout, refused where one is missing."""
+    files = [folder / name for name in names]
+    for file in files:
+        if not file.is_file():
+            raise RequestError(f"{folder} has no file {file.name}.", ", ".join(names), "download and unpack the archive again")
+    return files

@@ -1,0 +1,90 @@
+"""`.beton` files: ours, whose manifests name the split and its siblings, and FFCV's, which hold nothing but samples.
+
+A file with a manifest offers its split and its siblings; one without is its own only split. A folder of files without manifests
+(`train.beton`, `val.beton`) is read like any published data set: their names say the parts, and val is carved where it is
+missing.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.parts import Part, PublishedSource, part_named, split_within
+from priorscope.data.sources import SourceConfig
+from priorscope.data.split import Split
+
+if TYPE_CHECKING:
+    from priorscope.data.beton.reader import Beton
+
+
+class BetonConfig(SourceConfig):
+    """A file or a folder. `split` names the split of a file without a manifest, `label` its field of labels."""
+
+    name: str = "beton"
+    path: str
+    split: str | None = None
+    label: str | None = None
+
+
+def open_source(config: BetonConfig) -> PublishedSource:
+    """Opens a file with its siblings, or a folder of files."""
+    from priorscope.data.beton.reader import Beton
+
+    path = Path(config.path).expanduser()
+    if path.is_dir():
+        return _folder(path, config)
+    opened = Beton.open(path)
+    if opened.manifest is None:
+        name = config.split or part_named(path.stem) or split_within(path.stem) or "all"
+        return _source({name: path}, config, opened, carve=False)
+    files = {opened.manifest.split: path} | {name: path.parent / file for name, file in opened.manifest.siblings.items()}
+    usual = ("train", "val", "test")
+    ordered = sorted(files, key=lambda name: usual.index(name) if name in usual else len(usual))
+    return _source({name: files[name] for name in ordered}, config, opened, carve=False)
+
+
+def _folder(folder: Path, config: BetonConfig) -> PublishedSource:
+    from priorscope.data.beton.reader import Beton
+
+    files = sorted(folder.glob("*.beton"))
+    if not files:
+        raise RequestError(f"{folder} holds no .beton file.", "*.beton", "check the path")
+    opened = Beton.open(files[0])
+    if opened.manifest is not None and opened.manifest.siblings:
+        return open_source(config.replace(path=str(files[0])))
+    named = {(part_named(file.stem) or split_within(file.stem) or file.stem): file for file in files}
+    return _source(named, config, opened, carve=True)
+
+
+def _source(files: dict[str, Path], config: BetonConfig, opened: Beton, *, carve: bool) -> PublishedSource:
+    """The splits of several files, each opened when it is asked for."""
+    first = _read(opened.path, config)
+    manifest = opened.manifest
+    return PublishedSource(
+        (manifest.source if manifest else "") or opened.path.stem,
+        first.classes,
+        {name: partial(_part, file, config) for name, file in files.items()},
+        origin=(manifest.origin if manifest else "") or str(opened.path),
+        carve=carve,
+    )
+
+
+def _part(file: Path, config: BetonConfig) -> Part:
+    split = _read(file, config)
+    return Part(split.pixels, split.labels, split.columns, split.classes, split.known_statistics, split.known_fingerprint)
+
+
+def _read(file: Path, config: BetonConfig) -> Split:
+    from priorscope.data.beton.reader import Beton
+    from priorscope.data.store import read_split
+
+    if not file.is_file():
+        raise WorkError(
+            f"{file} is missing, which a manifest names as a sibling.",
+            "all files of a conversion in one folder",
+            "convert again",
+        )
+    return read_split(Beton.open(file), source=config.name, name="all", label=config.label)

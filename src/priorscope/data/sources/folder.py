@@ -1,0 +1,93 @@
+"""Any folder of images: one folder a class, in `train`, `val` and `test` folders or directly.
+
+    pets/train/cat/1.jpg  pets/test/dog/7.png     parts by the folders' names (training, valid, validation, ... are understood)
+    pets/cat/1.jpg        pets/dog/7.png          one part, called `split` (default train)
+
+Classes are the folders' names in sorted order; pictures are sorted by path. Files that are no images by their ending, and
+hidden ones, are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from priorscope.core.errors import RequestError
+from priorscope.data.encoded import FilePixels
+from priorscope.data.parts import Part, PublishedSource, part_named
+from priorscope.data.sources import SourceConfig
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+class FolderConfig(SourceConfig):
+    """An image folder. With `res` every picture is read as its central square of that size."""
+
+    name: str = "folder"
+    path: str
+    split: str = "train"
+    res: int | None = None
+
+
+def open_source(config: FolderConfig) -> PublishedSource:
+    """Opens a folder of class folders, or of train, val and test folders."""
+    root = Path(config.path).expanduser()
+    if not root.is_dir():
+        raise RequestError(f"There is no folder {str(root)!r}.", "a folder with one folder of images a class", "check the path")
+    inside = folders_in(root)
+    parts = {part: folder for folder in inside if (part := part_named(folder))}
+    if not parts or len(parts) < len(inside):
+        parts = {config.split: ""}
+    classes = class_folders([root / folder for folder in parts.values()])
+    if not classes:
+        raise RequestError(
+            f"{root} has no folders of images.", f"one folder a class, with {', '.join(ENDINGS)} files", "check the path"
+        )
+    return PublishedSource(
+        root.name,
+        classes,
+        {part: partial(read_part, root / parts[part], classes, config.res) for part in sorted(parts, key=_usual_order)},
+        origin=str(root),
+    )
+
+
+def _usual_order(part: str) -> int:
+    usual = ("train", "val", "test")
+    return usual.index(part) if part in usual else len(usual)
+
+
+def folders_in(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted, hidden ones left out."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def class_folders(parts: Sequence[Path]) -> tuple[str, ...]:
+    """The classes of all parts together: names of folders that hold at least one image."""
+    return tuple(sorted({name for part in parts for name in folders_in(part) if images_in(part / name)}))
+
+
+def images_in(folder: Path) -> list[str]:
+    """The images below a folder as paths relative to it, sorted."""
+    found: list[str] = []
+    for at, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = os.path.relpath(at, folder)
+        names = [name for name in files if name.lower().endswith(ENDINGS) and not name.startswith(".")]
+        found += names if inside == "." else [f"{inside}/{name}" for name in names]
+    return sorted(found)
+
+
+def read_part(folder: Path, classes: Sequence[str], res: int | None = None) -> Part:
+    """The images of class folders, in the order of the classes."""
+    files: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        own = images_in(folder / name)
+        files += [f"{name}/{file}" for file in own]
+        labels += [label] * len(own)
+    return Part(FilePixels(folder, files, res), np.array(labels, np.int64))
