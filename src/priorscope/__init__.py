@@ -1,1 +1,68 @@
-"""Priorscope."""
+"""Priorscope shows what an architecture's prior does.
+
+    import priorscope as ps
+
+    run = ps.fit(ps.Recipe.load("recipe.toml"), out="runs/a")
+    result = ps.probes.measure_accuracy(run.model, run.source)
+    ps.write_report([run], "report.html")
+
+Names are imported when they are first used: importing the package costs nothing, and torch is loaded only by what needs it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from priorscope import data, models, probes
+    from priorscope.core.contracts import Result, Statistics
+    from priorscope.core.errors import PriorscopeError, RequestError, WorkError
+    from priorscope.models import wrap
+    from priorscope.recipe import Recipe
+    from priorscope.report import write_report
+    from priorscope.run import Run, fit, load
+
+_HOMES = {
+    "PriorscopeError": "priorscope.core.errors",
+    "Recipe": "priorscope.recipe",
+    "RequestError": "priorscope.core.errors",
+    "Result": "priorscope.core.contracts",
+    "Run": "priorscope.run",
+    "Statistics": "priorscope.core.contracts",
+    "WorkError": "priorscope.core.errors",
+    "fit": "priorscope.run",
+    "load": "priorscope.run",
+    "wrap": "priorscope.models",
+    "write_report": "priorscope.report",
+}
+_MODULES = ("data", "models", "probes")
+
+__all__ = [
+    "PriorscopeError",
+    "Recipe",
+    "RequestError",
+    "Result",
+    "Run",
+    "Statistics",
+    "WorkError",
+    "data",
+    "fit",
+    "load",
+    "models",
+    "probes",
+    "wrap",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"priorscope.{name}")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'priorscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

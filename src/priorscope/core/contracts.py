@@ -54,6 +54,14 @@ class Metric(Config):
     setting: str = ""
     split: str = ""
 
+    @classmethod
+    def of(
+        cls, metric: str, value: float, interval: Interval | None, n: int, unit: str, *, setting: str = "", split: str = ""
+    ) -> Self:
+        """A row with its interval's ends, where there is one."""
+        low, high = (interval.low, interval.high) if interval else (None, None)
+        return cls(metric=metric, value=value, low=low, high=high, n=n, unit=unit, setting=setting, split=split)
+
 
 class Subject(Config):
     """What a result is about: a run of a study, or a model from elsewhere."""
@@ -67,9 +75,9 @@ class Subject(Config):
 class Result(Config):
     """Base of what every probe returns.
 
-    A subclass adds its own fields and says its sentence (`headline`), its rows (`metrics`) and its pictures (`draw`).
-    Its class variables say what a reader needs to place the number: the question that the probe answers, what `value` is called, which
-    way is better, and how many seeds a sentence about a family needs.
+    A subclass adds its own fields and says its sentence (`headline`), its rows (`metrics`) and its pictures (`draw`). Its
+    class variables say what a reader needs to place the number: the question that the probe answers, what `value` is
+    called, which way is better, and how many seeds a sentence about a family needs.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -90,6 +98,10 @@ class Result(Config):
         """The answer in one sentence made from the numbers."""
         raise TypeError(f"{type(self).__name__} does not say its headline")
 
+    def protocol(self) -> str:
+        """How it was measured, in one sentence: what stands under every number."""
+        raise TypeError(f"{type(self).__name__} does not say its protocol")
+
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""
         raise TypeError(f"{type(self).__name__} does not list its metrics")
@@ -102,7 +114,7 @@ class Result(Config):
         return None
 
     @classmethod
-    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+    def draw(cls, results: Sequence[tuple[Subject, Any]]) -> list[Figure]:  # noqa: ARG003
         """The pictures of one or many results side by side, most important first."""
         raise TypeError(f"{cls.__name__} does not draw itself")
 
@@ -169,7 +181,7 @@ def torn_result(path: Path, what: str) -> WorkError:
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """An NPZ file's bytes; numpy stamps every member with 1980, so equal arrays give equal bytes."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: arrays[name] for name in sorted(arrays)})
+    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})  # pyright: ignore[reportArgumentType]
     return buffer.getvalue()
 
 

@@ -5,6 +5,7 @@ any moment, never meets half a file. A folder in use is locked, so that two proc
 
     runs/a/
       recipe.toml          what was asked
+      made_from.json       everything the weights are a function of; its hash is the run's key
       environment.json     code version, data fingerprint, hardware, threads
       steps.jsonl          what happened, one line an epoch
       checkpoint.pt        where a killed run goes on (absent once finished)
@@ -19,7 +20,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -117,6 +118,21 @@ def read_json(path: Path) -> Plain:
             f"delete {path.name} and run the same command again",
         )
     return content
+
+
+def write_rows(path: Path, rows: Sequence[Plain]) -> None:
+    """Writes a table as JSON lines, the whole file atomically: it never ends in half a line."""
+    write_text(path, "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows))
+
+
+def read_rows(path: Path) -> list[Plain]:
+    """The rows of a file of JSON lines."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        raise RequestError(f"There is no file {str(path)!r}.", "a file of JSON lines", "check the path") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise WorkError(f"{path} is damaged: {error}.", "one JSON object a line", "train the run again") from None
 
 
 def remove_leftovers(folder: Path) -> None:

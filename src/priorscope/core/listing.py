@@ -1,7 +1,7 @@
 """Lists of members that are loaded when they are needed: sources, families, probes, checks, benchmarks.
 
-A list maps a name to a module's path, as strings, so that showing what there is costs no import of torch or timm. A member module
-keeps to its list's names: `<Name>Config` is its config (`cue_conflict` -> `CueConflictConfig`).
+A list maps a name to a module's path, as strings, so that showing what there is costs no import of torch or timm. A member
+module keeps to its list's names: `<Name>Config` is its config (`cue_conflict` -> `CueConflictConfig`).
 """
 
 from __future__ import annotations

@@ -35,7 +35,10 @@ class Pixels(Protocol):
 
     @property
     def array(self) -> Bytes | None:
-        """All pictures as one uint8 array (N, H, W, 3), in memory or memory-mapped; None where they are encoded or differ in size."""
+        """All pictures as one uint8 array (N, H, W, 3), in memory or memory-mapped.
+
+        None where they are encoded or differ in size.
+        """
         ...
 
     def __len__(self) -> int: ...
@@ -230,7 +233,10 @@ def no_such_split(source: str, name: str, known: tuple[str, ...]) -> RequestErro
 
 
 def hashed(count: int) -> NDArray[np.uint64]:
-    """A fixed pseudo-random 64-bit number for every index (the finaliser of splitmix64): equal on every machine, for every seed."""
+    """A fixed pseudo-random 64-bit number for every index (the finaliser of splitmix64).
+
+    Equal on every machine, for every seed.
+    """
     x = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

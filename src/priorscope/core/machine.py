@@ -1,0 +1,64 @@
+"""What this machine is: its hardware, the versions that ran, and the device a run takes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from priorscope.core.config import Plain
+from priorscope.core.errors import RequestError
+
+
+def versions() -> Plain:
+    """The versions that a result depends on."""
+    return {
+        "priorscope": version("priorscope"),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "python": platform.python_version(),
+    }
+
+
+@cache
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """The machine's memory."""
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def hardware() -> Plain:
+    """What a measured time depends on."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"system": platform.system(), "processor": processor(), "cores": cores(), "memory": memory_bytes(), "gpus": gpus}
+
+
+def pick_device(wanted: str) -> str:
+    """The device of a run: `auto` takes a GPU where there is one; a device that is not there is refused."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[wanted]:
+        found = ", ".join(name for name, here in there.items() if here)
+        raise RequestError(f"This machine has no {wanted} device.", f"one of: {found}", "--set train.device=auto")
+    return wanted

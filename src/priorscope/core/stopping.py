@@ -1,0 +1,50 @@
+"""Stopping in good order: SIGTERM and SIGINT end long work after the step at hand, with everything saved."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from priorscope.core.errors import WorkError
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(WorkError):  # noqa: N818  it is no error to have been asked
+    """Work that was asked to stop, and has; the exit status is 128 + the signal's number, as shells expect."""
+
+    def __init__(self, number: int, where: str, do: str) -> None:
+        super().__init__(f"Stopped by {signal.Signals(number).name}; {where}.", "time to go on", do)
+        self.exit_status = 128 + number
+
+
+class Stopping:
+    """Whether somebody has asked to stop: `number` is the signal's, or None."""
+
+    number: int | None = None
+
+    def ask(self, number: int, _frame: FrameType | None = None) -> None:
+        """Notes a signal. A second one of the same kind is not held back."""
+        self.number = number
+        signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def stopping() -> Iterator[Stopping]:
+    """Notes SIGTERM and SIGINT inside the block.
+
+    Elsewhere than in the main thread, where Python allows no handlers, nothing is noted.
+    """
+    asked = Stopping()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.signal(number, asked.ask) for number in SIGNALS}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,96 @@
+"""Probes: one question a file.
+
+A probe's module has three public names, `<Name>Config`, `measure_<name>` and the result class `<Name>`, and says what it is
+about (`PER`) and which `VERSION` its numbers have. A probe never trains: it reads what a study made.
+`measure_<name>(subject, data, **settings)` takes a classifier or its evidence, and a source or one of its splits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from priorscope.core.config import Config
+from priorscope.core.contracts import Result, stored_probe
+from priorscope.core.errors import RequestError
+from priorscope.core.listing import Listing, camel
+
+if TYPE_CHECKING:
+    from priorscope.data.split import Source, Split
+
+PROBES = Listing(
+    "probe",
+    "priorscope probe --help",
+    {
+        "accuracy": "priorscope.probes.accuracy",
+        "cue_conflict": "priorscope.probes.cue_conflict",
+    },
+)
+
+
+class ProbeConfig(Config):
+    """Base of every probe's config: `name` is the probe's name in the list, the rest are its own settings."""
+
+    name: str
+
+
+def probe_config(probe: str | dict[str, Any] | ProbeConfig) -> ProbeConfig:
+    """The checked config of a probe, from its name or from a table with `name` and its settings."""
+    if isinstance(probe, ProbeConfig):
+        return probe
+    table = {"name": probe} if isinstance(probe, str) else dict(probe)
+    name = str(table.get("name", ""))
+    config = PROBES.config(name).parse(table, f"probe {name}")
+    if not isinstance(config, ProbeConfig):
+        raise TypeError(f"{type(config).__name__} is not a ProbeConfig")
+    return config
+
+
+def result_class(probe: str) -> type[Result]:
+    """The class of a probe's results."""
+    return getattr(PROBES.load(probe), camel(probe))
+
+
+def load_result(path: Path) -> Result:
+    """A stored result as what it is."""
+    return result_class(stored_probe(path)).load(path)
+
+
+def load_results(folder: Path) -> dict[str, list[Result]]:
+    """All stored results of a run, by probe."""
+    found: dict[str, list[Result]] = {}
+    for path in sorted(folder.glob("*/*.json")):
+        found.setdefault(path.parent.name, []).append(load_result(path))
+    return found
+
+
+def the_split(data: Source | Split, name: str) -> Split:
+    """The split that a probe looks at: the one given, or the one of that name of the source given."""
+    from priorscope.data.split import Split
+
+    return data if isinstance(data, Split) else data.split(name)
+
+
+def the_source(probe: str, data: Source | Split) -> Source:
+    """The source that a probe of several splits needs."""
+    from priorscope.data.split import Split
+
+    if isinstance(data, Split):
+        raise RequestError(
+            f"{probe} looks at several splits and was given one, {data.source}/{data.name}.",
+            "a source",
+            "give it ps.data.open(NAME)",
+        )
+    return data
+
+
+def __getattr__(name: str) -> Any:
+    """`ps.probes.measure_robustness`, `ps.probes.Robustness` and `RobustnessConfig`, imported when they are asked for."""
+    for probe in PROBES:
+        if name in (f"measure_{probe}", camel(probe), f"{camel(probe)}Config"):
+            return getattr(PROBES.load(probe), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *(f"measure_{probe}" for probe in PROBES)])

@@ -1,0 +1,251 @@
+"""How often is it right, and where is it wrong?
+
+Top-1 and top-k accuracy with Wilson's interval, accuracy of each class, the confusion matrix, and how confident the network
+is where it is right and where it is wrong (confidence = largest softmax probability). Every image of the split is scored
+exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.metrics import confusion, log_loss, softmax, top_k_correct
+from priorscope.core.stats import Interval, wilson
+from priorscope.probes import ProbeConfig, the_split
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+    from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+
+VERSION = 1
+PER = "run"
+
+BINS = 20
+
+
+class AccuracyConfig(ProbeConfig):
+    """Which split to score, and how many guesses count as right beside one."""
+
+    name: str = "accuracy"
+    split: str = "test"
+    k: int = Field(default=5, ge=2)
+
+
+class Accuracy(Result):
+    """How often a network is right on a split."""
+
+    probe: ClassVar[str] = "accuracy"
+    question: ClassVar[str] = "How often is it right, and where is it wrong?"
+    measure: ClassVar[str] = "accuracy"
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+
+    split: str
+    classes: tuple[str, ...]
+    k: int
+    top_k: float
+    top_k_interval: Interval
+    loss: float
+    correct: Array
+    confusion: Array
+    confidence_right: Array
+    confidence_wrong: Array
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
+        return f"It is right on {self.value:.1%} of {self.n:,} images ({low:.1%} to {high:.1%})."
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        return f"Top-1 on {self.split}, every image scored once; Wilson 95 % intervals over images, each of one checkpoint."
+
+    def per_image(self) -> NDArray[np.bool_]:
+        """Whether each image was answered right."""
+        return self.correct
+
+    def class_accuracy(self) -> list[tuple[str, int, int]]:
+        """Each class with how often it was answered right and how often it was asked."""
+        return [
+            (name, int(row[i]), int(row.sum())) for i, (name, row) in enumerate(zip(self.classes, self.confusion, strict=True))
+        ]
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        unit, split = self.unit, self.split
+        rows = [
+            Metric.of("top-1 accuracy", self.value, self.interval, self.n, unit, split=split),
+            Metric.of(f"top-{self.k} accuracy", self.top_k, self.top_k_interval, self.n, unit, split=split),
+            Metric.of("log loss", self.loss, None, self.n, "nats", split=split),
+        ]
+        rows += [
+            Metric.of("class accuracy", right / asked, wilson(right, asked), asked, unit, setting=name, split=split)
+            for name, right, asked in self.class_accuracy()
+            if asked
+        ]
+        return rows
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of one or many results side by side, most important first."""
+        return [
+            _draw_accuracy(results),
+            _draw_classes(results),
+            _draw_confidence(results),
+            *(_draw_confusion(s, r) for s, r in results[:1]),
+        ]
+
+
+def measure_accuracy(subject: Classifier | Evidence, data: Source | Split, *, split: str = "test", k: int = 5) -> Accuracy:
+    """Scores every image of a split once."""
+    from priorscope.evidence import evidence_of
+
+    chosen = the_split(data, split)
+    logits = evidence_of(subject).logits(chosen)
+    guesses = min(k, len(chosen.classes))
+    right, within = top_k_correct(logits, chosen.labels), top_k_correct(logits, chosen.labels, guesses)
+    confidence = softmax(logits).max(1)
+    edges = np.linspace(0, 1, BINS + 1)
+    caveats = (
+        [f"Top-{k} of {len(chosen.classes)} classes is always right: top-{guesses} is shown instead."] if guesses < k else []
+    )
+    if not np.isfinite(logits).all():
+        caveats.append(
+            f"{int((~np.isfinite(logits)).any(1).sum())} images got logits that are not finite; they count as wrong."
+        )
+    return Accuracy(
+        value=float(right.mean()),
+        interval=wilson(int(right.sum()), len(right)),
+        n=len(right),
+        unit="share of images",
+        caveats=tuple(caveats),
+        split=chosen.name,
+        classes=chosen.classes,
+        k=guesses,
+        top_k=float(within.mean()),
+        top_k_interval=wilson(int(within.sum()), len(within)),
+        loss=float(log_loss(logits, chosen.labels).mean()),
+        correct=right,
+        confusion=confusion(logits.argmax(1), chosen.labels, len(chosen.classes)),
+        confidence_right=np.histogram(confidence[right], edges)[0],
+        confidence_wrong=np.histogram(confidence[~right], edges)[0],
+    )
+
+
+def _draw_accuracy(results: Sequence[tuple[Subject, Accuracy]]) -> Figure:
+    from priorscope.core.charts import SHARE, interval_dots
+
+    rows = [
+        {
+            "subject": subject.name,
+            "family": subject.family,
+            "value": result.value,
+            "low": result.interval.low if result.interval else None,
+            "high": result.interval.high if result.interval else None,
+        }
+        for subject, result in results
+    ]
+    best = max(results, key=lambda pair: pair[1].value)
+    first = results[0][1]
+    title = (
+        f"{best[0].name} is right most often: {best[1].value:.1%} of the {first.split} images"
+        if len(results) > 1
+        else f"{best[1].value:.1%} of the {first.split} images are answered right"
+    )
+    return interval_dots(
+        "accuracy",
+        title,
+        rows,
+        axis=SHARE,
+        n=first.n,
+        protocol=first.protocol(),
+        alt="; ".join(f"{row['subject']} {row['value']:.1%}" for row in rows),
+        reference=(1 / len(first.classes), "chance"),
+    )
+
+
+def _draw_classes(results: Sequence[tuple[Subject, Accuracy]]) -> Figure:
+    from priorscope.core.charts import SHARE, heat_map
+
+    rows = [
+        {"x": name, "y": subject.name, "value": right / asked}
+        for subject, result in results
+        for name, right, asked in result.class_accuracy()
+        if asked
+    ]
+    hardest = min(rows, key=lambda row: row["value"])
+    first = results[0][1]
+    return heat_map(
+        "accuracy-by-class",
+        f"The hardest case is {hardest['x']} for {hardest['y']}: {hardest['value']:.0%} right",
+        rows,
+        x="class",
+        y="",
+        value=SHARE,
+        n=f"{min(asked for _, _, asked in first.class_accuracy()):,} images or more a class",
+        protocol=f"Top-1 on {first.split}; the table of results holds each cell's interval.",
+        alt=f"Accuracy of each class for each network; the lowest is {hardest['value']:.0%}, {hardest['x']} for {hardest['y']}.",
+    )
+
+
+def _draw_confidence(results: Sequence[tuple[Subject, Accuracy]]) -> Figure:
+    from priorscope.core.charts import Axis, curves_with_band
+
+    middles = (np.arange(BINS) + 0.5) / BINS
+    rows = [
+        {
+            "series": f"{subject.name} {panel}",
+            "family": subject.family,
+            "x": x,
+            "y": count / result.n,
+            "low": None,
+            "high": None,
+            "panel": panel,
+        }
+        for subject, result in results
+        for panel, counts in (("where it is right", result.confidence_right), ("where it is wrong", result.confidence_wrong))
+        for x, count in zip(middles.tolist(), counts.tolist(), strict=True)
+    ]
+    sure = [(s.name, float(r.confidence_wrong[-BINS // 10 :].sum() / max(r.confidence_wrong.sum(), 1))) for s, r in results]
+    name, share = max(sure, key=lambda pair: pair[1])
+    return curves_with_band(
+        "confidence",
+        f"Of its wrong answers, {name} gives {share:.0%} with a confidence above 90 %",
+        rows,
+        x=Axis("largest softmax probability", domain=(0, 1), format=".0%"),
+        y=Axis("share of all images", format=".0%"),
+        n=results[0][1].n,
+        protocol=f"{BINS} bins of equal width; right and wrong answers sum to all images.",
+        alt="Histograms of confidence where the answer is right and where it is wrong, one curve a network.",
+        points=False,
+        panel="panel",
+    )
+
+
+def _draw_confusion(subject: Subject, result: Accuracy) -> Figure:
+    from priorscope.core.charts import SHARE, heat_map
+
+    shares = result.confusion / np.maximum(result.confusion.sum(1, keepdims=True), 1)
+    off = shares * (1 - np.eye(len(shares)))
+    asked, answered = np.unravel_index(int(off.argmax()), off.shape)
+    names = result.classes
+    rows = [{"x": names[j], "y": names[i], "value": float(shares[i, j])} for i in range(len(names)) for j in range(len(names))]
+    title = f"{subject.name} most often takes {names[asked]} for {names[answered]}: {off.max():.0%} of {names[asked]}"
+    return heat_map(
+        "confusion",
+        title,
+        rows,
+        x="answer",
+        y="label",
+        value=SHARE,
+        n=result.n,
+        protocol=f"Shares of each label on {result.split}, of one checkpoint.",
+        alt=title,
+    )

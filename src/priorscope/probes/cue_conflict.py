@@ -1,0 +1,339 @@
+"""Which cue decides where shape and texture disagree?
+
+On ShapeTex, where every image carries one shape and one texture and the training world never tells them apart. The dial of
+salience runs from a loud shape (0) to a loud texture (1); at each setting the same scenes are shown with disagreeing cues,
+and each decision is for the shape's class, for the texture's class, or for neither. The share of shape decisions among the
+first two falls along the dial as a logistic curve, fitted by maximum likelihood; where it crosses one half is the
+*indifference point*, the headline: above 0.5 the texture must be the louder cue before it decides as often as the shape.
+One ratio at one setting would say as much about the setting as about the network, so absolute shape and texture accuracy
+and coverage stand beside it at every setting.
+
+How fast each cue alone is learnt is read from runs of the same recipe in worlds where only that cue predicts the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from priorscope.core.config import Config, Number, Plain
+from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.errors import RequestError
+from priorscope.core.rng import stream
+from priorscope.core.stats import Interval, wilson
+from priorscope.probes import ProbeConfig, the_source
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+    from priorscope.data.sources import SourceConfig
+    from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+
+VERSION = 1
+PER = "run"
+
+RESAMPLES = 1000
+HALFWAY = 0.5
+"""A cue counts as learnt once validation accuracy reaches this."""
+
+Floats = NDArray[np.float64]
+
+
+class CueConflictConfig(ProbeConfig):
+    """Where on the dial to look."""
+
+    name: str = "cue_conflict"
+    salience: tuple[Annotated[Number, Field(ge=0, le=1)], ...] = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+
+
+class Learning(Config):
+    """How fast one cue alone was learnt: images seen until validation accuracy reached one half; absent where it never did."""
+
+    cue: str
+    images: float | None = None
+    final: float
+    n: int
+
+
+class CueConflict(Result):
+    """Which cue decides, along the dial of salience."""
+
+    probe: ClassVar[str] = "cue_conflict"
+    question: ClassVar[str] = "Which cue decides where shape and texture disagree?"
+    measure: ClassVar[str] = "indifference point"
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "neither"
+    seeds_needed: ClassVar[int] = 5
+
+    salience: tuple[float, ...]
+    shape: Array
+    texture: Array
+    slope: float
+    learning: tuple[Learning, ...] = ()
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        lean = "shape and texture decide equally often"
+        if self.interval and self.interval.low > 0.5:
+            lean = "shape decides unless the texture is the louder cue"
+        elif self.interval and self.interval.high < 0.5:
+            lean = "texture decides unless the shape is the louder cue"
+        between = f" ({self.interval.low:.2f} to {self.interval.high:.2f})" if self.interval else ""
+        return f"Indifferent at salience {self.value:.2f}{between}: {lean}."
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        return (
+            f"The same {self.n:,} scenes with disagreeing cues at {len(self.salience)} settings of the dial; logistic fit; "
+            "percentile bootstrap over images, each point of one checkpoint."
+        )
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        rows = [Metric.of("indifference point", self.value, self.interval, self.n, "salience", split="conflict")]
+        for level, shape, texture in zip(self.salience, self.shape, self.texture, strict=True):
+            where = {"setting": f"salience {level:g}", "split": f"conflict@{level:g}"}
+            rows += [
+                Metric.of(name, count / n, wilson(count, n), n, "share of images", **where)
+                for name, count, n in _shares(int(shape), int(texture), self.n)
+                if n
+            ]
+        for cue in self.learning:
+            where = {"setting": f"{cue.cue} alone", "split": "val"}
+            rows.append(Metric.of("accuracy with one cue", cue.final, None, cue.n, "share of images", **where))
+            if cue.images is not None:
+                rows.append(Metric.of("images until half right", cue.images, None, cue.n, "images", **where))
+        return rows
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of one or many results side by side, most important first."""
+        figures = [_draw_points(results), _draw_dial(results)]
+        if any(result.learning for _, result in results):
+            figures.append(_draw_learning(results))
+        return figures
+
+
+def companions(source: SourceConfig) -> dict[str, SourceConfig]:
+    """The worlds whose runs say how fast each cue alone is learnt."""
+    if getattr(source, "cue", None) != "both":
+        return {}
+    return {cue: source.replace(cue=cue) for cue in ("shape", "texture")}
+
+
+def measure_cue_conflict(
+    subject: Classifier | Evidence,
+    data: Source | Split,
+    *,
+    salience: Sequence[float] = CueConflictConfig().salience,
+    alone: Mapping[str, Sequence[Plain]] | None = None,
+) -> CueConflict:
+    """Reads decisions along the dial. `alone` holds the training curves of the runs that saw one cue only, by cue."""
+    from priorscope.evidence import evidence_of
+
+    source = the_source("cue_conflict", data)
+    if source.name != "shapetex":
+        raise RequestError(
+            f"{source.name} has no dial of salience.",
+            "the built-in world, whose cues are known for every image",
+            "--data shapetex",
+        )
+    levels = tuple(sorted({float(level) for level in salience}))
+    if len(levels) < 2:
+        raise RequestError(f"{len(levels)} setting of the dial was given.", "two or more", "salience = [0, 0.25, 0.5, 0.75, 1]")
+    evidence = evidence_of(subject)
+    shape, texture = (
+        np.stack(cue) for cue in zip(*(_decisions(evidence, source.split(f"conflict@{s:g}")) for s in levels), strict=True)
+    )
+    drawn = stream(0, "cue_conflict", "resample").multinomial(
+        shape.shape[1], np.full(shape.shape[1], 1 / shape.shape[1]), RESAMPLES
+    )
+    points, _ = fit_dial(np.array(levels), drawn @ shape.T, drawn @ texture.T)
+    (point,), (slope,) = fit_dial(np.array(levels), shape.sum(1)[None], texture.sum(1)[None])
+    low, high = np.percentile(points, [2.5, 97.5])
+    learning = tuple(_learning(cue, rows) for cue, rows in sorted((alone or {}).items()))
+    return CueConflict(
+        value=float(point),
+        interval=Interval(
+            low=min(float(low), float(point)), high=max(float(high), float(point)), method="percentile bootstrap", over="images"
+        ),
+        n=shape.shape[1],
+        unit="salience",
+        caveats=tuple(_caveats(float(point), shape, texture, learning)),
+        salience=levels,
+        shape=shape.sum(1),
+        texture=texture.sum(1),
+        slope=float(slope),
+        learning=learning,
+    )
+
+
+def fit_dial(levels: Floats, shape: NDArray[np.integer], texture: NDArray[np.integer]) -> tuple[Floats, Floats]:
+    """Fits share(s) = 1 / (1 + exp(slope * (s - point))) to counts of decisions, one fit a row; gives points and slopes.
+
+    Newton's method on the log-likelihood with a weak ridge (1e-3), which keeps slopes finite where the cues are separated
+    perfectly. A point outside of the dial is where the curve would cross, and is given as the dial's nearer end: it was not
+    observed.
+    """
+    total = shape + texture
+    x = np.stack([np.ones_like(levels), levels - 0.5])
+    beta = np.zeros((len(shape), 2))
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(beta @ x, -30, 30)))
+        gradient = (shape - total * p) @ x.T - 1e-3 * beta
+        curvature = np.einsum("rl,il,jl->rij", total * p * (1 - p), x, x) + 1e-3 * np.eye(2)
+        beta += np.clip(np.linalg.solve(curvature, gradient[..., None])[..., 0], -5, 5)
+    intercept, slope = beta.T
+    falls = slope < -1e-9
+    above = np.where(intercept > 0, 1.0, 0.0)  # a flat curve has no crossing: its level says which end it lies beyond
+    point = np.where(falls, 0.5 - intercept / np.where(falls, slope, -1), above)
+    return np.clip(point, 0, 1), -slope
+
+
+def _decisions(evidence: Evidence, split: Split) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """For each image whether the decision was the shape's class, and whether it was the texture's."""
+    decided = evidence.logits(split).argmax(1)
+    return decided == split.columns["shape"], decided == split.columns["texture"]
+
+
+def _shares(shape: int, texture: int, n: int) -> list[tuple[str, int, int]]:
+    """Metrics of one setting: name, count, out of how many."""
+    return [
+        ("shape accuracy", shape, n),
+        ("texture accuracy", texture, n),
+        ("coverage", shape + texture, n),
+        ("shape share", shape, shape + texture),
+    ]
+
+
+def _learning(cue: str, rows: Sequence[Plain]) -> Learning:
+    """Where validation accuracy first reaches one half, linearly between epochs."""
+    accuracy = [float(row["val"]["accuracy"]) for row in rows]
+    seen = [float(row["images"]) for row in rows]
+    reached: float | None = None
+    before, at = 0.0, 0.0
+    for now, where in zip(accuracy, seen, strict=True):
+        if now >= HALFWAY:
+            reached = at + (where - at) * (HALFWAY - before) / (now - before)
+            break
+        before, at = now, where
+    return Learning(cue=cue, images=reached, final=accuracy[-1], n=int(rows[-1]["val"]["n"]))
+
+
+def _caveats(point: float, shape: NDArray[np.bool_], texture: NDArray[np.bool_], learning: Sequence[Learning]) -> list[str]:
+    said = []
+    if point in (0.0, 1.0):
+        said.append(f"The curve does not cross one half on the dial: the point lies at or beyond its end, {point:g}.")
+    covered = float((shape | texture).mean())
+    if covered < 0.5:
+        said.append(f"Only {covered:.0%} of the decisions are for either cue's class: the point describes few of them.")
+    if not learning:
+        said.append("No run of this recipe saw one cue only: how fast each cue is learnt was not measured.")
+    said += [f"Trained on {cue.cue} alone it stayed below one half right." for cue in learning if cue.images is None]
+    return said
+
+
+def _draw_points(results: Sequence[tuple[Subject, CueConflict]]) -> Figure:
+    from priorscope.core.charts import Axis, interval_dots
+
+    rows = [
+        {
+            "subject": subject.name,
+            "family": subject.family,
+            "value": result.value,
+            "low": result.interval.low if result.interval else None,
+            "high": result.interval.high if result.interval else None,
+        }
+        for subject, result in results
+    ]
+    ordered = sorted(results, key=lambda pair: pair[1].value)
+    (least, low), (most, high) = ordered[0], ordered[-1]
+    title = (
+        f"{most.name} leans most to shape ({high.value:.2f}), {least.name} most to texture ({low.value:.2f})"
+        if len(results) > 1
+        else low.headline()
+    )
+    return interval_dots(
+        "indifference-point",
+        title,
+        rows,
+        axis=Axis("salience at which shape and texture decide equally often (right: shape preferred)", domain=(0, 1)),
+        n=results[0][1].n,
+        protocol=results[0][1].protocol(),
+        alt="; ".join(f"{row['subject']} {row['value']:.2f}" for row in rows),
+        reference=(0.5, "equal contrast"),
+    )
+
+
+def _draw_dial(results: Sequence[tuple[Subject, CueConflict]]) -> Figure:
+    from priorscope.core.charts import SHARE, Axis, curves_with_band
+
+    rows = []
+    for subject, result in results:
+        for level, shape, texture in zip(result.salience, result.shape, result.texture, strict=True):
+            for panel, count, n in _shares(int(shape), int(texture), result.n)[:3]:
+                between = wilson(count, n)
+                rows.append(
+                    {
+                        "series": f"{subject.name} {panel}",
+                        "family": subject.family,
+                        "x": level,
+                        "y": count / n,
+                        "low": between.low,
+                        "high": between.high,
+                        "panel": panel,
+                    }
+                )
+    return curves_with_band(
+        "cue-conflict-dial",
+        "As the texture grows louder, decisions move from the shape's class to the texture's",
+        rows,
+        x=Axis("salience: 0 loud shape, 1 loud texture", domain=(0, 1)),
+        y=SHARE,
+        n=f"{results[0][1].n:,} images at each setting",
+        protocol="The same scenes at every setting; Wilson 95 % intervals over images.",
+        alt="Share of decisions for the shape's class, the texture's class and either, along the dial, one curve a network.",
+        panel="panel",
+    )
+
+
+def _draw_learning(results: Sequence[tuple[Subject, CueConflict]]) -> Figure:
+    from priorscope.core.charts import Axis, interval_dots
+
+    rows = [
+        {
+            "subject": subject.name,
+            "family": subject.family,
+            "value": cue.images,
+            "low": None,
+            "high": None,
+            "cue": f"{cue.cue} alone",
+        }
+        for subject, result in results
+        for cue in result.learning
+        if cue.images is not None
+    ]
+    learnt = [
+        (cue.images, f"{subject.name} from {cue.cue} alone")
+        for subject, result in results
+        for cue in result.learning
+        if cue.images
+    ]
+    title = "No network learnt either cue alone to one half right"
+    if learnt:
+        most, who = max(learnt)
+        title = f"The slowest to learn is {who}: half right after {most:,.0f} images"
+    return interval_dots(
+        "learning-speed",
+        title,
+        rows,
+        axis=Axis("images seen until half of the validation images are right", domain=None),
+        n=f"{results[0][1].learning[0].n if results[0][1].learning else 0:,} validation images",
+        protocol="Runs of the same recipe in worlds where only one cue predicts the class; linear between epochs.",
+        alt="; ".join(f"{row['subject']} from {row['cue']}: {row['value']:,.0f} images" for row in rows),
+        panel="cue",
+    )

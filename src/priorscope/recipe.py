@@ -1,0 +1,94 @@
+"""A run as plain data: what it learns from, what learns, how, and from where.
+
+A recipe composes its owners' configs: the source's, the family's, the optimiser's, the loop's. It goes to TOML and back
+unchanged, and its key changes when, and only when, something changes that can change a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, SerializeAsAny
+
+from priorscope.core.config import Config, assign, read_toml
+from priorscope.core.errors import RequestError, unknown_name
+from priorscope.data import source_config
+from priorscope.data.augment import Augment, augment_config
+from priorscope.data.sources import SourceConfig
+from priorscope.models import FamilyConfig, family_config
+from priorscope.train.loop import TrainConfig
+from priorscope.train.optim import OptimConfig
+
+
+class DataConfig(Config):
+    """What a run learns from."""
+
+    source: Annotated[SerializeAsAny[SourceConfig], BeforeValidator(source_config)]
+    subset: int | None = Field(default=None, ge=1, description="a class-balanced, nested part of train of this size")
+    augment: Annotated[Augment, BeforeValidator(augment_config)] = Field(
+        default_factory=lambda: augment_config("none"), validate_default=True
+    )
+
+
+class InitConfig(Config):
+    """Where the weights begin: fresh, from a run's folder, or from another recipe of the same study."""
+
+    kind: Literal["scratch", "run", "recipe"] = "scratch"
+    run: str | None = Field(default=None, description="kind = run: the folder of the run whose weights it begins with")
+    recipe: str | None = Field(
+        default=None, description="kind = recipe: the recipe of the same study whose weights it begins with"
+    )
+
+
+class Recipe(Config):
+    """One run, completely."""
+
+    data: DataConfig
+    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(family_config)]
+    init: InitConfig = InitConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    seed: int = Field(default=0, ge=0)
+
+    @classmethod
+    def load(cls, path: Path | str, settings: Sequence[str] = ()) -> Self:
+        """Reads a TOML file, `--set` settings laid over it."""
+        return cls.of(read_toml(Path(path)), settings, str(path))
+
+    @classmethod
+    def of(cls, values: dict[str, Any], settings: Sequence[str] = (), where: str = "the recipe") -> Self:
+        """Checks plain data, `--set` settings laid over it."""
+        for setting in settings:
+            values = assign(values, setting)
+        recipe = cls.parse(values, where)
+        recipe.check()
+        return recipe
+
+    def check(self) -> None:
+        """Refuses what would be ignored or contradict itself."""
+        wanted = {"scratch": None, "run": self.init.run, "recipe": self.init.recipe}[self.init.kind]
+        given = [name for name in ("run", "recipe") if getattr(self.init, name) is not None]
+        if given != ([] if self.init.kind == "scratch" else [self.init.kind]) or (self.init.kind != "scratch" and not wanted):
+            raise RequestError(
+                f"init.kind = {self.init.kind!r} came with {', '.join(given) or 'nothing'}.",
+                "scratch alone, or exactly the setting of that kind's name",
+                'init = {kind = "run", run = "runs/a"}',
+            )
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    found = Path(str(files("priorscope") / "studies" / "recipes")).glob("*.toml")
+    return {path.stem: path for path in sorted(found)}
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: a path, or a shipped one."""
+    if name.endswith(".toml") or "/" in name:
+        return Path(name)
+    if name not in shipped_recipes():
+        raise unknown_name("recipe", name, shipped_recipes(), "priorscope recipes list")
+    return shipped_recipes()[name]

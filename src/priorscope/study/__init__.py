@@ -1,0 +1,1 @@
+"""A study: one file says what to compare, one command does what is missing."""

@@ -1,0 +1,65 @@
+"""What long work shows on a terminal: a bar for one run, a table that fills for a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from priorscope.run import Status
+from priorscope.study.run import Progress
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Callable[[Status], None]]:
+    """One run's bar: how far it is, what is left, and the last epoch's accuracy on val."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(name, total=1.0, said="")
+
+        def report(status: Status) -> None:
+            bars.update(task, completed=status.done)
+            if status.row is not None:
+                bars.update(
+                    task,
+                    said=f"epoch {status.row['epoch']}: val {status.row['val']['accuracy']:.1%}, loss {status.row['train_loss']:.3f}",
+                )
+
+        yield report
+
+
+@contextmanager
+def live() -> Iterator[Callable[[Progress], None]]:
+    """A study's table: one bar for the whole, one for every step under way, and what has failed."""
+    whole = Bars(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    )
+    task = whole.add_task("steps", total=None)
+    with Live(console=Console(stderr=True), refresh_per_second=5) as screen:
+
+        def show(progress: Progress) -> None:
+            whole.update(task, total=progress.to_do, completed=progress.done + len(progress.failed))
+            screen.update(_table(whole, task, progress))
+
+        yield show
+
+
+def _table(whole: Bars, _task: TaskID, progress: Progress) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_row(whole)
+    for name, done in progress.going.items():
+        table.add_row(f"  {name}  {done:.0%}")
+    for name in progress.failed:
+        table.add_row(f"  [red]failed[/red] {name}")
+    return table

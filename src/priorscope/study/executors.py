@@ -1,0 +1,194 @@
+"""Where steps are carried out: in a few processes of this machine that live as long as the study.
+
+Each process does one step at a time. A process that dies (killed, out of memory) fails its step and is replaced; processes
+whose parent dies end by themselves at once, so that a study killed with -9 leaves nothing that writes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Protocol
+
+from priorscope import run as runs
+from priorscope.core.errors import PriorscopeError
+from priorscope.core.stopping import SIGNALS
+from priorscope.study.work import Work
+
+
+@dataclass(frozen=True)
+class Going:
+    """News of a step under way."""
+
+    id: str
+    status: runs.Status
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A step has ended, well or with an error in words."""
+
+    id: str
+    seconds: float
+    memory: float
+    error: str | None = None
+
+
+News = Going | Ended
+
+
+class Executor(Protocol):
+    """Carries out steps somewhere."""
+
+    def room(self, threads: int) -> bool:
+        """Whether a step that wants so many threads can start now."""
+        ...
+
+    def start(self, id: str, work: Work, threads: int) -> None:
+        """Starts a step; there must be room."""
+        ...
+
+    def news(self, seconds: float) -> Iterator[News]:
+        """What has happened, waiting at most so long for something to happen."""
+        ...
+
+    def stop(self) -> None:
+        """Asks every step to save and end, and waits for it."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Last:
+    """A worker's last word on a step: what went wrong, if anything, and the most memory it has taken so far."""
+
+    error: str | None
+    memory: float
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    step: str | None = None
+    threads: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+
+class LocalExecutor:
+    """A few processes on this machine, within its cores and memory."""
+
+    def __init__(self, cores: int, most: int) -> None:
+        self._cores = cores
+        self._most = most
+        self._workers: list[_Worker] = []
+
+    def room(self, threads: int) -> bool:
+        """There is always room for one step; for more as long as cores and memory last."""
+        busy = [worker for worker in self._workers if worker.step is not None]
+        return not busy or (len(busy) < self._most and sum(worker.threads for worker in busy) + threads <= self._cores)
+
+    def start(self, id: str, work: Work, threads: int) -> None:
+        """Hands a step to an idle process, or to a new one."""
+        worker = next((worker for worker in self._workers if worker.step is None), None) or self._hire()
+        worker.step, worker.threads, worker.began = id, threads, time.monotonic()
+        worker.pipe.send(work)
+
+    def _hire(self) -> _Worker:
+        spawning = multiprocessing.get_context("spawn")
+        ours, theirs = spawning.Pipe()
+        process = spawning.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def news(self, seconds: float) -> Iterator[News]:
+        """What busy processes have said; a process that died without a word has failed its step."""
+        for pipe in wait([worker.pipe for worker in self._workers if worker.step is not None], timeout=seconds):
+            worker = next(worker for worker in self._workers if worker.pipe is pipe)
+            yield from self._hear(worker)
+
+    def _hear(self, worker: _Worker) -> Iterator[News]:
+        step, took = str(worker.step), time.monotonic() - worker.began
+        try:
+            said: runs.Status | _Last = worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            self._workers.remove(worker)
+            yield Ended(step, took, 0.0, _death(worker.process.exitcode))
+            return
+        if isinstance(said, runs.Status):
+            yield Going(step, said)
+            return
+        worker.step = None
+        yield Ended(step, took, said.memory, said.error)
+
+    def stop(self) -> None:
+        """Busy processes save and end; idle ones end."""
+        for worker in self._workers:
+            if worker.process.is_alive():
+                worker.process.terminate()
+        for worker in self._workers:
+            worker.pipe.close()
+            worker.process.join(timeout=30)
+            if worker.process.is_alive():
+                worker.process.kill()
+        self._workers.clear()
+
+
+def _death(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        more = " The system does that when memory runs out." if name == "SIGKILL" else ""
+        return f"Its process was ended by {name}.{more}\n  try:    the same command again goes on where it stopped"
+    return f"Its process ended with status {code}.\n  try:    the same command again goes on where it stopped"
+
+
+def _serve(pipe: Connection, parent: int) -> None:
+    """A worker process: steps in, news out, until the parent closes the pipe or dies."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent passes on what is to happen
+    while True:
+        try:
+            work: Work = pipe.recv()
+        except (EOFError, OSError):
+            return
+        error = _do(work, pipe)
+        pipe.send(_Last(error, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0))
+
+
+def _do(work: Work, pipe: Connection) -> str | None:
+    """Carries out one step; what went wrong, in words."""
+    last = 0.0
+
+    def report(status: runs.Status) -> None:
+        nonlocal last
+        if status.row is not None or time.monotonic() - last > 0.2:
+            last = time.monotonic()
+            pipe.send(status)
+
+    try:
+        work.do(report)
+    except PriorscopeError as error:
+        return str(error)
+    except MemoryError:
+        return "Memory ran out.\n  try:    a smaller train.batch_size, or fewer steps side by side: --workers 1"
+    except Exception:
+        return traceback.format_exc()
+    return None
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os._exit(128 + SIGNALS[0])

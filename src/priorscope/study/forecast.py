@@ -1,0 +1,109 @@
+"""What a step will cost on this machine: from what steps like it have cost, here or on the machine where the shipped
+studies were measured.
+
+Like it means: the same recipe and probe, whatever the seed. Times measured elsewhere are scaled by how fast this processor
+multiplies matrices beside that one; a step that was measured nowhere is said to be unknown, not guessed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from priorscope.core import folder
+from priorscope.core.config import Plain, content_key
+from priorscope.core.errors import PriorscopeError
+from priorscope.core.machine import cores, processor
+from priorscope.data.places import cache_folder
+from priorscope.study.plan import Plan, Step, TrainStep
+
+SHIPPED = "rates.json"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the steps that are left will take. `unknown` of them were never measured and are not in the sums."""
+
+    seconds: float
+    memory: float
+    unknown: int
+
+
+def forecast(plan: Plan, workers: int | None = None) -> Forecast:
+    """Time with as many steps side by side as cores allow, and the memory of that many processes."""
+    here, shipped = _rates(_path()), _rates(Path(str(files("priorscope") / "studies" / SHIPPED)))
+    known: list[tuple[float, float, int]] = []
+    for step in plan.to_do():
+        rate = here.get(_key(step)) or _scaled(shipped, _key(step))
+        if rate is not None:
+            known.append((rate["seconds"], rate["memory"], step.threads))
+    side_by_side = max(1, min(workers or cores(), cores() // max((threads for _, _, threads in known), default=1)))
+    seconds = sum(cost for cost, _, _ in known) / side_by_side
+    memory = sum(sorted((memory for _, memory, _ in known), reverse=True)[:side_by_side])
+    return Forecast(seconds, memory, len(plan.to_do()) - len(known))
+
+
+def remember(step: Step, seconds: float, memory: float) -> None:
+    """Notes what a step has cost here. A cache that cannot be written is no reason to stop."""
+    try:
+        rates = {**_rates(_path()), _key(step): {"seconds": round(seconds, 3), "memory": memory}}
+        folder.write_json(_path(), {"processor": processor(), "rates": rates})
+    except PriorscopeError:
+        return
+
+
+def export(steps: Sequence[Step]) -> Plain:
+    """The costs of some steps on this machine, as they are shipped."""
+    here = _rates(_path())
+    return {
+        "processor": processor(),
+        "gemm": gemm_rate(),
+        "rates": {_key(step): here[_key(step)] for step in steps if _key(step) in here},
+    }
+
+
+def _path() -> Path:
+    return cache_folder() / SHIPPED
+
+
+def _rates(path: Path) -> Plain:
+    """Costs by key, of this processor or with the speed they were measured at."""
+    if not path.exists():
+        return {}
+    try:
+        stored = folder.read_json(path)
+    except PriorscopeError:
+        return {}
+    if "gemm" in stored:
+        return {"gemm": stored["gemm"], **stored["rates"]}
+    return dict(stored["rates"]) if stored.get("processor") == processor() else {}
+
+
+def _scaled(shipped: Plain, key: str) -> Plain | None:
+    if key not in shipped:
+        return None
+    return {**shipped[key], "seconds": shipped[key]["seconds"] * shipped["gemm"] / gemm_rate()}
+
+
+def _key(step: Step) -> str:
+    """Steps of one recipe, probe and thread count cost the same, whatever the seed."""
+    recipe = {name: value for name, value in step.cell.recipe.plain().items() if name != "seed"}
+    return content_key(["train", recipe] if isinstance(step, TrainStep) else [step.probe.plain(), recipe])
+
+
+@cache
+def gemm_rate() -> float:
+    """Multiply-adds a second of one float32 product of 512 x 512 matrices: the best of nine."""
+    left = np.ones((512, 512), np.float32)
+    took: list[float] = []
+    for _ in range(9):
+        began = time.perf_counter()
+        np.matmul(left, left)
+        took.append(time.perf_counter() - began)
+    return 512**3 / min(took)

@@ -1,0 +1,198 @@
+"""Does what is missing of a study, then writes its tables and its page.
+
+A failed step does not stop the others: those that need it are left out, the rest go on, and all that failed is named at the
+end and kept in `failures.json`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from priorscope import run as runs
+from priorscope.core import folder
+from priorscope.core.config import content_key
+from priorscope.core.errors import WorkError
+from priorscope.core.machine import cores, memory_bytes
+from priorscope.core.stopping import Stopped, Stopping, stopping
+from priorscope.report import write_report
+from priorscope.report.tidy import write_tidy
+from priorscope.study.executors import Ended, Executor, Going, LocalExecutor
+from priorscope.study.forecast import remember
+from priorscope.study.plan import Plan, Step, Study, TrainStep, make_plan
+from priorscope.study.work import ProbeWork, TrainWork, Work, about
+
+STUDY, FAILURES, REPORT, STALE = "study.toml", "failures.json", "report.html", "stale"
+WORKER_BYTES = 1.5 * 2**30
+"""What a process with torch and a small network takes; larger networks are to ask for more threads, and so run alone."""
+
+
+@dataclass
+class Progress:
+    """What a display shows: how many steps there are, have ended, and are under way."""
+
+    to_do: int
+    done: int = 0
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+    going: dict[str, float] = field(default_factory=dict[str, float])
+
+
+Show = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study came to."""
+
+    out: Path
+    report: Path
+    done: int
+    failed: dict[str, str]
+
+
+def run_study(
+    study: Study, out: Path, *, fresh: bool = False, workers: int | None = None, show: Show = lambda _: None
+) -> Outcome:
+    """Carries out a study in a folder: only what is missing, or everything anew."""
+    with folder.locked(out):
+        folder.remove_leftovers(out)
+        if fresh:
+            _forget(out)
+        plan = make_plan(study, out)
+        folder.write_text(out / STUDY, study.toml())
+        if plan.missing:
+            plan = _make_way(plan)
+        executor = LocalExecutor(cores(), workers or max(1, int(memory_bytes() * 0.8 / WORKER_BYTES)))
+        failed = _carry_out(plan, executor, show)
+        _settle(plan, failed)
+    if failed:
+        names = ", ".join(list(failed)[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
+        first = next(iter(failed.values()))
+        raise WorkError(
+            f"{len(failed)} of {len(plan.to_do())} steps failed: {names}.\n\n{first}\n",
+            "every step done",
+            f"see {out / FAILURES}; the same command again tries what failed",
+        )
+    return Outcome(out, out / REPORT, len(plan.to_do()), failed)
+
+
+def _forget(out: Path) -> None:
+    for name in ("runs", "joint", STALE):
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _make_way(plan: Plan) -> Plan:
+    """Moves runs of other recipes aside, and one that was moved aside earlier back; nothing is thrown away."""
+    for step in plan.to_do():
+        if isinstance(step, TrainStep):
+            if step.out.exists() and plan.missing[step.id].startswith("changed"):
+                _set_aside(plan.out, step.out)
+            kept = plan.out / STALE / f"{step.cell.run}-{step.key}"
+            if kept.exists() and not step.out.exists():
+                kept.rename(step.out)
+    return make_plan(plan.study, plan.out)
+
+
+def _set_aside(out: Path, run: Path) -> None:
+    """Moves a run's folder to where stale ones are kept, its key in its name."""
+    made_from = run / runs.MADE_FROM
+    key = content_key(folder.read_json(made_from)) if made_from.exists() else "unknown"
+    aside = out / STALE / f"{run.name}-{key}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    run.rename(aside)
+
+
+def _carry_out(plan: Plan, executor: Executor, show: Show) -> dict[str, str]:
+    """Starts every step as soon as what it needs is there and there is room; gives what failed, with the reason."""
+    waiting = plan.to_do()
+    progress = Progress(len(waiting))
+    steps = {step.id: step for step in waiting}
+    show(progress)
+    with stopping() as asked:
+        try:
+            while waiting or progress.going:
+                waiting = _start_ready(plan, waiting, executor, progress)
+                for news in executor.news(0.2):
+                    if isinstance(news, Going):
+                        progress.going[news.id] = news.status.done
+                    else:
+                        _note_end(news, steps[news.id], progress)
+                show(progress)
+                _check_stop(asked, plan.out)
+        finally:
+            executor.stop()
+    return progress.failed
+
+
+def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, progress: Progress) -> list[Step]:
+    """Starts what can be started; gives what still waits."""
+    left: list[Step] = []
+    pending = {step.id for step in waiting} | set(progress.going)
+    for step in waiting:
+        broken = next((need for need in step.needs if need in progress.failed), None)
+        if broken is not None:
+            progress.failed[step.id] = f"Left out, because it needs {broken!r}, which failed."
+            pending.discard(step.id)
+        elif not any(need in pending for need in step.needs) and executor.room(step.threads):
+            executor.start(step.id, _work(step, plan.out), step.threads)
+            progress.going[step.id] = 0.0
+        else:
+            left.append(step)
+    return left
+
+
+def _work(step: Step, out: Path) -> Work:
+    if isinstance(step, TrainStep):
+        return TrainWork(step.cell.recipe, step.out, step.init)
+    cell = step.cell
+    path = step.run.relative_to(out).as_posix()
+    told = about(cell.run, path, cell.recipe_name, cell.recipe, step.probe, step.made_from)
+    return ProbeWork(step.run, step.probe, step.out, step.alone, told)
+
+
+def _note_end(news: Ended, step: Step, progress: Progress) -> None:
+    progress.going.pop(news.id, None)
+    if news.error is not None:
+        progress.failed[news.id] = news.error
+        return
+    progress.done += 1
+    remember(step, news.seconds, news.memory)
+
+
+def _check_stop(asked: Stopping, out: Path) -> None:
+    if asked.number:
+        raise Stopped(asked.number, f"{out} keeps what is done", "the same command again goes on where it stopped")
+
+
+def _settle(plan: Plan, failed: dict[str, str]) -> None:
+    """Moves results of other settings out of the way and writes tables and page, where something has changed."""
+    retired = _retire(plan)
+    failures = [{"step": name, "error": error} for name, error in failed.items()]
+    before = folder.read_json(plan.out / FAILURES)["failures"] if (plan.out / FAILURES).exists() else []
+    if failures:
+        folder.write_json(plan.out / FAILURES, {"failures": failures})
+    else:
+        (plan.out / FAILURES).unlink(missing_ok=True)
+    written = all((plan.out / name).exists() for name in (REPORT, "results.json", "results.parquet"))
+    if plan.missing or retired or not written or failures != before:
+        write_tidy(plan.out)
+        write_report([plan.out], plan.out / REPORT)
+
+
+def _retire(plan: Plan) -> bool:
+    """Takes what the study no longer asks for out of sight of its page.
+
+    Runs are set aside, results of other settings deleted.
+    """
+    wanted = {step.out for step in plan.steps}
+    strangers = [path for path in (plan.out / "runs").glob("*") if path.is_dir() and path not in wanted]
+    for run in strangers:
+        _set_aside(plan.out, run)
+    superseded = [path for path in (plan.out / "runs").glob(f"*/{runs.RESULTS}/*/*.json") if path not in wanted]
+    for path in superseded:
+        path.unlink()
+        path.with_suffix(".npz").unlink(missing_ok=True)
+    return bool(strangers or superseded)

@@ -1,0 +1,103 @@
+"""Where a killed run goes on: weights, optimiser, position and history in one file, written atomically.
+
+The file holds tensors and plain values alone, so it is read with `weights_only=True`: loading a file must not run it. No
+random state is needed, because every step draws its random numbers from (seed, epoch, step).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from priorscope.core.config import Plain
+from priorscope.core.errors import WorkError
+from priorscope.core.folder import replacing
+from priorscope.train.loop import Position, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from priorscope.models.classifier import Classifier
+
+FILE = "checkpoint.pt"
+
+
+@dataclass
+class Progress:
+    """What a run has done so far, beside its weights: enough to go on, to choose an epoch and to say how it went."""
+
+    key: str
+    position: Position = field(default_factory=Position)
+    loss_sum: Tensor | float = 0.0
+    images: int = 0
+    seconds: float = 0.0
+    history: list[Plain] = field(default_factory=list[Plain])
+    best_epoch: int = 0
+    best_score: tuple[float, float] | None = None
+    best_weights: dict[str, Tensor] | None = None
+
+    def count(self, step: Step) -> None:
+        """Notes one step; the sum stays on the device in float64, so that it does not depend on where a run was cut."""
+        self.loss_sum = self.loss_sum + step.loss.double() * step.images
+        self.images += step.images
+        self.position = Position(step.at.epoch + 1, 0) if step.last_of_epoch else Position(step.at.epoch, step.at.step + 1)
+
+    def mean_loss(self) -> float:
+        """The mean training loss of the epoch at hand."""
+        return float(self.loss_sum) / max(self.images, 1)
+
+    def end_epoch(self, row: Plain, candidate: Classifier | None) -> None:
+        """Notes an epoch's row.
+
+        Where epochs are chosen from, keeps the weights if val is right more often, or as often at a lower loss.
+        """
+        self.history.append(row)
+        self.loss_sum, self.images = 0.0, 0
+        if candidate is None:
+            return
+        score = (row["val"]["accuracy"], -row["val"]["loss"])
+        if self.best_score is None or score > self.best_score:
+            self.best_score, self.best_epoch = score, int(row["epoch"])
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in candidate.state_dict().items()}
+
+
+def save(path: Path, progress: Progress, model: Classifier, optimiser: Optimizer) -> None:
+    """Writes a checkpoint; a process killed in the middle leaves the old one in place."""
+    import torch
+
+    at = progress.position
+    content = {
+        **vars(progress),
+        "position": (at.epoch, at.step),
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    with replacing(path) as file:
+        torch.save(content, file)
+
+
+def load(path: Path, key: str, model: Classifier, optimiser: Optimizer) -> Progress:
+    """Puts a checkpoint's weights and optimiser state in place and gives its progress.
+
+    Fresh progress where there is no checkpoint, or one of another recipe.
+    """
+    import torch
+
+    if not path.exists():
+        return Progress(key)
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True)
+        if content["key"] != key:
+            return Progress(key)
+        model.load_state_dict(content.pop("model"))
+        optimiser.load_state_dict(content.pop("optimiser"))
+        content["position"] = Position(*content["position"])
+        return Progress(**content)
+    except Exception as error:  # torch reports a torn file in a dozen ways; each means the same here
+        raise WorkError(
+            f"The checkpoint {path} is damaged: {str(error).splitlines()[0]}",
+            "a checkpoint as it was written",
+            f"delete {path.name} to train this run from its beginning, then the same command again",
+        ) from error
