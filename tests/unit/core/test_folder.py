@@ -1,0 +1,115 @@
+"""Files appear whole or not at all, and a folder belongs to one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from priorscope.core import folder
+from priorscope.core.errors import RequestError, WorkError
+
+
+def test_a_file_appears_under_its_name_only_when_complete(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    with pytest.raises(ZeroDivisionError), folder.replacing(path) as file:
+        file.write(b"half")
+        assert not path.exists()
+        1 / 0  # noqa: B018
+    assert list(path.parent.iterdir()) == []
+    folder.write_text(path, "whole")
+    assert path.read_text() == "whole"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    folder.write_text(path, "old")
+
+    def full(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WorkError) as caught:
+        folder.write_text(path, "new")
+    assert str(caught.value) == (
+        f"Cannot write {path}: the disk is full.\n"
+        "  wanted: a folder with room that may be written\n"
+        "  try:    free some space, then run the same command again: it goes on where it stopped"
+    )
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EIO])
+def test_every_reason_says_what_to_do(tmp_path, number):
+    error = folder.unwritable(tmp_path / "x", OSError(number, os.strerror(number)))
+    assert "Cannot write" in error.came
+    assert error.do
+
+
+def test_a_path_through_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkError, match="Cannot write"):
+        folder.write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_json_has_one_form(tmp_path):
+    folder.write_json(tmp_path / "a.json", {"b": 1, "a": [1.5, "ü"]})
+    folder.write_json(tmp_path / "b.json", {"a": [1.5, "ü"], "b": 1})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert folder.read_json(tmp_path / "a.json") == {"a": [1.5, "ü"], "b": 1}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe"])
+def test_a_torn_json_file_is_named(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(WorkError, match=r"a\.json is damaged"):
+        folder.read_json(tmp_path / "a.json")
+
+
+def test_rows_come_back(tmp_path):
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+    folder.write_rows(tmp_path / "steps.jsonl", rows)
+    assert folder.read_rows(tmp_path / "steps.jsonl") == rows
+    (tmp_path / "steps.jsonl").write_text('{"epoch": 1}\n{"epo')
+    with pytest.raises(WorkError, match="is damaged"):
+        folder.read_rows(tmp_path / "steps.jsonl")
+
+
+def test_a_folder_in_use_is_refused_and_a_killed_holder_frees_it(tmp_path):
+    code = f"""
+        import time
+        from pathlib import Path
+        from priorscope.core.folder import locked
+        with locked(Path({str(tmp_path)!r})):
+            print("held", flush=True)
+            time.sleep(60)
+    """
+    holder = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(RequestError) as caught, folder.locked(tmp_path):
+        pass
+    assert str(caught.value) == (
+        f"The folder {tmp_path} is in use by another process (pid {holder.pid}).\n"
+        "  wanted: a folder that nobody else writes to\n"
+        "  try:    wait until that process has ended, or choose another folder with --out"
+    )
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    with folder.locked(tmp_path):
+        pass
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / f"{folder.TEMPORARY}1234-weights").write_text("half")
+    (tmp_path / "a" / "weights").write_text("whole")
+    folder.remove_leftovers(tmp_path)
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["weights"]

@@ -1,0 +1,102 @@
+"""Splits: carved and chosen as pure functions of the labels; statistics and fingerprints exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from priorscope.core.errors import RequestError
+from priorscope.data.split import ArrayPixels, Split, balanced_order, carve_val, hashed
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+LABELS = np.arange(60, dtype=np.int64) % 3
+
+
+def make(pictures=PICTURES, labels=LABELS, **more) -> Split:
+    return Split("made", "train", ArrayPixels(pictures), labels, ("a", "b", "c"), **more)
+
+
+labels_of = st.lists(st.integers(0, 4), min_size=10, max_size=300).map(lambda values: np.array(values, np.int64))
+
+
+@given(labels_of)
+def test_val_is_a_stratified_tenth_and_train_is_the_rest(labels):
+    train, val = carve_val(labels)
+    assert len(val) == round(len(labels) / 10)
+    assert sorted([*train, *val]) == list(range(len(labels)))
+    for label in np.unique(labels):
+        share = (labels == label).sum() / len(labels)
+        assert abs((labels[val] == label).sum() - share * len(val)) < 1
+
+
+def test_val_is_at_most_ten_thousand():
+    _, val = carve_val(np.zeros(200_000, np.int64))
+    assert len(val) == 10_000
+
+
+@given(labels_of, st.data())
+def test_subsets_are_nested_and_class_balanced(labels, data):
+    order = balanced_order(labels)
+    assert sorted(order) == list(range(len(labels)))
+    n = data.draw(st.integers(1, len(labels)))
+    taken = np.bincount(labels[order[:n]], minlength=5)
+    left = np.bincount(labels[order[n:]], minlength=5)
+    most = taken.max()
+    assert all(taken[c] >= most - 1 for c in range(5) if left[c]), "only a class that has run out may lag"
+
+
+def test_a_subset_lies_in_every_larger_one():
+    split = make()
+    small, large = split.subset(12), split.subset(30)
+    pixels = {large.pixels.read(i).tobytes() for i in range(30)}
+    assert all(small.pixels.read(i).tobytes() in pixels for i in range(12))
+    assert np.bincount(small.labels).tolist() == [4, 4, 4]
+
+
+def test_statistics_are_those_of_all_pixels():
+    mean, std = (PICTURES / 255).mean((0, 1, 2)), (PICTURES / 255).std((0, 1, 2))
+    np.testing.assert_allclose(make().statistics.mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(make().statistics.std, std, rtol=1e-9)
+
+
+def test_a_fingerprint_names_every_pixel_label_and_column():
+    seen = {make().fingerprint, make(PICTURES.copy()).fingerprint}
+    assert len(seen) == 1
+    other = PICTURES.copy()
+    other[59, 7, 7, 2] ^= 1
+    seen |= {
+        make(other).fingerprint,
+        make(labels=np.roll(LABELS, 1)).fingerprint,
+        make(columns={"real": LABELS}).fingerprint,
+        make(columns={"real": LABELS[::-1].copy()}).fingerprint,
+        make().subset(59).fingerprint,
+    }
+    assert len(seen) == 6
+
+
+def test_a_split_gives_pictures_and_labels_like_a_dataset():
+    image, label = make()[4]
+    np.testing.assert_array_equal(image, PICTURES[4])
+    assert label == 1
+    assert make()[-1][1] == 2
+    with pytest.raises(IndexError):
+        make()[60]
+
+
+def test_labels_outside_of_the_classes_are_refused():
+    with pytest.raises(RequestError) as caught:
+        make(labels=np.where(np.arange(60) == 7, 3, LABELS))
+    assert str(caught.value) == "made/train: picture 7 has label 3.\n  wanted: 0 to 2\n  try:    check the source's class list"
+
+
+@pytest.mark.parametrize("pictures", [PICTURES.astype(np.float32), PICTURES[..., :1], PICTURES[0]])
+def test_pictures_of_another_form_are_refused(pictures):
+    with pytest.raises(RequestError, match="uint8 with shape"):
+        ArrayPixels(pictures)
+
+
+def test_the_hash_is_splitmix64():
+    """The first outputs of splitmix64 from seed 0, as published with the generator (Vigna 2015)."""
+    assert [hex(x) for x in hashed(3).tolist()] == ["0xe220a8397b1dcdaf", "0x6e789e6aa1b965f4", "0x6c45d188009454f"]
