@@ -147,13 +147,18 @@ def taps(depths: tuple[int, ...]) -> dict[str, Tap]:
 
 
 def resample(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The weights for another image size: tables of relative positions are interpolated where a window changes its size."""
-    from timm.layers.pos_embed_rel import resize_rel_pos_bias_table
+    """The weights for another image size: where a window changes its size, its table of relative positions is interpolated.
+
+    Bicubic over the (2w - 1) x (2w - 1) offsets, as the paper's code does it for fine-tuning at another size.
+    """
+    from torch.nn import functional as F
 
     fresh = network.state_dict()
     taken = dict(state)
     for key, table in state.items():
         if key.endswith("relative_position_bias_table") and table.shape != fresh[key].shape:
-            side = (round(fresh[key].shape[0] ** 0.5) + 1) // 2
-            taken[key] = resize_rel_pos_bias_table(table, new_window_size=(side, side), new_bias_shape=tuple(fresh[key].shape))
+            heads = table.shape[1]
+            old, new = (round(shape[0] ** 0.5) for shape in (table.shape, fresh[key].shape))
+            offsets = table.T.reshape(1, heads, old, old)
+            taken[key] = F.interpolate(offsets, size=(new, new), mode="bicubic").reshape(heads, new * new).T.contiguous()
     return taken
