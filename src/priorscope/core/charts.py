@@ -55,14 +55,13 @@ def family_shape(rows: Sequence[Row], *, legend: bool = True) -> alt.Shape:
     return alt.Shape("family:N", scale=scale, title=None, **shown)
 
 
-def family_dash(rows: Sequence[Row], *, legend: bool = True) -> alt.StrokeDash:
-    """The dash channel of rows with a `family`; its legend merges with the colour's."""
+def family_dash(rows: Sequence[Row]) -> alt.StrokeDashValue:
+    """The dash channel of rows with a `family`; by conditions and not by a scale, which would dash the legend's points too."""
     import altair as alt
 
-    families = families_of(rows)
-    scale = alt.Scale(domain=families, range=[list(style_of(family).dash) for family in families])
-    shown: dict[str, Any] = {} if legend and len(families) > 1 else {"legend": None}
-    return alt.StrokeDash("family:N", scale=scale, title=None, **shown)
+    known = [family for family in families_of(rows) if family in STYLES]
+    conditions = [{"test": f"datum.family === '{family}'", "value": list(style_of(family).dash)} for family in known]
+    return alt.StrokeDashValue(list(style_of("other").dash), condition=conditions)  # pyright: ignore[reportArgumentType]
 
 
 def choose_family() -> tuple[alt.Parameter, alt.Opacity]:
@@ -118,25 +117,25 @@ def interval_dots(
 
     Rows have `subject`, `family`, `value`, and `low`, `high` (both or neither None), and are drawn from top to bottom as given.
     `reference` is a value to compare with and its label (chance, say). `panel` names a column of the rows: one small chart for
-    each value of it, stacked.
+    each value of it.
     """
     import altair as A
 
     chosen, faded = choose_family()
     base = A.Chart(chart_data(rows)).encode(y=A.Y("subject:N", sort=None, title=None), opacity=faded)
     x = axis.channel(A.X, "value")
-    tips = ["subject:N", "family:N", *(["value:Q", "low:Q", "high:Q"]), *([f"{panel}:N"] if panel else [])]
+    tips = ["subject:N", "family:N", "value:Q", *_interval_tips(rows), *([f"{panel}:N"] if panel else [])]
     colour, shape = family_colour(rows), family_shape(rows)
     layers: list[Any] = []
     if reference is not None:
         layers += _reference_line(reference, "x")
-    layers.append(
-        base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(x=axis.channel(A.X, "low"), x2="high:Q", color=colour)
-    )
+    if _has_intervals(rows):
+        ends = base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(x=axis.channel(A.X, "low"), x2="high:Q", color=colour)
+        layers.append(ends)
     points = base.mark_point(size=80, opacity=1).encode(x=x, color=colour, shape=shape, tooltip=tips)
     layers.append(points.add_params(chosen))
     chart: Any = A.layer(*layers)
-    chart = _stacked(chart, rows, panel, height={"step": 26}) if panel else chart.properties(height={"step": 26})
+    chart = _panels(chart, rows, panel, height={"step": 26}) if panel else chart.properties(height={"step": 26})
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
 
 
@@ -165,18 +164,18 @@ def curves_with_band(
     base = A.Chart(chart_data(rows)).encode(x=x.channel(A.X, "x"), detail="series:N")
     colour, shape = family_colour(rows), family_shape(rows)
     layers: list[Any] = _reference_line(reference, "y") if reference is not None else []
-    if any(row.get("low") is not None for row in rows):
+    if _has_intervals(rows):
         dim = A.condition(chosen, A.value(0.16), A.value(0.03))
         band = base.mark_area(line=False).encode(y=y.channel(A.Y, "low"), y2="high:Q", color=colour, opacity=dim)
         layers.append(band)
     layers.append(base.mark_line().encode(y=y.channel(A.Y, "y"), color=colour, strokeDash=family_dash(rows), opacity=faded))
-    tips = ["series:N", "family:N", "x:Q", "y:Q", "low:Q", "high:Q"]
+    tips = ["series:N", "family:N", "x:Q", "y:Q", *_interval_tips(rows)]
     dots = base.mark_point(size=46 if points else 0.5).encode(
         y=y.channel(A.Y, "y"), color=colour, shape=shape, opacity=faded, tooltip=tips
     )
     layers.append(dots)
     chart: Any = A.layer(*layers).add_params(chosen)
-    chart = _stacked(chart, rows, panel, height=220) if panel else chart
+    chart = _panels(chart, rows, panel, height=220) if panel else chart
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
 
 
@@ -291,18 +290,26 @@ def _reference_line(reference: tuple[float, str], axis: Literal["x", "y"]) -> li
     return [line.encode(y="at:Q"), text.encode(y="at:Q", x=A.value("width"), text="label:N")]
 
 
-def _stacked(chart: Any, rows: Sequence[Row], panel: str, height: Any) -> Any:
-    """One small chart a value of a column, under each other, with the same axes."""
+def _has_intervals(rows: Sequence[Row]) -> bool:
+    return any(row.get("low") is not None for row in rows)
+
+
+def _interval_tips(rows: Sequence[Row]) -> list[str]:
+    return ["low:Q", "high:Q"] if _has_intervals(rows) else []
+
+
+def _panels(chart: Any, rows: Sequence[Row], panel: str, height: Any) -> Any:
+    """One small chart for each value of a column, two beside each other, with the same axes."""
     import altair as A
 
     names = list(dict.fromkeys(str(row[panel]) for row in rows))
     parts = [
         chart.transform_filter(A.FieldEqualPredicate(field=panel, equal=name)).properties(
-            width=WIDTH - 60, height=height, title=A.TitleParams(name, fontSize=12)
+            width=WIDTH // 2 - 80, height=height, title=A.TitleParams(name, fontSize=12)
         )
         for name in names
     ]
     with warnings.catch_warnings():
         # Every part brings the same choice of families; Altair makes one of them, as wanted, and warns that it did.
         warnings.filterwarnings("ignore", "Automatically deduplicated selection parameter")
-        return A.vconcat(*parts, spacing=28)
+        return A.concat(*parts, columns=2, spacing=28)

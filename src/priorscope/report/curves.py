@@ -1,7 +1,7 @@
 """Training curves: of our runs, and of the logs that other systems left.
 
-Foreign logs are recognised by their columns, `train_loss`, `trn_acc`, `val_loss`, `test_acc` and the like: a YAML table of lists
-of numbers (one value an epoch), a JSON list of rows, or CSV. Where a log's accuracies exceed 1 they are percentages.
+Foreign logs are recognised by their columns, `train_loss`, `trn_acc`, `val_loss`, `test_acc` and the like: a YAML table of
+lists of numbers (one value an epoch), a JSON list of rows, or CSV. Where a log's accuracies exceed 1 they are percentages.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def _number(path: Path, value: Any) -> float | None:
 
 
 def _read_yaml(path: Path, text: str) -> Columns:
-    """Top-level keys with a number or a list of numbers, the lists one a line or in brackets: what a table of curves looks like."""
+    """Top-level keys with a number or a list of numbers (one a line, or in brackets): what a table of curves looks like."""
     columns: dict[str, list[float | None]] = {}
     key, open_list = "", ""
     for at, line in enumerate(text.splitlines(), 1):

@@ -233,14 +233,6 @@ def _read(path: Path, read: Any, failures: list[Failure], empty: Any) -> Any:
 
 
 def _told_failures(path: Path, failures: list[Failure]) -> list[Failure]:
-    """The failures that the study itself wrote down: a list of {step, error}."""
-    if not path.exists():
-        return []
-    import json
-
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return [Failure(str(one["step"]), str(one["error"])) for one in told]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        failures.append(Failure(path.name, f"{path.name} is damaged: {error}."))
-        return []
+    """The failures that the study itself wrote down: {step, error} for each."""
+    told = _read(path, read_json, failures, {}).get("failures", [])
+    return [Failure(str(one.get("step", "?")), str(one.get("error", "?"))) for one in told]

@@ -1,13 +1,15 @@
 """What the numbers of a study allow to be said, in sentences made from them.
 
-Runs of one recipe that differ in their seed alone are an *arm*. An arm with as many seeds as the probe asks for speaks for its family, and its
-interval is over seeds and images; with one seed it is a checkpoint, and its interval is over images. In between, nothing is compared: the sentence says
-how many seeds are missing. The comparisons of one table are Holm-corrected, and "not distinguishable" is not called "equal".
+Runs of one recipe that differ in their seed alone are an *arm*. An arm with as many seeds as the probe asks for speaks for
+its family, and its interval is over seeds and images; with one seed it is a checkpoint, and its interval is over images. In
+between, nothing is compared: the sentence says how many seeds are missing. The comparisons of one table are Holm-corrected,
+and "not distinguishable" is not called "equal".
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -214,32 +216,35 @@ def _checkpoint_difference(one: Arm, other: Arm) -> Difference | None:
 
 
 def number(value: float, unit: str) -> str:
-    """A number as a reader wants it: a share in per cent, anything else with three digits that count."""
-    if not np.isfinite(value):
+    """A number as a reader wants it: a share in per cent, anything else with about three digits."""
+    if not math.isfinite(value):
         return str(value)
     if unit.startswith("share"):
-        return f"{100 * value:.1f} %"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        return f"{value:.1%}"
+    size = abs(value)
+    if 0 < size < 0.001:
+        return f"{value:.2g}"
+    return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
 
 
 def between(interval: Interval | None, unit: str) -> str:
     """An interval as "low to high"."""
     if interval is None:
         return ""
-    return f"{number(interval.low, unit).removesuffix(' %')} to {number(interval.high, unit)}"
+    return f"{number(interval.low, unit).removesuffix('%')} to {number(interval.high, unit)}"
 
 
 def difference_said(comparison: Comparison, unit: str) -> str:
     """A difference with its interval, what it is over, and the chance of it without a true one."""
     d = comparison.difference
+    over = d.interval.over.replace(" x ", " and ")
     chance = "p < 0.001" if comparison.p_value < 0.001 else f"p = {comparison.p_value:.3f}"
     if unit.startswith("share"):
         value, low, high = (f"{100 * x:+.1f}" for x in (d.value, d.interval.low, d.interval.high))
-        value, of = f"{value} points", ""
+        value = f"{value} points"
     else:
         value, low, high = (f"{x:+.3g}" for x in (d.value, d.interval.low, d.interval.high))
-        of = ""
-    return f"{value} ({low} to {high}{of}; {100 * d.interval.level:g} % interval over {d.interval.over}, {chance})"
+    return f"{value} ({low} to {high}; {100 * d.interval.level:g}% interval over {over}, {chance})"
 
 
 def amount(arm: Arm, unit: str) -> str:
@@ -255,12 +260,12 @@ def sentence(finding: Finding) -> str:
     arms, unit = finding.arms, finding.unit
     if len(arms) == 1:
         said = arms[0].said(arms[0].label)
-        return f"{_capital(said)} has {_a(finding.measure)} of {amount(arms[0], unit)}.{_missing_seeds(finding)}"
-    if not finding.pairs:
+        return f"{_begun(said)} has {_a(finding.measure)} of {amount(arms[0], unit)}.{_missing_seeds(finding)}"
+    if not any(finding.pair(arms[0], other) for other in arms[1:]):
         low, high = sorted((arms[0], arms[-1]), key=lambda arm: arm.value)
         return (
             f"{_capital(finding.measure)} runs from {number(low.value, unit)} ({low.label}) to {number(high.value, unit)} "
-            f"({high.label}); nothing here tells them apart by a test.{_missing_seeds(finding)}"
+            f"({high.label}); no test tells them apart here.{_missing_seeds(finding)}"
         )
     return _two(finding) if len(arms) == 2 else _many(finding)
 
@@ -269,13 +274,17 @@ def _two(finding: Finding) -> str:
     first, second = finding.arms
     pair = finding.pairs[0]
     names = first.said(first.label), second.said(second.label)
-    higher = "higher" if first.value >= second.value else "lower"
     values = f"{number(first.value, finding.unit)} against {number(second.value, finding.unit)}"
+    if pair.comparison is None and not pair.differs:
+        return (
+            f"{_begun(names[0])} and {names[1]} have the same {finding.measure}: {number(first.value, finding.unit)}, exactly."
+        )
+    higher = "higher" if first.value >= second.value else "lower"
     if pair.comparison is None:
-        return f"{_capital(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, exactly."
+        return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, exactly."
     told = difference_said(pair.comparison, finding.unit)
     if pair.differs:
-        return f"{_capital(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, a difference of {told}."
+        return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, a difference of {told}."
     return (
         f"On {finding.measure}, {names[0]} and {names[1]} are not distinguishable, which does not make them equal: {values}, "
         f"a difference of {told}."
@@ -289,28 +298,26 @@ def _many(finding: Finding) -> str:
     apart = [name for name, pair in pairs.items() if pair and pair.differs]
     alike = [name for name, pair in pairs.items() if pair and not pair.differs]
     extreme = "lowest" if finding.result.better == "lower" else "highest"
-    corrected = ", Holm-corrected" if any(pair.comparison for pair in finding.pairs) else ""
-    subject = top.said(top.label)
     if not apart:
-        bottom = others[-1]
+        last = others[-1]
         return (
-            f"Nothing stands out on {finding.measure}: from {top.label}, {amount(top, finding.unit)}, to {bottom.label}, "
-            f"{number(bottom.value, finding.unit)}, none is distinguishable from the {extreme}{corrected}, which does not make them equal."
+            f"Nothing stands out on {finding.measure}: from {top.label}, {amount(top, finding.unit)}, to {last.label}, "
+            f"{number(last.value, finding.unit)}, none is distinguishable from the {extreme}, which does not make them equal."
         )
-    said = f"{_capital(subject)} has the {extreme} {finding.measure}, {amount(top, finding.unit)}"
-    everyone = len(apart) == len(others)
-    said += f", told apart from {'all' if everyone and len(apart) > 2 else ''} {_listed(apart)}{corrected}".replace("  ", " ")
+    everyone = "all others" if len(apart) == len(others) else _listed(apart)
+    said = f"{_begun(top.said(top.label))} has the {extreme} {finding.measure}, {amount(top, finding.unit)}"
+    said += f", told apart from {everyone}"
     if alike:
         said += f"; from {_listed(alike)} it is not distinguishable, which does not make them equal"
-    return said + "."
+    return f"{said}."
 
 
 def _missing_seeds(finding: Finding) -> str:
-    needed = finding.result.seeds_needed
-    have = {arm.seeds for arm in finding.arms if arm.scope != "family" and not arm.exact}
+    have = sorted({arm.seeds for arm in finding.arms if arm.scope != "family" and not arm.exact})
     if not have:
         return ""
-    return f" A sentence about a family needs {needed} seeds of it; here {'there is' if have == {1} else 'there are'} {_listed(sorted(map(str, have)))}."
+    here = f"there {'is' if have == [1] else 'are'} {_listed([str(count) for count in have])}"
+    return f" A sentence about a family needs {finding.result.seeds_needed} seeds of it; here {here}."
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -318,7 +325,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:] if text.startswith("this ") or " " in text else text
+    return text[:1].upper() + text[1:]
+
+
+def _begun(name: str) -> str:
+    """A name at the beginning of a sentence: "this checkpoint of x" with a capital, x itself as it is."""
+    return _capital(name) if name.startswith("this checkpoint of ") else name
 
 
 def _a(word: str) -> str:
@@ -329,20 +341,15 @@ def _a(word: str) -> str:
 
 
 def limits(reading: Reading, found: Sequence[Finding]) -> list[str]:
-    """What limits every sentence of the page: seeds, recipes that differ, tuning, sizes, comparisons, and what failed."""
+    """What limits every sentence of the page: seeds, recipes that differ, tuning, sizes, comparisons and caveats."""
     said = [_seeds_said(found), _recipes_said(reading), _sizes_said(reading)]
-    many = sum(1 for finding in found for pair in finding.pairs if pair.comparison)
-    if many:
-        said.append(
-            f"{many} comparison{'s' if many > 1 else ''} were tested; within each probe the p-values are Holm-corrected."
-        )
+    tested = sum(1 for finding in found for pair in finding.pairs if pair.comparison)
+    if tested:
+        were = "comparisons were" if tested > 1 else "comparison was"
+        said.append(f"{tested} {were} tested; within each probe the p-values are Holm-corrected.")
     caveats = sum(len(outcome.result.caveats) > 0 for finding in found for outcome in finding.outcomes)
     if caveats:
         said.append(f"{caveats} result{'s carry' if caveats > 1 else ' carries'} caveats, shown in the section of the probe.")
-    if reading.failures:
-        said.append(
-            f"{len(reading.failures)} step{'s' if len(reading.failures) > 1 else ''} failed and {'are' if len(reading.failures) > 1 else 'is'} missing here."
-        )
     return [one for one in said if one]
 
 
@@ -352,14 +359,8 @@ def _seeds_said(found: Sequence[Finding]) -> str:
         return ""
     if seeds == [1]:
         return "Every network was trained once: each statement is about these checkpoints, not about their families."
-    few = sorted(
-        {
-            f"{f.measure} ({f.result.seeds_needed})"
-            for f in found
-            for arm in f.arms
-            if arm.scope == "too few seeds" and not arm.exact
-        }
-    )
+    short_of = [f for f in found if any(arm.scope == "too few seeds" and not arm.exact for arm in f.arms)]
+    few = sorted({f"{finding.measure} ({finding.result.seeds_needed})" for finding in short_of})
     short = f" Too few for a sentence about families on {_listed(few)}." if few else ""
     many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     return f"{many} seeds a recipe: intervals of families are over seeds and images.{short}"
