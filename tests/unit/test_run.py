@@ -1,0 +1,209 @@
+"""Runs: the same recipe gives the same bytes wherever it was cut; val alone chooses; a folder says what it holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+
+import priorscope as ps
+from priorscope import run as runs
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.stopping import Stopped
+from priorscope.train import checkpoint
+
+
+class Cut(Exception):
+    """Stands for a kill at some step."""
+
+
+def cut_after(steps: int):
+    left = [steps]
+
+    def report(_status: runs.Status) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Cut
+
+    return report
+
+
+def weights_of(path) -> bytes:
+    return (path / runs.WEIGHTS).read_bytes()
+
+
+@pytest.fixture
+def whole(tiny, tmp_path):
+    return ps.fit(tiny, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("family", [{}, {"model": {"name": "mlp/tiny", "width": 16, "blocks": 1, "dropout": 0.3}}, {"model": "cnn/tiny"}])
+@pytest.mark.parametrize("steps", [1, 3, 4])
+def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_the_same(tiny, tmp_path, monkeypatch, steps, family):
+    recipe = tiny.replace(**family)
+    ps.fit(recipe, tmp_path / "a")
+    monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
+    with pytest.raises(Cut):
+        ps.fit(recipe, tmp_path / "b", report=cut_after(steps))
+    assert not (tmp_path / "b" / runs.ENVIRONMENT).exists()
+    ps.fit(recipe, tmp_path / "b")
+    assert weights_of(tmp_path / "a") == weights_of(tmp_path / "b")
+    one, other = ps.load(tmp_path / "a").history, ps.load(tmp_path / "b").history
+    assert [{**row, "seconds": 0} for row in one] == [{**row, "seconds": 0} for row in other]
+
+
+def test_another_seed_gives_other_weights(tiny, tmp_path, whole):
+    ps.fit(tiny.replace(seed=1), tmp_path / "other")
+    assert weights_of(whole.path) != weights_of(tmp_path / "other")
+
+
+def test_a_signal_saves_and_stops_and_the_run_goes_on(tiny, tmp_path, whole):
+    sent = []
+
+    def report(_status: runs.Status) -> None:
+        if not sent:
+            sent.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped) as caught:
+        ps.fit(tiny, tmp_path / "a", report=report)
+    assert caught.value.exit_status == 143
+    assert "is saved after" in str(caught.value)
+    assert (tmp_path / "a" / checkpoint.FILE).exists()
+    ps.fit(tiny, tmp_path / "a")
+    assert weights_of(tmp_path / "a") == weights_of(whole.path)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_finished_run_is_not_trained_again(tiny, whole):
+    before = whole.path.joinpath(runs.WEIGHTS).stat().st_mtime_ns
+    again = ps.fit(tiny, whole.path, report=lambda _: pytest.fail("a step was taken"))
+    assert again.path.joinpath(runs.WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_a_folder_of_another_recipe_is_refused(tiny, whole):
+    with pytest.raises(RequestError, match="holds a run of another recipe"):
+        ps.fit(tiny.replace(seed=5), whole.path)
+
+
+def test_an_unfinished_or_missing_run_cannot_be_loaded(tmp_path):
+    with pytest.raises(RequestError, match="holds no run"):
+        ps.load(tmp_path / "nothing")
+
+
+def test_a_damaged_checkpoint_is_named_and_the_folder_kept(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
+    with pytest.raises(Cut):
+        ps.fit(tiny, tmp_path / "a", report=cut_after(4))
+    path = tmp_path / "a" / checkpoint.FILE
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(WorkError) as caught:
+        ps.fit(tiny, tmp_path / "a")
+    assert caught.value.came.startswith(f"The checkpoint {path} is damaged:")
+    assert caught.value.do == "delete checkpoint.pt to train this run from its beginning, then the same command again"
+    path.unlink()
+    ps.fit(tiny, tmp_path / "a")
+
+
+def test_val_alone_chooses_the_epoch(tiny, tmp_path, monkeypatch):
+    """Tracked test scores rise while val falls: the first epoch must be kept, whatever test says."""
+    told = {"val": iter([0.9, 0.1]), "test": iter([0.1, 0.9]), "train": iter([0.1, 0.9])}
+
+    def score(_model, split):
+        value = next(told[split.name])
+        return {"loss": 1 - value, "accuracy": value, "n": len(split)}
+
+    monkeypatch.setattr(runs, "_score", score)
+    kept = {}
+    monkeypatch.setattr(checkpoint.Progress, "end_epoch", spy(checkpoint.Progress.end_epoch, kept))
+    recipe = tiny.replace(train={**tiny.train.plain(), "track": ["train", "test"]})
+    run = ps.fit(recipe, tmp_path / "a")
+    assert run.environment["chosen_epoch"] == 1
+    for name, value in run.model.state_dict().items():
+        torch.testing.assert_close(value, kept[1][name], rtol=0, atol=0)
+    last = ps.load(tmp_path / "a").history[-1]
+    assert last["test"]["accuracy"] == 0.9
+
+
+def spy(end_epoch, kept):
+    def noting(self, row, candidate):
+        kept[row["epoch"]] = {name: value.clone() for name, value in candidate.state_dict().items()}
+        return end_epoch(self, row, candidate)
+
+    return noting
+
+
+def test_tracking_changes_no_weight(tiny, tmp_path, whole):
+    recipe = tiny.replace(train={**tiny.train.plain(), "track": ["test", "conflict", "shape-only"], "track_images": 20})
+    run = ps.fit(recipe, tmp_path / "a")
+    assert weights_of(run.path) == weights_of(whole.path)
+    assert {name: run.history[0][name]["n"] for name in ("val", "test", "conflict", "shape-only")} == {
+        "val": 40,
+        "test": 20,
+        "conflict": 20,
+        "shape-only": 20,
+    }
+
+
+def test_the_curve_of_train_is_that_of_the_unaugmented_images_in_evaluation_mode(tiny, tmp_path):
+    recipe = tiny.replace(
+        train={**tiny.train.plain(), "choose": "last", "track_images": 96},
+        data={**tiny.data.plain(), "augment": "flip-crop"},
+        model={"name": "mlp/tiny", "dropout": 0.5},
+    )
+    run = ps.fit(recipe, tmp_path / "a")
+    result = ps.probes.measure_accuracy(run.model, run.source, split="train")
+    assert run.history[-1]["train"]["accuracy"] == pytest.approx(result.value)
+    assert run.history[-1]["train"]["loss"] == pytest.approx(result.loss, rel=1e-5)
+
+
+def test_a_run_may_begin_with_another_s_weights_and_another_head(tiny, tmp_path, whole):
+    start = {"kind": "run", "run": str(whole.path)}
+    same = ps.fit(tiny.replace(init=start, optim={"lr": 1e-12}), tmp_path / "same")
+    for (name, value), other in zip(same.model.state_dict().items(), whole.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, other, rtol=0, atol=1e-6, msg=name)
+
+
+def test_a_diverged_run_stops_with_its_place(tiny, tmp_path):
+    with pytest.raises(WorkError, match="The loss became nan in epoch 1") as caught:
+        ps.fit(tiny.replace(optim={"lr": 1e30, "name": "sgd"}), tmp_path / "a")
+    assert "smaller learning rate" in caught.value.do
+
+
+def test_the_run_folder_holds_what_it_says(whole):
+    found = {path.name for path in whole.path.iterdir() if path.name != ".lock"}
+    assert found == {"recipe.toml", "made_from.json", "environment.json", "steps.jsonl", "weights.safetensors"}
+    environment = whole.environment
+    assert environment["data"]["fingerprint"] == whole.source.split("train").fingerprint
+    assert environment["model"]["parameters"] == whole.model.parameter_count()
+    assert environment["images_seen"] == 2 * 96
+    assert ps.Recipe.load(whole.path / "recipe.toml") == whole.recipe
+    assert json.loads((whole.path / "steps.jsonl").read_text().splitlines()[1])["epoch"] == 2
+
+
+def test_a_full_disk_is_named_and_the_last_checkpoint_kept(tiny, tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
+    with pytest.raises(Cut):
+        ps.fit(tiny, tmp_path / "a", report=cut_after(2))
+    kept = (tmp_path / "a" / checkpoint.FILE).read_bytes()
+    real = os.fsync
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WorkError, match="the disk is full"):
+        ps.fit(tiny, tmp_path / "a")
+    monkeypatch.setattr(os, "fsync", real)
+    assert (tmp_path / "a" / checkpoint.FILE).read_bytes() == kept
+    ps.fit(tiny, tmp_path / "a")
+    assert weights_of(tmp_path / "a") == weights_of(whole.path)
+
+
+def test_a_copied_run_folder_is_the_same_run(whole, tmp_path):
+    shutil.copytree(whole.path, tmp_path / "copy")
+    assert ps.load(tmp_path / "copy").key == whole.key
