@@ -5,6 +5,7 @@ A source is one file in `sources/` and one line in `SOURCES`. Its module has `<N
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,45 @@ from priorscope.core.listing import Listing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from priorscope.data.beton import verify
+    from priorscope.data.conversion import convert
+    from priorscope.data.describe import info, listed
+    from priorscope.data.download import get
+    from priorscope.data.loader import Batch, Loader
     from priorscope.data.sources import SourceConfig
     from priorscope.data.split import Source
+
+__all__ = [
+    "SOURCES",
+    "Batch",
+    "Loader",
+    "convert",
+    "get",
+    "info",
+    "listed",
+    "open",
+    "open_published",
+    "source_config",
+    "verify",
+]
+
+_WHERE = {
+    "Batch": "loader",
+    "Loader": "loader",
+    "convert": "conversion",
+    "get": "download",
+    "info": "describe",
+    "listed": "describe",
+    "verify": "beton",
+}
+"""Public names that are loaded when they are first used: the loader brings torch, which takes seconds."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
 
 SOURCES = Listing(
     "data source",
@@ -24,7 +62,11 @@ SOURCES = Listing(
         "cifar10": "priorscope.data.sources.cifar10",
         "cifar100": "priorscope.data.sources.cifar100",
         "cue_conflict": "priorscope.data.sources.cue_conflict",
+        "dataset": "priorscope.data.sources.dataset",
         "folder": "priorscope.data.sources.folder",
+        "imagenet": "priorscope.data.sources.imagenet",
+        "imagenet21k": "priorscope.data.sources.imagenet21k",
+        "imagenet_real": "priorscope.data.sources.imagenet_real",
         "parquet": "priorscope.data.sources.parquet",
         "shapetex": "priorscope.data.sources.shapetex",
         "stl10": "priorscope.data.sources.stl10",
@@ -60,6 +102,8 @@ def source_config(source: str | Path | Mapping[str, Any] | SourceConfig) -> Sour
 
 def named(source: str | Path) -> dict[str, Any]:
     """The table that a name or a path is short for."""
+    from priorscope.data.locate import kind_of
+
     text = str(source)
     if text in SOURCES:
         return {"name": text}
@@ -76,25 +120,21 @@ def named(source: str | Path) -> dict[str, Any]:
     return {"name": text}
 
 
-def kind_of(folder: Path) -> str:
-    """The source that reads a folder, judged by the first files on the way down: a folder of images may hold millions."""
-    for _ in range(4):
-        inside = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-        found = {entry.suffix for entry in inside}
-        if ".beton" in found:
-            return "beton"
-        if ".parquet" in found:
-            return "parquet"
-        below = next((entry for entry in inside if entry.is_dir()), None)
-        if below is None:
-            break
-        folder = below
-    return "folder"
+def open_published(source: str | Path | Mapping[str, Any] | SourceConfig) -> Source:
+    """Opens a source with its pictures as they were published: encoded where they are encoded."""
+    config = source_config(source)
+    if config.model_fields_set <= {"name"}:
+        # A store of the source's own name in the data folder, made by `data convert`, stands for the source.
+        from priorscope.data.places import data_folder
+
+        store = data_folder() / f"{config.name}.beton"
+        if store.is_file():
+            config = source_config(store)
+    return SOURCES.load(config.name).open_source(config)
 
 
 def open(source: str | Path | Mapping[str, Any] | SourceConfig) -> Source:
     """Opens a source by its name, by a path, by a table of its settings, or by its config; its pictures come decoded."""
     from priorscope.data.cache import ReadySource
 
-    config = source_config(source)
-    return ReadySource(SOURCES.load(config.name).open_source(config))
+    return ReadySource(open_published(source))

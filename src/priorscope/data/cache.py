@@ -112,7 +112,9 @@ def common_shape(split: Split) -> tuple[int, ...] | None:
 def copy_key(split: Split, pixels: EncodedPixels, chosen: Ints | None) -> str:
     """A hash of everything that a decoded copy depends on."""
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(repr((decode.VERSION, type(pixels).__name__, pixels.key(), split.classes, sorted(split.columns))).encode())
+    digest.update(
+        repr((decode.VERSION, type(pixels).__name__, pixels.key(), pixels.res, split.classes, sorted(split.columns))).encode()
+    )
     for array in (chosen, split.labels, *(split.columns[name] for name in sorted(split.columns))):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())

@@ -57,7 +57,7 @@ def decode(content: bytes, where: str, res: int | None = None) -> Bytes:
                 # libjpeg scales by 1/2, 1/4 or 1/8 while it decodes. Twice the wanted size is kept for the exact filter below.
                 image.draft("RGB", (2 * res, 2 * res))
             turned = _turned_upright(image)
-            plain = _rgb(turned)
+            plain = rgb(turned)
             return np.asarray(plain if res is None else central_square(plain, res))
     except (
         Exception
@@ -73,6 +73,13 @@ def central_square(image: Image.Image, res: int) -> Image.Image:
     left, top = (image.width - side) // 2, (image.height - side) // 2
     scaling = Image.Resampling.BOX if side >= res else Image.Resampling.BILINEAR
     return image.resize((res, res), scaling, box=(left, top, left + side, top + side))
+
+
+def squared(picture: Bytes, res: int) -> Bytes:
+    """A decoded picture's central square at a size."""
+    from PIL import Image
+
+    return np.asarray(central_square(Image.fromarray(picture), res))
 
 
 def _turned_upright(image: Image.Image) -> Image.Image:
@@ -95,7 +102,7 @@ def _turned_upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
     """The image in mode RGB."""
     from PIL import Image
 

@@ -41,6 +41,21 @@ class Published:
         return Path(urlsplit(self.url).path).name
 
 
+def get(name: str, *, progress: Progress | None = None) -> tuple[Path, ...]:
+    """Downloads a source's published files into the data folder and unpacks its archives, unless that is done already."""
+    from priorscope.data import SOURCES
+    from priorscope.data.locate import home
+    from priorscope.data.unpack import unpacked
+
+    module = SOURCES.load(name)
+    published: tuple[Published, ...] = getattr(module, "PUBLISHED", ())
+    if not published:
+        do = getattr(module, "BY_HAND", "give its place with path = ..., or as the name itself")
+        raise RequestError(f"{name} has no files that anybody may download.", "a source with public files", do)
+    files = tuple(fetch(one, home(name, None), progress=progress) for one in published)
+    return tuple(unpacked(file) / one.folder if one.folder else file for one, file in zip(published, files, strict=True))
+
+
 def fetch(published: Published, folder: Path, *, progress: Progress | None = None, waits: Sequence[float] = WAITS_S) -> Path:
     """Downloads a file into a folder, unless it is there, and returns its path. It is checked before it gets its name."""
     if urlsplit(published.url).scheme not in ("http", "https"):

@@ -10,8 +10,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -35,6 +36,10 @@ class EncodedPixels(ABC):
     @property
     def array(self) -> Bytes | None:
         return None
+
+    def at_size(self, res: int) -> Self:
+        """The same pictures, read as central squares of a size."""
+        return cast("Self", replace(cast("Any", self), res=res))
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -11,6 +11,22 @@ from priorscope.data.places import DATA_VARIABLE, data_folder
 from priorscope.data.unpack import unpacked
 
 
+def kind_of(folder: Path) -> str:
+    """The source that reads a folder, judged by the first files on the way down: a folder of images may hold millions."""
+    for _ in range(4):
+        inside = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        found = {entry.suffix for entry in inside}
+        if ".beton" in found:
+            return "beton"
+        if ".parquet" in found:
+            return "parquet"
+        below = next((entry for entry in inside if entry.is_dir()), None)
+        if below is None:
+            break
+        folder = below
+    return "folder"
+
+
 def home(name: str, path: str | None) -> Path:
     """Where a named source's files are: the path asked for, else its folder in the data folder, with _ or - in its name."""
     if path is not None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
-from priorscope.data.split import Ints, Pixels, Split, carve_val, no_such_split
+from priorscope.data.split import ChosenPixels, Ints, Pixels, Split, carve_val, no_such_split
 
 SPELLINGS = {
     "train": ("train", "training"),
@@ -58,6 +58,11 @@ class Part:
     """The part's own, where they are not the source's: pictures without labels."""
     known_statistics: Statistics | None = None
     known_fingerprint: str | None = None
+
+    def choose(self, chosen: Ints) -> Part:
+        """The part with only some of its pictures."""
+        columns = {name: column[chosen] for name, column in self.columns.items()}
+        return replace(self, pixels=ChosenPixels(self.pixels, chosen), labels=self.labels[chosen], columns=columns)
 
 
 @dataclass(frozen=True, eq=False)

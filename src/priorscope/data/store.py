@@ -1,7 +1,7 @@
 """Splits written to `.beton` files, and read back as splits.
 
-One file holds one split: its pictures, its labels (`label`) and its further columns. What the format cannot say (class names, which
-split, its siblings, statistics, origin) stands in the manifest beside it.
+One file holds one split: its pictures, its labels (`label`) and its further columns. What the format cannot say (class names,
+which split, its siblings, statistics, origin) stands in the manifest beside it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IMAGE, LABEL = "image", "label"
 """What FFCV's own examples call the two fields."""
 
 FINGERPRINT_MOST = 1 << 30
-"""Up to here a split's fingerprint is made from its pixels, the same in memory and in a file; beyond, from the file's checksum."""
+"""Up to here a fingerprint is made from the pixels, the same in memory and in a file; beyond, from the file's checksum."""
 
 
 def write_split(
@@ -88,7 +88,9 @@ def read_split(beton: Beton, *, source: str, name: str, label: str | None = None
 
     chosen = label_field(beton, label)
     labels = np.asarray(beton.column(chosen), np.int64)
-    further = [key for key, field in beton.fields.items() if key != chosen and isinstance(field, IntField | FloatField | ArrayField)]
+    further = [
+        key for key, field in beton.fields.items() if key != chosen and isinstance(field, IntField | FloatField | ArrayField)
+    ]
     return Split(
         source=source,
         name=name,
@@ -109,7 +111,9 @@ def label_field(beton: Beton, asked: str | None = None) -> str:
     if asked is not None:
         if asked in numbers:
             return asked
-        raise RequestError(f"{beton.path} has no field {asked!r} of whole numbers.", f"one of: {', '.join(numbers)}", "check the name")
+        raise RequestError(
+            f"{beton.path} has no field {asked!r} of whole numbers.", f"one of: {', '.join(numbers)}", "check the name"
+        )
     if LABEL in numbers or len(numbers) == 1:
         return LABEL if LABEL in numbers else numbers[0]
     raise RequestError(

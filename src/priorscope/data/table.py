@@ -230,7 +230,7 @@ class TablePixels(EncodedPixels):
         return f"{self.table.where} row {index}"
 
     def key(self) -> str:
-        return f"{files_key(self.table.files)}/{self.column}/{self.res}"
+        return f"{files_key(self.table.files)}/{self.column}"
 
 
 def _no_image(where: str) -> WorkError:

@@ -71,13 +71,19 @@ def class_folders(parts: Sequence[Path]) -> tuple[str, ...]:
     return tuple(sorted({name for part in parts for name in folders_in(part) if images_in(part / name)}))
 
 
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name's ending, and not hidden."""
+    own = name.rpartition("/")[2]
+    return own.lower().endswith(ENDINGS) and not own.startswith(".")
+
+
 def images_in(folder: Path) -> list[str]:
     """The images below a folder as paths relative to it, sorted."""
     found: list[str] = []
     for at, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = os.path.relpath(at, folder)
-        names = [name for name in files if name.lower().endswith(ENDINGS) and not name.startswith(".")]
+        names = [name for name in files if is_image(name)]
         found += names if inside == "." else [f"{inside}/{name}" for name in names]
     return sorted(found)
 

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.hub import PREFIX, fetch_tables
+from priorscope.data.locate import kind_of
 from priorscope.data.parts import Part, PublishedSource, part_named, split_within
 from priorscope.data.sources import SourceConfig
 from priorscope.data.table import Table, TablePixels
@@ -46,7 +48,7 @@ class ParquetConfig(SourceConfig):
 
 def open_source(config: ParquetConfig) -> PublishedSource:
     """Opens a file, a folder or a repository of the hub."""
-    path = Path(config.path).expanduser()
+    path = fetch_tables(config.path) if config.path.startswith(PREFIX) else Path(config.path).expanduser()
     tables = {config.split or _lone(path): (path,)} if path.is_file() else tables_in(path)
     return published(
         str(config.path), {name: Table(files) for name, files in tables.items()}, config.image, config.label, config.res
@@ -55,16 +57,18 @@ def open_source(config: ParquetConfig) -> PublishedSource:
 
 def holds_tables(root: Path) -> bool:
     """Whether a place is a parquet file, or a folder with one."""
-    return (root.is_file() and root.suffix == ".parquet") or (root.is_dir() and next(root.rglob("*.parquet"), None) is not None)
+    return (root.is_file() and root.suffix == ".parquet") or (root.is_dir() and kind_of(root) == "parquet")
 
 
-def open_tables(name: str, root: Path, *, citation: str, classes: Sequence[str] | None = None) -> PublishedSource:
+def open_tables(
+    name: str, root: Path, *, citation: str, classes: Sequence[str] | None = None, res: int | None = None
+) -> PublishedSource:
     """A named data set from tables. JPEG copies of a data set whose authors published pixels are marked as such."""
     tables = {part: Table(files) for part, files in tables_in(root).items()}
     first = next(iter(tables.values()))
     pixels = TablePixels(first, first.image_column())
     caveats = (JPEG_COPIES,) if name in RAW and pixels.content(0)[:2] == JPEG_MAGIC else ()
-    return published(name, tables, classes=classes, origin=f"{citation}, tables in {root}", caveats=caveats)
+    return published(name, tables, classes=classes, res=res, origin=f"{citation}, tables in {root}", caveats=caveats)
 
 
 def published(
@@ -133,6 +137,7 @@ def tables_in(folder: Path) -> dict[str, tuple[Path, ...]]:
     files = sorted(folder.rglob("*.parquet"))
     if not files:
         raise RequestError(f"{folder} holds no parquet file.", "*.parquet, named after their splits", "check the path")
+    _check_one_set(folder, files)
     exact: defaultdict[str, list[Path]] = defaultdict(list)
     loose: defaultdict[str, list[Path]] = defaultdict(list)
     for file in files:
@@ -143,6 +148,23 @@ def tables_in(folder: Path) -> dict[str, tuple[Path, ...]]:
             loose[split_within(file.stem) or "train"].append(file)
     found = exact or loose
     return {name: tuple(found[name]) for name in sorted(found, key=_usual_order)}
+
+
+def _check_one_set(folder: Path, files: Sequence[Path]) -> None:
+    """Refuses a folder of several data sets: subfolders that each hold a train, or the like."""
+    holders: defaultdict[str, set[str]] = defaultdict(set)
+    for file in files:
+        top = file.relative_to(folder).parts[0]
+        part = split_of(file, folder)
+        if part is not None and top != file.name and part_named(top) is None:
+            holders[part].add(top)
+    for part, tops in holders.items():
+        if len(tops) > 1:
+            raise RequestError(
+                f"{folder} holds {len(tops)} data sets: {', '.join(sorted(tops)[:12])} each have a {part}.",
+                "one of them",
+                f"open {folder / min(tops)}",
+            )
 
 
 def _usual_order(name: str) -> tuple[int, str]:

@@ -1,0 +1,275 @@
+"""Any source written to `.beton` files: one a split, its siblings named in the manifest.
+
+Reading and decoding run in the writer's threads. A killed conversion goes on where it stopped when it is asked for again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from priorscope.core.config import Config, content_key
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.folder import read_json, write_json
+from priorscope.data import open_published
+from priorscope.data.beton.manifest import manifest_path
+from priorscope.data.cache import ReadySource, copy_key, encoded_in
+from priorscope.data.decode import BrokenImageError, squared
+from priorscope.data.encoded import CHUNK, EncodedPixels, threads
+from priorscope.data.progress import Progress, bar
+from priorscope.data.sources import SourceConfig
+from priorscope.data.sources.dataset import Dataset, DatasetPixels, of_datasets
+from priorscope.data.split import Bytes, ChosenPixels, Pixels, Source, Split, no_such_split
+from priorscope.data.store import write_split
+
+ENDING = ".beton"
+MOST_RES = 65_500
+"""What libjpeg and the format allow."""
+
+
+class Converted(Config):
+    """One file of a conversion."""
+
+    split: str
+    path: str
+    count: int
+    bytes: int
+
+
+class Skipped(Config):
+    """A broken image that was left out."""
+
+    where: str
+    reason: str
+
+
+class Conversion(Config):
+    """What a conversion wrote, what it left out and how long it took."""
+
+    files: tuple[Converted, ...]
+    skipped: tuple[Skipped, ...] = ()
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SquarePixels:
+    """Other pictures as central squares of one size."""
+
+    of: Pixels
+    res: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.res, self.res
+
+    @property
+    def array(self) -> Bytes | None:
+        return None
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def read(self, index: int) -> Bytes:
+        return squared(self.of.read(index), self.res)
+
+
+def convert(
+    source: str | Path | Mapping[str, Any] | SourceConfig | Source | Dataset,
+    dst: str | Path,
+    *,
+    split: str = "all",
+    res: int | None = None,
+    quality: int | None = None,
+    subset: int | None = None,
+    workers: int | None = None,
+    on_broken: Literal["refuse", "skip"] = "refuse",
+    progress: Progress | None = None,
+) -> Conversion:
+    """Writes a source's first split to `dst` and further ones beside it (`cifar10.beton`, `cifar10-val.beton`, ...).
+
+    `source` is whatever `open` takes, an open source, or any torch-style dataset. `res` makes every picture its central square
+    of that size, `quality` stores JPEG, `subset` takes a class-balanced subset of the first split, train (a smaller one lies
+    in every larger one). A broken image ends the conversion with its path, or is left out and listed.
+    """
+    began = time.monotonic()
+    target = _target(dst)
+    _check(res, quality, on_broken)
+    opened = _opened(source)
+    names = _chosen(opened, split)
+    files = {name: target if name == names[0] else target.with_name(f"{target.stem}-{name}{ENDING}") for name in names}
+    state = _State(target)
+    skipped: list[Skipped] = []
+    written: dict[str, Converted] = {}
+    # The file with the asked name comes last: when it is there, so are the siblings that its manifest names.
+    for name in reversed(names):
+        whole = opened.split(name)
+        if res is not None:
+            whole = replace(whole, pixels=at_size(whole.pixels, res), known_statistics=None, known_fingerprint=None)
+        if on_broken == "skip":
+            whole, left_out = without_broken(whole, workers)
+            skipped += left_out
+        if subset is not None and name == names[0]:
+            whole = whole.subset(subset)
+        siblings = {other: files[other].name for other in names if other != name}
+        origin = str(getattr(opened, "origin", ""))
+        written[name] = _write(whole, files[name], siblings, quality, workers, origin, progress, state)
+    state.forget()
+    ordered = tuple(written[name] for name in names)
+    return Conversion(files=ordered, skipped=tuple(skipped), seconds=round(time.monotonic() - began, 3))
+
+
+def _target(dst: str | Path) -> Path:
+    target = Path(dst).expanduser()
+    if target.suffix != ENDING:
+        raise RequestError(
+            f"The file to write is called {target.name!r}.", f"a name ending in {ENDING}", f"{target.stem}{ENDING}"
+        )
+    return target
+
+
+def _check(res: int | None, quality: int | None, on_broken: str) -> None:
+    if res is not None and not 1 <= res <= MOST_RES:
+        raise RequestError(f"Pictures of {res} x {res} were asked for.", f"1 to {MOST_RES}", "--res 64")
+    if quality is not None and not 1 <= quality <= 100:
+        raise RequestError(f"A JPEG quality of {quality} was asked for.", "1 to 100, or none for plain pixels", "--quality 90")
+    if on_broken not in ("refuse", "skip"):
+        raise RequestError(f"on_broken = {on_broken!r} is not known.", "refuse or skip", "on_broken = 'skip'")
+
+
+def _opened(source: Any) -> Source:
+    """A source whose pictures are as published: nothing is decoded before it is written."""
+    if isinstance(source, ReadySource):
+        return source.of
+    if isinstance(source, str | Path | SourceConfig) or (isinstance(source, Mapping) and "name" in source):
+        return open_published(source)
+    if hasattr(source, "splits") and hasattr(source, "split"):
+        return cast("Source", source)
+    return of_datasets(source)
+
+
+def _chosen(source: Source, split: str) -> tuple[str, ...]:
+    """The splits to write: the one asked for, or all that are labelled like the first."""
+    known = source.splits()
+    if split == "all" and "all" not in known:
+        return tuple(name for name in known if name != "unlabeled")
+    if split not in known:
+        raise no_such_split(source.name, split, known)
+    return (split,)
+
+
+def at_size(pixels: Pixels, res: int) -> Pixels:
+    """Pictures as central squares of one size: encoded ones are scaled while they are decoded."""
+    if isinstance(pixels, ChosenPixels):
+        return cast("Pixels", ChosenPixels(at_size(pixels.of, res), pixels.chosen))
+    if isinstance(pixels, EncodedPixels):
+        return pixels.at_size(res)
+    return pixels if pixels.size == (res, res) else SquarePixels(pixels, res)
+
+
+def without_broken(split: Split, workers: int | None = None) -> tuple[Split, list[Skipped]]:
+    """The split without the pictures that cannot be decoded, and a list of these.
+
+    They must be known before the first one is written: the number of samples stands in front of them in the file.
+    """
+    if encoded_in(split.pixels) is None:
+        return split, []
+
+    def check(start: int) -> list[tuple[int, BrokenImageError]]:
+        found: list[tuple[int, BrokenImageError]] = []
+        for index in range(start, min(start + CHUNK, len(split))):
+            try:
+                split.pixels.read(index)
+            except BrokenImageError as error:
+                found.append((index, error))
+        return found
+
+    with ThreadPoolExecutor(workers or threads()) as pool:
+        found = [pair for chunk in pool.map(check, range(0, len(split), CHUNK)) for pair in chunk]
+    whole = np.setdiff1d(np.arange(len(split)), [index for index, _ in found])
+    if not len(whole):
+        raise WorkError(
+            f"Every picture of {split.source}/{split.name} is broken: {found[0][1].reason}.", "images", "check the source"
+        )
+    skipped = [Skipped(where=error.where, reason=error.reason) for _, error in found]
+    return (split.choose(whole) if found else split), skipped
+
+
+class _State:
+    """Which files of a conversion are written, so that a killed one goes on with the next."""
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(f"{target.name}.converting.json")
+        self.finished: dict[str, str] = read_json(self.path) if self.path.is_file() else {}
+
+    def has(self, file: Path, key: str) -> bool:
+        return self.finished.get(file.name) == key and file.is_file() and manifest_path(file).is_file()
+
+    def add(self, file: Path, key: str) -> None:
+        self.finished[file.name] = key
+        write_json(self.path, self.finished)
+
+    def forget(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _write(
+    split: Split,
+    file: Path,
+    siblings: Mapping[str, str],
+    quality: int | None,
+    workers: int | None,
+    origin: str,
+    progress: Progress | None,
+    state: _State,
+) -> Converted:
+    """Writes one split, or goes on writing it, or finds it written."""
+    key = content_key([data_key(split), quality, dict(siblings), split.name])
+    if not state.has(file, key):
+        _check_room(split, file, quality)
+        one_thread = behind(split.pixels, DatasetPixels)  # others' code, which may not stand several threads
+        options: dict[str, Any] = {"quality": quality, "siblings": siblings, "origin": origin, "resume": key}
+        options["workers"] = 1 if workers is None and one_thread else workers
+        if progress is not None:
+            write_split(split, file, progress=progress, **options)
+        else:
+            with bar(f"{split.source}/{split.name} -> {file.name}") as shown:
+                write_split(split, file, progress=shown, **options)
+        state.add(file, key)
+    return Converted(split=split.name, path=str(file), count=len(split), bytes=file.stat().st_size)
+
+
+def data_key(split: Split) -> str:
+    """A hash of what a split's pictures and labels are made from, without decoding them."""
+    found = encoded_in(split.pixels)
+    if found is not None:
+        return copy_key(split, *found)
+    if split.pixels.array is not None or split.known_fingerprint is not None:
+        return split.fingerprint
+    return content_key([split.source, split.name, len(split), split.labels.tolist()])
+
+
+def behind(pixels: Pixels, kind: type[object]) -> bool:
+    """Whether pictures come from a kind of place, chosen or scaled or not."""
+    return isinstance(pixels, kind) or (isinstance(pixels, ChosenPixels | SquarePixels) and behind(pixels.of, kind))
+
+
+def _check_room(split: Split, file: Path, quality: int | None) -> None:
+    """Refuses early where the file cannot fit: pictures stored as pixels take what a first one takes, times their number."""
+    if quality is not None:
+        return
+    folder = next(folder for folder in file.absolute().parents if folder.exists())
+    height, width = split.pixels.size or split.pixels.read(0).shape[:2]
+    wanted, free = len(split) * height * width * 3, shutil.disk_usage(folder).free
+    if wanted > free:
+        raise RequestError(
+            f"{file} would take about {wanted / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free.",
+            "room for the pixels of every picture",
+            "--res 64 for smaller pictures, --quality 90 for JPEG, or another disk",
+        )

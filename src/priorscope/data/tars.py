@@ -1,0 +1,107 @@
+"""Pictures in tar archives, read where they lie: an archive per class, or an archive of such archives.
+
+A tar archive is a row of files behind each other, so an index of offsets is enough to read any of them. Nothing is unpacked.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from priorscope.core.errors import RequestError
+from priorscope.data.decode import BrokenImageError
+from priorscope.data.encoded import EncodedPixels, files_key
+from priorscope.data.split import Ints
+from priorscope.data.unpack import torn_archive
+
+ENDING = ".tar"
+
+
+@dataclass(frozen=True)
+class TarMember:
+    """A file in an archive: `path` is its archive's and its own name."""
+
+    archive: Path
+    path: str
+    offset: int
+    size: int
+
+    @property
+    def top(self) -> str:
+        """The innermost archive that holds it, by name without ending: the class, where there is one archive a class."""
+        return PurePosixPath(self.path).parts[0]
+
+
+def members(archive: Path) -> Iterator[TarMember]:
+    """The files of an archive, and of the archives in it, in the order in which they lie."""
+    try:
+        with tarfile.open(archive, "r:") as opened:
+            yield from _members(archive, opened, PurePosixPath(archive.name.removesuffix(ENDING)), 0)
+    except FileNotFoundError:
+        raise RequestError(f"There is no file {str(archive)!r}.", "a tar archive", "check the path") from None
+    except tarfile.TarError as error:
+        raise torn_archive(archive, error) from None
+
+
+def _members(archive: Path, opened: tarfile.TarFile, top: PurePosixPath, start: int) -> Iterator[TarMember]:
+    for entry in opened:
+        content = opened.extractfile(entry) if entry.isreg() else None
+        if content is None:
+            continue
+        offset = start + entry.offset_data
+        if entry.name.endswith(ENDING):
+            with tarfile.open(fileobj=content, mode="r:") as inner:
+                yield from _members(archive, inner, PurePosixPath(PurePosixPath(entry.name).name.removesuffix(ENDING)), offset)
+        else:
+            yield TarMember(archive, str(top / entry.name), offset, entry.size)
+
+
+@dataclass(frozen=True)
+class TarPixels(EncodedPixels):
+    """Pictures in archives, by offset and size."""
+
+    archives: tuple[Path, ...]
+    names: tuple[str, ...]
+    archive: Ints
+    offset: Ints
+    bytes: Ints
+    res: int | None = None
+
+    @classmethod
+    def of(cls, found: list[TarMember], res: int | None = None) -> TarPixels:
+        """The pictures that an index lists."""
+        archives = tuple(dict.fromkeys(member.archive for member in found))
+        number = {archive: index for index, archive in enumerate(archives)}
+        return cls(
+            archives,
+            tuple(member.path for member in found),
+            np.array([number[member.archive] for member in found], np.int64),
+            np.array([member.offset for member in found], np.int64),
+            np.array([member.size for member in found], np.int64),
+            res,
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def content(self, index: int) -> bytes:
+        # Opened for each picture: a process may hold 1,024 files by default, and ImageNet-21k has 21,841 archives.
+        try:
+            with self.archives[int(self.archive[index])].open("rb") as file:
+                file.seek(int(self.offset[index]))
+                content = file.read(int(self.bytes[index]))
+        except OSError as error:
+            raise BrokenImageError(self.where(index), error.strerror or str(error)) from None
+        if len(content) != self.bytes[index]:
+            raise BrokenImageError(self.where(index), "its archive ends within it")
+        return content
+
+    def where(self, index: int) -> str:
+        return f"{self.archives[int(self.archive[index])]}:{self.names[index]}"
+
+    def key(self) -> str:
+        return files_key(self.archives)
