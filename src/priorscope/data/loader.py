@@ -24,6 +24,7 @@ from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.rng import stream
 from priorscope.data.augment import Augment, augment_config
 from priorscope.data.augment.cpu import CpuRenderer
+from priorscope.data.augment.program import Drawing, Part, soft_targets
 from priorscope.data.split import Split
 
 Ints = NDArray[np.int64]
@@ -89,7 +90,8 @@ class Loader:
         self.ranks = ranks
         self.threads = threads or len(os.sched_getaffinity(0))
         self.side = self.augment.size or split.image_size
-        self._renderer = CpuRenderer(split.pixels, self.augment, seed, self.side)
+        self._drawing = Drawing(self.augment, seed, self.side)
+        self._renderer = CpuRenderer(split.pixels, self._drawing)
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
         self._buffers = _Buffers()
         self._order: tuple[int, Ints] | None = None
@@ -137,35 +139,50 @@ class Loader:
 
     def _submit(self, epoch: int, step: int) -> _Pending:
         """Hands a batch to the threads, in one part each."""
-        first = step * self.batch_size
-        index = np.ascontiguousarray(self.order(epoch)[first : first + self.batch_size][self.rank :: self.ranks])
-        shape = (len(index), 3, self.side, self.side)
+        part = self._part(epoch, step)
+        shape = (len(part.index), 3, self.side, self.side)
         images = self._buffers.take(shape) if self.dtype == torch.float32 else torch.empty(shape, dtype=self.dtype)
-        cuts = np.linspace(0, len(index), self.threads + 1).astype(int)
-        parts = [
-            self._pool.submit(self._render, epoch, index[low:high], images[low:high])
-            for low, high in pairwise(cuts)
-            if high > low
+        cuts = np.linspace(0, len(part.index), self.threads + 1).astype(int)
+        work = [
+            self._pool.submit(self._render, part.cut(low, high), images[low:high]) for low, high in pairwise(cuts) if high > low
         ]
-        return _Pending(self, index, images, parts)
+        return _Pending(self, part, images, work)
 
-    def _render(self, epoch: int, index: Ints, out: Tensor) -> None:
+    def _part(self, epoch: int, step: int) -> Part:
+        """This rank's pictures of a batch. Partners in mixing are neighbours in the epoch's order: 0 and 1, 2 and 3, ..."""
+        order = self.order(epoch)
+        first = step * self.batch_size
+        places = np.arange(first, min(first + self.batch_size, len(order)))[self.rank :: self.ranks]
+        index, partners = order[places], None
+        if self._drawing.plan.mixes:
+            partners = order[np.where((places ^ 1) < len(order), places ^ 1, places - 1)]
+        return Part(epoch, step, index, partners)
+
+    def _render(self, part: Part, out: Tensor) -> None:
         if self.dtype == torch.float32:
-            self._renderer.render(epoch, index, out.numpy())
+            self._renderer.render(part, out.numpy())
             return
         scratch = torch.empty(out.shape)
-        self._renderer.render(epoch, index, scratch.numpy())
+        self._renderer.render(part, scratch.numpy())
         out.copy_(scratch)
 
-    def finish(self, index: Ints, images: Tensor) -> Batch:
-        """The batch of rendered pictures, on its device."""
-        columns = {name: torch.from_numpy(column[index]) for name, column in self.split.columns.items()}
+    def finish(self, part: Part, images: Tensor) -> Batch:
+        """The batch of rendered pictures, with its labels, on its device."""
+        index, labels = part.index, self.split.labels
+        targets = None
+        if part.partners is not None:
+            own = self._drawing.mixes(part)
+            targets = torch.from_numpy(soft_targets(labels[index], labels[part.partners], own[:, 0], len(self.split.classes)))
         return Batch(
             images=images.to(self.device),
-            labels=torch.from_numpy(self.split.labels[index]).to(self.device),
-            index=torch.from_numpy(index).to(self.device),
-            columns={name: column.to(self.device) for name, column in columns.items()},
+            labels=self._moved(labels[index]),
+            index=self._moved(index),
+            targets=None if targets is None else targets.to(self.device),
+            columns={name: self._moved(column[index]) for name, column in self.split.columns.items()},
         )
+
+    def _moved(self, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
 
 
 @dataclass(frozen=True)
@@ -173,18 +190,18 @@ class _Pending:
     """A batch that the threads are working on."""
 
     loader: Loader
-    index: Ints
+    part: Part
     images: Tensor
-    parts: list[Future[None]]
+    work: list[Future[None]]
 
     def result(self) -> Batch:
-        for part in self.parts:
-            part.result()
-        return self.loader.finish(self.index, self.images)
+        for piece in self.work:
+            piece.result()
+        return self.loader.finish(self.part, self.images)
 
     def cancel(self) -> None:
-        for part in self.parts:
-            part.cancel()
+        for piece in self.work:
+            piece.cancel()
 
 
 class _Buffers:

@@ -7,46 +7,69 @@ of the operation's place in the list. Nothing here imports torch or numba, so re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Config
 from priorscope.core.errors import unknown_name
-from priorscope.data.augment.ops import OPS, AnyOp, Flip, PadCrop, ResizedCrop
-
-
-VERSION = 1
-"""Of the pixels and orders that augmentation and loader give; raised when they change."""
-
-
-def _op(value: object) -> object:
-    """One operation from a name or a table, checked by its own class, so that an error names the nearest valid key."""
-    table: Mapping[str, Any]
-    if isinstance(value, str):
-        table = {"op": value}
-    elif isinstance(value, Mapping):
-        table = cast("Mapping[str, Any]", value)
-    else:
-        return value
-    name = str(table.get("op", ""))
-    if name not in OPS:
-        raise unknown_name("augmentation operation", name, OPS, "docs/augmentation.md")
-    return OPS[name].parse(table, f"augmentation {name!r}")
-
-
-def _ops(value: object) -> object:
-    if isinstance(value, (list, tuple)):
-        return tuple(_op(item) for item in cast("list[object]", value))
-    return value
+from priorscope.data.augment.ops import (
+    Affine,
+    AnyOp,
+    Autocontrast,
+    Choose,
+    Colour,
+    Cutmix,
+    EachChecked,
+    Equalize,
+    Flip,
+    Jitter,
+    Mixup,
+    PadCrop,
+    Permute,
+    RandAugment,
+    ResizedCrop,
+    Rotate,
+    Sharpness,
+    SingleOp,
+    TrivialAugment,
+)
 
 
 class Augment(Config):
-    """What may happen to a picture: operations in order."""
+    """What may happen to a picture, and how it is sampled."""
 
-    ops: Annotated[tuple[Annotated[AnyOp, Field(discriminator="op")], ...], BeforeValidator(_ops)] = ()
+    ops: Annotated[tuple[Annotated[AnyOp, Field(discriminator="op")], ...], EachChecked] = ()
     size: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Side of the pictures that come out; not set: the side of those that go in."""
+    interpolation: Literal["bilinear", "area", "nearest"] = "bilinear"
+    """`area` averages over what an output pixel covers (OpenCV's INTER_AREA, which FFCV uses)."""
+    fill: Colour | Literal["edge", "reflect"] = (0.0, 0.0, 0.0)
+    """What lies outside a picture: a colour, its edge repeated, or its mirror image."""
+
+    @model_validator(mode="after")
+    def _one_permutation(self) -> Augment:
+        if sum(isinstance(op, Permute) for op in self.ops) > 1:
+            raise ValueError("ops: at most one permute, since two in a row are one")
+        return self
+
+
+def _perceiver_menu(*more: SingleOp) -> Choose:
+    """One to four operations of the menu that the Perceiver predecessor trained with."""
+    return Choose(
+        k=(1, 4),
+        ops=(
+            Jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2),
+            Flip(),
+            Flip(axis="vertical"),
+            Rotate(degrees=(0, 180)),
+            Affine(degrees=(-15, 15), translate=(0.2, 0.2), scale=(0.8, 1.2), shear=(-15, 15)),
+            Equalize(),
+            Autocontrast(),
+            Sharpness(factor=2),
+            *more,
+        ),
+    )
 
 
 PRESETS: Mapping[str, Augment] = {
@@ -54,6 +77,15 @@ PRESETS: Mapping[str, Augment] = {
     "flip": Augment(ops=(Flip(),)),
     "flip-crop": Augment(ops=(PadCrop(), Flip())),
     "rrc": Augment(ops=(ResizedCrop(), Flip())),
+    "rrc-area": Augment(ops=(ResizedCrop(), Flip()), interpolation="area"),
+    "randaugment": Augment(ops=(PadCrop(), Flip(), RandAugment())),
+    "trivialaugment": Augment(ops=(PadCrop(), Flip(), TrivialAugment())),
+    "perceiver": Augment(ops=(_perceiver_menu(),)),
+    "perceiver-crop": Augment(ops=(_perceiver_menu(ResizedCrop(scale=(0.5, 1))),)),
+    "flip-jitter": Augment(ops=(Flip(), Jitter(brightness=0.5, hue=0.25))),
+    "mixup": Augment(ops=(PadCrop(), Flip(), Mixup())),
+    "cutmix": Augment(ops=(PadCrop(), Flip(), Cutmix())),
+    "permuted": Augment(ops=(Flip(), Permute())),
 }
 
 
@@ -65,6 +97,6 @@ def augment_config(augment: str | Mapping[str, Any] | Augment | None) -> Augment
         return augment
     if isinstance(augment, str):
         if augment not in PRESETS:
-            raise unknown_name("augmentation preset", augment, PRESETS, "docs/augmentation.md")
+            raise unknown_name("preset of augmentation", augment, PRESETS, "docs/augmentation.md")
         return PRESETS[augment]
     return Augment.parse(augment, "augment")

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.rng import seed_of
-from priorscope.data.augment import Augment
-from priorscope.data.augment.plan import plan
-from priorscope.data.kernels.draw import WARP, draw
+from priorscope.data.augment.program import Drawing, Part
 from priorscope.data.kernels.warp import render
 
 if TYPE_CHECKING:
@@ -37,22 +34,42 @@ def flat_bytes(array: Bytes) -> tuple[Bytes, int] | None:
 class CpuRenderer:
     """Renders chosen pictures of a split. Thread-safe: it holds no state that a call changes."""
 
-    def __init__(self, pixels: Pixels, augment: Augment, seed: int, side: int) -> None:
-        self.pixels = pixels
-        self.side = side
-        self._seed = seed
-        self._table = plan(augment)
-        self._fill = np.zeros(3, np.float32)
+    def __init__(self, pixels: Pixels, drawing: Drawing) -> None:
+        self.drawing = drawing
+        self._pixels = pixels
         array = pixels.array
         self._array = array if array is None else np.asarray(array)
         self._flat = None if self._array is None else flat_bytes(self._array)
 
-    def render(self, epoch: int, index: Ints, out: Floats) -> None:
-        """Fills `out` (n, 3, side, side) with the pictures at `index`, as they are in an epoch."""
+    def render(self, part: Part, out: Floats) -> None:
+        """Fills `out` (n, 3, side, side) with the pictures of a part, mixed with their partners, permuted."""
+        order = self.drawing.order
+        if part.partners is None and not len(order):
+            self.unmixed(part.epoch, part.index, out)
+            return
+        from priorscope.data.kernels.erase import mix
+
+        mixes = self.drawing.mixes(part)
+        needed, at = with_partners(part, mixes)
+        unmixed = np.empty((len(needed), *out.shape[1:]), np.float32)
+        self.unmixed(part.epoch, needed, unmixed)
+        mix(unmixed, at, mixes, order, out.reshape(len(at), 3, -1))
+
+    def unmixed(self, epoch: int, index: Ints, out: Floats) -> None:
+        """Warped, coloured and erased."""
+        drawing = self.drawing
         flat, offsets, sizes = self._source(index)
-        warps = np.empty((len(index), WARP))
-        draw(self._table, np.uint64(seed_of(self._seed, "augment", epoch)), index, sizes, self.side, warps)
-        render(flat, offsets, sizes, warps, self._fill, out)
+        program = drawing.program(epoch, index, sizes)
+        render(flat, offsets, sizes, program.warps, drawing.interpolation, drawing.outside, drawing.fill, out)
+        # Kernels are loaded when they are first needed: each costs some hundredths of a second.
+        if drawing.plan.colours:
+            from priorscope.data.kernels.colour import colour
+
+            colour(out, program.colours)
+        if drawing.plan.boxes:
+            from priorscope.data.kernels.erase import erase
+
+            erase(out, program.boxes, drawing.plan.table, program.key, index)
 
     def _source(self, index: Ints) -> tuple[Bytes, Ints, Ints]:
         """(bytes, where each picture starts, its height and width)."""
@@ -61,9 +78,25 @@ class CpuRenderer:
             flat, step = self._flat
             sizes[:] = self._array.shape[1:3]
             return flat, index * step, sizes
-        pictures = [self.pixels.read(int(i)) for i in index]
+        pictures = [self._pixels.read(int(i)) for i in index]
         offsets = np.zeros(len(index), np.int64)
         for i, picture in enumerate(pictures):
             sizes[i] = picture.shape[:2]
         offsets[1:] = np.cumsum(sizes.prod(1) * 3)[:-1]
         return np.concatenate([picture.ravel() for picture in pictures]), offsets, sizes
+
+
+def with_partners(part: Part, mixes: NDArray[np.float64]) -> tuple[Ints, Ints]:
+    """(pictures to render: the part's, then partners that are not among them; where each picture's partner is)."""
+    at = np.arange(len(part.index))
+    if part.partners is None:
+        return part.index, at
+    place = {int(picture): i for i, picture in enumerate(part.index)}
+    more: list[int] = []
+    for i in np.flatnonzero(mixes[:, 0] < 1):
+        partner = int(part.partners[i])
+        if partner not in place:
+            place[partner] = len(at) + len(more)
+            more.append(partner)
+        at[i] = place[partner]
+    return np.concatenate([part.index, np.array(more, np.int64)]), at

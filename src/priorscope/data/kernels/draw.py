@@ -1,4 +1,4 @@
-"""Draws what happens to each picture: the random numbers of an augmentation, turned into one warp a picture.
+"""Draws what happens to each picture: random numbers become one warp, a list of colour operations and boxes to erase.
 
 A warp maps output to source coordinates (pixel centres lie at halves): u = a x + b y + c, v = d x + e y + f. Every geometric
 operation multiplies its own map onto it, so a picture is sampled once, however many operations there are. Beside the map stands
@@ -11,53 +11,52 @@ import math
 from typing import Final
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
-from priorscope.data.augment.plan import FLIP_HORIZONTAL, FLIP_VERTICAL, PAD_CROP, RESIZED_CROP
+from priorscope.data.kernels.codes import (
+    AFFINE,
+    CENTRE_CROP,
+    CHANCE,
+    CHOOSE,
+    CODE,
+    COLOUR,
+    CUTOUT,
+    ERASE,
+    FLIP_X,
+    FLIP_Y,
+    JITTER,
+    PAD_CROP,
+    PIXELS_X,
+    PIXELS_Y,
+    PLACE,
+    RESIZED_CROP,
+    ROTATE,
+    SHEAR_X,
+    SHEAR_Y,
+    SHIFT_X,
+    SHIFT_Y,
+)
+from priorscope.data.kernels.hashing import DRAWS, picture_key, uniform
 
-WARP: Final = 10
-"""Numbers a warp: a, b, c, d, e, f, then the window's left, top, right, bottom in the source."""
+Table = NDArray[np.float64]
 
-DRAWS: Final = 64
-"""Random numbers reserved for one operation."""
-
-CROP_TRIES: Final = 10
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-@njit(nogil=True, cache=True, inline="always")
-def mixed(x: np.uint64) -> np.uint64:
-    """The finaliser of splitmix64: every bit of the result depends on every bit of x."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-@njit(nogil=True, cache=True)
-def picture_key(key: np.uint64, index: int) -> np.uint64:
-    """The key of one picture in one epoch."""
-    return mixed(mixed(key + np.uint64(index) * _GOLDEN) ^ key)
-
-
-@njit(nogil=True, cache=True)
-def uniform(picture: np.uint64, op: int, draw: int) -> float:
-    """The draw-th random number in [0, 1) of an operation on a picture (53 bits)."""
-    bits = mixed(picture + np.uint64(op * DRAWS + draw + 1) * _GOLDEN)
-    return float(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+TRIES: Final = 10
+"""Tries to find a rectangle that fits, as in torchvision."""
 
 
 @njit(nogil=True, cache=True)
-def _after(warp: NDArray[np.float64], a: float, b: float, c: float, d: float, e: float, f: float) -> None:
+def _after(warp: Table, a: float, b: float, c: float, d: float, e: float, f: float) -> None:
     """Makes the warp one whose output is read through the map (a .. f)."""
     wa, wb, wd, we = warp[0], warp[1], warp[3], warp[4]
-    warp[0], warp[1], warp[2] = wa * a + wb * d, wa * b + wb * e, wa * c + wb * f + warp[2]
-    warp[3], warp[4], warp[5] = wd * a + we * d, wd * b + we * e, wd * c + we * f + warp[5]
+    warp[2] += wa * c + wb * f
+    warp[5] += wd * c + we * f
+    warp[0], warp[1] = wa * a + wb * d, wa * b + wb * e
+    warp[3], warp[4] = wd * a + we * d, wd * b + we * e
 
 
 @njit(nogil=True, cache=True)
-def _see_only(warp: NDArray[np.float64], left: float, top: float, right: float, bottom: float) -> None:
+def _see_only(warp: Table, left: float, top: float, right: float, bottom: float) -> None:
     """Narrows what may be seen to a window of the present output, where the warp keeps windows upright."""
     if warp[1] != 0.0 or warp[3] != 0.0:
         return
@@ -68,64 +67,240 @@ def _see_only(warp: NDArray[np.float64], left: float, top: float, right: float, 
 
 
 @njit(nogil=True, cache=True)
-def _crop_window(
-    picture: np.uint64, op: int, row: NDArray[np.float64], height: float, width: float
-) -> tuple[float, float, float, float]:
-    """(left, top, width, height) of a random window, in whole pixels."""
-    for attempt in range(CROP_TRIES):
-        area = height * width * (row[2] + (row[3] - row[2]) * uniform(picture, op, 4 * attempt))
-        ratio = math.exp(row[4] + (row[5] - row[4]) * uniform(picture, op, 4 * attempt + 1))
-        w, h = float(round(math.sqrt(area * ratio))), float(round(math.sqrt(area / ratio)))
-        if 0.0 < w <= width and 0.0 < h <= height:
-            left = math.floor(uniform(picture, op, 4 * attempt + 2) * (width - w + 1.0))
-            top = math.floor(uniform(picture, op, 4 * attempt + 3) * (height - h + 1.0))
-            return left, top, w, h
-    low, high = math.exp(row[4]), math.exp(row[5])
-    w, h = width, height
-    if width / height < low:
-        h = float(round(width / low))
-    elif width / height > high:
-        w = float(round(height * high))
-    return float((int(width) - int(w)) // 2), float((int(height) - int(h)) // 2), w, h
+def _zoom(warp: Table, frame: Table, side: int, left: float, top: float, width: float, height: float) -> None:
+    """Cuts out a window of the present output and resizes it to `side`."""
+    _see_only(warp, left, top, left + width, top + height)
+    _after(warp, width / side, 0.0, left, 0.0, height / side, top)
+    frame[0], frame[1] = side, side
 
 
 @njit(nogil=True, cache=True)
+def _centre(warp: Table, frame: Table, side: int, share: float) -> None:
+    short = min(frame[0], frame[1])
+    kept = max(1.0, float(round(short * share)))
+    left, top = float(int(frame[1] - kept) // 2), float(int(frame[0] - kept) // 2)
+    _zoom(warp, frame, side, left, top, kept, kept)
+
+
+@njit(nogil=True, cache=True)
+def _turn(warp: Table, frame: Table, degrees: float, dx: float, dy: float, scale: float, shear: float, corner: bool) -> None:
+    """The inverse of: shear along x, turn clockwise, scale (all about the centre, or the upper left corner), then shift."""
+    turn, slope = math.radians(degrees), math.tan(math.radians(shear))
+    cos, sin = math.cos(turn) / scale, math.sin(turn) / scale
+    # Forward: R(turn) [[1, -tan shear], [0, 1]] scale; its inverse is [[1, tan shear], [0, 1]] R(-turn) / scale.
+    a, b = cos - slope * sin, sin + slope * cos
+    d, e = -sin, cos
+    x, y = (0.0, 0.0) if corner else (0.5 * frame[1], 0.5 * frame[0])
+    _after(warp, a, b, x - a * (x + dx) - b * (y + dy), d, e, y - d * (x + dx) - e * (y + dy))
+
+
+@njit(nogil=True, cache=True)
+def _rectangle(picture: int, place: int, row: Table, height: float, width: float) -> tuple[bool, float, float, float, float]:
+    """(found, left, top, width, height) of a random rectangle in whole pixels; scale and log ratio are the row's parameters."""
+    for attempt in range(TRIES):
+        draw = 4 * attempt
+        area = height * width * (row[3] + (row[4] - row[3]) * uniform(picture, place, draw))
+        ratio = math.exp(row[5] + (row[6] - row[5]) * uniform(picture, place, draw + 1))
+        w, h = float(round(math.sqrt(area * ratio))), float(round(math.sqrt(area / ratio)))
+        if 0.0 < w <= width and 0.0 < h <= height:
+            left = float(math.floor(uniform(picture, place, draw + 2) * (width - w + 1.0)))
+            top = float(math.floor(uniform(picture, place, draw + 3) * (height - h + 1.0)))
+            return True, left, top, w, h
+    return False, 0.0, 0.0, width, height
+
+
+@njit(nogil=True, cache=True)
+def _resized_crop(picture: int, place: int, row: Table, side: int, warp: Table, frame: Table) -> None:
+    height, width = frame[0], frame[1]
+    found, left, top, w, h = _rectangle(picture, place, row, height, width)
+    if not found:
+        low, high = math.exp(row[5]), math.exp(row[6])
+        if width / height < low:
+            h = float(round(width / low))
+        elif width / height > high:
+            w = float(round(height * high))
+        left, top = float(int(width - w) // 2), float(int(height - h) // 2)
+    _zoom(warp, frame, side, left, top, w, h)
+
+
+@njit(nogil=True, cache=True)
+def _affine(picture: int, place: int, row: Table, warp: Table, frame: Table) -> None:
+    """Parameters: degrees low, high; translate x, y; scale low, high; shear low, high."""
+    degrees = row[3] + (row[4] - row[3]) * uniform(picture, place, 0)
+    dx = float(round(row[5] * frame[1] * (2.0 * uniform(picture, place, 1) - 1.0)))
+    dy = float(round(row[6] * frame[0] * (2.0 * uniform(picture, place, 2) - 1.0)))
+    scale = row[7] + (row[8] - row[7]) * uniform(picture, place, 3)
+    shear = row[9] + (row[10] - row[9]) * uniform(picture, place, 4)
+    _turn(warp, frame, degrees, dx, dy, scale, shear, False)
+
+
+@njit(nogil=True, cache=True)
+def _magnitude(picture: int, place: int, row: Table) -> float:
+    """The number of an operation that takes one.
+
+    Parameters: low, high, random sign or not, how many equally spaced values there are (0: all), what to add to it.
+    """
+    share = uniform(picture, place, 0)
+    if row[6] > 0.0:
+        share = math.floor(share * row[6]) / max(row[6] - 1.0, 1.0)
+    value = row[3] + (row[4] - row[3]) * share
+    return row[7] + (-value if row[5] > 0.0 and uniform(picture, place, 1) < 0.5 else value)
+
+
+@njit(nogil=True, cache=True)
+def _jitter(picture: int, place: int, row: Table, colours: Table, used: NDArray[np.int64]) -> None:
+    """Four colour operations in random order. Parameters: code, low, high of each in turn; an empty range is no operation."""
+    order = np.arange(4)
+    for i in range(3):
+        j = i + int(uniform(picture, place, 4 + i) * (4 - i))
+        order[i], order[j] = order[j], order[i]
+    for j in range(4):
+        i = int(order[j])
+        code, low, high = row[3 + 3 * i], row[4 + 3 * i], row[5 + 3 * i]
+        if low < high:
+            colours[used[0], 0] = code
+            colours[used[0], 1] = low + (high - low) * uniform(picture, place, i)
+            used[0] += 1
+
+
+@njit(nogil=True, cache=True)
+def _erase(picture: int, place: int, row: Table, number: int, side: int, boxes: Table, used: NDArray[np.int64]) -> None:
+    """A box is left, top, right, bottom in the output, the table row that says how to fill it, and the place."""
+    height = width = float(side)
+    if int(row[CODE]) == CUTOUT:
+        w, h = row[3], row[3]
+        left = float(math.floor(uniform(picture, place, 0) * width)) - float(int(w) // 2)
+        top = float(math.floor(uniform(picture, place, 1) * height)) - float(int(h) // 2)
+    else:
+        found, left, top, w, h = _rectangle(picture, place, row, height, width)
+        if not found:
+            return
+    box = boxes[used[1]]
+    box[0], box[1], box[2], box[3] = max(left, 0.0), max(top, 0.0), min(left + w, width), min(top + h, height)
+    box[4], box[5] = number, place
+    used[1] += 1
+
+
+@njit(nogil=True, cache=True)
+def _warped(picture: int, place: int, row: Table, side: int, warp: Table, frame: Table) -> None:
+    """A geometric operation, multiplied onto the warp."""
+    code = int(row[CODE])
+    if code == FLIP_X:
+        _after(warp, -1.0, 0.0, frame[1], 0.0, 1.0, 0.0)
+    elif code == FLIP_Y:
+        _after(warp, 1.0, 0.0, 0.0, 0.0, -1.0, frame[0])
+    elif code == PAD_CROP:
+        span = 2.0 * row[3] + 1.0
+        dx = math.floor(uniform(picture, place, 0) * span) - row[3]
+        dy = math.floor(uniform(picture, place, 1) * span) - row[3]
+        _see_only(warp, dx, dy, dx + frame[1], dy + frame[0])
+        _after(warp, 1.0, 0.0, dx, 0.0, 1.0, dy)
+    elif code == CENTRE_CROP:
+        _centre(warp, frame, side, row[3])
+    elif code == RESIZED_CROP:
+        _resized_crop(picture, place, row, side, warp, frame)
+    elif code == AFFINE:
+        _affine(picture, place, row, warp, frame)
+    else:
+        value = _magnitude(picture, place, row)
+        if code == ROTATE:
+            _turn(warp, frame, -value, 0.0, 0.0, 1.0, 0.0, False)
+        elif code == SHEAR_X:
+            _turn(warp, frame, 0.0, 0.0, 0.0, 1.0, math.degrees(math.atan(value)), True)
+        elif code == SHEAR_Y:
+            _after(warp, 1.0, 0.0, 0.0, value, 1.0, 0.0)
+        elif code == SHIFT_X:
+            _after(warp, 1.0, 0.0, -float(int(value * frame[1])), 0.0, 1.0, 0.0)
+        elif code == SHIFT_Y:
+            _after(warp, 1.0, 0.0, 0.0, 0.0, 1.0, -float(int(value * frame[0])))
+        elif code == PIXELS_X:
+            _after(warp, 1.0, 0.0, -float(int(value)), 0.0, 1.0, 0.0)
+        elif code == PIXELS_Y:
+            _after(warp, 1.0, 0.0, 0.0, 0.0, 1.0, -float(int(value)))
+
+
+@njit(nogil=True, cache=True)
+def _apply(
+    picture: int,
+    place: int,
+    number: int,
+    table: Table,
+    side: int,
+    warp: Table,
+    frame: Table,
+    colours: Table,
+    boxes: Table,
+    used: NDArray[np.int64],
+) -> None:
+    """One operation, if its chance has it."""
+    row = table[number]
+    code = int(row[CODE])
+    if row[CHANCE] < 1.0 and uniform(picture, place, DRAWS - 1) >= row[CHANCE]:
+        return
+    if code >= COLOUR:
+        colours[used[0], 0] = row[CODE]
+        colours[used[0], 1] = _magnitude(picture, place, row)
+        used[0] += 1
+    elif code == JITTER:
+        _jitter(picture, place, row, colours, used)
+    elif code in (CUTOUT, ERASE):
+        _erase(picture, place, row, number, side, boxes, used)
+    else:
+        _warped(picture, place, row, side, warp, frame)
+
+
+@njit(
+    types.void(
+        types.float64[:, ::1],
+        types.int64,
+        types.uint64,
+        types.int64[::1],
+        types.int64[:, ::1],
+        types.int64,
+        types.float64[:, ::1],
+        types.float64[:, :, ::1],
+        types.float64[:, :, ::1],
+    ),
+    nogil=True,
+    cache=True,
+)
 def draw(
-    table: NDArray[np.float64],
-    key: np.uint64,
+    table: Table,
+    listed: int,
+    key: int,
     index: NDArray[np.int64],
     sizes: NDArray[np.int64],
     side: int,
-    warps: NDArray[np.float64],
+    warps: Table,
+    colours: Table,
+    boxes: Table,
 ) -> None:
-    """Fills `warps` (n, 10) for pictures of `sizes` (n, 2: height, width) that come out with `side` pixels a side."""
+    """Draws for pictures of `sizes` (n, 2: height, width) that come out `side` pixels wide.
+
+    The first `listed` rows of the table are the list, the others are what its `choose` rows choose from. Fills `warps` (n, 10),
+    `colours` (n, most, 2: code, number; code 0 is none) and `boxes` (n, most, 6; see `_erase`; empty ones are zero).
+    """
+    frame = np.empty(2)
+    used = np.empty(2, np.int64)
     for i in range(len(index)):
         warp = warps[i]
-        height, width = float(sizes[i, 0]), float(sizes[i, 1])
+        frame[0], frame[1] = float(sizes[i, 0]), float(sizes[i, 1])
         warp[:] = 0.0
-        warp[0], warp[4], warp[8], warp[9] = 1.0, 1.0, width, height
+        warp[0], warp[4], warp[8], warp[9] = 1.0, 1.0, frame[1], frame[0]
+        colours[i, :, :] = 0.0
+        boxes[i, :, :] = 0.0
+        used[:] = 0
         picture = picture_key(key, index[i])
-        for k in range(len(table)):
-            code = int(table[k, 0])
-            if uniform(picture, k, DRAWS - 1) >= table[k, 1]:
-                continue
-            if code == FLIP_HORIZONTAL:
-                _after(warp, -1.0, 0.0, width, 0.0, 1.0, 0.0)
-            elif code == FLIP_VERTICAL:
-                _after(warp, 1.0, 0.0, 0.0, 0.0, -1.0, height)
-            elif code == PAD_CROP:
-                pad = table[k, 2]
-                dx = math.floor(uniform(picture, k, 0) * (2.0 * pad + 1.0)) - pad
-                dy = math.floor(uniform(picture, k, 1) * (2.0 * pad + 1.0)) - pad
-                _see_only(warp, dx, dy, dx + width, dy + height)
-                _after(warp, 1.0, 0.0, dx, 0.0, 1.0, dy)
-            elif code == RESIZED_CROP:
-                left, top, w, h = _crop_window(picture, k, table[k], height, width)
-                _see_only(warp, left, top, left + w, top + h)
-                _after(warp, w / side, 0.0, left, 0.0, h / side, top)
-                height, width = float(side), float(side)
-        if height != side or width != side:
-            short = min(height, width)
-            left, top = float(int(width - short) // 2), float(int(height - short) // 2)
-            _see_only(warp, left, top, left + short, top + short)
-            _after(warp, short / side, 0.0, left, 0.0, short / side, top)
+        for number in range(listed):
+            row = table[number]
+            place = int(row[PLACE])
+            if int(row[CODE]) != CHOOSE:
+                _apply(picture, place, number, table, side, warp, frame, colours[i], boxes[i], used)
+            elif uniform(picture, place, DRAWS - 1) < row[CHANCE]:
+                # Parameters: fewest, most, first row, rows to choose from. Each choice has a place of its own.
+                count = int(row[3] + math.floor(uniform(picture, place, 0) * (row[4] - row[3] + 1.0)))
+                for j in range(count):
+                    chosen = int(row[5]) + int(uniform(picture, place, 1 + j) * row[6])
+                    _apply(picture, place + 1 + j, chosen, table, side, warp, frame, colours[i], boxes[i], used)
+        if frame[0] != side or frame[1] != side:
+            _centre(warp, frame, side, 1.0)
