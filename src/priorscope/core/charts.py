@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.figure import DIVERGING, INK, MUTED, PAPER, RAMP, STYLES, WIDTH, Figure, Row, colour_of, style_of
+from priorscope.core.figure import DIVERGING, INK, MUTED, PAPER, RAMP, ROWS, STYLES, WIDTH, Figure, Row, colour_of, style_of
 
 if TYPE_CHECKING:
     import altair as alt
 
 
-def chart_data(rows: Sequence[Row]) -> alt.InlineData:
-    """Rows as the data of an Altair chart."""
+def figure_data() -> alt.NamedData:
+    """The data of an Altair chart that becomes a figure: the rows given to `Figure.from_chart`."""
     import altair as alt
 
-    return alt.InlineData(values=[dict(row) for row in rows])
+    return alt.NamedData(ROWS)
 
 
 def families_of(rows: Sequence[Row], column: str = "family") -> list[str]:
@@ -122,7 +122,7 @@ def interval_dots(
     import altair as A
 
     chosen, faded = choose_family()
-    base = A.Chart(chart_data(rows)).encode(y=A.Y("subject:N", sort=None, title=None), opacity=faded)
+    base = A.Chart(figure_data()).encode(y=A.Y("subject:N", sort=None, title=None), opacity=faded)
     x = axis.channel(A.X, "value")
     tips = ["subject:N", "family:N", "value:Q", *_interval_tips(rows), *([f"{panel}:N"] if panel else [])]
     colour, shape = family_colour(rows), family_shape(rows)
@@ -135,7 +135,8 @@ def interval_dots(
     points = base.mark_point(size=80, opacity=1).encode(x=x, color=colour, shape=shape, tooltip=tips)
     layers.append(points.add_params(chosen))
     chart: Any = A.layer(*layers)
-    chart = _panels(chart, rows, panel, height={"step": 26}) if panel else chart.properties(height={"step": 26})
+    height = 26 * len({row["subject"] for row in rows})
+    chart = _panels(chart, rows, panel, height) if panel else chart.properties(height=height)
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
 
 
@@ -161,7 +162,7 @@ def curves_with_band(
     import altair as A
 
     chosen, faded = choose_family()
-    base = A.Chart(chart_data(rows)).encode(x=x.channel(A.X, "x"), detail="series:N")
+    base = A.Chart(figure_data()).encode(x=x.channel(A.X, "x"), detail="series:N")
     colour, shape = family_colour(rows), family_shape(rows)
     layers: list[Any] = _reference_line(reference, "y") if reference is not None else []
     if _has_intervals(rows):
@@ -175,7 +176,7 @@ def curves_with_band(
     )
     layers.append(dots)
     chart: Any = A.layer(*layers).add_params(chosen)
-    chart = _panels(chart, rows, panel, height=220) if panel else chart
+    chart = _panels(chart, rows, panel, 220) if panel else chart
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
 
 
@@ -206,7 +207,7 @@ def heat_map(
         domain=list(np.linspace(low, high, len(ramp)).round(9).tolist()), range=list(ramp), clamp=True, interpolate="rgb"
     )
     legend = A.Legend(title=value.title, orient="right", **value.number())
-    base = A.Chart(chart_data(rows)).encode(
+    base = A.Chart(figure_data()).encode(
         x=A.X("x:N", sort=None, title=x, axis=A.Axis(labelAngle=-40 if max(map(len, columns)) > 4 else 0, orient="bottom")),
         y=A.Y("y:N", sort=None, title=y),
     )
@@ -222,7 +223,7 @@ def heat_map(
         )
         ink = A.when(far).then(A.value(PAPER)).otherwise(A.value(INK))
         chart = A.layer(cells, base.mark_text().encode(text=A.Text("value:Q", format=value.format or ".2f"), color=ink))
-    chart = chart.properties(height={"step": 30 if len(lines) <= 24 else 12})
+    chart = chart.properties(height=len(lines) * (30 if len(lines) <= 24 else 12))
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
 
 
@@ -246,7 +247,7 @@ def gallery(
     rows = [{"line": line, "column": column} for line, column, _ in pictures]
     drawn = [{**row, "url": _png(pixels)} for row, (_, _, pixels) in zip(rows, pictures, strict=True)]
     chart = (
-        A.Chart(chart_data(drawn))
+        A.Chart(figure_data())
         .mark_image(width=side, height=side, smooth=False)
         .encode(
             x=A.X("column:N", sort=None, title=None, axis=A.Axis(orient="top", labelAngle=0, labelLimit=side)),
@@ -256,7 +257,7 @@ def gallery(
         )
         .properties(width={"step": side + 8}, height={"step": side + 8})
     )
-    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
+    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt, drawn=drawn)
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:
@@ -281,7 +282,7 @@ def _reference_line(reference: tuple[float, str], axis: Literal["x", "y"]) -> li
     import altair as A
 
     value, label = reference
-    base = A.Chart(chart_data([{"at": value, "label": label}]))
+    base = A.Chart(A.InlineData([{"at": value, "label": label}]))
     line = base.mark_rule(strokeDash=[3, 3], strokeWidth=1, color=MUTED)
     if axis == "x":
         text = base.mark_text(align="left", baseline="top", dx=4, dy=-12, color=MUTED)
@@ -298,7 +299,7 @@ def _interval_tips(rows: Sequence[Row]) -> list[str]:
     return ["low:Q", "high:Q"] if _has_intervals(rows) else []
 
 
-def _panels(chart: Any, rows: Sequence[Row], panel: str, height: Any) -> Any:
+def _panels(chart: Any, rows: Sequence[Row], panel: str, height: int) -> Any:
     """One small chart for each value of a column, two beside each other, with the same axes."""
     import altair as A
 
@@ -312,4 +313,4 @@ def _panels(chart: Any, rows: Sequence[Row], panel: str, height: Any) -> Any:
     with warnings.catch_warnings():
         # Every part brings the same choice of families; Altair makes one of them, as wanted, and warns that it did.
         warnings.filterwarnings("ignore", "Automatically deduplicated selection parameter")
-        return A.concat(*parts, columns=2, spacing=28)
+        return A.concat(*parts, columns=2, spacing=28).resolve_scale(x="shared", y="shared")

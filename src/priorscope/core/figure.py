@@ -13,12 +13,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
@@ -78,6 +81,9 @@ DARK_OF: Mapping[str, str] = {
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 WIDTH, HEIGHT = 640, 320
 """Pixels of a figure that does not say its own size: on paper; in the page the width is the column's."""
+
+ROWS = "rows"
+"""What a figure's data is called in its spec."""
 
 FORMATS = (".svg", ".pdf", ".png", ".html", ".csv")
 
@@ -200,11 +206,19 @@ class Figure:
         protocol: str,
         alt: str,
         command: str = "",
+        drawn: Sequence[Row] | None = None,
     ) -> Figure:
-        """A figure from an Altair chart whose data is `chart_data(rows)`."""
+        """A figure from an Altair chart whose data is `figure_data()`, which stands for `rows`.
+
+        `drawn` is what is drawn where that is more than the numbers behind it: rows with pictures in them. The rows are put into
+        the spec here and never pass through Altair, which would copy and check each of them many times.
+        """
         spec = chart.to_dict()
         spec.pop("config", None)
-        return cls(name, title, spec, tuple(rows), n, protocol, alt, command)
+        told = tuple(_plain(row) for row in rows)
+        own = list(told) if drawn is None else [_plain(row) for row in drawn]
+        spec["datasets"] = {**spec.get("datasets", {}), ROWS: own}
+        return cls(name, title, spec, told, n, protocol, alt, command)
 
     def themed(self, *, dark: bool = False, title: bool = True) -> Plain:
         """The whole spec as it is drawn outside of the page: with size, theme, text alternative and, if asked, title."""
@@ -285,6 +299,12 @@ _PAGE = """<!doctype html>
 
 def _n(n: int | str) -> str:
     return f"n = {n:,}." if isinstance(n, int) else f"{n.rstrip('.')}."
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """A row as JSON holds it: numpy's numbers as Python's, what is not finite as None."""
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in plain.items()}
 
 
 def _cell(value: Any) -> Any:

@@ -20,7 +20,7 @@
     Object.fromEntries(Object.entries(datasets ?? {}).map(([name, rows]) => [name, rows.filter((row) => !hidden.has(row.family))]));
 
   const sized = (spec, width) => {
-    if (!apart.some((part) => part in spec)) return spec.width ? spec : { ...spec, width: "container" };
+    if (!apart.some((part) => part in spec)) return spec.width ? spec : { ...spec, width, autosize: { type: "fit-x", contains: "padding" } };
     if (!spec.concat || !spec.concat.every((part) => typeof part.width === "number")) return spec;
     const columns = Math.min(width >= 700 ? 2 : 1, spec.concat.length);
     const room = Math.max(Math.floor((width - 28 * (columns - 1)) / columns) - 90, 180); // 90: labels and title of an axis
@@ -39,6 +39,15 @@
   };
   const charts = [...document.querySelectorAll(".chart")];
   const waiting = () => charts.filter((chart) => !chart.dataset.drawn);
+  let wide = innerWidth;
+  let resizing;
+  addEventListener("resize", () => {
+    clearTimeout(resizing);
+    resizing = setTimeout(() => {
+      if (innerWidth !== wide) redraw(); // a phone's bars change the height alone
+      wide = innerWidth;
+    }, 250);
+  });
   const redraw = () => charts.filter((chart) => chart.dataset.drawn).forEach(draw);
 
   const seen = new IntersectionObserver(
