@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, PositiveInt
 
 from priorscope.core.config import Config
 from priorscope.core.contracts import Statistics
-from priorscope.core.errors import WorkError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import read_json, write_json
 from priorscope.data.beton.fields import Bytes
 
@@ -67,9 +67,14 @@ def read_manifest(path: Path) -> Manifest | None:
     if not beside.exists():
         return None
     try:
-        return Manifest.parse(read_json(beside), str(beside))
-    except RecursionError:
-        raise WorkError(f"{beside} is damaged.", "a manifest as it was written", f"delete {beside.name}") from None
+        return Manifest.parse(read_json(beside), beside.name)
+    except (RequestError, RecursionError) as error:
+        reason = error.came if isinstance(error, RequestError) else "It is nested too deeply."
+        raise WorkError(
+            f"{beside} is damaged. {reason}",
+            "a manifest as it was written",
+            f"fetch it again, or delete {beside.name} to open the file without class names",
+        ) from None
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -2,7 +2,7 @@
 
 NAME.part            the file as it will be, its header still empty
 NAME.part.regions    the allocation table, whose place is known only at the end
-NAME.part.json       notes of how far it has come, where it may be resumed
+NAME.part.notes      notes of how far it has come, where it may be resumed
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Part:
         self.key = key
         self.path = _beside(target, ".part")
         self.regions_path = _beside(target, ".part.regions")
-        self.notes_path = _beside(target, ".part.json")
+        self.notes_path = _beside(target, ".part.notes")
         self.notes: Notes | None = None
         self.noted = 0
 

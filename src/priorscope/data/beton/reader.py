@@ -77,23 +77,24 @@ class Beton:
         return (height, width) if same else None
 
     @cached_property
+    def starts(self) -> Ints | None:
+        """The byte of `flat` at which each image begins; None where the images are encoded or differ in size."""
+        if self.image_field is None or self.size is None or cast("ImageField", self.fields[self.image_field]).mode != "raw":
+            return None
+        return self.layout.regions[self.image_field].start
+
+    @cached_property
     def rows(self) -> Ints | None:
         """Which window holds each image; None where the images are encoded or differ in size."""
-        start = self._raw_starts()
-        if start is None:
-            return None
-        return (start - start.min()) // self._step
+        return None if self.starts is None else (self.starts - self.starts.min()) // _step(self.starts)
 
     @cached_property
     def windows(self) -> Bytes | None:
         """Every place where an image may begin: one read-only array (places, H, W, 3) over the map. Only `rows` are images."""
-        start = self._raw_starts()
-        if start is None or self.size is None:
+        if self.starts is None or self.size is None:
             return None
         height, width = self.size
-        first = int(start.min())
-        places = (int(start.max()) - first) // self._step + 1
-        return as_strided(self.flat[first:], (places, height, width, 3), (self._step, 3 * width, 3, 1), writeable=False)
+        return _windows(self.flat, self.starts, height * width * 3).reshape(-1, height, width, 3)
 
     @cached_property
     def images(self) -> Bytes | None:
@@ -102,18 +103,6 @@ class Beton:
         if rows is None or not np.array_equal(rows, np.arange(len(rows))):
             return None
         return self.windows
-
-    def _raw_starts(self) -> Ints | None:
-        """Where each image begins, where all are raw and of one size."""
-        if self.image_field is None or self.size is None or cast("ImageField", self.fields[self.image_field]).mode != "raw":
-            return None
-        return self.layout.regions[self.image_field].start
-
-    @cached_property
-    def _step(self) -> int:
-        """The greatest distance of which the distances between images are multiples."""
-        start = cast("Ints", self._raw_starts())
-        return int(np.gcd.reduce(start - start.min())) or int(self.layout.regions[cast("str", self.image_field)].size[0])
 
     def gather(self, indices: ArrayLike) -> Bytes:
         """Some images of a file whose images have one size, as a new array: a copy at memory speed where they are raw."""
@@ -164,8 +153,11 @@ class Beton:
             return np.ascontiguousarray(self._fixed(name))
         if isinstance(field, ImageField):
             return self.gather(np.arange(len(self)))
-        values = [self.value(name, index) for index in range(len(self))]
-        return np.stack(values) if isinstance(field, ArrayField) else values
+        if isinstance(field, ArrayField):
+            start = self.layout.regions[name].start
+            content = _windows(self.flat, start, field.nbytes)[(start - start.min()) // _step(start)]
+            return content.view(field.dtype).reshape(len(self), *field.shape)
+        return [self.value(name, index) for index in range(len(self))]
 
     def _field(self, name: str) -> Field:
         if name not in self.fields:
@@ -230,8 +222,28 @@ class BetonPixels:
     def read(self, index: int) -> Bytes:
         return self.of.read(index)
 
+    @property
+    def flat(self) -> Bytes:
+        """The whole file; with `starts`, raw pictures of one size can be read in place even where they are no one array."""
+        return self.of.flat
+
+    @property
+    def starts(self) -> Ints | None:
+        return self.of.starts
+
     def gather(self, indices: ArrayLike) -> Bytes:
         return self.of.gather(indices)
+
+
+def _step(start: Ints) -> int:
+    """The greatest distance of which all distances between regions are multiples."""
+    return int(np.gcd.reduce(start - start.min())) or 1
+
+
+def _windows(flat: Bytes, start: Ints, size: int) -> Bytes:
+    """Every place from the first region to the last at which one of them may begin: rows of `size` bytes, nothing copied."""
+    first, step = int(start.min()), _step(start)
+    return as_strided(flat[first:], ((int(start.max()) - first) // step + 1, size), (step, 1), writeable=False)
 
 
 def known_statistics(beton: Beton) -> Statistics | None:
