@@ -19,6 +19,7 @@ from priorscope.data.decode import BrokenImageError
 from priorscope.data.encoded import EncodedPixels, decoded
 from priorscope.data.places import alone, cache_folder
 from priorscope.data.progress import bar
+from priorscope.data.sources.dataset import DatasetPixels
 from priorscope.data.split import ArrayPixels, ChosenPixels, Ints, Pixels, Source, Split
 
 LOOKED_AT = 64
@@ -66,12 +67,15 @@ class ReadySource:
 def ready(split: Split) -> Split:
     """The split with decoded pictures where they are encoded, of one size, and not too many to keep."""
     found = encoded_in(split.pixels)
-    if found is None:
+    of_objects = behind(split.pixels, DatasetPixels)
+    if found is None and not of_objects:
         return split
-    pixels, chosen = found
     shape = common_shape(split)
     if shape is None or len(split) * int(np.prod(shape)) > MOST_BYTES:
         return split
+    if found is None:  # objects of a user's own: nothing says whether a copy of them is still true
+        return _in_memory(split, workers=1)
+    pixels, chosen = found
     from priorscope.data.beton.reader import Beton
     from priorscope.data.store import read_split, write_split
 
@@ -85,19 +89,30 @@ def ready(split: Split) -> Split:
         except BrokenImageError:
             raise
         except WorkError:  # the cache folder cannot be written, or is full: the pictures stay in memory
-            array = decoded(split.pixels)
-            return split if array is None else replace(split, pixels=ArrayPixels(array))
+            return _in_memory(split)
     kept = read_split(Beton.open(copy), source=split.source, name=split.name)
     return replace(split, pixels=kept.pixels, known_statistics=kept.known_statistics, known_fingerprint=kept.known_fingerprint)
+
+
+def _in_memory(split: Split, workers: int | None = None) -> Split:
+    array = decoded(split.pixels, workers)
+    return split if array is None else replace(split, pixels=ArrayPixels(array))
+
+
+def behind(pixels: Pixels, kind: type[object]) -> bool:
+    """Whether pictures come from a kind of place, chosen from it or not."""
+    return isinstance(pixels, kind) or (isinstance(pixels, ChosenPixels) and behind(pixels.of, kind))
 
 
 def encoded_in(pixels: Pixels) -> tuple[EncodedPixels, Ints | None] | None:
     """The encoded pictures behind a split's, and which of them it chose; None where its pictures are not encoded."""
     if isinstance(pixels, EncodedPixels):
         return pixels, None
-    if isinstance(pixels, ChosenPixels) and isinstance(pixels.of, EncodedPixels):
-        return pixels.of, pixels.chosen
-    return None
+    found = encoded_in(pixels.of) if isinstance(pixels, ChosenPixels) else None
+    if found is None or not isinstance(pixels, ChosenPixels):
+        return None
+    encoded, chosen = found
+    return encoded, pixels.chosen if chosen is None else chosen[pixels.chosen]
 
 
 def common_shape(split: Split) -> tuple[int, ...] | None:

@@ -20,7 +20,7 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import read_json, write_json
 from priorscope.data import open_published
 from priorscope.data.beton.manifest import manifest_path
-from priorscope.data.cache import ReadySource, copy_key, encoded_in
+from priorscope.data.cache import ReadySource, behind, copy_key, encoded_in
 from priorscope.data.decode import BrokenImageError, squared
 from priorscope.data.encoded import CHUNK, EncodedPixels, threads
 from priorscope.data.progress import Progress, bar
@@ -233,7 +233,8 @@ def _write(
     key = content_key([data_key(split), quality, dict(siblings), split.name])
     if not state.has(file, key):
         _check_room(split, file, quality)
-        one_thread = behind(split.pixels, DatasetPixels)  # others' code, which may not stand several threads
+        pictures = split.pixels.of if isinstance(split.pixels, SquarePixels) else split.pixels
+        one_thread = behind(pictures, DatasetPixels)  # others' code, which may not stand several threads
         options: dict[str, Any] = {"quality": quality, "siblings": siblings, "origin": origin, "resume": key}
         options["workers"] = 1 if workers is None and one_thread else workers
         if progress is not None:
@@ -253,11 +254,6 @@ def data_key(split: Split) -> str:
     if split.pixels.array is not None or split.known_fingerprint is not None:
         return split.fingerprint
     return content_key([split.source, split.name, len(split), split.labels.tolist()])
-
-
-def behind(pixels: Pixels, kind: type[object]) -> bool:
-    """Whether pictures come from a kind of place, chosen or scaled or not."""
-    return isinstance(pixels, kind) or (isinstance(pixels, ChosenPixels | SquarePixels) and behind(pixels.of, kind))
 
 
 def _check_room(split: Split, file: Path, quality: int | None) -> None:

@@ -42,7 +42,7 @@ def open_source(config: BetonConfig) -> PublishedSource:
         return _source({name: path}, config, opened, carve=False)
     files = {opened.manifest.split: path} | {name: path.parent / file for name, file in opened.manifest.siblings.items()}
     usual = ("train", "val", "test")
-    ordered = sorted(files, key=lambda name: usual.index(name) if name in usual else len(usual))
+    ordered = sorted(files, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
     return _source({name: files[name] for name in ordered}, config, opened, carve=False)
 
 
