@@ -36,7 +36,7 @@ def ours(pictures: NDArray[np.uint8], **augment: Any) -> tuple[torch.Tensor, Any
     drawing = Drawing(Augment.parse(augment), seed=1, side=augment.get("size", SIDE))
     index = np.arange(len(pictures))
     out = np.empty((len(pictures), 3, drawing.side, drawing.side), np.float32)
-    CpuRenderer(ArrayPixels(pictures), drawing).unmixed(0, index, out)
+    CpuRenderer(ArrayPixels(pictures), None, drawing).unmixed(0, index, out)
     sizes = np.tile(pictures.shape[1:3], (len(pictures), 1)).astype(np.int64)
     return torch.from_numpy(out * 255), drawing.program(0, index, sizes)
 

@@ -7,12 +7,10 @@ threads or ranks, or on where an epoch is taken up again.
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -21,10 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorscope.core.errors import RequestError, unknown_name
-from priorscope.core.rng import stream
 from priorscope.data.augment import Augment, augment_config
 from priorscope.data.augment.cpu import CpuRenderer
 from priorscope.data.augment.program import Drawing, Part, soft_targets
+from priorscope.data.memory import InPlace, ReadAhead, chunk_of, in_place
+from priorscope.data.order import Shuffle, epoch_order
+from priorscope.data.rendering import OnDevice, OnThreads, Pending, Rendering, fits
 from priorscope.data.split import Split
 
 Ints = NDArray[np.int64]
@@ -60,6 +60,7 @@ class Loader:
 
     `batch_size` counts all ranks: rank r of R takes every R-th picture of each batch, beginning with the r-th. With
     `partial="keep"` the last batch of an epoch may be smaller (and empty on some ranks), so that every picture is seen once.
+    `shuffle="chunks"` is for stores larger than memory: nearly as random, and read in long pieces (`order.py`).
     """
 
     def __init__(
@@ -71,29 +72,32 @@ class Loader:
         seed: int = 0,
         device: str = "cpu",
         dtype: str = "float32",
-        shuffle: bool = False,
+        shuffle: Shuffle = False,
         partial: Literal["keep", "drop"] = "keep",
         rank: int = 0,
         ranks: int = 1,
         threads: int | None = None,
     ) -> None:
-        _check(split, batch_size, dtype, partial, rank, ranks, threads)
+        _check(split, batch_size, dtype, shuffle, partial, rank, ranks, threads)
         self.split = split
         self.batch_size = batch_size
         self.augment = augment_config(augment)
         self.seed = seed
         self.device = torch.device(device)
         self.dtype = DTYPES[dtype]
-        self.shuffle = shuffle
+        self.shuffle: Shuffle = shuffle
         self.partial: Literal["keep", "drop"] = partial
         self.rank = rank
         self.ranks = ranks
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or _cores()
         self.side = self.augment.size or split.image_size
-        self._drawing = Drawing(self.augment, seed, self.side)
-        self._renderer = CpuRenderer(split.pixels, self._drawing)
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
-        self._buffers = _Buffers()
+        self._drawing = Drawing(self.augment, seed, self.side)
+        store = in_place(split.pixels)
+        height, width = split.pixels.size or (self.side, self.side)
+        self._chunk = chunk_of(height * width * 3)
+        self._ahead = ReadAhead(store)
+        self._rendering = self._renderer(store)
         self._order: tuple[int, Ints] | None = None
         self._next_epoch = 0
 
@@ -112,41 +116,41 @@ class Loader:
         """One batch: a pure function of the split, the seed, the epoch, the step and the settings."""
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} of an epoch of {len(self)} batches")
-        return self._submit(epoch, step).result()
+        return self._batch(*self._start(epoch, step))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on, rendered in the background while the consumer works."""
-        pending: deque[_Pending] = deque()
-        steps = iter(range(start, len(self)))
+        order = self.order(epoch)
+        pending: deque[tuple[Part, Pending]] = deque()
         try:
-            for step in steps:
-                pending.append(self._submit(epoch, step))
+            for step in range(start, len(self)):
+                self._ahead.enter(order, step * self.batch_size, self.batch_size)
+                pending.append(self._start(epoch, step))
                 if len(pending) > AHEAD:
-                    yield pending.popleft().result()
+                    yield self._batch(*pending.popleft())
             while pending:
-                yield pending.popleft().result()
+                yield self._batch(*pending.popleft())
         finally:
-            for batch in pending:
-                batch.cancel()
+            for _, images in pending:
+                images.cancel()
+            self._ahead.leave()
 
     def order(self, epoch: int) -> Ints:
         """Positions in the split in the order in which all ranks together see them in an epoch."""
         if self._order is None or self._order[0] != epoch:
-            count = len(self.split)
-            shuffled = stream(self.seed, "order", epoch).permutation(count) if self.shuffle else np.arange(count)
-            self._order = epoch, shuffled
+            self._order = epoch, epoch_order(len(self.split), self.seed, epoch, self.shuffle, self._chunk)
         return self._order[1]
 
-    def _submit(self, epoch: int, step: int) -> _Pending:
-        """Hands a batch to the threads, in one part each."""
+    def _renderer(self, store: InPlace | None) -> Rendering:
+        """The device where it can hold or be sent the pictures as bytes, otherwise the threads."""
+        if self.device.type != "cpu" and store is not None:
+            return OnDevice(store, self._drawing, self._pool, self.dtype, self.device, fits(store, self.device))
+        renderer = CpuRenderer(self.split.pixels, store, self._drawing)
+        return OnThreads(renderer, self._pool, self.threads, self.dtype, self.device)
+
+    def _start(self, epoch: int, step: int) -> tuple[Part, Pending]:
         part = self._part(epoch, step)
-        shape = (len(part.index), 3, self.side, self.side)
-        images = self._buffers.take(shape) if self.dtype == torch.float32 else torch.empty(shape, dtype=self.dtype)
-        cuts = np.linspace(0, len(part.index), self.threads + 1).astype(int)
-        work = [
-            self._pool.submit(self._render, part.cut(low, high), images[low:high]) for low, high in pairwise(cuts) if high > low
-        ]
-        return _Pending(self, part, images, work)
+        return part, self._rendering.start(part)
 
     def _part(self, epoch: int, step: int) -> Part:
         """This rank's pictures of a batch. Partners in mixing are neighbours in the epoch's order: 0 and 1, 2 and 3, ..."""
@@ -158,15 +162,7 @@ class Loader:
             partners = order[np.where((places ^ 1) < len(order), places ^ 1, places - 1)]
         return Part(epoch, step, index, partners)
 
-    def _render(self, part: Part, out: Tensor) -> None:
-        if self.dtype == torch.float32:
-            self._renderer.render(part, out.numpy())
-            return
-        scratch = torch.empty(out.shape)
-        self._renderer.render(part, scratch.numpy())
-        out.copy_(scratch)
-
-    def finish(self, part: Part, images: Tensor) -> Batch:
+    def _batch(self, part: Part, images: Pending) -> Batch:
         """The batch of rendered pictures, with its labels, on its device."""
         index, labels = part.index, self.split.labels
         targets = None
@@ -174,7 +170,7 @@ class Loader:
             own = self._drawing.mixes(part)
             targets = torch.from_numpy(soft_targets(labels[index], labels[part.partners], own[:, 0], len(self.split.classes)))
         return Batch(
-            images=images.to(self.device),
+            images=images.result(),
             labels=self._moved(labels[index]),
             index=self._moved(index),
             targets=None if targets is None else targets.to(self.device),
@@ -185,51 +181,27 @@ class Loader:
         return torch.from_numpy(values).to(self.device)
 
 
-@dataclass(frozen=True)
-class _Pending:
-    """A batch that the threads are working on."""
-
-    loader: Loader
-    part: Part
-    images: Tensor
-    work: list[Future[None]]
-
-    def result(self) -> Batch:
-        for piece in self.work:
-            piece.result()
-        return self.loader.finish(self.part, self.images)
-
-    def cancel(self) -> None:
-        for piece in self.work:
-            piece.cancel()
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Buffers:
-    """Memory for batches, used again once nobody holds the batch: fresh pages cost more than rendering into them.
-
-    A tensor keeps the array alive that its memory belongs to, and so does every view of it; an array to which only this list
-    refers is free.
-    """
-
-    def __init__(self) -> None:
-        self._arrays: list[NDArray[np.float32]] = []
-
-    def take(self, shape: tuple[int, ...]) -> Tensor:
-        self._arrays = [array for array in self._arrays if array.shape == shape]
-        for position in range(len(self._arrays)):
-            # Two references: the list's, and the one that getrefcount itself is given.
-            if sys.getrefcount(self._arrays[position]) == 2:
-                return torch.from_numpy(self._arrays[position])
-        array = np.empty(shape, np.float32)
-        self._arrays.append(array)
-        return torch.from_numpy(array)
-
-
-def _check(split: Split, batch_size: int, dtype: str, partial: str, rank: int, ranks: int, threads: int | None) -> None:
+def _check(
+    split: Split,
+    batch_size: int,
+    dtype: str,
+    shuffle: Shuffle,
+    partial: str,
+    rank: int,
+    ranks: int,
+    threads: int | None,
+) -> None:
     if batch_size < 1:
         raise RequestError(f"batch_size = {batch_size} was asked.", "at least 1", "batch_size = 128")
     if dtype not in DTYPES:
         raise unknown_name("dtype of batches", dtype, DTYPES, "docs/augmentation.md")
+    if shuffle not in (True, False, "chunks"):
+        raise RequestError(f"shuffle = {shuffle!r} was asked.", 'true, false or "chunks"', "shuffle = true")
     if partial not in ("keep", "drop"):
         raise RequestError(f"partial = {partial!r} was asked.", '"keep" or "drop"', 'partial = "keep"')
     if partial == "drop" and batch_size > len(split):

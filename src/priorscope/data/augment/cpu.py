@@ -11,6 +11,7 @@ from priorscope.data.augment.program import Drawing, Part
 from priorscope.data.kernels.warp import render
 
 if TYPE_CHECKING:
+    from priorscope.data.memory import InPlace
     from priorscope.data.split import Pixels
 
 Bytes = NDArray[np.uint8]
@@ -18,28 +19,13 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 
-def flat_bytes(array: Bytes) -> tuple[Bytes, int] | None:
-    """The memory of an array of pictures as one row of bytes, and the step from picture to picture.
-
-    None where a picture does not lie in one piece.
-    """
-    height, width = array.shape[1], array.shape[2]
-    size, step = height * width * 3, array.strides[0]
-    if array.strides[1:] != (width * 3, 3, 1) or (len(array) > 1 and step < size):
-        return None
-    length = (len(array) - 1) * step + size
-    return np.lib.stride_tricks.as_strided(array, (length,), (1,), writeable=False), step
-
-
 class CpuRenderer:
-    """Renders chosen pictures of a split. Thread-safe: it holds no state that a call changes."""
+    """Renders chosen pictures of a split, in place where `store` says where they lie. It holds no state that a call changes."""
 
-    def __init__(self, pixels: Pixels, drawing: Drawing) -> None:
+    def __init__(self, pixels: Pixels, store: InPlace | None, drawing: Drawing) -> None:
         self.drawing = drawing
         self._pixels = pixels
-        array = pixels.array
-        self._array = array if array is None else np.asarray(array)
-        self._flat = None if self._array is None else flat_bytes(self._array)
+        self._store = store
 
     def render(self, part: Part, out: Floats) -> None:
         """Fills `out` (n, 3, side, side) with the pictures of a part, mixed with their partners, permuted."""
@@ -74,10 +60,9 @@ class CpuRenderer:
     def _source(self, index: Ints) -> tuple[Bytes, Ints, Ints]:
         """(bytes, where each picture starts, its height and width)."""
         sizes = np.empty((len(index), 2), np.int64)
-        if self._array is not None and self._flat is not None:
-            flat, step = self._flat
-            sizes[:] = self._array.shape[1:3]
-            return flat, index * step, sizes
+        if self._store is not None:
+            sizes[:] = self._store.height, self._store.width
+            return self._store.flat, self._store.starts[index], sizes
         pictures = [self._pixels.read(int(i)) for i in index]
         offsets = np.zeros(len(index), np.int64)
         for i, picture in enumerate(pictures):

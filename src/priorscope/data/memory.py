@@ -1,0 +1,122 @@
+"""Where the bytes of a split's pictures lie, so that kernels read them in place: in memory or in a mapped file."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, runtime_checkable
+
+import numpy as np
+
+from priorscope.data.split import Bytes, ChosenPixels, Ints, Pixels
+
+
+@runtime_checkable
+class RawPixels(Protocol):
+    """Pictures of a file some of which may be raw: `starts` says where each begins in `flat`, or is None."""
+
+    @property
+    def flat(self) -> Bytes: ...
+
+    @property
+    def starts(self) -> Ints | None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class InPlace:
+    """Raw pictures of one size: the i-th is `size` bytes of `flat` from `starts[i]` on."""
+
+    flat: Bytes
+    starts: Ints
+    height: int
+    width: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of a picture."""
+        return self.height * self.width * 3
+
+    def gather(self, index: Ints, out: Bytes) -> None:
+        """Copies pictures into `out` (n, height, width, 3)."""
+        from priorscope.data.kernels.gather import gather
+
+        gather(self.flat, self.starts[index], out.reshape(len(index), -1))
+
+
+def in_place(pixels: Pixels) -> InPlace | None:
+    """Where pictures lie, if they are raw and of one size and each is in one piece."""
+    if isinstance(pixels, ChosenPixels):
+        whole = in_place(pixels.of)
+        return None if whole is None else replace(whole, starts=whole.starts[pixels.chosen])
+    if isinstance(pixels, RawPixels) and pixels.starts is not None and pixels.size is not None:
+        return InPlace(pixels.flat, pixels.starts, *pixels.size)
+    array = pixels.array
+    return None if array is None else _of_array(np.asarray(array))
+
+
+def _of_array(array: Bytes) -> InPlace | None:
+    count, height, width = array.shape[:3]
+    size, step = height * width * 3, array.strides[0]
+    if array.strides[1:] != (width * 3, 3, 1) or (count > 1 and step < size):
+        array = np.ascontiguousarray(array)
+        step = size
+    flat = np.lib.stride_tricks.as_strided(array, ((count - 1) * step + size,), (1,), writeable=False)
+    return InPlace(flat, np.arange(count) * step, height, width)
+
+
+CHUNK_BYTES: Final = 1 << 20
+"""Bytes of pictures that are read in one piece in chunked order: large enough for a disk to read at its full rate."""
+
+CHUNKS: Final = 64
+"""Chunks that are shuffled together: about 64 MiB, so that three windows (behind, here, ahead) stay far below any memory."""
+
+
+def chunk_of(picture_bytes: int) -> int:
+    """Pictures in a chunk."""
+    return max(1, CHUNK_BYTES // max(picture_bytes, 1))
+
+
+class ReadAhead:
+    """Keeps that part of a mapped store in memory that an epoch is at: asks for the next window, lets go of the one behind."""
+
+    def __init__(self, store: InPlace | None) -> None:
+        self._store = store
+        self._map = None if store is None else _map_under(store.flat)
+
+    def enter(self, order: Ints, place: int, count: int) -> None:
+        """Tells that `count` places of an order, from `place` on, are about to be read."""
+        if self._store is None or self._map is None:
+            return
+        window = chunk_of(self._store.size) * CHUNKS
+        first, last = -(-place // window), (place + count - 1) // window
+        if first <= last:
+            self._advise(order[last * window : (last + 2) * window], mmap.MADV_WILLNEED)
+            if last >= 2:
+                self._advise(order[(last - 2) * window : (last - 1) * window], mmap.MADV_DONTNEED)
+
+    def leave(self) -> None:
+        """Tells that an epoch is over."""
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+    def _advise(self, index: Ints, advice: int) -> None:
+        if self._store is None or self._map is None or not len(index):
+            return
+        chunk = chunk_of(self._store.size)
+        begin_of_map = np.frombuffer(self._map, np.uint8).__array_interface__["data"][0]
+        offset = self._store.flat.__array_interface__["data"][0] - begin_of_map
+        for number in np.unique(index // chunk):
+            starts = self._store.starts[number * chunk : (number + 1) * chunk]
+            begin, end = offset + int(starts.min()), offset + int(starts.max()) + self._store.size
+            begin -= begin % mmap.PAGESIZE
+            self._map.madvise(advice, begin, end - begin)
+
+
+def _map_under(array: Bytes) -> mmap.mmap | None:
+    """The memory map whose bytes an array shows, if it does."""
+    base: Any = array
+    while not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+        if base is None:
+            return None
+    return base
