@@ -41,7 +41,7 @@ NOISE = 2.5
 
 _TILE = 256  # samples along a fill's tile, which spans 32 pixels of a 32x32 picture: 8 samples a pixel
 _FINEST = 24  # pictures smaller than this keep its texture, in pixels: the finest fill would fall below two pixels a wave
-_CHUNK = 30  # pictures drawn at once: their fields stay in the second-level cache
+_CHUNK = 18  # pictures drawn at once: their fields stay in the second-level cache
 NOISE_STARTS = 1 << 16
 """Places on the tape of sensor noise at which a picture's noise may start."""
 
@@ -340,7 +340,7 @@ def mask_field(scenes: Scenes, look: Look) -> Floats:
     size = look.image_size
     if look.whole:
         return np.ones((len(scenes.outline), size, size), np.float32)
-    samples = 8 * max(size, 32)
+    samples = 256 if size <= 48 else 512
     step = samples / (2 * FIELD) / scenes.radius
     across, along = _coordinates(size, scenes.place, scenes.turn, step * 2**16, samples * 2**15, np.int32)
     np.clip(across, 0, (samples << 16) - 1, out=across)
