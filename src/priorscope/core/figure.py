@@ -17,6 +17,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -169,6 +170,7 @@ def inline_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+@cache
 def charting_script() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script (0.9 MB) that needs no network; it defines `vegaEmbed`."""
     import vl_convert
@@ -210,8 +212,8 @@ class Figure:
     ) -> Figure:
         """A figure from an Altair chart whose data is `figure_data()`, which stands for `rows`.
 
-        `drawn` is what is drawn where that is more than the numbers behind it: rows with pictures in them. The rows are put into
-        the spec here and never pass through Altair, which would copy and check each of them many times.
+        `drawn` is what is drawn where that is more than the numbers behind it: rows with pictures in them. The rows are put
+        into the spec here and never pass through Altair, which would copy and check each of them many times.
         """
         spec = chart.to_dict()
         spec.pop("config", None)

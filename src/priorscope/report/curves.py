@@ -278,7 +278,7 @@ def _read_yaml(path: Path, text: str) -> Columns:
         elif item := re.fullmatch(r"\s*- *(\S+)", bare):
             columns.setdefault(key, []).append(_yaml_number(path, at, item[1]))
             continue
-        elif entry := re.fullmatch(r"([\w ]+):\s*(.*)", bare):
+        elif entry := re.fullmatch(r"(\w[\w ]*):\s*(.*)", bare):
             key, value = entry[1].strip(), entry[2]
             columns[key] = []
             if value.startswith("["):

@@ -68,7 +68,7 @@ def render(reading: Reading, title: str | None = None, file: str = "report.html"
         boot=Markup(boot),
         vega=Markup(vega),
         script=Markup(script),
-        hashes=" ".join(_hash(text) for text in (boot, vega, script)),
+        hashes=Markup(" ".join(_hash(text) for text in (boot, vega, script))),
         data=Markup(inline_json(_payload(page))),
         styles=STYLES,
         pairs=pair_rows,

@@ -165,6 +165,13 @@ def test_csv_holds_the_data_drawn() -> None:
     assert [{**row, "value": float(row["value"]), "low": float(row["low"]), "high": float(row["high"])} for row in read] == ROWS
 
 
+def test_rows_are_plain_whatever_numpy_made_of_them() -> None:
+    rows = [{**ROWS[0], "value": np.float32(0.5), "low": np.float64("nan"), "high": float("inf"), "seeds": np.int64(3)}]
+    figure = interval_dots("f", "t", rows, axis=Axis("v"), n=1, protocol="p", alt="a")
+    assert figure.rows == ({"subject": "mlp-s0", "family": "mlp", "value": 0.5, "low": None, "high": None, "seeds": 3},)
+    assert json.loads(inline_json(figure.spec))["datasets"]["rows"] == list(figure.rows)
+
+
 def test_csv_leaves_what_is_not_known_empty() -> None:
     rows = [{"a": 1, "b": None}, {"a": 'x "y", z', "c": 2.5}]
     figure = Figure("n", "t", {}, rows, 1, "p", "a")

@@ -1,0 +1,266 @@
+"""The page in a real browser: headless Chromium, opened from a file, with no network to reach."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from priorscope.report import write_report
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "<script>alert(1)<!--"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars"
+)
+
+
+def fake_study() -> ModuleType:
+    """The planted study that the unit tests use."""
+    path = Path(__file__).parents[1] / "unit" / "report" / "fake_study.py"
+    spec = importlib.util.spec_from_file_location("fake_study", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fake_study"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no Chromium with its driver on this machine")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=Service(driver))
+    yield opened
+    opened.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    fake = fake_study()
+    study = fake.write_study(tmp_path_factory.mktemp("study"), {"mlp": 0.55, "cnn": 0.78})
+    fake.write_run(study / "runs" / HOSTILE, "vit", 0, {"accuracy": fake.accuracy(0.6, 7)})
+    return write_report([study], study / "report.html")
+
+
+def show(browser: Any, page: Path, *, width: int = 1280, scheme: str = "light") -> None:
+    """Opens the page anew, and waits until every chart is drawn."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    browser.get("about:blank")
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get(page.as_uri())
+    wait(
+        lambda: browser.execute_script(
+            "return [...document.querySelectorAll('.chart')].every((chart) => chart.querySelector('svg'))"
+        )
+    )
+
+
+def texts(browser: Any, selector: str) -> list[str]:
+    """The text of every element that a selector finds."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent.trim())", selector
+    )
+
+
+def wait(done: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.1)
+
+
+def test_every_chart_is_drawn_and_the_console_stays_empty(browser: Any, page: Path) -> None:
+    show(browser, page)
+    assert browser.execute_script("return document.querySelectorAll('.chart svg').length") >= 8
+    assert browser.get_log("browser") == []
+    marks = browser.execute_script("return document.querySelectorAll('#accuracy-1 .mark-symbol path').length")
+    assert marks >= 7, "one point a run"
+
+
+def test_no_request_leaves(browser: Any, page: Path) -> None:
+    show(browser, page)
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert page.as_uri() in asked, "the log sees requests"
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    refused = browser.execute_script("return fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')")
+    assert refused == "refused"
+
+
+def test_a_hostile_name_stays_text(browser: Any, page: Path) -> None:
+    from selenium.common.exceptions import NoAlertPresentException
+
+    show(browser, page)
+    with pytest.raises(NoAlertPresentException):
+        browser.switch_to.alert.accept()
+    rows = texts(browser, "#all-runs tbody th")
+    assert HOSTILE in rows
+    labels = texts(browser, "#accuracy-1 svg text")
+    assert HOSTILE in labels
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_reads_on_its_ground(browser: Any, page: Path, scheme: str) -> None:
+    """Contrast of 4.5:1 (WCAG AA) of every text of the page and of the charts' axes and legends."""
+    show(browser, page, scheme=scheme)
+    low = browser.execute_script(
+        """
+        const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+        const light = (c) => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+        const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
+        const ground = (element) => {
+          for (let at = element; at; at = at.parentElement) {
+            const colour = rgb(getComputedStyle(at).backgroundColor);
+            if (colour.length === 3 || colour[3] === 1) return colour;
+          }
+          return [255, 255, 255];
+        };
+        const found = [];
+        for (const element of document.querySelectorAll("main *, nav *")) {
+          const inChart = element.tagName === "text";
+          if (inChart && !element.closest(".role-axis, .role-legend")) continue;
+          if (!inChart && (element.closest("svg") || element.closest("script"))) continue;
+          const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+          if (!own || !element.getClientRects().length) continue;
+          const style = getComputedStyle(element);
+          const [a, b] = [luminance(rgb(inChart ? style.fill : style.color)), luminance(ground(element))].sort((x, y) => y - x);
+          const contrast = (a + 0.05) / (b + 0.05);
+          if (contrast < 4.5) found.push([contrast.toFixed(2), element.tagName, element.textContent.slice(0, 40)]);
+        }
+        return found;
+        """
+    )
+    assert low == []
+
+
+def test_dark_is_what_the_reader_asks_for(browser: Any, page: Path) -> None:
+    def ground() -> str:
+        return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+    def points() -> set[str]:
+        paths = browser.find_elements("css selector", "#accuracy-1 .mark-symbol path")
+        return {path.get_attribute("fill") for path in paths}
+
+    show(browser, page, scheme="dark")
+    assert ground() == "rgb(21, 24, 29)"
+    dark = points()
+    browser.find_element("id", "theme").click()
+    wait(lambda: not points() & dark)
+    assert ground() == "rgb(255, 255, 255)"
+    browser.execute_script("localStorage.clear()")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_screen(browser: Any, page: Path, width: int) -> None:
+    show(browser, page, width=width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") == width
+
+
+def test_tables_sort_by_the_keyboard(browser: Any, page: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    def order() -> list[str]:
+        return texts(browser, "#all-runs tbody th")
+
+    show(browser, page)
+    heads = browser.find_elements("css selector", "#all-runs thead th")
+    accuracy = next(head for head in heads if "accuracy" in head.text)
+    accuracy.find_element("tag name", "button").send_keys(Keys.ENTER)
+    assert accuracy.get_attribute("aria-sort") == "descending"
+    assert order()[0] == "cnn-s2"
+    accuracy.find_element("tag name", "button").send_keys(Keys.ENTER)
+    assert accuracy.get_attribute("aria-sort") == "ascending"
+    assert order()[0] == "mlp-s0"
+    conflict = next(head for head in heads if "indifference" in head.text)
+    for _ in range(2):
+        conflict.find_element("tag name", "button").send_keys(Keys.ENTER)
+        assert order()[-1] == HOSTILE, "what was not measured stands last either way"
+
+
+def test_a_family_can_be_put_aside(browser: Any, page: Path) -> None:
+    def labels() -> list[str]:
+        return texts(browser, "#accuracy-1 svg text")
+
+    show(browser, page)
+    assert "mlp-s0" in labels()
+    browser.execute_script("document.querySelector('.families input[value=mlp]').click()")
+    wait(lambda: "mlp-s0" not in labels())
+    assert "cnn-s0" in labels()
+    assert browser.execute_script("return [...document.querySelectorAll('#all-runs tbody tr:not([hidden])')].length") == 4
+
+
+def test_figures_can_be_saved(browser: Any, page: Path, tmp_path: Path) -> None:
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    show(browser, page)
+    begins = {"svg": b"<svg", "png": b"\x89PNG", "csv": b"subject,family,value"}
+    for kind, first in begins.items():
+        browser.execute_script(f"document.querySelector('#accuracy-1 [data-save={kind}]').click()")
+        wait((tmp_path / f"accuracy.{kind}").exists)
+        assert (tmp_path / f"accuracy.{kind}").read_bytes().startswith(first)
+    assert "n = 1,000" in (tmp_path / "accuracy.svg").read_text()
+
+
+def test_every_control_is_reached_by_the_keyboard(browser: Any, page: Path) -> None:
+    show(browser, page)
+    skipped = browser.execute_script(
+        "return [...document.querySelectorAll('a, button, input, summary')]"
+        ".filter((e) => e.tabIndex < 0).map((e) => e.outerHTML)"
+    )
+    assert skipped == []
+    unnamed = browser.execute_script(
+        "return [...document.querySelectorAll('a, button')]"
+        ".filter((e) => !e.textContent.trim() && !e.ariaLabel).map((e) => e.outerHTML)"
+    )
+    assert unnamed == []
+
+
+def test_the_first_paint_comes_within_a_second(browser: Any, page: Path) -> None:
+    def first_paint() -> float:
+        show(browser, page)
+        return browser.execute_script("return performance.getEntriesByName('first-contentful-paint')[0].startTime")
+
+    assert min(first_paint() for _ in range(3)) < 1000
+
+
+def test_print_shows_every_chart_and_no_control(browser: Any, page: Path) -> None:
+    show(browser, page)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    seen = browser.execute_script(
+        "return [...document.querySelectorAll('.bar, .tools, .families')].filter((e) => e.getClientRects().length)"
+    )
+    empty = browser.execute_script("return [...document.querySelectorAll('.chart svg')].filter((svg) => svg.clientHeight < 50)")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert (seen, empty) == ([], [])
+
+
+def test_a_screenshot_is_kept(browser: Any, page: Path, tmp_path: Path) -> None:
+    show(browser, page)
+    folder = Path(os.environ.get("PRIORSCOPE_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    assert browser.save_screenshot(str(folder / "report.png"))
+    assert (folder / "report.png").stat().st_size > 20_000

@@ -1,0 +1,6 @@
+"""Makes `fake_study` importable by the tests of the report."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

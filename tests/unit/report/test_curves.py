@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from fake_study import write_study
+
+from priorscope.core.errors import RequestError
+from priorscope.report.curves import band_rows, curves_figure, family_in, read_log, training_figures
+
+# Foreign logs, in the layouts that the three predecessors wrote.
+
+
+def test_reads_a_yaml_log_of_lists(tmp_path: Path) -> None:
+    log = tmp_path / "perceiver_medium.yaml"
+    log.write_text(
+        "minibatch_losses:\n- 2.5\n- 2.25\nnum_params: 1234567\ntest_acc:\n- 0.25\n- 0.5\ntest_loss: [2.0, 1.5e+00]\n"
+        "train_acc:\n  - 0.3\n  - 0.6\ntrain_loss:\n- .nan\n- 1.25\n"
+    )
+    (curve,) = read_log(log)
+    assert curve.family == "perceiver"
+    assert curve.along("test", "acc") == ((1, 0.25), (2, 0.5))
+    assert curve.along("test", "loss") == ((1, 2.0), (2, 1.5))
+    assert curve.along("train", "acc") == ((1, 0.3), (2, 0.6))
+    assert curve.along("train", "loss") == ((2, 1.25),)
+    assert set(curve.points) == {("test", "acc"), ("test", "loss"), ("train", "acc"), ("train", "loss")}
+
+
+def test_reads_a_yaml_list_over_several_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log.yml"
+    log.write_text("test_acc: [0.1, 0.2,\n  0.3, 0.4]\n")
+    assert read_log(log)[0].along("test", "acc") == ((1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4))
+
+
+@pytest.mark.parametrize(
+    "text", ["test_acc: [0.1, 0.2\n", "test_acc:\n- one\n", "test_acc:\n  nested: {a: 1}\n", "!!python/object:os.system\n"]
+)
+def test_refuses_yaml_that_is_no_table_of_numbers(tmp_path: Path, text: str) -> None:
+    log = tmp_path / "log.yaml"
+    log.write_text(text)
+    with pytest.raises(RequestError, match="is not understood"):
+        read_log(log)
+
+
+def test_reads_a_json_log_of_rows_with_percentages(tmp_path: Path) -> None:
+    log = tmp_path / "cifar10_tnt_lr0.0002_bs64_nepochs2_patch4_pixel2.json"
+    rows = [
+        {"epoch": 0, "trn_loss": 2.0, "trn_acc": 20.0, "val_loss": 1.9, "val_acc": 25.5},
+        {"epoch": 1, "trn_loss": 1.5, "trn_acc": 40.0, "val_loss": 1.6, "val_acc": 37.5},
+    ]
+    log.write_text(json.dumps(rows))
+    (curve,) = read_log(log)
+    assert curve.family == "tnt"
+    assert curve.along("val", "acc") == ((0, 0.255), (1, 0.375))
+    assert curve.along("train", "loss") == ((0, 2.0), (1, 1.5))
+
+
+def test_reads_a_csv_log_and_leaves_gaps_out(tmp_path: Path) -> None:
+    log = tmp_path / "swin_loss.csv"
+    log.write_text("epoch,train_loss,val_loss,train_acc,val_acc,lr\n1,2.0,1.8,0.2,0.3,x\n2,1.5,,0.4,0.5,y\n")
+    (curve,) = read_log(log)
+    assert curve.family == "swin"
+    assert curve.along("val", "loss") == ((1, 1.8),)
+    assert curve.along("val", "acc") == ((1, 0.3), (2, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "epoch,val_acc\n", "holds a header and no rows"),
+        ("a.csv", "epoch,val_acc\n1,much\n", "holds 'much' where a number should stand"),
+        ("a.csv", "step,value\n1,2\n", "holds no training curve"),
+        ("a.json", "[1, 2]", "is no training log"),
+        ("a.txt", "", "is no training log that is known here"),
+    ],
+)
+def test_refuses_what_is_no_log(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RequestError, match=said):
+        read_log(tmp_path / name)
+
+
+def test_refuses_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="There is no log"):
+        read_log(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("perceiver_io-lr1", "perceiver_io"),
+        ("perceiver-io", "perceiver_io"),
+        ("MLP_64", "mlp"),
+        ("vital", "other"),
+        ("cifar_vit_timm", "vit"),
+    ],
+)
+def test_family_named_in_a_file(name: str, family: str) -> None:
+    assert family_in(name) == family
+
+
+# Ours.
+
+
+def test_reads_a_run_a_study_and_a_steps_file(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0, 1))
+    assert [curve.name for curve in read_log(study)] == ["mlp-s0", "mlp-s1", "cnn-s0", "cnn-s1"]
+    run = study / "runs" / "cnn-s1"
+    assert read_log(run) == read_log(run / "steps.jsonl")
+    (curve,) = read_log(run)
+    assert (curve.label, curve.family, curve.images) == ("cnn", "cnn", {"train": 1000, "val": 1000})
+    assert len(curve.along("val", "acc")) == 12
+
+
+def test_the_band_is_from_the_lowest_seed_to_the_highest(tmp_path: Path) -> None:
+    for i, values in enumerate([(0.1, 0.5), (0.3, 0.6), (0.2, 0.7)]):
+        (tmp_path / f"mlp{i}.csv").write_text("epoch,val_acc\n" + "".join(f"{e},{v}\n" for e, v in enumerate(values, 1)))
+    curves = [curve for i in range(3) for curve in read_log(tmp_path / f"mlp{i}.csv")]
+    figure = curves_figure(curves, "acc", "val", ["MLP"] * 3)
+    told = [(row["x"], round(row["y"], 9), row["low"], row["high"], row["seeds"]) for row in figure.rows]
+    assert told == [(1, 0.2, 0.1, 0.3, 3), (2, 0.6, 0.5, 0.7, 3)]
+    assert figure.title == "Val accuracy ends at 60.0% after 2 epochs"
+    assert "bands: from the lowest seed to the highest" in figure.protocol
+
+
+def test_epochs_that_one_seed_lacks_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("epoch,val_acc\n1,0.1\n2,0.2\n")
+    (tmp_path / "b.csv").write_text("epoch,val_acc\n2,0.4\n3,0.5\n")
+    curves = [*read_log(tmp_path / "a.csv"), *read_log(tmp_path / "b.csv")]
+    rows = curves_figure(curves, labels=["x", "x"]).rows
+    assert [row["x"] for row in rows] == [2]
+    assert math.isclose(rows[0]["y"], 0.3)
+
+
+def test_curves_of_two_recipes_say_who_ends_highest(tmp_path: Path) -> None:
+    figure = curves_figure(read_log(write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7})), "acc", "val")
+    assert figure.title.startswith("cnn ends with the highest val accuracy: ")
+    assert "<svg" in figure.svg()
+
+
+def test_refuses_what_was_not_tracked_and_names_what_was(tmp_path: Path) -> None:
+    curves = read_log(write_study(tmp_path, {"mlp": 0.5}, seeds=(0,)))
+    with pytest.raises(RequestError) as refused:
+        curves_figure(curves, "acc", "test")
+    assert str(refused.value) == (
+        "No log holds acc on test.\n"
+        "  wanted: one of what they hold: acc on train, loss on train, acc on val, loss on val\n"
+        "  try:    --metric and --split"
+    )
+
+
+def test_refuses_a_wrong_number_of_labels(tmp_path: Path) -> None:
+    curves = read_log(write_study(tmp_path, {"mlp": 0.5}))
+    with pytest.raises(RequestError, match="2 labels came for 3 curves"):
+        curves_figure(curves, labels=["a", "b"])
+
+
+def test_training_has_a_panel_a_split(tmp_path: Path) -> None:
+    figures = training_figures(read_log(write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))))
+    assert [figure.name for figure in figures] == ["training-accuracy", "training-loss"]
+    assert {row["split"] for row in figures[0].rows} == {"train", "val"}
+
+
+def test_one_run_has_no_band(tmp_path: Path) -> None:
+    rows = band_rows(read_log(write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))), "acc", "val")
+    assert {(row["low"], row["high"]) for row in rows} == {(None, None)}

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_study import accuracy, write_run, write_study
+
+from priorscope.core.contracts import Subject
+from priorscope.probes.accuracy import Accuracy
+from priorscope.report import write_report
+from priorscope.report.page import render
+from priorscope.report.reading import Outcome, Reading, read_sources
+
+HOSTILE = "<script>alert(1)<!--"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    study = write_study(
+        tmp_path_factory.mktemp("study"),
+        {"mlp": 0.55, "cnn": 0.78},
+        failures=[{"step": "train tnt-s0", "error": "It diverged."}],
+    )
+    return write_report([study], study / "report.html").read_text()
+
+
+def payload(page: str) -> dict[str, dict[str, dict[str, str]]]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_says_question_answer_limits_caveats_and_failures(page: str) -> None:
+    assert "<h1>Does an MLP lean on texture where a CNN leans on shape?</h1>" in page
+    assert "cnn has a higher accuracy than mlp: " in page
+    assert "A sentence about a family needs 5 seeds of it; here there are 3." in page
+    assert "none was tuned for a best of its own" in page
+    assert "how fast each cue is learnt was not measured. <small>(all)</small>" in page
+    assert "It diverged." in page
+
+
+def test_every_figure_has_title_n_protocol_command_words_and_data(page: str) -> None:
+    figures = payload(page)["figures"]
+    assert len(figures) == page.count("<figure ") >= 8
+    for id, figure in figures.items():
+        block = re.search(rf'<figure id="{id}">(.*?)</figure>', page, re.DOTALL)
+        assert block, id
+        assert re.search(r"<h3>[^<]+</h3>", block[1])
+        assert re.search(r"<figcaption>\s*<p>[^<]*\d[^<]*</p>", block[1]), "n and protocol"
+        assert "<code>priorscope " in block[1]
+        assert re.search(r'role="img" aria-label="[^"]+"', block[1])
+        assert figure["csv"].count("\n") >= 2
+        for kind in ("svg", "png", "csv"):
+            assert f'data-save="{kind}" data-of="{id}"' in block[1]
+
+
+def test_the_command_of_a_figure_names_every_run(page: str) -> None:
+    found = re.search(r'<figure id="accuracy-1">.*?<code>(.*?)</code>', page, re.DOTALL)
+    assert found
+    runs = [f"{family}-s{seed}" for family in ("mlp", "cnn") for seed in range(3)]
+    assert found[1].splitlines() == [f"priorscope probe accuracy runs/{run}" for run in runs]
+
+
+def test_nothing_is_fetched(page: str) -> None:
+    without_data = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)""", without_data)
+    assert "@import" not in without_data
+    assert "url(" not in without_data
+
+
+def test_the_policy_allows_these_scripts_alone(page: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
+    assert policy
+    assert policy[1].startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy[1]
+    script_source = policy[1].split(";")[1]
+    assert "unsafe-inline" not in script_source
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert len(scripts) == 3
+    for script in scripts:
+        assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in script_source
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "s", {"mlp": 0.5}, seeds=(0,), name=HOSTILE, failures=[{"step": HOSTILE, "error": HOSTILE}])
+    write_run(study / "runs" / HOSTILE, 'x" onload="alert(1)', 0, {"accuracy": accuracy(0.4, 7)})
+    text = write_report([study], tmp_path / "report.html", title=f"{HOSTILE}</title>").read_text()
+    assert "<script>alert" not in text
+    assert 'onload="alert' not in text
+    assert "</title></title>" not in text
+    assert "&lt;script&gt;alert(1)&lt;!--" in text
+    assert HOSTILE in json.dumps(payload(text)), "the name is whole in the data of the charts"
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "s", {"mlp": 0.5, "cnn": 0.6}, seeds=(0,))
+    assert (
+        write_report([study], tmp_path / "a" / "r.html").read_bytes()
+        == write_report([study], tmp_path / "b" / "r.html").read_bytes()
+    )
+
+
+def test_neither_torch_nor_timm_is_imported(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "s", {"mlp": 0.5}, seeds=(0,))
+    code = (
+        "import sys; from priorscope.report import write_report; from priorscope.report.tidy import write_tidy; "
+        f"write_report([{str(study)!r}], {str(tmp_path / 'r.html')!r}); write_tidy({str(study)!r}); "
+        "print([m for m in ('torch', 'timm', 'torchvision') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_single_run_is_a_page_too(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mine", "vit", 0, {"accuracy": accuracy(0.6, 3)})
+    text = write_report([run], tmp_path / "r.html", title="My run").read_text()
+    assert "<h1>My run</h1>" in text
+    assert "This checkpoint of mine has an accuracy of 60.0%" in text
+
+
+def test_a_study_without_results_says_so(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,), probes=())
+    assert "No result is stored yet, so there is no answer." in write_report([study], tmp_path / "r.html").read_text()
+
+
+def test_results_about_pairs_have_a_section() -> None:
+    a, b = Subject(name="mlp-s0", family="mlp"), Subject(name="cnn-s0", family="cnn")
+    text = render(Reading("s", "q?", "", ("s",), (), (Outcome(accuracy(0.6, 0), (a, b), {}),), ()))
+    assert "It is right on 60.0% of 1,000 images" in text
+    assert "mlp-s0 → cnn-s0" in text
+
+
+def test_a_probe_that_cannot_draw_is_a_failure_of_the_page_not_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> list[object]:
+        raise ValueError("no colour left")
+
+    monkeypatch.setattr(Accuracy, "draw", broken)
+    text = render(read_sources([write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))]))
+    assert "draw accuracy" in text
+    assert "ValueError: no colour left" in text
+    assert "indifference point" in text
+
+
+def test_the_page_is_small(page: str) -> None:
+    assert len(page) < 1_600_000, "0.9 MB of it are the charting library"

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_study import accuracy, write_run, write_study
+
+from priorscope.core.errors import RequestError
+from priorscope.report.reading import family_of, read_sources
+
+
+def test_reads_runs_in_the_order_of_the_study(tmp_path: Path) -> None:
+    read = read_sources([write_study(tmp_path / "a", {"mlp": 0.5, "cnn": 0.7}, seeds=(0, 1))])
+    assert [run.name for run in read.runs] == ["mlp-s0", "mlp-s1", "cnn-s0", "cnn-s1"]
+    assert {run.recipe_name for run in read.runs} == {"mlp", "cnn"}
+    assert [outcome.probe for outcome in read.runs[0].outcomes] == ["accuracy", "cue_conflict"]
+    assert read.question == "Does an MLP lean on texture where a CNN leans on shape?"
+    assert len(read.runs[0].history) == 12
+
+
+def test_reads_a_run_alone(tmp_path: Path) -> None:
+    read = read_sources([write_run(tmp_path / "mine", "vit", 3, {"accuracy": accuracy(0.6, 3)})])
+    assert [(run.name, run.family, run.seed) for run in read.runs] == [("mine", "vit", 3)]
+
+
+def test_two_studies_with_one_run_name_stay_apart(tmp_path: Path) -> None:
+    first = write_study(tmp_path / "a", {"mlp": 0.5}, seeds=(0,), name="first")
+    second = write_study(tmp_path / "b", {"mlp": 0.9}, seeds=(0,), name="second")
+    read = read_sources([first, second])
+    assert [run.name for run in read.runs] == ["first/mlp-s0", "second/mlp-s0"]
+    assert [run.recipe_name for run in read.runs] == ["first/mlp", "second/mlp"]
+    assert [run.outcomes[0].subject.name for run in read.runs] == ["first/mlp-s0", "second/mlp-s0"]
+
+
+def test_a_damaged_result_is_a_failure_and_the_rest_is_read(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))
+    (study / "runs/mlp-s0/results/accuracy/0123456789abcdef.json").write_text("{ torn")
+    (study / "runs/cnn-s0/results/accuracy/0123456789abcdef.npz").unlink()
+    read = read_sources([study])
+    assert [failure.step for failure in read.failures] == [
+        "cnn-s0/accuracy/0123456789abcdef.json",
+        "mlp-s0/accuracy/0123456789abcdef.json",
+    ]
+    assert all("damaged" in failure.error for failure in read.failures)
+    assert [len(run.outcomes) for run in read.runs] == [1, 1]
+
+
+def test_damaged_curves_and_recipes_are_failures(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))
+    (study / "runs/mlp-s0/steps.jsonl").write_text('{"epoch": 1}\n{"epo')
+    (study / "runs/cnn-s0/recipe.toml").write_text("seed = = 1")
+    read = read_sources([study])
+    assert [run.name for run in read.runs] == ["mlp-s0"]
+    assert read.runs[0].history == ()
+    assert sorted(failure.step for failure in read.failures) == ["cnn-s0/recipe.toml", "mlp-s0/steps.jsonl"]
+
+
+def test_a_result_of_an_unknown_probe_is_a_failure(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))
+    path = study / "runs/mlp-s0/results/accuracy/0123456789abcdef.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"probe": "astrology"}))
+    (failure,) = read_sources([study]).failures
+    assert "'astrology' is not a probe" in failure.error
+
+
+def test_failures_of_the_study_are_told(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5}, failures=[{"step": "train tnt-s0", "error": "The loss is not finite."}])
+    (failure,) = read_sources([study]).failures
+    assert (failure.step, failure.error) == ("train tnt-s0", "The loss is not finite.")
+
+
+def test_refuses_a_folder_of_something_else(tmp_path: Path) -> None:
+    with pytest.raises(RequestError) as refused:
+        read_sources([tmp_path])
+    assert str(refused.value) == (
+        f"{tmp_path} holds neither a study nor a run.\n"
+        "  wanted: a folder with study.toml or recipe.toml\n"
+        "  try:    priorscope study NAME --out FOLDER"
+    )
+
+
+def test_refuses_nothing() -> None:
+    with pytest.raises(RequestError, match="No folder was given"):
+        read_sources([])
+
+
+@pytest.mark.parametrize(
+    ("model", "family"), [("mlp/b12-w1024", "mlp"), ({"name": "swin/tiny", "depth": 2}, "swin"), ({}, "other"), (None, "other")]
+)
+def test_family_of_a_recipe(model: object, family: str) -> None:
+    assert family_of({"model": model}) == family

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pytest
+from fake_study import write_study
+from numpy.typing import NDArray
+
+from priorscope.core.contracts import Array, Result, Subject
+from priorscope.core.stats import Interval
+from priorscope.report.reading import Outcome, Reading, RunRecord, read_sources
+from priorscope.report.verdict import Finding, findings, limits, number, recipe_differences, sentence
+
+
+class Score(Result):
+    probe: ClassVar[str] = "accuracy"
+    question: ClassVar[str] = "How good?"
+    measure: ClassVar[str] = "score"
+    scores: Array | None = None
+
+    def per_image(self) -> NDArray[Any] | None:
+        return self.scores
+
+
+class Cost(Score):
+    measure: ClassVar[str] = "cost"
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+
+
+def run(label: str, seed: int, result: Result, data: str = "same", recipe: Mapping[str, Any] | None = None) -> RunRecord:
+    subject = Subject(name=f"{label}-s{seed}", family=label, recipe=label, seed=seed)
+    outcome = Outcome(result, (subject,), {"data": "shapetex", "split": "test", "config": {}})
+    return RunRecord(subject.name, label, label, seed, dict(recipe or {}), {"data": {"fingerprint": data}}, (), (outcome,))
+
+
+def reading(runs: Sequence[RunRecord]) -> Reading:
+    return Reading("study", "Which?", "", ("study",), tuple(runs), (), ())
+
+
+def scored(values: NDArray[Any], kind: type[Score] = Score) -> Score:
+    mean = float(values.mean())
+    return kind(
+        value=mean,
+        interval=Interval(low=mean - 0.03, high=mean + 0.03, method="Wilson", over="images"),
+        n=values.size,
+        unit="share of images",
+        scores=values,
+    )
+
+
+def right(share: float, n: int = 1000, start: int = 0) -> NDArray[np.bool_]:
+    """Right on a share of the images, beginning with image `start`."""
+    return np.roll(np.arange(n) < share * n, start)
+
+
+def only(runs: Sequence[RunRecord]) -> Finding:
+    (finding,) = findings(reading(runs))
+    return finding
+
+
+# What rule 2 lets be said ---------------------------------------------------------------------------------------------------
+
+
+def test_one_seed_speaks_of_this_checkpoint_alone() -> None:
+    said = sentence(only([run("mlp", 0, scored(right(0.5))), run("cnn", 0, scored(right(0.8)))]))
+    assert said.startswith("This checkpoint of cnn has a higher score than this checkpoint of mlp: 80.0% against 50.0%")
+    assert "over images" in said
+    assert "seeds" not in said
+
+
+def test_three_seeds_speak_of_the_family() -> None:
+    runs = [run(label, s, scored(right(share, start=s))) for label, share in (("mlp", 0.5), ("cnn", 0.8)) for s in range(3)]
+    said = sentence(only(runs))
+    assert said.startswith("cnn has a higher score than mlp: 80.0% against 50.0%, a difference of +30.0 points")
+    assert "interval over seeds and images" in said
+    assert "checkpoint" not in said
+
+
+def test_two_seeds_compare_nothing_and_say_what_is_missing() -> None:
+    runs = [run(label, s, scored(right(share))) for label, share in (("mlp", 0.5), ("cnn", 0.8)) for s in range(2)]
+    finding = only(runs)
+    assert finding.pairs == ()
+    assert sentence(finding) == (
+        "Score runs from 50.0% (mlp) to 80.0% (cnn); no test tells them apart here. "
+        "A sentence about a family needs 3 seeds of it; here there are 2."
+    )
+
+
+def test_not_distinguishable_is_not_called_equal() -> None:
+    rng = np.random.default_rng(0)
+    runs = [run(label, s, scored(rng.random(400) < 0.6)) for label in ("mlp", "cnn") for s in range(3)]
+    said = sentence(only(runs))
+    assert "not distinguishable, which does not make them equal" in said
+    assert "higher" not in said
+
+
+def test_identical_networks_are_not_told_apart() -> None:
+    said = sentence(only([run("mlp", 0, scored(right(0.6))), run("cnn", 0, scored(right(0.6)))]))
+    assert "not distinguishable" in said
+
+
+def test_comparisons_of_one_table_are_holm_corrected() -> None:
+    rng = np.random.default_rng(1)
+    runs = [run(label, 0, scored(rng.random(1000) < share)) for label, share in (("a", 0.50), ("b", 0.55), ("c", 0.60))]
+    pairs = only(runs).pairs
+    assert len(pairs) == 3
+    raw = sorted(pair.comparison.difference.p_value for pair in pairs if pair.comparison)
+    told = sorted(pair.comparison.p_value for pair in pairs if pair.comparison)
+    assert told[0] == pytest.approx(3 * raw[0])
+    assert told[1] == pytest.approx(max(3 * raw[0], 2 * raw[1]))
+
+
+def test_a_table_of_many_names_whom_the_first_is_told_apart_from() -> None:
+    rng = np.random.default_rng(2)
+    shares = {"a": 0.90, "b": 0.895, "c": 0.5}
+    runs = [run(label, s, scored(rng.random(1000) < share)) for label, share in shares.items() for s in range(3)]
+    said = sentence(only(runs))
+    assert "told apart from c; from " in said
+    assert "it is not distinguishable, which does not make them equal." in said
+
+
+def test_lower_is_better_puts_the_lowest_first() -> None:
+    runs = [
+        run(label, s, scored(right(share, start=s), Cost))
+        for label, share in (("a", 0.9), ("b", 0.5), ("c", 0.1))
+        for s in range(3)
+    ]
+    finding = only(runs)
+    assert [arm.label for arm in finding.arms] == ["c", "b", "a"]
+    assert sentence(finding).startswith("c has the lowest cost, 10.0%")
+
+
+def test_seeds_with_worlds_of_their_own_are_compared_over_seeds() -> None:
+    runs = [
+        run(label, s, scored(right(share + 0.01 * s)), data=f"world {s}")
+        for label, share in (("mlp", 0.5), ("cnn", 0.8))
+        for s in range(3)
+    ]
+    finding = only(runs)
+    (pair,) = finding.pairs
+    assert pair.comparison is not None
+    assert pair.comparison.difference.interval.over == "seeds"
+    assert pair.comparison.difference.interval.method == "paired t"
+    assert finding.arms[0].interval is not None
+    assert finding.arms[0].interval.over == "seeds"
+
+
+def test_checkpoints_that_saw_other_images_are_not_compared() -> None:
+    finding = only([run("mlp", 0, scored(right(0.5)), "one"), run("cnn", 0, scored(right(0.8)), "other")])
+    assert finding.pairs == ()
+
+
+def test_counts_are_exact_and_need_no_test() -> None:
+    def counted(value: float) -> Score:
+        return Cost(value=value, interval=None, n=1, unit="parameters")
+
+    finding = only([run("mlp", 0, counted(24_000)), run("cnn", 0, counted(21_000))])
+    assert sentence(finding) == "cnn has a lower cost than mlp: 21,000 against 24,000, exactly."
+
+
+def test_results_of_other_settings_are_not_mixed() -> None:
+    first = run("mlp", 0, scored(right(0.5)))
+    (outcome,) = first.outcomes
+    other = RunRecord(
+        *("mlp-s0", "mlp", "mlp", 0, {}, {}, ()),
+        (outcome, Outcome(outcome.result, outcome.subjects, {**outcome.about, "config": {"eps": 0.1}})),
+    )
+    assert len(findings(reading([other]))) == 2
+
+
+# Limits --------------------------------------------------------------------------------------------------------------------
+
+
+def test_limits_say_that_one_seed_is_a_checkpoint() -> None:
+    read = reading([run("mlp", 0, scored(right(0.5))), run("cnn", 0, scored(right(0.8)))])
+    assert limits(read, findings(read))[0] == (
+        "Every network was trained once: each statement is about these checkpoints, not about their families."
+    )
+
+
+def test_limits_name_where_the_recipes_differ(tmp_path: Path) -> None:
+    read = read_sources([write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, lr={"cnn": 0.003})])
+    assert recipe_differences(read.runs) == {"optim.lr": {"mlp": "0.001", "cnn": "0.003"}}
+    assert "The recipes differ beside the model in optim.lr: what is compared is the whole recipe." in limits(
+        read, findings(read)
+    )
+
+
+def test_limits_say_when_only_the_model_differs(tmp_path: Path) -> None:
+    read = read_sources([write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7})])
+    assert "All were trained by the same recipe but for the model; none was tuned for a best of its own." in limits(
+        read, findings(read)
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        (0.12345, "share of images", "12.3%"),
+        (21_000, "images", "21,000"),
+        (3.14159, "ms", "3.14"),
+        (31.4159, "ms", "31.4"),
+        (0.36, "salience", "0.360"),
+        (0.00001234, "nats", "1.2e-05"),
+        (float("inf"), "images", "inf"),
+        (0, "images", "0.000"),
+    ],
+)
+def test_numbers_as_they_are_said(value: float, unit: str, said: str) -> None:
+    assert number(value, unit) == said
