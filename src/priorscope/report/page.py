@@ -194,6 +194,11 @@ class Page:
     command: str
 
     @property
+    def seeded(self) -> bool:
+        """Whether some recipe was run with more than one seed."""
+        return len({run.recipe_name for run in self.records}) < len(self.records)
+
+    @property
     def few(self) -> bool:
         """Whether some number rests on too few seeds to speak for a family."""
         return any(cell.alone for line in self.arms for cell in line.cells if cell)

@@ -249,8 +249,8 @@ def difference_said(comparison: Comparison, unit: str) -> str:
 
 def amount(arm: Arm, unit: str) -> str:
     """An arm's number with its interval and what it stands on."""
-    n = f"{arm.results[0].n:,}"
-    on = f"n = {n}" if arm.seeds == 1 else f"{arm.seeds} seeds, n = {n} each"
+    n = f"n\u00a0=\u00a0{arm.results[0].n:,}"  # not to be broken over two lines
+    on = n if arm.seeds == 1 else f"{arm.seeds} seeds, {n} each"
     inside = f"{between(arm.interval, unit)}; {on}" if arm.interval else on
     return f"{number(arm.value, unit)} ({inside})"
 
