@@ -64,13 +64,17 @@ def study(
     folder = out or Path("out") / asked.name
     if plan:
         return _print_plan(make_plan(asked, folder), workers, as_json)
+    from priorscope.report import write_study_page
     from priorscope.study.run import run_study
 
     with _live() as show:
         outcome = run_study(asked, folder, fresh=fresh, workers=workers, show=show)
+    page = write_study_page(folder, changed=outcome.changed)
+    outcome.check()
     if as_json:
-        return _print_json({"out": str(outcome.out), "report": str(outcome.report), "steps_done": outcome.done})
-    print(f"{outcome.done} steps done, the rest were there. The page: {outcome.report}")
+        return _print_json({"out": str(folder), "report": str(page), "steps_done": outcome.asked})
+    rest = "" if outcome.asked else "; everything was there"
+    print(f"{outcome.asked} steps done{rest}. The page: {page}")
     return None
 
 
@@ -152,7 +156,7 @@ def plot_curves(
     """Training curves of our runs and of foreign logs."""
     from priorscope.report.curves import curves_figure, read_log
 
-    curves = [read_log(path) for path in logs]
+    curves = [curve for path in logs for curve in read_log(path)]
     names = labels.split(",") if labels else None
     print(curves_figure(curves, metric=metric, split=split, labels=names).save(out))
 

@@ -148,10 +148,10 @@ def _model_at(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseMode
     field = model.model_fields.get(str(loc[0]))
     if field is None:
         return None
+    keyed = len(loc) > 1 and (isinstance(loc[1], int) or get_origin(field.annotation) is dict)
     for option in _options(field.annotation):
         if isinstance(option, type) and issubclass(option, BaseModel):
-            rest = loc[2:] if len(loc) > 1 and isinstance(loc[1], int) else loc[1:]
-            return _model_at(option, rest)
+            return _model_at(option, loc[2:] if keyed else loc[1:])
     return None
 
 

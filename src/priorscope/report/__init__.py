@@ -3,6 +3,22 @@
 It never sees a model or a GPU and never imports torch: everything it shows was stored.
 """
 
-from priorscope.report.page import write_report
+from __future__ import annotations
 
-__all__ = ["write_report"]
+from pathlib import Path
+
+from priorscope.report.page import write_report
+from priorscope.report.tidy import JSON, PARQUET, write_tidy
+
+__all__ = ["write_report", "write_study_page"]
+
+PAGE = "report.html"
+
+
+def write_study_page(study: Path, *, changed: bool) -> Path:
+    """Writes a study folder's tables and page, where something has changed or one of them is missing; returns the page."""
+    page = study / PAGE
+    if changed or not all((study / name).exists() for name in (PAGE, JSON, PARQUET)):
+        write_tidy(study)
+        write_report([study], page)
+    return page

@@ -1,4 +1,4 @@
-"""Does what is missing of a study, then writes its tables and its page.
+"""Does what is missing of a study.
 
 A failed step does not stop the others: those that need it are left out, the rest go on, and all that failed is named at the
 end and kept in `failures.json`.
@@ -17,14 +17,12 @@ from priorscope.core.config import content_key
 from priorscope.core.errors import WorkError
 from priorscope.core.machine import cores, memory_bytes
 from priorscope.core.stopping import Stopped, Stopping, stopping
-from priorscope.report import write_report
-from priorscope.report.tidy import write_tidy
 from priorscope.study.executors import Ended, Executor, Going, LocalExecutor
 from priorscope.study.forecast import remember
 from priorscope.study.plan import Plan, Step, Study, TrainStep, make_plan
 from priorscope.study.work import ProbeWork, TrainWork, Work, about
 
-STUDY, FAILURES, REPORT, STALE = "study.toml", "failures.json", "report.html", "stale"
+STUDY, FAILURES, STALE = "study.toml", "failures.json", "stale"
 WORKER_BYTES = 1.5 * 2**30
 """What a process with torch and a small network takes; larger networks are to ask for more threads, and so run alone."""
 
@@ -44,12 +42,22 @@ Show = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a study came to."""
+    """What a study came to: how many steps were done, which failed and why, and whether what is stored has changed."""
 
     out: Path
-    report: Path
-    done: int
+    asked: int
     failed: dict[str, str]
+    changed: bool
+
+    def check(self) -> None:
+        """Says what failed, if anything did."""
+        if self.failed:
+            names = ", ".join(list(self.failed)[:5]) + (f" and {len(self.failed) - 5} more" if len(self.failed) > 5 else "")
+            raise WorkError(
+                f"{len(self.failed)} of {self.asked} steps failed: {names}.\n\n{next(iter(self.failed.values()))}\n",
+                "every step done",
+                f"see {self.out / FAILURES}; the same command again tries what failed",
+            )
 
 
 def run_study(
@@ -65,17 +73,9 @@ def run_study(
         if plan.missing:
             plan = _make_way(plan)
         executor = LocalExecutor(cores(), workers or max(1, int(memory_bytes() * 0.8 / WORKER_BYTES)))
-        failed = _carry_out(plan, executor, show)
-        _settle(plan, failed)
-    if failed:
-        names = ", ".join(list(failed)[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
-        first = next(iter(failed.values()))
-        raise WorkError(
-            f"{len(failed)} of {len(plan.to_do())} steps failed: {names}.\n\n{first}\n",
-            "every step done",
-            f"see {out / FAILURES}; the same command again tries what failed",
-        )
-    return Outcome(out, out / REPORT, len(plan.to_do()), failed)
+        failed = _carry_out(plan, executor, show) if plan.missing else {}
+        changed = _note_failures(out, failed) | _retire(plan) | bool(plan.missing)
+    return Outcome(out, len(plan.to_do()), failed, changed)
 
 
 def _forget(out: Path) -> None:
@@ -167,19 +167,15 @@ def _check_stop(asked: Stopping, out: Path) -> None:
         raise Stopped(asked.number, f"{out} keeps what is done", "the same command again goes on where it stopped")
 
 
-def _settle(plan: Plan, failed: dict[str, str]) -> None:
-    """Moves results of other settings out of the way and writes tables and page, where something has changed."""
-    retired = _retire(plan)
-    failures = [{"step": name, "error": error} for name, error in failed.items()]
-    before = folder.read_json(plan.out / FAILURES)["failures"] if (plan.out / FAILURES).exists() else []
-    if failures:
-        folder.write_json(plan.out / FAILURES, {"failures": failures})
+def _note_failures(out: Path, failed: dict[str, str]) -> bool:
+    """Keeps what failed; gives whether that differs from last time."""
+    path = out / FAILURES
+    before = path.read_bytes() if path.exists() else b""
+    if failed:
+        folder.write_json(path, {"failures": [{"step": name, "error": error} for name, error in failed.items()]})
     else:
-        (plan.out / FAILURES).unlink(missing_ok=True)
-    written = all((plan.out / name).exists() for name in (REPORT, "results.json", "results.parquet"))
-    if plan.missing or retired or not written or failures != before:
-        write_tidy(plan.out)
-        write_report([plan.out], plan.out / REPORT)
+        path.unlink(missing_ok=True)
+    return before != (path.read_bytes() if path.exists() else b"")
 
 
 def _retire(plan: Plan) -> bool:

@@ -1,0 +1,149 @@
+"""Plans: what a study means, what is done, and why the rest is not; no torch on the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from priorscope.core.errors import RequestError
+from priorscope.study.plan import ProbeStep, Study, TrainStep, assign_study, cells, difference, make_plan, shipped_studies
+
+BASE = {
+    "name": "made",
+    "question": "Which?",
+    "seeds": [0, 1],
+    "base": {"data": {"source": {"name": "shapetex", "train": 96}}, "model": "mlp/tiny"},
+    "recipes": {"a": {}, "b": {"extends": "a", "data": {"source": {"cue": "shape"}}}},
+    "probes": [{"name": "accuracy"}, {"name": "cue_conflict", "recipes": ["a"]}],
+}
+
+
+def made(**changes) -> Study:
+    return Study.parse({**BASE, **changes})
+
+
+def test_a_recipe_is_laid_over_what_it_extends_and_the_base():
+    found = {cell.run: cell.recipe for cell in cells(made())}
+    assert list(found) == ["a-s0", "a-s1", "b-s0", "b-s1"]
+    assert found["b-s1"].data.source.plain() == {**found["a-s1"].data.source.plain(), "cue": "shape"}
+    assert found["b-s1"].seed == 1
+
+
+def test_a_grid_makes_a_cell_of_every_combination():
+    study = made(recipes={"a": {"grid": {"optim.lr": [0.1, 0.2], "model.width": [8, 16]}}}, probes=[])
+    found = {cell.run: (cell.recipe.optim.lr, cell.recipe.model.width) for cell in cells(study) if cell.seed == 0}
+    assert found == {
+        "a-lr=0.1-width=8-s0": (0.1, 8),
+        "a-lr=0.1-width=16-s0": (0.1, 16),
+        "a-lr=0.2-width=8-s0": (0.2, 8),
+        "a-lr=0.2-width=16-s0": (0.2, 16),
+    }
+
+
+def test_steps_form_a_graph(tmp_path):
+    study = made(recipes={"fine": {"init": {"kind": "recipe", "recipe": "pretrain"}}, "pretrain": {}}, probes=[{"name": "accuracy"}])
+    plan = make_plan(study, tmp_path)
+    order = [step.id for step in plan.steps if isinstance(step, TrainStep)]
+    assert order.index("train pretrain-s0") < order.index("train fine-s0")
+    steps = {step.id: step for step in plan.steps}
+    assert steps["train fine-s0"].needs == ("train pretrain-s0",)
+    assert steps["accuracy of fine-s1"].needs == ("train fine-s1",)
+
+
+def test_a_later_run_depends_on_what_it_begins_with(tmp_path):
+    recipes = {"pretrain": {}, "fine": {"init": {"kind": "recipe", "recipe": "pretrain"}}}
+    one = {step.id: step.key for step in make_plan(made(recipes=recipes, probes=[]), tmp_path).steps}
+    changed = {**recipes, "pretrain": {"optim": {"lr": 0.5}}}
+    other = {step.id: step.key for step in make_plan(made(recipes=changed, probes=[]), tmp_path).steps}
+    assert one["train fine-s0"] != other["train fine-s0"]
+
+
+def test_the_runs_that_saw_one_cue_are_found_by_their_content(tmp_path):
+    plan = make_plan(made(), tmp_path)
+    step = next(step for step in plan.steps if isinstance(step, ProbeStep) and step.id == "cue_conflict of a-s1")
+    assert {cue: path.name for cue, path in step.alone.items()} == {"shape": "b-s1"}
+    assert set(step.needs) == {"train a-s1", "train b-s1"}
+
+
+def test_keys_change_with_what_matters_and_only_with_that(tmp_path):
+    def keys(**changes):
+        return {step.id: step.key for step in make_plan(made(**changes), tmp_path).steps}
+
+    one = keys()
+    assert keys(question="Another?", promise="x") == one
+    seeds = keys(seeds=[0, 1, 2])
+    assert {name: seeds[name] for name in one} == one
+    probe = keys(probes=[{"name": "accuracy", "k": 3}, *BASE["probes"][1:]])
+    assert {name for name in one if probe.get(name) != one[name]} == {f"accuracy of {run}-s{s}" for run in "ab" for s in (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"recipes": {"a": {"modell": "x"}}}, "did you mean"),
+        ({"recipes": {"a": {"model": "mlp/tinny"}}}, "mlp/tiny"),
+        ({"recipes": {"a": {"extends": "z"}}}, "'z' is not a recipe of this study"),
+        ({"recipes": {"a": {"extends": "b"}, "b": {"extends": "a"}}}, "extends itself: a -> b -> a"),
+        ({"recipes": {"a": {"init": {"kind": "recipe", "recipe": "z"}}}}, "'z' is not a recipe of this study"),
+        ({"recipes": {"a/b": {}}}, "cannot name a folder"),
+        ({"recipes": {}}, "recipes"),
+        ({"seeds": []}, "seeds"),
+        ({"probes": [{"name": "acuracy"}]}, "accuracy"),
+        ({"probes": [{"name": "accuracy", "recipes": ["z"]}]}, "'z' is not a recipe of this study"),
+        ({"base": {"data": {"source": "shapetexx"}}}, "shapetex"),
+        ({"base": {"data": {"source": "shapetex"}, "train": {"epochs": 0}, "model": "mlp/tiny"}}, "epochs"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_done(tmp_path, change, said):
+    with pytest.raises(RequestError) as caught:
+        make_plan(made(**change), tmp_path)
+    assert said in str(caught.value)
+
+
+def test_recipes_that_begin_with_each_other_are_refused(tmp_path):
+    recipes = {"a": {"init": {"kind": "recipe", "recipe": "b"}}, "b": {"init": {"kind": "recipe", "recipe": "a"}}}
+    with pytest.raises(RequestError, match="begin with each other"):
+        make_plan(made(recipes=recipes, probes=[]), tmp_path)
+
+
+def test_set_finds_a_probe_by_its_name():
+    values = assign_study(BASE, "probes.accuracy.k=3")
+    assert Study.parse(values).probes[0].probe.k == 3
+    assert assign_study(BASE, "base.optim.lr=1/8")["base"]["optim"]["lr"] == "1/8"
+    with pytest.raises(RequestError, match="'acuracy' is not a probe of this study"):
+        assign_study(BASE, "probes.acuracy.k=3")
+
+
+def test_differences_are_named_by_their_path():
+    assert difference({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2}) == "a.b 1 -> 3"
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_every_shipped_study_can_be_planned_and_promises_something(name, tmp_path):
+    study = Study.load(name)
+    assert study.promise
+    assert make_plan(study, tmp_path).to_do()
+
+
+def test_a_study_goes_to_toml_and_back(tmp_path):
+    path = tmp_path / "made.toml"
+    path.write_text(made().toml())
+    assert Study.load(str(path)) == made()
+
+
+def test_planning_and_listing_import_no_torch(tmp_path):
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    code = (
+        "import sys, json\n"
+        "from priorscope.cli import main\n"
+        "for line in (['study', 'quickstart', '--plan', '--json'], ['study', 'list'], ['data', 'list'], ['models', 'list'], ['schema']):\n"
+        "    try: main(line)\n"
+        "    except SystemExit as end: assert not end.code, line\n"
+        "print(json.dumps([name for name in ('torch', 'timm', 'numba', 'pyarrow', 'altair') if name in sys.modules]), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stderr.splitlines()[-1]) == []
