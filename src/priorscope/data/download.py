@@ -83,6 +83,7 @@ def _fill(part: Path, published: Published, progress: Progress, waits: Sequence[
             _append(part, published, progress)
             reason = "the connection was cut"
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code in (400, 401, 403, 404, 410):
                 raise _failed(published, f"the server answers {error.code} {error.reason}") from None
             if error.code == 416:  # the server does not know the range: what we have cannot be the beginning of its file

@@ -43,6 +43,8 @@ Member = tuple[PurePosixPath, IO[bytes]]
 
 def unpack(archive: Path, folder: Path, limits: Limits = Limits()) -> Path:
     """Unpacks a zip or tar archive into a new folder, whole or not at all."""
+    if not archive.is_file():
+        raise RequestError(f"There is no file {str(archive)!r}.", "a zip or tar archive", "check the path")
     with alone(folder):
         if folder.exists():
             return folder
@@ -100,8 +102,6 @@ def _members(archive: Path) -> Iterator[Member]:
             yield from _zip_members(archive)
         else:
             yield from _tar_members(archive)
-    except FileNotFoundError:
-        raise RequestError(f"There is no file {str(archive)!r}.", "a zip or tar archive", "check the path") from None
     except TORN as error:
         raise torn_archive(archive, error) from None
 

@@ -1,0 +1,174 @@
+"""Downloads from a loopback server that cuts, lies and forgets."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.download import Published, fetch
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+
+
+class Server:
+    """A server whose answers a test chooses. `asked` collects the byte at which each request wanted to begin."""
+
+    def __init__(self) -> None:
+        self.content = CONTENT
+        self.cut_after: list[int] = []
+        self.status = 0
+        self.ranges = True
+        self.asked: list[int] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+                start = int(found[1]) if found and outer.ranges else 0
+                outer.asked.append(int(found[1]) if found else 0)
+                if outer.status:
+                    self.send_error(outer.status)
+                    return
+                if start >= len(outer.content):
+                    self.send_error(416)
+                    return
+                self.send_response(206 if start else 200)
+                if start:
+                    self.send_header("Content-Range", f"bytes {start}-{len(outer.content) - 1}/{len(outer.content)}")
+                self.send_header("Content-Length", str(len(outer.content) - start))
+                self.end_headers()
+                stop = start + outer.cut_after.pop(0) if outer.cut_after else len(outer.content)
+                self.wfile.write(outer.content[start:stop])
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def file(self, content: bytes = CONTENT, digest: str | None = None, size: int | None = None) -> Published:
+        digest = digest or f"sha256:{hashlib.sha256(content).hexdigest()}"
+        return Published(f"http://127.0.0.1:{self.http.server_port}/set.tar.gz", digest, size or len(content))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.http.shutdown()
+    running.thread.join()
+    running.http.server_close()
+
+
+Fetch = Callable[[Published], Path]
+
+
+@pytest.fixture
+def get(tmp_path: Path) -> Fetch:
+    return lambda published: fetch(published, tmp_path, waits=(0.0, 0.0))
+
+
+def test_a_file_arrives_whole(server: Server, get: Fetch, tmp_path: Path) -> None:
+    assert get(server.file()) == tmp_path / "set.tar.gz"
+    assert (tmp_path / "set.tar.gz").read_bytes() == CONTENT
+    assert not (tmp_path / "set.tar.gz.part").exists()
+
+
+def test_md5_is_understood(server: Server, get: Fetch) -> None:
+    assert get(server.file(digest=f"md5:{hashlib.md5(CONTENT).hexdigest()}")).read_bytes() == CONTENT
+
+
+def test_what_is_there_is_not_fetched_again(server: Server, get: Fetch) -> None:
+    get(server.file())
+    get(server.file())
+    assert server.asked == [0]
+
+
+def test_a_damaged_copy_is_fetched_again(server: Server, get: Fetch, tmp_path: Path) -> None:
+    (tmp_path / "set.tar.gz").write_bytes(b"damaged")
+    assert get(server.file()).read_bytes() == CONTENT
+
+
+def test_a_cut_connection_goes_on_where_it_stopped(server: Server, get: Fetch) -> None:
+    server.cut_after = [100_000, 50_000]
+    assert get(server.file()).read_bytes() == CONTENT
+    assert server.asked == [0, 100_000, 150_000]
+
+
+def test_a_killed_download_goes_on_where_it_stopped(server: Server, get: Fetch, tmp_path: Path) -> None:
+    (tmp_path / "set.tar.gz.part").write_bytes(CONTENT[:123_456])
+    assert get(server.file()).read_bytes() == CONTENT
+    assert server.asked == [123_456]
+
+
+def test_a_server_without_ranges_begins_again(server: Server, get: Fetch, tmp_path: Path) -> None:
+    server.ranges = False
+    (tmp_path / "set.tar.gz.part").write_bytes(b"x" * 1000)
+    assert get(server.file()).read_bytes() == CONTENT
+
+
+def test_another_file_than_published_is_refused_and_removed(server: Server, get: Fetch, tmp_path: Path) -> None:
+    wanted = server.file()
+    server.content = bytes(len(CONTENT))
+    with pytest.raises(WorkError, match="is not the file that was published") as refused:
+        get(wanted)
+    assert refused.value.wanted == wanted.digest
+    assert {file.name for file in tmp_path.iterdir()} == {".lock"}
+
+
+def test_a_wrong_beginning_is_found_by_the_hash(server: Server, get: Fetch, tmp_path: Path) -> None:
+    (tmp_path / "set.tar.gz.part").write_bytes(b"x" * 1000)
+    with pytest.raises(WorkError, match="is not the file that was published"):
+        get(server.file())
+    assert get(server.file()).read_bytes() == CONTENT
+
+
+def test_a_file_without_end_is_stopped(server: Server, get: Fetch) -> None:
+    with pytest.raises(WorkError, match="more than the published 1,000 bytes arrive"):
+        get(server.file(size=1000))
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_refusal_is_final(server: Server, get: Fetch, status: int) -> None:
+    server.status = status
+    with pytest.raises(WorkError, match=f"the server answers {status}") as refused:
+        get(server.file())
+    assert len(server.asked) == 1
+    assert "set.tar.gz" in refused.value.do
+
+
+def test_a_busy_server_is_asked_again_and_then_given_up(server: Server, get: Fetch) -> None:
+    server.status = 503
+    with pytest.raises(WorkError, match="the server answers 503"):
+        get(server.file())
+    assert len(server.asked) == 3
+
+
+def test_no_server_is_a_failure_that_says_so(server: Server, get: Fetch) -> None:
+    wanted = server.file()
+    server.http.shutdown()
+    server.http.server_close()
+    with pytest.raises(WorkError, match=r"cannot be downloaded: .*refused"):
+        get(wanted)
+
+
+def test_only_web_addresses_are_fetched(get: Fetch) -> None:
+    with pytest.raises(RequestError, match="is no web address"):
+        get(Published("file:///etc/passwd", "md5:0", 1))
+
+
+def test_progress_counts_what_was_there_before(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "set.tar.gz.part").write_bytes(CONTENT[:200_000])
+    seen: list[tuple[int, int]] = []
+    fetch(server.file(), tmp_path, progress=lambda done, total: seen.append((done, total)))
+    assert seen[0][0] > 200_000
+    assert seen[-1] == (300_000, 300_000)
