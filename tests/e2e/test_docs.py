@@ -1,0 +1,60 @@
+"""The pages' code runs: Python blocks are executed, TOML blocks are read as what they are, command lines are parsed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from priorscope.cli import app
+from priorscope.recipe import Recipe
+from priorscope.study.plan import Study, make_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Every block of a language, page by page; a page's Python blocks are one program."""
+    found = [(page.name, re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)) for page in PAGES]
+    if language == "python":
+        return [(name, "\n".join(texts)) for name, texts in found if texts]
+    return [(name, text) for name, texts in found for text in texts]
+
+
+@pytest.mark.parametrize(("page", "program"), blocks("python"))
+def test_python_blocks_run(page, program, tmp_path):
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, f"{page}:\n{done.stderr}"
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("toml"))
+def test_toml_blocks_are_recipes_or_studies(page, text, tmp_path):
+    values = tomllib.loads(text)
+    if "recipes" in values:
+        assert make_plan(Study.parse({"name": "shown", **values}), tmp_path).to_do(), page
+    else:
+        Recipe.of(values)
+
+
+def command_lines() -> list[tuple[str, str]]:
+    lines = [(page, line) for page, text in blocks("bash") for line in text.splitlines()]
+    found = [(page, match[1]) for page, line in lines if (match := re.search(r"\bpriorscope (.*?)\s*(?:#.*)?$", line))]
+    return [(page, re.sub(r"\s*>.*$", "", line)) for page, line in found]
+
+
+@pytest.mark.parametrize(("page", "line"), command_lines())
+def test_command_lines_parse(page, line):
+    command = typer.main.get_command(app)
+    words = shlex.split(line)
+    context = command.make_context("priorscope", list(words))
+    while hasattr(command, "resolve_command") and getattr(command, "commands", None):
+        _, command, words = command.resolve_command(context, words)
+        context = command.make_context(command.name, list(words), parent=context)
+    assert context.params is not None, page
