@@ -38,7 +38,10 @@ def lines_of(name: str, found: dict[str, list[str]]) -> list[str]:
     if len(found) == 1:
         return [f"{name}=={next(iter(found))}"]
     if all(len(markers) == 1 for markers in found.values()):
-        return [f"{name}=={version} ; {markers[0]}" for version, markers in sorted(found.items(), key=lambda item: version_key(item[0]))]
+        return [
+            f"{name}=={version} ; {markers[0]}"
+            for version, markers in sorted(found.items(), key=lambda item: version_key(item[0]))
+        ]
     low, *_, high = sorted(found, key=version_key)
     return [f"{name}>={low},<={high}"]
 

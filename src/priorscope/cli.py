@@ -246,9 +246,8 @@ def _print_plan(plan: Plan, workers: int | None, as_json: bool) -> None:
     _print_table(("step", "why"), [(step.id, plan.missing.get(step.id, "done")) for step in plan.steps], False)
     least = "at least " if costs.unknown else ""
     unknown = f" ({costs.unknown} steps were never measured and are not counted)" if costs.unknown else ""
-    print(
-        f"\n{len(plan.to_do())} of {len(plan.steps)} steps to do: {least}{costs.seconds:.0f} s, {costs.memory / 2**30:.1f} GiB{unknown}."
-    )
+    cost = f"{least}{costs.seconds:.0f} s, {costs.memory / 2**30:.1f} GiB{unknown}"
+    print(f"\n{len(plan.to_do())} of {len(plan.steps)} steps to do: {cost}.")
     return None
 
 

@@ -13,15 +13,15 @@ import pytest
 
 def files(folder):
     """Every file of a finished study but locks, with its time of change."""
-    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in found}
 
 
 @pytest.fixture
 def copied(studied, tmp_path):
     """The studied folder, free to be damaged."""
     shutil.copytree(studied.folder, tmp_path / "copy")
-    studied = type(studied)(tmp_path / "copy")
-    return studied
+    return type(studied)(tmp_path / "copy")
 
 
 def test_a_study_leaves_what_it_promises(studied):
@@ -29,9 +29,8 @@ def test_a_study_leaves_what_it_promises(studied):
     assert {"report.html", "results.json", "results.parquet", "study.toml"} <= found
     assert {f"runs/{run}-s0/weights.safetensors" for run in ("mlp", "cnn")} <= found
     rows = pq.read_table(studied.folder / "out" / "results.parquet").to_pylist()
-    assert list(rows[0]) == (
-        "study run other_run family seed probe setting data split metric value low high n unit caveats".split()
-    )
+    columns = "study run other_run family seed probe setting data split metric value low high n unit caveats"
+    assert " ".join(rows[0]) == columns
     top = [row for row in rows if row["metric"] == "top-1 accuracy"]
     assert [(row["run"], row["family"], row["n"]) for row in top] == [("mlp-s0", "mlp", 90), ("cnn-s0", "cnn", 90)]
     assert rows == json.loads((studied.folder / "out" / "results.json").read_text())
@@ -82,7 +81,8 @@ def test_another_recipe_sets_the_run_aside_and_gets_it_back(copied):
 
 
 def test_a_failed_step_does_not_stop_the_others(shell):
-    said = shell("study", "small.toml", "--out", "out", "--set", "recipes.mlp.optim.lr=1e30", "--set", "recipes.mlp.optim.name=sgd", status=1)
+    wild = ("--set", "recipes.mlp.optim.lr=1e30", "--set", "recipes.mlp.optim.name=sgd")
+    said = shell("study", "small.toml", "--out", "out", *wild, status=1)
     assert "3 of 5 steps failed: train mlp-s0, accuracy of mlp-s0, cue_conflict of mlp-s0" in said
     assert "The loss became nan" in said
     assert list((shell.folder / "out/runs/cnn-s0/results/accuracy").glob("*.json"))
@@ -134,7 +134,8 @@ def test_a_folder_that_cannot_be_made_is_named(shell):
 def test_probe_plot_report_and_lists_work_on_what_is_stored(studied, tmp_path):
     told = json.loads(studied("probe", "accuracy", "out/runs/mlp-s0", "--set", "split=val", "--json"))
     assert told["out/runs/mlp-s0"][0]["n"] == 40
-    assert "curves" in studied("plot", "curves", "out/runs/mlp-s0", "out/runs/cnn-s0", "--labels", "a,b", "--out", str(tmp_path / "curves.svg"))
+    two = ("out/runs/mlp-s0", "out/runs/cnn-s0")
+    assert "curves" in studied("plot", "curves", *two, "--labels", "a,b", "--out", str(tmp_path / "curves.svg"))
     assert (tmp_path / "curves.svg").read_text().startswith("<svg")
     studied("report", "out/runs/mlp-s0", "--out", str(tmp_path / "one.html"))
     assert "<html" in (tmp_path / "one.html").read_text()
@@ -146,7 +147,8 @@ def test_probe_plot_report_and_lists_work_on_what_is_stored(studied, tmp_path):
 
 def test_a_recipe_is_trained_and_stopped_and_resumed(shell):
     (shell.folder / "r.toml").write_text(
-        'model = {name = "mlp/tiny", width = 16}\n[data]\nsource = {name = "shapetex", train = 400, val = 40}\n[train]\nepochs = 400\nbatch_size = 40\n'
+        'model = {name = "mlp/tiny", width = 16}\n[train]\nepochs = 400\nbatch_size = 40\n'
+        '[data]\nsource = {name = "shapetex", train = 400, val = 40}\n'
     )
     process = shell.start("train", "r.toml", "--out", "a")
     while not (shell.folder / "a" / "steps.jsonl").exists():

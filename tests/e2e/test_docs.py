@@ -22,7 +22,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 def blocks(language: str) -> list[tuple[str, str]]:
     """Every block of a language, page by page; a page's Python blocks are one program."""
-    found = [(page.name, re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)) for page in PAGES]
+    fence = re.compile(rf"^```{language}\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    found = [(page.name, fence.findall(page.read_text())) for page in PAGES]
     if language == "python":
         return [(name, "\n".join(texts)) for name, texts in found if texts]
     return [(name, text) for name, texts in found for text in texts]

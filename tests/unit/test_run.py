@@ -41,7 +41,9 @@ def whole(tiny, tmp_path):
     return ps.fit(tiny, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("family", [{}, {"model": {"name": "mlp/tiny", "width": 16, "blocks": 1, "dropout": 0.3}}, {"model": "cnn/tiny"}])
+@pytest.mark.parametrize(
+    "family", [{}, {"model": {"name": "mlp/tiny", "width": 16, "blocks": 1, "dropout": 0.3}}, {"model": "cnn/tiny"}]
+)
 @pytest.mark.parametrize("steps", [1, 3, 4])
 def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_the_same(tiny, tmp_path, monkeypatch, steps, family):
     recipe = tiny.replace(**family)

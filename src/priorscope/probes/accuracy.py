@@ -191,7 +191,7 @@ def _draw_classes(results: Sequence[tuple[Subject, Accuracy]]) -> Figure:
         value=SHARE,
         n=f"{min(asked for _, _, asked in first.class_accuracy()):,} images or more a class",
         protocol=f"Top-1 on {first.split}; the table of results holds each cell's interval.",
-        alt=f"Accuracy of each class for each network; the lowest is {hardest['value']:.0%}, {hardest['x']} for {hardest['y']}.",
+        alt=f"Accuracy of each class for each network, lowest for {hardest['x']} by {hardest['y']}.",
     )
 
 
@@ -205,8 +205,6 @@ def _draw_confidence(results: Sequence[tuple[Subject, Accuracy]]) -> Figure:
             "family": subject.family,
             "x": x,
             "y": count / result.n,
-            "low": None,
-            "high": None,
             "panel": panel,
         }
         for subject, result in results

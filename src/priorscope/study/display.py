@@ -31,10 +31,9 @@ def bar(name: str) -> Iterator[Callable[[Status], None]]:
         def report(status: Status) -> None:
             bars.update(task, completed=status.done)
             if status.row is not None:
-                bars.update(
-                    task,
-                    said=f"epoch {status.row['epoch']}: val {status.row['val']['accuracy']:.1%}, loss {status.row['train_loss']:.3f}",
-                )
+                row = status.row
+                said = f"epoch {row['epoch']}: val {row['val']['accuracy']:.1%}, loss {row['train_loss']:.3f}"
+                bars.update(task, said=said)
 
         yield report
 

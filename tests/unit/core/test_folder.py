@@ -16,10 +16,15 @@ from priorscope.core.errors import RequestError, WorkError
 
 def test_a_file_appears_under_its_name_only_when_complete(tmp_path):
     path = tmp_path / "deep" / "a.txt"
-    with pytest.raises(ZeroDivisionError), folder.replacing(path) as file:
-        file.write(b"half")
-        assert not path.exists()
-        1 / 0  # noqa: B018
+
+    def write_half() -> None:
+        with folder.replacing(path) as file:
+            file.write(b"half")
+            assert not path.exists()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
     assert list(path.parent.iterdir()) == []
     folder.write_text(path, "whole")
     assert path.read_text() == "whole"

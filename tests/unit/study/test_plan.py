@@ -45,7 +45,8 @@ def test_a_grid_makes_a_cell_of_every_combination():
 
 
 def test_steps_form_a_graph(tmp_path):
-    study = made(recipes={"fine": {"init": {"kind": "recipe", "recipe": "pretrain"}}, "pretrain": {}}, probes=[{"name": "accuracy"}])
+    recipes = {"fine": {"init": {"kind": "recipe", "recipe": "pretrain"}}, "pretrain": {}}
+    study = made(recipes=recipes, probes=[{"name": "accuracy"}])
     plan = make_plan(study, tmp_path)
     order = [step.id for step in plan.steps if isinstance(step, TrainStep)]
     assert order.index("train pretrain-s0") < order.index("train fine-s0")

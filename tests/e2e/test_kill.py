@@ -1,0 +1,60 @@
+"""A study killed with -9 at random moments and run again ends like one that was left alone, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from priorscope.core.folder import TEMPORARY
+
+KILLS = 20
+
+
+def lasting(out: Path) -> dict[str, bytes]:
+    """Weights and results of a study, measured times aside."""
+    found = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob("runs/*/weights.safetensors")}
+    found |= {path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob("runs/*/results/*/*")}
+    found |= {name: (out / name).read_bytes() for name in ("results.json", "results.parquet")}
+    for path in out.glob("runs/*/steps.jsonl"):
+        rows = [{**json.loads(line), "seconds": 0} for line in path.read_text().splitlines()]
+        found[path.relative_to(out).as_posix()] = json.dumps(rows).encode()
+    return found
+
+
+def whole_files(out: Path) -> None:
+    """No torn file stands under a final name."""
+    for path in out.rglob("*"):
+        if not path.is_file() or path.name.startswith(TEMPORARY):
+            continue
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".jsonl":
+            [json.loads(line) for line in path.read_text().splitlines()]
+        elif path.suffix == ".safetensors":
+            from safetensors.numpy import load
+
+            load(path.read_bytes())
+        elif path.suffix == ".html":
+            assert path.read_text().rstrip().endswith("</html>")
+
+
+@pytest.mark.slow
+def test_a_study_killed_at_twenty_random_moments_ends_the_same(shell):
+    moments = random.Random(os.environ.get("PRIORSCOPE_KILL_SEED", "0"))
+    began = time.monotonic()
+    shell("study", "small.toml", "--out", "whole")
+    took = time.monotonic() - began
+    for _ in range(KILLS):
+        process = shell.start("study", "small.toml", "--out", "killed")
+        time.sleep(moments.uniform(0, took))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        whole_files(shell.folder / "killed")
+    shell("study", "small.toml", "--out", "killed")
+    assert lasting(shell.folder / "killed") == lasting(shell.folder / "whole")
