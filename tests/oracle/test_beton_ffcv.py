@@ -173,11 +173,20 @@ PIPELINES = {
 
 
 @pytest.mark.parametrize("os_cache", [True, False])
-@pytest.mark.parametrize("order", [OrderOption.SEQUENTIAL, OrderOption.QUASI_RANDOM])
-def test_ffcv_reads_our_raw_files(tmp_path: Path, os_cache: bool, order: OrderOption) -> None:
+@pytest.mark.parametrize(
+    ("order", "paged"), [(OrderOption.SEQUENTIAL, False), (OrderOption.QUASI_RANDOM, False), (OrderOption.QUASI_RANDOM, True)]
+)
+def test_ffcv_reads_our_raw_files(
+    tmp_path: Path, os_cache: bool, order: OrderOption, paged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one page, and as the many pages that a file beyond 2 GiB has."""
+    if paged:
+        monkeypatch.setattr(ours.writer, "MOST_READ", (1 << 21) - 4096)
+        monkeypatch.setattr(ours.writer, "PAGE", 1 << 21)
     samples = Samples(N)
     path = tmp_path / "ours.beton"
     ours.write(path, our_fields(), (samples[i] for i in range(N)), N, workers=2)
+    assert (Reader(str(path)).page_size == 1 << 21) == paged
     seen = set()
     for image, label, array in load(path, PIPELINES, N, os_cache=os_cache, order=order):
         index = int(array[0, 1])

@@ -16,7 +16,6 @@ from priorscope.core.config import Config
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import read_json, write_json
-from priorscope.data.beton.fields import Bytes
 
 LEAST_PAGE = 1 << 20
 MOST_PAGES = 4096
@@ -89,12 +88,12 @@ def page_bytes(size: int) -> int:
     return page
 
 
-def digests(flat: Bytes, page: int) -> tuple[tuple[str, ...], str]:
-    """SHA-256 of every page in turn, and of the whole."""
+def digests(path: Path, page: int) -> tuple[tuple[str, ...], str]:
+    """SHA-256 of every page in turn, and of the whole. Read, not mapped: a file larger than the memory must not fill it."""
     whole = hashlib.sha256()
     pages: list[str] = []
-    for start in range(0, len(flat), page):
-        content = flat[start : start + page]
-        whole.update(content.data)
-        pages.append(hashlib.sha256(content.data).hexdigest())
+    with path.open("rb", buffering=0) as file:
+        while content := file.read(page):
+            whole.update(content)
+            pages.append(hashlib.sha256(content).hexdigest())
     return tuple(pages), whole.hexdigest()

@@ -40,7 +40,7 @@ def verify(path: str | Path) -> Verification:
             "the file that was written",
             "write or fetch it again",
         )
-    pages, whole = digests(flat, manifest.page_bytes)
+    pages, whole = digests(place, manifest.page_bytes)
     damaged = [k for k, found in enumerate(pages) if manifest.pages[k : k + 1] != (found,)]
     if damaged and whole != manifest.sha256:
         raise _damage(place, flat, manifest.page_bytes, damaged, len(pages))

@@ -243,7 +243,7 @@ class _Writer:
         """The distance of the boundaries that no sample may cross: chosen by the first sample, never by workers."""
         if self.image is not None and sample[self.image][0][0] == RAW and self.notes.end + self.n * takes <= MOST_READ:
             return DENSE_PAGE
-        return max(PAGE, _power(4 * takes))
+        return min(max(PAGE, _power(4 * takes)), DENSE_PAGE)
 
     def _place(self, index: int, end: int, takes: int, page: int) -> int:
         """Where a sample begins: behind the one before it, or on the next page where it would cross a boundary."""
@@ -275,7 +275,7 @@ class _Writer:
             if isinstance(field, ImageField)
         )
         page = page_bytes(len(written.flat))
-        pages, whole = digests(written.flat, page)
+        pages, whole = digests(self.part.path, page)
         return Manifest(
             **about.model_dump(),
             count=self.n,
