@@ -185,7 +185,7 @@ class Classifier(nn.Module):
 
     def normalisation(self) -> dict[str, Tensor]:
         """The mean and standard deviation that are part of the state."""
-        return {"mean": self.mean, "std": self.std}
+        return {"mean": self.mean.cpu(), "std": self.std.cpu()}
 
     def parameter_count(self) -> int:
         """How many numbers the network learns."""
@@ -270,19 +270,19 @@ def load_weights(classifier: Classifier, path: Path) -> None:
     stored = read_tensors(path)
     if not {"mean", "std"} <= set(stored):
         stored = {f"network.{key}": tensor for key, tensor in _translated(classifier.config, stored).items()}
-        stored |= classifier.normalisation()
+        # Files from before torch 0.4.1 do not count batches. No forward pass uses the count, and torch itself fills it in.
+        counts = {key: value for key, value in classifier.state_dict().items() if key.endswith("num_batches_tracked")}
+        stored = counts | stored | classifier.normalisation()
     check_fit(
         stored,
         classifier.state_dict(),
         f"The weights {path} do not fit {classifier.name}",
         "create the model with the settings of its recipe",
     )
-    normalised_before = classifier.normalisation()
+    mean, std = stored["mean"], stored["std"]
+    if not (torch.equal(mean, classifier.mean.cpu()) and torch.equal(std, classifier.std.cpu())):
+        classifier.statistics = Statistics(mean=tuple(mean.flatten().tolist()), std=tuple(std.flatten().tolist()))
     classifier.load_state_dict(stored)
-    if any(not torch.equal(stored[name].cpu(), before.cpu()) for name, before in normalised_before.items()):
-        classifier.statistics = Statistics(
-            mean=tuple(stored["mean"].flatten().tolist()), std=tuple(stored["std"].flatten().tolist())
-        )
 
 
 def _translated(config: FamilyConfig | None, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -42,17 +43,17 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _pickled(path: Path) -> dict[str, Tensor]:
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise RequestError(
-                f"{path} holds a pickled Python object, not only tensors: opening it would run code from the file.",
-                "a state dict, or safetensors",
-                "in the program that made it: torch.save(model.state_dict(), 'weights.pt'), then import that file",
-            ) from None
-        raise _damaged(path, str(error)) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of pickle protocols: the refusal below says what matters
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        if "nsupported global" not in str(error) and not _is_pickle(path):
+            raise _damaged(path, str(error)) from None
+        raise RequestError(
+            f"{path} holds a pickled Python object, not only tensors: opening it would run code from the file.",
+            "a state dict, or safetensors",
+            "in the program that made it: torch.save(model.state_dict(), 'weights.pt'), then import that file",
+        ) from None
     for name in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
@@ -61,6 +62,12 @@ def _pickled(path: Path) -> dict[str, Tensor]:
             f"{path} holds no state dict.", "a table of tensors by name", "torch.save(model.state_dict(), 'weights.pt')"
         )
     return cast("dict[str, Tensor]", dict(content))
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file is one bare pickle (its first opcode says so), where torch's own are archives."""
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"
 
 
 def _damaged(path: Path, reason: str) -> WorkError:

@@ -1,0 +1,91 @@
+"""Models as folders in the layout of the Hugging Face hub: `config.json` beside `model.safetensors`.
+
+A folder of ours says the model's config, sizes and classes, so that it opens without anything else. A folder that timm saved
+opens too, as `timm/local-dir:FOLDER`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from priorscope.core.config import Config
+from priorscope.core.contracts import Statistics
+from priorscope.core.errors import RequestError
+from priorscope.core.folder import read_json, write_bytes, write_json
+from priorscope.models import create, family_config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from priorscope.models.classifier import Classifier
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+
+class HubCard(Config):
+    """What `config.json` says of a model of ours."""
+
+    library: str
+    model: dict[str, Any]
+    image_size: int
+    num_classes: int
+    classes: tuple[str, ...] = ()
+    statistics: Statistics | None = None
+
+
+def save_hub(classifier: Classifier, folder: Path | str, classes: Sequence[str] = ()) -> Path:
+    """Writes a model as a folder of the hub's layout, the weights first: a folder with a config is complete."""
+    from safetensors.torch import save
+
+    if classifier.config is None:
+        raise RequestError(
+            f"{classifier.name} is a network of your own: no config says how to build it again.",
+            "a model of a family",
+            "safetensors.torch.save_file(network.state_dict(), ...)",
+        )
+    folder = Path(folder)
+    card = HubCard(
+        library="priorscope",
+        model=classifier.config.plain(),
+        image_size=classifier.image_size,
+        num_classes=classifier.num_classes,
+        classes=tuple(classes),
+        statistics=classifier.statistics,
+    )
+    write_bytes(folder / WEIGHTS, save({key: tensor.contiguous() for key, tensor in classifier.state_dict().items()}))
+    write_json(folder / CONFIG, card.plain())
+    return folder
+
+
+def load_hub(folder: Path | str) -> Classifier:
+    """Opens a folder of the hub's layout, written by `save_hub` or by timm."""
+    folder = Path(folder)
+    stored = read_json(folder / CONFIG)
+    if stored.get("library") == "priorscope":
+        card = HubCard.parse(stored, str(folder / CONFIG))
+        return create(
+            family_config(card.model),
+            image_size=card.image_size,
+            num_classes=card.num_classes,
+            statistics=card.statistics,
+            weights=folder / WEIGHTS,
+        )
+    if "architecture" in stored:
+        return _load_timm(folder, stored)
+    raise RequestError(
+        f"{folder / CONFIG} is neither ours nor timm's.",
+        "a folder that priorscope or timm saved",
+        "priorscope models import WEIGHTS --out RUN",
+    )
+
+
+def _load_timm(folder: Path, stored: dict[str, Any]) -> Classifier:
+    about = cast("dict[str, Any]", stored.get("pretrained_cfg", stored))
+    return create(
+        f"timm/local-dir:{folder.resolve()}",
+        image_size=int(about["input_size"][1]),
+        num_classes=int(stored.get("num_classes", about["num_classes"])),
+        pretrained=True,
+    )

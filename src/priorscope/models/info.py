@@ -1,0 +1,112 @@
+"""What a model costs: parameters, multiply-adds, activation memory, tokens. Counted by running it, not by its name."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from priorscope.core.config import Config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from priorscope.models.classifier import Classifier
+
+
+class ModelInfo(Config):
+    """The cost of one image.
+
+    `macs` are the multiply-adds of all matrix products, convolutions and attention; `flops` are twice that, a multiplication
+    and an addition each. Norms, activations and additions are in neither: they are under 1 % of these networks' arithmetic.
+    `activation_bytes` is what a training step in float32 keeps of one image for its backward pass. `tokens` is the number of
+    positions where it changes on the way: at the first block's input, then at the end of each stage with another number.
+    """
+
+    name: str
+    image_size: int
+    input_size: int
+    num_classes: int
+    parameters: int
+    macs: int
+    flops: int
+    activation_bytes: int
+    tokens: dict[str, int]
+
+
+def info(classifier: Classifier) -> ModelInfo:
+    """Counts on a copy, so that the classifier, its statistics and the random state stay as they are."""
+    from priorscope.models.classifier import seeded
+
+    counted = copy.deepcopy(classifier).cpu().float()
+    with seeded(0, "info"):
+        macs = _macs(counted.eval())
+        tokens = _tokens(counted)
+        few, many = (_saved_bytes(counted.train(), batch) for batch in (2, 4))
+    return ModelInfo(
+        name=classifier.name,
+        image_size=classifier.image_size,
+        input_size=classifier.input_size,
+        num_classes=classifier.num_classes,
+        parameters=classifier.parameter_count(),
+        macs=macs,
+        flops=2 * macs,
+        activation_bytes=(many - few) // 2,
+        tokens=tokens,
+    )
+
+
+def _images(classifier: Classifier, batch: int) -> Tensor:
+    import torch
+
+    return torch.rand(batch, 3, classifier.image_size, classifier.image_size)
+
+
+def _macs(classifier: Classifier) -> int:
+    """Counted with attention as plain products: torch's counter has not known every fused kernel in every version."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    images = classifier.prepare(_images(classifier, 1))
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        classifier.network(images)
+    return counter.get_total_flops() // 2
+
+
+def _tokens(classifier: Classifier) -> dict[str, int]:
+    import torch
+
+    along = [
+        address
+        for address in classifier.taps()
+        if address.endswith("/out") and classifier.tap(address).layout in ("NC", "NLC", "NCHW", "NHWC")
+    ]
+    with torch.no_grad():
+        read = classifier.activations(_images(classifier, 1), along)
+    tokens: dict[str, int] = {}
+    for address, value in read.items():
+        layout = classifier.tap(address).layout
+        channels = value.shape[-1] if layout in ("NLC", "NHWC", "NC") else value.shape[1]
+        count = value[0].numel() // channels
+        if not tokens or list(tokens.values())[-1] != count:
+            tokens[address] = count
+    return tokens
+
+
+def _saved_bytes(classifier: Classifier, batch: int) -> int:
+    """Bytes of all storages that autograd keeps between the passes, each counted once, the parameters' own left out."""
+    import torch
+    from torch.autograd.graph import saved_tensors_hooks
+
+    own = {p.untyped_storage().data_ptr() for p in classifier.state_dict().values()}
+    kept: dict[int, Tensor] = {}  # holding the tensors keeps their addresses from being given away again
+
+    def pack(tensor: Tensor) -> Tensor:
+        if (address := tensor.untyped_storage().data_ptr()) not in own:
+            kept[address] = tensor
+        return tensor
+
+    with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
+        classifier(_images(classifier, batch))
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

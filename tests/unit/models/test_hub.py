@@ -1,0 +1,55 @@
+"""Models as folders of the hub's layout, ours and timm's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from timm.models import save_for_hf
+
+from priorscope import models
+from priorscope.core.contracts import Statistics
+from priorscope.core.errors import RequestError
+from priorscope.models.hub import load_hub, save_hub
+
+STATISTICS = Statistics(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+
+
+@pytest.mark.parametrize("name", ["mlp/tiny", "cnn/tiny", "vit/tiny", "swin/tiny", "mixer/tiny"])
+def test_a_folder_gives_back_the_model(name: str, tmp_path: Path) -> None:
+    model = models.create(name, image_size=24, num_classes=3, input_size=32, statistics=STATISTICS, seed=5).eval()
+    folder = save_hub(model, tmp_path / "m", classes=("a", "b", "c"))
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert json.loads((folder / "config.json").read_text())["classes"] == ["a", "b", "c"]
+    again = load_hub(folder).eval()
+    x = torch.rand(2, 3, 24, 24)
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
+    assert again.config == model.config
+    assert again.statistics == STATISTICS
+
+
+def test_a_folder_of_timms_opens(tmp_path: Path) -> None:
+    peer = timm.create_model("test_vit", num_classes=4, img_size=32).eval()
+    save_for_hf(peer, tmp_path)
+    model = load_hub(tmp_path).eval()
+    x = torch.rand(2, 3, model.image_size, model.image_size)
+    mean, std = (torch.tensor(peer.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
+    assert model.num_classes == 4
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), peer((x - mean) / std))
+
+
+def test_other_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(RequestError, match="is neither ours nor timm's"):
+        load_hub(tmp_path)
+
+
+def test_a_network_of_ones_own_is_refused(tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
+    with pytest.raises(RequestError, match="no config says how to build it again"):
+        save_hub(models.wrap(network, image_size=4, classes=5), tmp_path)

@@ -1,0 +1,85 @@
+"""What a model costs: against closed forms and the published table of multiply-adds."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from priorscope import models
+from priorscope.models.info import info
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "macs"),
+    [
+        ("mlp/b6-w256", 9_166_336),
+        ("mlp/b12-w256", 12_312_064),
+        ("mlp/b6-w512", 24_624_128),
+        ("mlp/b12-w512", 37_207_040),
+        ("mlp/b6-w1024", 74_414_080),
+        ("mlp/b12-w1024", 124_745_728),
+    ],
+)
+def test_multiply_adds_of_the_published_mlps(name: str, macs: int) -> None:
+    counted = info(models.create(name, image_size=64, num_classes=11230))
+    assert counted.macs == macs
+    assert counted.flops == 2 * macs
+
+
+def test_multiply_adds_of_attention() -> None:
+    """Per block: qkv, output and MLP maps on L tokens, and two products of L x L for the attention itself."""
+    depth, width, tokens = 4, 64, 65
+    counted = info(models.create("vit/tiny", image_size=32, num_classes=10))
+    block = tokens * width * width * (3 + 1 + 4 + 4) + 2 * tokens * tokens * width
+    assert counted.macs == (tokens - 1) * 48 * width + depth * block + width * 10
+
+
+def test_multiply_adds_of_convolutions() -> None:
+    counted = info(models.create("cnn/resnet20", image_size=32, num_classes=10))
+    stages = [(32, 16), (16, 32), (8, 64)]
+    macs = 32 * 32 * 9 * 3 * 16 + 64 * 10
+    inputs = 16
+    for side, width in stages:
+        macs += side * side * 9 * (inputs * width + 5 * width * width)
+        inputs = width
+    assert counted.macs == macs
+
+
+def test_activation_memory_of_an_mlp() -> None:
+    """Kept for the backward pass: the pixels; of each block the norm's input and output, its mean and deviation, the wide layer
+    before and after GELU; the head's input. Four bytes each."""
+    counted = info(models.create("mlp/tiny", image_size=32, num_classes=10))
+    width, wide = 128, 256
+    assert counted.activation_bytes == 4 * (3072 + 2 * (width + width + 2 + wide + wide) + width)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("mlp/tiny", {"embed/out": 1}),
+        ("vit/tiny", {"embed/out": 65}),
+        ("mixer/tiny", {"embed/out": 64}),
+        ("swin/tiny", {"embed/out": 64, "stages/1/blocks/0/out": 16}),
+        ("cnn/resnet20", {"embed/out": 1024, "stages/1/blocks/0/out": 256, "stages/2/blocks/0/out": 64}),
+    ],
+)
+def test_tokens(name: str, tokens: dict[str, int]) -> None:
+    assert info(models.create(name, image_size=32, num_classes=10)).tokens == tokens
+
+
+def test_counting_changes_nothing() -> None:
+    model = models.create("cnn/tiny", image_size=32, num_classes=10).train()
+    state, random = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()
+    info(model)
+    assert model.training
+    assert torch.equal(torch.random.get_rng_state(), random)
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_network_of_ones_own_is_counted() -> None:
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
+    counted = info(models.wrap(network, image_size=4, classes=5))
+    assert (counted.parameters, counted.macs, counted.tokens) == (245, 240, {})
