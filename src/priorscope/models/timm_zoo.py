@@ -96,10 +96,14 @@ def _published(config: TimmConfig) -> Mapping[str, Any]:
             "a name that timm lists",
             f"'timm/{guess}' (did you mean that?)" if guess else "timm.list_models('*vit*')",
         )
-    known = get_pretrained_cfg(name, allow_unregistered=False)
-    if known is None:
-        raise RequestError(f"timm has no weights {name!r}.", "one of timm.list_pretrained()", f"timm/{name.partition('.')[0]}")
-    return known.to_dict()
+    try:
+        known = get_pretrained_cfg(name)
+    except RuntimeError:  # a tag that timm does not know for this network
+        network = name.partition(".")[0]
+        raise RequestError(
+            f"timm has no weights {name!r}.", f"one of timm.list_pretrained('{network}*')", f"timm/{network}"
+        ) from None
+    return known.to_dict() if known else {}
 
 
 def _published_elsewhere(config: TimmConfig) -> Mapping[str, Any]:
