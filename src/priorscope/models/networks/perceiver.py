@@ -24,12 +24,12 @@ def fourier_positions(side: int, bands: int, max_freq: float) -> Tensor:
 
     Each axis has p in [-1, 1], sin(pi s p) and cos(pi s p) at `bands` scales s spaced evenly from 1 to max_freq / 2, then p.
     """
-    positions = torch.linspace(-1.0, 1.0, side)
-    angles = positions[:, None] * torch.linspace(1.0, max_freq / 2, bands) * math.pi
+    positions = torch.linspace(-1.0, 1.0, side, dtype=torch.float64)
+    angles = positions[:, None] * torch.linspace(1.0, max_freq / 2, bands, dtype=torch.float64) * math.pi
     axis = torch.cat([angles.sin(), angles.cos(), positions[:, None]], dim=1)
     rows = axis[:, None, :].expand(side, side, -1)
     columns = axis[None, :, :].expand(side, side, -1)
-    return torch.cat([rows, columns], dim=2).reshape(side * side, -1)
+    return torch.cat([rows, columns], dim=2).reshape(side * side, -1).float()
 
 
 class FourierTokens(nn.Module):
