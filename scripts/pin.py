@@ -3,8 +3,8 @@
     uv run python scripts/pin.py            newest versions that fit, pinned
     uv run python scripts/pin.py --check    exit 1 if what is pinned is not what uv would choose
 
-uv.lock itself is not kept in git: it names the hosts that this machine downloads from. A package that two groups need in two versions (the
-groups conflict and are never installed together) is pinned to the range between them.
+uv.lock itself is not kept in git: it names the hosts that this machine downloads from. A package that two groups need in
+two versions (the groups conflict and are never installed together) is pinned to the range between them.
 """
 
 from __future__ import annotations

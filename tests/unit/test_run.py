@@ -17,7 +17,7 @@ from priorscope.core.stopping import Stopped
 from priorscope.train import checkpoint
 
 
-class Cut(Exception):
+class CutError(Exception):
     """Stands for a kill at some step."""
 
 
@@ -27,7 +27,7 @@ def cut_after(steps: int):
     def report(_status: runs.Status) -> None:
         left[0] -= 1
         if left[0] == 0:
-            raise Cut
+            raise CutError
 
     return report
 
@@ -49,7 +49,7 @@ def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_the_same(tiny, tmp_path
     recipe = tiny.replace(**family)
     ps.fit(recipe, tmp_path / "a")
     monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
-    with pytest.raises(Cut):
+    with pytest.raises(CutError):
         ps.fit(recipe, tmp_path / "b", report=cut_after(steps))
     assert not (tmp_path / "b" / runs.ENVIRONMENT).exists()
     ps.fit(recipe, tmp_path / "b")
@@ -99,7 +99,7 @@ def test_an_unfinished_or_missing_run_cannot_be_loaded(tmp_path):
 
 def test_a_damaged_checkpoint_is_named_and_the_folder_kept(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
-    with pytest.raises(Cut):
+    with pytest.raises(CutError):
         ps.fit(tiny, tmp_path / "a", report=cut_after(4))
     path = tmp_path / "a" / checkpoint.FILE
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -189,12 +189,12 @@ def test_the_run_folder_holds_what_it_says(whole):
 
 def test_a_full_disk_is_named_and_the_last_checkpoint_kept(tiny, tmp_path, monkeypatch, whole):
     monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
-    with pytest.raises(Cut):
+    with pytest.raises(CutError):
         ps.fit(tiny, tmp_path / "a", report=cut_after(2))
     kept = (tmp_path / "a" / checkpoint.FILE).read_bytes()
     real = os.fsync
 
-    def full(handle):
+    def full(_handle):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)

@@ -138,13 +138,17 @@ def test_a_study_goes_to_toml_and_back(tmp_path):
 
 def test_planning_and_listing_import_no_torch(tmp_path):
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
-    code = (
-        "import sys, json\n"
-        "from priorscope.cli import main\n"
-        "for line in (['study', 'quickstart', '--plan', '--json'], ['study', 'list'], ['data', 'list'], ['models', 'list'], ['schema']):\n"
-        "    try: main(line)\n"
-        "    except SystemExit as end: assert not end.code, line\n"
-        "print(json.dumps([name for name in ('torch', 'timm', 'numba', 'pyarrow', 'altair') if name in sys.modules]), file=sys.stderr)\n"
-    )
+    code = """
+import sys, json
+from priorscope.cli import main
+lines = ["study quickstart --plan --json", "study list", "data list", "models list", "schema"]
+for line in lines:
+    try:
+        main(line.split())
+    except SystemExit as end:
+        assert not end.code, line
+heavy = ("torch", "timm", "numba", "pyarrow", "altair")
+print(json.dumps([name for name in heavy if name in sys.modules]), file=sys.stderr)
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert json.loads(done.stderr.splitlines()[-1]) == []

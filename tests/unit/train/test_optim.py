@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def test_cosine_falls_from_the_full_rate_to_near_zero_and_never_reaches_it():
     assert rates[50] == pytest.approx(0.05)
     assert rates[99] == pytest.approx(0.05 * (1 + math.cos(math.pi * 0.99)))
     assert rates[99] > 0
-    assert all(a > b for a, b in zip(rates, rates[1:], strict=False))
+    assert all(a > b for a, b in pairwise(rates))
 
 
 def test_warm_up_rises_linearly_to_the_full_rate_and_is_part_of_the_run():
@@ -47,7 +48,7 @@ def test_decay_reaches_matrices_and_spares_vectors_unless_asked():
 
 
 def test_weight_decay_really_arrives():
-    """With a gradient of zero, AdamW multiplies a weight by (1 - lr * decay) each step, and SGD adds the decay to the gradient."""
+    """At a gradient of zero AdamW multiplies a weight by (1 - lr * decay), and SGD takes the decay for the gradient."""
     for name, steps in (("adamw", 3), ("sgd", 1)):
         layer = nn.Linear(4, 4, bias=False)
         before = layer.weight.detach().clone()
