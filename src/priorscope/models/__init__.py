@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from priorscope.core.contracts import Statistics
     from priorscope.models.classifier import Classifier
+    from priorscope.models.counting import ModelInfo
 
 FAMILIES = Listing(
     "model family",
@@ -43,7 +44,10 @@ FAMILIES = Listing(
         "swin": "priorscope.models.swin",
         "mixer": "priorscope.models.mixer",
         "timm": "priorscope.models.timm_zoo",
+        "tnt": "priorscope.models.tnt",
         "perceiver": "priorscope.models.perceiver",
+        "perceiver_io": "priorscope.models.perceiver_io",
+        "dial": "priorscope.models.dial",
     },
 )
 
@@ -122,6 +126,20 @@ def create(
     if overrides:
         config = config.replace(**overrides)
     return build(config, image_size=image_size, num_classes=num_classes, statistics=statistics, weights=weights, seed=seed)
+
+
+def at_size(classifier: Classifier, image_size: int) -> Classifier:
+    """The same weights for images of another side, or the reason why the family cannot have them."""
+    from priorscope.models import classifier as built
+
+    return built.at_size(classifier, image_size)
+
+
+def info(classifier: Classifier) -> ModelInfo:
+    """What a model costs: parameters, multiply-adds and FLOPs, activation memory, tokens."""
+    from priorscope.models import counting
+
+    return counting.info(classifier)
 
 
 def wrap(
