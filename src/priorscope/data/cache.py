@@ -21,6 +21,7 @@ from priorscope.data.places import alone, cache_folder
 from priorscope.data.progress import bar
 from priorscope.data.sources.dataset import DatasetPixels
 from priorscope.data.split import ArrayPixels, ChosenPixels, Ints, Pixels, Source, Split
+from priorscope.data.store import read_split, write_split
 
 LOOKED_AT = 64
 """Pictures that are read to see whether all are of one size."""
@@ -77,7 +78,6 @@ def ready(split: Split) -> Split:
         return _in_memory(split, workers=1)
     pixels, chosen = found
     from priorscope.data.beton.reader import Beton
-    from priorscope.data.store import read_split, write_split
 
     copy = cache_folder() / "decoded" / f"{_plain(split.source)}-{split.name}-{copy_key(split, pixels, chosen)}.beton"
     if not copy.is_file():

@@ -1,0 +1,182 @@
+"""Image folders as users keep them, and the published layouts that differ from them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from priorscope import data
+from priorscope.core.errors import RequestError, WorkError
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+
+
+def put(file: Path, index: int = 0, size: tuple[int, int] = (8, 8)) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(PICTURES[index]).resize(size, Image.Resampling.NEAREST).save(file, "PNG")
+
+
+def test_one_part_is_called_as_asked(tmp_path: Path) -> None:
+    for index in range(4):
+        put(tmp_path / "set" / ("cat", "dog")[index % 2] / f"{index}.png", index)
+    assert data.open(tmp_path / "set").splits() == ("train", "val")
+    split = data.open({"name": "folder", "path": str(tmp_path / "set"), "split": "test"}).split("test")
+    assert split.labels.tolist() == [0, 0, 1, 1]
+    np.testing.assert_array_equal(split.pixels.array, PICTURES[[0, 2, 1, 3]])
+
+
+def test_a_class_called_test_is_a_class(tmp_path: Path) -> None:
+    for name in ("test", "control"):
+        put(tmp_path / "set" / name / "a.png")
+    source = data.open({"name": "folder", "path": str(tmp_path / "set"), "split": "all"})
+    assert source.classes == ("control", "test")
+
+
+def test_validation_alone_is_the_test_split(tmp_path: Path) -> None:
+    put(tmp_path / "set" / "val" / "a" / "1.png")
+    assert data.open(tmp_path / "set").splits() == ("test",)
+
+
+def test_endings_are_read_in_any_case_and_depth(tmp_path: Path) -> None:
+    for name in ("a/1.PNG", "a/deep/er/2.Png", "a/.hidden.png", "a/3.txt", "b/4.jpeg"):
+        put(tmp_path / "set" / name)
+    split = data.open_published({"name": "folder", "path": str(tmp_path / "set"), "split": "all"}).split("all")
+    assert split.labels.tolist() == [0, 0, 1]
+
+
+def test_pictures_of_many_sizes_stay_as_they_are_until_a_size_is_asked(tmp_path: Path) -> None:
+    for index, size in enumerate([(8, 8), (16, 8), (8, 24)]):
+        put(tmp_path / "set" / "a" / f"{index}.png", index, size)
+    table = {"name": "folder", "path": str(tmp_path / "set"), "split": "all"}
+    split = data.open(table).split("all")
+    assert [split[index][0].shape for index in range(3)] == [(8, 8, 3), (8, 16, 3), (24, 8, 3)]
+    with pytest.raises(RequestError, match="holds pictures of size that differs"):
+        _ = split.image_size
+    assert data.open({**table, "res": 4}).split("all").image_size == 4
+
+
+def test_a_class_of_one_part_only_is_a_class_of_all(tmp_path: Path) -> None:
+    for name in ("train/a/1.png", "train/b/1.png", "test/b/1.png"):
+        put(tmp_path / "set" / name)
+    assert data.open(tmp_path / "set").split("test").labels.tolist() == [1]
+
+
+def test_empty_and_missing_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    with pytest.raises(RequestError, match="has no folders of images"):
+        data.open(tmp_path / "set")
+    with pytest.raises(RequestError, match="There is no folder"):
+        data.open({"name": "folder", "path": str(tmp_path / "nothing")})
+
+
+def test_tiny_imagenet_is_known_by_its_folder(tmp_path: Path) -> None:
+    root = tmp_path / "tiny-imagenet-200"
+    for wnid in ("n01", "n02"):
+        put(root / "train" / wnid / "images" / f"{wnid}_0.JPEG")
+    put(root / "val" / "images" / "val_0.JPEG", 5)
+    (root / "wnids.txt").write_text("n02\nn01\n")
+    (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn02\t0\t0\t1\t1\n")
+    source = data.open(root)
+    assert source.name == "tiny_imagenet"
+    assert source.split("test").labels.tolist() == [1]
+    (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn99\t0\t0\t1\t1\n")
+    with pytest.raises(WorkError, match="has the line"):
+        data.open(root).split("test")
+
+
+def test_a_stimulus_of_an_unknown_category_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "cue" / "cat" / "cat1-cat2.png")
+    put(tmp_path / "cue" / "cat" / "cat1-plane2.png")
+    with pytest.raises(WorkError, match="has the category 'plane'"):
+        data.open({"name": "cue_conflict", "path": str(tmp_path / "cue")}).split("test")
+    put(tmp_path / "cue" / "cat" / "cat.png")
+    with pytest.raises(WorkError, match="is not named like a stimulus"):
+        data.open({"name": "cue_conflict", "path": str(tmp_path / "cue")}).split("test")
+
+
+# ---- ImageNet ----
+
+
+def imagenet(root: Path) -> Path:
+    for index in range(4):
+        wnid = ("n01", "n02")[index % 2]
+        put(root / "ILSVRC/Data/CLS-LOC/train" / wnid / f"{wnid}_{index}.JPEG", index)
+        put(root / "ILSVRC/Data/CLS-LOC/val" / f"ILSVRC2012_val_{index + 1:08d}.JPEG", 10 + index)
+    return root
+
+
+VAL = ["n02", "n01", "n01", "n02"]
+
+
+def test_kaggle_layout(tmp_path: Path) -> None:
+    root = imagenet(tmp_path / "imagenet")
+    rows = [f"ILSVRC2012_val_{k + 1:08d},{wnid} 1 2 3 4 {wnid} 5 6 7 8" for k, wnid in enumerate(VAL)]
+    (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "\n".join(reversed(rows)) + "\n")
+    split = data.open({"name": "imagenet", "path": str(root)}).split("test")
+    assert split.labels.tolist() == [1, 0, 0, 1]
+    np.testing.assert_array_equal(split.pixels.array, PICTURES[10:14])
+
+
+def test_a_list_of_synsets_in_the_order_of_the_numbers(tmp_path: Path) -> None:
+    root = imagenet(tmp_path / "imagenet")
+    (root / "imagenet_2012_validation_synset_labels.txt").write_text("\n".join(VAL))
+    assert data.open({"name": "imagenet", "path": str(root)}).split("test").labels.tolist() == [1, 0, 0, 1]
+
+
+def test_validation_pictures_of_unknown_class_are_refused(tmp_path: Path) -> None:
+    root = imagenet(tmp_path / "imagenet")
+    with pytest.raises(RequestError, match="are not known: they lie side by side"):
+        data.open({"name": "imagenet", "path": str(root)}).split("test")
+
+
+def test_a_class_list_chooses_and_orders(tmp_path: Path) -> None:
+    root = imagenet(tmp_path / "imagenet")
+    (root / "imagenet_2012_validation_synset_labels.txt").write_text("\n".join(VAL))
+    (tmp_path / "two.txt").write_text("n02 dog\nn01 cat\n")
+    source = data.open({"name": "imagenet", "path": str(root), "classes": str(tmp_path / "two.txt")})
+    assert source.classes == ("n02", "n01")
+    assert source.split("test").labels.tolist() == [0, 1, 1, 0]
+    (tmp_path / "one.txt").write_text("n01\n")
+    assert len(data.open({"name": "imagenet", "path": str(root), "classes": str(tmp_path / "one.txt")}).split("test")) == 2
+    (tmp_path / "three.txt").write_text("n01\nn09\n")
+    with pytest.raises(RequestError, match="has no pictures of 1 of 2 classes, such as n09"):
+        data.open({"name": "imagenet", "path": str(root), "classes": str(tmp_path / "three.txt")}).split("train")
+    (tmp_path / "twice.txt").write_text("n01\nn01\n")
+    with pytest.raises(RequestError, match="lists n01 twice"):
+        data.open({"name": "imagenet", "path": str(root), "classes": str(tmp_path / "twice.txt")})
+
+
+def test_imagenet21k_refuses_what_leaves_nothing(tmp_path: Path) -> None:
+    put(tmp_path / "all" / "n01" / "1.png")
+    table = {"name": "imagenet21k", "path": str(tmp_path / "all")}
+    with pytest.raises(RequestError, match=r"No class of .* has 500 pictures; the largest has 1"):
+        data.open(table)
+    with pytest.raises(RequestError, match="val_per_class = 9 leaves nothing of a class of 9"):
+        data.open({**table, "min_per_class": 9, "val_per_class": 9})
+
+
+def test_a_cut_archive_of_a_class_names_the_picture(tmp_path: Path) -> None:
+    import tarfile
+
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURES[0]).save(buffer, "PNG")
+    archive = tmp_path / "imagenet" / "train" / "n01.tar"
+    archive.parent.mkdir(parents=True)
+    with tarfile.open(archive, "w") as opened:
+        for name in ("n01_0.JPEG", "n01_1.JPEG"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(buffer.getvalue())
+            opened.addfile(entry, io.BytesIO(buffer.getvalue()))
+    split = data.open_published({"name": "imagenet", "path": str(archive.parents[1])}).split("train")
+    archive.write_bytes(archive.read_bytes()[:1200])
+    with pytest.raises(WorkError, match=r"n01\.tar:n01/n01_1\.JPEG is broken: its archive ends within it"):
+        [split[index] for index in range(len(split))]

@@ -1,0 +1,327 @@
+"""Layouts of tables on the hub: columns, classes and splits found without being told, and refused where they are not plain."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from priorscope import data
+from priorscope.core.errors import PriorscopeError, RequestError, WorkError
+from priorscope.data.sources.parquet import tables_in
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+
+
+def png(picture: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def cells(count: int = 12) -> list[dict[str, Any]]:
+    return [{"bytes": png(PICTURES[k]), "path": None} for k in range(count)]
+
+
+def table(file: Path, columns: dict[str, Any], features: dict[str, Any] | None = None, **options: Any) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {name: pa.array(values, STRUCT) if _images(values) else pa.array(values) for name, values in columns.items()}
+    made = pa.table(arrays)
+    if features is not None:
+        made = made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(made, file, **options)
+    return file
+
+
+def _images(values: Any) -> bool:
+    return isinstance(values, list) and bool(values) and isinstance(values[0], dict)
+
+
+def labelled(file: Path, labels: list[int] | None = None, names: list[str] | None = None) -> Path:
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names or ["a", "b", "c"]}}
+    return table(file, {"image": cells(), "label": labels or [k % 3 for k in range(12)]}, features)
+
+
+def test_metadata_names_columns_and_classes(tmp_path: Path) -> None:
+    features = {"scan": {"_type": "Image"}, "kind": {"_type": "ClassLabel", "names": ["x", "y"]}, "site": {"_type": "Value"}}
+    labels = [k % 2 for k in range(12)]
+    source = data.open(table(tmp_path / "test.parquet", {"scan": cells(), "kind": labels, "site": list(range(12))}, features))
+    split = source.split("test")
+    assert source.classes == ("x", "y")
+    assert split.labels.tolist() == labels
+    np.testing.assert_array_equal(split.pixels.array, PICTURES)
+    assert split.columns["site"].tolist() == list(range(12))
+
+
+def test_names_of_classes_by_number_are_understood(tmp_path: Path) -> None:
+    features = {"label": {"_type": "ClassLabel", "names": {"1": "b", "0": "a"}}}
+    source = data.open(table(tmp_path / "test.parquet", {"img": cells(), "label": [0, 1] * 6}, features))
+    assert source.classes == ("a", "b")
+
+
+def test_plain_bytes_and_words_as_labels_do_without_metadata(tmp_path: Path) -> None:
+    words = ["dog", "cat", "emu"] * 4
+    source = data.open(table(tmp_path / "test.parquet", {"content": [png(p) for p in PICTURES], "label": words}))
+    split = source.split("test")
+    assert source.classes == ("cat", "dog", "emu")
+    assert [source.classes[label] for label in split.labels] == words
+    np.testing.assert_array_equal(split.pixels.array, PICTURES)
+
+
+def test_numbers_without_names_are_their_own_names(tmp_path: Path) -> None:
+    source = data.open(table(tmp_path / "test.parquet", {"image": cells(), "label": [0, 4] * 6}))
+    assert source.classes == ("0", "1", "2", "3", "4")
+
+
+def test_fine_labels_come_before_coarse_ones(tmp_path: Path) -> None:
+    features = {
+        "coarse_label": {"_type": "ClassLabel", "names": ["p"]},
+        "fine_label": {"_type": "ClassLabel", "names": ["a", "b"]},
+    }
+    file = table(tmp_path / "test.parquet", {"img": cells(), "coarse_label": [0] * 12, "fine_label": [0, 1] * 6}, features)
+    assert data.open(file).classes == ("a", "b")
+
+
+def test_an_unclear_label_is_refused_with_the_columns(tmp_path: Path) -> None:
+    file = table(tmp_path / "test.parquet", {"image": cells(), "shape": ["a"] * 12, "texture": ["b"] * 12})
+    with pytest.raises(RequestError, match="It is not clear which column") as refused:
+        data.open(file)
+    assert "shape (string), texture (string)" in refused.value.came
+    assert data.open({"name": "parquet", "path": str(file), "label": "shape"}).classes == ("a",)
+    with pytest.raises(RequestError, match="has no column 'shapes'"):
+        data.open({"name": "parquet", "path": str(file), "label": "shapes"})
+
+
+def test_a_table_without_images_is_refused(tmp_path: Path) -> None:
+    file = table(tmp_path / "test.parquet", {"text": ["a", "b"], "label": [0, 1]})
+    with pytest.raises(RequestError, match="has no column of images"):
+        data.open(file).split("test")
+
+
+def test_two_columns_of_images_are_refused_until_one_is_named(tmp_path: Path) -> None:
+    file = table(tmp_path / "test.parquet", {"left": cells(), "right": cells(), "label": [0] * 12})
+    with pytest.raises(RequestError, match="has several columns of images"):
+        data.open(file).split("test")
+    assert len(data.open({"name": "parquet", "path": str(file), "image": "right"}).split("test")) == 12
+
+
+LAYOUTS = {
+    "plain": (["train.parquet", "test.parquet"], {"train": 1, "test": 1}),
+    "hub": (["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/validation-00000.parquet"],
+            {"train": 2, "val": 1}),
+    "converted": (["plain_text/train/0000.parquet", "plain_text/train/0001.parquet", "plain_text/test/0000.parquet"],
+                  {"train": 2, "test": 1}),
+    "exact before loose": (["train.parquet", "train_small_400.parquet", "test.parquet"], {"train": 1, "test": 1}),
+    "loose": (["pets_train_64.parquet", "pets_test_64.parquet"], {"train": 1, "test": 1}),
+    "no split named": (["part-0.parquet", "part-1.parquet"], {"train": 2}),
+    "valid": (["train.parquet", "valid.parquet"], {"train": 1, "val": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_splits_are_read_from_names(tmp_path: Path, name: str) -> None:
+    files, parts = LAYOUTS[name]
+    for file in files:
+        (tmp_path / "set" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / file).write_bytes(b"")
+    assert {part: len(found) for part, found in tables_in(tmp_path / "set").items()} == parts
+
+
+def test_a_folder_of_several_data_sets_is_refused_with_their_names(tmp_path: Path) -> None:
+    for kind in ("en", "fr"):
+        labelled(tmp_path / kind / "train.parquet")
+    with pytest.raises(RequestError, match="holds 2 data sets: en, fr each have a train"):
+        data.open(tmp_path)
+
+
+def test_an_unlabelled_test_part_leaves_validation_as_test(tmp_path: Path) -> None:
+    labelled(tmp_path / "train.parquet")
+    labelled(tmp_path / "validation.parquet", [2] * 12)
+    labelled(tmp_path / "test.parquet", [-1] * 12)
+    source = data.open(tmp_path)
+    assert source.splits() == ("train", "val", "test")
+    assert source.split("test").labels.tolist() == [2] * 12
+    assert len(source.split("train")) + len(source.split("val")) == 12
+
+
+def test_row_groups_are_read_as_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = table(tmp_path / "test.parquet", {"image": cells(), "label": [0] * 12}, row_group_size=5)
+    monkeypatch.setattr("priorscope.data.table.KEPT_BYTES", 1)
+    split = data.open_published(file).split("test")
+    for index in (11, 0, 4, 5, 9, 10):
+        np.testing.assert_array_equal(split[index][0], PICTURES[index])
+
+
+def test_a_word_that_is_no_class_is_refused(tmp_path: Path) -> None:
+    features = {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}
+    with pytest.raises(WorkError, match="has the label 'c', which is no class"):
+        data.open(table(tmp_path / "test.parquet", {"image": cells(), "label": ["a", "c"] * 6}, features))
+
+
+def test_a_label_beyond_the_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="picture 0 has label 7"):
+        data.open(labelled(tmp_path / "test.parquet", [7] * 12)).split("test")
+
+
+def test_an_empty_cell_is_named(tmp_path: Path) -> None:
+    file = table(tmp_path / "test.parquet", {"image": [*cells(11), {"bytes": None, "path": "x"}], "label": [0] * 12})
+    with pytest.raises(WorkError, match=r"test\.parquet row 11 is broken: its cell is empty"):
+        data.open(file).split("test")
+
+
+def test_a_missing_label_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match=r"Column 'label' of .* has 1 empty cells"):
+        data.open(table(tmp_path / "test.parquet", {"image": cells(), "label": [*[0] * 11, None]}))
+
+
+def test_shards_of_different_columns_are_refused(tmp_path: Path) -> None:
+    table(tmp_path / "train-00000-of-00002.parquet", {"image": cells(), "label": [0] * 12})
+    table(tmp_path / "train-00001-of-00002.parquet", {"picture": cells(), "label": [0] * 12})
+    with pytest.raises(RequestError, match=r"train-00001-of-00002\.parquet has columns \['picture', 'label'\]"):
+        data.open(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, -20])
+def test_a_torn_table_is_named(tmp_path: Path, keep: int) -> None:
+    file = labelled(tmp_path / "test.parquet")
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(PriorscopeError, match=r"test\.parquet is damaged"):
+        data.open(file)
+
+
+def test_jpeg_copies_of_raw_data_sets_are_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path))
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURES[0]).save(buffer, "JPEG")
+    for part in ("train", "test"):
+        table(
+            tmp_path / "cifar10" / f"{part}.parquet",
+            {"img": [{"bytes": buffer.getvalue(), "path": None}] * 10, "label": list(range(10))},
+        )
+    assert "not comparable with published ones" in data.open("cifar10").caveats[0]
+    for part in ("train", "test"):
+        table(tmp_path / "cifar10" / f"{part}.parquet", {"img": cells(10), "label": list(range(10))})
+    assert data.open("cifar10").caveats == ()
+
+
+# ---- hf:// ----
+
+
+class Hub:
+    """As much of the hub's interface as its client asks for when it takes a snapshot."""
+
+    def __init__(self, files: dict[str, bytes], revisions: tuple[str, ...] = ("main",)) -> None:
+        self.files = files
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self, content: bytes, status: int = 200, **headers: str) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(content)
+
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0].replace("%2F", "/")
+                info = re.fullmatch(r"/api/datasets/owner/name(?:/revision/(.+))?", path)
+                tree = re.fullmatch(r"/api/datasets/owner/name/tree/(.+)", path)
+                file = re.fullmatch(r"/datasets/owner/name/resolve/[^/]+/(.+)", path)
+                if info and (info[1] or "main") in (*revisions, "a" * 40):
+                    siblings = [{"rfilename": name} for name in outer.files]
+                    self.answer(json.dumps({"id": "owner/name", "sha": "a" * 40, "siblings": siblings}).encode())
+                elif tree:
+                    entries = [
+                        {"type": "file", "path": name, "size": len(content), "oid": "b" * 40}
+                        for name, content in outer.files.items()
+                    ]
+                    self.answer(json.dumps(entries).encode())
+                elif file and file[1] in outer.files:
+                    content = outer.files[file[1]]
+                    self.answer(content, ETag=f'"{len(content)}-{file[1].replace("/", "-")}"', X_Repo_Commit="a" * 40)
+                else:
+                    code = "RevisionNotFound" if info and info[1] else "RepoNotFound"
+                    self.answer(b"{}", 404, X_Error_Code=code)
+
+            do_HEAD = do_GET  # noqa: N815  (the name that http.server asks for)
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    import huggingface_hub.constants
+
+    content = {part: labelled(tmp_path / "made" / f"{part}.parquet").read_bytes() for part in ("train", "test")}
+    files = {f"data/{part}-00000-of-00001.parquet": content[part] for part in content} | {"README.md": b"hello"}
+    running = Hub(files)
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{running.http.server_port}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    yield running
+    running.close()
+
+
+def test_a_repository_of_the_hub_opens(hub: Hub) -> None:
+    source = data.open("hf://owner/name")
+    assert source.splits() == ("train", "val", "test")
+    np.testing.assert_array_equal(source.split("test").pixels.array, PICTURES)
+    again = data.open("hf://owner/name@main/data")
+    assert again.split("test").fingerprint == source.split("test").fingerprint
+    assert len(hub.files) == 3
+
+
+def test_an_earlier_download_opens_without_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = data.open("hf://owner/name").split("test").fingerprint
+    hub.http.shutdown()
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert data.open("hf://owner/name").split("test").fingerprint == first
+
+
+@pytest.mark.usefixtures("hub")
+def test_an_unknown_repository_is_refused() -> None:
+    with pytest.raises(RequestError, match="There is no data set hf://owner/nothing"):
+        data.open("hf://owner/nothing")
+
+
+def test_a_repository_without_tables_is_refused(hub: Hub) -> None:
+    hub.files.clear()
+    hub.files["README.md"] = b"hello"
+    with pytest.raises(RequestError, match="There is no data set hf://owner/name"):
+        data.open("hf://owner/name")
+
+
+@pytest.mark.parametrize("address", ["hf://name", "hf://", "hf://a/b/../c", "hf://a/b@"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(RequestError, match="is no address of a data set on the hub"):
+        data.open(address)
