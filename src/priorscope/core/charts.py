@@ -157,7 +157,8 @@ def curves_with_band(
     """Curves with a band around each.
 
     Rows have `series` (one curve each), `family` (its colour), `x`, `y`, and `low`, `high` (None where there is no band).
-    `reference` is a height to compare with and its label. `panel` as in `interval_dots`.
+    Where a row has an `end` that is not None, the curve's name is written beside it: for curves of one family, which look the
+    same. `reference` is a height to compare with and its label. `panel` as in `interval_dots`.
     """
     import altair as A
 
@@ -175,6 +176,9 @@ def curves_with_band(
         y=y.channel(A.Y, "y"), color=colour, shape=shape, opacity=faded, tooltip=tips
     )
     layers.append(dots)
+    if any(row.get("end") is not None for row in rows):
+        names = base.transform_filter("isValid(datum.end)").mark_text(align="left", dx=8, limit=120)
+        layers.append(names.encode(y=y.channel(A.Y, "y"), text="end:N", color=colour, opacity=faded))
     chart: Any = A.layer(*layers).add_params(chosen)
     chart = _panels(chart, rows, panel, 220) if panel else chart
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -104,15 +104,15 @@ def curves_figure(
     return _figure(f"curves-{metric}-{split}", drawn, metric, (split,), panel=None)
 
 
-def training_figures(curves: Sequence[Curve]) -> list[Figure]:
-    """Accuracy and loss on every split that was tracked, one panel a split."""
-    figures: list[Figure] = []
+def training_figures(curves: Sequence[Curve], where: str = "") -> dict[MetricName, Figure]:
+    """Accuracy and loss on every split that was tracked, one panel a split; `where` says what sets these curves apart."""
+    figures: dict[MetricName, Figure] = {}
     for metric in cast("tuple[MetricName, ...]", ("acc", "loss")):
         splits = tuple(split for split in ("train", "val", "test") if any(curve.along(split, metric) for curve in curves))
         if splits:
-            figures.append(
-                _figure(f"training-{WORDS[metric]}", curves, metric, splits, panel="split" if len(splits) > 1 else None)
-            )
+            name = "-".join(["training", WORDS[metric], *where.replace(",", "").split()])
+            figure = _figure(name, curves, metric, splits, panel="split" if len(splits) > 1 else None)
+            figures[metric] = replace(figure, title=f"{figure.title} ({where})") if where else figure
     return figures
 
 
@@ -144,9 +144,12 @@ def band_rows(curves: Sequence[Curve], metric: str, split: str) -> list[dict[str
 def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequence[str], panel: str | None) -> Figure:
     from priorscope.core.charts import Axis, curves_with_band
 
-    rows = [row for split in splits for row in band_rows(curves, metric, split)]
+    rows: list[dict[str, Any]] = [row for split in splits for row in band_rows(curves, metric, split)]
     headline = "val" if "val" in splits else splits[-1]
     ends = {row["run"]: row for row in rows if row["split"] == headline}
+    alike = len({row["family"] for row in ends.values()}) < len(ends)
+    last = {(row["run"], row["split"]): row["x"] for row in rows}
+    rows = [{**row, "end": row["run"] if alike and row["x"] == last[row["run"], row["split"]] else None} for row in rows]
     best = max(ends.values(), key=lambda row: row["y"] if metric == "acc" else -row["y"])
     said = f"{best['y']:.1%}" if metric == "acc" else f"{best['y']:.3g}"
     extreme = "highest" if metric == "acc" else "lowest"
@@ -156,7 +159,7 @@ def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequ
         if len(ends) > 1
         else f"{where.capitalize()} ends at {said} after {best['x']:g} epochs"
     )
-    seeds = sorted({int(row["seeds"]) for row in rows})
+    seeds = sorted({row["seeds"] for row in rows})
     many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     band = f" Lines: mean of {many} seeds; bands: from the lowest seed to the highest." if seeds[-1] > 1 else " One run a line."
     images = {split: max((curve.images.get(split, 0) for curve in curves), default=0) for split in splits}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from typing import Any
 
 import tomli_w
 
+from priorscope.core.config import content_key
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, Figure, charting_script, in_dark, inline_json
 from priorscope.core.folder import write_text
 from priorscope.core.stats import Interval
-from priorscope.report.curves import curve_of, training_figures
-from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, read_sources
+from priorscope.report.curves import Curve, curve_of, training_figures
+from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, apart, read_sources
 from priorscope.report.verdict import (
     Arm,
     Finding,
@@ -33,6 +35,7 @@ from priorscope.report.verdict import (
     number,
     recipe_differences,
     sentence,
+    statement,
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -209,7 +212,7 @@ def _page(reading: Reading, title: str | None, file: str) -> Page:
     failures = list(reading.failures)
     sections = [section for section in (_training(reading), *_probes(reading, found, failures)) if section]
     sections = _numbered(sections)
-    verdict = [sentence(finding) for finding in found]
+    verdict = [statement(finding) for finding in found]
     ids = {id(section.finding): section.id for section in sections if section.finding}
     more = tuple((finding.measure, said, ids.get(id(finding), "")) for finding, said in zip(found, verdict, strict=True))[
         LEADING:
@@ -268,14 +271,19 @@ def _duration(seconds: float) -> str:
 
 
 def _training(reading: Reading) -> Section | None:
-    """The curves of all runs that tracked any."""
-    curves = [curve for run in reading.runs if (curve := curve_of(run)).points]
-    if not curves:
+    """The curves of all runs that tracked any; runs of different worlds in pictures of their own."""
+    tracked = [(run, curve) for run in reading.runs if (curve := curve_of(run)).points]
+    if not tracked:
         return None
-    figures = training_figures(curves)
-    names = " ".join(f"runs/{run.name}" for run in reading.runs)
-    commands = {"training-accuracy": "acc", "training-loss": "loss"}
-    shown = [replace(f, command=f"priorscope plot curves {names} --metric {commands[f.name]} --split val") for f in figures]
+    worlds: dict[str, list[tuple[RunRecord, Curve]]] = {}
+    for run, curve in tracked:
+        worlds.setdefault(content_key(run.world), []).append((run, curve))
+    shown: list[Figure] = []
+    for members in worlds.values():
+        where = apart(members[0][0].world, [others[0][0].world for others in worlds.values()])
+        names = " ".join(shlex.quote(f"runs/{run.name}") for run, _ in members)
+        for metric, figure in training_figures([curve for _, curve in members], where).items():
+            shown.append(replace(figure, command=f"priorscope plot curves {names} --metric {metric} --split val"))
     return Section("training", "Training", "How did they learn?", "", tuple(Shown("", figure) for figure in shown))
 
 
@@ -296,7 +304,7 @@ def _probes(reading: Reading, found: Sequence[Finding], failures: list[Failure])
 def _probe_section(
     probe: str, kind: type[Result], outcomes: Sequence[Outcome], failures: list[Failure], said: str, finding: Finding | None
 ) -> Section:
-    heading = probe.replace("_", " ").capitalize()
+    heading = probe.replace("_", " ").capitalize() + (f", {finding.where}" if finding and finding.where else "")
     config = {name: value for name, value in (outcomes[0].about.get("config") or {}).items() if name not in ("name", "split")}
     return Section(
         id=probe.replace("_", "-"),

@@ -81,6 +81,13 @@ class RunRecord:
         return str(stored.get("fingerprint") or content_key(self.recipe.get("data") or {}))
 
     @property
+    def world(self) -> dict[str, str]:
+        """The source of the run's images, as flat settings, the seed of a drawn world left out."""
+        source: Any = (self.recipe.get("data") or {}).get("source") or {}
+        table: dict[str, Any] = {"name": source} if isinstance(source, str) else dict(source)
+        return {name: value for name, value in flat(table) if name != "seed"}
+
+    @property
     def parameters(self) -> int | None:
         """How many parameters the network has, where the run says so."""
         count = (self.environment.get("model") or {}).get("parameters")
@@ -170,6 +177,21 @@ def family_of(recipe: Mapping[str, Any]) -> str:
     model: Any = recipe.get("model") or "other"
     name: Any = cast("Mapping[str, Any]", model).get("name", "other") if isinstance(model, Mapping) else model
     return str(name).partition("/")[0]
+
+
+def flat(table: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
+    """The settings of nested tables by their dotted keys."""
+    rows: list[tuple[str, str]] = []
+    for name, value in table.items():
+        full = f"{path}.{name}" if path else name
+        rows += flat(cast("Mapping[str, Any]", value), full) if isinstance(value, Mapping) else [(full, str(value))]
+    return rows
+
+
+def apart(own: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
+    """What sets some settings apart from others, in words; nothing where nothing does."""
+    differing = [key for key in own if any(other.get(key) != own[key] for other in others)]
+    return ", ".join(f"{key.rpartition('.')[2]} {own[key]}" for key in differing)
 
 
 def read_outcomes(folder: Path, subject: Subject | None, failures: list[Failure]) -> Iterator[Outcome]:

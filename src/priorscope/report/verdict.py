@@ -27,10 +27,11 @@ from priorscope.core.comparison import (
     paired_proportions,
     seed_by_image_difference,
 )
+from priorscope.core.config import content_key
 from priorscope.core.contracts import Result
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, is_proportion, over_seeds, seed_by_image
-from priorscope.report.reading import Outcome, Reading, RunRecord
+from priorscope.report.reading import Outcome, Reading, RunRecord, apart, flat
 
 Scope = Literal["family", "checkpoint", "too few seeds"]
 
@@ -59,7 +60,9 @@ class Arm:
 
     def said(self, text: str) -> str:
         """The arm's name with what it is: a checkpoint unless it speaks for a family."""
-        return text if self.scope == "family" or self.exact else f"this checkpoint of {text}"
+        if self.scope == "family" or self.exact:
+            return text
+        return f"this checkpoint of {text}" if self.seeds == 1 else f"these {self.seeds} checkpoints of {text}"
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,12 @@ class Finding:
     arms: tuple[Arm, ...]
     pairs: tuple[Pair, ...]
     outcomes: tuple[Outcome, ...]
+    where: str = ""
 
     @property
     def measure(self) -> str:
-        """What the number is called."""
-        return self.result.measure
+        """What the number is called, and where it was taken if the probe looked in more than one way."""
+        return f"{self.result.measure} ({self.where})" if self.where else self.result.measure
 
     @property
     def unit(self) -> str:
@@ -105,14 +109,26 @@ class Finding:
 
 
 def findings(reading: Reading) -> list[Finding]:
-    """One finding for each probe and setting that looked at runs, in the order of the list of probes."""
+    """One finding for each probe, setting and world that it looked at, in the order of the list of probes.
+
+    Numbers from different data are never put beside each other: a run that learnt in another world was asked about its images.
+    """
     groups: dict[tuple[str, str], list[tuple[RunRecord, Outcome]]] = {}
     for run in reading.runs:
         for outcome in run.outcomes:
-            groups.setdefault((outcome.probe, outcome.setting()), []).append((run, outcome))
-    found = [_finding(members) for members in groups.values()]
+            groups.setdefault((outcome.probe, content_key(_setting(run, outcome))), []).append((run, outcome))
     order = _probe_order()
-    return sorted(found, key=lambda finding: order.get(finding.probe, len(order)))
+    found = sorted(groups.values(), key=lambda members: order.get(members[0][1].probe, len(order)))
+    first = [members[0] for members in found]
+    same_probe = [[_setting(*other) for other in first if other[1].probe == one[1].probe] for one in first]
+    return [_finding(those, apart(_setting(*those[0]), others)) for those, others in zip(found, same_probe, strict=True)]
+
+
+def _setting(run: RunRecord, outcome: Outcome) -> dict[str, str]:
+    """What must be equal for two numbers to stand in one column: data, split and the probe's own settings."""
+    told = {key: outcome.about.get(key) for key in ("data", "split", "config")}
+    own = run.world if outcome.about.get("data") == run.world.get("name") else {}
+    return dict(flat({**told, "world": own}))
 
 
 def _probe_order() -> dict[str, int]:
@@ -121,7 +137,7 @@ def _probe_order() -> dict[str, int]:
     return {name: i for i, name in enumerate(PROBES)}
 
 
-def _finding(members: Sequence[tuple[RunRecord, Outcome]]) -> Finding:
+def _finding(members: Sequence[tuple[RunRecord, Outcome]], where: str) -> Finding:
     first = members[0][1]
     kind = type(first.result)
     by_label: dict[str, list[tuple[RunRecord, Outcome]]] = {}
@@ -130,7 +146,7 @@ def _finding(members: Sequence[tuple[RunRecord, Outcome]]) -> Finding:
     arms = [_arm(label, sorted(those, key=lambda one: one[0].seed)) for label, those in by_label.items()]
     arms.sort(key=lambda arm: arm.value, reverse=kind.better != "lower")
     outcomes = tuple(outcome for _, outcome in members)
-    return Finding(first.probe, kind, first.about, tuple(arms), tuple(_pairs(arms)), outcomes)
+    return Finding(first.probe, kind, first.about, tuple(arms), tuple(_pairs(arms)), outcomes, where)
 
 
 def _arm(label: str, members: Sequence[tuple[RunRecord, Outcome]]) -> Arm:
@@ -256,16 +272,23 @@ def amount(arm: Arm, unit: str) -> str:
 
 
 def sentence(finding: Finding) -> str:
-    """What a finding allows to be said, in one or two sentences."""
+    """What a finding allows to be said, and how many seeds are missing for more."""
+    return statement(finding) + _missing_seeds(finding)
+
+
+def statement(finding: Finding) -> str:
+    """What a finding allows to be said, in one sentence."""
     arms, unit = finding.arms, finding.unit
     if len(arms) == 1:
-        said = arms[0].said(arms[0].label)
-        return f"{_begun(said)} has {_a(finding.measure)} of {amount(arms[0], unit)}.{_missing_seeds(finding)}"
+        said, few = arms[0].said(arms[0].label), arms[0].scope == "too few seeds" and not arms[0].exact
+        has = f"have a mean {finding.measure}" if few else f"has {_a(finding.measure)}"
+        return f"{_begun(said)} {has} of {amount(arms[0], unit)}."
     if not any(finding.pair(arms[0], other) for other in arms[1:]):
         low, high = sorted((arms[0], arms[-1]), key=lambda arm: arm.value)
+        among = "Among these checkpoints" if any(arm.scope != "family" for arm in arms) else "Among these families"
         return (
-            f"{_capital(finding.measure)} runs from {number(low.value, unit)} ({low.label}) to {number(high.value, unit)} "
-            f"({high.label}); no test tells them apart here.{_missing_seeds(finding)}"
+            f"{among}, {finding.measure} runs from {number(low.value, unit)} ({low.label}) to "
+            f"{number(high.value, unit)} ({high.label}); no test tells them apart here."
         )
     return _two(finding) if len(arms) == 2 else _many(finding)
 
@@ -329,8 +352,8 @@ def _capital(text: str) -> str:
 
 
 def _begun(name: str) -> str:
-    """A name at the beginning of a sentence: "this checkpoint of x" with a capital, x itself as it is."""
-    return _capital(name) if name.startswith("this checkpoint of ") else name
+    """A name at the beginning of a sentence: "this checkpoint of x" with a capital, x itself as it is written."""
+    return _capital(name) if name.startswith(("this checkpoint of ", "these ")) else name
 
 
 def _a(word: str) -> str:
@@ -378,20 +401,10 @@ def _recipes_said(reading: Reading) -> str:
 
 def recipe_differences(runs: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
     """Setting -> {recipe: value} for the settings, beside model and seed, that are not the same in all recipes."""
-    flat = {run.recipe_name: dict(_flat(run.recipe)) for run in runs}
-    keys = sorted({key for settings in flat.values() for key in settings})
-    told = {key: {name: settings.get(key, "not set") for name, settings in flat.items()} for key in keys}
+    asked = {run.recipe_name: dict(flat({k: v for k, v in run.recipe.items() if k not in ("model", "seed")})) for run in runs}
+    keys = sorted({key for settings in asked.values() for key in settings})
+    told = {key: {name: settings.get(key, "not set") for name, settings in asked.items()} for key in keys}
     return {key: values for key, values in told.items() if len(set(values.values())) > 1}
-
-
-def _flat(table: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for name, value in table.items():
-        if not path and name in ("model", "seed"):
-            continue
-        full = f"{path}.{name}" if path else name
-        rows += _flat(value, full) if isinstance(value, Mapping) else [(full, str(value))]
-    return rows
 
 
 def _sizes_said(reading: Reading) -> str:

@@ -159,8 +159,16 @@ def test_refuses_a_wrong_number_of_labels(tmp_path: Path) -> None:
 
 def test_training_has_a_panel_a_split(tmp_path: Path) -> None:
     figures = training_figures(read_log(write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))))
-    assert [figure.name for figure in figures] == ["training-accuracy", "training-loss"]
-    assert {row["split"] for row in figures[0].rows} == {"train", "val"}
+    assert [figure.name for figure in figures.values()] == ["training-accuracy", "training-loss"]
+    assert {row["split"] for row in figures["acc"].rows} == {"train", "val"}
+
+
+def test_curves_that_look_alike_are_named_at_their_ends(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.csv").write_text("epoch,val_acc\n1,0.1\n2,0.2\n")
+    curves = [*read_log(tmp_path / "first.csv"), *read_log(tmp_path / "second.csv")]
+    svg = curves_figure(curves).svg()
+    assert [svg.count(f">{name}<") for name in ("first", "second")] == [1, 1]
 
 
 def test_one_run_has_no_band(tmp_path: Path) -> None:

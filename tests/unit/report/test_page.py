@@ -128,6 +128,17 @@ def test_a_study_without_results_says_so(tmp_path: Path) -> None:
     assert "No result is stored yet, so there is no answer." in write_report([study], tmp_path / "r.html").read_text()
 
 
+def test_runs_of_other_worlds_have_curves_of_their_own(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.6}, seeds=(0,), probes=("accuracy",))
+    recipe = study / "runs/cnn-s0/recipe.toml"
+    recipe.write_text(recipe.read_text().replace('name = "shapetex"', 'name = "shapetex"\ncue = "shape"'))
+    mlp = study / "runs/mlp-s0/recipe.toml"
+    mlp.write_text(mlp.read_text().replace('name = "shapetex"', 'name = "shapetex"\ncue = "both"'))
+    titles = [figure["title"] for figure in payload(render(read_sources([study])))["figures"].values()]
+    assert sum(title.endswith("(cue shape)") for title in titles) == 2
+    assert sum(title.endswith("(cue both)") for title in titles) == 2
+
+
 def test_results_about_pairs_have_a_section() -> None:
     a, b = Subject(name="mlp-s0", family="mlp"), Subject(name="cnn-s0", family="cnn")
     text = render(Reading("s", "q?", "", ("s",), (), (Outcome(accuracy(0.6, 0), (a, b), {}),), ()))

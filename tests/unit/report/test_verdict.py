@@ -68,7 +68,7 @@ def test_one_seed_speaks_of_this_checkpoint_alone() -> None:
     said = sentence(only([run("mlp", 0, scored(right(0.5))), run("cnn", 0, scored(right(0.8)))]))
     assert said.startswith("This checkpoint of cnn has a higher score than this checkpoint of mlp: 80.0% against 50.0%")
     assert "over images" in said
-    assert "seeds" not in said
+    assert said.endswith(" A sentence about a family needs 3 seeds of it; here there is 1.")
 
 
 def test_three_seeds_speak_of_the_family() -> None:
@@ -84,7 +84,7 @@ def test_two_seeds_compare_nothing_and_say_what_is_missing() -> None:
     finding = only(runs)
     assert finding.pairs == ()
     assert sentence(finding) == (
-        "Score runs from 50.0% (mlp) to 80.0% (cnn); no test tells them apart here. "
+        "Among these checkpoints, score runs from 50.0% (mlp) to 80.0% (cnn); no test tells them apart here. "
         "A sentence about a family needs 3 seeds of it; here there are 2."
     )
 
@@ -169,6 +169,26 @@ def test_results_of_other_settings_are_not_mixed() -> None:
         (outcome, Outcome(outcome.result, outcome.subjects, {**outcome.about, "config": {"eps": 0.1}})),
     )
     assert len(findings(reading([other]))) == 2
+
+
+def test_numbers_from_different_worlds_do_not_stand_in_one_column() -> None:
+    def world(cue: str, seed: int) -> dict[str, Any]:
+        return {"data": {"source": {"name": "shapetex", "cue": cue, "seed": seed}}}
+
+    both = run("mlp", 0, scored(right(0.5)), recipe=world("both", 0))
+    again = run("mlp", 1, scored(right(0.5)), recipe=world("both", 1))
+    alone = run("mlp-shape", 0, scored(right(0.8)), recipe=world("shape", 0))
+    found = findings(reading([both, again, alone]))
+    assert [(finding.measure, [arm.label for arm in finding.arms]) for finding in found] == [
+        ("score (cue both)", ["mlp"]),
+        ("score (cue shape)", ["mlp-shape"]),
+    ]
+
+
+def test_two_seeds_alone_are_two_checkpoints() -> None:
+    said = sentence(only([run("mlp", s, scored(right(0.5))) for s in range(2)]))
+    assert said.startswith("These 2 checkpoints of mlp have a mean score of 50.0% (")
+    assert said.endswith("A sentence about a family needs 3 seeds of it; here there are 2.")
 
 
 # Limits --------------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@
     if (!apart.some((part) => part in spec)) return spec.width ? spec : { ...spec, width, autosize: { type: "fit-x", contains: "padding" } };
     if (!spec.concat || !spec.concat.every((part) => typeof part.width === "number")) return spec;
     const columns = Math.min(width >= 700 ? 2 : 1, spec.concat.length);
-    const room = Math.max(Math.floor((width - 28 * (columns - 1)) / columns) - 90, 180); // 90: labels and title of an axis
+    const named = (spec.datasets.rows ?? []).some((row) => row.end); // names beside the curves' ends
+    const room = Math.max(Math.floor((width - 28 * (columns - 1)) / columns) - (named ? 210 : 90), 180); // 90: what an axis takes
     return { ...spec, columns, concat: spec.concat.map((part) => ({ ...part, width: room })) };
   };
 
