@@ -87,6 +87,8 @@ def family_config(model: str | Mapping[str, Any] | FamilyConfig) -> FamilyConfig
     table = {"name": model} if isinstance(model, str) else dict(model)
     name = _full_name(str(table.get("name", "")))
     family, _, rest = name.partition("/")
+    if family not in FAMILIES:
+        raise unknown_name("model", name, presets(), "priorscope models list")
     module = FAMILIES.load(family)
     settings: Plain | None = module.PRESETS.get(rest)
     if settings is None and hasattr(module, "read_name"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from priorscope import models
-from priorscope.models.info import info
+from priorscope.models.counting import info
 
 
 @pytest.mark.slow
