@@ -24,6 +24,7 @@ PROBES = Listing(
     {
         "accuracy": "priorscope.probes.accuracy",
         "cue_conflict": "priorscope.probes.cue_conflict",
+        "robustness": "priorscope.probes.robustness",
     },
 )
 

@@ -1,0 +1,76 @@
+"""RayS: an attack that sees only which class was decided (Chen and Gu 2020, arXiv 2006.12792).
+
+It searches among directions of plus and minus one for the one along which the boundary is nearest: the signs of one block
+of pixels are turned at a time, first half of the picture, then quarters, and so on; where the turned direction fools the
+network at the best distance so far, a bisection finds how much nearer its boundary is. Nothing about it is random.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from priorscope.attacks import Attack
+from priorscope.attacks.ball import Found, Pictures, lengths, wide
+from priorscope.attacks.losses import right
+from priorscope.attacks.victim import Victim
+
+BISECTIONS = 6
+
+
+def rays(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Tensor | None = None) -> Found:  # noqa: ARG001
+    """Spends `attack.steps` queries a picture, bisections included; broken where the distance fell within the budget."""
+    found, rows = Found(of), torch.arange(len(of), device=of.images.device)
+    signs = torch.ones_like(of.images)
+    radius = torch.full_like(of.eps, torch.inf)
+    count = of.images[0].numel()
+    blocks, block, spent = 1, 0, 0
+    while spent < attack.steps:
+        length = -(-count // blocks)
+        turned = signs.clone().flatten(1)
+        turned[:, block * length : (block + 1) * length] *= -1
+        turned = turned.view_as(signs)
+        reach = torch.where(torch.isfinite(radius), radius, 1.0)  # nothing in [0, 1] is farther than 1 along signs
+        fools = ~right(victim(_along(of, turned, reach)), of.labels)
+        spent += 1
+        if bool(fools.any()):
+            radius, signs = _bisected(victim, of, turned, signs, radius, reach, fools)
+            spent += BISECTIONS
+        inside = _distance(of, signs, radius) <= of.eps
+        found.note(rows, _along(of, signs, radius.nan_to_num(posinf=0.0)), inside)
+        if bool(inside.any()) and attack.leave:
+            stay = torch.nonzero(~inside)[:, 0]
+            rows, signs, radius, of = rows[stay], signs[stay], radius[stay], of.take(stay)
+            if len(rows) == 0:
+                return found
+        block += 1
+        if block * length >= count:
+            blocks, block = min(blocks * 2, count), 0
+    found.finish(rows, _along(of, signs, torch.minimum(radius, of.eps)))
+    return found
+
+
+def _along(of: Pictures, signs: Tensor, radius: Tensor) -> Tensor:
+    return (of.images + wide(radius) * signs).clamp(0, 1)
+
+
+def _distance(of: Pictures, signs: Tensor, radius: Tensor) -> Tensor:
+    """How far the picture at that radius is, in the norm asked for; infinite where none was found."""
+    at = lengths(_along(of, signs, radius.nan_to_num(posinf=0.0)) - of.images, of.norm)
+    return torch.where(torch.isfinite(radius), at, torch.inf)
+
+
+def _bisected(
+    victim: Victim, of: Pictures, turned: Tensor, signs: Tensor, radius: Tensor, reach: Tensor, fools: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where the turned direction fools at `reach`, the smallest distance at which it still does."""
+    hit = torch.nonzero(fools)[:, 0]
+    some, way = of.take(hit), turned[hit]
+    low, high = torch.zeros_like(some.eps), reach[hit]
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        wrong = ~right(victim(_along(some, way, middle)), some.labels)
+        low, high = torch.where(wrong, low, middle), torch.where(wrong, middle, high)
+    radius, signs = radius.clone(), signs.clone()
+    radius[hit], signs[hit] = high, way
+    return radius, signs

@@ -1,0 +1,55 @@
+"""Restarts, target classes and ensembles: each attack in turn on what the ones before left standing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from priorscope.attacks import Attack, Kind
+from priorscope.attacks.apgd import apgd
+from priorscope.attacks.ball import Found, Pictures, picture_keys
+from priorscope.attacks.fab import fab
+from priorscope.attacks.pgd import pgd
+from priorscope.attacks.rays import rays
+from priorscope.attacks.square import square
+from priorscope.attacks.victim import Victim
+
+OneStart = Callable[[Victim, Pictures, Attack, Tensor, Tensor | None], Found]
+
+ONE_START: dict[Kind, OneStart] = {"pgd": pgd, "apgd": apgd, "fab": fab, "square": square, "decision": rays}
+
+
+def run_attack(victim: Victim, of: Pictures, attack: Attack, seed: int = 0) -> Found:
+    """One attack with its restarts and target classes. The first start sees every picture, the others what stands."""
+    found = Found(of)
+    ranked = _rivals(victim, of, attack.targets) if attack.targets else None
+    for restart in range(attack.restarts):
+        for rank in range(max(attack.targets, 1)):
+            rows = found.standing()
+            if len(rows) == 0:
+                return found
+            keys = picture_keys(seed, of.index[rows], attack.name, restart, rank)
+            targets = None if ranked is None else ranked[rows, rank]
+            found.merge(rows, ONE_START[attack.kind](victim, of.take(rows), attack, keys, targets))
+    return found
+
+
+def run_in_turn(victim: Victim, of: Pictures, attacks: Sequence[Attack], seed: int = 0) -> tuple[Found, Tensor]:
+    """Attacks in turn, and for each picture which of them broke it (-1: none did)."""
+    found = Found(of)
+    broken_by = torch.full((len(of),), -1, dtype=torch.int64, device=of.images.device)
+    for number, attack in enumerate(attacks):
+        rows = found.standing()
+        if len(rows) == 0:
+            break
+        found.merge(rows, run_attack(victim, of.take(rows), attack, seed))
+        broken_by[rows[found.broken[rows]]] = number
+    return found, broken_by
+
+
+def _rivals(victim: Victim, of: Pictures, count: int) -> Tensor:
+    """The other classes of each picture, the likeliest first."""
+    logits = victim(of.images).scatter(1, of.labels[:, None], -torch.inf)
+    return logits.sort(dim=1, descending=True, stable=True).indices[:, :count]

@@ -1,0 +1,61 @@
+"""What may be said about a robustness number: the checks' findings, their limits, and the verdict that they add up to.
+
+An attack gives an upper bound, so a verdict belongs to network, attack and number together. Signs of *masked* gradients say
+that the attack was blind: it met zero gradients, another loss or no gradient at all breaks what it left, or a budget of half
+the range of pixels, at which every picture can be made grey, does not break all. Signs of mere weakness (more steps or
+starts break more, a larger budget breaks fewer) make a number suspect. Shares are judged by the low end of Wilson's
+interval, so that one lucky picture in a hundred accuses nobody.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from priorscope.attacks import Attack
+from priorscope.core.config import Config
+from priorscope.core.stats import wilson
+
+Finding = Literal["fine", "suspect", "masked"]
+Verdict = Literal["weak attack: upper bound only", "no sign of overestimation", "suspect", "masked"]
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "zero gradients": (0.01, 0.1),
+    "margin loss": (0.005, 0.05),
+    "more steps": (0.005, math.inf),
+    "more starts": (0.005, math.inf),
+    "without gradients": (0.005, 0.02),
+    "half the range": (0.01, 0.1),
+    "falling curve": (0.02, math.inf),
+    "transfer": (0.005, 0.05),
+}
+"""Above which share a check finds a number suspect, and above which masked."""
+
+
+class Check(Config):
+    """One check: the share that it found, out of how many pictures, what that means, and in words."""
+
+    name: str
+    share: float
+    n: int
+    finding: Finding
+    sentence: str
+
+
+def check(name: str, count: int, n: int, sentence: str) -> Check:
+    """A check of a share, judged by the low end of its interval."""
+    low = wilson(count, n).low if n else 0.0
+    suspect, masked = LIMITS[name]
+    finding: Finding = "masked" if low > masked else "suspect" if low > suspect else "fine"
+    return Check(name=name, share=count / n if n else 0.0, n=n, finding=finding, sentence=sentence)
+
+
+def verdict_of(attacks: Sequence[Attack], checks: Sequence[Check]) -> Verdict:
+    """What the checks allow to be said about a number. A weak attack's number is never more than an upper bound."""
+    if all(attack.weak for attack in attacks):
+        return "weak attack: upper bound only"
+    findings = {check.finding for check in checks}
+    if "masked" in findings:
+        return "masked"
+    return "suspect" if "suspect" in findings else "no sign of overestimation"

@@ -1,0 +1,573 @@
+"""How small a change of the pixels breaks it, and can that number be believed?
+
+The headline is the smallest budget at which the attack breaks each image that was right before, as the median over images:
+at 8/255 every network trained without attacks is near zero, and one accuracy there says nothing about which of two is the
+more robust. It is found by bisection over budgets, and the accuracy at each of them stands beside it. Images that no budget
+of the curve breaks count with the largest one, and are named as censored. Two networks are compared on the images that both
+get right.
+
+An attack gives an upper bound, so the verdict belongs to network, attack and number together: see
+`priorscope.attacks.audit` for what is checked and what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from priorscope.attacks import NORMS, PROTOCOL_BUDGETS, Attack, LossName, Norm, attacks_of
+from priorscope.attacks.verdict import Check, Verdict, verdict_of
+from priorscope.core.comparison import Difference, paired_bootstrap
+from priorscope.core.config import Number, content_key
+from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.errors import RequestError
+from priorscope.core.stats import Interval, bootstrap, wilson
+from priorscope.probes import ProbeConfig, the_split
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from priorscope.attacks.search import Fetch
+    from priorscope.attacks.victim import Victim
+    from priorscope.core.figure import Figure
+    from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+
+VERSION = 1
+PER = "run"
+
+EPS: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
+"""The budgets at which the field reports one number (CIFAR-10)."""
+BUDGETS: dict[Norm, tuple[float, ...]] = {
+    "linf": tuple(level / 255 for level in (0.25, 0.5, 1, 2, 4, 8, 16, 32)),
+    "l2": (0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
+}
+PROTOCOL_EPS = 0.0125
+"""The budget at which the published protocols can be compared: both of their lists hold it."""
+Budget = Annotated[Number, Field(ge=0)]
+
+
+class RobustnessConfig(ProbeConfig):
+    """Which images, which attack, and at which budgets.
+
+    `attack` is the name of an attack or an ensemble; `steps`, `restarts` and `loss` change a single one. `eps` is the budget of
+    the accuracy that the verdict is about; `budgets` are those of the curve. Both are the norm's usual ones where not set.
+    `audit_images` is how many of the images the audit looks at; 0 leaves it out.
+    """
+
+    name: str = "robustness"
+    split: str = "test"
+    images: int | None = Field(default=200, ge=1)
+    attack: str = "quick"
+    norm: Norm = "linf"
+    eps: Annotated[Number, Field(gt=0)] | None = None
+    budgets: tuple[Budget, ...] | None = None
+    steps: int | None = Field(default=None, ge=1)
+    restarts: int | None = Field(default=None, ge=1)
+    loss: LossName | None = None
+    audit_images: int = Field(default=100, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Robustness(Result):
+    """The smallest budget that breaks each image, the accuracy at every budget, and a verdict on the number."""
+
+    probe: ClassVar[str] = "robustness"
+    question: ClassVar[str] = "How small a change of the pixels breaks it, and can that number be believed?"
+    measure: ClassVar[str] = "median smallest breaking budget"
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+
+    split: str
+    attack: str
+    attacks: tuple[str, ...]
+    norm: Norm
+    eps: float
+    budgets: tuple[float, ...]
+    classes: int
+    seed: int
+    verdict: Verdict
+    checks: tuple[Check, ...] = ()
+    turns: tuple[tuple[str, int], ...] = ()
+    """Each attack of the ensemble with how many images it broke at `eps`, those before it having had their turn."""
+    after_audit: float | None = None
+    """The accuracy at `eps`, on the images that the audit looked at, after everything that its checks broke as well."""
+    index: Array
+    correct: Array
+    smallest: Array
+    """For each image the smallest budget found to break it: 0 where it was wrong before, infinite where none did."""
+    right_at: Array
+    """How many images are right at each budget."""
+    within_at: Array
+    """The same within five guesses, where the protocol asks for it (else empty)."""
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        share = self.accuracy_at(self.eps)
+        above = "more than " if self.value >= self.budgets[-1] else ""
+        return (
+            f"Half of the images it gets right break within {above}{shown(self.value, self.norm)} {NORMS[self.norm]}; "
+            f"{share:.1%} of all are right at {shown(self.eps, self.norm)} ({self.attack}: {self.verdict})."
+        )
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        total = len(self.index)
+        return (
+            f"{self.attack} = {'; '.join(self.attacks)}; {NORMS[self.norm]} budgets on pixels in [0, 1], seed {self.seed}, "
+            f"{total:,} images of {self.split}, {self.n:,} of them right without an attack; "
+            "bootstrap over images, of one checkpoint."
+        )
+
+    def accuracy_at(self, eps: float) -> float:
+        """The share of all images that are right at one of the budgets."""
+        return int(self.right_at[self._position(eps)]) / len(self.index)
+
+    def _position(self, eps: float) -> int:
+        return int(np.argmin(np.abs(np.array(self.budgets) - eps)))
+
+    def censored(self) -> int:
+        """How many images that are right stand at every budget of the curve."""
+        return int(np.count_nonzero(np.isinf(self.smallest) & self.correct))
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        total, split = len(self.index), self.split
+        rows = [
+            Metric.of(self.measure, self.value, self.interval, self.n, self.unit, setting=self.attack, split=split),
+            Metric.of("censored", self.censored() / max(self.n, 1), None, self.n, "share of images", split=split),
+        ]
+        for name, counts in (("accuracy under attack", self.right_at), ("top-5 under attack", self.within_at)):
+            rows += [
+                Metric.of(
+                    name,
+                    count / total,
+                    wilson(count, total),
+                    total,
+                    "share of images",
+                    setting=f"{self.attack} {shown(eps, self.norm)}",
+                    split=split,
+                )
+                for eps, count in zip(self.budgets, counts.tolist(), strict=False)
+            ]
+        if self.after_audit is not None:
+            setting = f"{self.attack} {shown(self.eps, self.norm)}"
+            rows.append(Metric.of("accuracy after audit", self.after_audit, None, total, "share of images", setting=setting))
+        rows += [Metric.of(check.name, check.share, None, check.n, "share of images", setting="audit") for check in self.checks]
+        return rows
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of one or many results side by side, most important first."""
+        return [
+            _draw_smallest(results),
+            _draw_curve(results),
+            *([_draw_audit(results)] if any(r.checks for _, r in results) else []),
+        ]
+
+
+def measure_robustness(
+    subject: Classifier | Evidence,
+    data: Source | Split,
+    *,
+    split: str = "test",
+    images: int | None = 200,
+    attack: str = "quick",
+    norm: Norm = "linf",
+    eps: float | None = None,
+    budgets: Sequence[float] | None = None,
+    steps: int | None = None,
+    restarts: int | None = None,
+    loss: LossName | None = None,
+    audit_images: int = 100,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> Robustness:
+    """Attacks a class-balanced part of a split (`images`; None: all of it) and audits the number at `eps`.
+
+    With a `folder` a search that is stopped goes on where it was.
+    """
+    from priorscope.attacks.audit import doubts
+    from priorscope.attacks.victim import Victim, frozen
+    from priorscope.evidence import evaluating, evidence_of
+
+    model = evidence_of(subject).model
+    chosen, index = some_images(the_split(data, split), images)
+    changes = {name: value for name, value in (("steps", steps), ("restarts", restarts), ("loss", loss)) if value is not None}
+    attacks = attacks_of(attack, len(chosen.classes), **changes)
+    at = eps if eps is not None else PROTOCOL_EPS if attack in PROTOCOL_BUDGETS else EPS[norm]
+    levels = _levels(attack, norm, at, budgets)
+    at = min(levels, key=lambda level: abs(level - at))
+    asked = _Asked(model, chosen, index, attack, attacks, norm, at, levels, seed, folder, audit_images)
+    with evaluating(model), frozen(model):
+        victim = Victim(model)
+        caveats, uncertain = doubts(victim, fetcher(model, chosen), len(chosen))
+        return asked.by_protocol(victim, caveats) if attacks[0].judge == "last" else asked.by_search(victim, caveats, uncertain)
+
+
+class _Asked:
+    """One measurement under way."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        chosen: Split,
+        index: NDArray[np.int64],
+        name: str,
+        attacks: tuple[Attack, ...],
+        norm: Norm,
+        eps: float,
+        levels: tuple[float, ...],
+        seed: int,
+        folder: Path | None,
+        audit_images: int,
+    ) -> None:
+        self.model, self.chosen, self.index, self.name, self.attacks = model, chosen, index, name, attacks
+        self.norm: Norm = norm
+        self.eps, self.levels, self.seed, self.folder, self.audit_images = eps, levels, seed, folder, audit_images
+        self.fetch: Fetch = fetcher(model, chosen)
+
+    def by_search(self, victim: Victim, caveats: list[str], uncertain: bool) -> Robustness:
+        """The smallest budgets by bisection, then the audit of the accuracy at `eps`."""
+        from priorscope.attacks.audit import Number as Audited
+        from priorscope.attacks.audit import audit
+        from priorscope.attacks.search import find_smallest
+
+        brackets = find_smallest(
+            victim,
+            self.fetch,
+            self.index,
+            self.attacks,
+            self.levels,
+            self.eps,
+            norm=self.norm,
+            seed=self.seed,
+            state=self._state(),
+        )
+        correct, standing = brackets.right(), brackets.standing(self.eps)
+        checks: list[Check] = []
+        after: float | None = None
+        if self.audit_images:
+            looked = np.unique(np.linspace(0, len(correct) - 1, min(self.audit_images, len(correct))).round().astype(np.int64))
+            number = Audited(
+                victim,
+                self.fetch,
+                self.index,
+                self.attacks,
+                self.eps,
+                self.norm,
+                self.seed,
+                looked[correct[looked]],
+                looked[standing[looked]],
+                self.levels,
+            )
+            checks, left = audit(number)
+            after = len(left) / len(looked)
+        verdict = verdict_of(self.attacks, checks)
+        if not checks and verdict == "no sign of overestimation":
+            verdict = "suspect"
+            caveats.append("The number was not audited, so nothing speaks for it: it is called suspect until it is.")
+        elif uncertain and verdict == "no sign of overestimation":
+            verdict = "suspect"
+        turns = [int(np.count_nonzero(brackets.broken_by == i)) for i in range(len(self.attacks))]
+        return self._result(
+            victim,
+            caveats,
+            correct=correct,
+            smallest=brackets.high,
+            right_at=np.array([int(brackets.standing(level).sum()) for level in self.levels]),
+            within_at=np.zeros(0, np.int64),
+            verdict=verdict,
+            checks=tuple(checks),
+            turns=tuple(zip((attack.name for attack in self.attacks), turns, strict=True)),
+            after_audit=after,
+        )
+
+    def by_protocol(self, victim: Victim, caveats: list[str]) -> Robustness:
+        """A published protocol: every image at every budget, right or wrong before; the last iterate counts."""
+        from priorscope.attacks.search import protocol_curve
+
+        curve = protocol_curve(victim, self.fetch, self.index, self.attacks[0], self.levels, norm=self.norm, seed=self.seed)
+        correct = curve.right[0]
+        wrong = ~curve.right
+        first = np.where(wrong.any(0), np.array(self.levels)[wrong.argmax(0)], np.inf)
+        counts = curve.right.sum(1)
+        rise = int(np.max(counts - np.minimum.accumulate(counts)))
+        if rise > 0.01 * len(self.index):
+            caveats.append(
+                f"The curve rises again with the budget, by {rise} images: "
+                "the attack loses its way, not the network its weakness."
+            )
+        return self._result(
+            victim,
+            caveats,
+            correct=correct,
+            smallest=first,
+            right_at=counts,
+            within_at=curve.within.sum(1),
+            verdict=verdict_of(self.attacks, []),
+            checks=(),
+            turns=(),
+            after_audit=None,
+        )
+
+    def _state(self) -> Path | None:
+        """Where the search keeps what it knows: a file named by everything it is a function of."""
+        if self.folder is None:
+            return None
+        key = {
+            "version": VERSION,
+            "weights": weights_key(self.model),
+            "data": self.chosen.fingerprint,
+            "attacks": [attack.plain() for attack in self.attacks],
+            "norm": self.norm,
+            "eps": self.eps,
+            "budgets": list(self.levels),
+            "seed": self.seed,
+        }
+        return self.folder / f"robustness-{content_key(key)}.npz"
+
+    def _result(
+        self, victim: Victim, caveats: list[str], *, correct: NDArray[np.bool_], smallest: NDArray[np.float64], **rest: Any
+    ) -> Robustness:
+        """The result with its headline number and what is to be doubted about it."""
+        n, total = int(correct.sum()), len(correct)
+        most = self.levels[-1]
+        capped = np.minimum(smallest[correct], most)
+        value = float(np.median(capped)) if n else 0.0
+        chance = 1 / len(self.chosen.classes)
+        if wilson(n, total).low <= chance:
+            caveats.append(f"Right on {n / total:.1%} of the images, which is not above chance: there is little to break.")
+        if n and value >= most:
+            caveats.append(
+                f"Half of the images or more stand at every budget up to {shown(most, self.norm)}: the median is at least that."
+            )
+        if victim.not_finite:
+            caveats.append(f"{victim.not_finite:,} answers under attack were NaN or infinite; they count as wrong.")
+        return Robustness(
+            value=value,
+            interval=bootstrap(capped, seed=self.seed, statistic=_median) if n > 1 else None,
+            n=n,
+            unit=f"{NORMS[self.norm]} on pixels in [0, 1]",
+            caveats=tuple(caveats),
+            split=self.chosen.name,
+            attack=self.name,
+            attacks=tuple(attack.sentence() for attack in self.attacks),
+            norm=self.norm,
+            eps=self.eps,
+            budgets=self.levels,
+            classes=len(self.chosen.classes),
+            seed=self.seed,
+            index=self.index,
+            correct=correct,
+            smallest=smallest,
+            **rest,
+        )
+
+
+def _median(values: NDArray[np.float64], /, *, axis: int) -> NDArray[np.float64]:
+    return np.asarray(np.median(values, axis=axis))
+
+
+def _levels(attack: str, norm: Norm, eps: float, budgets: Sequence[float] | None) -> tuple[float, ...]:
+    """The budgets of the curve, 0 first, with `eps` among them."""
+    asked = PROTOCOL_BUDGETS.get(attack, BUDGETS[norm]) if budgets is None else tuple(float(level) for level in budgets)
+    if any(not 0 <= level < np.inf for level in asked):
+        raise RequestError(f"The budgets came as {asked}.", "numbers from 0 up", 'budgets = ["1/255", "2/255", "4/255"]')
+    held = any(abs(level - eps) < 1e-9 for level in asked)
+    return tuple(sorted({0.0, *asked} if held else {0.0, eps, *asked}))
+
+
+def shown(eps: float, norm: Norm) -> str:
+    """A budget as people write it: in 255ths for L-inf."""
+    return f"{eps * 255:.3g}/255" if norm == "linf" else f"{eps:.3g}"
+
+
+def some_images(split: Split, count: int | None) -> tuple[Split, NDArray[np.int64]]:
+    """A class-balanced part of a split, and the position of each of its images in the whole: it names their streams."""
+    from priorscope.data.split import balanced_order
+
+    if count is None or count >= len(split):
+        return split, np.arange(len(split))
+    index = np.sort(balanced_order(split.labels)[:count])
+    return split.choose(index), index
+
+
+def fetcher(model: Classifier, split: Split) -> Fetch:
+    """Rows of a split as float images and labels on the model's device."""
+    import torch
+
+    from priorscope.data.loader import Loader
+
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+    def fetch(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        some = split.choose(rows)
+        batch = next(iter(Loader(some, batch_size=len(rows), device=str(device)).epoch(0)))
+        return batch.images, batch.labels
+
+    return fetch
+
+
+def weights_key(model: Classifier) -> str:
+    """A hash of every weight: what an adversarial image is a function of, beside data and attack."""
+    import hashlib
+
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def compare_smallest(first: Robustness, second: Robustness) -> Difference:
+    """How many doublings of the budget the first withstands more than the second, on the images that both get right.
+
+    Budgets that no attack reached count with the curve's largest. The mean over images of log2(first / second).
+    """
+    if (first.norm, first.attacks, first.budgets, first.split) != (second.norm, second.attacks, second.budgets, second.split):
+        raise RequestError(
+            f"{first.attack} ({NORMS[first.norm]}) and {second.attack} ({NORMS[second.norm]}) are not the same measurement.",
+            "one attack, norm, split and list of budgets for both",
+            "measure both with the same settings",
+        )
+    (a, b), most = _on_common([first, second]), first.budgets[-1]
+    least = min(level for level in first.budgets if level > 0) / 2**10
+    logs = [np.log2(np.clip(values, least, most)) for values in (a, b)]
+    return paired_bootstrap(logs[0], logs[1], seed=first.seed)
+
+
+def _on_common(results: Sequence[Robustness]) -> list[NDArray[np.float64]]:
+    """The smallest budgets of each network on the images that all of them were asked about and get right."""
+    common = set(results[0].index[results[0].correct].tolist())
+    for result in results[1:]:
+        common &= set(result.index[result.correct].tolist())
+    wanted = np.array(sorted(common), np.int64)
+    if not len(wanted):
+        raise RequestError(
+            "There is no image that all networks get right.", "at least one", "compare them on more images, or leave one out"
+        )
+    return [result.smallest[np.searchsorted(result.index, wanted)] for result in results]
+
+
+# Pictures.
+
+
+def _draw_smallest(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
+    from priorscope.core.charts import Axis, interval_dots
+
+    rows: list[dict[str, Any]] = []
+    first = results[0][1]
+    values, n = _medians(results)
+    for (subject, result), (value, between) in zip(results, values, strict=True):
+        rows.append(
+            {
+                "subject": subject.name,
+                "family": subject.family,
+                "value": value,
+                "low": between.low if between else None,
+                "high": between.high if between else None,
+                "verdict": result.verdict,
+            }
+        )
+    best = max(rows, key=lambda row: row["value"])
+    title = (
+        f"{best['subject']} withstands most: half of its images break within {shown(best['value'], first.norm)}"
+        if len(results) > 1
+        else f"Half of the images break within {shown(best['value'], first.norm)} ({first.verdict})"
+    )
+    which = "that all networks get right" if len(results) > 1 else "that it gets right"
+    return interval_dots(
+        "smallest-budget",
+        title,
+        rows,
+        axis=Axis(f"median smallest budget that breaks an image ({NORMS[first.norm]}, pixels in [0, 1])", scale="log"),
+        n=f"{n:,} images {which}",
+        protocol=first.protocol(),
+        alt="; ".join(f"{row['subject']} {shown(row['value'], first.norm)} ({row['verdict']})" for row in rows),
+    )
+
+
+def _medians(results: Sequence[tuple[Subject, Robustness]]) -> tuple[list[tuple[float, Interval | None]], int]:
+    """Each network's median on the images that all get right; on its own where they were not measured alike."""
+    alike = len({(r.norm, r.attacks, r.budgets, r.split) for _, r in results}) == 1
+    if len(results) == 1 or not alike or min(r.n for _, r in results) == 0:
+        return [(max(r.value, _least(r)), r.interval) for _, r in results], min(r.n for _, r in results)
+    found = _on_common([result for _, result in results])
+    capped = [np.minimum(values, results[0][1].budgets[-1]) for values in found]
+    medians = [
+        (float(np.median(values)), bootstrap(values, seed=results[0][1].seed, statistic=_median) if len(values) > 1 else None)
+        for values in capped
+    ]
+    return medians, len(capped[0])
+
+
+def _least(result: Robustness) -> float:
+    """Below every budget that was tried: a value of 0 has no place on a logarithmic axis."""
+    return min(level for level in result.budgets if level > 0) / 2**4
+
+
+def _draw_curve(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
+    from priorscope.core.charts import SHARE, Axis, curves_with_band
+
+    first = results[0][1]
+    rows: list[dict[str, Any]] = []
+    for subject, result in results:
+        total = len(result.index)
+        for eps, count in zip(result.budgets, result.right_at.tolist(), strict=True):
+            between = wilson(count, total)
+            rows.append(
+                {
+                    "series": subject.name,
+                    "family": subject.family,
+                    "x": eps,
+                    "y": count / total,
+                    "low": between.low,
+                    "high": between.high,
+                }
+            )
+    shares = [(result.accuracy_at(result.eps), subject.name, result.verdict) for subject, result in results]
+    share, name, verdict = max(shares)
+    return curves_with_band(
+        "robustness-curve",
+        f"At {shown(first.eps, first.norm)} the most that is left is {share:.0%}, of {name} ({verdict})",
+        rows,
+        x=Axis(f"budget ({NORMS[first.norm]}, pixels in [0, 1])", scale="symlog" if max(first.budgets) > 1 else "sqrt"),
+        y=SHARE,
+        n=f"{len(first.index):,} images",
+        protocol=first.protocol(),
+        alt="; ".join(f"{who} {kept:.1%} at {shown(first.eps, first.norm)} ({what})" for kept, who, what in shares),
+        reference=(1 / first.classes, "chance"),
+    )
+
+
+def _draw_audit(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
+    from priorscope.core.charts import Axis, heat_map
+
+    audited = [(subject, result) for subject, result in results if result.checks]
+    rows = [{"x": c.name, "y": s.name, "value": c.share} for s, r in audited for c in r.checks]
+    worst = max((c for _, r in audited for c in r.checks), key=lambda c: c.share)
+    accused = [subject.name for subject, result in audited if result.verdict in ("suspect", "masked")]
+    title = (
+        "No check speaks against any of these numbers"
+        if not accused
+        else f"Not to be believed as they are: {', '.join(accused)}"
+    )
+    first = audited[0][1]
+    return heat_map(
+        "robustness-audit",
+        title,
+        rows,
+        x="check",
+        y="",
+        value=Axis("share of images", domain=(0.0, 1.0), format=".1%"),
+        n=f"{first.n:,} images right without an attack",
+        protocol=f"What each check found at {shown(first.eps, first.norm)} beyond {first.attack}; "
+        "the table of results says each in words.",
+        alt=f"The largest share: {worst.sentence}",
+    )
