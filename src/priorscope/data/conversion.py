@@ -128,9 +128,7 @@ def convert(
 def _target(dst: str | Path) -> Path:
     target = Path(dst).expanduser()
     if target.suffix != ENDING:
-        raise RequestError(
-            f"The file to write is called {target.name!r}.", f"a name ending in {ENDING}", f"{target.stem}{ENDING}"
-        )
+        raise RequestError(f"The file to write is {target.name!r}.", f"a name ending in {ENDING}", f"{target.stem}{ENDING}")
     return target
 
 
@@ -194,9 +192,8 @@ def without_broken(split: Split, workers: int | None = None) -> tuple[Split, lis
         found = [pair for chunk in pool.map(check, range(0, len(split), CHUNK)) for pair in chunk]
     whole = np.setdiff1d(np.arange(len(split)), [index for index, _ in found])
     if not len(whole):
-        raise WorkError(
-            f"Every picture of {split.source}/{split.name} is broken: {found[0][1].reason}.", "images", "check the source"
-        )
+        first = found[0][1]
+        raise WorkError(f"Every picture is broken; the first is {first.where}: {first.reason}.", "images", "check the source")
     skipped = [Skipped(where=error.where, reason=error.reason) for _, error in found]
     return (split.choose(whole) if found else split), skipped
 

@@ -1,0 +1,449 @@
+"""Conversions: what they write, what they leave out, and where they go on after a kill."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from priorscope import data
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.beton import Beton
+from priorscope.data.decode import BrokenImageError
+from priorscope.data.split import carve_val
+
+COUNT = 120
+PICTURES = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), np.uint8)
+REAL = os.environ.get("PRIORSCOPE_DATA", "")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """120 pictures of three classes to train on and 30 to test."""
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    for index, picture in enumerate(PICTURES):
+        for part in ("train", "test") if index < 30 else ("train",):
+            file = tmp_path / "set" / part / "abc"[index % 3] / f"{index:03}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture if part == "train" else 255 - picture).save(file)
+    return tmp_path / "set"
+
+
+def labels() -> np.ndarray:
+    return np.repeat([0, 1, 2], COUNT // 3)
+
+
+def test_all_splits_are_written_as_siblings(folder: Path, tmp_path: Path) -> None:
+    done = data.convert(folder, tmp_path / "pets.beton")
+    assert [(Path(file.path).name, file.split, file.count) for file in done.files] == [
+        ("pets.beton", "train", 108),
+        ("pets-val.beton", "val", 12),
+        ("pets-test.beton", "test", 30),
+    ]
+    assert done.seconds > 0
+    for name in ("pets.beton", "pets-val.beton", "pets-test.beton"):
+        store = data.open(tmp_path / name)
+        assert store.splits() == ("train", "val", "test")
+        assert store.classes == ("a", "b", "c")
+    left = {file.name for file in tmp_path.iterdir() if file.is_file()}
+    assert left == {f"pets{end}.beton{more}" for end in ("", "-val", "-test") for more in ("", ".json")}
+
+
+def test_val_is_what_is_carved_for_every_seed(folder: Path, tmp_path: Path) -> None:
+    data.convert(folder, tmp_path / "pets.beton")
+    order = [index for label in range(3) for index in range(label, COUNT, 3)]
+    train, val = carve_val(labels())
+    for name, chosen in (("train", train), ("val", val)):
+        expected = PICTURES[np.array(order)[chosen]]
+        np.testing.assert_array_equal(data.open(tmp_path / "pets.beton").split(name).pixels.array, expected)
+
+
+def test_one_split_is_written_alone(folder: Path, tmp_path: Path) -> None:
+    done = data.convert(folder, tmp_path / "test.beton", split="test")
+    assert [file.split for file in done.files] == ["test"]
+    assert data.open(tmp_path / "test.beton").splits() == ("test",)
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_bytes_do_not_depend_on_the_workers(folder: Path, tmp_path: Path, workers: int) -> None:
+    data.convert(folder, tmp_path / "one.beton", workers=1, split="train")
+    data.convert(folder, tmp_path / "many.beton", workers=workers, split="train")
+    assert (tmp_path / "one.beton").read_bytes() == (tmp_path / "many.beton").read_bytes()
+
+
+def test_subsets_are_balanced_and_nested(folder: Path, tmp_path: Path) -> None:
+    kept: list[set[bytes]] = []
+    for size in (9, 30, 60):
+        data.convert(folder, tmp_path / f"{size}.beton", subset=size)
+        store = data.open(tmp_path / f"{size}.beton")
+        assert np.bincount(store.split("train").labels).tolist() == [size // 3] * 3
+        assert len(store.split("test")) == 30
+        kept.append({picture.tobytes() for picture in store.split("train").pixels.array})
+    assert kept[0] < kept[1] < kept[2]
+    with pytest.raises(RequestError, match="A subset of 109 was asked of 108 pictures"):
+        data.convert(folder, tmp_path / "more.beton", subset=109)
+
+
+def test_a_size_and_a_quality(folder: Path, tmp_path: Path) -> None:
+    data.convert(folder, tmp_path / "small.beton", res=4, quality=95, split="test")
+    stored = Beton.open(tmp_path / "small.beton")
+    assert stored.size == (4, 4)
+    assert stored.encoded(0)[:2] == b"\xff\xd8"
+    small = data.open({"name": "folder", "path": str(folder), "res": 4}).split("test").pixels.array
+    for index, picture in enumerate(small):
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=95, subsampling="4:2:0")
+        np.testing.assert_array_equal(stored.read(index), np.asarray(Image.open(buffer)))
+
+
+def test_decoded_pictures_are_scaled_too(folder: Path, tmp_path: Path) -> None:
+    data.convert(folder, tmp_path / "eight.beton", split="test")
+    data.convert(tmp_path / "eight.beton", tmp_path / "four.beton", res=4)
+    direct = data.open({"name": "folder", "path": str(folder), "res": 4}).split("test")
+    np.testing.assert_array_equal(data.open(tmp_path / "four.beton").split("test").pixels.array, direct.pixels.array)
+
+
+def break_two(folder: Path) -> None:
+    (folder / "train" / "b" / "004.png").write_bytes(b"<html>")
+    cut = folder / "train" / "c" / "008.png"
+    cut.write_bytes(cut.read_bytes()[:70])
+
+
+def test_a_broken_image_ends_it_with_its_path(folder: Path, tmp_path: Path) -> None:
+    break_two(folder)
+    with pytest.raises(BrokenImageError, match=r"train/[bc]/00[48]\.png is broken") as refused:
+        data.convert(folder, tmp_path / "pets.beton")
+    assert "on_broken = 'skip'" in refused.value.do
+    assert not (tmp_path / "pets.beton").exists()
+
+
+def test_broken_images_are_left_out_and_listed(folder: Path, tmp_path: Path) -> None:
+    break_two(folder)
+    done = data.convert(folder, tmp_path / "pets.beton", on_broken="skip")
+    listed = {(Path(one.where).name, one.reason) for one in done.skipped}
+    assert {name for name, _ in listed} == {"004.png", "008.png"}
+    assert ("004.png", "it is no image in a known format") in listed
+    assert sum(file.count for file in done.files) == COUNT + 30 - 2
+    assert data.verify(tmp_path / "pets.beton").samples == done.files[0].count
+
+
+def test_leaving_out_moves_no_picture_between_splits(folder: Path, tmp_path: Path) -> None:
+    data.convert(folder, tmp_path / "whole.beton")
+    break_two(folder)
+    data.convert(folder, tmp_path / "less.beton", on_broken="skip")
+    for name in ("train", "val"):
+        before = {picture.tobytes() for picture in data.open(tmp_path / "whole.beton").split(name).pixels.array}
+        after = {picture.tobytes() for picture in data.open(tmp_path / "less.beton").split(name).pixels.array}
+        assert after <= before
+
+
+def test_all_broken_is_a_failure(folder: Path, tmp_path: Path) -> None:
+    for file in (folder / "test").rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(WorkError, match="Every picture is broken; the first is"):
+        data.convert(folder, tmp_path / "pets.beton", split="test", on_broken="skip")
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "split": ({"split": "tset"}, "'tset' is not a split of set"),
+    "res": ({"res": 0}, "Pictures of 0 x 0 were asked for"),
+    "quality": ({"quality": 101}, "A JPEG quality of 101 was asked for"),
+    "on_broken": ({"on_broken": "ignore"}, "on_broken = 'ignore' is not known"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_wrong_requests_are_refused_before_anything_is_written(folder: Path, tmp_path: Path, name: str) -> None:
+    options, said = REFUSED[name]
+    with pytest.raises(RequestError, match=said):
+        data.convert(folder, tmp_path / "out" / "pets.beton", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_ending_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"The file to write is 'pets\.zip'") as refused:
+        data.convert(folder, tmp_path / "pets.zip")
+    assert refused.value.do == "pets.beton"
+
+
+def test_a_disk_too_small_is_refused_before_the_work(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    with pytest.raises(RequestError, match="would take about") as refused:
+        data.convert(folder, tmp_path / "pets.beton")
+    assert "--res 64" in refused.value.do
+
+
+def test_progress_counts_every_picture(folder: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    data.convert(folder, tmp_path / "pets.beton", split="train", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(index + 1, 108) for index in range(108)]
+
+
+def test_converting_again_replaces(folder: Path, tmp_path: Path) -> None:
+    data.convert(folder, tmp_path / "pets.beton", split="train")
+    data.convert(folder, tmp_path / "pets.beton", split="test")
+    assert data.open(tmp_path / "pets.beton").splits() == ("test",)
+
+
+def test_finished_siblings_are_not_written_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from priorscope.data import conversion
+
+    real, written = conversion.write_split, []
+
+    def fails_at_train(split: Any, file: Path, **options: Any) -> Any:
+        written.append(split.name)
+        if split.name == "train" and len(written) == 3:
+            raise KeyboardInterrupt
+        return real(split, file, **options)
+
+    monkeypatch.setattr(conversion, "write_split", fails_at_train)
+    with pytest.raises(KeyboardInterrupt):
+        data.convert(folder, tmp_path / "pets.beton")
+    assert not (tmp_path / "pets.beton").exists()
+    data.convert(folder, tmp_path / "pets.beton")
+    assert written == ["test", "val", "train", "train"]
+    assert {file.name for file in tmp_path.glob("*converting*")} == set()
+
+
+class Pairs:
+    """What torch calls a map-style dataset, without torch."""
+
+    def __init__(self, images: list[Any], labels: list[int]) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.images[index], self.labels[index]
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("bytes", lambda p: p),
+        ("PIL", Image.fromarray),
+        ("floats", lambda p: p.astype(np.float32) / 255),
+        ("channels first", lambda p: p.transpose(2, 0, 1)),
+        ("float channels first", lambda p: p.transpose(2, 0, 1).astype(np.float64) / 255),
+    ],
+)
+def test_datasets_of_any_usual_kind_of_picture(tmp_path: Path, kind: str, made: Any) -> None:
+    dataset = Pairs([made(picture) for picture in PICTURES], [index % 5 for index in range(COUNT)])
+    data.convert({"test": dataset}, tmp_path / "set.beton")
+    split = data.open(tmp_path / "set.beton").split("test")
+    np.testing.assert_array_equal(split.pixels.array, PICTURES, err_msg=kind)
+    assert split.labels.tolist() == dataset.labels
+    assert split.classes == ("0", "1", "2", "3", "4")
+
+
+def test_a_dataset_of_grey_pictures_gets_three_channels(tmp_path: Path) -> None:
+    data.convert({"test": Pairs([picture[:, :, 0] for picture in PICTURES], [0] * COUNT)}, tmp_path / "set.beton")
+    array = data.open(tmp_path / "set.beton").split("test").pixels.array
+    np.testing.assert_array_equal(array, np.repeat(PICTURES[:, :, :, :1], 3, axis=3))
+
+
+def test_a_dataset_alone_is_train_and_a_part_is_carved(tmp_path: Path) -> None:
+    done = data.convert(Pairs(list(PICTURES), [index % 2 for index in range(COUNT)]), tmp_path / "set.beton")
+    assert [(file.split, file.count) for file in done.files] == [("train", 108), ("val", 12)]
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((8, 8, 3)) - 1, "its values run from -1 to -1"),
+        (np.zeros((8, 8, 5), np.uint8), "its shape is"),
+        (np.zeros((8, 8, 3), np.int32), "its type is int32"),
+        ("a.png", "its shape is"),
+    ],
+)
+def test_a_picture_that_is_not_understood_is_named(tmp_path: Path, image: Any, said: str) -> None:
+    with pytest.raises(WorkError, match=f"Item 0 of the Pairs has no picture that is understood: {said}"):
+        data.convert({"test": Pairs([image], [0])}, tmp_path / "set.beton")
+
+
+def test_items_of_tables_are_understood_and_others_refused(tmp_path: Path) -> None:
+    class Tables(Pairs):
+        def __getitem__(self, index: int) -> Any:
+            return {"img": self.images[index], "label": self.labels[index]}
+
+    class Alone(Pairs):
+        def __getitem__(self, index: int) -> Any:
+            return self.images[index]
+
+    data.convert({"test": Tables(list(PICTURES), [0] * COUNT)}, tmp_path / "set.beton")
+    with pytest.raises(WorkError, match="Item 0 of the Alone is ndarray and not understood"):
+        data.convert({"test": Alone(list(PICTURES), [0] * COUNT)}, tmp_path / "set.beton")
+    with pytest.raises(RequestError, match="'test' is a int"):
+        data.convert({"test": 3}, tmp_path / "set.beton")
+
+
+def test_info_describes_a_store_and_a_folder(folder: Path, tmp_path: Path) -> None:
+    data.convert(folder, tmp_path / "pets.beton")
+    stored, read = data.info(tmp_path / "pets.beton"), data.info(folder)
+    assert stored.classes == read.classes == ("a", "b", "c")
+    assert [(one.name, one.count, one.image_size) for one in stored.splits] == [
+        ("train", 108, (8, 8)),
+        ("val", 12, (8, 8)),
+        ("test", 30, (8, 8)),
+    ]
+    assert [(one.fewest, one.most) for one in read.splits] == [(36, 36), (4, 4), (10, 10)]
+    assert read.splits[0].statistics is None
+    measured = data.info(folder, measure=True).splits[0].statistics
+    assert measured is not None
+    np.testing.assert_allclose(stored.splits[0].statistics.mean, measured.mean, rtol=1e-12)  # type: ignore[union-attr]
+    assert type(stored).parse(stored.plain()) == stored
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from priorscope import data
+from priorscope.data import decode, encoded
+
+real = encoded.decode
+def slow(content, where, res=None):
+    time.sleep(0.002)
+    return real(content, where, res)
+encoded.decode = slow
+data.convert(sys.argv[1], sys.argv[2], workers=2, split="train")
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_conversion_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("priorscope.data.beton.part.NOTE_EVERY", 1)
+    random = np.random.default_rng(0)
+    for index in range(1500):
+        file = tmp_path / "set" / "train" / "ab"[index % 2] / f"{index:04}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(file, compress_level=0)
+    code = KILLED.replace(
+        "import sys, time", "import sys, time\nimport priorscope.data.beton.part as part\npart.NOTE_EVERY = 1"
+    )
+    target = tmp_path / "pets.beton"
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "set"), str(target)])
+    notes = tmp_path / "pets.beton.part.notes"
+    for _ in range(6000):
+        if notes.is_file() or process.poll() is not None:
+            break
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not target.exists()
+    read: list[str] = []
+    from priorscope.data import encoded
+
+    real = encoded.decode
+    monkeypatch.setattr(encoded, "decode", lambda content, where, res=None: read.append(where) or real(content, where, res))
+    data.convert(tmp_path / "set", target, workers=2, split="train")
+    assert 0 < len(read) < 1350
+    data.convert(tmp_path / "set", tmp_path / "whole.beton", workers=2, split="train")
+    assert target.read_bytes() == (tmp_path / "whole.beton").read_bytes()
+
+
+# ---- The real tables ----
+
+
+def real(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test that needs the real tables and takes seconds."""
+    there = pytest.mark.skipif(not Path(REAL, "cifar10").is_dir(), reason="no tables under PRIORSCOPE_DATA")
+    return pytest.mark.real_data(pytest.mark.slow(there(test)))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@real
+def test_cifar10_converts_verifies_and_loads(fresh: Path) -> None:
+    began = time.process_time()
+    done = data.convert("cifar10", fresh / "cifar10.beton", workers=2)
+    assert time.process_time() - began <= 20  # of both cores together, whatever else the machine does
+    assert [(file.split, file.count) for file in done.files] == [("train", 45_000), ("val", 5_000), ("test", 10_000)]
+    assert sum(data.verify(file.path).samples for file in done.files) == 60_000
+    store = data.open(fresh / "cifar10.beton")
+    assert store.classes == ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    for name, each in (("train", 4500), ("val", 500), ("test", 1000)):
+        assert np.bincount(store.split(name).labels).tolist() == [each] * 10
+        assert store.split(name).pixels.array.shape[1:] == (32, 32, 3)
+    # The published statistics of the original training pixels; JPEG at quality 75 moves them by less than this.
+    np.testing.assert_allclose(store.split("train").statistics.mean, (0.4914, 0.4822, 0.4465), atol=0.002)
+    assert "JPEG copies" in data.open("cifar10").caveats[0]
+
+
+@real
+@pytest.mark.usefixtures("fresh")
+def test_labels_of_the_tables_are_their_folders() -> None:
+    """`path` holds the class's name, which no reader uses: an independent witness of the label order."""
+    import pyarrow.parquet as pq
+
+    source = data.open_published("cifar10")
+    table = pq.read_table(Path(REAL) / "cifar10" / "test.parquet")
+    folders = [cell["path"].split("/")[1] for cell in table["img"].to_pylist()]
+    assert [source.classes[label] for label in source.split("test").labels] == folders
+
+
+@real
+@pytest.mark.usefixtures("fresh")
+def test_lossless_pictures_are_the_jpeg_ones_but_for_the_codec() -> None:
+    """The tables' own description states a mean error of 5.8 grey levels over the 4,000 pictures that exist both ways."""
+    import pyarrow.parquet as pq
+
+    exact = data.open_published(Path(REAL) / "cifar10" / "train_lossless_4000.parquet")
+    table = data.open_published("cifar10").part("train")
+    paths = pq.read_table(Path(REAL) / "cifar10" / "train.parquet")["img"].combine_chunks().field("path").to_pylist()
+    row = {path.removesuffix(".jpg"): index for index, path in enumerate(paths)}
+    own = (
+        pq.read_table(Path(REAL) / "cifar10" / "train_lossless_4000.parquet")["img"].combine_chunks().field("path").to_pylist()
+    )
+    part = exact.part("train")
+    errors = []
+    for index, path in enumerate(own):
+        twin = row[path.removesuffix(".png")]
+        assert part.labels[index] == table.labels[twin]
+        errors.append(np.abs(part.pixels.read(index).astype(int) - table.pixels.read(twin)).mean())
+    assert np.mean(errors) == pytest.approx(5.8, abs=0.05)
+
+
+@real
+def test_tiny_imagenet_converts_verifies_and_loads(fresh: Path) -> None:
+    done = data.convert("tiny_imagenet", fresh / "tiny.beton", workers=2)
+    assert [(file.split, file.count) for file in done.files] == [("train", 18_000), ("val", 2_000), ("test", 10_000)]
+    assert sum(data.verify(file.path).samples for file in done.files) == 30_000
+    store = data.open(fresh / "tiny.beton")
+    assert store.classes == tuple(sorted(store.classes))
+    assert store.classes[11] == "n01855672"
+    assert [np.bincount(store.split(name).labels).tolist() for name in store.splits()] == [[90] * 200, [10] * 200, [50] * 200]
+    array = store.split("test").pixels.array
+    assert array.shape == (10_000, 64, 64, 3)
+    grey = ((array[..., 0] == array[..., 1]) & (array[..., 1] == array[..., 2])).all((1, 2))
+    assert grey.sum() >= 168
+
+
+@real
+def test_cue_conflict_converts_verifies_and_loads(fresh: Path) -> None:
+    done = data.convert("cue_conflict", fresh / "cue.beton")
+    assert data.verify(done.files[0].path).samples == 1280
+    split = data.open(fresh / "cue.beton").split("test")
+    shape, texture = split.columns["shape"], split.columns["texture"]
+    pairs = np.zeros((16, 16), int)
+    np.add.at(pairs, (shape, texture), 1)
+    assert (pairs == 5).all()
+    assert int((shape != texture).sum()) == 1200
+    np.testing.assert_array_equal(split.labels, shape)
