@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ Array = Annotated[
     GetPydanticSchema(lambda _source, _handler: core_schema.is_instance_schema(np.ndarray)),
 ]
 """A numpy array as a field of a result: it goes to the NPZ file beside the JSON."""
+
+R = TypeVar("R", bound="Result")
 
 Per = Literal["run", "pair", "set"]
 """What a probe is about: one run, an ordered pair of runs, or all runs of a study."""
@@ -169,6 +171,17 @@ class Result(Config):
             return cls.model_validate({"interval": None, **values})
         except (OSError, ValueError, KeyError, ValidationError) as error:
             raise torn_result(path, str(error).splitlines()[0]) from None
+
+
+def by_recipe(results: Sequence[tuple[Subject, R]]) -> list[tuple[Subject, list[R]]]:
+    """Results of one recipe's seeds together, under the recipe's name; a run that is alone keeps its own."""
+    arms: dict[str, tuple[Subject, list[R]]] = {}
+    for subject, result in results:
+        arms.setdefault(subject.recipe or subject.name, (subject, []))[1].append(result)
+    return [
+        (subject if len(seeds) == 1 else subject.model_copy(update={"name": name}), seeds)
+        for name, (subject, seeds) in arms.items()
+    ]
 
 
 def torn_result(path: Path, what: str) -> WorkError:

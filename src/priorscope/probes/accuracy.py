@@ -8,15 +8,15 @@ exactly once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.metrics import confusion, log_loss, softmax, top_k_correct
-from priorscope.core.stats import Interval, wilson
+from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.probes import ProbeConfig, the_split
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Accuracy(Result):
     k: int
     top_k: float
     top_k_interval: Interval
-    loss: float
+    loss: float | None = None
     correct: Array
     confusion: Array
     confidence_right: Array
@@ -83,8 +83,9 @@ class Accuracy(Result):
         rows = [
             Metric.of("top-1 accuracy", self.value, self.interval, self.n, unit, split=split),
             Metric.of(f"top-{self.k} accuracy", self.top_k, self.top_k_interval, self.n, unit, split=split),
-            Metric.of("log loss", self.loss, None, self.n, "nats", split=split),
         ]
+        if self.loss is not None:
+            rows.append(Metric.of("log loss", self.loss, None, self.n, "nats", split=split))
         rows += [
             Metric.of("class accuracy", right / asked, wilson(right, asked), asked, unit, setting=name, split=split)
             for name, right, asked in self.class_accuracy()
@@ -95,12 +96,8 @@ class Accuracy(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        return [
-            _draw_accuracy(results),
-            _draw_classes(results),
-            _draw_confidence(results),
-            *(_draw_confusion(s, r) for s, r in results[:1]),
-        ]
+        arms = by_recipe(results)
+        return [_draw_accuracy(arms), _draw_classes(arms), _draw_confidence(arms), _draw_confusion(*arms[0])]
 
 
 def measure_accuracy(subject: Classifier | Evidence, data: Source | Split, *, split: str = "test", k: int = 5) -> Accuracy:
@@ -113,13 +110,13 @@ def measure_accuracy(subject: Classifier | Evidence, data: Source | Split, *, sp
     right, within = top_k_correct(logits, chosen.labels), top_k_correct(logits, chosen.labels, guesses)
     confidence = softmax(logits).max(1)
     edges = np.linspace(0, 1, BINS + 1)
-    caveats = (
-        [f"Top-{k} of {len(chosen.classes)} classes is always right: top-{guesses} is shown instead."] if guesses < k else []
-    )
-    if not np.isfinite(logits).all():
-        caveats.append(
-            f"{int((~np.isfinite(logits)).any(1).sum())} images got logits that are not finite; they count as wrong."
-        )
+    caveats: list[str] = []
+    if guesses < k:
+        caveats.append(f"Top-{k} of {len(chosen.classes)} classes is always right: top-{guesses} is shown instead.")
+    finite = np.isfinite(logits).all(1)
+    if not finite.all():
+        broken = int((~finite).sum())
+        caveats.append(f"{broken} images got logits that are not finite: they count as wrong and are left out of the loss.")
     return Accuracy(
         value=float(right.mean()),
         interval=wilson(int(right.sum()), len(right)),
@@ -131,7 +128,7 @@ def measure_accuracy(subject: Classifier | Evidence, data: Source | Split, *, sp
         k=guesses,
         top_k=float(within.mean()),
         top_k_interval=wilson(int(within.sum()), len(within)),
-        loss=float(log_loss(logits, chosen.labels).mean()),
+        loss=float(log_loss(logits[finite], chosen.labels[finite]).mean()) if finite.any() else None,
         correct=right,
         confusion=confusion(logits.argmax(1), chosen.labels, len(chosen.classes)),
         confidence_right=np.histogram(confidence[right], edges)[0],
@@ -139,49 +136,54 @@ def measure_accuracy(subject: Classifier | Evidence, data: Source | Split, *, sp
     )
 
 
-def _draw_accuracy(results: Sequence[tuple[Subject, Accuracy]]) -> Figure:
+Arms = Sequence[tuple[Subject, Sequence[Accuracy]]]
+"""The seeds of each recipe together."""
+
+
+def _interval(seeds: Sequence[Accuracy]) -> Interval | None:
+    """Over images for one checkpoint, over seeds x images for several."""
+    return seeds[0].interval if len(seeds) == 1 else seed_by_image(np.stack([result.correct for result in seeds]))
+
+
+def _draw_accuracy(arms: Arms) -> Figure:
     from priorscope.core.charts import SHARE, interval_dots
 
-    rows = [
-        {
-            "subject": subject.name,
-            "family": subject.family,
-            "value": result.value,
-            "low": result.interval.low if result.interval else None,
-            "high": result.interval.high if result.interval else None,
-        }
-        for subject, result in results
-    ]
-    best = max(results, key=lambda pair: pair[1].value)
-    first = results[0][1]
+    rows: list[dict[str, Any]] = []
+    for subject, seeds in arms:
+        interval = _interval(seeds)
+        ends = {"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None}
+        value = float(np.mean([result.value for result in seeds]))
+        rows.append({"subject": subject.name, "family": subject.family, "value": value, **ends, "seeds": len(seeds)})
+    best, first = max(rows, key=lambda row: row["value"]), arms[0][1][0]
     title = (
-        f"{best[0].name} is right most often: {best[1].value:.1%} of the {first.split} images"
-        if len(results) > 1
-        else f"{best[1].value:.1%} of the {first.split} images are answered right"
+        f"{best['subject']} is right most often: {best['value']:.1%} of the {first.split} images"
+        if len(rows) > 1
+        else f"{best['value']:.1%} of the {first.split} images are answered right"
     )
+    several = "95 % intervals over seeds x images; of one checkpoint, Wilson's over images."
     return interval_dots(
         "accuracy",
         title,
         rows,
         axis=SHARE,
         n=first.n,
-        protocol=first.protocol(),
+        protocol=f"Top-1 on {first.split}, every image scored once; {several}",
         alt="; ".join(f"{row['subject']} {row['value']:.1%}" for row in rows),
         reference=(1 / len(first.classes), "chance"),
     )
 
 
-def _draw_classes(results: Sequence[tuple[Subject, Accuracy]]) -> Figure:
+def _draw_classes(arms: Arms) -> Figure:
     from priorscope.core.charts import SHARE, heat_map
 
-    rows = [
-        {"x": name, "y": subject.name, "value": right / asked}
-        for subject, result in results
-        for name, right, asked in result.class_accuracy()
-        if asked
-    ]
+    first = arms[0][1][0]
+    rows: list[dict[str, Any]] = []
+    for subject, seeds in arms:
+        total = np.sum([result.confusion for result in seeds], axis=0)
+        for name, right, asked in zip(first.classes, total.diagonal(), total.sum(1), strict=True):
+            if asked:
+                rows.append({"x": name, "y": subject.name, "value": float(right / asked)})
     hardest = min(rows, key=lambda row: row["value"])
-    first = results[0][1]
     return heat_map(
         "accuracy-by-class",
         f"The hardest case is {hardest['x']} for {hardest['y']}: {hardest['value']:.0%} right",
@@ -189,51 +191,48 @@ def _draw_classes(results: Sequence[tuple[Subject, Accuracy]]) -> Figure:
         x="class",
         y="",
         value=SHARE,
-        n=f"{min(asked for _, _, asked in first.class_accuracy()):,} images or more a class",
-        protocol=f"Top-1 on {first.split}; the table of results holds each cell's interval.",
+        n=f"{min(asked for _, _, asked in first.class_accuracy()):,} images or more a class and seed",
+        protocol=f"Top-1 on {first.split}, seeds together; the table of results holds each checkpoint's intervals.",
         alt=f"Accuracy of each class for each network, lowest for {hardest['x']} by {hardest['y']}.",
     )
 
 
-def _draw_confidence(results: Sequence[tuple[Subject, Accuracy]]) -> Figure:
+def _draw_confidence(arms: Arms) -> Figure:
     from priorscope.core.charts import Axis, curves_with_band
 
-    middles = (np.arange(BINS) + 0.5) / BINS
-    rows = [
-        {
-            "series": f"{subject.name} {panel}",
-            "family": subject.family,
-            "x": x,
-            "y": count / result.n,
-            "panel": panel,
-        }
-        for subject, result in results
-        for panel, counts in (("where it is right", result.confidence_right), ("where it is wrong", result.confidence_wrong))
-        for x, count in zip(middles.tolist(), counts.tolist(), strict=True)
-    ]
-    sure = [(s.name, float(r.confidence_wrong[-BINS // 10 :].sum() / max(r.confidence_wrong.sum(), 1))) for s, r in results]
-    name, share = max(sure, key=lambda pair: pair[1])
+    middles = ((np.arange(BINS) + 0.5) / BINS).tolist()
+    rows: list[dict[str, Any]] = []
+    sure: list[tuple[float, str]] = []
+    for subject, seeds in arms:
+        right = np.sum([result.confidence_right for result in seeds], axis=0)
+        wrong = np.sum([result.confidence_wrong for result in seeds], axis=0)
+        sure.append((float(wrong[-BINS // 10 :].sum() / max(wrong.sum(), 1)), subject.name))
+        for panel, counts in (("where it is right", right), ("where it is wrong", wrong)):
+            shares = counts / (right.sum() + wrong.sum())
+            series = {"series": f"{subject.name} {panel}", "family": subject.family, "panel": panel}
+            rows += [{**series, "x": x, "y": y} for x, y in zip(middles, shares.tolist(), strict=True)]
+    share, name = max(sure)
     return curves_with_band(
         "confidence",
         f"Of its wrong answers, {name} gives {share:.0%} with a confidence above 90 %",
         rows,
         x=Axis("largest softmax probability", domain=(0, 1), format=".0%"),
         y=Axis("share of all images", format=".0%"),
-        n=results[0][1].n,
-        protocol=f"{BINS} bins of equal width; right and wrong answers sum to all images.",
+        n=arms[0][1][0].n,
+        protocol=f"{BINS} bins of equal width, seeds together; right and wrong answers sum to all images.",
         alt="Histograms of confidence where the answer is right and where it is wrong, one curve a network.",
         points=False,
         panel="panel",
     )
 
 
-def _draw_confusion(subject: Subject, result: Accuracy) -> Figure:
+def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
     from priorscope.core.charts import SHARE, heat_map
 
-    shares = result.confusion / np.maximum(result.confusion.sum(1, keepdims=True), 1)
+    counts, names = np.sum([result.confusion for result in seeds], axis=0), seeds[0].classes
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     off = shares * (1 - np.eye(len(shares)))
     asked, answered = np.unravel_index(int(off.argmax()), off.shape)
-    names = result.classes
     rows = [{"x": names[j], "y": names[i], "value": float(shares[i, j])} for i in range(len(names)) for j in range(len(names))]
     title = f"{subject.name} most often takes {names[asked]} for {names[answered]}: {off.max():.0%} of {names[asked]}"
     return heat_map(
@@ -243,7 +242,7 @@ def _draw_confusion(subject: Subject, result: Accuracy) -> Figure:
         x="answer",
         y="label",
         value=SHARE,
-        n=result.n,
-        protocol=f"Shares of each label on {result.split}, of one checkpoint.",
+        n=seeds[0].n,
+        protocol=f"Shares of each label on {seeds[0].split}, {len(seeds)} seeds together.",
         alt=title,
     )

@@ -13,18 +13,18 @@ How fast each cue alone is learnt is read from runs of the same recipe in worlds
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from priorscope.core.config import Config, Number, Plain
-from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, wilson
+from priorscope.core.stats import Interval, over_seeds, wilson
 from priorscope.probes import ProbeConfig, the_source
 
 if TYPE_CHECKING:
@@ -112,9 +112,10 @@ class CueConflict(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        figures = [_draw_points(results), _draw_dial(results)]
+        arms = by_recipe(results)
+        figures = [_draw_points(arms), _draw_dial(arms)]
         if any(result.learning for _, result in results):
-            figures.append(_draw_learning(results))
+            figures.append(_draw_learning(arms))
         return figures
 
 
@@ -237,103 +238,110 @@ def _caveats(point: float, shape: NDArray[np.bool_], texture: NDArray[np.bool_],
     return said
 
 
-def _draw_points(results: Sequence[tuple[Subject, CueConflict]]) -> Figure:
+Arms = Sequence[tuple[Subject, Sequence[CueConflict]]]
+"""The seeds of each recipe together."""
+
+SEVERAL = "Means over seeds with t intervals over seeds"
+
+
+def _ends(values: Sequence[float], alone: Interval | None) -> dict[str, float | None]:
+    """The ends of a mean's interval over seeds, or of one checkpoint's own."""
+    interval = over_seeds(values) if len(values) > 1 else alone
+    return {"low": None, "high": None} if interval is None else {"low": max(interval.low, 0), "high": interval.high}
+
+
+def _draw_points(arms: Arms) -> Figure:
     from priorscope.core.charts import Axis, interval_dots
 
-    rows = [
-        {
-            "subject": subject.name,
-            "family": subject.family,
-            "value": result.value,
-            "low": result.interval.low if result.interval else None,
-            "high": result.interval.high if result.interval else None,
-        }
-        for subject, result in results
-    ]
-    ordered = sorted(results, key=lambda pair: pair[1].value)
-    (least, low), (most, high) = ordered[0], ordered[-1]
+    rows: list[dict[str, Any]] = []
+    for subject, seeds in arms:
+        values = [result.value for result in seeds]
+        ends = _ends(values, seeds[0].interval)
+        rows.append({"subject": subject.name, "family": subject.family, "value": float(np.mean(values)), **ends})
+    least, most = min(rows, key=lambda row: row["value"]), max(rows, key=lambda row: row["value"])
     title = (
-        f"{most.name} leans most to shape ({high.value:.2f}), {least.name} most to texture ({low.value:.2f})"
-        if len(results) > 1
-        else low.headline()
+        f"{most['subject']} leans to shape ({most['value']:.2f}) more than {least['subject']} does ({least['value']:.2f})"
+        if len(rows) > 1
+        else f"{most['subject']} is indifferent at salience {most['value']:.2f}"
     )
     return interval_dots(
         "indifference-point",
         title,
         rows,
         axis=Axis("salience at which shape and texture decide equally often (right: shape preferred)", domain=(0, 1)),
-        n=results[0][1].n,
-        protocol=results[0][1].protocol(),
+        n=f"{arms[0][1][0].n:,} scenes, {len(arms[0][1])} seeds",
+        protocol=f"{SEVERAL}; of one checkpoint, percentile bootstrap over images.",
         alt="; ".join(f"{row['subject']} {row['value']:.2f}" for row in rows),
         reference=(0.5, "equal contrast"),
     )
 
 
-def _draw_dial(results: Sequence[tuple[Subject, CueConflict]]) -> Figure:
+def _draw_dial(arms: Arms) -> Figure:
     from priorscope.core.charts import SHARE, Axis, curves_with_band
 
-    rows = []
-    for subject, result in results:
-        for level, shape, texture in zip(result.salience, result.shape, result.texture, strict=True):
-            for panel, count, n in _shares(int(shape), int(texture), result.n)[:3]:
-                between = wilson(count, n)
-                rows.append(
-                    {
-                        "series": f"{subject.name} {panel}",
-                        "family": subject.family,
-                        "x": level,
-                        "y": count / n,
-                        "low": between.low,
-                        "high": between.high,
-                        "panel": panel,
-                    }
-                )
+    rows = [row for subject, seeds in arms for row in _dial_rows(subject, seeds)]
+    falls = []
+    for subject, seeds in arms:
+        first, last = (float(np.mean([result.shape[at] / result.n for result in seeds])) for at in (0, -1))
+        falls.append(
+            (first - last, f"{subject.name} gives the shape's class {first:.0%} of the time where the shape is loud", last)
+        )
+    _, who, last = max(falls)
     return curves_with_band(
         "cue-conflict-dial",
-        "As the texture grows louder, decisions move from the shape's class to the texture's",
+        f"{who}, {last:.0%} where the texture is",
         rows,
         x=Axis("salience: 0 loud shape, 1 loud texture", domain=(0, 1)),
         y=SHARE,
-        n=f"{results[0][1].n:,} images at each setting",
-        protocol="The same scenes at every setting; Wilson 95 % intervals over images.",
+        n=f"{arms[0][1][0].n:,} images at each setting",
+        protocol=f"The same scenes at every setting. {SEVERAL}; of one checkpoint, Wilson's over images.",
         alt="Share of decisions for the shape's class, the texture's class and either, along the dial, one curve a network.",
         panel="panel",
     )
 
 
-def _draw_learning(results: Sequence[tuple[Subject, CueConflict]]) -> Figure:
+def _dial_rows(subject: Subject, seeds: Sequence[CueConflict]) -> Iterator[dict[str, Any]]:
+    """One row a setting and panel: the mean share over seeds, with its interval."""
+    for at, level in enumerate(seeds[0].salience):
+        counted = [_shares(int(result.shape[at]), int(result.texture[at]), result.n)[:3] for result in seeds]
+        for panel, per_seed in zip(("shape accuracy", "texture accuracy", "coverage"), zip(*counted, strict=True), strict=True):
+            shares = [count / n for _, count, n in per_seed]
+            ends = _ends(shares, wilson(per_seed[0][1], per_seed[0][2]))
+            series = {"series": f"{subject.name} {panel}", "family": subject.family, "panel": panel}
+            yield {**series, "x": level, "y": float(np.mean(shares)), "low": ends["low"], "high": min(ends["high"] or 0, 1.0)}
+
+
+def _draw_learning(arms: Arms) -> Figure:
     from priorscope.core.charts import Axis, interval_dots
 
-    rows = [
-        {
-            "subject": subject.name,
-            "family": subject.family,
-            "value": cue.images,
-            "low": None,
-            "high": None,
-            "cue": f"{cue.cue} alone",
-        }
-        for subject, result in results
-        for cue in result.learning
-        if cue.images is not None
-    ]
-    learnt = [
-        (cue.images, f"{subject.name} from {cue.cue} alone")
-        for subject, result in results
-        for cue in result.learning
-        if cue.images
-    ]
+    rows: list[dict[str, Any]] = []
+    never: list[str] = []
+    for subject, seeds in arms:
+        for cue in ("shape", "texture"):
+            asked = [learning for result in seeds for learning in result.learning if learning.cue == cue]
+            learnt = [learning.images for learning in asked if learning.images is not None]
+            if len(learnt) < len(asked):
+                never.append(f"{subject.name} from {cue} alone ({len(asked) - len(learnt)} of {len(asked)} seeds)")
+            elif learnt:
+                row = {
+                    "subject": subject.name,
+                    "family": subject.family,
+                    "value": float(np.mean(learnt)),
+                    **_ends(learnt, None),
+                }
+                rows.append({**row, "cue": f"{cue} alone"})
     title = "No network learnt either cue alone to one half right"
-    if learnt:
-        most, who = max(learnt)
-        title = f"The slowest to learn is {who}: half right after {most:,.0f} images"
+    if rows:
+        slow = max(rows, key=lambda row: row["value"])
+        title = f"The slowest to learn is {slow['subject']} from {slow['cue']}: half right after {slow['value']:,.0f} images"
+    missing = f" Not learnt, and so not drawn: {', '.join(never)}." if never else ""
     return interval_dots(
         "learning-speed",
         title,
         rows,
-        axis=Axis("images seen until half of the validation images are right", domain=None),
-        n=f"{results[0][1].learning[0].n if results[0][1].learning else 0:,} validation images",
-        protocol="Runs of the same recipe in worlds where only one cue predicts the class; linear between epochs.",
+        axis=Axis("images seen until half of the validation images are right"),
+        n=f"{max((cue.n for _, seeds in arms for result in seeds for cue in result.learning), default=0):,} validation images",
+        protocol=f"Runs in worlds where only one cue predicts the class; linear between epochs. {SEVERAL}.{missing}",
         alt="; ".join(f"{row['subject']} from {row['cue']}: {row['value']:,.0f} images" for row in rows),
         panel="cue",
     )

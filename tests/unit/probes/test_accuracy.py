@@ -1,0 +1,84 @@
+"""Accuracy of deciders whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from priorscope.core.contracts import Subject
+from priorscope.data.split import ArrayPixels, Split
+from priorscope.probes import load_result
+from priorscope.probes.accuracy import Accuracy, measure_accuracy
+
+from .planted import Planted
+
+LABELS = np.arange(200, dtype=np.int64) % 4
+SPLIT = Split("made", "test", ArrayPixels(np.zeros((200, 4, 4, 3), np.uint8)), LABELS, ("a", "b", "c", "d"))
+
+
+def wrong_on_c(split: Split) -> np.ndarray:
+    return np.where(split.labels == 2, 0, split.labels)
+
+
+@pytest.fixture
+def result() -> Accuracy:
+    return measure_accuracy(Planted(wrong_on_c), SPLIT, k=2)
+
+
+def test_every_image_counts_once(result):
+    assert result.value == 0.75
+    assert result.n == 200
+    assert result.interval.contains(0.75)
+    np.testing.assert_array_equal(result.per_image(), LABELS != 2)
+    assert result.confusion.tolist() == [[50, 0, 0, 0], [0, 50, 0, 0], [50, 0, 0, 0], [0, 0, 0, 50]]
+    assert result.confidence_right.sum() == 150
+    assert result.confidence_wrong.sum() == 50
+    assert result.headline() == "It is right on 75.0% of 200 images (68.6% to 80.5%)."
+
+
+def test_ties_do_not_help(result):
+    """All but the first logit are equal: the second guess is not known, and is not counted as right."""
+    assert result.top_k == 0.75
+
+
+def test_more_guesses_than_classes_is_said():
+    result = measure_accuracy(Planted(wrong_on_c), SPLIT, k=9)
+    assert result.k == 4
+    assert result.top_k == 1.0
+    assert result.caveats == ("Top-9 of 4 classes is always right: top-4 is shown instead.",)
+
+
+def test_logits_that_are_not_finite_count_as_wrong():
+    class Broken(Planted):
+        def gather(self, split, what):
+            logits = super().gather(split, what)["logits"]
+            logits[:10] = np.nan
+            return {"logits": logits}
+
+    result = measure_accuracy(Broken(lambda split: split.labels), SPLIT, k=2)
+    assert result.value == 0.95
+    assert "10 images got logits that are not finite" in result.caveats[0]
+
+
+def test_what_is_stored_is_read_back(result, tmp_path):
+    path = result.save(tmp_path / "a.json", {"data": "made"})
+    back = load_result(path)
+    assert isinstance(back, Accuracy)
+    assert back.model_dump(exclude={"correct", "confusion", "confidence_right", "confidence_wrong"}) == result.model_dump(
+        exclude={"correct", "confusion", "confidence_right", "confidence_wrong"}
+    )
+    for name, values in result.arrays().items():
+        np.testing.assert_array_equal(back.arrays()[name], values)
+    assert result.save(tmp_path / "b.json", {"data": "made"}).read_bytes() == path.read_bytes()
+
+
+def test_seeds_of_a_recipe_are_drawn_as_one_with_an_interval_over_seeds_and_images():
+    seeds = [measure_accuracy(Planted(lambda split, s=s: (split.labels + (split.labels < s)) % 4), SPLIT) for s in range(3)]
+    subjects = [Subject(name=f"m-s{s}", family="mlp", recipe="m", seed=s) for s in range(3)]
+    figure = Accuracy.draw(list(zip(subjects, seeds, strict=True)))[0]
+    (row,) = figure.rows
+    assert row["subject"] == "m"
+    assert row["value"] == pytest.approx((1 + 0.75 + 0.5) / 3)
+    assert row["low"] < 0.5
+    assert row["high"] > 0.9
+    assert [figure.name for figure in seeds[0].charts()] == ["accuracy", "accuracy-by-class", "confidence", "confusion"]
