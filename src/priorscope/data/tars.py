@@ -21,7 +21,7 @@ from priorscope.data.unpack import torn_archive
 ENDING = ".tar"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TarMember:
     """A file in an archive: `path` is its archive's and its own name."""
 
@@ -45,6 +45,16 @@ def members(archive: Path) -> Iterator[TarMember]:
         raise RequestError(f"There is no file {str(archive)!r}.", "a tar archive", "check the path") from None
     except tarfile.TarError as error:
         raise torn_archive(archive, error) from None
+
+
+def inner_archives(archive: Path) -> tuple[str, ...]:
+    """The names, without endings, of the archives in an archive: only their headers are read."""
+    try:
+        with tarfile.open(archive, "r:") as opened:
+            names = [PurePosixPath(entry.name).name for entry in opened if entry.isreg()]
+    except tarfile.TarError as error:
+        raise torn_archive(archive, error) from None
+    return tuple(sorted(name.removesuffix(ENDING) for name in names if name.endswith(ENDING)))
 
 
 def _members(archive: Path, opened: tarfile.TarFile, top: PurePosixPath, start: int) -> Iterator[TarMember]:

@@ -80,7 +80,7 @@ def is_image(name: str) -> bool:
 def images_in(folder: Path) -> list[str]:
     """The images below a folder as paths relative to it, sorted."""
     found: list[str] = []
-    for at, folders, files in os.walk(folder, followlinks=True):
+    for at, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = os.path.relpath(at, folder)
         names = [name for name in files if is_image(name)]

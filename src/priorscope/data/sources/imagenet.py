@@ -26,7 +26,7 @@ from priorscope.data.encoded import EncodedPixels, FilePixels
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
 from priorscope.data.sources import SourceConfig, folder, parquet
-from priorscope.data.tars import TarPixels, members
+from priorscope.data.tars import TarPixels, inner_archives, members
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
 VAL_TAR = "ILSVRC2012_img_val.tar"
@@ -95,7 +95,7 @@ def class_list(file: str | None) -> tuple[str, ...]:
 def classes_of(held: Path) -> tuple[str, ...]:
     """The classes that folders or archives are named after, sorted; none where pictures lie side by side."""
     if held.is_file():
-        return tuple(sorted({member.top for member in members(held)} - {held.name.removesuffix(".tar")}))
+        return inner_archives(held)
     archives = [file.stem for file in held.glob("*.tar")]
     return tuple(sorted(archives)) or tuple(folder.folders_in(held))
 
