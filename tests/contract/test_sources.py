@@ -566,3 +566,11 @@ def test_cifar100_has_coarse_labels(served: tuple[Path, str], home: Path) -> Non
 def test_errors_of_sources_are_of_the_house() -> None:
     with pytest.raises(PriorscopeError, match="'cifar' is not a data source"):
         data.open("cifar")
+
+
+def test_the_list_says_what_is_here(served: tuple[Path, str], home: Path) -> None:
+    here = lambda: {one.name for one in data.listed() if one.here}  # noqa: E731
+    assert here() == {"shapetex"}
+    imagenet21k(served[0], home)
+    (home / "cifar10.beton").write_bytes(b"")
+    assert here() == {"shapetex", "imagenet21k", "cifar10"}

@@ -62,7 +62,9 @@ class Part:
     def choose(self, chosen: Ints) -> Part:
         """The part with only some of its pictures."""
         columns = {name: column[chosen] for name, column in self.columns.items()}
-        return replace(self, pixels=ChosenPixels(self.pixels, chosen), labels=self.labels[chosen], columns=columns)
+        pixels = ChosenPixels(self.pixels, chosen)
+        labels = self.labels[chosen]
+        return replace(self, pixels=pixels, labels=labels, columns=columns, known_statistics=None, known_fingerprint=None)
 
 
 @dataclass(frozen=True, eq=False)

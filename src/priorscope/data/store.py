@@ -131,7 +131,7 @@ def class_names(beton: Beton, labels: NDArray[np.int64]) -> tuple[str, ...]:
 
 
 def _checksum(beton: Beton) -> str | None:
-    """The fingerprint of a file too large to hash its pixels at every opening."""
-    if beton.manifest is None or beton.manifest.bytes <= FINGERPRINT_MOST:
+    """The fingerprint of a file too large, or of too many JPEGs, to hash its pixels at every opening."""
+    if beton.manifest is None or (beton.images is not None and beton.manifest.bytes <= FINGERPRINT_MOST):
         return None
     return beton.manifest.sha256[:16]

@@ -123,6 +123,12 @@ class Table:
         """A whole column, which is not the images."""
         import pyarrow as pa
 
+        if pa.types.is_nested(self.schema.field(column).type):
+            raise RequestError(
+                f"Column {column!r} of {self.where} holds {self.schema.field(column).type}.",
+                "one number or word a row",
+                "choose another column: label = ...",
+            )
         parts = [_read(file, column) for file in self.files]
         values = pa.chunked_array([chunk for part in parts for chunk in part.chunks], type=parts[0].type)
         if values.null_count:

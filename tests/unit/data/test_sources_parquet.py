@@ -186,6 +186,18 @@ def test_an_empty_cell_is_named(tmp_path: Path) -> None:
         data.open(file).split("test")
 
 
+def test_lists_of_labels_are_refused(tmp_path: Path) -> None:
+    file = table(tmp_path / "test.parquet", {"image": cells(), "label": [[0, 1]] * 12})
+    with pytest.raises(RequestError, match=r"Column 'label' of .* holds list"):
+        data.open(file)
+
+
+def test_truth_values_are_two_classes(tmp_path: Path) -> None:
+    source = data.open(table(tmp_path / "test.parquet", {"image": cells(), "label": [True, False, True] * 4}))
+    assert source.classes == ("False", "True")
+    assert source.split("test").labels.tolist() == [1, 0, 1] * 4
+
+
 def test_a_missing_label_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match=r"Column 'label' of .* has 1 empty cells"):
         data.open(table(tmp_path / "test.parquet", {"image": cells(), "label": [*[0] * 11, None]}))

@@ -1,0 +1,103 @@
+"""Splits in files: what is kept, and what is read of files that others wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from priorscope import data
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.beton import ArrayField, Beton, FloatField, ImageField, IntField, manifest_path, write
+from priorscope.data.split import ArrayPixels, Split
+from priorscope.data.store import read_split, write_split
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (9, 6, 6, 3), np.uint8)
+LABELS = np.arange(9) % 3
+
+
+def split(**columns: np.ndarray) -> Split:
+    return Split("pets", "test", ArrayPixels(PICTURES), LABELS, ("a", "b", "c"), columns)
+
+
+def foreign(path: Path, **fields: tuple[object, list[object]]) -> Path:
+    """A file as FFCV would leave it: no manifest."""
+    columns = {"image": (ImageField("raw"), list(PICTURES)), **fields}
+    rows = list(zip(*(values for _, values in columns.values()), strict=True))
+    write(path, {name: field for name, (field, _) in columns.items()}, rows, 9)  # type: ignore[misc]
+    manifest_path(path).unlink()
+    return path
+
+
+def test_everything_of_a_split_comes_back(tmp_path: Path) -> None:
+    whole = split(shape=np.arange(9), score=np.linspace(0, 1, 9), real=np.arange(18).reshape(9, 2))
+    write_split(whole, tmp_path / "pets.beton", origin="drawn")
+    back = data.open(tmp_path / "pets.beton").split("test")
+    assert (back.source, back.name, back.classes) == ("pets", "test", ("a", "b", "c"))
+    assert back.fingerprint == whole.fingerprint
+    np.testing.assert_allclose(back.statistics.std, whole.statistics.std, rtol=1e-9)
+    for name, column in whole.columns.items():
+        np.testing.assert_array_equal(back.columns[name], column)
+    assert data.open(tmp_path / "pets.beton").origin == "drawn"
+
+
+def test_words_cannot_be_a_column(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="The column 'name' holds <U1"):
+        write_split(split(name=np.array(list("abcabcabc"))), tmp_path / "pets.beton")
+
+
+def test_a_file_without_manifest_is_its_own_only_split(tmp_path: Path) -> None:
+    foreign(tmp_path / "pets.beton", label=(IntField(), list(LABELS)))
+    source = data.open(tmp_path / "pets.beton")
+    assert (source.name, source.splits(), source.classes) == ("pets", ("all",), ("0", "1", "2"))
+    assert data.open({"name": "beton", "path": str(tmp_path / "pets.beton"), "split": "test"}).splits() == ("test",)
+    foreign(tmp_path / "pets_test_64.beton", label=(IntField(), list(LABELS)))
+    assert data.open(tmp_path / "pets_test_64.beton").splits() == ("test",)
+
+
+def test_a_folder_of_files_without_manifests_is_one_source(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        foreign(tmp_path / "set" / f"{name}.beton", label=(IntField(), list(LABELS)))
+    source = data.open(tmp_path / "set")
+    assert source.splits() == ("train", "val", "test")
+    assert [len(source.split(name)) for name in source.splits()] == [8, 1, 9]
+
+
+def test_the_only_whole_number_is_the_label(tmp_path: Path) -> None:
+    foreign(tmp_path / "a.beton", covariate=(FloatField(), [0.5] * 9), kind=(IntField(), list(LABELS)))
+    split = data.open(tmp_path / "a.beton").split("all")
+    assert split.labels.tolist() == LABELS.tolist()
+    assert list(split.columns) == ["covariate"]
+
+
+def test_an_unclear_label_is_refused_until_it_is_named(tmp_path: Path) -> None:
+    foreign(tmp_path / "a.beton", x=(IntField(), [0] * 9), y=(IntField(), list(LABELS)))
+    with pytest.raises(RequestError, match="It is not clear which field"):
+        data.open(tmp_path / "a.beton")
+    table = {"name": "beton", "path": str(tmp_path / "a.beton")}
+    assert data.open({**table, "label": "y"}).split("all").labels.tolist() == LABELS.tolist()
+    with pytest.raises(RequestError, match="has no field 'z' of whole numbers"):
+        data.open({**table, "label": "z"})
+
+
+def test_lists_of_labels_alone_are_no_label(tmp_path: Path) -> None:
+    real = ArrayField(np.dtype("<i8"), (2,))
+    foreign(tmp_path / "a.beton", real=(real, [np.array([1, -1])] * 9))
+    with pytest.raises(RequestError, match="It is not clear which field") as refused:
+        data.open(tmp_path / "a.beton")
+    assert "label for every picture" in refused.value.do
+
+
+def test_a_missing_sibling_is_named_when_it_is_asked_for(tmp_path: Path) -> None:
+    write_split(split(), tmp_path / "pets.beton", siblings={"train": "pets-train.beton"})
+    source = data.open(tmp_path / "pets.beton")
+    assert len(source.split("test")) == 9
+    with pytest.raises(WorkError, match=r"pets-train\.beton is missing"):
+        source.split("train")
+
+
+def test_stored_jpegs_are_known_by_their_files_checksum(tmp_path: Path) -> None:
+    manifest = write_split(split(), tmp_path / "pets.beton", quality=90)
+    back = read_split(Beton.open(tmp_path / "pets.beton"), source="pets", name="test")
+    assert back.known_fingerprint == manifest.sha256[:16]
