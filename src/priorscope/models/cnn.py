@@ -40,6 +40,7 @@ class CnnConfig(FamilyConfig):
     block: Literal["basic", "bottleneck"] = "basic"
     shortcut: Literal["projection", "pad"] = "projection"
     stem: Literal["cifar", "imagenet"] = "cifar"
+    stem_stride: Literal[1, 2] = Field(default=1, description="form air: 2 quarters every map, and the cost with it")
     norm: Literal["batch", "group", "none"] = "batch"
 
 
@@ -52,15 +53,15 @@ def _he(depth: int) -> Plain:
     return {"form": "resnet", "depths": ((depth - 2) // 6,) * 3, "widths": (16, 32, 64), "shortcut": "pad"}
 
 
-def _air(*widths: int) -> Plain:
-    return {"form": "air", "depths": (1,) * len(widths), "widths": widths}
+def _air(*widths: int, stem_stride: int = 1) -> Plain:
+    return {"form": "air", "depths": (1,) * len(widths), "widths": widths, "stem_stride": stem_stride}
 
 
 VERSION = 1
 """Of the numbers that this family gives; raised when they change."""
 
 PRESETS: dict[str, Plain] = {
-    "tiny": _air(24, 48, 96),
+    "tiny": _air(16, 32, 64, stem_stride=2),
     "air-s": _air(64, 256, 256),
     "air-m": _air(128, 384, 384),
     "air-l": _air(128, 512, 512),
@@ -95,6 +96,8 @@ def _check(config: CnnConfig, image_size: int) -> None:
             f"images of at least {smallest} pixels",
             f"input_size = {smallest}",
         )
+    if config.form == "resnet" and config.stem_stride != 1:
+        raise RequestError(f"{config.name} asks for a stem of stride 2.", "a net of the form air", 'stem = "imagenet"')
     if config.shortcut == "pad" and config.block == "bottleneck":
         raise RequestError(
             f"{config.name} asks for shortcuts without parameters around bottlenecks.",
@@ -105,7 +108,7 @@ def _check(config: CnnConfig, image_size: int) -> None:
 
 def smallest_image(config: CnnConfig) -> int:
     """The smallest side that leaves a pixel at the end: a 2x2 convolution and a halving a stage, or ResNets' padded maps."""
-    return 2 ** len(config.widths) + 1 if config.form == "air" else 1
+    return (2 ** len(config.widths) - 1) * config.stem_stride + 2 if config.form == "air" else 1
 
 
 def translate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
