@@ -15,6 +15,7 @@ import numpy as np
 
 from priorscope.core.errors import WorkError
 from priorscope.data import decode
+from priorscope.data.beton.reader import Beton
 from priorscope.data.decode import BrokenImageError
 from priorscope.data.encoded import EncodedPixels, decoded
 from priorscope.data.places import alone, cache_folder
@@ -68,30 +69,34 @@ class ReadySource:
 def ready(split: Split) -> Split:
     """The split with decoded pictures where they are encoded, of one size, and not too many to keep."""
     found = encoded_in(split.pixels)
-    of_objects = behind(split.pixels, DatasetPixels)
-    if found is None and not of_objects:
-        return split
-    shape = common_shape(split)
-    if shape is None or len(split) * int(np.prod(shape)) > MOST_BYTES:
-        return split
-    if found is None:  # objects of a user's own: nothing says whether a copy of them is still true
-        return _in_memory(split, workers=1)
-    pixels, chosen = found
-    from priorscope.data.beton.reader import Beton
-
-    copy = cache_folder() / "decoded" / f"{_plain(split.source)}-{split.name}-{copy_key(split, pixels, chosen)}.beton"
+    if found is None:
+        # Objects of a user's own: nothing says whether a copy of them is still true.
+        return _in_memory(split, workers=1) if behind(split.pixels, DatasetPixels) and _keepable(split) else split
+    copy = cache_folder() / "decoded" / f"{_plain(split.source)}-{split.name}-{copy_key(split, *found)}.beton"
     if not copy.is_file():
+        if not _keepable(split):
+            return split
         try:
-            _check_room(copy, len(split) * int(np.prod(shape)))
-            with alone(copy), bar(f"decoding {split.source}/{split.name}") as progress:
-                if not copy.is_file():
-                    write_split(split, copy, progress=progress)
+            _make(copy, split)
         except BrokenImageError:
             raise
         except WorkError:  # the cache folder cannot be written, or is full: the pictures stay in memory
             return _in_memory(split)
     kept = read_split(Beton.open(copy), source=split.source, name=split.name)
     return replace(split, pixels=kept.pixels, known_statistics=kept.known_statistics, known_fingerprint=kept.known_fingerprint)
+
+
+def _keepable(split: Split) -> bool:
+    """Whether a split's pictures are of one size and few enough to decode without being asked."""
+    shape = common_shape(split)
+    return shape is not None and len(split) * int(np.prod(shape)) <= MOST_BYTES
+
+
+def _make(copy: Path, split: Split) -> None:
+    _check_room(copy, len(split) * int(np.prod(common_shape(split) or ())))
+    with alone(copy), bar(f"decoding {split.source}/{split.name}") as progress:
+        if not copy.is_file():
+            write_split(split, copy, progress=progress)
 
 
 def _in_memory(split: Split, workers: int | None = None) -> Split:
