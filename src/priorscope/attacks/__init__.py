@@ -10,6 +10,7 @@ An `Attack` is plain data; what carries it out lies in one file an idea, and onl
     fab.py        the nearest decision boundary (Croce and Hein 2019, arXiv 1907.02044)
     square.py     random search without gradients (Andriushchenko et al. 2019, arXiv 1912.00049)
     rays.py       only the decision is seen (Chen and Gu 2020, arXiv 2006.12792)
+    supply.py     where the pictures come from
     turns.py      restarts, targets and ensembles: each in turn on what still stands
     search.py     the smallest budget that breaks each picture, resumable
     audit.py      what the attack may have missed
@@ -136,7 +137,7 @@ PROTOCOL_BUDGETS: dict[str, tuple[float, ...]] = {
 def attack_of(name: str, **changes: Any) -> Attack:
     """A named attack, with some settings changed."""
     if name not in PRESETS:
-        raise unknown_name("attack", name, (*PRESETS, *ENSEMBLES), "priorscope probe robustness --help")
+        raise unknown_name("named attack", name, (*PRESETS, *ENSEMBLES), "priorscope probe robustness --help")
     return Attack.parse({"name": name, **PRESETS[name], **changes}, f"attack {name}")
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from priorscope.attacks import Attack, LossName, Norm, attack_of
 from priorscope.attacks.losses import LOSSES
-from priorscope.attacks.search import Fetch, attacked
+from priorscope.attacks.search import attacked
+from priorscope.attacks.supply import Fetch
 from priorscope.attacks.verdict import Check, check
 from priorscope.attacks.victim import Victim
 from priorscope.core.errors import WorkError

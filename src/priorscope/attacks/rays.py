@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from priorscope.attacks import Attack
-from priorscope.attacks.ball import Found, Pictures, lengths, wide
+from priorscope.attacks.ball import Found, Pictures, lengths, project, wide
 from priorscope.attacks.losses import right
 from priorscope.attacks.victim import Victim
 
@@ -22,10 +22,17 @@ def rays(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Te
     """Spends `attack.steps` queries a picture, bisections included; broken where the distance fell within the budget."""
     found, rows = Found(of), torch.arange(len(of), device=of.images.device)
     signs = torch.ones_like(of.images)
-    radius = torch.full_like(of.eps, torch.inf)
+    radius = torch.where(right(victim(of.images), of.labels), torch.inf, torch.zeros_like(of.eps))
     count = of.images[0].numel()
-    blocks, block, spent = 1, 0, 0
-    while spent < attack.steps:
+    blocks, block, spent = 1, 0, 1
+    while True:
+        inside = _distance(of, signs, radius) <= of.eps
+        found.note(rows, _along(of, signs, radius.nan_to_num(posinf=0.0)), inside)
+        if bool(inside.any()) and attack.leave:
+            stay = torch.nonzero(~inside)[:, 0]
+            rows, signs, radius, of = rows[stay], signs[stay], radius[stay], of.take(stay)
+        if len(rows) == 0 or spent >= attack.steps:
+            break
         length = -(-count // blocks)
         turned = signs.clone().flatten(1)
         turned[:, block * length : (block + 1) * length] *= -1
@@ -36,17 +43,10 @@ def rays(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Te
         if bool(fools.any()):
             radius, signs = _bisected(victim, of, turned, signs, radius, reach, fools)
             spent += BISECTIONS
-        inside = _distance(of, signs, radius) <= of.eps
-        found.note(rows, _along(of, signs, radius.nan_to_num(posinf=0.0)), inside)
-        if bool(inside.any()) and attack.leave:
-            stay = torch.nonzero(~inside)[:, 0]
-            rows, signs, radius, of = rows[stay], signs[stay], radius[stay], of.take(stay)
-            if len(rows) == 0:
-                return found
         block += 1
         if block * length >= count:
             blocks, block = min(blocks * 2, count), 0
-    found.finish(rows, _along(of, signs, torch.minimum(radius, of.eps)))
+    found.finish(rows, project(_along(of, signs, of.eps), of))
     return found
 
 

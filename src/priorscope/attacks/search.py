@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,11 @@ from priorscope.attacks import Attack, Norm
 from priorscope.attacks.ball import Found, lengths, pictures
 from priorscope.attacks.losses import right
 from priorscope.attacks.pgd import fgsm_curve
+from priorscope.attacks.supply import Fetch
 from priorscope.attacks.turns import run_attack, run_in_turn
 from priorscope.attacks.victim import Victim
 from priorscope.core.errors import WorkError
 from priorscope.core.folder import write_bytes
-
-Fetch = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
-"""Rows of the split -> images in [0, 1] and labels, on the network's device."""
 
 BLOCK = 500
 REFINEMENTS = 2

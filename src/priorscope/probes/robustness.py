@@ -13,6 +13,7 @@ An attack gives an upper bound, so the verdict belongs to network, attack and nu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -30,9 +31,7 @@ from priorscope.core.stats import Interval, bootstrap, wilson
 from priorscope.probes import ProbeConfig, the_split
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from priorscope.attacks.search import Fetch
+    from priorscope.attacks.supply import Fetch
     from priorscope.attacks.victim import Victim
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
@@ -101,6 +100,8 @@ class Robustness(Result):
     correct: Array
     smallest: Array
     """For each image the smallest budget found to break it: 0 where it was wrong before, infinite where none did."""
+    stood: Array
+    """For each image the largest budget found not to break it: the bisection ends between the two."""
     right_at: Array
     """How many images are right at each budget."""
     within_at: Array
@@ -164,11 +165,10 @@ class Robustness(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        return [
-            _draw_smallest(results),
-            _draw_curve(results),
-            *([_draw_audit(results)] if any(r.checks for _, r in results) else []),
-        ]
+        from priorscope.probes import robustness_figures as figures
+
+        drawn = [figures.draw_smallest(results), figures.draw_curve(results)]
+        return drawn + ([figures.draw_audit(results)] if any(result.checks for _, result in results) else [])
 
 
 def measure_robustness(
@@ -193,6 +193,7 @@ def measure_robustness(
     With a `folder` a search that is stopped goes on where it was.
     """
     from priorscope.attacks.audit import doubts
+    from priorscope.attacks.supply import fetcher, some_images
     from priorscope.attacks.victim import Victim, frozen
     from priorscope.evidence import evaluating, evidence_of
 
@@ -203,34 +204,29 @@ def measure_robustness(
     at = eps if eps is not None else PROTOCOL_EPS if attack in PROTOCOL_BUDGETS else EPS[norm]
     levels = _levels(attack, norm, at, budgets)
     at = min(levels, key=lambda level: abs(level - at))
-    asked = _Asked(model, chosen, index, attack, attacks, norm, at, levels, seed, folder, audit_images)
+    asked = _Asked(model, chosen, fetcher(model, chosen), index, attack, attacks, norm, at, levels, seed, folder, audit_images)
     with evaluating(model), frozen(model):
         victim = Victim(model)
-        caveats, uncertain = doubts(victim, fetcher(model, chosen), len(chosen))
+        caveats, uncertain = doubts(victim, asked.fetch, len(chosen))
         return asked.by_protocol(victim, caveats) if attacks[0].judge == "last" else asked.by_search(victim, caveats, uncertain)
 
 
+@dataclass(frozen=True)
 class _Asked:
     """One measurement under way."""
 
-    def __init__(
-        self,
-        model: Classifier,
-        chosen: Split,
-        index: NDArray[np.int64],
-        name: str,
-        attacks: tuple[Attack, ...],
-        norm: Norm,
-        eps: float,
-        levels: tuple[float, ...],
-        seed: int,
-        folder: Path | None,
-        audit_images: int,
-    ) -> None:
-        self.model, self.chosen, self.index, self.name, self.attacks = model, chosen, index, name, attacks
-        self.norm: Norm = norm
-        self.eps, self.levels, self.seed, self.folder, self.audit_images = eps, levels, seed, folder, audit_images
-        self.fetch: Fetch = fetcher(model, chosen)
+    model: Classifier
+    chosen: Split
+    fetch: Fetch
+    index: NDArray[np.int64]
+    name: str
+    attacks: tuple[Attack, ...]
+    norm: Norm
+    eps: float
+    levels: tuple[float, ...]
+    seed: int
+    folder: Path | None
+    audit_images: int
 
     def by_search(self, victim: Victim, caveats: list[str], uncertain: bool) -> Robustness:
         """The smallest budgets by bisection, then the audit of the accuracy at `eps`."""
@@ -280,6 +276,7 @@ class _Asked:
             caveats,
             correct=correct,
             smallest=brackets.high,
+            stood=brackets.low,
             right_at=np.array([int(brackets.standing(level).sum()) for level in self.levels]),
             within_at=np.zeros(0, np.int64),
             verdict=verdict,
@@ -295,7 +292,9 @@ class _Asked:
         curve = protocol_curve(victim, self.fetch, self.index, self.attacks[0], self.levels, norm=self.norm, seed=self.seed)
         correct = curve.right[0]
         wrong = ~curve.right
-        first = np.where(wrong.any(0), np.array(self.levels)[wrong.argmax(0)], np.inf)
+        levels, at = np.array(self.levels), wrong.argmax(0)
+        first = np.where(wrong.any(0), levels[at], np.inf)
+        before = np.where(wrong.any(0), levels[np.maximum(at - 1, 0)], levels[-1])
         counts = curve.right.sum(1)
         rise = int(np.max(counts - np.minimum.accumulate(counts)))
         if rise > 0.01 * len(self.index):
@@ -308,6 +307,7 @@ class _Asked:
             caveats,
             correct=correct,
             smallest=first,
+            stood=before,
             right_at=counts,
             within_at=curve.within.sum(1),
             verdict=verdict_of(self.attacks, []),
@@ -320,6 +320,8 @@ class _Asked:
         """Where the search keeps what it knows: a file named by everything it is a function of."""
         if self.folder is None:
             return None
+        from priorscope.attacks.supply import weights_key
+
         key = {
             "version": VERSION,
             "weights": weights_key(self.model),
@@ -333,13 +335,19 @@ class _Asked:
         return self.folder / f"robustness-{content_key(key)}.npz"
 
     def _result(
-        self, victim: Victim, caveats: list[str], *, correct: NDArray[np.bool_], smallest: NDArray[np.float64], **rest: Any
+        self,
+        victim: Victim,
+        caveats: list[str],
+        *,
+        correct: NDArray[np.bool_],
+        smallest: NDArray[np.float64],
+        stood: NDArray[np.float64],
+        **rest: Any,
     ) -> Robustness:
         """The result with its headline number and what is to be doubted about it."""
         n, total = int(correct.sum()), len(correct)
         most = self.levels[-1]
-        capped = np.minimum(smallest[correct], most)
-        value = float(np.median(capped)) if n else 0.0
+        value, interval = median_budget(stood[correct], smallest[correct], most, self.seed) if n else (0.0, None)
         chance = 1 / len(self.chosen.classes)
         if wilson(n, total).low <= chance:
             caveats.append(f"Right on {n / total:.1%} of the images, which is not above chance: there is little to break.")
@@ -351,7 +359,7 @@ class _Asked:
             caveats.append(f"{victim.not_finite:,} answers under attack were NaN or infinite; they count as wrong.")
         return Robustness(
             value=value,
-            interval=bootstrap(capped, seed=self.seed, statistic=_median) if n > 1 else None,
+            interval=interval,
             n=n,
             unit=f"{NORMS[self.norm]} on pixels in [0, 1]",
             caveats=tuple(caveats),
@@ -366,8 +374,24 @@ class _Asked:
             index=self.index,
             correct=correct,
             smallest=smallest,
+            stood=stood,
             **rest,
         )
+
+
+def median_budget(
+    stood: NDArray[np.float64], smallest: NDArray[np.float64], most: float, seed: int
+) -> tuple[float, Interval | None]:
+    """The median of the smallest breaking budgets, those beyond `most` taken as `most`, and its interval over images.
+
+    Each budget is known up to its bracket only, so the interval begins at the low end of the brackets' low ends' interval.
+    """
+    high = np.minimum(smallest, most)
+    if len(high) < 2:
+        return float(np.median(high)), None
+    ends = [bootstrap(values, seed=seed, statistic=_median) for values in (np.minimum(stood, high), high)]
+    between = Interval(low=ends[0].low, high=ends[1].high, method="percentile bootstrap of brackets", over="images")
+    return float(np.median(high)), between
 
 
 def _median(values: NDArray[np.float64], /, *, axis: int) -> NDArray[np.float64]:
@@ -388,43 +412,6 @@ def shown(eps: float, norm: Norm) -> str:
     return f"{eps * 255:.3g}/255" if norm == "linf" else f"{eps:.3g}"
 
 
-def some_images(split: Split, count: int | None) -> tuple[Split, NDArray[np.int64]]:
-    """A class-balanced part of a split, and the position of each of its images in the whole: it names their streams."""
-    from priorscope.data.split import balanced_order
-
-    if count is None or count >= len(split):
-        return split, np.arange(len(split))
-    index = np.sort(balanced_order(split.labels)[:count])
-    return split.choose(index), index
-
-
-def fetcher(model: Classifier, split: Split) -> Fetch:
-    """Rows of a split as float images and labels on the model's device."""
-    import torch
-
-    from priorscope.data.loader import Loader
-
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-
-    def fetch(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        some = split.choose(rows)
-        batch = next(iter(Loader(some, batch_size=len(rows), device=str(device)).epoch(0)))
-        return batch.images, batch.labels
-
-    return fetch
-
-
-def weights_key(model: Classifier) -> str:
-    """A hash of every weight: what an adversarial image is a function of, beside data and attack."""
-    import hashlib
-
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def compare_smallest(first: Robustness, second: Robustness) -> Difference:
     """How many doublings of the budget the first withstands more than the second, on the images that both get right.
 
@@ -436,14 +423,14 @@ def compare_smallest(first: Robustness, second: Robustness) -> Difference:
             "one attack, norm, split and list of budgets for both",
             "measure both with the same settings",
         )
-    (a, b), most = _on_common([first, second]), first.budgets[-1]
+    rows, most = on_common([first, second]), first.budgets[-1]
     least = min(level for level in first.budgets if level > 0) / 2**10
-    logs = [np.log2(np.clip(values, least, most)) for values in (a, b)]
-    return paired_bootstrap(logs[0], logs[1], seed=first.seed)
+    a, b = (np.log2(np.clip(r.smallest[at], least, most)) for r, at in zip((first, second), rows, strict=True))
+    return paired_bootstrap(a, b, seed=first.seed)
 
 
-def _on_common(results: Sequence[Robustness]) -> list[NDArray[np.float64]]:
-    """The smallest budgets of each network on the images that all of them were asked about and get right."""
+def on_common(results: Sequence[Robustness]) -> list[NDArray[np.int64]]:
+    """For each network the rows of the images that all of them were asked about and get right."""
     common = set(results[0].index[results[0].correct].tolist())
     for result in results[1:]:
         common &= set(result.index[result.correct].tolist())
@@ -452,122 +439,4 @@ def _on_common(results: Sequence[Robustness]) -> list[NDArray[np.float64]]:
         raise RequestError(
             "There is no image that all networks get right.", "at least one", "compare them on more images, or leave one out"
         )
-    return [result.smallest[np.searchsorted(result.index, wanted)] for result in results]
-
-
-# Pictures.
-
-
-def _draw_smallest(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
-    from priorscope.core.charts import Axis, interval_dots
-
-    rows: list[dict[str, Any]] = []
-    first = results[0][1]
-    values, n = _medians(results)
-    for (subject, result), (value, between) in zip(results, values, strict=True):
-        rows.append(
-            {
-                "subject": subject.name,
-                "family": subject.family,
-                "value": value,
-                "low": between.low if between else None,
-                "high": between.high if between else None,
-                "verdict": result.verdict,
-            }
-        )
-    best = max(rows, key=lambda row: row["value"])
-    title = (
-        f"{best['subject']} withstands most: half of its images break within {shown(best['value'], first.norm)}"
-        if len(results) > 1
-        else f"Half of the images break within {shown(best['value'], first.norm)} ({first.verdict})"
-    )
-    which = "that all networks get right" if len(results) > 1 else "that it gets right"
-    return interval_dots(
-        "smallest-budget",
-        title,
-        rows,
-        axis=Axis(f"median smallest budget that breaks an image ({NORMS[first.norm]}, pixels in [0, 1])", scale="log"),
-        n=f"{n:,} images {which}",
-        protocol=first.protocol(),
-        alt="; ".join(f"{row['subject']} {shown(row['value'], first.norm)} ({row['verdict']})" for row in rows),
-    )
-
-
-def _medians(results: Sequence[tuple[Subject, Robustness]]) -> tuple[list[tuple[float, Interval | None]], int]:
-    """Each network's median on the images that all get right; on its own where they were not measured alike."""
-    alike = len({(r.norm, r.attacks, r.budgets, r.split) for _, r in results}) == 1
-    if len(results) == 1 or not alike or min(r.n for _, r in results) == 0:
-        return [(max(r.value, _least(r)), r.interval) for _, r in results], min(r.n for _, r in results)
-    found = _on_common([result for _, result in results])
-    capped = [np.minimum(values, results[0][1].budgets[-1]) for values in found]
-    medians = [
-        (float(np.median(values)), bootstrap(values, seed=results[0][1].seed, statistic=_median) if len(values) > 1 else None)
-        for values in capped
-    ]
-    return medians, len(capped[0])
-
-
-def _least(result: Robustness) -> float:
-    """Below every budget that was tried: a value of 0 has no place on a logarithmic axis."""
-    return min(level for level in result.budgets if level > 0) / 2**4
-
-
-def _draw_curve(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
-    from priorscope.core.charts import SHARE, Axis, curves_with_band
-
-    first = results[0][1]
-    rows: list[dict[str, Any]] = []
-    for subject, result in results:
-        total = len(result.index)
-        for eps, count in zip(result.budgets, result.right_at.tolist(), strict=True):
-            between = wilson(count, total)
-            rows.append(
-                {
-                    "series": subject.name,
-                    "family": subject.family,
-                    "x": eps,
-                    "y": count / total,
-                    "low": between.low,
-                    "high": between.high,
-                }
-            )
-    shares = [(result.accuracy_at(result.eps), subject.name, result.verdict) for subject, result in results]
-    share, name, verdict = max(shares)
-    return curves_with_band(
-        "robustness-curve",
-        f"At {shown(first.eps, first.norm)} the most that is left is {share:.0%}, of {name} ({verdict})",
-        rows,
-        x=Axis(f"budget ({NORMS[first.norm]}, pixels in [0, 1])", scale="symlog" if max(first.budgets) > 1 else "sqrt"),
-        y=SHARE,
-        n=f"{len(first.index):,} images",
-        protocol=first.protocol(),
-        alt="; ".join(f"{who} {kept:.1%} at {shown(first.eps, first.norm)} ({what})" for kept, who, what in shares),
-        reference=(1 / first.classes, "chance"),
-    )
-
-
-def _draw_audit(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
-    from priorscope.core.charts import Axis, heat_map
-
-    audited = [(subject, result) for subject, result in results if result.checks]
-    rows = [{"x": c.name, "y": s.name, "value": c.share} for s, r in audited for c in r.checks]
-    worst = max((c for _, r in audited for c in r.checks), key=lambda c: c.share)
-    accused = [subject.name for subject, result in audited if result.verdict in ("suspect", "masked")]
-    title = (
-        "No check speaks against any of these numbers"
-        if not accused
-        else f"Not to be believed as they are: {', '.join(accused)}"
-    )
-    first = audited[0][1]
-    return heat_map(
-        "robustness-audit",
-        title,
-        rows,
-        x="check",
-        y="",
-        value=Axis("share of images", domain=(0.0, 1.0), format=".1%"),
-        n=f"{first.n:,} images right without an attack",
-        protocol=f"What each check found at {shown(first.eps, first.norm)} beyond {first.attack}; "
-        "the table of results says each in words.",
-        alt=f"The largest share: {worst.sentence}",
-    )
+    return [np.searchsorted(result.index, wanted) for result in results]

@@ -1,0 +1,289 @@
+"""The robustness probe on networks whose truth is known: linear, masked on purpose, broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from priorscope import models
+from priorscope.core.contracts import Subject
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.split import ArrayPixels, Split
+from priorscope.models.classifier import Classifier
+from priorscope.probes import load_result, probe_config
+from priorscope.probes.robustness import Robustness, compare_smallest, measure_robustness
+
+SIDE, CLASSES, N = 8, 5, 120
+CURVE = tuple(level / 255 for level in (1, 2, 4, 8, 16, 32))
+
+
+class Net(nn.Module):
+    """A small network with a factor on its logits."""
+
+    def __init__(self, scale: float = 1.0, hidden: int = 32) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Linear(3 * SIDE * SIDE, hidden)
+        self.last = nn.Linear(hidden, CLASSES)
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.last(torch.relu(self.first(x.flatten(1))))
+
+
+def world(n: int = N) -> Split:
+    """Five templates with noise, as bytes."""
+    draw = np.random.default_rng(0)
+    templates = draw.uniform(0.44, 0.56, (CLASSES, SIDE, SIDE, 3))
+    labels = np.arange(n) % CLASSES
+    pixels = templates[labels] + draw.normal(0, 0.06, (n, SIDE, SIDE, 3))
+    array = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    return Split("made", "test", ArrayPixels(array), labels.astype(np.int64), tuple("abcde"))
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Tensor]:
+    """Weights that know the world."""
+    torch.set_num_threads(1)
+    net, split = Net(), world(600)
+    images = torch.from_numpy(np.stack([split[i][0] for i in range(len(split))])).permute(0, 3, 1, 2) / 255
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(60):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(net(images), torch.from_numpy(split.labels)).backward()
+        optimiser.step()
+    return net.state_dict()
+
+
+def subject(trained: dict[str, Tensor], scale: float = 1.0) -> Classifier:
+    net = Net(scale)
+    net.load_state_dict(trained)
+    return models.wrap(net, image_size=SIDE, classes=CLASSES)
+
+
+def wrapped(net: nn.Module) -> Classifier:
+    return models.wrap(net, image_size=SIDE, classes=CLASSES)
+
+
+def finding(result: Robustness, name: str) -> tuple[str, float]:
+    (check,) = [check for check in result.checks if check.name == name]
+    return check.finding, check.share
+
+
+def test_the_headline_is_the_median_smallest_budget_and_the_curve_falls(trained: dict[str, Tensor]) -> None:
+    result = measure_robustness(subject(trained), world(), budgets=CURVE)
+    assert result.n == int(result.correct.sum()) > 100
+    assert result.interval is not None
+    assert result.interval.low <= result.value <= result.interval.high
+    assert result.value == np.median(np.minimum(result.smallest[result.correct], 32 / 255))
+    assert result.interval.low <= np.median(result.stood[result.correct])
+    assert (result.stood < result.smallest)[result.correct].all()
+    assert result.right_at[0] == result.correct.sum()
+    assert (np.diff(result.right_at) <= 0).all()
+    for eps, count in zip(result.budgets, result.right_at, strict=True):
+        assert count == np.count_nonzero(result.correct & (result.smallest > eps * 1.000001))
+    assert (result.smallest[~result.correct] == 0).all()
+    assert result.verdict == "no sign of overestimation"
+    assert result.after_audit is not None
+    assert result.after_audit <= result.accuracy_at(8 / 255) + 0.05
+    assert f"{result.value * 255:.3g}/255" in result.headline()
+
+
+def test_logits_a_thousand_times_larger_mask_pgd_and_leave_the_ensemble(trained: dict[str, Tensor]) -> None:
+    plain = measure_robustness(subject(trained), world(), attack="pgd", eps=8 / 255, budgets=CURVE)
+    blind = measure_robustness(subject(trained, 1000.0), world(), attack="pgd", eps=8 / 255, budgets=CURVE)
+    assert plain.verdict != "masked"  # a few images more fall to more steps
+    assert blind.accuracy_at(8 / 255) > plain.accuracy_at(8 / 255) + 0.15
+    assert blind.verdict == "masked"
+    assert finding(blind, "zero gradients")[0] == "masked"
+    assert finding(blind, "margin loss")[0] == "masked"
+    assert blind.after_audit == pytest.approx(plain.accuracy_at(8 / 255), abs=0.03)
+    calm, scaled = (
+        measure_robustness(subject(trained, scale), world(), attack="quick", eps=8 / 255, budgets=CURVE) for scale in (1, 1000)
+    )
+    assert scaled.right_at.tolist() == pytest.approx(calm.right_at.tolist(), abs=1)
+    assert scaled.verdict == calm.verdict == "no sign of overestimation"
+
+
+@pytest.mark.slow
+def test_the_standard_ensembles_number_and_verdict_survive_a_factor_of_a_thousand(trained: dict[str, Tensor]) -> None:
+    calm, scaled = (
+        measure_robustness(subject(trained, scale), world(), attack="standard", eps=8 / 255, budgets=(8 / 255,))
+        for scale in (1, 1000)
+    )
+    assert scaled.right_at.tolist() == calm.right_at.tolist()
+    assert scaled.verdict == calm.verdict == "no sign of overestimation"
+    assert calm.turns[0][1] > 0
+    assert scaled.turns[0][1] < calm.turns[0][1]  # cross-entropy saw nothing; the others did its work
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "z-fgsm", "z-pgd5"])
+def test_weak_attacks_are_upper_bounds_and_nothing_else(trained: dict[str, Tensor], attack: str) -> None:
+    for scale in (1.0, 1000.0):
+        result = measure_robustness(subject(trained, scale), world(60), attack=attack)
+        assert result.verdict == "weak attack: upper bound only"
+
+
+def test_few_steps_of_pgd_are_weak_too(trained: dict[str, Tensor]) -> None:
+    result = measure_robustness(subject(trained), world(40), attack="pgd", steps=9, budgets=CURVE, audit_images=0)
+    assert result.verdict == "weak attack: upper bound only"
+
+
+def test_z_fgsm_is_the_published_protocol(trained: dict[str, Tensor]) -> None:
+    model, split = subject(trained), world(60)
+    result = measure_robustness(model, split, attack="z-fgsm", images=None)
+    images = torch.from_numpy(np.stack([split[i][0] for i in range(len(split))])).permute(0, 3, 1, 2) / 255
+    labels = torch.from_numpy(split.labels)
+    images.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(images), labels), images)
+    budgets = [k * 0.0125 for k in range(21)]
+    shown = [model((images + eps * gradient.sign()).clamp(0, 1)) for eps in budgets]
+    assert result.right_at.tolist() == [int((logits.argmax(1) == labels).sum()) for logits in shown]
+    assert result.within_at.tolist() == [60] * 21  # five guesses of five classes
+    np.testing.assert_allclose(result.budgets, budgets, atol=1e-12)
+
+
+def test_z_pgd5_attacks_every_image_and_judges_the_last_iterate(trained: dict[str, Tensor]) -> None:
+    result = measure_robustness(subject(trained), world(60), attack="z-pgd5")
+    np.testing.assert_allclose(result.budgets, np.arange(0, 0.025, 0.025 / 12), atol=1e-12)
+    assert result.right_at[0] == result.correct.sum()
+    assert result.right_at[-1] < result.right_at[0]
+
+
+def test_budget_zero_is_clean_accuracy_exactly(trained: dict[str, Tensor]) -> None:
+    from priorscope.probes.accuracy import measure_accuracy
+
+    model, split = subject(trained), world()
+    result = measure_robustness(model, split, images=None, budgets=(8 / 255,), audit_images=0)
+    assert (result.correct == measure_accuracy(model, split).correct).all()
+    assert result.right_at[0] == result.correct.sum()
+
+
+def test_the_images_of_a_smaller_measurement_have_the_same_budgets_in_a_larger_one(trained: dict[str, Tensor]) -> None:
+    some = measure_robustness(subject(trained), world(), images=30, budgets=CURVE, audit_images=0)
+    more = measure_robustness(subject(trained), world(), images=90, budgets=CURVE, audit_images=0)
+    assert set(some.index) < set(more.index)
+    where = np.searchsorted(more.index, some.index)
+    np.testing.assert_allclose(more.smallest[where], some.smallest, rtol=0.02)
+
+
+def test_looking_leaves_the_model_as_it_was(trained: dict[str, Tensor]) -> None:
+    model = subject(trained).train()
+    state = torch.random.get_rng_state()
+    measure_robustness(model, world(20), budgets=CURVE, audit_images=10)
+    assert model.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_result_is_stored_and_drawn_without_the_model(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    result = measure_robustness(subject(trained), world(40), budgets=CURVE)
+    again = load_result(result.save(tmp_path / "r.json"))
+    assert isinstance(again, Robustness)
+    assert again.table() == result.table()
+    assert [check.plain() for check in again.checks] == [check.plain() for check in result.checks]
+    pair = [(Subject(name=name, family="mlp"), again) for name in ("one", "two")]
+    names = [figure.name for figure in Robustness.draw(pair)]
+    assert names == ["smallest-budget", "robustness-curve", "robustness-audit"]
+    assert "that all networks get right" in str(Robustness.draw(pair)[0].n)
+
+
+def test_networks_are_compared_on_the_images_that_both_get_right(trained: dict[str, Tensor]) -> None:
+    base = measure_robustness(subject(trained), world(), budgets=CURVE, audit_images=0)
+    half = base.model_copy(update={"smallest": base.smallest / 2, "correct": base.correct & (base.index % 2 == 0)})
+    difference = compare_smallest(base, half)
+    assert difference.value == pytest.approx(1.0, abs=0.15)  # one doubling, but for what the curve's end censors
+    assert difference.interval.low > 0.5
+    with pytest.raises(RequestError, match="are not the same measurement"):
+        compare_smallest(base, base.model_copy(update={"norm": "l2"}))
+
+
+def test_a_search_is_resumed_from_its_folder(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    settings = {"budgets": CURVE, "audit_images": 0, "folder": tmp_path}
+    first = measure_robustness(subject(trained), world(30), **settings)
+    assert len(list(tmp_path.glob("robustness-*.npz"))) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("priorscope.attacks.search.run_in_turn", None)  # nothing is attacked again
+        assert measure_robustness(subject(trained), world(30), **settings).table() == first.table()
+    other = subject(trained)
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.5)
+    measure_robustness(other, world(30), **settings)
+    measure_robustness(subject(trained), world(30), seed=1, **settings)
+    assert len(list(tmp_path.glob("robustness-*.npz"))) == 3
+
+
+class Nan(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * torch.where(x.mean((1, 2, 3)) > 0.49, torch.nan, 1.0)[:, None]
+
+
+class Noisy(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.randn(len(x), CLASSES)
+
+
+class Probabilities(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).softmax(1)
+
+
+class Deaf(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.detach()).detach()
+
+
+class Bytes(Net):
+    """Wants pixels from 0 to 255: in [0, 1] it sees black."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.relu(x - 5))
+
+
+def load(net: nn.Module, trained: dict[str, Tensor]) -> Classifier:
+    net.load_state_dict(trained)
+    return wrapped(net)
+
+
+def test_nan_is_refused(trained: dict[str, Tensor]) -> None:
+    with pytest.raises(WorkError, match=r"The network answers NaN or infinity for \d+ of 60 images"):
+        measure_robustness(load(Nan(), trained), world(60))
+
+
+def test_a_network_without_a_gradient_is_refused_by_gradient_attacks_only(trained: dict[str, Tensor]) -> None:
+    model = load(Deaf(), trained)
+    with pytest.raises(RequestError, match='attack = "square" or "decision", which need no gradient'):
+        measure_robustness(model, world(20))
+    result = measure_robustness(model, world(20), attack="square", steps=100, budgets=CURVE)
+    assert result.verdict == "weak attack: upper bound only"
+    assert result.right_at[-1] < result.right_at[0]
+
+
+def test_random_answers_make_a_number_suspect(trained: dict[str, Tensor]) -> None:
+    result = measure_robustness(load(Noisy(), trained), world(40), budgets=CURVE)
+    assert result.verdict in ("suspect", "masked")
+    assert any("differ between two passes" in caveat for caveat in result.caveats)
+
+
+def test_probabilities_are_named(trained: dict[str, Tensor]) -> None:
+    result = measure_robustness(load(Probabilities(), trained), world(40), budgets=CURVE)
+    assert any("probabilities, not logits" in caveat for caveat in result.caveats)
+    assert result.verdict in ("suspect", "masked")
+
+
+def test_a_network_that_wants_other_pixels_is_named(trained: dict[str, Tensor]) -> None:
+    result = measure_robustness(load(Bytes(), trained), world(40), budgets=CURVE, attack="square", steps=20)
+    assert any("not above chance" in caveat for caveat in result.caveats)
+
+
+def test_the_config_is_what_the_function_takes() -> None:
+    import inspect
+
+    config = probe_config({"name": "robustness", "eps": "8/255", "budgets": ["1/255", "2/255"]})
+    takes = inspect.signature(measure_robustness).parameters
+    settings = {name: value for name, value in type(config)().__dict__.items() if name != "name"}
+    assert {name: takes[name].default for name in settings} == settings

@@ -1,0 +1,339 @@
+"""Attacks against closed forms: linear networks, whose nearest adversarial picture is known exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from priorscope.attacks import ENSEMBLES, PRESETS, Attack, Norm, attack_of, attacks_of
+from priorscope.attacks.apgd import checkpoints_of
+from priorscope.attacks.ball import lengths, picture_keys, pictures, uniform
+from priorscope.attacks.fab import onto_plane
+from priorscope.attacks.losses import LOSSES, right
+from priorscope.attacks.pgd import fgsm_curve
+from priorscope.attacks.search import find_smallest
+from priorscope.attacks.square import window_side
+from priorscope.attacks.turns import run_attack, run_in_turn
+from priorscope.attacks.victim import Victim, frozen
+from priorscope.core.errors import RequestError, WorkError
+
+SIDE, CLASSES = 6, 5
+NORMS: tuple[Norm, ...] = ("linf", "l2")
+
+
+class Linear(nn.Module):
+    """Logits that are linear in the pixels, times a factor."""
+
+    def __init__(self, classes: int = CLASSES, scale: float = 1.0, seed: int = 0) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(torch.randn(classes, 3 * SIDE * SIDE, generator=draw))
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * (x - 0.5).flatten(1) @ self.weight.T
+
+
+def some(net: nn.Module, n: int = 40) -> tuple[Tensor, Tensor]:
+    """Pictures far from 0 and 1, with what the network answers as their labels."""
+    images = 0.35 + 0.3 * torch.rand(n, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    return images, net(images).argmax(1)
+
+
+def nearest(net: Linear, images: Tensor, labels: Tensor, norm: Norm) -> Tensor:
+    """The distance to the nearest other class: the gap of logits over the dual norm of the gap of weights."""
+    logits = net(images).double()
+    gaps = logits.gather(1, labels[:, None]) - logits
+    w = net.scale * net.weight.double()
+    apart = w[labels][:, None] - w[None]
+    size = apart.abs().sum(2) if norm == "linf" else apart.norm(dim=2)
+    return (gaps / size).masked_fill(torch.nn.functional.one_hot(labels, len(w)).bool(), torch.inf).amin(1).detach()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", ["apgd-t", "fab-t"])
+def test_a_linear_network_breaks_exactly_beyond_its_closed_form(name: str, norm: Norm) -> None:
+    net = Linear()
+    images, labels = some(net)
+    limit = nearest(net, images, labels, norm).float()
+    (attack,) = attacks_of(name, CLASSES)
+    attack = attack.replace(steps=30)
+    for factor, breaks in ((0.998, False), (1.01, True)):
+        found = run_attack(Victim(net), pictures(images, labels, factor * limit, norm=norm), attack)
+        assert found.broken.tolist() == [breaks] * len(labels), factor
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_search_brackets_the_closed_form_and_its_curve_is_exact(norm: Norm) -> None:
+    net = Linear()
+    images, labels = some(net)
+    labels[:4] = (labels[:4] + 1) % CLASSES  # wrong before anything is done to them
+    limit = nearest(net, images, labels, norm).numpy()
+    ends = np.quantile(limit[4:], [0, 0.2, 0.4, 0.6, 0.8, 1])
+    budgets = (0.0, *(float(b) for b in (ends[:-1] + ends[1:]) / 2))
+    (attack,) = attacks_of("apgd-t", CLASSES)
+
+    def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        return images[rows], labels[rows]
+
+    found = find_smallest(Victim(net), fetch, np.arange(40), [attack.replace(steps=30)], budgets, budgets[3], norm=norm)
+    assert found.right().tolist() == [False] * 4 + [True] * 36
+    assert found.high[:4].tolist() == [0.0] * 4
+    for eps in budgets:
+        assert found.standing(eps).tolist() == (found.right() & (limit > eps)).tolist(), eps
+    broken = np.isfinite(found.high) & found.right()
+    assert broken.sum() >= 30
+    assert (limit[broken] <= found.high[broken] * 1.0001).all()
+    assert (found.low[broken] <= limit[broken] * 1.0001).all()
+    assert (found.high[broken] <= 1.5 * limit[broken]).all()
+
+
+def test_a_binary_linear_network_falls_to_fgsm_exactly_at_its_closed_form() -> None:
+    net = Linear(classes=2)
+    images, labels = some(net)
+    limit = nearest(net, images, labels, "linf").float()
+    for eps in np.linspace(0, float(limit.max()) * 1.23, 7):
+        found = run_attack(Victim(net), pictures(images, labels, eps), attack_of("fgsm"))
+        assert found.broken.tolist() == (limit < eps).tolist()
+
+
+def test_one_step_of_pgd_without_a_random_start_is_fgsm() -> None:
+    net = Linear()
+    images, labels = some(net)
+    logits = net(images.requires_grad_(True))
+    (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, labels), images)
+    images = images.detach()
+    by_hand = (images + 0.05 * gradient.sign()).clamp(0, 1)
+    one = attack_of("pgd", steps=1, step=1.0, start="none")
+    assert torch.equal(run_attack(Victim(net), pictures(images, labels, 0.05), one).adversarial, by_hand)
+    curve = fgsm_curve(Victim(net), pictures(images, labels, 0.0), [0.0, 0.05])
+    assert torch.equal(curve[0], net(images))
+    assert torch.equal(curve[1], net(by_hand))
+
+
+def test_a_whole_fgsm_curve_takes_one_backward_pass() -> None:
+    net = Linear()
+    victim = Victim(net)
+    fgsm_curve(victim, pictures(*some(net), 0.0), [k / 80 for k in range(21)])
+    assert (victim.backwards, victim.forwards) == (40, 40 * 21)
+
+
+def test_broken_pictures_leave_the_batch() -> None:
+    net = Linear()
+    images, labels = some(net)
+    stays, leaves = Victim(net), Victim(net)
+    attack = attack_of("pgd", steps=20)
+    found = run_attack(leaves, pictures(images, labels, 0.2), attack)
+    kept = run_attack(stays, pictures(images, labels, 0.2), attack.replace(leave=False))
+    assert found.broken.all()
+    assert found.broken.tolist() == kept.broken.tolist()
+    assert stays.backwards == 40 * 20
+    assert leaves.backwards < 40 * 5
+
+
+def test_nothing_depends_on_the_batch() -> None:
+    net = Linear().double()
+    images, labels = (part.double() if part.is_floating_point() else part for part in some(net.float()))
+    net.double()
+    index = torch.arange(100, 140)
+    for name in ("pgd", "apgd", "square"):
+        attack = attack_of(name, steps=8)
+        whole = run_attack(Victim(net), pictures(images, labels, 0.02, index=index), attack)
+        rows = torch.tensor([31, 3])
+        part = run_attack(Victim(net, chunk=1), pictures(images[rows], labels[rows], 0.02, index=index[rows]), attack)
+        torch.testing.assert_close(part.adversarial, whole.adversarial[rows], rtol=0, atol=1e-6)
+        assert part.broken.tolist() == whole.broken[rows].tolist()
+
+
+def test_streams_are_of_the_picture_and_the_restart() -> None:
+    index = torch.tensor([3, 7])
+    a, b = picture_keys(0, index, "pgd", 0), picture_keys(0, index, "pgd", 1)
+    assert len({*a.tolist(), *b.tolist()}) == 4
+    assert torch.equal(picture_keys(0, index[1:], "pgd", 0), a[1:])
+    draws = uniform(a, 0, 200_000)
+    assert abs(float(draws.double().mean()) - 0.5) < 0.003
+    assert abs(float(draws.double().var()) - 1 / 12) < 0.001
+    counts = torch.histc(draws[0], 16, 0, 1)
+    assert float(((counts - 12_500) ** 2 / 12_500).sum()) < 40  # chi-square, 15 degrees of freedom: p < 0.0005
+    assert abs(float(torch.corrcoef(torch.stack([draws[0], draws[1], uniform(a[:1], 1, 200_000)[0]]))[0, 1])) < 0.01
+
+
+def test_members_run_in_turn_on_what_stands() -> None:
+    net = Linear(scale=1000.0)
+    images, labels = some(net)
+    limit = nearest(net, images, labels, "linf").float()
+    blind, seeing = attack_of("pgd"), attack_of("apgd-dlr", steps=20)
+    found, by = run_in_turn(Victim(net), pictures(images, labels, 1.2 * limit), [blind, seeing])
+    assert found.broken.float().mean() > 0.9
+    assert (by == 1).sum() > 30  # cross-entropy's gradient is 0 where the logits are a thousand apart
+
+
+def test_dlr_does_not_see_the_scale_of_the_logits() -> None:
+    logits = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(20) % 6
+    targets = (labels + 1) % 6
+    for name in ("dlr", "targeted-dlr"):
+        torch.testing.assert_close(LOSSES[name](1024 * logits, labels, targets), LOSSES[name](logits, labels, targets))
+    z = torch.tensor([[3.0, 1.0, 0.0, -1.0]])
+    assert float(LOSSES["dlr"](z, torch.tensor([0]), None)) == pytest.approx(-(3 - 1) / (3 - 0))
+    assert float(LOSSES["targeted-dlr"](z, torch.tensor([0]), torch.tensor([2]))) == pytest.approx(-(3 - 0) / (3 + 0.5))
+
+
+def test_ties_and_nan_count_as_wrong() -> None:
+    logits = torch.tensor([[1.0, 0.0], [1.0, 1.0], [torch.nan, 0.0], [0.0, torch.nan]])
+    assert right(logits, torch.tensor([0, 0, 0, 0])).tolist() == [True, False, False, False]
+
+
+def test_classes_are_counted_before_anything_runs() -> None:
+    with pytest.raises(RequestError) as refused:
+        attacks_of("apgd-t", 3)
+    assert str(refused.value) == (
+        'apgd-t raises targeted-dlr, and the network has 3 classes.\n  wanted: at least 4 classes\n  try:    loss = "margin"'
+    )
+    with pytest.raises(RequestError, match="apgd-dlr raises dlr, and the network has 2 classes"):
+        attacks_of("apgd-dlr", 2)
+    assert [attack.loss for attack in attacks_of("standard", 3)] == ["cross-entropy", "margin", "margin", "margin"]
+    assert [attack.targets for attack in attacks_of("standard", 3)] == [0, 2, 2, 0]
+    assert [attack.loss for attack in attacks_of("standard", 10)] == ["cross-entropy", "targeted-dlr", "margin", "margin"]
+    with pytest.raises(RequestError, match="'pdg' is not a named attack"):
+        attacks_of("pdg", 10)
+    with pytest.raises(RequestError, match="standard is several attacks, and steps came for all of them"):
+        attacks_of("standard", 10, steps=5)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_ensembles_run_with_few_classes(classes: int) -> None:
+    net = Linear(classes=classes)
+    images, labels = some(net, 8)
+    limit = nearest(net, images, labels, "linf").float()
+    short = [attack.replace(steps=min(attack.steps, 10)) for attack in attacks_of("standard", classes)]
+    assert run_in_turn(Victim(net), pictures(images, labels, 1.05 * limit), short)[0].broken.all()
+
+
+def test_a_presets_words_name_what_moves_its_number() -> None:
+    assert attack_of("z-pgd5").sentence() == (
+        "z-pgd5, 5 steps, step size 0.5 of the budget, cross-entropy, random start, the last iterate counts"
+    )
+    assert attack_of("square").sentence() == "Square, 5000 queries, no gradients"
+    assert {name for name in PRESETS if attack_of(name).weak} == {"fgsm", "z-fgsm", "z-pgd5", "decision"}
+    assert {member["name"] for members in ENSEMBLES.values() for member in members} <= set(PRESETS)
+
+
+def test_a_wrong_range_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"The images came as torch.float32 from 0 to 255"):
+        pictures(torch.tensor([0.0, 255.0]).view(2, 1, 1, 1), torch.tensor([0, 0]), 0.1)
+    with pytest.raises(RequestError, match=r"torch.uint8"):
+        pictures(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 0]), 0.1)
+
+
+class Detached(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.detach().mean((2, 3))
+
+
+class Constant(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.tensor([1.0, 0.0, 0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bias.expand(len(x), 3)
+
+
+@pytest.mark.parametrize("net", [Detached(), Constant()])
+def test_a_network_without_a_gradient_is_refused(net: nn.Module) -> None:
+    images = torch.full((2, 3, 4, 4), 0.5)
+    with pytest.raises(RequestError, match="No gradient reaches the pixels"):
+        run_attack(Victim(net), pictures(images, torch.tensor([0, 0]), 0.1), attack_of("pgd"))
+
+
+def test_parameters_are_left_alone() -> None:
+    net = Linear()
+    fixed = nn.Parameter(torch.zeros(1), requires_grad=False)
+    net.register_parameter("fixed", fixed)
+    images, labels = some(net)
+    with frozen(net):
+        assert not net.weight.requires_grad
+        run_attack(Victim(net), pictures(images, labels, 0.01), attack_of("pgd", steps=2))
+    assert net.weight.requires_grad
+    assert not fixed.requires_grad
+    assert net.weight.grad is None
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_square_and_rays_break_a_linear_network_without_its_gradient(norm: Norm) -> None:
+    net = Linear()
+    images, labels = some(net)
+    limit = nearest(net, images, labels, norm).float()
+    with torch.no_grad():
+        for name, factor in (("square", 2.0), ("decision", 6.0)):
+            attack = attack_of(name, steps=400)
+            far = run_attack(Victim(net), pictures(images, labels, factor * limit, norm=norm), attack)
+            near = run_attack(Victim(net), pictures(images, labels, 0.99 * limit, norm=norm), attack)
+            assert far.broken.float().mean() >= 0.9, name
+            assert not near.broken.any()
+            assert (lengths(far.adversarial - images, norm) <= factor * limit + 1e-6).all()
+
+
+def test_apgds_checkpoints_are_the_published_ones() -> None:
+    assert list(checkpoints_of(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert list(checkpoints_of(1)) == [1]
+
+
+def test_squares_windows_shrink_on_the_published_schedule() -> None:
+    assert [window_side(32, query, 10_000) for query in (1, 11, 51, 201, 501, 1001, 9999)] == [29, 20, 14, 10, 7, 5, 1]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_projection_onto_a_plane_is_the_nearest_point_of_it(norm: Norm) -> None:
+    x = torch.tensor([[0.5, 0.5], [0.9, 0.2]], dtype=torch.float64)
+    w = torch.tensor([[3.0, 1.0], [2.0, -1.0]], dtype=torch.float64)
+    level = torch.tensor([3.0, 1.9], dtype=torch.float64)
+    z = onto_plane(x, w, level, norm)
+    torch.testing.assert_close((w * z).sum(1), level)
+    # The first: t (|3| + |1|) = 1 in L-inf, t (9 + 1) = 1 in L2. The second: the first pixel meets 1, the second goes on.
+    wanted = {"linf": [[0.75, 0.75], [1.0, 0.1]], "l2": [[0.8, 0.6], [1.0, 0.1]]}[norm]
+    torch.testing.assert_close(z, torch.tensor(wanted, dtype=torch.float64))
+
+
+def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Linear()
+    images, labels = some(net)
+    monkeypatch.setattr("priorscope.attacks.search.BLOCK", 10)
+    monkeypatch.setattr("priorscope.attacks.search.SAVE_EVERY_SECONDS", 0.0)
+    budgets = (0.0, 0.005, 0.01, 0.02, 0.04)
+    (attack,) = attacks_of("pgd", CLASSES, steps=5)
+    asked: list[int] = []
+
+    def search(state: Path | None, stop_after: int = 10**9) -> np.ndarray:
+        asked.clear()
+
+        def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+            if len(asked) == stop_after:
+                raise KeyboardInterrupt
+            asked.append(int(rows[0]))
+            return images[rows], labels[rows]
+
+        return find_smallest(Victim(net), fetch, np.arange(40), [attack], budgets, 0.02, state=state).high
+
+    whole = search(None)
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / "state.npz", stop_after=2)
+    resumed = search(tmp_path / "state.npz")
+    assert asked == [20, 30]
+    assert resumed.tolist() == whole.tolist()
+    assert search(tmp_path / "state.npz").tolist() == whole.tolist()
+    assert asked == []
+    (tmp_path / "state.npz").write_bytes(b"torn")
+    with pytest.raises(WorkError, match="is damaged"):
+        search(tmp_path / "state.npz")
+
+
+def test_attacks_are_plain_data() -> None:
+    attack = attack_of("mi-fgsm", steps=7)
+    assert Attack.parse(attack.plain()) == attack
+    assert attack.momentum == 1.0
