@@ -90,9 +90,8 @@ class ReadAhead:
         window = chunk_of(self._store.size) * CHUNKS
         first, last = -(-place // window), (place + count - 1) // window
         if first <= last:
-            self._advise(order[last * window : (last + 2) * window], mmap.MADV_WILLNEED)
-            if last >= 2:
-                self._advise(order[(last - 2) * window : (last - 1) * window], mmap.MADV_DONTNEED)
+            self._advise(order[first * window : (last + 2) * window], mmap.MADV_WILLNEED)
+            self._advise(order[max(first - 2, 0) * window : max(last - 1, 0) * window], mmap.MADV_DONTNEED)
 
     def leave(self) -> None:
         """Tells that an epoch is over."""

@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 def carried_out(pictures: Tensor, program: Program, drawing: Drawing, index: Ints) -> Tensor:
     """(n, 3, side, side) float32 from bytes (n, height, width, 3) on a device: warped, coloured and erased."""
     fill = torch.from_numpy(drawing.fill).to(pictures.device)
-    images = warped(pictures, program.warps, drawing.side, drawing.interpolation, drawing.outside, fill)
+    images = warped(pictures, program.warps, drawing.side, drawing.interpolation, drawing.outside, fill).clamp(0, 1)
     if drawing.plan.colours:
         images = coloured(images, program.colours)
     if drawing.plan.boxes:

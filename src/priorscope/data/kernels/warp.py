@@ -24,6 +24,7 @@ MOST_SAMPLES: Final = 16
 """Greatest number of samples a side that stand for the area of an output pixel under a turned warp."""
 
 _TO_UNIT = F(1.0 / 255.0)
+_1F = F(1.0)
 _1, _2 = np.uint64(1), np.uint64(2)
 
 
@@ -172,7 +173,8 @@ def _resize(
             lower = rows[(first + below) & 1, c * side : (c + 1) * side]
             line = out[c, y]
             for x in range(side):
-                line[x] = upper[x] * high + lower[x] * low
+                # Rounding must not lead out of [0, 1], on which budgets of attacks rely.
+                line[x] = min(upper[x] * high + lower[x] * low, _1F)
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -217,7 +219,7 @@ def _resize_area(flat: Bytes, offset: int, width: int, warp: Warp, rows: Floats,
             share = F((min(end, row + 1.0) - max(begin, float(row))) / (end - begin)) * _TO_UNIT
             for c in range(3):
                 for x in range(side):
-                    out[c, y, x] += share * rows[slot, c, x]
+                    out[c, y, x] = min(out[c, y, x] + share * rows[slot, c, x], _1F)
 
 
 @njit(nogil=True, cache=True)
@@ -271,7 +273,7 @@ def _warp(
                         u, v = math.floor(u + 0.5), math.floor(v + 0.5)
                     r, g, b = _bilinear(flat, offset, width, window, u, v, outside, fill)
                     red, green, blue = red + r, green + g, blue + b
-            out[0, y, x], out[1, y, x], out[2, y, x] = share * red, share * green, share * blue
+            out[0, y, x], out[1, y, x], out[2, y, x] = min(share * red, _1F), min(share * green, _1F), min(share * blue, _1F)
 
 
 @njit(
