@@ -46,6 +46,16 @@ def test_small_networks_of_timm(name: str, tap: str) -> None:
     assert torch.equal(read["logits"], peer(x))
 
 
+def test_a_vision_transformer_of_timms_takes_another_size() -> None:
+    model = models.create("timm/test_vit2", image_size=64, num_classes=3).eval()
+    taken = models.at_size(model, 96)
+    peer = model.network
+    peer.set_input_size(img_size=(96, 96))
+    x = torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(taken(x), peer(x), rtol=1e-5, atol=1e-5)
+
+
 def test_names_that_timm_has_not_are_refused() -> None:
     with pytest.raises(RequestError) as refused:
         models.create("timm/resnet18x", image_size=32, num_classes=10)

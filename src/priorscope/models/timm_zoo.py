@@ -21,7 +21,7 @@ from priorscope.models import FamilyConfig
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from priorscope.models.classifier import Backbone, Tap
 
@@ -164,3 +164,15 @@ def taps(network: nn.Module, head: str | None) -> dict[str, Tap]:
         return mixer.taps(count("blocks"))
     ends = {"head/in": Tap(head, "NC", "input")} if head else {}
     return module_taps(network) | ends | {"logits": Tap("", "NC")}
+
+
+def resample(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The weights for another image size, where the network is of a family whose positions can be interpolated."""
+    from timm.models.swin_transformer import SwinTransformer
+    from timm.models.vision_transformer import VisionTransformer
+
+    from priorscope.models import swin, vit
+
+    if isinstance(network, VisionTransformer):
+        return vit.resample(state, network)
+    return swin.resample(state, network) if isinstance(network, SwinTransformer) else state

@@ -20,7 +20,8 @@ from priorscope.models import FamilyConfig
 from priorscope.models.patches import check_heads, check_patches
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from timm.models.vision_transformer import VisionTransformer
+    from torch import Tensor
 
     from priorscope.models.classifier import Backbone, Tap
 
@@ -110,14 +111,13 @@ def taps(depth: int) -> dict[str, Tap]:
     return addresses | {"head/in": Tap("head", "NC", "input"), "logits": Tap("head", "NC")}
 
 
-def resample(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def resample(state: dict[str, Tensor], network: VisionTransformer) -> dict[str, Tensor]:
     """The weights for another image size: the learnt positions are interpolated (bicubic, as in timm)."""
     from timm.layers.pos_embed import resample_abs_pos_embed
 
-    key = "pos_embed"
-    wanted = network.get_parameter(key)
-    prefix = 1 if "cls_token" in state else 0
-    if state[key].shape == wanted.shape:
+    wanted = network.pos_embed
+    if wanted is None or state["pos_embed"].shape == wanted.shape:
         return state
-    side = round((wanted.shape[1] - prefix) ** 0.5)
-    return {**state, key: resample_abs_pos_embed(state[key], [side, side], num_prefix_tokens=prefix)}
+    extra = 0 if network.no_embed_class else network.num_prefix_tokens
+    side = round((wanted.shape[1] - extra) ** 0.5)
+    return {**state, "pos_embed": resample_abs_pos_embed(state["pos_embed"], [side, side], num_prefix_tokens=extra)}
