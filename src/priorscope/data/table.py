@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -243,8 +242,3 @@ def _no_image(where: str) -> WorkError:
     from priorscope.data.decode import BrokenImageError
 
     return BrokenImageError(where, "its cell is empty")
-
-
-def shards(files: Sequence[Path]) -> tuple[Path, ...]:
-    """Files in the order of their names, which is the order of their rows."""
-    return tuple(sorted(files))
