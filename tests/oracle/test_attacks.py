@@ -1,0 +1,254 @@
+"""Attacks against torchattacks and foolbox at equal settings, on CIFAR-10's first 1,017 test images, lossless.
+
+Attacks without randomness must agree image by image; those with it within half a point of robust accuracy, and never so that
+the paired difference says ours is the weaker.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import optimize
+from torch import nn
+
+import priorscope as ps
+from priorscope import models
+from priorscope.attacks import Attack, Norm, attack_of, attacks_of
+from priorscope.attacks.ball import pictures
+from priorscope.attacks.fab import onto_plane
+from priorscope.attacks.losses import right
+from priorscope.attacks.supply import fetcher
+from priorscope.attacks.turns import run_attack
+from priorscope.attacks.victim import Victim, frozen
+from priorscope.core.comparison import paired_proportions
+from priorscope.core.contracts import Statistics
+from priorscope.data.split import Split
+from priorscope.models.classifier import Classifier
+
+IMAGENET = Statistics(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+DATA = Path(os.environ.get("PRIORSCOPE_DATA", "missing"))
+
+pytestmark = [
+    pytest.mark.real_data,
+    pytest.mark.skipif(not DATA.exists(), reason="PRIORSCOPE_DATA does not name the folder of real images"),
+]
+
+
+def peer(name: str) -> Any:
+    """A peer, or a skip where the `oracles` group is not installed; what it warns about is its own business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(name, reason=f"{name} is not installed (the `oracles` group)")
+
+
+@functools.cache
+def images_of(name: str) -> Split:
+    return ps.data.open(DATA / "cifar10" / f"{name}.parquet").split("train" if "train" in name else "test")
+
+
+@functools.cache
+def network(name: str) -> Classifier:
+    """A published ResNet, or an MLP trained here for a few seconds on 4,000 images."""
+    torch.set_num_threads(1)
+    if name.startswith("resnet"):
+        (weights,) = (DATA / "weights").glob(f"{name}-*.th")
+        return models.create(f"cnn/{name}", image_size=32, num_classes=10, statistics=IMAGENET, weights=weights).eval()
+    split = images_of("train_lossless_4000")
+    model = models.create("mlp/tiny", image_size=32, num_classes=10, statistics=split.statistics, seed=0)
+    images, labels = fetcher(model, split)(np.arange(len(split)))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        for rows in torch.randperm(len(split), generator=draw).split(100):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+            optimiser.step()
+    return model.eval()
+
+
+def ours(model: Classifier, attack: Attack, eps: float, norm: Norm, n: int) -> NDArray[np.bool_]:
+    """Which images stay right."""
+    images, labels = fetcher(model, images_of("test_lossless_1017"))(np.arange(n))
+    with frozen(model):
+        return (~run_attack(Victim(model), pictures(images, labels, eps, norm=norm), attack).broken).numpy()
+
+
+def theirs(model: Classifier, attack: Any, n: int) -> NDArray[np.bool_]:
+    images, labels = fetcher(model, images_of("test_lossless_1017"))(np.arange(n))
+    made = torch.cat([attack(a, b) for a, b in zip(images.split(250), labels.split(250), strict=True)])
+    return right(Victim(model)(made.detach()), labels).numpy()
+
+
+LAST: dict[str, Any] = {"judge": "last", "leave": False}
+FIXED: dict[str, tuple[Attack, Norm, Callable[[Any, Classifier, float], Any]]] = {
+    "fgsm": (attack_of("fgsm", **LAST), "linf", lambda t, m, eps: t.FGSM(m, eps=eps)),
+    "bim": (
+        attack_of("bim", steps=5, step=0.25, **LAST),
+        "linf",
+        lambda t, m, eps: t.PGD(m, eps=eps, alpha=eps / 4, steps=5, random_start=False),
+    ),
+    "mi-fgsm": (
+        attack_of("mi-fgsm", steps=5, step=0.2, **LAST),
+        "linf",
+        lambda t, m, eps: t.MIFGSM(m, eps=eps, alpha=eps / 5, steps=5, decay=1.0),
+    ),
+    "pgd-l2": (
+        attack_of("pgd", steps=5, step=0.3, start="none", **LAST),
+        "l2",
+        lambda t, m, eps: t.PGDL2(m, eps=eps, alpha=0.3 * eps, steps=5, random_start=False),
+    ),
+}
+EPS: dict[Norm, float] = {"linf": 1 / 255, "l2": 0.15}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_attacks_without_randomness_agree_image_by_image(name: str) -> None:
+    torchattacks = peer("torchattacks")
+    attack, norm, make = FIXED[name]
+    model = network("mlp")
+    mine = ours(model, attack, EPS[norm], norm, 1017)
+    other = theirs(model, make(torchattacks, model, EPS[norm]), 1017)
+    assert 0.05 < other.mean() < 0.9 * 0.6
+    assert np.count_nonzero(mine != other) <= 1  # a tie but for rounding
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("net", ["resnet20", "resnet56"])
+def test_attacks_without_randomness_agree_on_residual_networks(net: str, name: str) -> None:
+    torchattacks = peer("torchattacks")
+    attack, norm, make = FIXED[name]
+    mine = ours(network(net), attack, EPS[norm], norm, 1017)
+    other = theirs(network(net), make(torchattacks, network(net), EPS[norm]), 1017)
+    assert np.count_nonzero(mine != other) <= 2
+
+
+RANDOM: dict[str, tuple[Attack, Norm, Callable[[Any, Classifier, float], Any]]] = {
+    "pgd": (
+        attack_of("pgd", steps=10, step=0.25, **LAST),
+        "linf",
+        lambda t, m, eps: t.PGD(m, eps=eps, alpha=eps / 4, steps=10, random_start=True),
+    ),
+    "apgd": (
+        attack_of("apgd", steps=20),
+        "linf",
+        lambda t, m, eps: t.APGD(m, norm="Linf", eps=eps, steps=20, n_restarts=1, seed=0, loss="ce"),
+    ),
+    "apgd-dlr": (
+        attack_of("apgd-dlr", steps=20),
+        "linf",
+        lambda t, m, eps: t.APGD(m, norm="Linf", eps=eps, steps=20, n_restarts=1, seed=0, loss="dlr"),
+    ),
+    "apgd-l2": (
+        attack_of("apgd", steps=20),
+        "l2",
+        lambda t, m, eps: t.APGD(m, norm="L2", eps=eps, steps=20, n_restarts=1, seed=0, loss="ce"),
+    ),
+    "apgd-t": (
+        attacks_of("apgd-t", 10, steps=10)[0],
+        "linf",
+        lambda t, m, eps: t.APGDT(m, norm="Linf", eps=eps, steps=10, n_restarts=1, seed=0, n_classes=10),
+    ),
+    "fab-t": (
+        attacks_of("fab-t", 10, steps=10)[0],
+        "linf",
+        lambda t, m, eps: t.FAB(m, norm="Linf", eps=eps, steps=10, n_restarts=1, seed=0, n_classes=10, multi_targeted=True),
+    ),
+    "square": (
+        attack_of("square", steps=200),
+        "linf",
+        lambda t, m, eps: t.Square(m, norm="Linf", eps=eps, n_queries=200, n_restarts=1, seed=0, resc_schedule=True),
+    ),
+    "square-l2": (
+        attack_of("square", steps=200),
+        "l2",
+        lambda t, m, eps: t.Square(m, norm="L2", eps=eps, n_queries=200, n_restarts=1, seed=0, resc_schedule=True),
+    ),
+}
+FACTOR = {"square": 4.0, "square-l2": 4.0}
+"""Attacks without gradients need larger budgets to break half."""
+
+
+def beside(net: str, name: str, n: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    torchattacks = peer("torchattacks")
+    attack, norm, make = RANDOM[name]
+    eps = EPS[norm] * FACTOR.get(name, 1.0)
+    model = network(net)
+    return ours(model, attack, eps, norm, n), theirs(model, make(torchattacks, model, eps), n)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_attacks_are_no_weaker_than_torchattacks_on_an_mlp(name: str) -> None:
+    mine, other = beside("mlp", name, 1017)
+    _assert_no_weaker(name, mine, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pgd", "apgd", "square"])
+@pytest.mark.parametrize("net", ["resnet20", "resnet56"])
+def test_random_attacks_are_no_weaker_than_torchattacks_on_residual_networks(net: str, name: str) -> None:
+    mine, other = beside(net, name, 1017 if net == "resnet20" and name != "square" else 300)
+    _assert_no_weaker(name, mine, other)
+
+
+def _assert_no_weaker(name: str, mine: NDArray[np.bool_], other: NDArray[np.bool_]) -> None:
+    """Robust accuracy within half a point (or ours lower), and no paired interval wholly on the weak side."""
+    print(f"{name}: ours {mine.mean():.4f}, torchattacks {other.mean():.4f}, n {len(mine)}")
+    assert mine.mean() <= other.mean() + 0.005
+    assert paired_proportions(mine, other).interval.low <= 0
+
+
+def test_fgsm_and_pgd_agree_with_foolbox() -> None:
+    foolbox = peer("foolbox")
+    model = network("mlp")
+    images, labels = fetcher(model, images_of("test_lossless_1017"))(np.arange(1017))
+    victim = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    eps = 1 / 255
+    fgsm = foolbox.attacks.LinfFastGradientAttack()
+    pgd = foolbox.attacks.LinfPGD(rel_stepsize=0.25, steps=5, random_start=False)
+    for attack, peers in ((attack_of("fgsm", **LAST), fgsm), (attack_of("bim", steps=5, step=0.25, **LAST), pgd)):
+        _, made, _ = peers(victim, images, labels, epsilons=eps)
+        assert np.count_nonzero(ours(model, attack, eps, "linf", 1017) != right(model(made), labels).numpy()) <= 1
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_projection_onto_a_plane_agrees_with_a_general_solver(norm: Norm) -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        x, w = draw.uniform(0, 1, 6), draw.normal(size=6)
+        level = float(w @ draw.uniform(0, 1, 6))
+        z = onto_plane(*(torch.from_numpy(a)[None] for a in (x, w)), torch.tensor([level], dtype=torch.float64), norm)[
+            0
+        ].numpy()
+        assert w @ z == pytest.approx(level, abs=1e-6)
+        if norm == "linf":
+            # minimise t with |z - x| <= t, w z = level, 0 <= z <= 1
+            eye, one = np.eye(6), np.ones((6, 1))
+            solved = optimize.linprog(
+                np.r_[np.zeros(6), 1],
+                A_ub=np.block([[eye, -one], [-eye, -one]]),
+                b_ub=np.r_[x, -x],
+                A_eq=np.r_[w, 0][None],
+                b_eq=[level],
+                bounds=[(0, 1)] * 6 + [(0, None)],
+            )
+            assert np.abs(z - x).max() == pytest.approx(solved.fun, abs=1e-5)
+        else:
+            solved = optimize.minimize(
+                lambda z, x=x: ((z - x) ** 2).sum(),
+                x,
+                bounds=[(0, 1)] * 6,
+                constraints={"type": "eq", "fun": lambda z, w=w, level=level: w @ z - level},
+                method="SLSQP",
+            )
+            assert np.linalg.norm(z - x) == pytest.approx(np.sqrt(solved.fun), abs=1e-4)
