@@ -121,7 +121,7 @@ def _unit() -> Any:
 
 
 def torchvision(case: Case, workers: int) -> Epoch:
-    """torch's DataLoader with torchvision's transforms and as many worker processes."""
+    """torch's DataLoader with torchvision's transforms and as many worker processes; 0 is the process itself."""
     from torch.utils.data import DataLoader
 
     pictures: Any = _Pictures(case)
@@ -130,7 +130,7 @@ def torchvision(case: Case, workers: int) -> Epoch:
         batch_size=min(case.batch_size, 256),
         shuffle=True,
         num_workers=workers,
-        persistent_workers=True,
+        persistent_workers=workers > 0,
     )
 
     def epoch() -> int:

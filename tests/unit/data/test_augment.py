@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from priorscope.data.augment import PRESETS, Augment, augment_config
 from priorscope.data.augment.cpu import CpuRenderer
 from priorscope.data.augment.device import carried_out, mixed
 from priorscope.data.augment.program import Drawing, Part, Program
+from priorscope.data.augment.sheet import NAME_WIDTH, operations, operations_table, sheet
 from priorscope.data.kernels import codes
-from priorscope.data.split import ArrayPixels
+from priorscope.data.split import ArrayPixels, Split
 
 MANY = 20_000
 
@@ -262,3 +264,22 @@ def test_a_device_renders_what_the_threads_do(pictures: NDArray[np.uint8], name:
     assert (differs > 1.01).mean() < 1e-3
     if not drawing.plan.colours:
         assert differs.max() < 0.01
+
+
+def test_the_page_lists_every_operation_as_it_is() -> None:
+    """`python scripts/augmentation_page.py` writes the table anew."""
+    page = (Path(__file__).parents[3] / "docs" / "augmentation.md").read_text(encoding="utf-8")
+    assert operations_table() in page
+    for preset in PRESETS:
+        assert f"`{preset}`" in page, preset
+
+
+def test_a_sheet_shows_every_augmentation_with_the_picture_it_began_with() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+    split = Split("test", "train", ArrayPixels(array), np.arange(8) % 2, ("a", "b"))
+    page = np.asarray(sheet(split, {"none": PRESETS["none"], "inverted": operations()["invert"]}, wide=2))
+    assert page.shape == (2 * 18, NAME_WIDTH + 3 * 18, 3)
+    cells = [[page[r * 18 : r * 18 + 16, NAME_WIDTH + c * 18 : NAME_WIDTH + c * 18 + 16] for c in range(3)] for r in range(2)]
+    assert all(np.array_equal(cell, array[0]) for cell in cells[0])
+    assert np.array_equal(cells[1][0], array[2])
+    assert all(np.array_equal(cell, 255 - array[2]) for cell in cells[1][1:])
