@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import write_bytes
 from priorscope.data.split import Bytes, Ints, Split
 
 GAP = 1
@@ -58,3 +62,13 @@ def _cell(split: Split, index: int) -> Bytes:
     size = split.image_size
     picture = np.zeros((size, size, 3), np.uint8) if index < 0 else split.pixels.read(index)
     return np.pad(picture, ((GAP, GAP), (GAP, GAP), (0, 0)))
+
+
+def save_contact_sheet(split: Split, path: Path) -> None:
+    """Writes a contact sheet of ten pictures a class as PNG, enlarged so that a side has at least 64 pixels."""
+    from PIL import Image
+
+    sheet = contact_sheet(split, zoom=max(1, 64 // split.image_size))
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())

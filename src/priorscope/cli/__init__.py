@@ -1,0 +1,37 @@
+"""The command line: every verb parses, calls one function and prints.
+
+Exit status: 0 done, 1 the work failed, 2 the request was wrong. Heavy imports stand inside the verbs, so that `--help` answers
+at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from priorscope.cli import runs
+from priorscope.cli.data import data_app
+from priorscope.cli.models import models_app
+from priorscope.cli.printing import application
+from priorscope.cli.studies import study
+from priorscope.core.errors import PriorscopeError
+
+app = application("Shows what an architecture's prior does: train, attack, open up and compare vision architectures.")
+for verb in (study, runs.train, runs.probe, runs.report, runs.schema):
+    app.command()(verb)
+app.add_typer(runs.plot_app, name="plot")
+app.add_typer(runs.recipes_app, name="recipes")
+app.add_typer(data_app, name="data")
+app.add_typer(models_app, name="models")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point: errors of ours are said in three parts, without a traceback."""
+    try:
+        app(args=arguments, prog_name="priorscope")
+    except PriorscopeError as error:
+        print(f"priorscope: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        sys.stderr.close()
+        sys.exit(0)

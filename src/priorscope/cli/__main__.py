@@ -1,0 +1,6 @@
+"""`python -m priorscope.cli`."""
+
+from priorscope.cli import main
+
+if __name__ == "__main__":
+    main()

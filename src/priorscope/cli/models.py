@@ -1,0 +1,45 @@
+"""The verbs about models: what there is, what one is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from priorscope.cli.printing import AsJson, Setting, application, print_json, print_table
+
+models_app = application("Models: what there is, what one is made of.")
+
+
+@models_app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """The presets of every family."""
+    from priorscope.models import FAMILIES
+
+    rows = [(f"{family}/{preset}", family) for family in FAMILIES for preset in FAMILIES.load(family).PRESETS]
+    print_table(("model", "family"), rows, as_json)
+
+
+@models_app.command()
+def info(
+    name: str,
+    image_size: Annotated[int, typer.Option(min=1, help="Side of the images.")] = 32,
+    num_classes: Annotated[int, typer.Option(min=2)] = 10,
+    settings: Setting = [],  # noqa: B006  typer reads the default
+    as_json: AsJson = False,
+) -> None:
+    """Parameters, multiply-adds, memory and taps of a model."""
+    from priorscope.core.config import assign
+    from priorscope.models import create
+    from priorscope.models import info as describe
+
+    table = {"name": name}
+    for setting in settings:
+        table = assign(table, setting)
+    model = create(table, image_size=image_size, num_classes=num_classes)
+    told = {**describe(model).plain(), "taps": model.taps()}
+    if as_json:
+        return print_json(told)
+    print_table(("what", "value"), [(key, f"{value:,}") for key, value in told.items() if isinstance(value, int | float)])
+    print(f"taps: {', '.join(model.taps())}")
+    return None

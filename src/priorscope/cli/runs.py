@@ -1,0 +1,145 @@
+"""The verbs about runs: train, probe, report, plot curves, recipes, schema."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from priorscope.cli.printing import AsJson, Setting, application, print_json, print_table
+from priorscope.core.errors import RequestError
+
+if TYPE_CHECKING:
+    from priorscope import run as runs
+
+plot_app = application("Plots of logs.")
+recipes_app = application("Recipes that come with the package.")
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="A shipped recipe or a TOML file.")],
+    out: Annotated[Path | None, typer.Option(help="The run's folder (default: runs/NAME).")] = None,
+    settings: Setting = [],  # noqa: B006  typer reads the default
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run in the folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Carry out one recipe."""
+    from priorscope import run as runs
+    from priorscope.recipe import Recipe, find_recipe
+
+    path = find_recipe(name)
+    recipe = Recipe.load(path, settings)
+    folder = out or Path("runs") / path.stem
+    if (folder / runs.RECIPE).exists() and not (folder / runs.ENVIRONMENT).exists() and not resume:
+        raise RequestError(
+            f"{folder} holds an unfinished run.", "leave to go on with it", "add --resume, or choose another folder with --out"
+        )
+    with _bar(path.stem) as report:
+        run = runs.fit(recipe, folder, report=report)
+    last = run.history[int(run.environment["chosen_epoch"]) - 1]
+    if as_json:
+        return print_json({"out": str(folder), "chosen": last, "seconds": run.environment["seconds"]})
+    print(f"{folder}: epoch {last['epoch']} chosen on val, {last['val']['accuracy']:.1%} of {last['val']['n']:,} right.")
+    return None
+
+
+def probe(
+    name: Annotated[str, typer.Argument(help="The probe's name.")],
+    subjects: Annotated[list[str], typer.Argument(metavar="SUBJECT...", help="Folders of finished runs.")],
+    data: Annotated[str | None, typer.Option(help="Another source than the run's own.")] = None,
+    settings: Setting = [],  # noqa: B006  typer reads the default
+    as_json: AsJson = False,
+) -> None:
+    """Look at runs with one probe and store what it says in their folders."""
+    from priorscope.core.config import assign
+    from priorscope.probes import probe_config
+    from priorscope.study.work import probe_runs
+
+    table: dict[str, Any] = {"name": name}
+    for setting in settings:
+        table = assign(table, setting)
+    results = probe_runs(probe_config(table), [Path(subject) for subject in subjects], data)
+    if as_json:
+        return print_json({path: [metric.plain() for metric in result.metrics()] for path, result in results.items()})
+    for path, result in results.items():
+        print(f"{path}: {result.headline()}\n{result.protocol()}\n{result.table()}")
+        for caveat in result.caveats:
+            print(f"  but: {caveat}")
+    return None
+
+
+def report(
+    sources: Annotated[list[Path], typer.Argument(metavar="RUN|STUDY...", help="Folders of runs or studies.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")],
+) -> None:
+    """Write the page from stored results: no model, no GPU."""
+    from priorscope.report import write_report
+
+    print(write_report(sources, out))
+
+
+@plot_app.command("curves")
+def plot_curves(
+    logs: Annotated[
+        list[Path], typer.Argument(metavar="RUN|LOG...", help="Run folders, or logs of the predecessors (YAML, JSON, CSV).")
+    ],
+    metric: Annotated[Literal["acc", "loss"], typer.Option(help="What to plot.")] = "acc",
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="On which split.")] = "val",
+    labels: Annotated[str | None, typer.Option(help="Names, separated by commas; logs of one name become a band.")] = None,
+    out: Annotated[Path, typer.Option(help="A name that ends in .svg, .pdf, .png, .html or .csv.")] = Path("curves.svg"),
+) -> None:
+    """Training curves of our runs and of foreign logs."""
+    from priorscope.report.curves import curves_figure, read_log
+
+    curves = [curve for path in logs for curve in read_log(path)]
+    names = labels.split(",") if labels else None
+    print(curves_figure(curves, metric=metric, split=split, labels=names).save(out))
+
+
+@recipes_app.command("list")
+def recipes_list(as_json: AsJson = False) -> None:
+    """The recipes that come with the package."""
+    from priorscope.recipe import shipped_recipes
+
+    print_table(
+        ("recipe", "what"),
+        [(name, path.read_text().splitlines()[0].lstrip("# ")) for name, path in shipped_recipes().items()],
+        as_json,
+    )
+
+
+@recipes_app.command("show")
+def recipes_show(name: str) -> None:
+    """A recipe as TOML, with its opening comment."""
+    from priorscope.recipe import find_recipe
+
+    print(find_recipe(name).read_text(), end="")
+
+
+def schema(
+    kind: Annotated[str, typer.Argument(help="recipe or study")] = "recipe",
+) -> None:
+    """The JSON schema of a recipe or a study, for editors."""
+    from priorscope.recipe import Recipe
+    from priorscope.study.plan import Study
+
+    kinds = {"recipe": Recipe, "study": Study}
+    if kind not in kinds:
+        raise RequestError(f"There is no schema of {kind!r}.", "recipe or study", "priorscope schema recipe")
+    print_json(kinds[kind].model_json_schema())
+
+
+def _bar(name: str) -> Any:
+    """A progress bar for one run; nothing off a terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext(_silent)
+    from priorscope.study.display import bar
+
+    return bar(name)
+
+
+def _silent(_status: runs.Status) -> None:
+    return

@@ -1,0 +1,83 @@
+"""The verb `study`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from priorscope.cli.printing import AsJson, Setting, print_json, print_table
+
+if TYPE_CHECKING:
+    from priorscope.study.plan import Plan
+    from priorscope.study.run import Progress
+
+
+def study(
+    name: Annotated[str, typer.Argument(help="A shipped study, a TOML file, or `list`.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for runs, results and page (default: out/NAME).")] = None,
+    settings: Setting = [],  # noqa: B006  typer reads the default
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and why, and stop.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what is in the folder.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="At most so many steps side by side.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a study, only what is missing, and write its page; `study list` shows the shipped ones."""
+    from priorscope.study.plan import Study, make_plan, shipped_studies
+
+    if name == "list":
+        return _show_shipped(shipped_studies(), as_json)
+    asked = Study.load(name, settings)
+    folder = out or Path("out") / asked.name
+    if plan:
+        return _show_plan(make_plan(asked, folder), workers, as_json)
+    from priorscope.report import write_study_page
+    from priorscope.study.run import run_study
+
+    with _live() as show:
+        outcome = run_study(asked, folder, fresh=fresh, workers=workers, show=show)
+    page = write_study_page(folder, changed=outcome.changed)
+    outcome.check()
+    if as_json:
+        return print_json({"out": str(folder), "report": str(page), "steps_done": outcome.asked})
+    rest = "" if outcome.asked else "; everything was there"
+    print(f"{outcome.asked} steps done{rest}. The page: {page}")
+    return None
+
+
+def _show_shipped(studies: dict[str, Path], as_json: bool) -> None:
+    from priorscope.study.plan import Study
+
+    found = [Study.load(name) for name in studies]
+    print_table(("study", "question", "promise"), [(each.name, each.question, each.promise) for each in found], as_json)
+
+
+def _show_plan(plan: Plan, workers: int | None, as_json: bool) -> None:
+    from priorscope.study.forecast import forecast
+
+    costs = forecast(plan, workers)
+    if as_json:
+        steps = [{"step": step.id, "key": step.key, "why": plan.missing.get(step.id, "done")} for step in plan.steps]
+        return print_json({"steps": steps, "seconds": costs.seconds, "memory": costs.memory, "unknown": costs.unknown})
+    print_table(("step", "why"), [(step.id, plan.missing.get(step.id, "done")) for step in plan.steps])
+    least = "at least " if costs.unknown else ""
+    unknown = f" ({costs.unknown} steps were never measured and are not counted)" if costs.unknown else ""
+    cost = f"{least}{costs.seconds:.0f} s, {costs.memory / 2**30:.1f} GiB{unknown}"
+    print(f"\n{len(plan.to_do())} of {len(plan.steps)} steps to do: {cost}.")
+    return None
+
+
+def _live() -> Any:
+    """A table that fills as steps end; nothing off a terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext(_quiet)
+    from priorscope.study.display import live
+
+    return live()
+
+
+def _quiet(_progress: Progress) -> None:
+    return
