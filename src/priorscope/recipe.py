@@ -36,8 +36,9 @@ class DataConfig(Config):
 class InitConfig(Config):
     """Where the weights begin: fresh, from a run's folder, or from another recipe of the same study."""
 
-    kind: Literal["scratch", "run", "recipe"] = "scratch"
+    kind: Literal["scratch", "run", "recipe", "published"] = "scratch"
     run: str | None = Field(default=None, description="kind = run: the folder of the run whose weights it begins with")
+    published: str | None = Field(default=None, description="kind = published: a file of weights, named as published")
     recipe: str | None = Field(
         default=None, description="kind = recipe: the recipe of the same study whose weights it begins with"
     )
@@ -69,14 +70,16 @@ class Recipe(Config):
 
     def check(self) -> None:
         """Refuses what would be ignored or contradict itself."""
-        wanted = {"scratch": None, "run": self.init.run, "recipe": self.init.recipe}[self.init.kind]
-        given = [name for name in ("run", "recipe") if getattr(self.init, name) is not None]
-        if given != ([] if self.init.kind == "scratch" else [self.init.kind]) or (self.init.kind != "scratch" and not wanted):
+        init = self.init
+        given = [name for name in ("run", "recipe", "published") if getattr(init, name) is not None]
+        if given != ([] if init.kind == "scratch" else [init.kind]):
             raise RequestError(
-                f"init.kind = {self.init.kind!r} came with {', '.join(given) or 'nothing'}.",
+                f"init.kind = {init.kind!r} came with {', '.join(given) or 'nothing'}.",
                 "scratch alone, or exactly the setting of that kind's name",
                 'init = {kind = "run", run = "runs/a"}',
             )
+        if self.train.epochs == 0 and init.kind != "published":
+            raise RequestError("train.epochs = 0 trains nothing.", "one or more", "train.epochs = 10")
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -6,6 +6,7 @@ to go on, and a second `fit` of the same recipe goes on there, bit for bit as if
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class Run:
             self.recipe.model,
             image_size=shape["image_size"],
             num_classes=shape["num_classes"],
-            statistics=Statistics.parse(shape["statistics"]),
+            statistics=Statistics.parse(shape["statistics"]) if shape["statistics"] else None,
             weights=self.path / WEIGHTS,
         ).eval()
 
@@ -180,6 +181,7 @@ class _Fitting:
         torch.set_num_threads(recipe.train.threads)
         self.recipe, self.out = recipe, out
         source = open_source(recipe.data.source)
+        self.told: Plain = {"origin": source.origin, "caveats": source.caveats}
         data = source.split("train")
         if recipe.data.subset is not None:
             data = data.subset(recipe.data.subset)
@@ -194,7 +196,7 @@ class _Fitting:
             seed=recipe.seed,
         )
         if recipe.init.kind != "scratch":
-            _begin_with(self.model, load(init or str(recipe.init.run)), len(data.classes), recipe.seed)
+            _begin_with(self.model, _earlier_weights(recipe, init), recipe.seed)
         self.model.to(device)
         self.optimiser = make_optimiser(self.model, recipe.optim)
         self.loader = Loader(
@@ -263,17 +265,10 @@ class _Fitting:
             )
         folder.write_rows(self.out / STEPS, progress.history)
         folder.write_bytes(self.out / WEIGHTS, to_bytes({name: value.cpu().contiguous() for name, value in weights.items()}))
-        statistics = self.data.statistics
         environment = {
             "key": progress.key,
-            "data": {"source": self.data.source, "train": len(self.data), "fingerprint": self.data.fingerprint},
-            "model": {
-                "image_size": self.data.image_size,
-                "num_classes": len(self.data.classes),
-                "classes": self.data.classes,
-                "statistics": statistics.plain(),
-                "parameters": self.model.parameter_count(),
-            },
+            "data": {"source": self.data.source, "train": len(self.data), "fingerprint": self.data.fingerprint, **self.told},
+            "model": _shape(self.model, self.data.classes),
             "chosen_epoch": chosen,
             "threads": recipe.train.threads,
             "seconds": round(time.perf_counter() - self.began, 3),
@@ -305,14 +300,77 @@ def _score(model: Classifier, split: Split) -> Plain:
     return {"loss": float(loss.mean()), "accuracy": float(correct.mean()), "n": len(split)}
 
 
-def _begin_with(model: Classifier, earlier: Run, classes: int, seed: int) -> None:
-    """Puts another run's weights in; where it told other classes apart, the head is made anew."""
+def _earlier_weights(recipe: Recipe, init: Path | None) -> tuple[Path, int]:
+    """The file of weights that a recipe begins with, and how many classes they tell apart."""
+    if recipe.init.kind == "published":
+        from priorscope.models.published import read_published
+
+        path = Path(str(recipe.init.published))
+        return path, read_published(path).num_classes
+    earlier = load(init or str(recipe.init.run))
+    return earlier.path / WEIGHTS, int(earlier.environment["model"]["num_classes"])
+
+
+def _begin_with(model: Classifier, weights: tuple[Path, int], seed: int) -> None:
+    """Puts earlier weights in, with their own normalisation; where they told other classes apart, the head is made anew."""
     from priorscope.models.classifier import load_weights
 
-    before = int(earlier.environment["model"]["num_classes"])
+    path, before = weights
+    classes = model.num_classes
     if before == classes:
-        load_weights(model, earlier.path / WEIGHTS)
+        load_weights(model, path)
         return
     model.replace_head(before, seed)
-    load_weights(model, earlier.path / WEIGHTS)
+    load_weights(model, path)
     model.replace_head(classes, seed)
+
+
+def adopt(weights: Path | str, out: Path | str, data: str | None = None) -> Run:
+    """Makes a run of zero steps of a published file of weights, so that every probe runs on it like on a run of ours.
+
+    `data` names the source it was trained on, where the file's own name does not say.
+    """
+    from safetensors.torch import save as to_bytes
+
+    from priorscope.models.published import read_published, trained_on
+
+    path, out = Path(weights), Path(out)
+    model = read_published(path)
+    source = data or trained_on(path)
+    if source is None:
+        raise RequestError(f"{path.name} does not say what it was trained on.", "the name of a source", "add --data NAME")
+    if model.config is None or model.statistics is None:
+        raise RequestError(f"{path.name} is no model of a family.", "a published file", "priorscope models list")
+    init = {"kind": "published", "published": str(path)}
+    recipe = Recipe.of({"data": {"source": source}, "model": model.config, "init": init, "train": {"epochs": 0}})
+    with folder.locked(out):
+        if (out / RECIPE).exists():
+            raise RequestError(f"{out} holds a run already.", "an empty folder", "choose another folder with --out")
+        made_from = {"weights": hashlib.sha256(path.read_bytes()).hexdigest()}
+        folder.write_text(out / RECIPE, recipe.toml())
+        folder.write_json(out / MADE_FROM, made_from)
+        folder.write_rows(out / STEPS, [])
+        folder.write_bytes(out / WEIGHTS, to_bytes({name: value.contiguous() for name, value in model.state_dict().items()}))
+        environment = {
+            "key": content_key(made_from),
+            "data": {"source": source},
+            "model": _shape(model, ()),
+            "chosen_epoch": 0,
+            "threads": recipe.train.threads,
+            "images_seen": 0,
+            **versions(),
+        }
+        folder.write_json(out / ENVIRONMENT, environment)
+    return Run(out)
+
+
+def _shape(model: Classifier, classes: tuple[str, ...]) -> Plain:
+    """What is needed beside the recipe to build a model again."""
+    statistics = model.statistics
+    return {
+        "image_size": model.image_size,
+        "num_classes": model.num_classes,
+        "classes": classes,
+        "statistics": statistics.plain() if statistics else None,
+        "parameters": model.parameter_count(),
+    }

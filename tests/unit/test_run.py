@@ -209,3 +209,17 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_kept(tiny, tmp_path, monke
 def test_a_copied_run_folder_is_the_same_run(whole, tmp_path):
     shutil.copytree(whole.path, tmp_path / "copy")
     assert ps.load(tmp_path / "copy").key == whole.key
+
+
+@pytest.mark.real_data
+def test_published_weights_become_a_run_whose_accuracy_is_the_published_measurement(real_data, tmp_path):
+    """81.03 % on all 10,000 JPEG images: measured beside the weights by those who collected them."""
+    run = runs.adopt(real_data / "weights" / "resnet20-12fca82f.th", tmp_path / "a")
+    result = ps.probes.measure_accuracy(run.evidence, run.source)
+    assert result.value == pytest.approx(0.8103, abs=0.0005)
+    assert any("JPEG" in caveat for caveat in run.source.caveats)
+
+
+def test_only_published_weights_may_be_taken_without_training(tiny):
+    with pytest.raises(RequestError, match=r"train\.epochs = 0 trains nothing"):
+        ps.Recipe.of({**tiny.plain(), "train": {"epochs": 0}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,4 +43,21 @@ def info(
         return print_json(told)
     print_table(("what", "value"), [(key, f"{value:,}") for key, value in told.items() if isinstance(value, int | float)])
     print(f"taps: {', '.join(model.taps())}")
+    return None
+
+
+@models_app.command("import")
+def import_weights(
+    weights: Annotated[Path, typer.Argument(help="A published file, named as published.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    data: Annotated[str | None, typer.Option(help="The source it was trained on, where its name does not say.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a run of published weights, every key checked, so that probes run on it."""
+    from priorscope.run import adopt
+
+    run = adopt(weights, out, data)
+    if as_json:
+        return print_json({"out": str(run.path), "parameters": run.environment["model"]["parameters"]})
+    print(f"{run.path}: {run.recipe.model.name}, {run.environment['model']['parameters']:,} parameters.")
     return None

@@ -218,6 +218,16 @@ class Source(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
 
+    @property
+    def origin(self) -> str:
+        """Where the pictures come from, in words; empty where there is nothing to say."""
+        ...
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What every number made from them must say."""
+        ...
+
     def splits(self) -> tuple[str, ...]:
         """The names of the splits there are."""
         ...

@@ -124,6 +124,16 @@ def read_published(weights: Path | str) -> Classifier:
     return _read_mlp(path)
 
 
+def trained_on(weights: Path) -> str | None:
+    """The source that a published file's name says it was trained on, by the source's name here."""
+    if _RESNET.fullmatch(weights.name):
+        return "cifar10"
+    names = {entry.file: entry.source for entry in REGISTRY.values()}
+    ours = {"imagenet21": "imagenet21k", "tinyimagenet": "tiny_imagenet"}
+    found = names.get(weights.name.removesuffix("_weights"))
+    return None if found is None else ours.get(found, found)
+
+
 def import_published(weights: Path | str, out: Path | str) -> Path:
     """Converts a published file to a folder of the hub's layout (`config.json`, `model.safetensors`)."""
     from priorscope.models.hub import save_hub

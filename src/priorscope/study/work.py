@@ -63,7 +63,9 @@ def measure_run(path: Path, probe: ProbeConfig, alone: Mapping[str, Path], sourc
     if alone:
         settings["alone"] = {cue: runs.load(twin).history for cue, twin in alone.items()}
     measure = getattr(PROBES.load(probe.name), f"measure_{probe.name}")
-    return measure(run.evidence, source or _source(run.recipe.data.source.toml(), run), **settings)
+    data = source or _source(run.recipe.data.source.toml(), run)
+    result: Result = measure(run.evidence, data, **settings)
+    return result.model_copy(update={"caveats": (*result.caveats, *data.caveats)})
 
 
 _kept_sources: dict[str, Source] = {}

@@ -34,7 +34,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 class TrainConfig(Config):
     """How long and in what steps a run trains, and what is looked at on the way."""
 
-    epochs: int = Field(default=10, ge=1)
+    epochs: int = Field(default=10, ge=0, description="0 for a published network that is taken as it is")
     batch_size: int = Field(default=128, ge=1)
     label_smoothing: Number = Field(default=0.0, ge=0, lt=1)
     precision: Precision = Field(
