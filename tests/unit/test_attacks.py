@@ -270,7 +270,7 @@ def test_square_and_rays_break_a_linear_network_without_its_gradient(norm: Norm)
     images, labels = some(net)
     limit = nearest(net, images, labels, norm).float()
     with torch.no_grad():
-        for name, factor in (("square", 2.0), ("decision", 6.0)):
+        for name, factor in (("square", 3.0), ("decision", 6.0)):
             attack = attack_of(name, steps=400)
             far = run_attack(Victim(net), pictures(images, labels, factor * limit, norm=norm), attack)
             near = run_attack(Victim(net), pictures(images, labels, 0.99 * limit, norm=norm), attack)

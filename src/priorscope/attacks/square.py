@@ -39,6 +39,8 @@ def square(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: 
             if len(rows) == 0:
                 return found
         side = window_side(of.images.shape[-1], query, attack.steps)
+        if of.norm == "l2":
+            side = min(max(side, 3) | 1, of.images.shape[-1])  # a peak needs a middle
         tried = project(propose(x, of, uniform(keys, query, 5 + 2 * of.images.shape[1]), side), of)
         value = margin(victim(tried), of.labels, targets)
         better = value > best
@@ -91,14 +93,23 @@ def _peaks(of: Pictures, keys: Tensor) -> Tensor:
 
 
 def peak(side: int, like: Tensor) -> Tensor:
-    """Concentric squares that grow towards the middle, the upper half positive and the lower negative, of length 1."""
-    at = torch.arange(side, device=like.device, dtype=like.dtype)
-    ring = torch.minimum(at, side - 1 - at)
-    depth = torch.minimum(ring[:, None], ring[None, :])
-    inner = (depth.amax() - depth + 1) ** 2
-    pattern = 1 / inner
-    pattern = torch.where(at[:, None] < side / 2, pattern, -pattern)
+    """The published pattern, of length 1: two halves, one positive and one negative, each with its peak in its middle."""
+    upper = _half(side // 2, side, like)
+    lower = _half(side - side // 2, side, like)
+    pattern = torch.cat([upper, -lower])
     return pattern / pattern.norm()
+
+
+def _half(height: int, width: int, like: Tensor) -> Tensor:
+    """At a distance d of rings from the middle, the sum of 1 / r^2 over all r > d; of length 1."""
+    if height == 0:
+        return like.new_zeros(0, width)
+    down = (torch.arange(height, device=like.device) - height // 2).abs()
+    across = (torch.arange(width, device=like.device) - width // 2).abs()
+    rings = max(height, width) // 2 + 1
+    beyond = (1 / torch.arange(1, rings + 1, device=like.device, dtype=like.dtype) ** 2).flip(0).cumsum(0).flip(0)
+    half = beyond[torch.maximum(down[:, None], across[None, :])]
+    return half / half.norm()
 
 
 def _moved_window(x: Tensor, of: Pictures, draws: Tensor, side: int) -> Tensor:
@@ -117,7 +128,8 @@ def _moved_window(x: Tensor, of: Pictures, draws: Tensor, side: int) -> Tensor:
     )
     fresh = fresh / (fresh.flatten(2).norm(dim=2)[:, :, None, None] + 1e-10) * room.sqrt()[:, :, None, None]
     moved = torch.where(away, 0.0, delta)
-    return of.images + _pasted(moved, to, fresh)
+    whole = _pasted(moved, to, fresh)
+    return of.images + whole * wide(of.eps / lengths(whole, "l2").clamp_min(1e-12))  # what clipping took is spent again
 
 
 def _cut(delta: Tensor, inside: Tensor, side: int) -> Tensor:
