@@ -11,6 +11,8 @@ A family is one file here and one line in `FAMILIES`. Its module has
     resample(tensors, network) -> tensors
                                     where weights fit another image size after interpolation
     FIXED_SIZE                      the reason why they never do
+    idle_parameters(config, image_size) -> names
+                                    where a size leaves parameters without any effect
 
 Families with blocks of their own keep them in `networks/<family>.py`, because importing torch takes three seconds and a
 list of presets, a recipe or a plan must not wait for it.

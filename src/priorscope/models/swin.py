@@ -87,6 +87,16 @@ def windows(config: SwinConfig, image_size: int) -> list[Windows]:
     return stages
 
 
+def idle_parameters(config: SwinConfig, image_size: int) -> list[str]:
+    """The parameters that no gradient can reach: in a window of one position, attention has nothing to weigh."""
+    return [
+        f"layers.{i}.blocks.{j}.attn.relative_position_bias_table"
+        for i, stage in enumerate(windows(config, image_size))
+        if stage.window == 1
+        for j in range(config.depths[i])
+    ]
+
+
 def build(config: SwinConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
     _check(config, image_size)
