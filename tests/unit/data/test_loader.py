@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError
+from priorscope.data.augment.program import Drawing, Part
 from priorscope.data.loader import Loader
+from priorscope.data.memory import in_place
+from priorscope.data.rendering import OnDevice
 from priorscope.data.split import ArrayPixels, Split
 
 
@@ -206,3 +210,26 @@ def test_a_mapped_store_gives_the_same_batches_as_memory(tmp_path: Path) -> None
         strict=True,
     ):
         assert torch.equal(one.images, two.images)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("augment", ["rrc", "cutmix", "permuted", "perceiver"])
+def test_rendering_on_a_device_follows_the_same_order_and_partners(augment: str, resident: bool) -> None:
+    """The device's path, carried out by torch on the CPU: the same pictures as the threads' within a level."""
+    split = make_split(41, 12)
+    settings: dict[str, Any] = {"batch_size": 9, "augment": augment, "shuffle": True, "rank": 1, "ranks": 2}
+    loader = Loader(split, **settings)
+    store = in_place(split.pixels)
+    assert store is not None
+    drawing = Drawing(loader.augment, 0, 12)
+    with ThreadPoolExecutor(1) as pool:
+        device = OnDevice(store, drawing, pool, torch.float16, torch.device("cpu"), resident)
+        for step in range(len(loader)):
+            batch = loader.batch(2, step)
+            order = loader.order(2)
+            places = np.arange(step * 9, min(step * 9 + 9, 41))[1::2]
+            partners = order[np.minimum(places ^ 1, 40)] if drawing.plan.mixes else None
+            images = device.start(Part(2, step, order[places], partners)).result()
+            assert images.dtype == torch.float16
+            differs = (images.float() - batch.images).abs() * 255
+            assert (differs > 1.2).float().mean() < 2e-3
