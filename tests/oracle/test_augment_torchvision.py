@@ -68,7 +68,7 @@ def test_pad_crop_equals_torchvision(pictures: NDArray[np.uint8], fill: Any, mod
 
 @pytest.mark.parametrize("size", [16, 32, 48])
 def test_resized_crop_equals_torchvision_without_its_antialiasing(pictures: NDArray[np.uint8], size: int) -> None:
-    """Bilinear takes two taps an axis, as OpenCV's does; torchvision's default also smooths where it shrinks: that is `area`."""
+    """Bilinear takes two taps an axis, as in OpenCV; torchvision's default also smooths where it shrinks: that is `area`."""
     got, program = ours(pictures, ops=["resized-crop"], size=size)
     for i in range(COUNT):
         left, top, right, bottom = (int(v) for v in program.warps[i, 6:])
