@@ -84,14 +84,16 @@ def test_pixels_get_a_gradient(model: Classifier) -> None:
 def test_taps_are_what_they_say(model: Classifier) -> None:
     x = images(2)
     taps = model.taps()
-    assert {"embed/out", "head/in", "logits"} <= set(taps)
+    ends = {"head/in", "logits"} if model.name.startswith("timm/") else {"embed/out", "head/in", "logits"}
+    assert ends <= set(taps)
     with torch.no_grad():
         logits, read = model.forward_with_taps(x, taps)
     assert list(read) == taps
     for address, value in read.items():
         layout = model.tap(address).layout
-        assert value.ndim == AXES[layout], (address, layout, value.shape)
-        assert value.shape[0] == 2, address
+        if layout != "any":  # a network of timm's that is of no family here
+            assert value.ndim == AXES[layout], (address, layout, value.shape)
+            assert value.shape[0] == 2, address
         assert value.isfinite().all(), address
         if layout in ("NCHW", "NHWC"):
             height, width = value.shape[2:] if layout == "NCHW" else value.shape[1:3]
@@ -164,7 +166,7 @@ def test_logits_do_not_depend_on_the_batch(model: Classifier) -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_mode_is_left_as_it_was(model: Classifier, training: bool) -> None:
     changed = copy.deepcopy(model).train(training)
-    changed.activations(images(2), ["embed/out"])
+    changed.activations(images(2), changed.taps()[:1])
     changed.features(images(2))
     assert all(module.training is training for module in changed.modules())
 
