@@ -25,6 +25,7 @@ PROBES = Listing(
         "accuracy": "priorscope.probes.accuracy",
         "cue_conflict": "priorscope.probes.cue_conflict",
         "robustness": "priorscope.probes.robustness",
+        "transfer": "priorscope.probes.transfer",
     },
 )
 

@@ -1,0 +1,436 @@
+"""Do pictures made to fool one network fool another?
+
+Every network of a set is attacked at one budget; every network then answers every other's adversarial pictures. A cell says
+how often the target is fooled: of the images that both get right (the headline), of those among them on which the source
+itself was fooled, and, as older studies count, how often the target is right on all images. An image leaves no attack
+early: a picture that only just fools its source transfers least. The diagonal is the white-box attack itself.
+
+Random signs of the same budget are the control: what a network loses to them it loses to any noise, not to transfer. From
+three networks on, the logit of the fooled share is split into how strong a source is, how weak a target is, and what is
+left, the affinity of the pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from priorscope.attacks import NORMS, Attack, Norm, attacks_of
+from priorscope.attacks.verdict import Check, check
+from priorscope.core.config import Number, content_key
+from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.errors import RequestError
+from priorscope.core.rng import stream
+from priorscope.core.stats import Interval, wilson
+from priorscope.probes import ProbeConfig, the_split
+from priorscope.probes.robustness import EPS, shown
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+    from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+
+VERSION = 1
+PER = "set"
+
+RESAMPLES = 1000
+FEW = 30
+"""Fewer images that all networks get right than this, and the parts of the matrix are called uncertain."""
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+class TransferConfig(ProbeConfig):
+    """Which images, which attack, and at which budget (not set: the norm's usual one)."""
+
+    name: str = "transfer"
+    split: str = "test"
+    images: int | None = Field(default=200, ge=1)
+    attack: str = "mi-fgsm"
+    norm: Norm = "linf"
+    eps: Annotated[Number, Field(gt=0)] | None = None
+    steps: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class Transfer(Result):
+    """The matrix of sources and targets, and what it is made of."""
+
+    probe: ClassVar[str] = "transfer"
+    question: ClassVar[str] = "Do pictures made to fool one network fool another?"
+    measure: ClassVar[str] = "mean share fooled by another network's pictures"
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+
+    names: tuple[str, ...]
+    split: str
+    attack: str
+    attacks: tuple[str, ...]
+    norm: Norm
+    eps: float
+    seed: int
+    checks: tuple[Check, ...] = ()
+    """For each target whether another network's pictures break it where its own attack did not."""
+    clean: Array
+    """(networks, images): right without an attack."""
+    fooled: Array
+    """(sources, targets, images): whether the target is wrong on the source's picture."""
+    noise: Array
+    """(targets, images): whether the target is wrong under random signs of the same budget."""
+    strength: Array
+    """For each network, how much more than the mean it fools as a source, in logits (empty below three networks)."""
+    weakness: Array
+    """For each network, how much more than the mean it is fooled as a target."""
+    affinity: Array
+    """(sources, targets): what strength and weakness leave unexplained; nan on the diagonal."""
+    strength_low: Array
+    strength_high: Array
+    weakness_low: Array
+    weakness_high: Array
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
+        noise = np.mean([self.noise_share(target)[0] for target in range(len(self.names))])
+        return (
+            f"Another network's pictures fool {self.value:.1%} ({low:.1%} to {high:.1%}) at {shown(self.eps, self.norm)} "
+            f"{NORMS[self.norm]}; random signs of that size {noise:.1%}."
+        )
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        return (
+            f"{'; '.join(self.attacks)}; {shown(self.eps, self.norm)} {NORMS[self.norm]} on pixels in [0, 1], "
+            f"seed {self.seed}, {self.clean.shape[1]:,} images of {self.split}; each cell on the images that both networks get "
+            "right, every picture at the full budget; intervals over images, each number of these checkpoints."
+        )
+
+    def share(self, source: int, target: int, kind: Literal["both right", "source fooled"] = "both right") -> tuple[float, int]:
+        """How often the target is fooled, and of how many images (nan of 0)."""
+        counted = self.clean[source] & self.clean[target]
+        if kind == "source fooled":
+            counted = counted & self.fooled[source, source]
+        n = int(counted.sum())
+        return (float(self.fooled[source, target][counted].mean()) if n else float("nan")), n
+
+    def noise_share(self, target: int) -> tuple[float, int]:
+        """How often random signs fool a target, of the images that it gets right."""
+        n = int(self.clean[target].sum())
+        return (float(self.noise[target][self.clean[target]].mean()) if n else float("nan")), n
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        rows = [self._row(self.measure, self.value, self.n, self.attack).replace(**_ends(self.interval))]
+        for s, source in enumerate(self.names):
+            for t, target in enumerate(self.names):
+                setting = f"{source} -> {target}"
+                rows.append(self._row("fooled, both right", *self.share(s, t), setting))
+                rows.append(self._row("fooled, source fooled", *self.share(s, t, "source fooled"), setting))
+                kept = ~self.fooled[s, t]
+                rows.append(self._row("accuracy, all images", float(kept.mean()), len(kept), setting))
+        rows += [self._row("fooled by noise", *self.noise_share(t), name) for t, name in enumerate(self.names)]
+        rows += [self._row("transfer above white-box", c.share, c.n, c.sentence.partition(":")[0]) for c in self.checks]
+        return [row for row in rows if row.n] + self._parts()
+
+    def _row(self, metric: str, value: float, n: int, setting: str) -> Metric:
+        """A share as a tidy row, with Wilson's interval."""
+        between = wilson(round(value * n), n) if n else None
+        return Metric.of(metric, value if n else 0.0, between, n, self.unit, setting=setting, split=self.split)
+
+    def _parts(self) -> list[Metric]:
+        """Strength, weakness and affinity as tidy rows."""
+        if not self.strength.size:
+            return []
+        about: dict[str, Any] = {"n": int(self.clean.all(0).sum()), "unit": "logits", "split": self.split}
+        rows: list[Metric] = []
+        for metric, values, low, high in (
+            ("source strength", self.strength, self.strength_low, self.strength_high),
+            ("target weakness", self.weakness, self.weakness_low, self.weakness_high),
+        ):
+            rows += [
+                Metric(metric=metric, value=v, low=a, high=b, setting=who, **about)
+                for who, v, a, b in zip(self.names, values.tolist(), low.tolist(), high.tolist(), strict=True)
+            ]
+        pairs = [(s, t) for s in range(len(self.names)) for t in range(len(self.names)) if s != t]
+        return rows + [
+            Metric(metric="affinity", value=float(self.affinity[s, t]), setting=f"{self.names[s]} -> {self.names[t]}", **about)
+            for s, t in pairs
+        ]
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of each set, most important first."""
+        from priorscope.probes.transfer_figures import draw_matrix, draw_parts
+
+        drawn = [draw_matrix(result) for _, result in results]
+        return drawn + [draw_parts(result) for _, result in results if result.strength.size]
+
+
+def measure_transfer(
+    subjects: Mapping[str, Classifier | Evidence],
+    data: Source | Split,
+    *,
+    split: str = "test",
+    images: int | None = 200,
+    attack: str = "mi-fgsm",
+    norm: Norm = "linf",
+    eps: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> Transfer:
+    """Attacks every network and shows every other what came out.
+
+    With a `folder` the adversarial pictures are kept there, under a hash of weights, data and attack.
+    """
+    from priorscope.attacks.supply import some_images
+    from priorscope.evidence import evidence_of
+
+    names = tuple(subjects)
+    models = [evidence_of(subject).model for subject in subjects.values()]
+    _check(names, models)
+    chosen, index = some_images(the_split(data, split), images)
+    attacks = [
+        each.replace(leave=False)
+        for each in attacks_of(attack, len(chosen.classes), **({} if steps is None else {"steps": steps}))
+    ]
+    at = EPS[norm] if eps is None else eps
+    clean = np.stack([_right(model, chosen, None) for model in models])
+    fooled = np.zeros((len(models), len(models), len(chosen)), np.bool_)
+    for s, model in enumerate(models):
+        worst = _adversarial(model, chosen, index, attacks, at, norm, seed, folder)
+        fooled[s] = np.stack([~_right(target, chosen, worst) for target in models])
+    noisy = _noise(models[0], chosen, index, at, norm, seed)
+    noise = np.stack([~_right(model, chosen, noisy) for model in models])
+    return _result(names, chosen.name, attack, attacks, norm, at, seed, clean, fooled, noise)
+
+
+def _ends(interval: Interval | None) -> dict[str, float]:
+    return {} if interval is None else {"low": interval.low, "high": interval.high}
+
+
+def _check(names: tuple[str, ...], models: Sequence[Classifier]) -> None:
+    if len(models) < 2:
+        raise RequestError(f"{len(models)} network was given.", "two or more", "name another run")
+    first = models[0]
+    for name, model in zip(names, models, strict=True):
+        if (model.image_size, model.num_classes) != (first.image_size, first.num_classes):
+            raise RequestError(
+                f"{names[0]} answers {first.num_classes} classes on images of side {first.image_size}, "
+                f"{name} {model.num_classes} on {model.image_size}.",
+                "networks that answer the same question about the same images",
+                "leave one out; a backbone of another size resizes inside (input_size)",
+            )
+
+
+def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None) -> Bools:
+    """Which images a network gets right, as they are or as they were made."""
+    import torch
+
+    from priorscope.attacks.losses import right
+    from priorscope.attacks.search import BLOCK
+    from priorscope.attacks.supply import fetcher
+    from priorscope.attacks.victim import Victim
+    from priorscope.evidence import evaluating
+
+    fetch, victim = fetcher(model, chosen), Victim(model)
+    parts: list[Bools] = []
+    with evaluating(model):
+        for start in range(0, len(chosen), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, len(chosen)))
+            images, labels = fetch(rows)
+            x = images if worst is None else torch.from_numpy(worst[rows]).to(images.device)
+            parts.append(right(victim(x), labels).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _adversarial(
+    model: Classifier,
+    chosen: Split,
+    index: NDArray[np.int64],
+    attacks: Sequence[Attack],
+    eps: float,
+    norm: Norm,
+    seed: int,
+    folder: Path | None,
+) -> NDArray[np.float32]:
+    """The worst picture found for each image, computed once a folder."""
+    from priorscope.attacks.search import attacked
+    from priorscope.attacks.supply import fetcher, weights_key
+    from priorscope.attacks.victim import Victim, frozen
+    from priorscope.core.folder import replacing
+    from priorscope.evidence import evaluating
+
+    key = {
+        "version": VERSION,
+        "weights": weights_key(model),
+        "data": chosen.fingerprint,
+        "index": index.tolist(),
+        "attacks": [attack.plain() for attack in attacks],
+        "norm": norm,
+        "eps": eps,
+        "seed": seed,
+    }
+    path = folder / f"adversarial-{content_key(key)}.npy" if folder is not None else None
+    if path is not None and path.exists():
+        return np.load(path, allow_pickle=False)
+    rows = np.arange(len(chosen))
+    with evaluating(model), frozen(model):
+        _, worst = attacked(Victim(model), fetcher(model, chosen), rows, index, attacks, eps, norm=norm, seed=seed)
+    if path is not None:
+        with replacing(path) as file:
+            np.save(file, worst)
+    return worst
+
+
+def _noise(
+    model: Classifier, chosen: Split, index: NDArray[np.int64], eps: float, norm: Norm, seed: int
+) -> NDArray[np.float32]:
+    """The images with a random sign in every pixel, at the whole budget."""
+    import torch
+
+    from priorscope.attacks.ball import direction, picture_keys, pictures, project, uniform
+    from priorscope.attacks.supply import fetcher
+
+    images, labels = fetcher(model, chosen)(np.arange(len(chosen)))
+    of = pictures(images, labels, eps, norm=norm, index=torch.from_numpy(index))
+    draws = uniform(picture_keys(seed, of.index, "noise"), 0, images[0].numel()).view_as(images)
+    signs = direction(torch.where(draws < 0.5, -1.0, 1.0), norm)
+    return project(images + eps * signs, of).cpu().numpy()
+
+
+def _result(
+    names: tuple[str, ...],
+    split: str,
+    attack: str,
+    attacks: Sequence[Attack],
+    norm: Norm,
+    eps: float,
+    seed: int,
+    clean: Bools,
+    fooled: Bools,
+    noise: Bools,
+) -> Transfer:
+    draws = stream(seed, "transfer", "resample").multinomial(
+        clean.shape[1], np.full(clean.shape[1], 1 / clean.shape[1]), RESAMPLES
+    )
+    ones = np.ones((1, clean.shape[1]))
+    off = ~np.eye(len(names), dtype=np.bool_)
+    cells = both_right(clean, fooled, ones)[0][off]
+    if np.isnan(cells).all():
+        raise RequestError(
+            "No image is right for any two of the networks.",
+            "networks that get some of the same images right",
+            "train them first",
+        )
+    value = float(np.nanmean(cells))
+    resampled = both_right(clean, fooled, draws)[:, off]
+    resampled = resampled[~np.isnan(resampled).all(1)]
+    low, high = np.percentile(np.nanmean(resampled, axis=1), [2.5, 97.5])
+    common = int(clean.all(0).sum())
+    caveats: list[str] = []
+    parts: dict[str, Floats] = {name: np.zeros(0) for name in PARTS}
+    parts["affinity"] = np.zeros((0, 0))
+    if len(names) >= 3 and common:
+        parts = _parts_with_intervals(clean, fooled, ones, draws)
+    if len(names) < 3:
+        caveats.append("Two networks have no strength, weakness and affinity apart: that takes three.")
+    elif common < FEW:
+        caveats.append(f"Only {common} images are right for all networks: strength, weakness and affinity say little.")
+    checks = tuple(_check_target(names, target, clean, fooled) for target in range(len(names)))
+    caveats += [found.sentence for found in checks if found.finding != "fine"]
+    return Transfer(
+        value=value,
+        interval=Interval(
+            low=min(float(low), value), high=max(float(high), value), method="percentile bootstrap", over="images"
+        ),
+        n=clean.shape[1],
+        unit="share of images",
+        caveats=tuple(caveats),
+        names=names,
+        split=split,
+        attack=attack,
+        attacks=tuple(each.sentence() for each in attacks),
+        norm=norm,
+        eps=eps,
+        seed=seed,
+        checks=checks,
+        clean=clean,
+        fooled=fooled,
+        noise=noise,
+        **parts,  # pyright: ignore[reportArgumentType]
+    )
+
+
+PARTS = ("strength", "weakness", "affinity", "strength_low", "strength_high", "weakness_low", "weakness_high")
+
+
+def both_right(clean: Bools, fooled: Bools, weights: NDArray[Any]) -> Floats:
+    """(draws, sources, targets): the fooled share of the images that both get right, each image with its weight in a draw."""
+    both = clean[:, None] & clean[None, :]
+    weighed, shape = weights.astype(np.float64), (len(weights), *both.shape[:2])
+    counted = (weighed @ both.reshape(-1, both.shape[2]).T.astype(np.float64)).reshape(shape)
+    hit = (weighed @ (both & fooled).reshape(-1, both.shape[2]).T.astype(np.float64)).reshape(shape)
+    return np.where(counted > 0, hit / np.maximum(counted, 1e-12), np.nan)
+
+
+def additive_parts(shares: Floats, n: float) -> tuple[Floats, Floats, Floats]:
+    """Strength of sources, weakness of targets and affinity of pairs, from shares (sources, targets) of n images each.
+
+    logit(share) = mean + strength[s] + weakness[t] + affinity[s, t] over all s != t, by least squares, with strengths and
+    weaknesses that sum to 0. Half an image is added to each side of a share, so that 0 and 1 have a logit.
+    """
+    count = len(shares)
+    off = ~np.eye(count, dtype=np.bool_)
+    softened = (shares * n + 0.5) / (n + 1)
+    logit = np.log(softened / (1 - softened))
+    s, t = np.nonzero(off)
+    design = np.zeros((len(s) + 2, 1 + 2 * count))
+    rows = np.arange(len(s))
+    design[rows, 0] = design[rows, 1 + s] = design[rows, 1 + count + t] = 1
+    design[-2, 1 : 1 + count] = design[-1, 1 + count :] = 1  # both sum to 0
+    fitted = np.linalg.lstsq(design, np.r_[logit[off], 0, 0], rcond=None)[0]
+    strength, weakness = fitted[1 : 1 + count], fitted[1 + count :]
+    affinity = np.where(off, logit - fitted[0] - strength[:, None] - weakness[None, :], np.nan)
+    return strength, weakness, affinity
+
+
+def _parts_with_intervals(clean: Bools, fooled: Bools, ones: Floats, draws: NDArray[np.int64]) -> dict[str, Floats]:
+    """The additive parts on the images that all networks get right, with percentile intervals over images."""
+    common = clean.all(0)
+    every = np.broadcast_to(common, clean.shape)
+    strength, weakness, affinity = additive_parts(both_right(every, fooled, ones)[0], float(common.sum()))
+    drawn = [
+        additive_parts(np.nan_to_num(shares), max(float(n), 1.0))[:2]
+        for shares, n in zip(both_right(every, fooled, draws), draws @ common, strict=True)
+    ]
+    strengths, weaknesses = (np.stack(side) for side in zip(*drawn, strict=True))
+    ends = {
+        "strength": np.percentile(strengths, [2.5, 97.5], axis=0),
+        "weakness": np.percentile(weaknesses, [2.5, 97.5], axis=0),
+    }
+    return {
+        "strength": strength,
+        "weakness": weakness,
+        "affinity": affinity,
+        "strength_low": ends["strength"][0],
+        "strength_high": ends["strength"][1],
+        "weakness_low": ends["weakness"][0],
+        "weakness_high": ends["weakness"][1],
+    }
+
+
+def _check_target(names: tuple[str, ...], target: int, clean: Bools, fooled: Bools) -> Check:
+    """Whether some other network's pictures break the target on images where its own attack did not."""
+    stood = clean[target] & ~fooled[target, target]
+    others = {s: int((fooled[s, target] & stood).sum()) for s in range(len(names)) if s != target}
+    worst = max(others, key=lambda s: others[s])
+    n = int(clean[target].sum())
+    said = f"pictures made for {names[worst]} break {others[worst]} of {n} images that its own attack left"
+    return check("transfer", others[worst], n, f"{names[target]}: {said}.")

@@ -1,0 +1,175 @@
+"""The transfer matrix on networks whose answer is known: equal ones, unrelated ones, planted strengths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from priorscope import models
+from priorscope.core.contracts import Subject
+from priorscope.core.errors import RequestError
+from priorscope.data.split import ArrayPixels, Split
+from priorscope.models.classifier import Classifier
+from priorscope.probes import load_result
+from priorscope.probes.robustness import measure_robustness
+from priorscope.probes.transfer import Transfer, additive_parts, both_right, measure_transfer
+
+SIDE, CLASSES, N = 6, 4, 80
+
+
+class Half(nn.Module):
+    """A linear network that looks at one half of the pixels only."""
+
+    def __init__(self, half: int, seed: int, scale: float = 1.0) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(seed)
+        weight = torch.randn(CLASSES, 3, SIDE, SIDE, generator=draw)
+        weight[:, :, (SIDE // 2) * half : (SIDE // 2) * (half + 1)] = 0
+        self.last = nn.Linear(3 * SIDE * SIDE, CLASSES)
+        self.last.weight.data = weight.flatten(1)
+        self.last.bias.data.zero_()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.last((x - 0.5).flatten(1))
+
+
+def wrapped(net: nn.Module) -> Classifier:
+    return models.wrap(net, image_size=SIDE, classes=CLASSES)
+
+
+def world(*nets: Classifier) -> Split:
+    """Pictures that all networks answer alike: their common answer is the label. A few labels are wrong."""
+    pixels = np.random.default_rng(0).integers(90, 166, (6000, SIDE, SIDE, 3), dtype=np.uint8)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        answers = torch.stack([net(images).argmax(1) for net in nets])
+    agreed = (answers == answers[0]).all(0).numpy()
+    rows = np.flatnonzero(agreed)[:N]
+    labels = answers[0].numpy()[rows].astype(np.int64)
+    labels[:5] = (labels[:5] + 1) % CLASSES
+    return Split("made", "test", ArrayPixels(pixels[rows]), labels, tuple("abcd"))
+
+
+def test_the_diagonal_is_the_white_box_attack_and_equal_networks_have_equal_rows() -> None:
+    one, twin, other = wrapped(Half(0, 0)), wrapped(Half(0, 0)), wrapped(Half(1, 7))
+    split = world(one, other)
+    for attack, extra in (("mi-fgsm", {}), ("pgd", {"steps": 12}), ("quick", {})):
+        result = measure_transfer(
+            {"one": one, "twin": twin, "other": other}, split, attack=attack, eps=0.01, images=None, **extra
+        )
+        alone = measure_robustness(one, split, attack=attack, eps=0.01, budgets=(0.01,), images=None, audit_images=0, **extra)
+        assert 5 < alone.right_at[1] < 75
+        assert int((~result.fooled[0, 0]).sum()) == alone.right_at[1]
+        assert (result.fooled[0, 0] == ~(alone.correct & (alone.smallest > 0.01))).all()
+        assert (result.fooled[0] == result.fooled[1]).all()
+        assert (result.fooled[:, 0] == result.fooled[:, 1]).all()
+
+
+def test_networks_that_look_at_different_pixels_do_not_share_their_weaknesses() -> None:
+    left, right = wrapped(Half(0, 0)), wrapped(Half(1, 7))
+    split = world(left, right)
+    result = measure_transfer({"left": left, "right": right}, split, eps=0.05, images=None)
+    assert result.share(0, 0)[0] > 0.9
+    assert result.share(0, 1) == (0.0, 75)  # its gradient is 0 where the other looks
+    assert result.value == 0.0
+    assert result.clean.sum(1).tolist() == [75, 75]
+    assert any("takes three" in caveat for caveat in result.caveats)
+
+
+def test_a_masked_network_is_accused_by_what_transfers_to_it() -> None:
+    open_, masked = wrapped(Half(0, 0)), wrapped(Half(0, 0, scale=1e5))
+    split = world(open_, masked)
+    result = measure_transfer({"open": open_, "masked": masked}, split, attack="pgd", eps=0.03, images=None)
+    accused = {check.sentence.partition(":")[0]: check.finding for check in result.checks}
+    assert accused == {"open": "fine", "masked": "masked"}
+    assert any(caveat.startswith("masked: pictures made for open break") for caveat in result.caveats)
+
+
+def test_noise_is_at_the_whole_budget_and_weaker_than_attack() -> None:
+    one, other = wrapped(Half(0, 0)), wrapped(Half(1, 7))
+    split = world(one, other)
+    result = measure_transfer({"one": one, "other": other}, split, eps=0.05, images=None)
+    assert result.noise_share(0)[0] < result.share(0, 0)[0] - 0.3
+    rows = {(row.metric, row.setting): row for row in result.metrics()}
+    assert rows["fooled by noise", "one"].n == 75
+    assert rows["accuracy, all images", "one -> one"].n == 80
+    assert rows["fooled, source fooled", "one -> other"].n == round(result.share(0, 0)[0] * 75)
+
+
+def test_parts_of_a_planted_matrix_are_found() -> None:
+    strength, weakness = np.array([1.0, 0.0, -0.4, -0.6]), np.array([-0.5, 0.2, 0.0, 0.3])
+    logit = -0.3 + strength[:, None] + weakness[None, :]
+    logit[0, 1] += 0.9
+    logit[1, 0] += 0.9
+    logit[0, 0] = 40  # the diagonal is not looked at
+    shares = 1 / (1 + np.exp(-logit))
+    plain = 1 / (1 + np.exp(-(-0.3 + strength[:, None] + weakness[None, :])))
+    found = additive_parts(plain, 1e9)
+    np.testing.assert_allclose(found[0], strength, atol=1e-6)
+    np.testing.assert_allclose(found[1], weakness, atol=1e-6)
+    np.testing.assert_allclose(found[2][~np.eye(4, dtype=bool)], 0, atol=1e-6)
+    affinity = additive_parts(shares, 1e9)[2]
+    assert {divmod(int(i), 4) for i in np.argsort(np.nan_to_num(affinity, nan=-9).ravel())[-4:]} >= {(0, 1), (1, 0)}
+
+
+def test_shares_of_resamples_count_images_as_often_as_they_were_drawn() -> None:
+    clean = np.array([[1, 1, 1, 0], [1, 0, 1, 1]], bool)
+    fooled = np.array([[[1, 1, 0, 1], [1, 0, 0, 1]], [[0, 1, 1, 0], [1, 1, 0, 0]]], bool)
+    shares = both_right(clean, fooled, np.array([[1, 1, 1, 1], [3, 0, 1, 0], [0, 4, 0, 0]]))
+    assert shares[0, 0, 1] == 1 / 2
+    assert shares[1, 0, 1] == 3 / 4
+    assert np.isnan(shares[2, 0, 1])
+    assert shares[0, 1, 0] == 1 / 2
+
+
+def test_adversarial_pictures_are_kept_under_weights_data_and_attack(tmp_path: Path) -> None:
+    one, other = wrapped(Half(0, 0)), wrapped(Half(1, 7))
+    split = world(one, other)
+    nets = {"one": one, "other": other}
+    first = measure_transfer(nets, split, eps=0.03, folder=tmp_path)
+    assert len(list(tmp_path.glob("adversarial-*.npy"))) == 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("priorscope.attacks.search.run_in_turn", None)
+        again = measure_transfer(nets, split, eps=0.03, folder=tmp_path)
+    assert again.table() == first.table()
+    measure_transfer(nets, split, eps=0.04, folder=tmp_path)
+    measure_transfer({"one": one, "third": wrapped(Half(1, 8))}, split, eps=0.03, folder=tmp_path)
+    assert len(list(tmp_path.glob("adversarial-*.npy"))) == 5
+
+
+def test_a_result_is_stored_and_drawn(tmp_path: Path) -> None:
+    nets = {f"net {i}": wrapped(Half(i % 2, i)) for i in range(3)}
+    result = measure_transfer(nets, world(*nets.values()), eps=0.05, images=None)
+    again = load_result(result.save(tmp_path / "t.json"))
+    assert isinstance(again, Transfer)
+    assert again.table() == result.table()
+    assert [figure.name for figure in Transfer.draw([(Subject(name="all", family="other"), again)])] == [
+        "transfer-mi-fgsm",
+        "transfer-parts-mi-fgsm",
+    ]
+    assert (result.strength_low <= result.strength + 1e-9).all()
+    assert (result.weakness <= result.weakness_high + 1e-9).all()
+
+
+def test_networks_that_do_not_answer_the_same_question_are_refused() -> None:
+    one = wrapped(Half(0, 0))
+    with pytest.raises(RequestError, match="1 network was given"):
+        measure_transfer({"one": one}, world(one))
+
+    blind = wrapped(Half(0, 0))
+    with torch.no_grad():
+        next(blind.parameters()).zero_()  # all logits are equal, which is never right
+    with pytest.raises(RequestError, match="No image is right for any two of the networks"):
+        measure_transfer({"one": one, "blind": blind}, world(one))
+
+    class Wide(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :7]
+
+    with pytest.raises(RequestError, match="one answers 4 classes on images of side 6, wide 7 on 6"):
+        measure_transfer({"one": one, "wide": models.wrap(Wide(), image_size=SIDE, classes=7)}, world(one))
