@@ -89,6 +89,8 @@ class Result(Config):
     measure: ClassVar[str]
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
     seeds_needed: ClassVar[int] = 3
+    leaning: ClassVar[tuple[str, str] | None] = None
+    """What a network does whose value is higher, and whose is lower, where "higher" alone would say nothing to a reader."""
 
     value: float
     interval: Interval | None

@@ -68,6 +68,7 @@ class CueConflict(Result):
     measure: ClassVar[str] = "indifference point"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "neither"
     seeds_needed: ClassVar[int] = 5
+    leaning: ClassVar[tuple[str, str] | None] = ("leans more to shape", "leans more to texture")
 
     salience: tuple[float, ...]
     shape: Array

@@ -105,6 +105,8 @@ class Reading:
     runs: tuple[RunRecord, ...]
     joint: tuple[Outcome, ...]
     failures: tuple[Failure, ...]
+    probes: tuple[str, ...] = ()
+    """The probes in the order in which the study asks for them: what it asks first is answered first."""
 
 
 def read_sources(sources: Sequence[Path]) -> Reading:
@@ -125,6 +127,7 @@ def read_sources(sources: Sequence[Path]) -> Reading:
         runs=tuple(runs),
         joint=tuple(outcome for one in read for outcome in one.joint),
         failures=tuple(failure for one in read for failure in one.failures),
+        probes=tuple(dict.fromkeys(probe for one in read for probe in one.probes)),
     )
 
 
@@ -155,6 +158,7 @@ def read_study(path: Path) -> Reading:
         runs=tuple(sorted(runs, key=_order(study))),
         joint=tuple(read_outcomes(path / JOINT, None, failures)),
         failures=(*_told_failures(path / FAILURES, failures), *failures),
+        probes=tuple(dict.fromkeys(str(entry["probe"]["name"]) for entry in study.get("probes") or ())),
     )
 
 

@@ -31,6 +31,7 @@ from priorscope.core.config import content_key
 from priorscope.core.contracts import Result
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, is_proportion, over_seeds, seed_by_image
+from priorscope.probes import PROBES
 from priorscope.report.reading import Outcome, Reading, RunRecord, apart, flat
 
 Scope = Literal["family", "checkpoint", "too few seeds"]
@@ -109,7 +110,7 @@ class Finding:
 
 
 def findings(reading: Reading) -> list[Finding]:
-    """One finding for each probe, setting and world that it looked at, in the order of the list of probes.
+    """One finding for each probe, setting and world that it looked at, in the study's order, then that of the list of probes.
 
     Numbers from different data are never put beside each other: a run that learnt in another world was asked about its images.
     """
@@ -117,7 +118,7 @@ def findings(reading: Reading) -> list[Finding]:
     for run in reading.runs:
         for outcome in run.outcomes:
             groups.setdefault((outcome.probe, content_key(_setting(run, outcome))), []).append((run, outcome))
-    order = _probe_order()
+    order = {name: i for i, name in enumerate(dict.fromkeys((*reading.probes, *PROBES)))}
     found = sorted(groups.values(), key=lambda members: order.get(members[0][1].probe, len(order)))
     first = [members[0] for members in found]
     same_probe = [[_setting(*other) for other in first if other[1].probe == one[1].probe] for one in first]
@@ -129,12 +130,6 @@ def _setting(run: RunRecord, outcome: Outcome) -> dict[str, str]:
     told = {key: outcome.about.get(key) for key in ("data", "split", "config")}
     own = run.world if outcome.about.get("data") == run.world.get("name") else {}
     return dict(flat({**told, "world": own}))
-
-
-def _probe_order() -> dict[str, int]:
-    from priorscope.probes import PROBES
-
-    return {name: i for i, name in enumerate(PROBES)}
 
 
 def _finding(members: Sequence[tuple[RunRecord, Outcome]], where: str) -> Finding:
@@ -302,10 +297,14 @@ def _two(finding: Finding) -> str:
         return (
             f"{_begun(names[0])} and {names[1]} have the same {finding.measure}: {number(first.value, finding.unit)}, exactly."
         )
-    higher = "higher" if first.value >= second.value else "lower"
+    above = first.value >= second.value
+    higher = "higher" if above else "lower"
     if pair.comparison is None:
         return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, exactly."
     told = difference_said(pair.comparison, finding.unit)
+    if pair.differs and finding.result.leaning:
+        leans = finding.result.leaning[0 if above else 1]
+        return f"{_begun(names[0])} {leans} than {names[1]}: {finding.measure} {values}, a difference of {told}."
     if pair.differs:
         return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, a difference of {told}."
     return (
