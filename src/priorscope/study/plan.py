@@ -45,10 +45,14 @@ from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import Recipe
 
 
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
 class RecipeEntry(Config):
     """One recipe of a study: settings laid over `base`, or over the recipe that it extends."""
 
     extends: str | None = None
+    seeds: Seeds | None = Field(default=None, description="not set: the study's")
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     data: Plain = Field(default_factory=dict)
     model: str | Plain | None = None
@@ -58,7 +62,7 @@ class RecipeEntry(Config):
 
     def settings(self) -> Plain:
         """The recipe's own settings, without what places it in the study."""
-        return {name: value for name, value in self.plain().items() if name not in ("extends", "grid") and value != {}}
+        return {name: value for name, value in self.plain().items() if name not in ("extends", "seeds", "grid") and value != {}}
 
 
 class ProbeEntry(Config):
@@ -82,7 +86,7 @@ class Study(Config):
     name: str = Field(min_length=1)
     question: str
     promise: str = Field(default="", description="time, machine, n, and what it shows")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    seeds: Seeds = (0,)
     base: Plain = Field(default_factory=dict)
     recipes: dict[str, RecipeEntry] = Field(min_length=1)
     probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of)], ...] = ()
@@ -161,7 +165,7 @@ def cells(study: Study) -> list[Cell]:
 
 def _cells_of(study: Study, name: str) -> Iterator[Cell]:
     for label, settings in _grid(study.recipes[name].grid):
-        for seed in study.seeds:
+        for seed in study.recipes[name].seeds or study.seeds:
             values: Plain = {**merge(_settings(study, name, ()), settings), "seed": seed}
             run = f"{name}{label}-s{seed}"
             if not re.fullmatch(r"[^/\\\0]{1,150}", run) or run.startswith("."):

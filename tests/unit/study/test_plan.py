@@ -33,6 +33,11 @@ def test_a_recipe_is_laid_over_what_it_extends_and_the_base():
     assert found["b-s1"].seed == 1
 
 
+def test_a_recipe_may_have_seeds_of_its_own():
+    recipes = {"a": {}, "b": {"extends": "a", "seeds": [7]}}
+    assert [cell.run for cell in cells(made(recipes=recipes, probes=[]))] == ["a-s0", "a-s1", "b-s7"]
+
+
 def test_a_grid_makes_a_cell_of_every_combination():
     study = made(recipes={"a": {"grid": {"optim.lr": [0.1, 0.2], "model.width": [8, 16]}}}, probes=[])
     found = {cell.run: (cell.recipe.optim.lr, cell.recipe.model.width) for cell in cells(study) if cell.seed == 0}
