@@ -1,0 +1,28 @@
+"""Measures what the steps of the shipped studies cost on this machine, and ships it: `study --plan` scales it for other machines.
+
+uv run python scripts/measure_rates.py          runs every shipped study once in a temporary folder, on an idle machine
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from priorscope.core.folder import write_json
+from priorscope.study.forecast import SHIPPED, export
+from priorscope.study.plan import Study, make_plan, shipped_studies
+from priorscope.study.run import run_study
+
+
+def main() -> None:
+    steps = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in shipped_studies():
+            study = Study.load(name)
+            run_study(study, Path(folder) / name).check()
+            steps += make_plan(study, Path(folder) / name).steps
+    write_json(Path(__file__).resolve().parents[1] / "src" / "priorscope" / "studies" / SHIPPED, export(steps))
+
+
+if __name__ == "__main__":
+    main()
