@@ -1,0 +1,174 @@
+"""The matrix products of a training step, and how long the machine takes for them alone.
+
+They are read off a real step, forward and backward, as shapes, memory order and number type; convolutions and fused attention
+count as the products that they are made of. Multiplied again, each in a loop of its own into memory that is there already,
+they show the rate that the machine reaches on these shapes, which no step built on them can beat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+SHORTEST = 0.02
+"""Seconds that each product is repeated for."""
+
+
+class Product(NamedTuple):
+    """`batch` products of rows x inner by inner x columns. An operand that is `turned` lies in memory column by column."""
+
+    batch: int
+    rows: int
+    inner: int
+    columns: int
+    dtype: torch.dtype
+    left_turned: bool = False
+    right_turned: bool = False
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.batch * self.rows * self.inner * self.columns
+
+
+class Recorder(TorchDispatchMode):
+    """Counts the matrix products that run while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products: Counter[Product] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        read = _READERS.get(str(func.overloadpacket).removeprefix("aten."))
+        if read is not None:
+            self.products.update(read(args, result))
+        return result
+
+
+def _matrices(left: Tensor, right: Tensor) -> Product:
+    batch = left.shape[0] if left.ndim == 3 else 1
+    rows, inner = left.shape[-2:]
+    return Product(batch, rows, inner, right.shape[-1], left.dtype, _turned(left), _turned(right))
+
+
+def _turned(matrix: Tensor) -> bool:
+    return matrix.stride(-1) != 1 and matrix.stride(-2) == 1
+
+
+def _convolution(args: tuple[Any, ...], result: Tensor) -> list[Product]:
+    return [_as_product(result, args[1], args[8])]
+
+
+def _convolution_backward(args: tuple[Any, ...], _result: Any) -> list[Product]:
+    """The gradients of the input and of the weights, where each is asked for."""
+    forward = _as_product(args[0], args[2], args[9])
+    batch, rows, inner, columns, dtype = forward[:5]
+    each = (Product(batch, rows, columns, inner, dtype), Product(batch, inner, rows, columns, dtype, left_turned=True))
+    return [product for product, wanted in zip(each, args[10], strict=False) if wanted]
+
+
+def _as_product(output: Tensor, weight: Tensor, groups: int) -> Product:
+    """A convolution on the matrix of its patches."""
+    places = output.numel() // output.shape[1]
+    return Product(groups, places, weight[0].numel(), weight.shape[0] // groups, weight.dtype, right_turned=True)
+
+
+def _attention(args: tuple[Any, ...], _result: Any) -> list[Product]:
+    scores, mixed = _of_attention(args[0], args[1], args[2])
+    return [scores, mixed]
+
+
+def _attention_backward(args: tuple[Any, ...], _result: Any) -> list[Product]:
+    """The gradients of values, weights, queries and keys. Scores that a kernel computes again do not count."""
+    scores, mixed = _of_attention(args[1], args[2], args[3])
+    return [
+        mixed._replace(rows=mixed.inner, inner=mixed.rows, left_turned=True),
+        mixed._replace(inner=mixed.columns, columns=mixed.inner, right_turned=True),
+        scores._replace(inner=scores.columns, columns=scores.inner, right_turned=False),
+        scores._replace(rows=scores.columns, inner=scores.rows, columns=scores.inner, left_turned=True, right_turned=False),
+    ]
+
+
+def _of_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Product, Product]:
+    """Queries by keys, and weights by values, of tensors (batch, heads, tokens, channels)."""
+    batch = query.shape[0] * query.shape[1]
+    asked, known = query.shape[2], key.shape[2]
+    return (
+        Product(batch, asked, query.shape[3], known, query.dtype, right_turned=True),
+        Product(batch, asked, known, value.shape[3], query.dtype),
+    )
+
+
+Reader = Callable[[tuple[Any, ...], Any], Iterable[Product]]
+
+_FUSED = ("flash_attention", "efficient_attention", "cudnn_attention")
+_READERS: dict[str, Reader] = {
+    "mm": lambda args, _: [_matrices(args[0], args[1])],
+    "bmm": lambda args, _: [_matrices(args[0], args[1])],
+    "addmm": lambda args, _: [_matrices(args[1], args[2])],
+    "baddbmm": lambda args, _: [_matrices(args[1], args[2])],
+    "convolution": _convolution,
+    "convolution_backward": _convolution_backward,
+    "_scaled_dot_product_flash_attention_for_cpu": _attention,
+    "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
+    **{f"_scaled_dot_product_{kind}": _attention for kind in _FUSED},
+    **{f"_scaled_dot_product_{kind}_backward": _attention_backward for kind in _FUSED},
+}
+
+
+def flops(products: Mapping[Product, int]) -> int:
+    """A multiplication and an addition each."""
+    return sum(product.flops * count for product, count in products.items())
+
+
+class Replay:
+    """Products to be multiplied again, their operands made once."""
+
+    def __init__(self, products: Mapping[Product, int], device: torch.device) -> None:
+        self._device = device
+        self._counts = list(products.values())
+        self._operands = [_operands(product, device) for product in products]
+        self._repeats = [max(1, round(SHORTEST / max(self._timed(each, 2), 1e-7))) for each in self._operands]
+
+    def seconds(self) -> float:
+        """How long all products of one step take now."""
+        each = [self._timed(operands, repeats) for operands, repeats in zip(self._operands, self._repeats, strict=True)]
+        return sum(count * taken for count, taken in zip(self._counts, each, strict=True))
+
+    def _timed(self, operands: tuple[Tensor, Tensor, Tensor], repeats: int) -> float:
+        left, right, out = operands
+        settle(self._device)
+        begun = time.perf_counter()
+        for _ in range(repeats):
+            torch.matmul(left, right, out=out)
+        settle(self._device)
+        return (time.perf_counter() - begun) / repeats
+
+
+def _operands(product: Product, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    batch, rows, inner, columns, dtype, left_turned, right_turned = product
+    left = _matrix(batch, rows, inner, left_turned, dtype, device)
+    right = _matrix(batch, inner, columns, right_turned, dtype, device)
+    if batch == 1:
+        left, right = left[0], right[0]
+    return left, right, torch.empty((*left.shape[:-1], columns), dtype=dtype, device=device)
+
+
+def _matrix(batch: int, rows: int, columns: int, turned: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    shape = (batch, columns, rows) if turned else (batch, rows, columns)
+    values = torch.rand(shape, device=device).to(dtype)
+    return values.transpose(1, 2) if turned else values
+
+
+def settle(device: torch.device) -> None:
+    """Waits until a device has done what it was given, so that the clock is read after the work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,238 @@
+"""How fast training steps are: the loop's own, with its loader, beside what the machine and other implementations reach.
+
+What is timed is `train.loop.train` itself over a `Loader`: render, forward, loss, backward, AdamW, nothing left out. Beside
+it, in turns within each round so that all meet the same load,
+
+- the matrix products of the same step alone (`products.py`): `gemm_share` is their time over the step's;
+- the same model in float32: `ratio_fp32_eager`;
+- the reference implementation at equal sizes, in the same loop with the same loader and optimiser, at equal precision
+  (`ratio_reference`) and in float32, which is how its users run it (`ratio_reference_fp32`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from priorscope.bench.loader import Spread
+from priorscope.core.config import Config
+from priorscope.core.machine import cores, pick_device
+from priorscope.core.rng import stream
+
+if TYPE_CHECKING:
+    import torch
+
+    from priorscope.bench.train_turns import Contender, Turn
+    from priorscope.data.split import Split
+    from priorscope.models import FamilyConfig
+    from priorscope.models.classifier import Classifier
+    from priorscope.train.loop import Precision
+
+CLASSES = 10
+BATCHES = 6
+"""Batches that an epoch's pictures make; the same come again in each epoch, augmented anew."""
+
+ALL: Mapping[str, tuple[int, int]] = {
+    "mlp/b6-w512": (64, 512),
+    "cnn/resnet18": (32, 64),
+    "vit/d6-w192-p4": (32, 128),
+    "swin/shifted-s": (32, 64),
+    "mixer/d8-w256-p4": (32, 128),
+    "tnt/s-patch16-224": (32, 8),
+    "perceiver/v-cifar10": (32, 64),
+    "perceiver_io/s": (32, 64),
+    "dial/attention": (32, 128),
+}
+"""One model a family, with the side of its images and a batch that two cores train in about a second."""
+
+OTHERS = (64, 256)
+"""The same for models that `ALL` does not name."""
+
+
+class TrainCase(Config):
+    """One model. Each figure is the median of the rounds, and a ratio is taken round by round; above 1 ours is the faster."""
+
+    model: str
+    image_size: int
+    batch: int
+    precision: str
+    img_per_s: float
+    gemm_share: float
+    """The time of the step's matrix products alone, at the machine's own rate for them, over the step's."""
+    gemm_gflops: float
+    """The rate of those products alone, in 10^9 floating-point operations a second."""
+    ratio_fp32_eager: float | None = None
+    """Absent where the step is in float32 itself."""
+    reference: str | None = None
+    ratio_reference: float | None = None
+    ratio_reference_fp32: float | None = None
+    data_wait_share: float
+    """The share of the step that the loop waits for its batch."""
+    spread: dict[str, Spread]
+    """Low, median and high of each over the rounds."""
+
+
+class TrainBench(Config):
+    """All cases, and how busy the machine was with other work when they began."""
+
+    cases: tuple[TrainCase, ...]
+    threads: int
+    device: str
+    load: float
+
+    def table(self) -> str:
+        """The cases as text."""
+        lines = [
+            f"{'model':>20} {'size':>4} {'batch':>5} {'type':>4} {'img/s':>9} {'GEMM GF/s':>9} {'/GEMM':>6} "
+            f"{'/fp32':>6} {'/ref':>6} {'/ref fp32':>9} {'waits':>6}  reference"
+        ]
+        for case in self.cases:
+            ratios = (case.ratio_fp32_eager, case.ratio_reference, case.ratio_reference_fp32)
+            eager, equal, default = ("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
+            lines.append(
+                f"{case.model:>20} {case.image_size:>4} {case.batch:>5} {case.precision:>4} {case.img_per_s:>9,.1f} "
+                f"{case.gemm_gflops:>9,.0f} {case.gemm_share:>6.1%} {eager:>6} {equal:>6} {default:>9} "
+                f"{case.data_wait_share:>6.1%}  {case.reference or '-'}"
+            )
+        lines.append(f"{self.threads} threads on {self.device}; load before: {self.load:.1f}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all cases of a run share."""
+
+    precision: Precision
+    augment: str
+    threads: int
+    device: torch.device
+    steps: int
+    rounds: int
+
+
+def run(
+    models: Sequence[str] | str = ("mlp/b12-w1024", "perceiver/v-cifar10"),
+    *,
+    image_size: int | None = None,
+    batch_size: int | None = None,
+    precision: Precision = "auto",
+    augment: str = "flip-crop",
+    threads: int | None = None,
+    device: str = "cpu",
+    steps: int = 2,
+    rounds: int = 3,
+    say: Callable[[str], None] = lambda _: None,
+) -> TrainBench:
+    """Measures models by name ("all": one of each family), `rounds` times `steps` steps of each contender.
+
+    Sides and batches that are not given are those of `ALL`. The bar's own setting is ("mlp/b12-w1024",) at `image_size` 64 and
+    `batch_size` 2048.
+    """
+    import torch
+
+    from priorscope.models import family_config
+
+    names = list(ALL) if models == "all" else [models] if isinstance(models, str) else list(models)
+    configs = [family_config(name) for name in names]
+    setting = Setting(precision, augment, threads or cores(), torch.device(pick_device(device)), steps, rounds)
+    before, load = torch.get_num_threads(), os.getloadavg()[0]
+    cases: list[TrainCase] = []
+    torch.set_num_threads(setting.threads)
+    try:
+        with torch.random.fork_rng():
+            for config in configs:
+                side, batch = ALL.get(config.name, OTHERS)
+                say(f"{config.name}, {image_size or side} pixels, batches of {batch_size or batch}")
+                cases.append(_case(config, image_size or side, batch_size or batch, setting))
+    finally:
+        torch.set_num_threads(before)
+    return TrainBench(cases=tuple(cases), threads=setting.threads, device=str(setting.device), load=load)
+
+
+def _case(config: FamilyConfig, side: int, batch: int, setting: Setting) -> TrainCase:
+    """Every contender takes a first step to warm up; then rounds, in which each has its turn."""
+    import torch
+
+    from priorscope.bench.products import Replay, flops
+    from priorscope.train.loop import compute_dtype
+
+    kinds: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    precision = kinds[compute_dtype(setting.precision, setting.device)]
+    contenders, library = _contenders(config, side, batch, setting, precision)
+    products = contenders["ours"].recorded()
+    replay = Replay(products, setting.device)
+    for contender in contenders.values():
+        contender.turn(1)
+    turns: dict[str, list[Turn]] = {name: [] for name in contenders}
+    alone: list[float] = []
+    for _ in range(setting.rounds):
+        for name, contender in contenders.items():
+            turns[name].append(contender.turn(setting.steps))
+        alone.append(replay.seconds())
+    ours = turns.pop("ours")
+    figures = {
+        "img_per_s": _spread([batch / turn.seconds for turn in ours]),
+        "gemm_share": _spread([taken / turn.seconds for taken, turn in zip(alone, ours, strict=True)]),
+        "gemm_gflops": _spread([flops(products) / taken / 1e9 for taken in alone]),
+        "data_wait_share": _spread([turn.waited / turn.seconds for turn in ours]),
+        **{name: _spread([b.seconds / a.seconds for a, b in zip(ours, each, strict=True)]) for name, each in turns.items()},
+    }
+    return TrainCase(
+        model=config.name,
+        image_size=side,
+        batch=batch,
+        precision=precision,
+        reference=library,
+        spread=figures,
+        **{name: figure.median for name, figure in figures.items()},
+    )
+
+
+def _contenders(
+    config: FamilyConfig, side: int, batch: int, setting: Setting, equal: Precision
+) -> tuple[dict[str, Contender], str | None]:
+    """Ours, and what it is measured beside, under the names of the ratios: at `equal` precision, and in float32."""
+    from priorscope.bench.train_peers import reference
+    from priorscope.bench.train_turns import Contender
+    from priorscope.models import wrap
+    from priorscope.models.classifier import build
+
+    split = _pictures(side, batch * BATCHES)
+    mean, std = split.statistics.mean, split.statistics.std
+    input_size = config.input_size or side
+
+    def contender(model: Classifier, precision: Precision) -> Contender:
+        return Contender(model, split, batch, precision, setting.augment, setting.threads, setting.device)
+
+    def ours() -> Classifier:
+        return build(config, image_size=side, num_classes=CLASSES, statistics=split.statistics)
+
+    contenders = {"ours": contender(ours(), equal)}
+    if equal != "fp32":
+        contenders["ratio_fp32_eager"] = contender(ours(), "fp32")
+    library = None
+    beside: tuple[tuple[str, Precision], ...] = (("ratio_reference", equal), ("ratio_reference_fp32", "fp32"))
+    for name, precision in beside:
+        if (found := reference(config, input_size, CLASSES)) is not None:
+            library = found.library
+            model = wrap(found.network, image_size=side, classes=CLASSES, mean=mean, std=std, input_size=input_size)
+            contenders[name] = contender(model, precision)
+    return contenders, library
+
+
+def _pictures(side: int, count: int) -> Split:
+    """Noise in memory: a step takes as long on any picture."""
+    from priorscope.data.split import ArrayPixels, Split
+
+    pixels = stream(0, "bench", "train", side).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    labels = np.arange(count, dtype=np.int64) % CLASSES
+    return Split("noise", "train", ArrayPixels(pixels), labels, tuple(str(k) for k in range(CLASSES)))
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(median=median(values), low=min(values), high=max(values))

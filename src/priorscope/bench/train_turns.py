@@ -1,0 +1,80 @@
+"""Networks that train in turns, each in the training loop with a loader of its own."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from priorscope.bench.products import Product, Recorder, settle
+from priorscope.data.loader import Batch, Loader
+from priorscope.data.split import Split
+from priorscope.models.classifier import Classifier
+from priorscope.train.loop import Position, Precision, TrainConfig, make_scaler, train
+from priorscope.train.optim import OptimConfig, make_optimiser
+
+
+class Turn(NamedTuple):
+    """Seconds a step, and how many of them were spent waiting for the batch."""
+
+    seconds: float
+    waited: float
+
+
+class Contender:
+    """One network in the training loop, which goes on from turn to turn."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        split: Split,
+        batch: int,
+        precision: Precision,
+        augment: str,
+        threads: int,
+        device: torch.device,
+    ) -> None:
+        config = TrainConfig(epochs=1 << 20, batch_size=batch, precision=precision, threads=threads)
+        optim = OptimConfig(lr=1e-5, schedule="constant")
+        self._device = device
+        self._loader = WatchedLoader(
+            split, batch_size=batch, augment=augment, device=str(device), shuffle=True, partial="drop", threads=threads
+        )
+        model.to(device)
+        optimiser, scaler = make_optimiser(model, optim), make_scaler(precision, device)
+        self._steps = train(model, self._loader, optimiser, scaler, config, optim, 0, Position())
+
+    def recorded(self) -> Counter[Product]:
+        """The matrix products of one step."""
+        with Recorder() as recorder:
+            next(self._steps)
+        return recorder.products
+
+    def turn(self, steps: int) -> Turn:
+        """Some steps, after one that brings weights and batches back near the processor."""
+        next(self._steps)
+        settle(self._device)
+        waited, begun = self._loader.waited, time.perf_counter()
+        for _ in range(steps):
+            next(self._steps)
+        settle(self._device)
+        return Turn((time.perf_counter() - begun) / steps, (self._loader.waited - waited) / steps)
+
+
+class WatchedLoader(Loader):
+    """A loader that counts the seconds its consumer has waited for batches."""
+
+    waited = 0.0
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        batches = super().epoch(epoch, start)
+        while True:
+            begun = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - begun
+            if batch is None:
+                return
+            yield batch
