@@ -190,6 +190,11 @@ def test_a_result_is_stored_and_drawn_without_the_model(trained: dict[str, Tenso
     names = [figure.name for figure in Robustness.draw(pair)]
     assert names == ["smallest-budget", "robustness-curve", "robustness-audit"]
     assert "that all networks get right" in str(Robustness.draw(pair)[0].n)
+    assert Robustness.draw(pair)[0].title == "one and two withstand most, and are not distinguishable"
+    tougher = again.model_copy(update={"smallest": again.smallest * 1.5, "stood": again.stood * 1.5})
+    drawn = Robustness.draw([pair[0], (Subject(name="tough", family="cnn"), tougher)])
+    assert drawn[0].title.startswith("tough withstands most: half of its images break within")
+    assert len(Robustness.draw([pair[0], (Subject(name="l2", family="cnn"), again.model_copy(update={"norm": "l2"}))])) == 3
 
 
 def test_networks_are_compared_on_the_images_that_both_get_right(trained: dict[str, Tensor]) -> None:
