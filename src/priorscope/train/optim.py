@@ -7,68 +7,215 @@ Weight decay really arrives: parameters are grouped by whether they are decayed,
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Config, Number
+from priorscope.core.errors import RequestError
+from priorscope.train.finetune import FinetuneConfig, head_names, rates
+from priorscope.train.sam import SamConfig
 
 if TYPE_CHECKING:
     from torch import nn
-    from torch.optim import Optimizer
 
 VERSION = 1
+
+BETA2 = 0.999
+OWN_DEFAULTS = {"lion": {"beta2": 0.99}, "muon": {"momentum": 0.95}}
+"""What an optimiser's paper sets otherwise: Lion's momentum is shorter than Adam's second average, Muon's longer than 0.9."""
 
 
 class OptimConfig(Config):
     """How weights move: the optimiser, its learning rate over time, and weight decay."""
 
-    name: Literal["adamw", "sgd"] = "adamw"
+    name: Literal["adamw", "sgd", "adam", "lion", "muon", "lamb"] = "adamw"
     lr: Number = Field(default=1e-3, gt=0)
     weight_decay: Number = Field(default=0.05, ge=0)
     decay_norms_and_biases: bool = False
-    momentum: Number = Field(default=0.9, ge=0, lt=1, description="SGD only; AdamW's first beta")
-    beta2: Number = Field(default=0.999, ge=0, lt=1, description="AdamW only")
-    schedule: Literal["cosine", "constant"] = "cosine"
+    momentum: Number = Field(default=0.9, ge=0, lt=1, description="SGD's and Muon's (0.95); the first beta of the others")
+    beta2: Number = Field(default=BETA2, ge=0, lt=1, description="the second beta (Lion: 0.99); SGD has none")
+    nesterov: bool | None = Field(default=None, description="SGD and Muon: look ahead; not set: wherever there is momentum")
+    schedule: Literal["cosine", "constant", "linear", "wsd"] = "cosine"
     warmup: Number = Field(default=0.0, ge=0, description="epochs of linear warm-up, counted into the schedule")
+    decay_share: Number | None = Field(
+        default=None, gt=0, le=1, description="wsd: the share of all steps, at the end, in which the rate falls; not set: 0.2"
+    )
     clip: Number | None = Field(default=None, gt=0, description="largest global L2 norm of the gradient")
+    sam: SamConfig | None = Field(default=None, description="sharpness-aware: each step takes its gradient uphill")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = cast("dict[str, Any]", values)
+        return {**OWN_DEFAULTS.get(str(given.get("name")), {}), **given}
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.name == "sgd" and self.beta2 != BETA2:
+            raise RequestError("optim.beta2 came with SGD.", "an optimiser that has a second beta", "remove optim.beta2")
+        if self.nesterov is not None and self.name not in ("sgd", "muon"):
+            raise RequestError(
+                f"optim.nesterov came with {self.name}.", "SGD or Muon, whose momentum can look ahead", "remove optim.nesterov"
+            )
+        if self.nesterov and self.momentum == 0:
+            raise RequestError("optim.nesterov came with momentum = 0.", "momentum to look ahead with", "optim.momentum = 0.9")
+        if self.decay_share is not None and self.schedule != "wsd":
+            raise RequestError(
+                f"optim.decay_share came with the schedule {self.schedule}.", "the schedule wsd", 'optim.schedule = "wsd"'
+            )
+        return self
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether momentum is Nesterov's."""
+        return self.momentum > 0 if self.nesterov is None else self.nesterov
+
+
+class Optimiser(Protocol):
+    """What the loop and a checkpoint ask of an optimiser: torch's own, or two at work together."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+
+    def step(self) -> Any: ...
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+class Together:
+    """Two optimisers as one, each with parameters of its own."""
+
+    def __init__(self, *parts: Optimiser) -> None:
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all, in order."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self) -> None:
+        """One update by each."""
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of each, in order."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Puts the state of each in place."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
 
 
 def learning_rate(config: OptimConfig, step: int, steps: int, steps_per_epoch: int) -> float:
     """The learning rate of one step (0-based) of a run of `steps`.
 
-    Warm-up rises linearly to `lr` at its last step; cosine falls from `lr` there to near 0 at the run's last step, never
-    reaching 0 while there is still a step to take.
+    Warm-up rises linearly to `lr` at its last step. Then cosine and linear fall from `lr` to near 0 at the run's last step,
+    never reaching 0 while there is still a step to take; wsd (warm-up, stable, decay) stays, and falls linearly at the end.
     """
     warm = min(round(config.warmup * steps_per_epoch), steps)
     if step < warm:
         return config.lr * (step + 1) / warm
     if config.schedule == "constant":
         return config.lr
-    progress = (step - warm) / max(steps - warm, 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    falling = steps - warm
+    if config.schedule == "wsd":
+        falling = min(round((0.2 if config.decay_share is None else config.decay_share) * steps), falling)
+    progress = max(step - (steps - falling), 0) / max(falling, 1)
+    if config.schedule == "cosine":
+        return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return config.lr * (1 - progress)
 
 
-def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, object]]:
-    """Two groups, decayed and not; matrices and kernels are decayed, vectors (norms, biases) only when asked."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in trained if p.ndim > 1 or config.decay_norms_and_biases]
-    spared = [p for p in trained if not (p.ndim > 1 or config.decay_norms_and_biases)]
-    groups: list[dict[str, object]] = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
+def parameter_groups(model: nn.Module, config: OptimConfig, finetune: FinetuneConfig | None = None) -> list[dict[str, Any]]:
+    """Parameters by their share of the learning rate, and whether they are decayed.
+
+    Matrices and kernels are decayed, vectors (norms, biases) only when asked. The loop sets each group's rate to `lr_scale`
+    times that of the step.
+    """
+    rate_of = rates(model, finetune)
+    members: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            members.setdefault((-rate_of[name], not (p.ndim > 1 or config.decay_norms_and_biases)), []).append(p)
+    return [
+        {"params": members[minus_rate, spared], "weight_decay": 0.0 if spared else config.weight_decay, "lr_scale": -minus_rate}
+        for minus_rate, spared in sorted(members)
     ]
-    return [group for group in groups if group["params"]]
 
 
-def make_optimiser(model: nn.Module, config: OptimConfig) -> Optimizer:
+def make_optimiser(model: nn.Module, config: OptimConfig, finetune: FinetuneConfig | None = None) -> Optimiser:
     """The optimiser of a config.
 
-    Fused, because one kernel a step replaces dozens of small ones (and gives the same numbers each run).
+    Fused where torch has that, because one kernel a step replaces dozens of small ones (and gives the same numbers each run).
     """
     import torch
 
-    groups = parameter_groups(model, config)
+    groups = parameter_groups(model, config, finetune)
+    lr, betas = config.lr, (config.momentum, config.beta2)
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, config.beta2), fused=True)
+        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.looks_ahead, fused=True)
+    if config.name == "adam":
+        return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
+    if config.name == "lion":
+        from priorscope.train.lion import Lion
+
+        return Lion(groups, lr=lr, betas=betas)
+    if config.name == "lamb":
+        from timm.optim.lamb import Lamb
+
+        return Lamb(groups, lr=lr, betas=betas, max_grad_norm=None)  # by default it clips unasked; optim.clip does that
+    if config.name == "muon":
+        return _muon(model, groups, config)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+
+
+def _muon(model: nn.Module, groups: list[dict[str, Any]], config: OptimConfig) -> Optimiser:
+    """Muon for the matrices inside, AdamW (first beta 0.9) for kernels, vectors and the head, as its author has it.
+
+    Its updates are scaled to the size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so that one learning rate serves both.
+    """
+    import torch
+
+    from priorscope.models.classifier import Classifier
+
+    if not hasattr(torch.optim, "Muon"):
+        raise RequestError(f"torch {torch.__version__} has no Muon.", "torch 2.9 or later", 'optim.name = "adamw"')
+    head = head_names(model) if isinstance(model, Classifier) else set[str]()
+    inside = {id(p) for name, p in model.named_parameters() if p.ndim == 2 and name not in head}
+    matrices = _part(groups, lambda p: id(p) in inside)
+    others = _part(groups, lambda p: id(p) not in inside)
+    parts: list[Optimiser] = []
+    if matrices:
+        parts.append(
+            torch.optim.Muon(
+                matrices,
+                lr=config.lr,
+                momentum=config.momentum,
+                nesterov=config.looks_ahead,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    if others:
+        parts.append(torch.optim.AdamW(others, lr=config.lr, betas=(0.9, config.beta2), fused=True))
+    return Together(*parts)
+
+
+def _part(groups: list[dict[str, Any]], belongs: Callable[[nn.Parameter], bool]) -> list[dict[str, Any]]:
+    """The groups with only those parameters that belong; empty ones left out."""
+    kept = [{**group, "params": [p for p in group["params"] if belongs(p)]} for group in groups]
+    return [group for group in kept if group["params"]]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import priorscope as ps
 from priorscope.core.errors import RequestError
 from priorscope.train.optim import OptimConfig, learning_rate, make_optimiser, parameter_groups
 
@@ -76,6 +77,150 @@ def test_adamw_is_the_published_update():
         w = w - 0.01 * 0.1 * w
         w = w - 0.01 * (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.95**t)) + 1e-8)
     np.testing.assert_allclose(layer.weight.detach().numpy(), w, rtol=2e-5)
+
+
+def moved(config, steps=5):
+    """A layer's weights before, the float64 gradients it was given, and its weights after."""
+    layer = nn.Linear(3, 2, bias=False)
+    before = layer.weight.detach().double().numpy().copy()
+    optimiser = make_optimiser(layer, config)
+    random = np.random.default_rng(0)
+    gradients = [random.standard_normal(before.shape) for _ in range(steps)]
+    for gradient in gradients:
+        layer.weight.grad = torch.from_numpy(gradient).float()
+        optimiser.step()
+    return before, gradients, layer.weight.detach().numpy()
+
+
+def test_lion_is_the_published_update():
+    """Chen et al. 2023, algorithm 2, in float64."""
+    config = OptimConfig(name="lion", lr=0.01, weight_decay=0.1)
+    assert (config.momentum, config.beta2) == (0.9, 0.99)
+    w, gradients, after = moved(config)
+    m = np.zeros_like(w)
+    for g in gradients:
+        w = w * (1 - 0.01 * 0.1)
+        w = w - 0.01 * np.sign(0.9 * m + 0.1 * g)
+        m = 0.99 * m + 0.01 * g
+    np.testing.assert_allclose(after, w, rtol=2e-5)
+
+
+def test_lion_skips_what_has_no_gradient():
+    layer = nn.Linear(3, 2)
+    before = layer.bias.detach().clone()
+    optimiser = make_optimiser(layer, OptimConfig(name="lion", decay_norms_and_biases=True))
+    layer.weight.grad = torch.ones_like(layer.weight)
+    optimiser.step()
+    assert torch.equal(layer.bias, before)
+
+
+def test_adam_adds_its_decay_to_the_gradient():
+    """Kingma and Ba 2015, algorithm 1, on g + decay * w, in float64."""
+    w, gradients, after = moved(OptimConfig(name="adam", lr=0.01, weight_decay=0.1))
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t, g in enumerate(gradients, start=1):
+        g = g + 0.1 * w
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        w = w - 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    np.testing.assert_allclose(after, w, rtol=2e-5)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_sgd_looks_ahead_or_not(nesterov):
+    w, gradients, after = moved(OptimConfig(name="sgd", lr=0.01, weight_decay=0.1, nesterov=nesterov))
+    m = np.zeros_like(w)
+    for g in gradients:
+        g = g + 0.1 * w
+        m = 0.9 * m + g
+        w = w - 0.01 * (g + 0.9 * m if nesterov else m)
+    np.testing.assert_allclose(after, w, rtol=2e-5)
+
+
+def test_lamb_is_the_published_update_and_clips_nothing_unasked():
+    """You et al. 2020, algorithm 2, in float64; some gradients' norm is above 1, where timm's default would clip."""
+    w, gradients, after = moved(OptimConfig(name="lamb", lr=0.01, weight_decay=0.1))
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    assert max(np.linalg.norm(g) for g in gradients) > 2
+    for t, g in enumerate(gradients, start=1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        r = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-6) + 0.1 * w
+        w = w - 0.01 * np.linalg.norm(w) / np.linalg.norm(r) * r
+    np.testing.assert_allclose(after, w, rtol=5e-5)
+
+
+def test_muon_makes_a_matrix_s_update_orthogonal_at_the_size_of_adamw_s():
+    """After the iteration every singular value of the update is near 1; the scale is 0.2 sqrt(longer side)."""
+    layer = nn.Linear(24, 16, bias=False)
+    before = layer.weight.detach().clone()
+    optimiser = make_optimiser(layer, OptimConfig(name="muon", lr=0.01, weight_decay=0.0))
+    layer.weight.grad = torch.randn(16, 24, generator=torch.Generator().manual_seed(0)) * 1e3
+    optimiser.step()
+    sizes = torch.linalg.svdvals((before - layer.weight.detach()) / (0.01 * 0.2 * 24**0.5))
+    assert 0.6 < float(sizes.min()) <= float(sizes.max()) < 1.3
+
+
+def test_muon_takes_the_matrices_inside_and_adamw_the_rest():
+    model = ps.models.create("mlp/tiny", image_size=8, num_classes=3, width=8, blocks=1)
+    muon, adamw = make_optimiser(model, OptimConfig(name="muon", weight_decay=0.1)).parts
+    inside = {id(p) for group in muon.param_groups for p in group["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in inside}
+    assert names == {f"network.{name}.weight" for name in ("linear_in", "blocks.0.block.0", "blocks.0.block.2")}
+    assert {group["weight_decay"] for group in muon.param_groups} == {0.1}
+    rest = {id(p): group["weight_decay"] for group in adamw.param_groups for p in group["params"]}
+    assert len(rest) + len(inside) == len(list(model.parameters()))
+    assert rest[id(model.head.weight)] == 0.1
+    assert rest[id(model.head.bias)] == 0.0
+
+
+def test_muon_is_refused_where_torch_has_none(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(RequestError, match="has no Muon") as caught:
+        make_optimiser(nn.Linear(2, 2), OptimConfig(name="muon"))
+    assert caught.value.wanted == "torch 2.9 or later"
+
+
+def test_linear_falls_in_a_straight_line():
+    config = OptimConfig(lr=1.0, schedule="linear", warmup=2)
+    rates = [learning_rate(config, step, 100, 10) for step in range(100)]
+    assert rates[20:] == pytest.approx([1 - i / 80 for i in range(80)])
+    assert rates[99] > 0
+
+
+def test_wsd_warms_up_stays_and_falls():
+    config = OptimConfig(lr=1.0, schedule="wsd", warmup=1, decay_share=0.4)
+    rates = [learning_rate(config, step, 100, 10) for step in range(100)]
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert set(rates[10:61]) == {1.0}
+    assert rates[60:] == pytest.approx([1 - i / 40 for i in range(40)])
+    assert learning_rate(OptimConfig(lr=1.0, schedule="wsd"), 90, 100, 10) == pytest.approx(0.5)
+
+
+def test_wsd_gives_way_to_a_warm_up_that_overlaps_with_its_fall():
+    config = OptimConfig(lr=1.0, schedule="wsd", warmup=8, decay_share=1.0)
+    rates = [learning_rate(config, step, 100, 10) for step in range(100)]
+    assert rates[79] == rates[80] == 1.0
+    assert rates[80:] == pytest.approx([1 - i / 20 for i in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "came"),
+    [
+        ({"name": "sgd", "beta2": 0.9}, "optim.beta2 came with SGD."),
+        ({"name": "adamw", "nesterov": True}, "optim.nesterov came with adamw."),
+        ({"name": "sgd", "momentum": 0, "nesterov": True}, "optim.nesterov came with momentum = 0."),
+        ({"decay_share": 0.2}, "optim.decay_share came with the schedule cosine."),
+    ],
+)
+def test_what_would_be_ignored_is_refused(settings, came):
+    with pytest.raises(RequestError) as caught:
+        OptimConfig.parse(settings)
+    assert caught.value.came == came
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion", "muon"])
+def test_own_defaults_survive_the_way_through_toml(name):
+    config = OptimConfig(name=name)
+    assert OptimConfig.parse(config.plain()) == config
 
 
 @pytest.mark.parametrize(

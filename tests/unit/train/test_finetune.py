@@ -1,0 +1,78 @@
+"""What learns, at which rate, in which mode."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import priorscope as ps
+from priorscope.core.errors import RequestError
+from priorscope.train.finetune import FinetuneConfig, freeze, layers, rates
+from priorscope.train.optim import OptimConfig, make_optimiser
+
+
+def of(preset, **settings):
+    return ps.models.create(preset, image_size=32, num_classes=4, **settings)
+
+
+def test_the_head_alone_gets_gradients():
+    model = of("cnn/tiny")
+    freeze(model, FinetuneConfig(mode="head"))
+    model(torch.rand(2, 3, 32, 32)).sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is not None] == ["network.head.weight"]
+    optimiser = make_optimiser(model, OptimConfig(), FinetuneConfig(mode="head"))
+    assert [id(p) for group in optimiser.param_groups for p in group["params"]] == [id(model.head.weight)]
+
+
+def test_the_body_learns_at_a_share_of_the_head_s_rate():
+    model = of("mlp/tiny")
+    rate_of = rates(model, FinetuneConfig(mode="body", factor=0.1))
+    assert {name for name, rate in rate_of.items() if rate == 1.0} == {"network.linear_out.weight", "network.linear_out.bias"}
+    assert set(rate_of.values()) == {0.1, 1.0}
+    groups = make_optimiser(model, OptimConfig(weight_decay=0.3), FinetuneConfig(mode="body", factor=0.1)).param_groups
+    assert [(group["lr_scale"], group["weight_decay"]) for group in groups] == [(1.0, 0.3), (1.0, 0.0), (0.1, 0.3), (0.1, 0.0)]
+
+
+def test_layers_learn_slower_the_further_down_they_are():
+    """Four blocks: the embedding at factor^5, block i (from 0) at factor^(4 - i), the last norm and the head at 1."""
+    rate_of = rates(of("vit/tiny"), FinetuneConfig(mode="layers", factor=0.5))
+    for start, rate in (("cls_token", 5), ("pos_embed", 5), ("patch_embed", 5), ("norm.", 0), ("head.", 0)):
+        assert {r for name, r in rate_of.items() if name.startswith(f"network.{start}")} == {0.5**rate}
+    for block in range(4):
+        assert {r for name, r in rate_of.items() if name.startswith(f"network.blocks.{block}.")} == {0.5 ** (4 - block)}
+
+
+def test_layers_are_known_in_every_family_that_numbers_its_blocks():
+    of_mlp = layers(of("mlp/tiny"))
+    assert of_mlp["network.linear_in.weight"] == 0
+    assert of_mlp["network.blocks.1.block.0.weight"] == of_mlp["network.layernorms.1.weight"] == 2
+    assert of_mlp["network.linear_out.weight"] == 3
+    of_swin = layers(of("swin/tiny"))
+    assert of_swin["network.layers.0.blocks.1.mlp.fc1.weight"] == of_swin["network.layers.1.downsample.reduction.weight"] == 2
+    assert of_swin["network.layers.1.blocks.0.mlp.fc1.weight"] == 3
+    for preset in ("cnn/tiny", "mixer/tiny", "tnt/tiny", "perceiver/tiny", "perceiver_io/tiny"):
+        layer_of = layers(of(preset))
+        top = max(layer_of.values())
+        assert set(layer_of.values()) == set(range(top + 1)), preset
+        assert top >= 3
+
+
+def test_a_network_without_numbered_blocks_is_refused():
+    model = ps.wrap(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), image_size=2, classes=4)
+    with pytest.raises(RequestError, match="has no numbered blocks"):
+        rates(model, FinetuneConfig(mode="layers", factor=0.5))
+
+
+@pytest.mark.parametrize(
+    ("settings", "came"),
+    [
+        ({"mode": "head", "factor": 0.1}, "train.finetune.mode = 'head' came with factor = 0.1."),
+        ({"mode": "body"}, "train.finetune.mode = 'body' came without a factor."),
+        ({"mode": "layers"}, "train.finetune.mode = 'layers' came without a factor."),
+    ],
+)
+def test_a_factor_stands_where_it_is_read(settings, came):
+    with pytest.raises(RequestError) as caught:
+        FinetuneConfig.parse(settings)
+    assert caught.value.came == came
