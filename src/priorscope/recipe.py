@@ -78,8 +78,14 @@ class Recipe(Config):
                 "scratch alone, or exactly the setting of that kind's name",
                 'init = {kind = "run", run = "runs/a"}',
             )
-        if self.train.epochs == 0 and init.kind != "published":
+        if self.train.total(1) == 0 and init.kind != "published":
             raise RequestError("train.epochs = 0 trains nothing.", "one or more", "train.epochs = 10")
+        if self.train.precision == "fp16" and self.optim.sam is not None:
+            raise RequestError(
+                "optim.sam came with train.precision = 'fp16'.",
+                "gradients of their own size, which sharpness-aware steps measure",
+                'train.precision = "bf16"',
+            )
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -7,11 +7,13 @@ to go on, and a second `fit` of the same recipe goes on there, bit for bit as if
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from priorscope.core import folder
@@ -23,7 +25,7 @@ from priorscope.data import SOURCES, augment
 from priorscope.data import open as open_source
 from priorscope.models import FAMILIES
 from priorscope.recipe import Recipe
-from priorscope.train import checkpoint, loop, optim
+from priorscope.train import checkpoint, finetune, loop, optim
 
 if TYPE_CHECKING:
     from priorscope.core.contracts import Result
@@ -161,11 +163,16 @@ def inputs(recipe: Recipe, init_key: str | None) -> Plain:
         "versions": {
             "training": loop.VERSION,
             "optimiser": optim.VERSION,
-            "augmentation": getattr(augment, "VERSION", 1),
-            f"family {recipe.model.family}": family.VERSION,
-            f"source {recipe.data.source.name}": source.VERSION,
+            "augmentation": _version(augment),
+            f"family {recipe.model.family}": _version(family),
+            f"source {recipe.data.source.name}": _version(source),
         },
     }
+
+
+def _version(part: ModuleType) -> int:
+    """The version of a part's numbers; 1 where they never changed."""
+    return int(getattr(part, "VERSION", 1))
 
 
 class _Fitting:
@@ -176,7 +183,7 @@ class _Fitting:
 
         from priorscope.data.loader import Loader
         from priorscope.models import create
-        from priorscope.train.optim import make_optimiser
+        from priorscope.train.ema import Average
 
         torch.set_num_threads(recipe.train.threads)
         self.recipe, self.out = recipe, out
@@ -198,7 +205,11 @@ class _Fitting:
         if recipe.init.kind != "scratch":
             _begin_with(self.model, _earlier_weights(recipe, init), recipe.seed)
         self.model.to(device)
-        self.optimiser = make_optimiser(self.model, recipe.optim)
+        finetune.freeze(self.model, recipe.train.finetune)
+        self.optimiser = optim.make_optimiser(self.model, recipe.optim, recipe.train.finetune)
+        self.scaler = loop.make_scaler(recipe.train.precision, torch.device(device))
+        self.average = None if recipe.train.ema is None else Average(self.model, recipe.train.ema)
+        self.judged = self.average.model if self.average else self.model
         self.loader = Loader(
             data,
             batch_size=min(recipe.train.batch_size, len(data)),
@@ -209,54 +220,83 @@ class _Fitting:
             partial="drop",
             threads=recipe.train.threads,
         )
-        self.progress = checkpoint.load(out / checkpoint.FILE, key, self.model, self.optimiser)
+        self.parts: dict[str, checkpoint.Stateful] = {
+            "model": self.model,
+            "optimiser": self.optimiser,
+            "scaler": self.scaler,
+            **({"average": self.average} if self.average else {}),
+        }
+        self.progress = checkpoint.load(out / checkpoint.FILE, key, self.parts)
+        self.kept = self.progress.position if self.progress.position != loop.Position() else None
+        self.unchecked: list[loop.Step] = []
         self.began = time.perf_counter() - self.progress.seconds
 
     def carry_out(self, report: Report) -> None:
         """Takes every step that is left, saving now and then; a signal saves and stops."""
-        recipe, progress = self.recipe, self.progress
-        total = recipe.train.epochs * len(self.loader)
+        progress, total = self.progress, self.recipe.train.total(len(self.loader))
         saved = time.perf_counter()
         with stopping() as asked:
-            for step in loop.train(
-                self.model, self.loader, self.optimiser, recipe.train, recipe.optim, recipe.seed, progress.position
-            ):
+            for step in self._steps():
                 progress.count(step)
-                row = self._look(step) if step.last_of_epoch else None
-                done = (progress.position.epoch * len(self.loader) + progress.position.step) / total
+                self.unchecked.append(step)
+                if self.average:
+                    self.average.follow(step.number)
+                row = self._look(step) if step.ends else None
+                done = 1.0 if self._is_stale() else (step.number + 1) / total
                 report(Status(done, step.images, row))
                 if asked.number or time.perf_counter() - saved > SAVE_EVERY_SECONDS:
                     self._save()
                     saved = time.perf_counter()
-                if asked.number and done < 1:
+                if done == 1:
+                    return
+                if asked.number:
                     where = f"{self.out} is saved after {done:.0%} of its steps"
                     raise Stopped(asked.number, where, "the same command again goes on where it stopped")
+
+    def _steps(self) -> Iterator[loop.Step]:
+        """The steps that are left: none where the run had stopped early already."""
+        if self._is_stale():
+            return iter(())
+        recipe, start = self.recipe, self.progress.position
+        return loop.train(self.model, self.loader, self.optimiser, self.scaler, recipe.train, recipe.optim, recipe.seed, start)
+
+    def _is_stale(self) -> bool:
+        """Whether val has not been better for as many epochs as the recipe has patience."""
+        patience = self.recipe.train.patience
+        return patience is not None and self.progress.epochs_without_gain() >= patience
 
     def _look(self, step: loop.Step) -> Plain:
         """The end of an epoch: how the network does on the tracked splits, and whether val likes it best so far."""
         progress = self.progress
-        mean_loss = progress.mean_loss()
-        loop.check_finite(mean_loss, step.at)
-        epoch = step.at.epoch + 1
-        row: Plain = {"epoch": epoch, "step": epoch * len(self.loader), "train_loss": mean_loss, "lr": step.lr}
-        row["images"] = epoch * len(self.loader) * self.loader.batch_size
-        row |= {name: _score(self.model, split) for name, split in self.looked_at.items()}
+        self._check()
+        row: Plain = {"epoch": step.at.epoch + 1, "step": step.number + 1, "train_loss": progress.mean_loss(), "lr": step.lr}
+        row["images"] = (step.number + 1) * self.loader.batch_size
+        row |= {name: _score(self.judged, split) for name, split in self.looked_at.items()}
+        if not math.isfinite(row["val"]["loss"]):
+            raise loop.diverged(f"The loss on val became {row['val']['loss']}", step.at, self.kept)
         row["seconds"] = round(time.perf_counter() - self.began, 3)
-        progress.end_epoch(row, self.model if self.recipe.train.choose == "best" else None)
+        progress.end_epoch(row, self.judged if self.recipe.train.choose == "best" else None)
         folder.write_rows(self.out / STEPS, progress.history)
         return row
 
+    def _check(self) -> None:
+        """Stops a diverged run before anything is written of it."""
+        loop.check_finite(self.unchecked, self.loader, self.kept)
+        self.unchecked.clear()
+
     def _save(self) -> None:
+        self._check()
         self.progress.seconds = time.perf_counter() - self.began
-        checkpoint.save(self.out / checkpoint.FILE, self.progress, self.model, self.optimiser)
+        checkpoint.save(self.out / checkpoint.FILE, self.progress, self.parts)
+        self.kept = self.progress.position
 
     def finish(self) -> None:
         """Writes what came out; `environment.json` last, because it says that the rest is complete."""
         from safetensors.torch import save as to_bytes
 
         progress, recipe = self.progress, self.recipe
-        chosen = progress.best_epoch if recipe.train.choose == "best" else recipe.train.epochs
-        weights = progress.best_weights if recipe.train.choose == "best" else self.model.state_dict()
+        chosen = progress.best_epoch if recipe.train.choose == "best" else len(progress.history)
+        weights = progress.best_weights if recipe.train.choose == "best" else self.judged.state_dict()
         if weights is None:
             raise WorkError(
                 f"{self.out} chose no epoch.",
@@ -272,7 +312,7 @@ class _Fitting:
             "chosen_epoch": chosen,
             "threads": recipe.train.threads,
             "seconds": round(time.perf_counter() - self.began, 3),
-            "images_seen": recipe.train.epochs * len(self.loader) * self.loader.batch_size,
+            "images_seen": progress.history[-1]["images"] if progress.history else 0,
             **versions(),
             "hardware": hardware(),
         }

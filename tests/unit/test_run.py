@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -14,7 +15,8 @@ import priorscope as ps
 from priorscope import run as runs
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.stopping import Stopped
-from priorscope.train import checkpoint
+from priorscope.models import FAMILIES
+from priorscope.train import checkpoint, loop
 
 
 class CutError(Exception):
@@ -32,6 +34,16 @@ def cut_after(steps: int):
     return report
 
 
+def changed(recipe, changes):
+    """The recipe with some settings of its training laid over, the rest replaced."""
+    train = {
+        name: value
+        for name, value in recipe.train.plain().items()
+        if name != "epochs" or "steps" not in changes.get("train", {})
+    }
+    return recipe.replace(**{**changes, "train": {**train, **changes.get("train", {})}})
+
+
 def weights_of(path) -> bytes:
     return (path / runs.WEIGHTS).read_bytes()
 
@@ -41,12 +53,34 @@ def whole(tiny, tmp_path):
     return ps.fit(tiny, tmp_path / "whole")
 
 
+DROPOUT = {"model": {"name": "mlp/tiny", "width": 16, "blocks": 1, "dropout": 0.3}}
+ADAPTIVE = {"rho": 0.5, "adaptive": True}
+
+
 @pytest.mark.parametrize(
-    "family", [{}, {"model": {"name": "mlp/tiny", "width": 16, "blocks": 1, "dropout": 0.3}}, {"model": "cnn/tiny"}]
+    ("changes", "steps"),
+    [
+        *[({}, steps) for steps in (1, 3, 4)],
+        *[(DROPOUT, steps) for steps in (1, 3, 4)],
+        *[({"model": "cnn/tiny"}, steps) for steps in (1, 3, 4)],
+        *[({"optim": {"name": name, "lr": 0.003}}, 4) for name in ("adam", "sgd", "lion", "muon", "lamb")],
+        ({"optim": {"lr": 0.003, "schedule": "linear", "warmup": 1}}, 2),
+        ({"optim": {"lr": 0.003, "schedule": "wsd", "decay_share": 0.5}}, 4),
+        ({**DROPOUT, "optim": {"lr": 0.003, "sam": {}, "clip": 0.5}}, 4),
+        ({"model": "cnn/tiny", "optim": {"name": "sgd", "lr": 0.01, "sam": ADAPTIVE}}, 4),
+        *[({"model": "cnn/tiny", "train": {"ema": 0.5}}, steps) for steps in (1, 3, 4)],
+        ({"train": {"ema": 0.5, "choose": "last", "epochs": 3}}, 7),
+        ({**DROPOUT, "train": {"accumulate": 3}}, 4),
+        *[({"train": {"steps": 5, "choose": choose}}, steps) for choose in ("best", "last") for steps in (4, 5)],
+        *[({"optim": {"lr": 1e-12}, "train": {"epochs": 6, "patience": 2}}, steps) for steps in (5, 8, 9)],
+        *[({**DROPOUT, "train": {"finetune": {"mode": "head"}}}, steps) for steps in (1, 4)],
+        ({"model": "cnn/tiny", "train": {"finetune": {"mode": "body", "factor": 0.1}}}, 4),
+        ({"optim": {"name": "muon"}, "train": {"finetune": {"mode": "layers", "factor": 0.5}}}, 4),
+        ({"train": {"precision": "fp16"}}, 4),
+    ],
 )
-@pytest.mark.parametrize("steps", [1, 3, 4])
-def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_the_same(tiny, tmp_path, monkeypatch, steps, family):
-    recipe = tiny.replace(**family)
+def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_the_same(tiny, tmp_path, monkeypatch, changes, steps):
+    recipe = changed(tiny, changes)
     ps.fit(recipe, tmp_path / "a")
     monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
@@ -171,9 +205,107 @@ def test_a_run_may_begin_with_another_s_weights_and_another_head(tiny, tmp_path,
 
 
 def test_a_diverged_run_stops_with_its_place(tiny, tmp_path):
-    with pytest.raises(WorkError, match="The loss became nan in epoch 1") as caught:
-        ps.fit(tiny.replace(optim={"lr": 1e30, "name": "sgd"}), tmp_path / "a")
+    recipe = tiny.replace(optim={"lr": 1e30, "name": "sgd"})
+    with pytest.raises(WorkError, match="The loss became nan in epoch 1, step 2, on the training pictures") as caught:
+        ps.fit(recipe, tmp_path / "a")
+    from priorscope.data.loader import Loader
+
+    order = Loader(ps.data.open(recipe.data.source).split("train"), batch_size=32, shuffle=True).order(0)
+    assert f"pictures {order[32:64].tolist()}. The last good checkpoint stands nowhere" in caught.value.came
     assert "smaller learning rate" in caught.value.do
+
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint(tiny, tmp_path, monkeypatch):
+    """Weights ruined in the second epoch: the checkpoint of the step before stays, and the error names its place."""
+    monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "learning_rate", lambda _optim, step, *_: 1e30 if step == 3 else 1e-3)
+    with pytest.raises(WorkError) as caught:
+        ps.fit(tiny.replace(optim={"name": "sgd"}), tmp_path / "a")
+    assert "in epoch 2, step 2, on" in caught.value.came
+    assert "The last good checkpoint stands before step 2 of epoch 2." in caught.value.came
+    kept = torch.load(tmp_path / "a" / checkpoint.FILE, weights_only=True)
+    assert kept["position"] == (1, 1)
+
+
+def test_a_run_whose_last_update_ruined_it_is_not_kept(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "learning_rate", lambda _optim, step, *_: math.nan if step == 5 else 1e-3)
+    with pytest.raises(WorkError, match="The loss on val became nan in epoch 2, step 3"):
+        ps.fit(tiny, tmp_path / "a")
+    assert not (tmp_path / "a" / runs.ENVIRONMENT).exists()
+
+
+def test_a_run_of_steps_ends_within_an_epoch_and_says_so(tiny, tmp_path):
+    """Five steps of 32 images: one epoch of three, and two of the next; the rate falls over the five."""
+    run = ps.fit(changed(tiny, {"train": {"steps": 5, "choose": "last"}}), tmp_path / "a")
+    assert [(row["epoch"], row["step"], row["images"]) for row in run.history] == [(1, 3, 96), (2, 5, 160)]
+    assert run.environment["images_seen"] == 160
+    assert run.history[-1]["lr"] == pytest.approx(0.003 * 0.5 * (1 + math.cos(math.pi * 4 / 5)))
+
+
+def test_as_many_steps_as_epochs_hold_train_the_same(tiny, tmp_path, whole):
+    run = ps.fit(changed(tiny, {"train": {"steps": 6}}), tmp_path / "a")
+    assert weights_of(run.path) == weights_of(whole.path)
+
+
+def test_patience_ends_a_run_and_keeps_the_best_epoch(tiny, tmp_path, monkeypatch):
+    """Val: 0.2, 0.6, 0.5, 0.6 at a higher loss: with patience 2 the fourth epoch is the last, and the second is kept."""
+    told = iter([(0.2, 2.0), (0.6, 1.0), (0.5, 0.9), (0.6, 1.1), (0.9, 0.1)])
+
+    def score(_model, split):
+        accuracy, loss = next(told) if split.name == "val" else (0.5, 1.0)
+        return {"loss": loss, "accuracy": accuracy, "n": len(split)}
+
+    monkeypatch.setattr(runs, "_score", score)
+    done = []
+    recipe = changed(tiny, {"train": {"epochs": 9, "patience": 2}})
+    run = ps.fit(recipe, tmp_path / "a", report=lambda status: done.append(status.done))
+    assert len(run.history) == 4
+    assert run.environment["chosen_epoch"] == 2
+    assert run.environment["images_seen"] == 4 * 96
+    assert done[-1] == 1
+
+
+@pytest.mark.parametrize("train", [{"epochs": 6, "patience": 2}, {"steps": 5}, {"epochs": 2}])
+def test_a_run_killed_between_its_last_step_and_its_end_takes_no_step_more(tiny, tmp_path, monkeypatch, train):
+    recipe = changed(tiny, {"optim": {"lr": 1e-12}, "train": train})
+    whole = ps.fit(recipe, tmp_path / "a")
+    monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(runs._Fitting, "finish", cut_after(1))
+        with pytest.raises(CutError):
+            ps.fit(recipe, tmp_path / "b")
+    ps.fit(recipe, tmp_path / "b", report=lambda _: pytest.fail("a step was taken"))
+    assert weights_of(tmp_path / "b") == weights_of(whole.path)
+    assert len(ps.load(tmp_path / "b").history) == len(whole.history)
+
+
+def test_the_average_is_what_is_scored_and_kept(tiny, tmp_path):
+    """At a decay near 0 it is the weights themselves; at a high one another network, and the curve is of that network."""
+    run = ps.fit(changed(tiny, {"train": {"ema": 0.9, "choose": "last"}}), tmp_path / "a")
+    plain = ps.fit(changed(tiny, {"train": {"choose": "last"}}), tmp_path / "b")
+    near = ps.fit(changed(tiny, {"train": {"ema": 1e-9, "choose": "last"}}), tmp_path / "c")
+    assert run.history[-1]["train_loss"] == plain.history[-1]["train_loss"]
+    torch.testing.assert_close(near.model.head.weight, plain.model.head.weight, rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(run.model.head.weight, plain.model.head.weight, rtol=1e-3)
+    result = ps.probes.measure_accuracy(run.model, run.source, split="val")
+    assert run.history[-1]["val"]["loss"] == pytest.approx(result.loss, rel=1e-5)
+
+
+def test_a_head_trained_alone_leaves_the_body_as_it_was(tiny, tmp_path):
+    """To the bit, batch statistics with it; and the head is made anew where the classes differ."""
+    first = ps.fit(tiny.replace(model="cnn/tiny"), tmp_path / "first")
+    start = {"kind": "run", "run": str(first.path)}
+    recipe = changed(tiny, {"model": "cnn/tiny", "init": start, "train": {"finetune": {"mode": "head"}, "choose": "last"}})
+    run = ps.fit(recipe, tmp_path / "head")
+    before, after = first.model.state_dict(), run.model.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == ["network.head.weight"]
+
+
+def test_every_family_can_be_named_in_a_run_s_inputs(tiny):
+    """Families made of timm's parts have no version of their own yet: theirs is 1."""
+    for family in FAMILIES:
+        recipe = tiny.replace(model="timm/resnet10t" if family == "timm" else f"{family}/tiny")
+        assert runs.inputs(recipe, None)["versions"][f"family {family}"] >= 1
 
 
 def test_the_run_folder_holds_what_it_says(whole):
@@ -218,6 +350,24 @@ def test_published_weights_become_a_run_whose_accuracy_is_the_published_measurem
     result = ps.probes.measure_accuracy(run.evidence, run.source)
     assert result.value == pytest.approx(0.8103, abs=0.0005)
     assert any("JPEG" in caveat for caveat in run.source.caveats)
+
+
+@pytest.mark.parametrize(
+    ("train", "came"),
+    [
+        ({"steps": 5, "epochs": 2}, "train.epochs = 2 came with train.steps = 5."),
+        ({"batch_size": 4, "accumulate": 5}, "A batch of 4 cannot go through in 5 parts."),
+    ],
+)
+def test_settings_of_training_that_contradict_each_other_are_refused(tiny, train, came):
+    with pytest.raises(RequestError) as caught:
+        ps.Recipe.of({**tiny.plain(), "train": train})
+    assert caught.value.came == came
+
+
+def test_sharpness_aware_steps_want_gradients_of_their_own_size(tiny):
+    with pytest.raises(RequestError, match=r"came with train\.precision = 'fp16'"):
+        ps.Recipe.of({**tiny.plain(), "train": {"precision": "fp16"}, "optim": {"sam": {}}})
 
 
 def test_only_published_weights_may_be_taken_without_training(tiny):

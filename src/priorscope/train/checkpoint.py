@@ -1,4 +1,4 @@
-"""Where a killed run goes on: weights, optimiser, position and history in one file, written atomically.
+"""Where a killed run goes on: everything with a state, the position and the history in one file, written atomically.
 
 The file holds tensors and plain values alone, so it is read with `weights_only=True`: loading a file must not run it. No
 random state is needed, because every step draws its random numbers from (seed, epoch, step).
@@ -6,9 +6,10 @@ random state is needed, because every step draws its random numbers from (seed, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import WorkError
@@ -17,11 +18,18 @@ from priorscope.train.loop import Position, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.optim import Optimizer
 
     from priorscope.models.classifier import Classifier
 
 FILE = "checkpoint.pt"
+
+
+class Stateful(Protocol):
+    """What changes as a run goes on, beside its progress: the model, the optimiser, an average of the weights, a scaler."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
 
 
 @dataclass
@@ -42,7 +50,7 @@ class Progress:
         """Notes one step; the sum stays on the device in float64, so that it does not depend on where a run was cut."""
         self.loss_sum = self.loss_sum + step.loss.double() * step.images
         self.images += step.images
-        self.position = Position(step.at.epoch + 1, 0) if step.last_of_epoch else Position(step.at.epoch, step.at.step + 1)
+        self.position = step.next
 
     def mean_loss(self) -> float:
         """The mean training loss of the epoch at hand."""
@@ -57,13 +65,23 @@ class Progress:
         self.loss_sum, self.images = 0.0, 0
         if candidate is None:
             return
-        score = (row["val"]["accuracy"], -row["val"]["loss"])
+        score = _score(row)
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_epoch = score, int(row["epoch"])
             self.best_weights = {name: value.detach().cpu().clone() for name, value in candidate.state_dict().items()}
 
+    def epochs_without_gain(self) -> int:
+        """How many epochs ago val was best: a function of the history alone, so that a resumed run stops at the same epoch."""
+        scores = [_score(row) for row in self.history]
+        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
-def save(path: Path, progress: Progress, model: Classifier, optimiser: Optimizer) -> None:
+
+def _score(row: Plain) -> tuple[float, float]:
+    """What epochs are compared by: val is right more often, or as often at a lower loss."""
+    return row["val"]["accuracy"], -row["val"]["loss"]
+
+
+def save(path: Path, progress: Progress, parts: Mapping[str, Stateful]) -> None:
     """Writes a checkpoint; a process killed in the middle leaves the old one in place."""
     import torch
 
@@ -71,15 +89,14 @@ def save(path: Path, progress: Progress, model: Classifier, optimiser: Optimizer
     content = {
         **vars(progress),
         "position": (at.epoch, at.step),
-        "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "parts": {name: part.state_dict() for name, part in parts.items()},
     }
     with replacing(path) as file:
         torch.save(content, file)
 
 
-def load(path: Path, key: str, model: Classifier, optimiser: Optimizer) -> Progress:
-    """Puts a checkpoint's weights and optimiser state in place and gives its progress.
+def load(path: Path, key: str, parts: Mapping[str, Stateful]) -> Progress:
+    """Puts a checkpoint's states in place and gives its progress.
 
     Fresh progress where there is no checkpoint, or one of another recipe.
     """
@@ -91,8 +108,9 @@ def load(path: Path, key: str, model: Classifier, optimiser: Optimizer) -> Progr
         content: dict[str, Any] = torch.load(path, weights_only=True)
         if content["key"] != key:
             return Progress(key)
-        model.load_state_dict(content.pop("model"))
-        optimiser.load_state_dict(content.pop("optimiser"))
+        states = content.pop("parts")
+        for name, part in parts.items():
+            part.load_state_dict(states[name])
         content["position"] = Position(*content["position"])
         return Progress(**content)
     except Exception as error:  # torch reports a torn file in a dozen ways; each means the same here
