@@ -13,7 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from priorscope.models.networks.attention import Dropout, absorbed, absorbing_pays, attend
+from priorscope.models.networks.attention import (
+    Dropout,
+    absorbed,
+    absorbing_pays,
+    attend,
+    in_product_precision,
+)
 
 if TYPE_CHECKING:
     from priorscope.models.perceiver import DropoutAt, PerceiverConfig
@@ -61,9 +67,12 @@ def standardised(tokens: Tensor) -> Tensor:
     It is the part of every depth's LayerNorm that depends on the image alone, so that it is computed once. The ones carry each
     depth's own shift; eight is what vector units and fused kernels want.
     """
-    channels = tokens.shape[-1]
-    normal = F.layer_norm(tokens, (channels,))
-    return F.pad(F.pad(normal, (0, 1), value=1.0), (0, -(channels + 1) % 8))
+    batch, count, channels = tokens.shape
+    with torch.autocast(tokens.device.type, enabled=False):  # on a CPU, LayerNorm would be done in bfloat16
+        normal = F.layer_norm(tokens, (channels,))
+    one = normal.new_ones(1).expand(batch, count, 1)
+    zeros = normal.new_zeros(1).expand(batch, count, -(channels + 1) % 8)
+    return in_product_precision(torch.cat([normal, one, zeros], dim=2))
 
 
 class Attention(nn.Module):
@@ -82,6 +91,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Attention of x to a context, or to itself."""
+        x = in_product_precision(x)
         if context is None and absorbing_pays(x.shape[-1], self.head_width):
             return self.absorbing(x, x, *self.to_kv.weight.chunk(2))
         context = x if context is None else context
@@ -146,6 +156,7 @@ class GatedMlp(nn.Module):
         self.drop_output = Dropout(dropout if dropout_last else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = in_product_precision(x)
         widen = cast("nn.Linear", self.net[0])
         (to_values, to_gates), (value_bias, gate_bias) = widen.weight.chunk(2), widen.bias.chunk(2)
         hidden = F.linear(x, to_values, value_bias) * F.gelu(F.linear(x, to_gates, gate_bias))
