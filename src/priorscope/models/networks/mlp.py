@@ -10,6 +10,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from priorscope.models.classifier import Backbone, Tap
+from priorscope.models.networks.linear import Linear
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "layer": nn.LayerNorm,
@@ -24,7 +25,7 @@ class Bottleneck(nn.Module):
 
     def __init__(self, width: int, expansion: int, act: str, dropout: float) -> None:
         super().__init__()
-        self.block = nn.Sequential(nn.Linear(width, expansion * width), ACTIVATIONS[act](), nn.Linear(expansion * width, width))
+        self.block = nn.Sequential(Linear(width, expansion * width), ACTIVATIONS[act](), Linear(expansion * width, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,8 +40,8 @@ class BottleneckMLP(nn.Module):
         self, inputs: int, classes: int, blocks: int, width: int, expansion: int, norm: str, act: str, dropout: float
     ) -> None:
         super().__init__()
-        self.linear_in = nn.Linear(inputs, width)
-        self.linear_out = nn.Linear(width, classes)
+        self.linear_in = Linear(inputs, width)
+        self.linear_out = Linear(width, classes)
         self.blocks = nn.ModuleList(Bottleneck(width, expansion, act, dropout) for _ in range(blocks))
         self.layernorms = nn.ModuleList(NORMS[norm](width) for _ in range(blocks))
 
@@ -56,9 +57,9 @@ class StandardMLP(nn.Module):
 
     def __init__(self, inputs: int, classes: int, blocks: int, width: int, norm: str, act: str, dropout: float) -> None:
         super().__init__()
-        self.linear_in = nn.Linear(inputs, width)
-        self.linear_out = nn.Linear(width, classes)
-        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks - 1))
+        self.linear_in = Linear(inputs, width)
+        self.linear_out = Linear(width, classes)
+        self.layers = nn.ModuleList(Linear(width, width) for _ in range(blocks - 1))
         self.layernorms = nn.ModuleList(NORMS[norm](width) for _ in range(blocks - 1))
         self.acts = nn.ModuleList(ACTIVATIONS[act]() for _ in range(blocks - 1))
         self.dropout = nn.Dropout(dropout)
