@@ -2,7 +2,8 @@
 
 They are read off a real step, forward and backward, as shapes, memory order and number type; convolutions and fused attention
 count as the products that they are made of. Multiplied again, each in a loop of its own into memory that is there already,
-they show the rate that the machine reaches on these shapes, which no step built on them can beat.
+they show the rate that the machine reaches on these shapes: as they lie in memory in a step of torch's own layers (where the
+gradient of the weights has a factor that lies column by column), and with every operand in the faster order.
 """
 
 from __future__ import annotations
@@ -127,28 +128,43 @@ def flops(products: Mapping[Product, int]) -> int:
     return sum(product.flops * count for product, count in products.items())
 
 
+class Alone(NamedTuple):
+    """Seconds that a step's products take alone: lying in memory as in the step, and in whichever order is the fastest."""
+
+    lying: float
+    best: float
+
+
 class Replay:
-    """Products to be multiplied again, their operands made once."""
+    """Products to be multiplied again in a number type, their operands made once."""
 
-    def __init__(self, products: Mapping[Product, int], device: torch.device) -> None:
+    def __init__(self, products: Mapping[Product, int], dtype: torch.dtype, device: torch.device) -> None:
         self._device = device
-        self._counts = list(products.values())
-        self._operands = [_operands(product, device) for product in products]
-        self._repeats = [max(1, round(SHORTEST / max(self._timed(each, 2), 1e-7))) for each in self._operands]
+        self._products = {product._replace(dtype=dtype): count for product, count in products.items()}
+        orders = {order: None for product in self._products for order in (product, _plain(product))}
+        self._operands = {order: _operands(order, device) for order in orders}
+        self._repeats = {order: max(1, round(SHORTEST / max(self._timed(order, 2), 1e-7))) for order in orders}
 
-    def seconds(self) -> float:
+    def seconds(self) -> Alone:
         """How long all products of one step take now."""
-        each = [self._timed(operands, repeats) for operands, repeats in zip(self._operands, self._repeats, strict=True)]
-        return sum(count * taken for count, taken in zip(self._counts, each, strict=True))
+        taken = {order: self._timed(order, repeats) for order, repeats in self._repeats.items()}
+        lying = sum(count * taken[product] for product, count in self._products.items())
+        best = sum(count * min(taken[product], taken[_plain(product)]) for product, count in self._products.items())
+        return Alone(lying, best)
 
-    def _timed(self, operands: tuple[Tensor, Tensor, Tensor], repeats: int) -> float:
-        left, right, out = operands
+    def _timed(self, product: Product, repeats: int) -> float:
+        left, right, out = self._operands[product]
         settle(self._device)
         begun = time.perf_counter()
         for _ in range(repeats):
             torch.matmul(left, right, out=out)
         settle(self._device)
         return (time.perf_counter() - begun) / repeats
+
+
+def _plain(product: Product) -> Product:
+    """The same with both operands lying row by row."""
+    return product._replace(left_turned=False, right_turned=False)
 
 
 def _operands(product: Product, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
