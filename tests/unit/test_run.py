@@ -63,7 +63,7 @@ ADAPTIVE = {"rho": 0.5, "adaptive": True}
         *[({}, steps) for steps in (1, 3, 4)],
         *[(DROPOUT, steps) for steps in (1, 3, 4)],
         *[({"model": "cnn/tiny"}, steps) for steps in (1, 3, 4)],
-        *[({"optim": {"name": name, "lr": 0.003}}, 4) for name in ("adam", "sgd", "lion", "muon", "lamb")],
+        *[({"optim": {"name": name, "lr": 0.003}}, 4) for name in ("adam", "sgd", "lion", "muon", "lamb", "timm/adopt")],
         ({"optim": {"lr": 0.003, "schedule": "linear", "warmup": 1}}, 2),
         ({"optim": {"lr": 0.003, "schedule": "wsd", "decay_share": 0.5}}, 4),
         ({**DROPOUT, "optim": {"lr": 0.003, "sam": {}, "clip": 0.5}}, 4),
@@ -363,6 +363,11 @@ def test_settings_of_training_that_contradict_each_other_are_refused(tiny, train
     with pytest.raises(RequestError) as caught:
         ps.Recipe.of({**tiny.plain(), "train": train})
     assert caught.value.came == came
+
+
+def test_training_all_of_a_network_is_the_same_whether_said_or_not(tiny):
+    said = ps.Recipe.of({**tiny.plain(), "train": {"finetune": {"mode": "full"}}})
+    assert said.key() == ps.Recipe.of({**tiny.plain(), "train": {}}).key()
 
 
 def test_sharpness_aware_steps_want_gradients_of_their_own_size(tiny):

@@ -66,14 +66,18 @@ class TrainConfig(Config):
     ema: Number | None = Field(
         default=None, gt=0, lt=1, description="decay of a moving average of the weights, which is evaluated and kept"
     )
-    finetune: FinetuneConfig | None = Field(default=None, description="what learns at which rate; not set: all, at the same")
+    finetune: FinetuneConfig | None = Field(
+        default=None, description="what learns at which rate; not set, or full: all, at the same"
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _steps_in_place_of_epochs(cls, values: Any) -> Any:
+    def _one_spelling(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         given = cast("dict[str, Any]", values)
+        if given.get("finetune") == {"mode": "full"}:  # what a recipe without the table does: one spelling, one key
+            given = {name: value for name, value in given.items() if name != "finetune"}
         return {"epochs": 0, **given} if given.get("steps") is not None else given
 
     @model_validator(mode="after")

@@ -8,34 +8,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from priorscope.core.config import Config, Number
 from priorscope.core.errors import RequestError
 from priorscope.train.finetune import FinetuneConfig, head_names, rates
 from priorscope.train.sam import SamConfig
+from priorscope.train.timm_optim import PREFIX, make_timm
 
 if TYPE_CHECKING:
     from torch import nn
 
 VERSION = 1
 
-BETA2 = 0.999
-OWN_DEFAULTS = {"lion": {"beta2": 0.99}, "muon": {"momentum": 0.95}}
-"""What an optimiser's paper sets otherwise: Lion's momentum is shorter than Adam's second average, Muon's longer than 0.9."""
+MOMENTUM, BETA2 = 0.9, 0.999
+OWN_DEFAULTS = {
+    "adamw": {},
+    "sgd": {},
+    "adam": {},
+    "lion": {"beta2": 0.99},
+    "muon": {"momentum": 0.95},
+    "lamb": {},
+}
+"""The optimisers, and what their papers set otherwise than 0.9 and 0.999."""
+
+
+def _known(name: str) -> str:
+    """Refuses what no optimiser is called; which ones timm has is known once it is imported."""
+    if name in OWN_DEFAULTS or name.startswith(PREFIX):
+        return name
+    raise ValueError(f"one of: {', '.join(OWN_DEFAULTS)}, or timm/NAME")
 
 
 class OptimConfig(Config):
     """How weights move: the optimiser, its learning rate over time, and weight decay."""
 
-    name: Literal["adamw", "sgd", "adam", "lion", "muon", "lamb"] = "adamw"
+    name: Annotated[str, AfterValidator(_known)] = Field(
+        default="adamw", description="adamw, sgd, adam, lion, muon, lamb, or timm/NAME of timm's list"
+    )
     lr: Number = Field(default=1e-3, gt=0)
     weight_decay: Number = Field(default=0.05, ge=0)
     decay_norms_and_biases: bool = False
-    momentum: Number = Field(default=0.9, ge=0, lt=1, description="SGD's and Muon's (0.95); the first beta of the others")
-    beta2: Number = Field(default=BETA2, ge=0, lt=1, description="the second beta (Lion: 0.99); SGD has none")
+    momentum: Number | None = Field(
+        default=None, ge=0, lt=1, description="SGD's and Muon's, the first beta of the others; not set: 0.9 (Muon: 0.95)"
+    )
+    beta2: Number | None = Field(
+        default=None, ge=0, lt=1, description="the second beta; SGD has none; not set: 0.999 (Lion: 0.99)"
+    )
     nesterov: bool | None = Field(default=None, description="SGD and Muon: look ahead; not set: wherever there is momentum")
     schedule: Literal["cosine", "constant", "linear", "wsd"] = "cosine"
     warmup: Number = Field(default=0.0, ge=0, description="epochs of linear warm-up, counted into the schedule")
@@ -51,7 +72,10 @@ class OptimConfig(Config):
         if not isinstance(values, dict):
             return values
         given = cast("dict[str, Any]", values)
-        return {**OWN_DEFAULTS.get(str(given.get("name")), {}), **given}
+        name = str(given.get("name", "adamw"))
+        if name.startswith(PREFIX):
+            return given
+        return {"momentum": MOMENTUM, "beta2": BETA2, **OWN_DEFAULTS.get(name, {}), **given}
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
@@ -72,7 +96,12 @@ class OptimConfig(Config):
     @property
     def looks_ahead(self) -> bool:
         """Whether momentum is Nesterov's."""
-        return self.momentum > 0 if self.nesterov is None else self.nesterov
+        return self.betas[0] > 0 if self.nesterov is None else self.nesterov
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Momentum and second beta of an optimiser whose defaults are known here."""
+        return MOMENTUM if self.momentum is None else self.momentum, BETA2 if self.beta2 is None else self.beta2
 
 
 class Optimiser(Protocol):
@@ -166,9 +195,11 @@ def make_optimiser(model: nn.Module, config: OptimConfig, finetune: FinetuneConf
     import torch
 
     groups = parameter_groups(model, config, finetune)
-    lr, betas = config.lr, (config.momentum, config.beta2)
+    lr, betas = config.lr, config.betas
+    if config.name.startswith(PREFIX):
+        return make_timm(groups, config)
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.looks_ahead, fused=True)
+        return torch.optim.SGD(groups, lr=lr, momentum=betas[0], nesterov=config.looks_ahead, fused=True)
     if config.name == "adam":
         return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
     if config.name == "lion":
@@ -205,13 +236,13 @@ def _muon(model: nn.Module, groups: list[dict[str, Any]], config: OptimConfig) -
             torch.optim.Muon(
                 matrices,
                 lr=config.lr,
-                momentum=config.momentum,
+                momentum=config.betas[0],
                 nesterov=config.looks_ahead,
                 adjust_lr_fn="match_rms_adamw",
             )
         )
     if others:
-        parts.append(torch.optim.AdamW(others, lr=config.lr, betas=(0.9, config.beta2), fused=True))
+        parts.append(torch.optim.AdamW(others, lr=config.lr, betas=(0.9, config.betas[1]), fused=True))
     return Together(*parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from torch import nn
 import priorscope as ps
 from priorscope.core.errors import RequestError
 from priorscope.train.optim import OptimConfig, learning_rate, make_optimiser, parameter_groups
+from priorscope.train.timm_optim import LEFT_OUT
 
 
 def test_cosine_falls_from_the_full_rate_to_near_zero_and_never_reaches_it():
@@ -82,6 +84,8 @@ def test_adamw_is_the_published_update():
 def moved(config, steps=5):
     """A layer's weights before, the float64 gradients it was given, and its weights after."""
     layer = nn.Linear(3, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[0.3, -0.2, 0.5], [-0.1, 0.4, 0.2]]))
     before = layer.weight.detach().double().numpy().copy()
     optimiser = make_optimiser(layer, config)
     random = np.random.default_rng(0)
@@ -217,7 +221,85 @@ def test_what_would_be_ignored_is_refused(settings, came):
     assert caught.value.came == came
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "lion", "muon"])
+def test_timm_s_optimisers_take_what_is_set_and_keep_their_own_defaults():
+    layer = nn.Linear(3, 2)
+    plain = make_optimiser(layer, OptimConfig(name="timm/lion", weight_decay=0.3)).param_groups
+    assert [(group["betas"], group["weight_decay"]) for group in plain] == [((0.9, 0.99), 0.3), ((0.9, 0.99), 0.0)]
+    assert make_optimiser(layer, OptimConfig(name="timm/lion", beta2=0.5)).param_groups[0]["betas"] == (0.9, 0.5)
+    assert make_optimiser(layer, OptimConfig(name="timm/lion", momentum=0.5)).param_groups[0]["betas"] == (0.5, 0.99)
+    assert make_optimiser(layer, OptimConfig(name="timm/lars", momentum=0.5)).param_groups[0]["momentum"] == 0.5
+
+
+def test_our_lion_and_timm_s_move_alike():
+    ours = moved(OptimConfig(name="lion", lr=0.01, weight_decay=0.1))[2]
+    np.testing.assert_allclose(ours, moved(OptimConfig(name="timm/lion", lr=0.01, weight_decay=0.1))[2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "came"),
+    [
+        ({"name": "timm/adoptt"}, "'adoptt' is not a timm optimiser."),
+        ({"name": "timm/fusedadam"}, "'fusedadam' is not a timm optimiser."),
+        ({"name": "timm/adan", "beta2": 0.9}, "optim.beta2 came with timm/adan."),
+        ({"name": "timm/adagrad", "momentum": 0.9}, "optim.momentum came with timm/adagrad."),
+    ],
+)
+def test_what_timm_has_not_is_refused(settings, came):
+    with pytest.raises(RequestError) as caught:
+        make_optimiser(nn.Linear(2, 2), OptimConfig.parse(settings))
+    assert caught.value.came == came
+
+
+@pytest.mark.slow
+def test_every_optimiser_of_timm_goes_on_from_its_state_to_the_bit():
+    from timm.optim import list_optimizers
+
+    names = list_optimizers(exclude_filters=list(LEFT_OUT))
+    assert len(names) > 60
+    for name in names:
+        config = OptimConfig(name=f"timm/{name}", weight_decay=0.1)
+        assert torch.equal(six_steps(config, cut=False), six_steps(config, cut=True)), name
+
+
+@pytest.mark.slow
+def test_what_is_set_reaches_every_optimiser_of_timm_or_is_refused():
+    from timm.optim import list_optimizers
+
+    reached = 0
+    for name in list_optimizers(exclude_filters=list(LEFT_OUT)):
+        for setting, value in (("momentum", 0.8125), ("beta2", 0.9375)):
+            config = OptimConfig.parse({"name": f"timm/{name}", setting: value})
+            try:
+                group = make_optimiser(nn.Linear(2, 2), config).param_groups[0]
+            except RequestError as refused:
+                assert refused.came == f"optim.{setting} came with timm/{name}."
+            else:
+                assert str(value) in str([group.get(key) for key in ("betas", "momentum")]), name
+                reached += 1
+    assert reached > 80
+
+
+def six_steps(config, cut):
+    """A layer's weights after six steps, the state written and read after three of them where it is cut."""
+    layer = nn.Linear(4, 3)
+    nn.init.constant_(layer.weight, 0.2)
+    nn.init.constant_(layer.bias, 0.1)
+    optimiser = make_optimiser(layer, config)
+    for step in range(6):
+        if cut and step == 3:
+            file = io.BytesIO()
+            torch.save(optimiser.state_dict(), file)
+            file.seek(0)
+            optimiser = make_optimiser(layer, config)
+            optimiser.load_state_dict(torch.load(file, weights_only=True))
+        torch.manual_seed(step)
+        for p in layer.parameters():
+            p.grad = torch.randn_like(p)
+        optimiser.step()
+    return layer.weight.detach()
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion", "muon", "timm/adopt"])
 def test_own_defaults_survive_the_way_through_toml(name):
     config = OptimConfig(name=name)
     assert OptimConfig.parse(config.plain()) == config
