@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from priorscope import models
 from priorscope.core.config import Plain
 from priorscope.models.classifier import Classifier
-from priorscope.models.networks.attention import Dropout
+from priorscope.models.networks import attention
+from priorscope.models.networks.attention import Dropout, attend
 from priorscope.models.networks.perceiver import fourier_positions
 from priorscope.models.perceiver import PRESETS, translate
 
@@ -188,6 +189,42 @@ def test_dropout_masks_have_no_lag() -> None:
     kept = (Dropout(0.5)(torch.ones(1 << 18)) != 0).double() - 0.5
     for lag in (1, 2, 3, 4, 8):
         assert abs((kept[:-lag] * kept[lag:]).mean().item() * 4) < 5 / math.sqrt(1 << 18), lag
+
+
+def plain_attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    scores = torch.einsum("...id,...jd->...ij", query, key)
+    weights = scores.exp() / scores.exp().sum(-1, keepdim=True)
+    return torch.einsum("...ij,...jd->...id", weights, value)
+
+
+@pytest.mark.parametrize("heads", [(), (3,)])
+@pytest.mark.parametrize("shared", [True, False])  # keys and values are one tensor where they are absorbed
+def test_attention_in_blocks_equals_plain_attention(
+    heads: tuple[int, ...], shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values and gradients, with a last block that is not full."""
+    monkeypatch.setattr(attention, "BLOCK", 2 * 6 * 11 * 8)  # two samples' scores of 8 bytes
+    generator = torch.Generator().manual_seed(2)
+
+    def leaf(tokens: int) -> Tensor:
+        return torch.randn(7, *heads, tokens, 5, generator=generator, dtype=torch.float64).requires_grad_()
+
+    query, key = leaf(6), leaf(11)
+    leaves = [query, key] if shared else [query, key, leaf(11)]
+    ours, theirs = attend(query, key, leaves[-1]), plain_attend(query, key, leaves[-1])
+    assert "Blocked" in str(ours.grad_fn.next_functions[0][0])
+    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+    weight = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
+    of_ours = torch.autograd.grad((ours * weight).sum(), leaves)
+    of_theirs = torch.autograd.grad((theirs * weight).sum(), leaves)
+    torch.testing.assert_close(of_ours, of_theirs, atol=1e-12, rtol=1e-12)
+
+
+def test_attention_elsewhere_than_on_a_cpu_is_torchs_own() -> None:
+    """On torch's deviceless tensors, which go the way of a GPU's: the shapes are those of the products."""
+    for shape in ((7, 6, 8), (7, 3, 6, 8)):
+        query = torch.empty(shape, device="meta")
+        assert attend(query, query, query).shape == shape
 
 
 PEER = "perceiver-pytorch is not installed (uv sync --group oracles)"

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from priorscope import models
 from priorscope.models.classifier import Classifier
-from priorscope.models.perceiver_io import translate
+from priorscope.models.perceiver_io import idle_parameters, translate
 
 COUNTS = {"v-cifar10": (32, 10, 1_504_652), "v-stl10": (96, 10, 5_785_228), "v-tiny": (64, 200, 2_094_688)}
 """Image side, classes and published parameters; the query is counted apart, because it was never trained."""
@@ -108,9 +108,11 @@ def test_one_token_leaves_nothing_to_attend_to() -> None:
     read = model.activations(images(2), ["encoder/cross"])["encoder/cross"]
     torch.testing.assert_close(read, read[:, :1].expand_as(read), atol=1e-6, rtol=1e-5)
     F.cross_entropy(model(images(2)), torch.arange(2)).backward()
-    idle = {name.removeprefix("network.") for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
     at = "cross_attend_block.cross_attn"
-    assert idle == {f"{at}.norm.weight", f"{at}.norm.bias", f"{at}.fn.to_q.weight"}
+    idle = [f"{at}.norm.weight", f"{at}.norm.bias", f"{at}.fn.to_q.weight"]
+    assert [name for name, p in model.network.named_parameters() if not p.grad.any()] == idle
+    assert idle_parameters(model.config, 32) == idle
+    assert idle_parameters(create("tiny").config, 32) == []
 
 
 def test_the_query_is_trained_unless_it_is_fixed() -> None:

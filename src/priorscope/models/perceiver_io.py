@@ -107,6 +107,14 @@ def build(config: PerceiverIoConfig, image_size: int, num_classes: int) -> Backb
     return Backbone(PerceiverIo(image_size, num_classes, config), taps(config.depth), "to_logits")
 
 
+def idle_parameters(config: PerceiverIoConfig, image_size: int) -> list[str]:
+    """The weights that one token leaves without a gradient, whatever the image: its attention is constant."""
+    if config.tokens != "image" and image_size // config.patch > 1:
+        return []
+    cross = "cross_attend_block.cross_attn"
+    return [f"{cross}.norm.weight", f"{cross}.norm.bias", f"{cross}.fn.to_q.weight"]
+
+
 def taps(depth: int) -> dict[str, Tap]:
     """What each step adds to the latents, the latents after each step, and what the query read."""
     from priorscope.models.classifier import Tap

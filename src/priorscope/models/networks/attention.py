@@ -8,6 +8,7 @@ taken, with and without gradients alike: a logit is the same number in training 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -62,7 +63,15 @@ class Dropout(nn.Module):
 def in_product_precision(values: Tensor) -> Tensor:
     """Values as matrix products take them: as they are, or as autocast would have them."""
     kind = values.device.type
-    return values.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else values
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return values.to(torch.get_autocast_dtype(kind))
+    return values
+
+
+def in_own_precision(values: Tensor) -> AbstractContextManager[object]:
+    """No autocast inside, on the device of some values."""
+    kind = values.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None = None) -> Tensor:
@@ -71,13 +80,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None = 
     if dropout is not None and dropout.active:
         return dropout(torch.softmax(query @ key.mT, dim=-1)) @ value
     if query.device.type != "cpu":
-        return F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        flat = query.ndim == 3  # fused kernels know tensors with an axis of heads only
+        query, key, value = (part[:, None] if flat else part for part in (query, key, value))
+        mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return mixed[:, 0] if flat else mixed
     scores = query.shape[:-1].numel() * key.shape[-2] * query.element_size()
     if scores <= 2 * BLOCK or torch.compiler.is_compiling():
         return torch.softmax(query @ key.mT, dim=-1) @ value
-    with torch.autocast("cpu", enabled=False):
-        mixed: Tensor = _Blocked.apply(*(part.flatten(0, -3) for part in (query, key, value)))  # pyright: ignore[reportAssignmentType]
-    return mixed.view(*query.shape[:-1], -1)
+    with in_own_precision(query):
+        blocked: Tensor = _Blocked.apply(*(part.flatten(0, -3) for part in (query, key, value)))  # pyright: ignore[reportAssignmentType]
+    return blocked.view(*query.shape[:-1], -1)
 
 
 def _blocks(weights: Tensor) -> Iterator[slice]:
@@ -155,7 +167,7 @@ def _products(to_query: Tensor, to_key: Tensor, to_value: Tensor, to_out: Tensor
     In the weights' own precision even under autocast: the products are tiny, and rounding them would round twice.
     """
     head = to_query.shape[0] // heads
-    with torch.autocast(to_query.device.type, enabled=False):
+    with in_own_precision(to_query):
         key = to_key.view(heads, head, -1)
         into = torch.bmm(to_query.view(heads, head, -1).transpose(1, 2), key) * head**-0.5
         out = torch.bmm(to_out.view(-1, heads, head).transpose(0, 1), to_value.view(heads, head, -1))

@@ -18,6 +18,7 @@ from priorscope.models.networks.attention import (
     absorbed,
     absorbing_pays,
     attend,
+    in_own_precision,
     in_product_precision,
 )
 
@@ -68,7 +69,7 @@ def standardised(tokens: Tensor) -> Tensor:
     depth's own shift; eight is what vector units and fused kernels want.
     """
     batch, count, channels = tokens.shape
-    with torch.autocast(tokens.device.type, enabled=False):  # on a CPU, LayerNorm would be done in bfloat16
+    with in_own_precision(tokens):  # on a CPU, LayerNorm would be done in bfloat16
         normal = F.layer_norm(tokens, (channels,))
     one = normal.new_ones(1).expand(batch, count, 1)
     zeros = normal.new_zeros(1).expand(batch, count, -(channels + 1) % 8)
