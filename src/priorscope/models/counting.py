@@ -62,15 +62,19 @@ def _images(classifier: Classifier, batch: int) -> Tensor:
 
 
 def _macs(classifier: Classifier) -> int:
-    """Counted with attention as plain products: torch's counter has not known every fused kernel in every version."""
+    """Counted with attention as plain products: torch's counter has not known every fused kernel in every version.
+
+    On frozen weights: the counter asks a view of a parameter for its gradient's origin, which it has not without gradients.
+    """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
     images = classifier.prepare(_images(classifier, 1))
+    network = copy.deepcopy(classifier.network).requires_grad_(False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        classifier.network(images)
+        network(images)
     return counter.get_total_flops() // 2
 
 
