@@ -1,4 +1,4 @@
-"""Measures what the steps of the shipped studies cost on this machine, and ships it: `study --plan` scales it for other machines.
+"""Measures what the steps of the shipped studies cost here, and ships it: `study --plan` scales it for other machines.
 
 uv run python scripts/measure_rates.py          runs every shipped study once in a temporary folder, on an idle machine
 """

@@ -167,3 +167,8 @@ def wrap(
     statistics = Statistics(mean=tuple(mean), std=tuple(std)) if mean is not None and std is not None else None
     num_classes = classes if isinstance(classes, int) else len(classes)
     return wrap_network(network, image_size, num_classes, statistics, input_size, resize)
+
+
+from priorscope.models.timm_names import install as _register_with_timm  # noqa: E402  it needs the names above
+
+_register_with_timm()

@@ -99,7 +99,7 @@ def _key(step: Step) -> str:
 
 @cache
 def gemm_rate() -> float:
-    """Multiply-adds a second of one float32 product of 512 x 512 matrices: the best of fifty, for a busy moment is no machine."""
+    """Multiply-adds a second of one float32 product of 512 x 512 matrices: the best of fifty products."""
     left = np.ones((512, 512), np.float32)
     took: list[float] = []
     for _ in range(50):

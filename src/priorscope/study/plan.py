@@ -44,7 +44,6 @@ from priorscope.core.errors import PriorscopeError, RequestError, unknown_name
 from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import Recipe
 
-
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 

@@ -35,6 +35,7 @@ def test_timm_builds_our_networks() -> None:
 
 
 SCRIPTS = {
+    "importing our models is enough": "import priorscope.models; assert 'timm' not in sys.modules; import timm",
     "ours first": "from priorscope.models.timm_names import install; install(); assert 'timm' not in sys.modules; import timm",
     "timm first": "import timm; from priorscope.models.timm_names import install; install(); install()",
 }
