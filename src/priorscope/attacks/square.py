@@ -38,7 +38,7 @@ def square(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: 
             targets = None if targets is None else targets[stay]
             if len(rows) == 0:
                 return found
-        side = window_side(of.images.shape[-1], query, attack.steps)
+        side = window_side(of.images.shape[-1], query - 1, attack.steps)
         if of.norm == "l2":
             side = min(max(side, 3) | 1, of.images.shape[-1])  # a peak needs a middle
         tried = project(propose(x, of, uniform(keys, query, 5 + 2 * of.images.shape[1]), side), of)
@@ -51,9 +51,9 @@ def square(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: 
     return found
 
 
-def window_side(size: int, query: int, queries: int) -> int:
-    """The side of the window of a query."""
-    at = query * 10_000 / queries
+def window_side(size: int, done: int, queries: int) -> int:
+    """The side of the window after so many queries."""
+    at = done * 10_000 // queries
     share = FIRST_SHARE / 2 ** sum(at > after for after in HALVINGS)
     return min(max(round(math.sqrt(share) * size), 1), size - 1)
 
@@ -65,10 +65,12 @@ def _stripes(of: Pictures, keys: Tensor) -> Tensor:
 
 
 def _window(x: Tensor, of: Pictures, draws: Tensor, side: int) -> Tensor:
-    """x with one window at the ball's edge, plus or minus in each channel."""
+    """x with one window at the ball's edge, plus or minus in each channel; never x itself, which would waste the query."""
     inside = _inside(x, draws[:, :2], side)
     signs = _signs(draws[:, 5 : 5 + x.shape[1]])[:, :, None, None]
-    return torch.where(inside, of.images + wide(of.eps) * signs, x)
+    tried = project(torch.where(inside, of.images + wide(of.eps) * signs, x), of)
+    same = (tried == x).flatten(1).all(1)
+    return torch.where(wide(same) & inside, of.images - wide(of.eps) * signs, tried)
 
 
 def _inside(x: Tensor, corner: Tensor, side: int) -> Tensor:

@@ -11,6 +11,7 @@ from priorscope.attacks import Attack, Kind
 from priorscope.attacks.apgd import apgd
 from priorscope.attacks.ball import Found, Pictures, picture_keys
 from priorscope.attacks.fab import fab
+from priorscope.attacks.losses import right
 from priorscope.attacks.pgd import pgd
 from priorscope.attacks.rays import rays
 from priorscope.attacks.square import square
@@ -33,6 +34,10 @@ def run_attack(victim: Victim, of: Pictures, attack: Attack, seed: int = 0) -> F
             keys = picture_keys(seed, of.index[rows], attack.name, restart, rank)
             targets = None if ranked is None else ranked[rows, rank]
             found.merge(rows, ONE_START[attack.kind](victim, of.take(rows), attack, keys, targets))
+    if attack.start == "random" and attack.judge == "any":
+        rows = found.standing()  # a random start never looks at the picture itself, which lies in the ball too
+        if len(rows):
+            found.note(rows, of.images[rows], ~right(victim(of.images[rows]), of.labels[rows]))
     return found
 
 
