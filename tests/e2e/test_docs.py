@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from priorscope.cli import app
+from priorscope.core.config import merge
 from priorscope.recipe import Recipe
 from priorscope.study.plan import Study, make_plan
 
@@ -41,7 +42,10 @@ def test_toml_blocks_are_recipes_or_studies(page, text, tmp_path):
     if "recipes" in values:
         assert make_plan(Study.parse({"name": "shown", **values}), tmp_path).to_do(), page
     else:
-        Recipe.of(values)
+        rest = {"data": {"source": "shapetex"}, "model": "mlp/tiny"}
+        if "augment" in values:  # what stands under [data] in a recipe
+            values = {"data": {"augment": values["augment"]}}
+        Recipe.of(merge(rest, values))
 
 
 def command_lines() -> list[tuple[str, str]]:

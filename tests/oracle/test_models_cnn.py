@@ -61,29 +61,30 @@ def test_option_a_takes_every_other_pixel_and_pads_channels() -> None:
     assert not out[:, 24:].any()
 
 
-def _air(w: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The net of the paper at 32 pixels, with its 3x3 max-pool at the end."""
+def _air(w: dict[str, Tensor], x: Tensor, stride: int, last: int) -> Tensor:
+    """The net of the paper at 32 pixels (stride 1), with its 3x3 max-pool at the end."""
 
     def norm(x: Tensor, name: str) -> Tensor:
         mean, variance = w[f"{name}.running_mean"], w[f"{name}.running_var"]
         x = (x - mean[:, None, None]) / (variance[:, None, None] + 1e-5).sqrt()
         return x * w[f"{name}.weight"][:, None, None] + w[f"{name}.bias"][:, None, None]
 
-    x = F.gelu(F.conv2d(x, w["stem.weight"], w["stem.bias"]))
+    x = F.gelu(F.conv2d(x, w["stem.weight"], w["stem.bias"], stride))
     for stage in range(3):
         x = F.max_pool2d(F.conv2d(x, w[f"stages.{stage}.convs.0.weight"], padding=1), 2)
         x = F.gelu(norm(x, f"stages.{stage}.norms.0"))
         x = F.gelu(norm(F.conv2d(x, w[f"stages.{stage}.convs.1.weight"], padding=1), f"stages.{stage}.norms.1"))
-    return F.max_pool2d(x, 3).flatten(1) @ w["head.weight"].T / 9
+    return F.max_pool2d(x, last).flatten(1) @ w["head.weight"].T / 9
 
 
-def test_air_nets_are_what_the_paper_says() -> None:
-    model = models.create("cnn/tiny", image_size=32, num_classes=10).train()
+@pytest.mark.parametrize(("stride", "last"), [(1, 3), (2, 2)])
+def test_air_nets_are_what_the_paper_says(stride: int, last: int) -> None:
+    model = models.create("cnn/tiny", image_size=32, num_classes=10, stem_stride=stride).train()
     model(torch.rand(8, 3, 32, 32))  # running statistics that are not the initial ones
     model.eval()
     x = torch.rand(3, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(model(x), _air(model.network.state_dict(), x), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(model(x), _air(model.network.state_dict(), x, stride, last), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])

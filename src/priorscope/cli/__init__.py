@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from priorscope.cli import runs
+from priorscope.cli.bench import bench_app
 from priorscope.cli.data import data_app
 from priorscope.cli.models import models_app
 from priorscope.cli.printing import application
@@ -23,6 +24,7 @@ app.add_typer(runs.plot_app, name="plot")
 app.add_typer(runs.recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
+app.add_typer(bench_app, name="bench")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -69,7 +69,8 @@ def run_study(
         if fresh:
             _forget(out)
         plan = make_plan(study, out)
-        folder.write_text(out / STUDY, study.toml())
+        if not (out / STUDY).exists() or (out / STUDY).read_text(encoding="utf-8") != study.toml():
+            folder.write_text(out / STUDY, study.toml())
         if plan.missing:
             plan = _make_way(plan)
         executor = LocalExecutor(cores(), workers or max(1, int(memory_bytes() * 0.8 / WORKER_BYTES)))

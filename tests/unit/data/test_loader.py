@@ -163,18 +163,15 @@ def test_mixing_gives_soft_targets_that_say_what_is_in_the_picture() -> None:
 
 
 def test_no_threads_are_left_when_a_loader_goes() -> None:
-    def alive() -> int:
-        return sum(thread.name.startswith("loader") for thread in threading.enumerate())
-
-    before = alive()
+    others = set(threading.enumerate())
     loader = Loader(make_split(), batch_size=8, threads=3)
     list(loader)
-    assert alive() > before
+    own = [thread for thread in threading.enumerate() if thread not in others and thread.name.startswith("loader")]
+    assert own
     del loader
-    for thread in threading.enumerate():
-        if thread.name.startswith("loader") and alive() > before:
-            thread.join(2)
-    assert alive() <= before
+    for thread in own:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in own)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""The verbs that measure: each beside its peers, ratios taken within one run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import typer
+
+from priorscope.cli.printing import application
+from priorscope.core.config import Plain
+from priorscope.core.folder import write_json
+
+bench_app = application("Measurements beside peers, ratios within one run.")
+
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the cases here as JSON.")]
+
+
+class Measured(Protocol):
+    """What a benchmark gives."""
+
+    def table(self) -> str: ...
+
+    def plain(self) -> Plain: ...
+
+
+def _tell(measured: Measured, json: Path | None) -> None:
+    print(measured.table())
+    if json is not None:
+        write_json(json, measured.plain())
+
+
+def _say(what: str) -> None:
+    """What is being measured, on a terminal."""
+    if sys.stderr.isatty():
+        print(what, file=sys.stderr)
+
+
+@bench_app.command()
+def loader(
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the pictures, one round.")] = False, json: JsonFile = None
+) -> None:
+    """The loader beside FFCV (where it is installed) and torchvision, on one file."""
+    from priorscope.bench.loader import run
+
+    _tell(run(say=_say, rounds=1, share=0.1) if quick else run(say=_say), json)
+
+
+@bench_app.command()
+def attack(
+    images: Annotated[int, typer.Option(min=1, help="Images of PGD-20.")] = 1000,
+    curve_images: Annotated[int, typer.Option(min=0, help="Images of the FGSM curve; 0 leaves it out.")] = 10_000,
+    json: JsonFile = None,
+) -> None:
+    """PGD-20 and a curve of FGSM on ResNet-20 beside torchattacks (where it is installed)."""
+    from priorscope.bench.attack import run
+
+    _tell(run(images=images, curve_images=curve_images, say=_say), json)
+
+
+@bench_app.command()
+def train(
+    models: Annotated[str, typer.Option(help="Names separated by commas, or all.")] = "mlp/b12-w1024,perceiver/v-cifar10",
+    image_size: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    json: JsonFile = None,
+) -> None:
+    """The training step: its share of the machine's matrix products, beside float32 and beside references."""
+    from priorscope.bench.train import run
+
+    named = models if models == "all" else models.split(",")
+    _tell(run(named, image_size=image_size, batch_size=batch_size, say=_say), json)
