@@ -50,7 +50,7 @@ def test_a_planted_indifference_point_is_found(world, point):
     assert (result.shape + result.texture == result.n).all()
 
 
-def test_the_interval_covers_the_planted_point_as_often_as_it_says(world):
+def test_the_interval_covers_the_planted_point_as_often_as_it_says():
     """Forty fits to binomial counts at a planted point; at 95 %, fewer than 34 covered has a chance below 1 in 10,000."""
     levels = np.linspace(0, 1, 9)
     share = 1 / (1 + np.exp(10 * (levels - 0.4)))
@@ -98,7 +98,7 @@ def test_speed_is_where_validation_reaches_one_half(world):
     assert "Trained on texture alone it stayed below one half right." in result.caveats
 
 
-def test_the_companions_are_the_worlds_with_one_cue(world):
+def test_the_companions_are_the_worlds_with_one_cue():
     from priorscope.data import source_config
 
     found = companions(source_config(WORLD))
