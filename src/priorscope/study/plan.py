@@ -358,6 +358,12 @@ def _train_steps(found: Sequence[Cell], out: Path) -> dict[str, TrainStep]:
 def _probe_steps(study: Study, found: Sequence[Cell], trains: Mapping[str, TrainStep]) -> Iterator[ProbeStep]:
     by_recipe = {content_key(cell.recipe.plain()): cell.run for cell in found}
     for entry in study.probes:
+        if PROBES.load(entry.probe.name).PER != "run":
+            raise RequestError(
+                f"{entry.probe.name!r} is about several runs together.",
+                "probes of single runs in a study",
+                f"remove it, and after the study: priorscope probe {entry.probe.name} OUT/runs/A OUT/runs/B",
+            )
         for name in entry.recipes or ():
             if name not in study.recipes:
                 raise unknown_name("recipe of this study", name, study.recipes, f"see [recipes] of {study.name}")

@@ -98,6 +98,8 @@ def probe_runs(probe: ProbeConfig, paths: Sequence[Path], data: str | None) -> d
     """Looks at finished runs one after another and stores each result in its run's folder."""
     from priorscope.data import open as open_source
 
+    if PROBES.load(probe.name).PER == "set":
+        return {", ".join(map(str, paths)): _probe_set(probe, paths, open_source(data) if data else None)}
     found: dict[str, Result] = {}
     for path in paths:
         run = runs.load(path)
@@ -111,3 +113,13 @@ def probe_runs(probe: ProbeConfig, paths: Sequence[Path], data: str | None) -> d
         )
         found[str(path)] = result
     return found
+
+
+def _probe_set(probe: ProbeConfig, paths: Sequence[Path], source: Source | None) -> Result:
+    """One result about several runs together, on the first one's data; it belongs to none of them and is not stored."""
+    subjects = [runs.load(path) for path in paths]
+    data = source or subjects[0].source
+    settings = {name: getattr(probe, name) for name in type(probe).model_fields if name != "name"}
+    measure = getattr(PROBES.load(probe.name), f"measure_{probe.name}")
+    result: Result = measure({run.name: run.evidence for run in subjects}, data, **settings)
+    return result.model_copy(update={"caveats": (*result.caveats, *data.caveats)})

@@ -99,6 +99,7 @@ def test_keys_change_with_what_matters_and_only_with_that(tmp_path):
         ({"recipes": {}}, "recipes"),
         ({"seeds": []}, "seeds"),
         ({"probes": [{"name": "acuracy"}]}, "accuracy"),
+        ({"probes": [{"name": "transfer"}]}, "priorscope probe transfer OUT/runs/A OUT/runs/B"),
         ({"probes": [{"name": "accuracy", "recipes": ["z"]}]}, "'z' is not a recipe of this study"),
         ({"base": {"data": {"source": "shapetexx"}}}, "shapetex"),
         ({"base": {"data": {"source": "shapetex"}, "train": {"epochs": 0}, "model": "mlp/tiny"}}, "epochs"),
