@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import typer
 
 from priorscope.cli.printing import application
-from priorscope.core.config import Plain
-from priorscope.core.folder import write_json
 
 bench_app = application("Measurements beside peers, ratios within one run.")
 
@@ -22,10 +20,12 @@ class Measured(Protocol):
 
     def table(self) -> str: ...
 
-    def plain(self) -> Plain: ...
+    def plain(self) -> dict[str, Any]: ...
 
 
 def _tell(measured: Measured, json: Path | None) -> None:
+    from priorscope.core.folder import write_json
+
     print(measured.table())
     if json is not None:
         write_json(json, measured.plain())
