@@ -11,9 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema
 
-from priorscope.core.config import Config, assign, read_toml
+from priorscope.core.config import NAMED, Config, assign, read_toml
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.data import source_config
 from priorscope.data.augment import Augment, augment_config
@@ -26,9 +26,9 @@ from priorscope.train.optim import OptimConfig
 class DataConfig(Config):
     """What a run learns from."""
 
-    source: Annotated[SerializeAsAny[SourceConfig], BeforeValidator(source_config)]
+    source: Annotated[SerializeAsAny[SourceConfig], BeforeValidator(source_config), WithJsonSchema(NAMED)]
     subset: int | None = Field(default=None, ge=1, description="a class-balanced, nested part of train of this size")
-    augment: Annotated[Augment, BeforeValidator(augment_config)] = Field(
+    augment: Annotated[Augment, BeforeValidator(augment_config), WithJsonSchema({"type": ["string", "object"]})] = Field(
         default_factory=lambda: augment_config("none"), validate_default=True
     )
 
@@ -48,7 +48,7 @@ class Recipe(Config):
     """One run, completely."""
 
     data: DataConfig
-    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(family_config)]
+    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(family_config), WithJsonSchema(NAMED)]
     init: InitConfig = InitConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()

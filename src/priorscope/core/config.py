@@ -70,6 +70,10 @@ class Config(BaseModel):
         return type(self).parse({**self.plain(), **changes})
 
 
+NAMED: Plain = {"anyOf": [{"type": "string"}, {"type": "object", "required": ["name"]}]}
+"""The JSON schema of a member of a list: its name, or a table of its name and settings that its class checks."""
+
+
 def content_key(value: Any) -> str:
     """A short hash of plain data (16 hex digits): the same for equal content, whatever the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -35,11 +35,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema
 
 from priorscope import run as runs
 from priorscope.core import folder
-from priorscope.core.config import Config, Plain, assign, content_key, merge, read_toml
+from priorscope.core.config import NAMED, Config, Plain, assign, content_key, merge, read_toml
 from priorscope.core.errors import PriorscopeError, RequestError, unknown_name
 from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import Recipe
@@ -88,7 +88,7 @@ class Study(Config):
     seeds: Seeds = (0,)
     base: Plain = Field(default_factory=dict)
     recipes: dict[str, RecipeEntry] = Field(min_length=1)
-    probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of)], ...] = ()
+    probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of), WithJsonSchema(NAMED)], ...] = ()
 
     @classmethod
     def load(cls, name: str, settings: Sequence[str] = ()) -> Self:

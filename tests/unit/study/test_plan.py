@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from priorscope.core.errors import RequestError
+from priorscope.recipe import Recipe
 from priorscope.study.plan import ProbeStep, Study, TrainStep, assign_study, cells, difference, make_plan, shipped_studies
 
 BASE = {
@@ -140,6 +141,15 @@ def test_a_study_goes_to_toml_and_back(tmp_path):
     path = tmp_path / "made.toml"
     path.write_text(made().toml())
     assert Study.load(str(path)) == made()
+
+
+def test_schemas_let_editors_accept_names_and_tables():
+    recipe = Recipe.model_json_schema()
+    either = [{"type": "string"}, {"type": "object", "required": ["name"]}]
+    assert recipe["properties"]["model"]["anyOf"] == either
+    assert recipe["$defs"]["DataConfig"]["properties"]["source"]["anyOf"] == either
+    assert recipe["$defs"]["OptimConfig"]["additionalProperties"] is False
+    assert Study.model_json_schema()["properties"]["probes"]["items"]["anyOf"] == either
 
 
 def test_planning_and_listing_import_no_torch(tmp_path):
