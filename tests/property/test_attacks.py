@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -42,6 +42,9 @@ def case(seed: int, scale: float) -> tuple[Net, Tensor, Tensor]:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", sorted(PRESETS))
+@example(
+    seed=70522, eps=1.0, scale=1e-3, leave=True
+)  # once kept the picture after a checkpoint's restart, not the one that fooled
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**20), eps=BUDGET, scale=st.sampled_from([1e-3, 1.0, 1e3]), leave=st.booleans())
 def test_an_attack_stays_in_its_ball_and_tells_the_truth(

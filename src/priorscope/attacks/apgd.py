@@ -48,22 +48,22 @@ def apgd(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Te
     found, loss = Found(of), LOSSES[attack.loss]
     x = _far_start(of, keys) if attack.start == "random" else of.images
     logits, value, gradient = victim.gradient(x, of.labels, loss, targets)
-    rows, step = torch.arange(len(of), device=x.device), 2 * of.eps
+    seen, rows, step = x, torch.arange(len(of), device=x.device), 2 * of.eps
     state = _State(
         rows, x, x, gradient, value, step, torch.zeros_like(value), x, value, gradient, step, torch.full_like(value, -torch.inf)
     )
     checkpoints = checkpoints_of(attack.steps)
     for k in range(attack.steps + 1):
         wrong = ~right(logits, of.labels)
-        found.note(state.rows, state.x, wrong)
+        found.note(state.rows, seen, wrong)  # not state.x: a checkpoint may have taken that back to the best so far
         if attack.leave and bool(wrong.any()):
             stay = torch.nonzero(~wrong)[:, 0]
             state, of, targets = state.take(stay), of.take(stay), None if targets is None else targets[stay]
         if k == attack.steps or len(of) == 0:
             break
-        moved = _moved(state, of, first=k == 0)
-        logits, value, gradient = victim.gradient(moved, of.labels, loss, targets)
-        state = _noted(state, moved, value, gradient)
+        seen = _moved(state, of, first=k == 0)
+        logits, value, gradient = victim.gradient(seen, of.labels, loss, targets)
+        state = _noted(state, seen, value, gradient)
         if k + 1 in checkpoints:
             state = _checked(state, interval=checkpoints[k + 1])
     found.finish(state.rows, state.best)
