@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.encoded import threads
 from priorscope.data.progress import Progress, silent
 from priorscope.data.split import Split
@@ -123,11 +123,22 @@ def label_field(beton: Beton, asked: str | None = None) -> str:
     )
 
 
+CLASSES_MOST = 100_000
+"""Classes that labels alone may claim: ImageNet-21k has 21,841, and one hostile label must not fill the memory with names."""
+
+
 def class_names(beton: Beton, labels: NDArray[np.int64]) -> tuple[str, ...]:
     """The manifest's class names; without a manifest the labels' numbers."""
     if beton.manifest is not None and beton.manifest.classes:
         return beton.manifest.classes
-    return tuple(str(number) for number in range(int(labels.max()) + 1))
+    classes = int(labels.max()) + 1
+    if classes > CLASSES_MOST:
+        raise WorkError(
+            f"{beton.path} has a label of {classes - 1:,} and no manifest.",
+            f"labels below {CLASSES_MOST:,}, or a manifest that names the classes",
+            "check that the label field holds class numbers",
+        )
+    return tuple(str(number) for number in range(classes))
 
 
 def _checksum(beton: Beton) -> str | None:

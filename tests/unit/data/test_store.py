@@ -101,3 +101,10 @@ def test_stored_jpegs_are_known_by_their_files_checksum(tmp_path: Path) -> None:
     manifest = write_split(split(), tmp_path / "pets.beton", quality=90)
     back = read_split(Beton.open(tmp_path / "pets.beton"), source="pets", name="test")
     assert back.known_fingerprint == manifest.sha256[:16]
+
+
+def test_one_hostile_label_does_not_fill_the_memory_with_class_names(tmp_path: Path) -> None:
+    path = foreign(tmp_path / "a.beton", label=(IntField(), [0] * 8 + [10**15]))
+    with pytest.raises(WorkError, match=r"a\.beton has a label of 1,000,000,000,000,000 and no manifest") as caught:
+        data.open(path).split("a").classes  # noqa: B018
+    assert caught.value.do == "check that the label field holds class numbers"
