@@ -1,7 +1,8 @@
 """A run as plain data: what it learns from, what learns, how, and from where.
 
 A recipe composes its owners' configs: the source's, the family's, the optimiser's, the loop's. It goes to TOML and back
-unchanged, and its key changes when, and only when, something changes that can change a number.
+unchanged, and its key changes when, and only when, something changes that can change a number. A file may say what sets it
+apart from another, `extends = "cifar10-cnn"`; a recipe itself is always complete.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJsonSchema
 
-from priorscope.core.config import NAMED, Config, assign, read_toml
+from priorscope.core.config import NAMED, Config, Plain, assign, merge, read_toml
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.data import source_config
 from priorscope.data.augment import Augment, augment_config
@@ -44,8 +45,16 @@ class InitConfig(Config):
     )
 
 
+def _as_file(schema: Plain) -> None:
+    """A recipe's file may leave out what it has from the recipe that it extends."""
+    schema["properties"]["extends"] = {"type": "string", "description": "the recipe, or file, that this one is laid over"}
+    schema.pop("required")
+
+
 class Recipe(Config):
     """One run, completely."""
+
+    model_config = ConfigDict(json_schema_extra=_as_file)
 
     data: DataConfig
     model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(family_config), WithJsonSchema(NAMED)]
@@ -56,8 +65,8 @@ class Recipe(Config):
 
     @classmethod
     def load(cls, path: Path | str, settings: Sequence[str] = ()) -> Self:
-        """Reads a TOML file, `--set` settings laid over it."""
-        return cls.of(read_toml(Path(path)), settings, str(path))
+        """Reads a TOML file, laid over the recipe that it `extends`, `--set` settings laid over both."""
+        return cls.of(read_recipe(Path(path)), settings, str(path))
 
     @classmethod
     def of(cls, values: dict[str, Any], settings: Sequence[str] = (), where: str = "the recipe") -> Self:
@@ -88,16 +97,58 @@ class Recipe(Config):
             )
 
 
+def read_recipe(path: Path, seen: tuple[str, ...] = ()) -> Plain:
+    """The settings of a file, laid over those of the recipe that it extends: a shipped one, or a file beside it."""
+    if path.stem in seen:
+        raise RequestError(
+            f"The recipe {path.stem!r} extends itself: {' -> '.join((*seen, path.stem))}.",
+            "a chain that ends",
+            "extend another recipe",
+        )
+    own = read_toml(path)
+    below = own.pop("extends", None)
+    own.pop("aliases", None)
+    if below is None:
+        return own
+    beside = path.parent / str(below)
+    return laid_over(
+        read_recipe(beside if beside.suffix == ".toml" else find_recipe(str(below)), (*seen, path.stem)),
+        own,
+    )
+
+
+def laid_over(below: Plain, above: Plain) -> Plain:
+    """Settings with others laid over them, table by table; `model = "x"` and `source = "x"` count as tables with that name."""
+    return merge(_spelt_out(below), _spelt_out(above))
+
+
+def _spelt_out(settings: Plain) -> Plain:
+    data = settings.get("data")
+    if isinstance(data, dict) and isinstance(data.get("source"), str):
+        settings = {**settings, "data": {**data, "source": {"name": data["source"]}}}
+    if isinstance(settings.get("model"), str):
+        settings = {**settings, "model": {"name": settings["model"]}}
+    return settings
+
+
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with the package, by name."""
-    found = Path(str(files("priorscope") / "studies" / "recipes")).glob("*.toml")
-    return {path.stem: path for path in sorted(found)}
+    """The recipes that come with the package, by name: ours, then those of earlier studies, in folders of their names."""
+    root = Path(str(files("priorscope") / "studies" / "recipes"))
+    found = sorted(root.rglob("*.toml"), key=lambda path: (path.parent != root, path.parent, path.stem))
+    return {path.stem: path for path in found}
+
+
+def recipe_aliases() -> dict[str, str]:
+    """What runs were called by those who trained them first, and the shipped recipe of each."""
+    return {alias: name for name, path in shipped_recipes().items() for alias in read_toml(path).get("aliases", ())}
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe: a path, or a shipped one."""
+    """The file of a recipe: a path, or a shipped one by its name or an alias."""
     if name.endswith(".toml") or "/" in name:
         return Path(name)
-    if name not in shipped_recipes():
-        raise unknown_name("recipe", name, shipped_recipes(), "priorscope recipes list")
-    return shipped_recipes()[name]
+    shipped = shipped_recipes()
+    found = shipped.get(name) or shipped.get(recipe_aliases().get(name, ""))
+    if found is None:
+        raise unknown_name("recipe", name, shipped, "priorscope recipes list")
+    return found

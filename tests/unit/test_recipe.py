@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from priorscope.core.errors import RequestError
-from priorscope.recipe import Recipe, find_recipe, shipped_recipes
+from priorscope.recipe import Recipe, find_recipe, recipe_aliases, shipped_recipes
 
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
@@ -22,3 +23,46 @@ def test_an_unknown_recipe_is_refused_with_the_nearest() -> None:
     assert shipped_recipes()
     with pytest.raises(RequestError, match="'shapetex-mlp' \\(did you mean that\\?\\)"):
         find_recipe("shapetex-mpl")
+
+
+def test_what_a_run_was_called_first_finds_its_recipe() -> None:
+    aliases = recipe_aliases()
+    assert aliases["perceiver_tinyimagenet_large_noaug_nodrop"] == "v-perceiver-tinyimagenet-large-noaug-nodrop"
+    assert aliases["cifar10_tnt_lr0.0001_bs64_nepochs30_patch4_pixel2"] == "v-tnt-cifar10"
+    assert find_recipe("B_12-Wi_1024_res_64_in21k").stem == "s-pretrain"
+    assert not set(aliases) & set(shipped_recipes())
+    assert sorted(aliases) == sorted(set(aliases))
+    for alias, name in aliases.items():
+        assert find_recipe(alias).stem == name
+
+
+def test_a_recipe_is_laid_over_the_one_that_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text('model = "mlp/tiny"\n[data]\nsource = "shapetex"\n[optim]\nlr = 0.1\nclip = 1\n')
+    (tmp_path / "wide.toml").write_text('extends = "base.toml"\naliases = ["w"]\nmodel = {width = 9}\n[optim]\nlr = 0.2\n')
+    (tmp_path / "wider.toml").write_text('extends = "wide.toml"\n[data]\nsource = {train = 40}\n')
+    recipe = Recipe.load(tmp_path / "wider.toml", ["optim.lr=0.3"])
+    assert recipe == Recipe.of(
+        {
+            "model": {"name": "mlp/tiny", "width": 9},
+            "data": {"source": {"name": "shapetex", "train": 40}},
+            "optim": {"lr": 0.3, "clip": 1},
+        }
+    )
+    (tmp_path / "mine.toml").write_text('extends = "shapetex-mlp"\nseed = 3\n')
+    assert Recipe.load(tmp_path / "mine.toml") == Recipe.load(find_recipe("shapetex-mlp")).replace(seed=3)
+
+
+def test_a_recipe_that_extends_itself_or_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('extends = "b.toml"\n')
+    (tmp_path / "b.toml").write_text('extends = "a.toml"\n')
+    with pytest.raises(RequestError, match="'a' extends itself: a -> b -> a"):
+        Recipe.load(tmp_path / "a.toml")
+    (tmp_path / "c.toml").write_text('extends = "shapetex-mpl"\n')
+    with pytest.raises(RequestError, match="'shapetex-mlp' \\(did you mean that\\?\\)"):
+        Recipe.load(tmp_path / "c.toml")
+
+
+def test_the_schema_takes_a_file_that_extends_another() -> None:
+    schema = Recipe.model_json_schema()
+    assert "extends" in schema["properties"]
+    assert "required" not in schema
