@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import priorscope as ps
+from priorscope import fitting
 from priorscope import run as runs
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.stopping import Stopped
@@ -82,7 +83,7 @@ ADAPTIVE = {"rho": 0.5, "adaptive": True}
 def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_the_same(tiny, tmp_path, monkeypatch, changes, steps):
     recipe = changed(tiny, changes)
     ps.fit(recipe, tmp_path / "a")
-    monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
         ps.fit(recipe, tmp_path / "b", report=cut_after(steps))
     assert not (tmp_path / "b" / runs.ENVIRONMENT).exists()
@@ -132,7 +133,7 @@ def test_an_unfinished_or_missing_run_cannot_be_loaded(tmp_path):
 
 
 def test_a_damaged_checkpoint_is_named_and_the_folder_kept(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
         ps.fit(tiny, tmp_path / "a", report=cut_after(4))
     path = tmp_path / "a" / checkpoint.FILE
@@ -153,7 +154,7 @@ def test_val_alone_chooses_the_epoch(tiny, tmp_path, monkeypatch):
         value = next(told[split.name])
         return {"loss": 1 - value, "accuracy": value, "n": len(split)}
 
-    monkeypatch.setattr(runs, "_score", score)
+    monkeypatch.setattr(fitting, "_score", score)
     kept = {}
     monkeypatch.setattr(checkpoint.Progress, "end_epoch", spy(checkpoint.Progress.end_epoch, kept))
     recipe = tiny.replace(train={**tiny.train.plain(), "track": ["train", "test"]})
@@ -217,7 +218,7 @@ def test_a_diverged_run_stops_with_its_place(tiny, tmp_path):
 
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tiny, tmp_path, monkeypatch):
     """Weights ruined in the second epoch: the checkpoint of the step before stays, and the error names its place."""
-    monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(loop, "learning_rate", lambda _optim, step, *_: 1e30 if step == 3 else 1e-3)
     with pytest.raises(WorkError) as caught:
         ps.fit(tiny.replace(optim={"name": "sgd"}), tmp_path / "a")
@@ -255,7 +256,7 @@ def test_patience_ends_a_run_and_keeps_the_best_epoch(tiny, tmp_path, monkeypatc
         accuracy, loss = next(told) if split.name == "val" else (0.5, 1.0)
         return {"loss": loss, "accuracy": accuracy, "n": len(split)}
 
-    monkeypatch.setattr(runs, "_score", score)
+    monkeypatch.setattr(fitting, "_score", score)
     done = []
     recipe = changed(tiny, {"train": {"epochs": 9, "patience": 2}})
     run = ps.fit(recipe, tmp_path / "a", report=lambda status: done.append(status.done))
@@ -269,9 +270,9 @@ def test_patience_ends_a_run_and_keeps_the_best_epoch(tiny, tmp_path, monkeypatc
 def test_a_run_killed_between_its_last_step_and_its_end_takes_no_step_more(tiny, tmp_path, monkeypatch, train):
     recipe = changed(tiny, {"optim": {"lr": 1e-12}, "train": train})
     whole = ps.fit(recipe, tmp_path / "a")
-    monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
     with monkeypatch.context() as patched:
-        patched.setattr(runs._Fitting, "finish", cut_after(1))
+        patched.setattr(fitting.Fitting, "finish", cut_after(1))
         with pytest.raises(CutError):
             ps.fit(recipe, tmp_path / "b")
     ps.fit(recipe, tmp_path / "b", report=lambda _: pytest.fail("a step was taken"))
@@ -320,7 +321,7 @@ def test_the_run_folder_holds_what_it_says(whole):
 
 
 def test_a_full_disk_is_named_and_the_last_checkpoint_kept(tiny, tmp_path, monkeypatch, whole):
-    monkeypatch.setattr(runs, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
         ps.fit(tiny, tmp_path / "a", report=cut_after(2))
     kept = (tmp_path / "a" / checkpoint.FILE).read_bytes()
