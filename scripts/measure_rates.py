@@ -10,8 +10,9 @@ from pathlib import Path
 
 from priorscope.core.folder import write_json
 from priorscope.study.forecast import SHIPPED, export
-from priorscope.study.plan import Study, make_plan, shipped_studies
+from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
+from priorscope.study.study import Study, shipped_studies
 
 
 def main() -> None:

@@ -27,6 +27,9 @@ name = "accuracy"
 name = "cue_conflict"
 salience = [0, 0.5, 1]
 recipes = ["mlp"]
+[[probes]]
+name = "transfer"
+images = 20
 """
 
 

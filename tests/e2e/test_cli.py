@@ -28,6 +28,10 @@ def test_a_study_leaves_what_it_promises(studied):
     found = set(files(studied.folder / "out"))
     assert {"report.html", "results.json", "results.parquet", "study.toml"} <= found
     assert {f"runs/{run}-s0/weights.safetensors" for run in ("mlp", "cnn")} <= found
+    (joint,) = (studied.folder / "out" / "joint" / "transfer").glob("*.json")
+    told = json.loads(joint.read_text())["about"]
+    assert [subject["name"] for subject in told["subjects"]] == ["mlp-s0", "cnn-s0"]
+    assert told["command"] == "priorscope probe transfer runs/mlp-s0 runs/cnn-s0 --set images=20"
     rows = pq.read_table(studied.folder / "out" / "results.parquet").to_pylist()
     columns = "study run other_run family seed probe setting data split metric value low high n unit caveats"
     assert " ".join(rows[0]) == columns
@@ -83,7 +87,7 @@ def test_another_recipe_sets_the_run_aside_and_gets_it_back(copied):
 def test_a_failed_step_does_not_stop_the_others(shell):
     wild = ("--set", "recipes.mlp.optim.lr=1e30", "--set", "recipes.mlp.optim.name=sgd")
     said = shell("study", "small.toml", "--out", "out", *wild, status=1)
-    assert "3 of 5 steps failed: train mlp-s0, accuracy of mlp-s0, cue_conflict of mlp-s0" in said
+    assert "4 of 6 steps failed: train mlp-s0, accuracy of mlp-s0, cue_conflict of mlp-s0" in said
     assert "The loss became nan" in said
     assert list((shell.folder / "out/runs/cnn-s0/results/accuracy").glob("*.json"))
     failures = json.loads((shell.folder / "out/failures.json").read_text())["failures"]
@@ -108,7 +112,10 @@ def test_a_failed_step_does_not_stop_the_others(shell):
         ("study missing.toml", "There is no file"),
         ("train mlpp", "recipes list"),
         ("probe acuracy nowhere", "'accuracy' (did you mean that?)"),
-        ("probe accuracy nowhere", "nowhere holds no run"),
+        ("probe accuracy nowhere", "'nowhere' is no network to look at"),
+        ("probe accuracy", "No network was named"),
+        ("probe accuracy --weights w.pt", "--model package.module:function"),
+        ("probe accuracy --model nowhere:net --data shapetex", "'nowhere:net' is not found"),
         ("schema recipes", "recipe or study"),
         ("report nowhere --out page.html", "nowhere"),
         ("plot curves nowhere", "nowhere"),

@@ -15,7 +15,8 @@ import typer
 from priorscope.cli import app
 from priorscope.core.config import merge
 from priorscope.recipe import Recipe
-from priorscope.study.plan import Study, make_plan
+from priorscope.study.plan import make_plan
+from priorscope.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from priorscope.cli.printing import AsJson, Setting, application, print_json, print_table
+from priorscope.cli.printing import AsJson, Setting, application, print_json
 from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -48,20 +49,39 @@ def train(
 
 def probe(
     name: Annotated[str, typer.Argument(help="The probe's name.")],
-    subjects: Annotated[list[str], typer.Argument(metavar="SUBJECT...", help="Folders of finished runs.")],
+    subjects: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SUBJECT...", help="Folders of finished runs, timm/NAME, or published files of weights."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Another source than the run's own.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Your own network: package.module:function, called without arguments.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="The file of weights for --model.")] = None,
     settings: Setting = [],  # noqa: B006  typer reads the default
     as_json: AsJson = False,
 ) -> None:
-    """Look at runs with one probe and store what it says in their folders."""
+    """Look at networks with one probe; what it says about a run is kept in the run's folder."""
     from priorscope.core.config import assign
+    from priorscope.data import open as open_source
     from priorscope.probes import probe_config
-    from priorscope.study.work import probe_runs
+    from priorscope.study.look import look, network, own_network
 
     table: dict[str, Any] = {"name": name}
     for setting in settings:
         table = assign(table, setting)
-    results = probe_runs(probe_config(table), [Path(subject) for subject in subjects], data)
+    config = probe_config(table)
+    if weights is not None and model is None:
+        raise RequestError(
+            "--weights came without --model.", "the network that they belong to", "--model package.module:function"
+        )
+    source = open_source(data) if data else None
+    networks = [network(subject, source) for subject in subjects or ()]
+    if model is not None:
+        networks.append(own_network(model, weights, source))
+    if not networks:
+        raise RequestError("No network was named.", "one or more", f"priorscope probe {name} runs/a")
+    results = look(config, networks, data)
     if as_json:
         return print_json({path: [metric.plain() for metric in result.metrics()] for path, result in results.items()})
     for path, result in results.items():
@@ -101,22 +121,40 @@ def plot_curves(
 
 @recipes_app.command("list")
 def recipes_list(as_json: AsJson = False) -> None:
-    """The recipes that come with the package."""
-    from priorscope.recipe import shipped_recipes
+    """The recipes that come with the package: ours, then one for every published run of three earlier systems."""
+    from priorscope.recipe import recipe_aliases, shipped_recipes
 
-    print_table(
-        ("recipe", "what"),
-        [(name, path.read_text().splitlines()[0].lstrip("# ")) for name, path in shipped_recipes().items()],
-        as_json,
-    )
+    aliases = recipe_aliases()
+    rows: list[dict[str, Any]] = [
+        {
+            "recipe": name,
+            "origin": "priorscope" if path.parent.name == "recipes" else path.parent.name,
+            "what": path.read_text(encoding="utf-8").splitlines()[0].lstrip("# "),
+            "aliases": [alias for alias, meant in aliases.items() if meant == name],
+        }
+        for name, path in shipped_recipes().items()
+    ]
+    if as_json:
+        return print_json(rows)
+    width = max(len(row["recipe"]) for row in rows)
+    for origin in dict.fromkeys(row["origin"] for row in rows):
+        print(f"{origin}\n" + "".join(f"  {r['recipe']:{width}}  {r['what']}\n" for r in rows if r["origin"] == origin))
+    return None
 
 
 @recipes_app.command("show")
-def recipes_show(name: str) -> None:
-    """A recipe as TOML, with its opening comment."""
-    from priorscope.recipe import find_recipe
+def recipes_show(
+    name: Annotated[str, typer.Argument(help="A shipped recipe, by its name or an alias, or a TOML file.")],
+) -> None:
+    """A recipe as complete TOML, with its opening comment: what it extends is laid under it."""
+    import tomli_w
 
-    print(find_recipe(name).read_text(), end="")
+    from priorscope.recipe import find_recipe, read_recipe
+
+    path = find_recipe(name)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    print("\n".join(takewhile(lambda line: line.startswith("#"), lines)))
+    print(tomli_w.dumps(read_recipe(path)), end="")
 
 
 def schema(
@@ -124,7 +162,7 @@ def schema(
 ) -> None:
     """The JSON schema of a recipe or a study, for editors."""
     from priorscope.recipe import Recipe
-    from priorscope.study.plan import Study
+    from priorscope.study.study import Study
 
     kinds = {"recipe": Recipe, "study": Study}
     if kind not in kinds:

@@ -26,7 +26,8 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Run a study, only what is missing, and write its page; `study list` shows the shipped ones."""
-    from priorscope.study.plan import Study, make_plan, shipped_studies
+    from priorscope.study.plan import make_plan
+    from priorscope.study.study import Study, shipped_studies
 
     if name == "list":
         return _show_shipped(shipped_studies(), as_json)
@@ -49,7 +50,7 @@ def study(
 
 
 def _show_shipped(studies: dict[str, Path], as_json: bool) -> None:
-    from priorscope.study.plan import Study
+    from priorscope.study.study import Study
 
     found = [Study.load(name) for name in studies]
     print_table(("study", "question", "promise"), [(each.name, each.question, each.promise) for each in found], as_json)

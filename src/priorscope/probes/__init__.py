@@ -1,22 +1,27 @@
 """Probes: one question a file.
 
-A probe's module has three public names, `<Name>Config`, `measure_<name>` and the result class `<Name>`, and says what it is
-about (`PER`) and which `VERSION` its numbers have. A probe never trains: it reads what a study made.
-`measure_<name>(subject, data, **settings)` takes a classifier or its evidence, and a source or one of its splits.
+A probe's module has three public names, `<Name>Config`, `measure_<name>` and the result class `<Name>`, and says which
+`VERSION` its numbers have. A probe never trains: it reads what a study made.
+
+- `PER = "run"`: `measure_<name>(subject, data, **settings)` takes a classifier or its evidence, and a source or one of its
+  splits. `PER = "set"`: it takes a table of such subjects by name, and gives one result about all of them.
+- `READS = "runs"`: its subjects are finished runs, with recipe and log (`TrainedRun`); not set, their evidence alone.
+- `ALONE = True`: it measures time, so that a study runs nothing beside it and its results belong to this machine.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from priorscope.core.config import Config
+from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Result, stored_probe
 from priorscope.core.errors import RequestError
 from priorscope.core.listing import Listing, camel
 
 if TYPE_CHECKING:
     from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
 
 PROBES = Listing(
     "probe",
@@ -28,6 +33,25 @@ PROBES = Listing(
         "transfer": "priorscope.probes.transfer",
     },
 )
+
+
+class TrainedRun(Protocol):
+    """A finished run, as far as a probe may look at it: how it was trained, its log, and what the network says."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def recipe(self) -> Config: ...
+
+    @property
+    def history(self) -> list[Plain]: ...
+
+    @property
+    def environment(self) -> Plain: ...
+
+    @property
+    def evidence(self) -> Evidence: ...
 
 
 class ProbeConfig(Config):

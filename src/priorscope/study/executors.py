@@ -49,11 +49,11 @@ News = Going | Ended
 class Executor(Protocol):
     """Carries out steps somewhere."""
 
-    def room(self, threads: int) -> bool:
-        """Whether a step that wants so many threads can start now."""
+    def room(self, threads: int, alone: bool) -> bool:
+        """Whether a step that wants so many threads, or nothing beside it, can start now."""
         ...
 
-    def start(self, id: str, work: Work, threads: int) -> None:
+    def start(self, id: str, work: Work, threads: int, alone: bool) -> None:
         """Starts a step; there must be room."""
         ...
 
@@ -80,6 +80,7 @@ class _Worker:
     pipe: Connection
     step: str | None = None
     threads: int = 0
+    alone: bool = False
     began: float = field(default_factory=time.monotonic)
 
 
@@ -91,15 +92,19 @@ class LocalExecutor:
         self._most = most
         self._workers: list[_Worker] = []
 
-    def room(self, threads: int) -> bool:
-        """There is always room for one step; for more as long as cores and memory last."""
+    def room(self, threads: int, alone: bool) -> bool:
+        """There is always room for one step; for more as long as cores and memory last, and none of them is to be alone."""
         busy = [worker for worker in self._workers if worker.step is not None]
-        return not busy or (len(busy) < self._most and sum(worker.threads for worker in busy) + threads <= self._cores)
+        if not busy:
+            return True
+        if alone or any(worker.alone for worker in busy):
+            return False
+        return len(busy) < self._most and sum(worker.threads for worker in busy) + threads <= self._cores
 
-    def start(self, id: str, work: Work, threads: int) -> None:
+    def start(self, id: str, work: Work, threads: int, alone: bool) -> None:
         """Hands a step to an idle process, or to a new one."""
         worker = next((worker for worker in self._workers if worker.step is None), None) or self._hire()
-        worker.step, worker.threads, worker.began = id, threads, time.monotonic()
+        worker.step, worker.threads, worker.alone, worker.began = id, threads, alone, time.monotonic()
         worker.pipe.send(work)
 
     def _hire(self) -> _Worker:

@@ -21,7 +21,9 @@ from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.machine import cores, processor
 from priorscope.data.places import cache_folder
-from priorscope.study.plan import Plan, Step, TrainStep
+from priorscope.study.plan import Plan
+from priorscope.study.steps import Step, TrainStep
+from priorscope.study.study import Cell
 
 SHIPPED = "rates.json"
 
@@ -92,9 +94,16 @@ def _scaled(shipped: Plain, key: str) -> Plain | None:
 
 
 def _key(step: Step) -> str:
-    """Steps of one recipe, probe and thread count cost the same, whatever the seed."""
-    recipe = {name: value for name, value in step.cell.recipe.plain().items() if name != "seed"}
-    return content_key(["train", recipe] if isinstance(step, TrainStep) else [step.probe.plain(), recipe])
+    """Steps of the same recipes, probe and data cost the same, whatever the seeds."""
+    if isinstance(step, TrainStep):
+        return content_key(["train", _without_seed(step.cell)])
+    recipes: list[object] = [_without_seed(subject.cell) for subject in step.subjects]
+    data = [] if step.data is None else [step.data.plain()]
+    return content_key([step.probe.plain(), *recipes, *data])
+
+
+def _without_seed(cell: Cell) -> Plain:
+    return {name: value for name, value in cell.recipe.plain().items() if name != "seed"}
 
 
 @cache

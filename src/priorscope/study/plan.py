@@ -1,293 +1,22 @@
-"""What a study means: its recipes, its runs, its steps, which of them are done, and why the others are not.
+"""A study's plan: its steps in an order in which they can be done, which of them are done, and why the others are not.
 
-A study is TOML. `base` is what all recipes share; a recipe is laid over it, or over another recipe that it `extends`; a
-`grid` makes one cell for every combination of its values; every cell is run once a seed. Probes look at every finished run,
-or at those of the recipes named.
-
-    question = "Does an MLP lean on texture where a CNN leans on shape?"
-    seeds = [0, 1, 2]
-
-    [base.data]
-    source = "shapetex"
-
-    [recipes.mlp]
-    model = "mlp/tiny"
-
-    [recipes.cnn]
-    model = "cnn/tiny"
-    grid = {"optim.lr" = [0.001, 0.003]}
-
-    [[probes]]
-    name = "accuracy"
-
-A step's key is a hash of everything it is a function of; a step is done when its result stands under its key. Nothing here
-imports torch.
+Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self
-
-from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema
 
 from priorscope import run as runs
-from priorscope.core import folder
-from priorscope.core.config import NAMED, Config, Plain, assign, content_key, merge, read_toml
-from priorscope.core.errors import PriorscopeError, RequestError, unknown_name
-from priorscope.probes import PROBES, ProbeConfig, probe_config
-from priorscope.recipe import Recipe
+from priorscope.core.config import content_key
+from priorscope.core.errors import RequestError, unknown_name
+from priorscope.probes import PROBES
+from priorscope.study.steps import ProbeStep, Step, TrainStep
+from priorscope.study.study import Cell, ProbeEntry, Study, cells
 
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-
-
-class RecipeEntry(Config):
-    """One recipe of a study: settings laid over `base`, or over the recipe that it extends."""
-
-    extends: str | None = None
-    seeds: Seeds | None = Field(default=None, description="not set: the study's")
-    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    data: Plain = Field(default_factory=dict)
-    model: str | Plain | None = None
-    init: Plain = Field(default_factory=dict)
-    optim: Plain = Field(default_factory=dict)
-    train: Plain = Field(default_factory=dict)
-
-    def settings(self) -> Plain:
-        """The recipe's own settings, without what places it in the study."""
-        return {name: value for name, value in self.plain().items() if name not in ("extends", "seeds", "grid") and value != {}}
-
-
-class ProbeEntry(Config):
-    """One probe of a study, and which recipes' runs it looks at (not set: all)."""
-
-    probe: Annotated[SerializeAsAny[ProbeConfig], BeforeValidator(probe_config)]
-    recipes: tuple[str, ...] | None = None
-
-    @classmethod
-    def of(cls, table: object) -> object:
-        """`{name, recipes, ...settings}` as it stands in TOML."""
-        if not isinstance(table, Mapping) or "probe" in table:
-            return table
-        settings = {name: value for name, value in table.items() if name != "recipes"}
-        return {"probe": settings, **({"recipes": table["recipes"]} if "recipes" in table else {})}
-
-
-class Study(Config):
-    """A study as it is written."""
-
-    name: str = Field(min_length=1)
-    question: str
-    promise: str = Field(default="", description="time, machine, n, and what it shows")
-    seeds: Seeds = (0,)
-    base: Plain = Field(default_factory=dict)
-    recipes: dict[str, RecipeEntry] = Field(min_length=1)
-    probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of), WithJsonSchema(NAMED)], ...] = ()
-
-    @classmethod
-    def load(cls, name: str, settings: Sequence[str] = ()) -> Self:
-        """A shipped study by its name, or a file, with `--set` settings laid over it."""
-        path = find_study(name)
-        values: Plain = {"name": path.stem, **read_toml(path)}
-        for setting in settings:
-            values = assign_study(values, setting)
-        return cls.parse(values, str(name))
-
-
-def shipped_studies() -> dict[str, Path]:
-    """The studies that come with the package, by name."""
-    found = Path(str(files("priorscope") / "studies")).glob("*.toml")
-    return {path.stem: path for path in sorted(found)}
-
-
-def find_study(name: str) -> Path:
-    """The file of a study: a path that exists, or a shipped one."""
-    if name.endswith(".toml") or "/" in name:
-        return Path(name)
-    if name not in shipped_studies():
-        raise unknown_name("study", name, shipped_studies(), "priorscope study list")
-    return shipped_studies()[name]
-
-
-def assign_study(values: Plain, setting: str) -> Plain:
-    """One `--set`.
-
-    `probes.accuracy.k=3` finds the probe by its name, everything else is a dotted key (`base.train.epochs=2`).
-    """
-    match = re.fullmatch(r"\s*probes\.(\w+)\.([^=]+=.*)", setting, re.DOTALL)
-    if not match:
-        return assign(values, setting)
-    name, rest = match.groups()
-    probes: list[Plain] = [dict(table) for table in values.get("probes", [])]
-    if name not in [table.get("name") for table in probes]:
-        raise unknown_name(
-            "probe of this study", name, [str(table.get("name")) for table in probes], "priorscope study NAME --plan"
-        )
-    return {**values, "probes": [assign(table, rest) if table.get("name") == name else table for table in probes]}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a study."""
-
-    run: str
-    recipe_name: str
-    recipe: Recipe
-
-    @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return self.recipe.seed
-
-
-def cells(study: Study) -> list[Cell]:
-    """Every run of a study, in the order written: recipes, then grid cells, then seeds."""
-    found = [cell for name in study.recipes for cell in _cells_of(study, name)]
-    names = [cell.run for cell in found]
-    for cell in found:
-        wanted = cell.recipe.init.recipe
-        if wanted is not None and wanted not in study.recipes:
-            raise unknown_name("recipe of this study", wanted, study.recipes, f"see [recipes] of {study.name}")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise RequestError(
-            f"Two runs of {study.name} are called {twice!r}.", "a name of its own for every run", "rename one of the recipes"
-        )
-    return found
-
-
-def _cells_of(study: Study, name: str) -> Iterator[Cell]:
-    for label, settings in _grid(study.recipes[name].grid):
-        for seed in study.recipes[name].seeds or study.seeds:
-            values: Plain = {**merge(_settings(study, name, ()), settings), "seed": seed}
-            run = f"{name}{label}-s{seed}"
-            if not re.fullmatch(r"[^/\\\0]{1,150}", run) or run.startswith("."):
-                raise RequestError(
-                    f"{run!r} cannot name a folder.", "a recipe's name without slashes, not too long", "rename the recipe"
-                )
-            yield Cell(run, name, Recipe.of(values, where=f"recipe {name!r} of {study.name}"))
-
-
-def _settings(study: Study, name: str, seen: tuple[str, ...]) -> Plain:
-    """A recipe's settings laid over those that it extends, down to the base."""
-    if name not in study.recipes:
-        raise unknown_name("recipe of this study", name, study.recipes, f"see [recipes] of {study.name}")
-    if name in seen:
-        raise RequestError(
-            f"The recipe {name!r} extends itself: {' -> '.join((*seen, name))}.", "a chain that ends", "extend another recipe"
-        )
-    entry = study.recipes[name]
-    below = study.base if entry.extends is None else _settings(study, entry.extends, (*seen, name))
-    own = entry.settings()
-    return merge(_spelt_out(below), _spelt_out(own))
-
-
-def _spelt_out(settings: Plain) -> Plain:
-    """Settings with `model = "x"` and `source = "x"` written as tables, so that tables can be laid over them."""
-    data = settings.get("data")
-    if isinstance(data, dict) and isinstance(data.get("source"), str):
-        settings = {**settings, "data": {**data, "source": {"name": data["source"]}}}
-    if isinstance(settings.get("model"), str):
-        settings = {**settings, "model": {"name": settings["model"]}}
-    return settings
-
-
-def _grid(grid: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Plain]]:
-    """Every combination of a grid's values: what it is called and what it sets."""
-    for values in itertools.product(*grid.values()):
-        label = "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in zip(grid, values, strict=True)).replace("/", "_")
-        settings: Plain = {}
-        for key, value in zip(grid, values, strict=True):
-            keys = key.split(".")
-            nested: Any = value
-            for part in reversed(keys):
-                nested = {part: nested}
-            settings = merge(settings, nested)
-        yield label, settings
-
-
-@dataclass(frozen=True)
-class TrainStep:
-    """Carry out a recipe."""
-
-    cell: Cell
-    out: Path
-    made_from: Plain
-    init: Path | None
-    needs: tuple[str, ...]
-
-    @property
-    def id(self) -> str:
-        return f"train {self.cell.run}"
-
-    @property
-    def threads(self) -> int:
-        return self.cell.recipe.train.threads
-
-    @cached_property
-    def key(self) -> str:
-        return content_key(self.made_from)
-
-    def missing(self) -> str | None:
-        """Why it is to be done; None when it is done."""
-        if not (self.out / runs.MADE_FROM).exists():
-            return "not begun"
-        before = _read(self.out / runs.MADE_FROM)
-        if before != self.made_from:
-            return f"changed: {difference(before, self.made_from)}"
-        if not (self.out / runs.ENVIRONMENT).exists():
-            return "not finished"
-        return None if (self.out / runs.WEIGHTS).exists() else "its weights are gone"
-
-
-@dataclass(frozen=True)
-class ProbeStep:
-    """Look at one run with one probe."""
-
-    cell: Cell
-    run: Path
-    probe: ProbeConfig
-    made_from: Plain
-    alone: Mapping[str, Path]
-    needs: tuple[str, ...]
-
-    @property
-    def id(self) -> str:
-        return f"{self.probe.name} of {self.cell.run}" + (
-            f" ({self.key[:6]})" if self.probe != probe_config(self.probe.name) else ""
-        )
-
-    @property
-    def threads(self) -> int:
-        return self.cell.recipe.train.threads
-
-    @cached_property
-    def key(self) -> str:
-        return content_key(self.made_from)
-
-    @property
-    def out(self) -> Path:
-        return self.run / runs.RESULTS / self.probe.name / f"{self.key}.json"
-
-    def missing(self) -> str | None:
-        """Why it is to be done; None when it is done."""
-        if not self.out.exists():
-            others = sorted(self.out.parent.glob("*.json"))
-            before = _read(others[0]).get("about", {}).get("made_from") if others else None
-            return f"changed: {difference(before, self.made_from)}" if before else "not measured"
-        stored = _read(self.out)
-        if stored.get("about", {}).get("made_from") != self.made_from:
-            return "its result is damaged"
-        return "its arrays are gone" if stored.get("arrays") and not self.out.with_suffix(".npz").exists() else None
-
-
-Step = TrainStep | ProbeStep
+RUNS, JOINT = "runs", "joint"
 
 
 @dataclass(frozen=True)
@@ -308,7 +37,8 @@ def make_plan(study: Study, out: Path) -> Plan:
     """Works out the steps of a study and looks at what stands in its folder."""
     found = cells(study)
     trains = _train_steps(found, out)
-    steps: list[Step] = [*trains.values(), *_probe_steps(study, found, trains)]
+    probes = [step for entry in study.probes for step in _probe_steps(study, entry, list(trains.values()), out)]
+    steps: list[Step] = [*trains.values(), *probes]
     missing: dict[str, str] = {}
     for step in steps:
         why = step.missing()
@@ -343,7 +73,7 @@ def _train_steps(found: Sequence[Cell], out: Path) -> dict[str, TrainStep]:
                 earlier = add(by_name[before], (*waiting, cell.run))
             done[cell.run] = TrainStep(
                 cell,
-                out / "runs" / cell.run,
+                out / RUNS / cell.run,
                 runs.inputs(cell.recipe, earlier.key if earlier else None),
                 earlier.out if earlier else None,
                 (earlier.id,) if earlier else (),
@@ -355,60 +85,44 @@ def _train_steps(found: Sequence[Cell], out: Path) -> dict[str, TrainStep]:
     return done
 
 
-def _probe_steps(study: Study, found: Sequence[Cell], trains: Mapping[str, TrainStep]) -> Iterator[ProbeStep]:
-    by_recipe = {content_key(cell.recipe.plain()): cell.run for cell in found}
-    for entry in study.probes:
-        if PROBES.load(entry.probe.name).PER != "run":
-            raise RequestError(
-                f"{entry.probe.name!r} is about several runs together.",
-                "probes of single runs in a study",
-                f"remove it, and after the study: priorscope probe {entry.probe.name} OUT/runs/A OUT/runs/B",
-            )
-        for name in entry.recipes or ():
-            if name not in study.recipes:
-                raise unknown_name("recipe of this study", name, study.recipes, f"see [recipes] of {study.name}")
-        for cell in found:
-            if entry.recipes is None or cell.recipe_name in entry.recipes:
-                yield _probe_step(entry.probe, cell, trains, by_recipe)
+def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], out: Path) -> Iterator[ProbeStep]:
+    """One step a run, or one for all runs together, as the probe wants it."""
+    for name in entry.recipes or ():
+        if name not in study.recipes:
+            raise unknown_name("recipe of this study", name, study.recipes, f"see [recipes] of {study.name}")
+    subjects = [step for step in trains if entry.recipes is None or step.cell.recipe_name in entry.recipes]
+    if PROBES.load(entry.probe.name).PER == "set":
+        _check_one_source(study, entry, subjects)
+        about = "all runs" if entry.recipes is None else ", ".join(entry.recipes)
+        yield ProbeStep(entry.probe, tuple(subjects), about, entry.data, out / JOINT)
+        return
+    for subject in subjects:
+        one_cue = _companions(entry, subject, trains)
+        yield ProbeStep(entry.probe, (subject,), subject.cell.run, entry.data, subject.out / runs.RESULTS, one_cue)
 
 
-def _probe_step(probe: ProbeConfig, cell: Cell, trains: Mapping[str, TrainStep], by_recipe: Mapping[str, str]) -> ProbeStep:
-    module = PROBES.load(probe.name)
-    train = trains[cell.run]
-    alone: dict[str, TrainStep] = {}
-    for cue, source in (module.companions(cell.recipe.data.source) if hasattr(module, "companions") else {}).items():
-        twin = cell.recipe.replace(data={**cell.recipe.data.plain(), "source": source.plain()})
-        name = by_recipe.get(content_key(twin.plain()))
-        if name is not None:
-            alone[cue] = trains[name]
-    made_from = {
-        "probe": probe.plain(),
-        "version": module.VERSION,
-        "weights": train.key,
-        "data": cell.recipe.data.source.plain(),
-        "alone": {cue: step.key for cue, step in sorted(alone.items())},
-    }
-    needs = (train.id, *(step.id for step in alone.values()))
-    return ProbeStep(cell, train.out, probe, made_from, {cue: step.out for cue, step in alone.items()}, needs)
+def _check_one_source(study: Study, entry: ProbeEntry, subjects: Sequence[TrainStep]) -> None:
+    """Refuses to ask several runs about the data of the first where they learnt from different data."""
+    sources = {content_key(subject.cell.recipe.data.source.plain()): subject.cell.recipe_name for subject in subjects}
+    if entry.data is None and len(sources) > 1:
+        first, second, *_ = sources.values()
+        raise RequestError(
+            f"{entry.probe.name!r} of {study.name} compares {first!r} and {second!r}, which learn from different data.",
+            "one source on which all are asked",
+            f'recipes = ["{first}"], or data = "NAME" in its [[probes]]',
+        )
 
 
-def difference(before: Any, now: Any, path: str = "") -> str:
-    """The first settings that differ between two tables, in words."""
-    found = list(_differences(before, now, path))
-    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-
-
-def _differences(before: Any, now: Any, path: str) -> Iterator[str]:
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for name in sorted({*before, *now}):
-            yield from _differences(before.get(name), now.get(name), f"{path}.{name}" if path else str(name))
-    elif before != now:
-        yield f"{path} {before} -> {now}"
-
-
-def _read(path: Path) -> Plain:
-    """A stored table; a damaged one reads as empty, so that its step is done again."""
-    try:
-        return folder.read_json(path)
-    except PriorscopeError:
+def _companions(entry: ProbeEntry, subject: TrainStep, trains: Sequence[TrainStep]) -> dict[str, TrainStep]:
+    """The runs of this study that differ from one only in the data that the probe would have them learn from."""
+    module, recipe = PROBES.load(entry.probe.name), subject.cell.recipe
+    if not hasattr(module, "companions"):
         return {}
+    by_recipe = {content_key(step.cell.recipe.plain()): step for step in trains}
+    found: dict[str, TrainStep] = {}
+    for cue, source in module.companions(recipe.data.source).items():
+        twin = recipe.replace(data={**recipe.data.plain(), "source": source.plain()})
+        step = by_recipe.get(content_key(twin.plain()))
+        if step is not None:
+            found[cue] = step
+    return found

@@ -14,13 +14,17 @@ from pathlib import Path
 from priorscope import run as runs
 from priorscope.core import folder
 from priorscope.core.config import content_key
+from priorscope.core.contracts import Subject
 from priorscope.core.errors import WorkError
 from priorscope.core.machine import cores, memory_bytes
 from priorscope.core.stopping import Stopped, Stopping, stopping
+from priorscope.study import look
 from priorscope.study.executors import Ended, Executor, Going, LocalExecutor
 from priorscope.study.forecast import remember
-from priorscope.study.plan import Plan, Step, Study, TrainStep, make_plan
-from priorscope.study.work import ProbeWork, TrainWork, Work, about
+from priorscope.study.plan import JOINT, RUNS, Plan, make_plan
+from priorscope.study.steps import Step, TrainStep
+from priorscope.study.study import Study
+from priorscope.study.work import ProbeWork, TrainWork, Work
 
 STUDY, FAILURES, STALE = "study.toml", "failures.json", "stale"
 WORKER_BYTES = 1.5 * 2**30
@@ -80,7 +84,7 @@ def run_study(
 
 
 def _forget(out: Path) -> None:
-    for name in ("runs", "joint", STALE):
+    for name in (RUNS, JOINT, STALE):
         shutil.rmtree(out / name, ignore_errors=True)
 
 
@@ -137,8 +141,8 @@ def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, progre
         if broken is not None:
             progress.failed[step.id] = f"Left out, because it needs {broken!r}, which failed."
             pending.discard(step.id)
-        elif not any(need in pending for need in step.needs) and executor.room(step.threads):
-            executor.start(step.id, _work(step, plan.out), step.threads)
+        elif not any(need in pending for need in step.needs) and executor.room(step.threads, step.alone):
+            executor.start(step.id, _work(step, plan.out), step.threads, step.alone)
             progress.going[step.id] = 0.0
         else:
             left.append(step)
@@ -148,10 +152,22 @@ def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, progre
 def _work(step: Step, out: Path) -> Work:
     if isinstance(step, TrainStep):
         return TrainWork(step.cell.recipe, step.out, step.init)
-    cell = step.cell
-    path = step.run.relative_to(out).as_posix()
-    told = about(cell.run, path, cell.recipe_name, cell.recipe, step.probe, step.made_from)
-    return ProbeWork(step.run, step.probe, step.out, step.alone, told)
+    told = look.about(
+        step.probe,
+        [_shown(subject, out) for subject in step.subjects],
+        step.source.name,
+        step.made_from,
+        None if step.data is None else step.data.name,
+    )
+    paths = tuple(subject.out for subject in step.subjects)
+    one_cue = {cue: twin.out for cue, twin in step.one_cue.items()}
+    return ProbeWork(paths, step.probe, step.source, step.threads, step.out, one_cue, told)
+
+
+def _shown(subject: TrainStep, out: Path) -> tuple[Subject, str]:
+    """A run as a result about it names it, and its folder as seen from the study's."""
+    cell = subject.cell
+    return look.subject_of(cell.run, cell.recipe_name, cell.recipe), subject.out.relative_to(out).as_posix()
 
 
 def _note_end(news: Ended, step: Step, progress: Progress) -> None:
@@ -185,10 +201,11 @@ def _retire(plan: Plan) -> bool:
     Runs are set aside, results of other settings deleted.
     """
     wanted = {step.out for step in plan.steps}
-    strangers = [path for path in (plan.out / "runs").glob("*") if path.is_dir() and path not in wanted]
+    strangers = [path for path in (plan.out / RUNS).glob("*") if path.is_dir() and path not in wanted]
     for run in strangers:
         _set_aside(plan.out, run)
-    superseded = [path for path in (plan.out / "runs").glob(f"*/{runs.RESULTS}/*/*.json") if path not in wanted]
+    results = [*(plan.out / RUNS).glob(f"*/{runs.RESULTS}/*/*.json"), *(plan.out / JOINT).glob("*/*.json")]
+    superseded = [path for path in results if path not in wanted]
     for path in superseded:
         path.unlink()
         path.with_suffix(".npz").unlink(missing_ok=True)

@@ -11,7 +11,9 @@ import pytest
 
 from priorscope.core.errors import RequestError
 from priorscope.recipe import Recipe
-from priorscope.study.plan import ProbeStep, Study, TrainStep, assign_study, cells, difference, make_plan, shipped_studies
+from priorscope.study.plan import make_plan
+from priorscope.study.steps import ProbeStep, TrainStep, difference
+from priorscope.study.study import Study, assign_study, cells, shipped_studies
 
 BASE = {
     "name": "made",
@@ -72,8 +74,30 @@ def test_a_later_run_depends_on_what_it_begins_with(tmp_path):
 def test_the_runs_that_saw_one_cue_are_found_by_their_content(tmp_path):
     plan = make_plan(made(), tmp_path)
     step = next(step for step in plan.steps if isinstance(step, ProbeStep) and step.id == "cue_conflict of a-s1")
-    assert {cue: path.name for cue, path in step.alone.items()} == {"shape": "b-s1"}
+    assert {cue: twin.cell.run for cue, twin in step.one_cue.items()} == {"shape": "b-s1"}
     assert set(step.needs) == {"train a-s1", "train b-s1"}
+
+
+def test_a_probe_about_several_runs_is_one_step_that_needs_them_all(tmp_path):
+    recipes = {"a": {}, "b": {"extends": "a", "model": "cnn/tiny"}, "c": {"extends": "a"}}
+    plan = make_plan(made(recipes=recipes, probes=[{"name": "transfer", "recipes": ["a", "b"]}]), tmp_path)
+    (step,) = (step for step in plan.steps if isinstance(step, ProbeStep))
+    assert step.id == "transfer of a, b"
+    assert step.needs == ("train a-s0", "train a-s1", "train b-s0", "train b-s1")
+    assert step.out == tmp_path / "joint" / "transfer" / f"{step.key}.json"
+    assert list(step.made_from["weights"]) == ["a-s0", "a-s1", "b-s0", "b-s1"]
+
+
+def test_a_probe_may_ask_about_other_data_than_the_runs_own(tmp_path):
+    def step(**more):
+        plan = make_plan(made(probes=[{"name": "accuracy", "recipes": ["a"], **more}]), tmp_path)
+        return next(step for step in plan.steps if isinstance(step, ProbeStep))
+
+    own, other = step(), step(data={"name": "shapetex", "train": 48})
+    assert other.made_from["data"] == {**own.made_from["data"], "train": 48}
+    assert own.id == "accuracy of a-s0"
+    assert other.id == f"accuracy of a-s0 ({other.key[:6]})"
+    assert own.key != other.key
 
 
 def test_keys_change_with_what_matters_and_only_with_that(tmp_path):
@@ -100,7 +124,8 @@ def test_keys_change_with_what_matters_and_only_with_that(tmp_path):
         ({"recipes": {}}, "recipes"),
         ({"seeds": []}, "seeds"),
         ({"probes": [{"name": "acuracy"}]}, "accuracy"),
-        ({"probes": [{"name": "transfer"}]}, "priorscope probe transfer OUT/runs/A OUT/runs/B"),
+        ({"probes": [{"name": "transfer"}]}, "compares 'a' and 'b', which learn from different data"),
+        ({"probes": [{"name": "accuracy", "data": "shapetexx"}]}, "shapetex"),
         ({"probes": [{"name": "accuracy", "recipes": ["z"]}]}, "'z' is not a recipe of this study"),
         ({"base": {"data": {"source": "shapetexx"}}}, "shapetex"),
         ({"base": {"data": {"source": "shapetex"}, "train": {"epochs": 0}, "model": "mlp/tiny"}}, "epochs"),

@@ -1,0 +1,187 @@
+"""Looking at networks with a probe: finished runs of ours, published files, timm's, and a user's own.
+
+A result about one run belongs to it and lies in its folder; one about several belongs to the study that asked, and one about
+a network from elsewhere is only shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from priorscope import run as runs
+from priorscope.core.config import Plain, content_key
+from priorscope.core.contracts import Result, Subject
+from priorscope.core.errors import RequestError
+from priorscope.probes import PROBES, ProbeConfig, probe_config
+from priorscope.recipe import Recipe
+
+if TYPE_CHECKING:
+    from priorscope.data.split import Source
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a probe is asked about."""
+
+    name: str
+    evidence: Evidence
+    run: runs.Run | None = None
+    caveats: tuple[str, ...] = ()
+
+
+def measure(probe: ProbeConfig, networks: Sequence[Network], data: Source, one_cue: Mapping[str, Path] | None = None) -> Result:
+    """What a probe says about a network, or about several together."""
+    module = PROBES.load(probe.name)
+    settings: dict[str, Any] = {name: getattr(probe, name) for name in type(probe).model_fields if name != "name"}
+    if one_cue:
+        settings["alone"] = {cue: runs.load(path).history for cue, path in one_cue.items()}
+    reads_runs = getattr(module, "READS", "evidence") == "runs"
+    asked = {one.name: one.run if reads_runs and one.run is not None else one.evidence for one in networks}
+    if module.PER == "set":
+        _check_set(probe.name, networks, reads_runs)
+        subject: Any = asked
+    else:
+        (subject,) = asked.values()
+    result: Result = getattr(module, f"measure_{probe.name}")(subject, data, **settings)
+    told = tuple(dict.fromkeys(caveat for one in networks for caveat in one.caveats))
+    return result.model_copy(update={"caveats": (*result.caveats, *told, *data.caveats)})
+
+
+def _check_set(probe: str, networks: Sequence[Network], reads_runs: bool) -> None:
+    names = [one.name for one in networks]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RequestError(f"Two networks are called {twice!r}.", "a name of its own for each", "rename one of the folders")
+    for one in networks:
+        if reads_runs and one.run is None:
+            raise RequestError(
+                f"{probe} reads how networks were trained, which {one.name} does not say.",
+                "folders of finished runs",
+                f"priorscope probe {probe} runs/a runs/b",
+            )
+
+
+def network_of_run(path: Path) -> Network:
+    """A finished run, as it is asked about."""
+    run = runs.load(path)
+    return Network(run.name, run.evidence, run)
+
+
+def network(subject: str, data: Source | None) -> Network:
+    """What a user names: a run's folder, a published file of weights, or a network of timm's with its published weights."""
+    path = Path(subject)
+    if (path / runs.RECIPE).exists():
+        return network_of_run(path)
+    if path.is_file():
+        from priorscope.models.published import read_published
+
+        return _elsewhere(path.name, read_published(path))
+    if subject.startswith("timm/"):
+        return _of_timm(subject, _needed(subject, data))
+    raise RequestError(
+        f"{subject!r} is no network to look at.",
+        "the folder of a finished run, timm/NAME, or a published file of weights",
+        "check the path, or name your own with --model package.module:function",
+    )
+
+
+def _of_timm(name: str, data: Source) -> Network:
+    from priorscope.models import create
+
+    split = data.split("test")
+    model = create({"name": name, "pretrained": True}, image_size=split.image_size, num_classes=len(split.classes))
+    caveat = f"{name} keeps its published head only where that tells {len(split.classes)} classes apart; else it is untrained."
+    return _elsewhere(name, model, (caveat,))
+
+
+def own_network(factory: str, weights: Path | None, data: Source | None) -> Network:
+    """What a user's function returns: a classifier as it is, any other module as one that takes pixels in [0, 1]."""
+    from priorscope.models import wrap
+    from priorscope.models.classifier import Classifier
+    from priorscope.models.weights import check_fit, read_tensors
+
+    module, _, function = factory.partition(":")
+    try:
+        made = getattr(import_module(module), function)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RequestError(f"{factory!r} is not found: {error}.", "package.module:function", "check the name") from None
+    if weights is not None:
+        tensors = read_tensors(weights)
+        check_fit(tensors, made.state_dict(), weights.name, "give the file that this network wrote")
+        made.load_state_dict(tensors)
+    if not isinstance(made, Classifier):
+        split = _needed(factory, data).split("test")
+        made = wrap(made, image_size=split.image_size, classes=split.classes)
+    return _elsewhere(function, made)
+
+
+def _needed(what: str, data: Source | None) -> Source:
+    if data is None:
+        raise RequestError(f"{what} does not say what it was trained on.", "the name of a source", "add --data NAME")
+    return data
+
+
+def _elsewhere(name: str, model: Classifier, caveats: tuple[str, ...] = ()) -> Network:
+    from priorscope.evidence import Evidence
+
+    return Network(name, Evidence(model), None, caveats)
+
+
+def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None) -> dict[str, Result]:
+    """Asks about networks, one after another or together as the probe wants it; a run keeps what was said about it."""
+    from priorscope.data import open as open_source
+
+    source = open_source(data) if data else None
+    if PROBES.load(probe.name).PER == "set":
+        together = ", ".join(one.name for one in networks)
+        return {together: measure(probe, networks, source or _own(networks[0]))}
+    found: dict[str, Result] = {}
+    for one in networks:
+        result = measure(probe, [one], source or _own(one))
+        if one.run is not None:
+            _keep(probe, one.run, data, result)
+        found[one.name if one.run is None else str(one.run.path)] = result
+    return found
+
+
+def _own(one: Network) -> Source:
+    """The data that a network was trained on."""
+    return one.run.source if one.run is not None else _needed(one.name, None)
+
+
+def _keep(probe: ProbeConfig, run: runs.Run, data: str | None, result: Result) -> None:
+    made_from: Plain = {"probe": probe.plain(), "version": PROBES.load(probe.name).VERSION, "weights": run.key, "alone": {}}
+    made_from["data"] = data or run.recipe.data.source.plain()
+    told = about(probe, [(subject_of(run.name, "", run.recipe), str(run.path))], data or run.recipe.data.source.name, made_from)
+    path = run.path / runs.RESULTS / probe.name / f"{content_key(made_from)}.json"
+    result.save(path, {**told, "protocol": result.protocol()})
+
+
+def subject_of(run: str, recipe_name: str, recipe: Recipe) -> Subject:
+    """Whom a result about a run is about."""
+    return Subject(name=run, family=recipe.model.family, recipe=recipe_name, seed=recipe.seed)
+
+
+def about(
+    probe: ProbeConfig, subjects: Sequence[tuple[Subject, str]], data: str, made_from: Plain, other_data: str | None = None
+) -> Plain:
+    """What a reader needs to know beside a result: subjects with their folders, data, and the command that makes it again."""
+    plain = probe_config(probe.name)
+    settings = [f"--set {name}={value}" for name, value in probe.plain().items() if value != getattr(plain, name)]
+    if other_data:
+        settings.append(f"--data {other_data}")
+    whom = [subject.plain() for subject, _ in subjects]
+    return {
+        **({"subject": whom[0]} if len(whom) == 1 else {"subjects": whom}),
+        "data": data,
+        "split": getattr(probe, "split", ""),
+        "command": " ".join(["priorscope", "probe", probe.name, *(path for _, path in subjects), *settings]),
+        "config": probe.plain(),
+        "made_from": made_from,
+    }

@@ -1,0 +1,165 @@
+"""The steps of a study: what each is a function of, where what it makes lies, and why it is to be done.
+
+A step's key is a hash of everything it is a function of (`made_from`); a step is done when what it makes stands under its
+key. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from priorscope import run as runs
+from priorscope.core import folder
+from priorscope.core.config import Plain, content_key
+from priorscope.core.errors import PriorscopeError
+from priorscope.core.machine import processor
+from priorscope.data.sources import SourceConfig
+from priorscope.probes import PROBES, ProbeConfig, probe_config
+from priorscope.study.study import Cell
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """Carry out a recipe."""
+
+    cell: Cell
+    out: Path
+    made_from: Plain
+    init: Path | None
+    needs: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        return f"train {self.cell.run}"
+
+    @property
+    def threads(self) -> int:
+        return self.cell.recipe.train.threads
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may run beside it."""
+        return False
+
+    @cached_property
+    def key(self) -> str:
+        return content_key(self.made_from)
+
+    def missing(self) -> str | None:
+        """Why it is to be done; None when it is done."""
+        if not (self.out / runs.MADE_FROM).exists():
+            return "not begun"
+        before = _read(self.out / runs.MADE_FROM)
+        if before != self.made_from:
+            return f"changed: {difference(before, self.made_from)}"
+        if not (self.out / runs.ENVIRONMENT).exists():
+            return "not finished"
+        return None if (self.out / runs.WEIGHTS).exists() else "its weights are gone"
+
+
+@dataclass(frozen=True)
+class ProbeStep:
+    """Look at one run with one probe, or at several together; `about` says in words at what."""
+
+    probe: ProbeConfig
+    subjects: tuple[TrainStep, ...]
+    about: str
+    data: SourceConfig | None
+    results: Path
+    one_cue: Mapping[str, TrainStep] = field(default_factory=dict[str, TrainStep])
+    """Runs that learnt one cue alone, by cue, where the probe asks for such companions."""
+
+    @property
+    def id(self) -> str:
+        plain = self.probe == probe_config(self.probe.name) and self.data is None
+        return f"{self.probe.name} of {self.about}" + ("" if plain else f" ({self.key[:6]})")
+
+    @property
+    def module(self) -> ModuleType:
+        """The probe's own file."""
+        return PROBES.load(self.probe.name)
+
+    @property
+    def joint(self) -> bool:
+        """Whether it is about several runs together."""
+        return self.module.PER == "set"
+
+    @property
+    def threads(self) -> int:
+        return max(subject.threads for subject in self.subjects)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may run beside it: it measures time."""
+        return bool(getattr(self.module, "ALONE", False))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(step.id for step in (*self.subjects, *self.one_cue.values())))
+
+    @property
+    def source(self) -> SourceConfig:
+        """The data that it is asked on."""
+        return self.data or self.subjects[0].cell.recipe.data.source
+
+    @cached_property
+    def made_from(self) -> Plain:
+        """Everything that its result is a function of; what measures time is a function of the machine too."""
+        weights = {subject.cell.run: subject.key for subject in self.subjects}
+        return {
+            "probe": self.probe.plain(),
+            "version": self.module.VERSION,
+            "weights": weights if self.joint else self.subjects[0].key,
+            "data": self.source.plain(),
+            "alone": {cue: step.key for cue, step in sorted(self.one_cue.items())},
+            **({"machine": processor()} if self.alone else {}),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        return content_key(self.made_from)
+
+    @property
+    def out(self) -> Path:
+        return self.results / self.probe.name / f"{self.key}.json"
+
+    def missing(self) -> str | None:
+        """Why it is to be done; None when it is done."""
+        if not self.out.exists():
+            others = sorted(self.out.parent.glob("*.json"))
+            before = _read(others[0]).get("about", {}).get("made_from") if others else None
+            return f"changed: {difference(before, self.made_from)}" if before else "not measured"
+        stored = _read(self.out)
+        if stored.get("about", {}).get("made_from") != self.made_from:
+            return "its result is damaged"
+        return "its arrays are gone" if stored.get("arrays") and not self.out.with_suffix(".npz").exists() else None
+
+
+Step = TrainStep | ProbeStep
+
+
+def difference(before: Any, now: Any, path: str = "") -> str:
+    """The first settings that differ between two tables, in words."""
+    found = list(_differences(before, now, path))
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _differences(before: Any, now: Any, path: str) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in sorted({*before, *now}):
+            yield from _differences(before.get(name), now.get(name), f"{path}.{name}" if path else str(name))
+    elif before != now:
+        yield f"{path} {before} -> {now}"
+
+
+def _read(path: Path) -> Plain:
+    """A stored table; a damaged one reads as empty, so that its step is done again."""
+    try:
+        return folder.read_json(path)
+    except PriorscopeError:
+        return {}

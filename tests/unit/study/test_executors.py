@@ -1,0 +1,57 @@
+"""Executors: what may run beside what. That steps are carried out at all is what the end-to-end tests show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from priorscope.recipe import Recipe
+from priorscope.study.executors import Ended, LocalExecutor
+from priorscope.study.work import TrainWork
+
+WORK = TrainWork(Recipe.of({"data": {"source": "shapetex"}, "model": "mlp/tiny"}), Path("out"), init=Path("nowhere"))
+"""It fails, because there is nothing to begin with; until somebody hears of that, its process is busy."""
+
+
+def ended(executor: LocalExecutor, count: int) -> list[Ended]:
+    found: list[Ended] = []
+    while len(found) < count:
+        found += [news for news in executor.news(1.0) if isinstance(news, Ended)]
+    return found
+
+
+@pytest.fixture
+def executor():
+    made = LocalExecutor(cores=4, most=3)
+    yield made
+    made.stop()
+
+
+def test_steps_fill_the_cores_and_no_more(executor):
+    executor.start("a", WORK, threads=3, alone=False)
+    assert executor.room(1, alone=False)
+    assert not executor.room(2, alone=False)
+
+
+def test_a_step_that_measures_time_has_the_machine_to_itself(executor):
+    assert executor.room(1, alone=True)
+    executor.start("a", WORK, threads=1, alone=False)
+    assert not executor.room(1, alone=True)
+
+
+def test_nothing_starts_beside_a_step_that_measures_time(executor):
+    executor.start("a", WORK, threads=1, alone=True)
+    assert not executor.room(1, alone=False)
+
+
+def test_a_step_larger_than_the_machine_runs_when_nothing_else_does(executor):
+    assert executor.room(64, alone=False)
+
+
+def test_what_went_wrong_is_told_in_words(executor):
+    executor.start("a", WORK, threads=1, alone=False)
+    (end,) = ended(executor, 1)
+    assert end.error is not None
+    assert "nowhere holds no run" in end.error
+    assert executor.room(1, alone=True)
