@@ -3,23 +3,29 @@
 Every probe takes evidence rather than running the model itself, so that probes which look at the same split share one
 forward pass. What was computed lies under the key of weights, data and tap; with a folder it outlives the process. Looking
 leaves the model as it was: the mode of every submodule, its hooks and the random state.
+
+`Views` are test-time augmentation: the same image seen several ways, and the answers averaged. Only the running sum is held, so
+a hundred views need no more memory than one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
 
-from priorscope.core.config import content_key
+from priorscope.core.config import Config, Number, content_key
+from priorscope.core.errors import RequestError
 from priorscope.core.folder import replacing
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
 
     from priorscope.data.split import Split
     from priorscope.models.classifier import Classifier
@@ -28,6 +34,59 @@ Floats = NDArray[np.float32]
 
 LOGITS = "logits"
 BATCH = 500
+
+
+ViewKind = Literal["flip", "six", "crops"]
+
+
+class Views(Config):
+    """The ways in which each image is seen.
+
+    flip: as it is and mirrored. six: both of these with half of the weight, and both shifted by `shift` pixels up and left, and
+    down and right, the border reflected, with the other half (airbench's six views). crops: `n` random resized crops, each
+    mirrored with chance 1/2, `scale` and `ratio` as in training; drawn from `seed` and the image's position alone.
+    `mean` says what is averaged: probabilities, or logits (which a confident view then outvotes).
+    """
+
+    name: ViewKind
+    n: int | None = Field(default=None, ge=1, description="crops: how many (100)")
+    scale: tuple[Number, Number] | None = Field(default=None, description="crops: share of the area, from and to (0.4, 1)")
+    ratio: tuple[Number, Number] | None = Field(default=None, description="crops: width to height, from and to (1, 1)")
+    seed: int | None = Field(default=None, ge=0, description="crops: which ones (0)")
+    shift: int | None = Field(default=None, ge=1, description="six: pixels (1)")
+    mean: Literal["probabilities", "logits"] = "probabilities"
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        own = {"flip": (), "six": ("shift",), "crops": ("n", "scale", "ratio", "seed")}[self.name]
+        for field in ("n", "scale", "ratio", "seed", "shift"):
+            if getattr(self, field) is not None and field not in own:
+                raise RequestError(
+                    f"views {self.name!r} came with {field}.",
+                    f"its own settings: {', '.join((*own, 'mean'))}",
+                    f"remove {field}, or take other views",
+                )
+        return self
+
+    def sentence(self) -> str:
+        """The views in words."""
+        kinds = {
+            "flip": "2 views (as it is, mirrored)",
+            "six": f"6 views (mirrored, shifted by {self.shift or 1}; half of the weight unshifted)",
+            "crops": f"{self.n or 100} random crops",
+        }
+        return f"{kinds[self.name]}, mean of {self.mean}"
+
+
+def views_config(views: str | Mapping[str, Any] | Views | None) -> Views | None:
+    """The checked views, from their name, a table or a config; None means the image as it is."""
+    if views is None or isinstance(views, Views):
+        return views
+    return Views.parse({"name": views} if isinstance(views, str) else views, "views")
+
+
+ViewsSetting = Annotated[Views | None, BeforeValidator(views_config)]
+"""A field of a probe's config: views by their name or as a table."""
 
 
 class Answering(Protocol):
@@ -48,16 +107,21 @@ class Evidence:
         self.model = model
         self._weights_key = weights_key
         self._folder = folder
-        self._kept: dict[str, Floats] = {}
+        self._kept: dict[str, NDArray[Any]] = {}
 
     @property
     def name(self) -> str:
         """The model's name."""
         return self.model.name
 
-    def logits(self, split: Split) -> Floats:
-        """The logits of every image, float32 (N, classes), in the split's order."""
-        return self.gather(split, [LOGITS])[LOGITS]
+    def logits(self, split: Split, views: Views | None = None) -> Floats:
+        """The logits of every image, float32 (N, classes), in the split's order.
+
+        With several views: logits whose softmax is the mean of the views' probabilities, or the mean of their logits.
+        """
+        if views is None:
+            return self.gather(split, [LOGITS])[LOGITS]
+        return self.kept(split, f"{LOGITS} of {views.key()}", lambda: view_answers(self.model, split, views))
 
     def features(self, split: Split, tap: str) -> Floats:
         """The activations at one tap for every image, float32, in the split's order."""
@@ -72,13 +136,20 @@ class Evidence:
                 self._keep(keys[name], values)
         return {name: self._kept[key] for name, key in keys.items()}
 
+    def kept(self, split: Split, name: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Something else that is a function of weights and data, computed once; `name` says what, with all its settings."""
+        key = content_key([self._weights_key, split.fingerprint, name])
+        if not self._has(key):
+            self._keep(key, compute())
+        return self._kept[key]
+
     def _has(self, key: str) -> bool:
         path = self._path(key)
         if key not in self._kept and path is not None and path.exists():
             self._kept[key] = np.load(path, allow_pickle=False)
         return key in self._kept
 
-    def _keep(self, key: str, values: Floats) -> None:
+    def _keep(self, key: str, values: NDArray[Any]) -> None:
         self._kept[key] = values
         path = self._path(key)
         if path is not None:
@@ -94,13 +165,20 @@ def evidence_of(subject: Classifier | Evidence) -> Evidence:
     return subject if isinstance(subject, Evidence) else Evidence(subject)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model computes."""
+    import torch
+
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
 def answers(model: Classifier, split: Split, what: Sequence[str]) -> dict[str, Floats]:
     """One pass over a split in evaluation mode: every image exactly once, in order, in float32."""
     import torch
 
     from priorscope.data.loader import Loader
 
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     taps = [name for name in what if name != LOGITS]
     parts: dict[str, list[Any]] = {name: [] for name in what}
     with evaluating(model), torch.inference_mode():
@@ -109,6 +187,85 @@ def answers(model: Classifier, split: Split, what: Sequence[str]) -> dict[str, F
             for name in what:
                 parts[name].append((logits if name == LOGITS else read[name]).float().cpu())
     return {name: torch.cat(values).numpy() for name, values in parts.items()}
+
+
+def view_answers(model: Classifier, split: Split, views: Views) -> Floats:
+    """The averaged answers of several views: probabilities as their logarithms, summed in float64."""
+    import torch
+
+    device = device_of(model)
+    with evaluating(model), torch.inference_mode():
+        if views.name == "crops":
+            return _crops(model, split, views, device)
+        return _fixed(model, split, views, device)
+
+
+def _fixed(model: Classifier, split: Split, views: Views, device: torch.device) -> Floats:
+    """The views that are the same for every image: each batch is rendered once and turned on the device."""
+    import torch
+
+    from priorscope.data.loader import Loader
+
+    parts: list[Tensor] = []
+    for batch in Loader(split, batch_size=BATCH, device=str(device)).epoch(0):
+        sums = _Sum(views.mean)
+        for weight, images in _turned(batch.images, views):
+            sums.add(model(images), weight)
+        parts.append(sums.result())
+    return torch.cat(parts).numpy()
+
+
+def _turned(images: Tensor, views: Views) -> Iterator[tuple[float, Tensor]]:
+    """Each view with its weight, one at a time; the weights sum to 1."""
+    from torch.nn import functional as F
+
+    if views.name == "flip":
+        yield 0.5, images
+        yield 0.5, images.flip(3)
+        return
+    shift, side = views.shift or 1, images.shape[-1]
+    padded = F.pad(images, (shift,) * 4, mode="reflect")
+    for weight, start in ((0.25, shift), (0.125, 0), (0.125, 2 * shift)):
+        shifted = padded[:, :, start : start + side, start : start + side]
+        yield weight, shifted
+        yield weight, shifted.flip(3)
+
+
+def _crops(model: Classifier, split: Split, views: Views, device: torch.device) -> Floats:
+    """One pass of the loader a view: its epoch is the view's number, so the loader's own crops and threads do the work."""
+    from priorscope.data.loader import Loader
+
+    operation = {"op": "resized-crop", "scale": views.scale or (0.4, 1.0), "ratio": views.ratio or (1.0, 1.0)}
+    augment = {"ops": [operation, "flip"]}
+    loader = Loader(split, batch_size=BATCH, augment=augment, seed=views.seed or 0, device=str(device))
+    count = views.n or 100
+    sums = [_Sum(views.mean) for _ in range(len(loader))]
+    for view in range(count):
+        for own, batch in zip(sums, loader.epoch(view), strict=True):
+            own.add(model(batch.images), 1 / count)
+    return np.concatenate([own.result().numpy() for own in sums])
+
+
+class _Sum:
+    """A weighted mean of answers that grows view by view: of logits, or of probabilities kept as logarithms."""
+
+    def __init__(self, mean: Literal["probabilities", "logits"]) -> None:
+        import torch
+
+        self._mean = mean
+        self._sum = torch.tensor(0.0 if mean == "logits" else -torch.inf, dtype=torch.float64)
+
+    def add(self, logits: Tensor, weight: float) -> None:
+        import torch
+
+        values = logits.double().cpu()
+        if self._mean == "logits":
+            self._sum = self._sum + weight * values
+        else:
+            self._sum = torch.logaddexp(self._sum, values.log_softmax(1) + float(np.log(weight)))
+
+    def result(self) -> Tensor:
+        return self._sum.float()
 
 
 @contextmanager
