@@ -30,6 +30,7 @@ PROBES = Listing(
         "accuracy": "priorscope.probes.accuracy",
         "cue_conflict": "priorscope.probes.cue_conflict",
         "robustness": "priorscope.probes.robustness",
+        "texture_shape": "priorscope.probes.texture_shape",
         "transfer": "priorscope.probes.transfer",
     },
 )

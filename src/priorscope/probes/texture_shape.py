@@ -1,0 +1,321 @@
+"""What is left when a picture loses its colour, its texture, its shape or some of its parts?
+
+The same pictures are shown again and again, each time with something taken away (`priorscope.data.transforms`): in pixel
+space, before any resize, so that every network sees the same. The headline is the mean accuracy over the transforms asked for,
+each at its usual strength; curves run over the other strengths. Where a transform borrows from a picture of another class, it
+is counted too how often that class is answered.
+
+Pictures stylised by somebody else are read from a folder of class folders. Those are other pictures, so that they are neither
+part of the headline nor paired with anything. What is made here without a network (histogram, phase swap, quilting) is called
+what it is, and is comparable with no published stylisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from priorscope.core.config import Config
+from priorscope.core.contracts import Array, Metric, Result, Statistics, Subject
+from priorscope.core.errors import RequestError
+from priorscope.core.metrics import top_k_correct
+from priorscope.core.stats import Interval, bootstrap, wilson
+from priorscope.data.transforms import TRANSFORMS, USUAL, Z, apply, transform_named
+from priorscope.probes import ProbeConfig, the_split
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from priorscope.attacks.supply import Fetch
+    from priorscope.core.figure import Figure
+    from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+
+VERSION = 1
+PER = "run"
+
+BLOCK = 500
+"""Pictures that are changed and shown at a time."""
+SHOWN, SHOWN_SIDE = 4, 64
+"""Pictures that are kept to look at, and their side at most."""
+
+Bools = NDArray[np.bool_]
+
+
+class TextureShapeConfig(ProbeConfig):
+    """Which pictures, and what to take away: names of transforms, or "z" for all of that study's."""
+
+    name: str = "texture_shape"
+    split: str = "test"
+    images: int | None = Field(default=1000, ge=2)
+    transforms: tuple[str, ...] = USUAL
+    curves: bool = True
+    stylised: str | None = None
+    seed: int = Field(default=0, ge=0)
+
+
+class Condition(Config):
+    """A transform at one strength; `usual` says that it stands for the transform in the headline."""
+
+    transform: str
+    level: float | None = None
+    usual: bool = True
+
+    def label(self) -> str:
+        """The transform's name with its strength."""
+        return self.transform if self.level is None else f"{self.transform} {self.level:g}"
+
+
+class Stylised(Config):
+    """Accuracy on a folder of pictures that somebody else stylised."""
+
+    folder: str
+    right: int
+    n: int
+    by_class: tuple[tuple[str, int, int], ...]
+
+
+class TextureShape(Result):
+    """Accuracy after each transform, image by image."""
+
+    probe: ClassVar[str] = "texture_shape"
+    question: ClassVar[str] = "What is left when a picture loses its colour, texture, shape or parts?"
+    measure: ClassVar[str] = "mean accuracy after transforms"
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+
+    split: str
+    classes: tuple[str, ...]
+    seed: int
+    conditions: tuple[Condition, ...]
+    stylised: Stylised | None = None
+    labels: Array
+    clean: Array
+    """(images,): right without a transform."""
+    right: Array
+    """(conditions, images)."""
+    borrowed: Array
+    """(conditions, images): the donor's class was answered; never where nothing was borrowed."""
+    pictures: Array
+    """(1 + usual conditions, a few, side, side, 3): what it looks like, first without a transform."""
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
+        shares = {one.label(): float(self.right[at].mean()) for at, one in self.usual()}
+        least = min(shares, key=lambda label: shares[label])
+        return (
+            f"Of {self.clean.mean():.1%} right, {self.value:.1%} ({low:.1%} to {high:.1%}) are left after a mean transform; "
+            f"{least} leaves {shares[least]:.1%}, and chance is {1 / len(self.classes):.1%}."
+        )
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        return (
+            f"{self.n:,} images of {self.split}, all of them whether right before or not, each transform in pixel space at the "
+            f"images' own size (seed {self.seed}); Wilson 95 % intervals over images, each of one checkpoint."
+        )
+
+    def usual(self) -> list[tuple[int, Condition]]:
+        """The conditions that the headline is the mean of."""
+        return [(at, one) for at, one in enumerate(self.conditions) if one.usual]
+
+    def per_image(self) -> NDArray[np.float64]:
+        """Each image's mean over the transforms."""
+        return self.right[[at for at, _ in self.usual()]].mean(0)
+
+    def class_accuracy(self, right: Bools) -> list[tuple[str, int, int]]:
+        """Each class with how often it was answered right and how often it was asked."""
+        counts = [np.bincount(self.labels[rows], minlength=len(self.classes)) for rows in (right, np.ones_like(right))]
+        return [(name, int(a), int(b)) for name, a, b in zip(self.classes, *counts, strict=True)]
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        rows = [Metric.of(self.measure, self.value, self.interval, self.n, self.unit, split=self.split)]
+        rows += self._rows("no transform", self.clean)
+        for at, one in enumerate(self.conditions):
+            rows += self._rows(one.label(), self.right[at])
+            if TRANSFORMS[one.transform].donors:
+                rows.append(self._share("donor's class", int(self.borrowed[at].sum()), self.n, one.label()))
+        if self.stylised:
+            rows.append(self._share("accuracy", self.stylised.right, self.stylised.n, "stylised elsewhere"))
+            rows += [
+                self._share("class accuracy", a, b, f"stylised elsewhere: {name}") for name, a, b in self.stylised.by_class if b
+            ]
+        return rows
+
+    def _rows(self, setting: str, right: Bools) -> list[Metric]:
+        parts = [self._share("class accuracy", a, b, f"{setting}: {name}") for name, a, b in self.class_accuracy(right) if b]
+        return [self._share("accuracy", int(right.sum()), len(right), setting), *parts]
+
+    def _share(self, metric: str, count: int, n: int, setting: str) -> Metric:
+        return Metric.of(metric, count / n, wilson(count, n), n, "share of images", setting=setting, split=self.split)
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of one or many results side by side, most important first."""
+        from priorscope.probes.texture_shape_figures import draw_all
+
+        return draw_all(results)
+
+
+def measure_texture_shape(
+    subject: Classifier | Evidence,
+    data: Source | Split,
+    *,
+    split: str = "test",
+    images: int | None = 1000,
+    transforms: Sequence[str] = USUAL,
+    curves: bool = True,
+    stylised: str | None = None,
+    seed: int = 0,
+) -> TextureShape:
+    """Shows every picture under every condition. Memory: a block of 500 pictures, its donors, and what the network needs."""
+    from priorscope.attacks.supply import some_images
+    from priorscope.data.transforms.draws import other_class
+    from priorscope.evidence import evidence_of
+
+    conditions = _conditions(transforms, curves)
+    evidence = evidence_of(subject)
+    whole = the_split(data, split)
+    chosen, index = some_images(whole, images)
+    lent = other_class(chosen.labels, index, seed) if any(TRANSFORMS[one.transform].donors for one in conditions) else None
+    clean, answers, kept = _answers(evidence.model, chosen, index, whole.statistics, conditions, lent, seed)
+    right = np.stack([top_k_correct(logits, chosen.labels) for logits in answers])
+    borrowed = np.zeros_like(right)
+    for at, one in enumerate(conditions):
+        if TRANSFORMS[one.transform].donors and lent is not None:
+            borrowed[at] = top_k_correct(answers[at], chosen.labels[lent])
+    scores = right[[one.usual for one in conditions]].mean(0)
+    return TextureShape(
+        value=float(scores.mean()),
+        interval=_interval(scores, seed),
+        n=len(chosen),
+        unit="share of images",
+        caveats=tuple(_caveats(conditions, chosen)),
+        split=chosen.name,
+        classes=chosen.classes,
+        seed=seed,
+        conditions=conditions,
+        stylised=_stylised(evidence, stylised, chosen) if stylised else None,
+        labels=chosen.labels,
+        clean=top_k_correct(clean, chosen.labels),
+        right=right,
+        borrowed=borrowed,
+        pictures=kept,
+    )
+
+
+def _conditions(transforms: Sequence[str], curves: bool) -> tuple[Condition, ...]:
+    names = list(dict.fromkeys(name for asked in transforms for name in (Z if asked == "z" else (asked,))))
+    if not names:
+        raise RequestError("No transform was given.", "one or more", f"transforms = {list(USUAL[:3])}")
+    found = [
+        Condition(transform=name, level=level, usual=level == transform_named(name).usual)
+        for name in names
+        for level in transform_named(name).at()
+    ]
+    return tuple(one for one in found if curves or one.usual)
+
+
+def _answers(
+    model: Classifier,
+    chosen: Split,
+    index: NDArray[np.int64],
+    statistics: Statistics,
+    conditions: Sequence[Condition],
+    lent: NDArray[np.int64] | None,
+    seed: int,
+) -> tuple[NDArray[np.float32], list[NDArray[np.float32]], NDArray[np.uint8]]:
+    """Logits without a transform, logits under every condition, and a few pictures of the usual ones."""
+    import torch
+
+    from priorscope.attacks.supply import fetcher
+    from priorscope.evidence import evaluating
+
+    fetch: Fetch = fetcher(model, chosen)
+    parts: list[list[NDArray[np.float32]]] = [[] for _ in range(1 + len(conditions))]
+    kept: list[NDArray[np.uint8]] = []
+    with evaluating(model), torch.inference_mode():
+        for start in range(0, len(chosen), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, len(chosen)))
+            pictures = fetch(rows)[0]
+            donors = fetch(lent[rows])[0] if lent is not None else None
+            parts[0].append(_said(model, pictures))
+            if not start:
+                kept.append(_look(pictures))
+            for at, one in enumerate(conditions):
+                changed = apply(
+                    one.transform,
+                    pictures,
+                    index[rows],
+                    level=one.level,
+                    seed=seed,
+                    statistics=statistics,
+                    donors=donors,
+                )
+                parts[1 + at].append(_said(model, changed))
+                if not start and one.usual:
+                    kept.append(_look(changed))
+    logits = [np.concatenate(part) for part in parts]
+    return logits[0], logits[1:], np.stack(kept)
+
+
+def _said(model: Classifier, pictures: Tensor) -> NDArray[np.float32]:
+    return model(pictures).float().cpu().numpy()
+
+
+def _look(pictures: Tensor) -> NDArray[np.uint8]:
+    """The first few pictures as bytes, made smaller where they are large."""
+    from torch.nn import functional as F
+
+    some = pictures[:SHOWN].clamp(0, 1)
+    if some.shape[-1] > SHOWN_SIDE:
+        some = F.interpolate(some, size=(SHOWN_SIDE, SHOWN_SIDE), mode="area")
+    return (some * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _interval(scores: NDArray[np.float64], seed: int) -> Interval:
+    """Over images: Wilson's where every score is right or wrong, the bootstrap of means otherwise."""
+    if np.isin(scores, (0, 1)).all():
+        return wilson(int(scores.sum()), len(scores))
+    return bootstrap(scores, seed=seed)
+
+
+def _stylised(evidence: Evidence, folder: str, chosen: Split) -> Stylised:
+    """Accuracy on pictures from elsewhere, whose class folders have the classes' names."""
+    from priorscope.data import open as open_source
+
+    source = open_source({"name": "folder", "path": folder, "res": chosen.image_size, "split": "test"})
+    unknown = sorted(set(source.classes) - set(chosen.classes))
+    if unknown:
+        raise RequestError(
+            f"The folder {folder} has the class {unknown[0]!r}.",
+            f"folders named like the classes: {', '.join(chosen.classes[:12])}",
+            "rename it",
+        )
+    shown = source.split(source.splits()[-1])
+    labels = np.array([chosen.classes.index(name) for name in shown.classes], np.int64)[shown.labels]
+    right = top_k_correct(evidence.logits(shown), labels)
+    asked = np.bincount(labels, minlength=len(chosen.classes))
+    hits = np.bincount(labels[right], minlength=len(chosen.classes))
+    by_class = tuple((name, int(a), int(b)) for name, a, b in zip(chosen.classes, hits, asked, strict=True))
+    return Stylised(folder=folder, right=int(right.sum()), n=len(right), by_class=by_class)
+
+
+def _caveats(conditions: Sequence[Condition], chosen: Split) -> list[str]:
+    said = [
+        f"{name} is kept as it was published, with its fault: {TRANSFORMS[name].fault}."
+        for name in dict.fromkeys(one.transform for one in conditions)
+        if TRANSFORMS[name].fault
+    ]
+    if any(one.transform == "silhouette" for one in conditions):
+        said.append("silhouette thresholds the distance from the border's colour: on busy ground it finds no object.")
+    least = int(np.bincount(chosen.labels, minlength=len(chosen.classes)).min())
+    if least < 20:
+        said.append(f"A class has {least} images only: its accuracy says little.")
+    return said

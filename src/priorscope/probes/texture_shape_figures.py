@@ -1,0 +1,200 @@
+"""The pictures of `priorscope.probes.texture_shape`: what is left, curves over strength, paired differences, and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from priorscope.core.charts import SHARE, Axis, curves_with_band, gallery, heat_map, interval_dots
+from priorscope.core.comparison import Difference, holm, paired_proportions, seed_by_image_difference
+from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.stats import Interval, seed_by_image, wilson
+from priorscope.data.transforms import TRANSFORMS
+from priorscope.probes.texture_shape import Condition, TextureShape
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+
+Arms = Sequence[tuple[Subject, Sequence[TextureShape]]]
+"""The seeds of each recipe together."""
+
+MOST_PAIRS = 6
+"""Pairs of networks that are drawn against each other; their p-values are adjusted for all of them."""
+SEVERAL = "95 % intervals over seeds x images; of one checkpoint, Wilson's over images"
+
+
+def draw_all(results: Sequence[tuple[Subject, TextureShape]]) -> list[Figure]:
+    """What is left first, then what it looks like, how it falls with strength, who differs, and which classes."""
+    arms = by_recipe(results)
+    common = [one for one in arms[0][1][0].conditions if all(one in seed.conditions for _, seeds in arms for seed in seeds)]
+    usual = [one for one in common if one.usual]
+    figures = [_left(arms, usual), _looks(arms[0][1][0])]
+    curved = [one for one in common if sum(other.transform == one.transform for other in common) > 1]
+    if curved:
+        figures.append(_curves(arms, curved))
+    pairs = [pair for pair in combinations(arms, 2) if _same_images(*pair)]
+    if pairs:
+        figures.append(_differences(pairs[:MOST_PAIRS], usual))
+    return [*figures, _classes(arms[0], usual)]
+
+
+def _rights(seeds: Sequence[TextureShape], one: Condition | None) -> np.ndarray:
+    """(seeds, images): right under a condition, or without any."""
+    return np.stack([seed.clean if one is None else seed.right[seed.conditions.index(one)] for seed in seeds])
+
+
+def _share(rights: np.ndarray) -> dict[str, float]:
+    interval: Interval = wilson(int(rights.sum()), rights.size) if len(rights) == 1 else seed_by_image(rights)
+    return {"value": float(rights.mean()), "low": interval.low, "high": interval.high}
+
+
+def _left(arms: Arms, usual: Sequence[Condition]) -> Figure:
+    rows: list[dict[str, Any]] = []
+    for subject, seeds in arms:
+        for one in (None, *usual):
+            label = "no transform" if one is None else one.label()
+            who = {"subject": label, "family": subject.family, "network": subject.name}
+            rows.append({**who, **_share(_rights(seeds, one))})
+    first = arms[0][1][0]
+    about: dict[str, Any] = {
+        "n": first.n,
+        "protocol": f"{first.split}, all images whether right before or not. {SEVERAL}.",
+        "alt": "; ".join(f"{row['network']} {row['subject']} {row['value']:.0%}" for row in rows),
+    }
+    if len(arms) == 1:
+        worst = min(rows, key=lambda row: row["value"])
+        title = f"{worst['subject']} leaves least: {worst['value']:.0%} of {rows[0]['value']:.0%}"
+        chance = (1 / len(first.classes), "chance")
+        return interval_dots("texture-shape", title, rows, axis=SHARE, reference=chance, **about)
+    cells = [{"x": row["subject"], "y": row["network"], "value": row["value"]} for row in rows]
+    wide = max(usual, key=lambda one: float(np.ptp([_rights(seeds, one).mean() for _, seeds in arms])))
+    shares = {subject.name: float(_rights(seeds, wide).mean()) for subject, seeds in arms}
+    best, worst = max(shares, key=lambda name: shares[name]), min(shares, key=lambda name: shares[name])
+    title = f"{wide.label()} parts them most: {best} keeps {shares[best]:.0%}, {worst} {shares[worst]:.0%}"
+    return heat_map("texture-shape", title, cells, x="", y="", value=Axis("right", domain=(0.0, 1.0), format=".0%"), **about)
+
+
+def _looks(result: TextureShape) -> Figure:
+    names = ["no transform", *(one.label() for _, one in result.usual())]
+    tiles = [
+        (name, result.classes[int(result.labels[at])] + " " * at, result.pictures[row, at])
+        for row, name in enumerate(names)
+        for at in range(result.pictures.shape[1])
+    ]
+    return gallery(
+        "texture-shape-pictures",
+        "What each transform takes away",
+        tiles,
+        n=f"{result.pictures.shape[1]} of {result.n:,} images",
+        protocol=f"Seed {result.seed}, {result.split}; in pixel space at the images' own size.",
+        alt=f"The same pictures under {', '.join(names)}.",
+    )
+
+
+def _curves(arms: Arms, curved: Sequence[Condition]) -> Figure:
+    rows: list[dict[str, Any]] = []
+    falls: list[tuple[float, str]] = []
+    names = list(dict.fromkeys(one.transform for one in curved))
+    for subject, seeds in arms:
+        for name in names:
+            about = {"series": f"{subject.name} {name}", "family": subject.family, "panel": _panel(name)}
+            shares = [(one.level, _share(_rights(seeds, one))) for one in curved if one.transform == name]
+            clean = float(_rights(seeds, None).mean())
+            rows += [{**about, "x": x, "y": s["value"], "low": s["low"], "high": s["high"]} for x, s in shares]
+            falls.append((clean - min(s["value"] for _, s in shares), f"{subject.name} loses most to {name}"))
+    most, who = max(falls)
+    return curves_with_band(
+        "texture-shape-curves",
+        f"{who}: {most * 100:.0f} points at its worst",
+        rows,
+        x=Axis("strength", scale="symlog"),
+        y=SHARE,
+        n=arms[0][1][0].n,
+        protocol=f"Every panel counts its own strength. {SEVERAL}.",
+        alt="Accuracy over the strength of each transform, one curve a network.",
+        panel="panel",
+        reference=(1 / len(arms[0][1][0].classes), "chance"),
+    )
+
+
+def _panel(name: str) -> str:
+    return f"{name}: {TRANSFORMS[name].strength}"
+
+
+def _same_images(first: tuple[Subject, Sequence[TextureShape]], second: tuple[Subject, Sequence[TextureShape]]) -> bool:
+    """Whether two networks were shown the same pictures: only then are their answers paired."""
+    one, other = first[1][0], second[1][0]
+    same = one.n == other.n and one.split == other.split and one.seed == other.seed and one.classes == other.classes
+    return same and bool(np.array_equal(one.pictures[0], other.pictures[0]) and np.array_equal(one.labels, other.labels))
+
+
+def difference(first: Sequence[TextureShape], second: Sequence[TextureShape], one: Condition | None) -> Difference:
+    """How much more often the first is right than the second on the same pictures: over images, or over seeds x images."""
+    a, b = _rights(first, one), _rights(second, one)
+    if min(len(a), len(b)) > 1:
+        return seed_by_image_difference(a, b)
+    return paired_proportions(a[0], b[0])
+
+
+def _differences(pairs: Sequence[tuple[Any, Any]], usual: Sequence[Condition]) -> Figure:
+    found: list[tuple[str, str, Difference]] = [
+        (f"{a.name} minus {b.name}", "no transform" if one is None else one.label(), difference(x, y, one))
+        for (a, x), (b, y) in pairs
+        for one in (None, *usual)
+    ]
+    adjusted = holm([each.p_value for _, _, each in found])
+    rows: list[dict[str, Any]] = [
+        {
+            "subject": label,
+            "family": "other",
+            "panel": panel,
+            "value": each.value,
+            "low": each.interval.low,
+            "high": each.interval.high,
+            "p": p,
+        }
+        for (panel, label, each), p in zip(found, adjusted, strict=True)
+    ]
+    sure = [row for row in rows if row["p"] < 0.05]
+    title = "No difference stands out once all are counted"
+    if sure:
+        most = max(sure, key=lambda row: abs(row["value"]))
+        title = f"{most['panel']}: {100 * most['value']:+.0f} points under {most['subject']}"
+    return interval_dots(
+        "texture-shape-differences",
+        title,
+        rows,
+        axis=Axis("difference of accuracies", format="+.0%"),
+        n=pairs[0][0][1][0].n,
+        protocol=f"The same pictures, paired; {len(sure)} of {len(rows)} differ at 5 % after Holm's correction.",
+        alt="; ".join(f"{row['panel']} {row['subject']} {100 * row['value']:+.0f} points" for row in rows),
+        reference=(0.0, "equal"),
+        panel="panel",
+    )
+
+
+def _classes(arm: tuple[Subject, Sequence[TextureShape]], usual: Sequence[Condition]) -> Figure:
+    subject, seeds = arm
+    rows: list[dict[str, Any]] = []
+    for one in (None, *usual):
+        rights = _rights(seeds, one)
+        for at, name in enumerate(seeds[0].classes):
+            asked = seeds[0].labels == at
+            if asked.any():
+                label = "no transform" if one is None else one.label()
+                rows.append({"x": name, "y": label, "value": float(rights[:, asked].mean())})
+    best = max((row for row in rows if row["y"] != "no transform"), key=lambda row: row["value"])
+    return heat_map(
+        "texture-shape-classes",
+        f"{subject.name} keeps {best['x']} best: {best['value']:.0%} under {best['y']}",
+        rows,
+        x="class",
+        y="",
+        value=Axis("right", domain=(0.0, 1.0), format=".0%"),
+        n=f"{int(np.bincount(seeds[0].labels).min()):,} images or more a class",
+        protocol="A class that stays while the others go may be what the network answers when it knows nothing.",
+        alt=f"Accuracy of {subject.name} by class and transform.",
+    )
