@@ -1,146 +1,264 @@
-"""One run being carried out: it consumes the loop, looks at splits, chooses an epoch, saves, and writes what came out."""
+"""One run being carried out: it consumes the loop, looks at splits, chooses an epoch, saves, and writes what came out.
+
+On several ranks each process has a fitting, and all of them do the same at the same steps; the first one alone writes.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 from priorscope.core import folder
 from priorscope.core.config import Plain
-from priorscope.core.errors import WorkError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import hardware, pick_device, versions
 from priorscope.core.stopping import Stopped, stopping
 from priorscope.data import open as open_source
 from priorscope.recipe import Recipe
-from priorscope.train import checkpoint, finetune, loop, optim
-from priorscope.train.start import Start, begin_with
+from priorscope.train import checkpoint, extension, loop
+from priorscope.train.distributed import ALONE, Ranks, own_device
+from priorscope.train.exporters import Exporters
+from priorscope.train.pace import Pace
+from priorscope.train.schedule import LENGTHLESS, fall_begins
+from priorscope.train.score import score
+from priorscope.train.start import Start
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from priorscope.data.split import Source, Split
     from priorscope.models.classifier import Classifier
+    from priorscope.train.gradient import Gradient
+    from priorscope.train.learner import Learner
+    from priorscope.train.watched import WatchedLoader
 
-ENVIRONMENT, STEPS, WEIGHTS = "environment.json", "steps.jsonl", "weights.safetensors"
+ENVIRONMENT, STEPS, WEIGHTS, SNAPSHOTS = "environment.json", "steps.jsonl", "weights.safetensors", "snapshots"
 SAVE_EVERY_SECONDS = 10.0
+SHOW_EVERY_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is, told after every step; `row` is the epoch's line of `steps.jsonl`, at the end of an epoch."""
+    """How far a run is, told after every step.
+
+    `row` is the epoch's line of `steps.jsonl`, at the end of an epoch; `pace` comes twice a second.
+    """
 
     done: float
     images: int
     row: Plain | None = None
+    pace: Pace | None = None
 
 
 Report = Callable[[Status], None]
 
 
-class Fitting:
-    """One run being carried out: consumes the loop, looks at splits, chooses, saves."""
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from and is looked at on: its pictures, the splits of its curves, and what must be said of the data."""
 
-    def __init__(self, recipe: Recipe, out: Path, key: str, start: Start | None) -> None:
-        import torch
+    data: Split
+    looked_at: Mapping[str, Split]
+    loader: WatchedLoader
+    told: Plain
 
-        from priorscope.data.loader import Loader
-        from priorscope.models import create
-        from priorscope.train.ema import Average
+    @classmethod
+    def of(cls, recipe: Recipe, ranks: Ranks, device: str) -> Material:
+        """Opens a recipe's data."""
+        from priorscope.train.watched import WatchedLoader
 
-        torch.set_num_threads(recipe.train.threads)
-        self.recipe, self.out = recipe, out
         source = open_source(recipe.data.source)
-        self.told: Plain = {"origin": source.origin, "caveats": source.caveats}
         data = source.split("train")
         if recipe.data.subset is not None:
             data = data.subset(recipe.data.subset)
-        self.data = data
-        self.looked_at = {name: _looked_at(source, data, name, recipe) for name in dict.fromkeys(("val", *recipe.train.track))}
-        device = pick_device(recipe.train.device)
-        self.model = create(
-            recipe.model,
-            image_size=data.image_size,
-            num_classes=len(data.classes),
-            statistics=data.statistics,
-            seed=recipe.seed,
-        )
-        if start is not None:
-            begin_with(self.model, start, recipe.seed)
-        self.model.to(device)
-        finetune.freeze(self.model, recipe.train.finetune)
-        self.optimiser = optim.make_optimiser(self.model, recipe.optim, recipe.train.finetune)
-        self.scaler = loop.make_scaler(recipe.train.precision, torch.device(device))
-        self.average = None if recipe.train.ema is None else Average(self.model, recipe.train.ema)
-        self.judged = self.average.model if self.average else self.model
-        self.loader = Loader(
+        names = dict.fromkeys(("val", *recipe.train.track))
+        loader = WatchedLoader(
             data,
-            batch_size=min(recipe.train.batch_size, len(data)),
+            batch_size=_batch_size(recipe, len(data), ranks),
             augment=recipe.data.augment,
             seed=recipe.seed,
             device=device,
             shuffle=True,
             partial="drop",
+            rank=ranks.rank,
+            ranks=ranks.size,
             threads=recipe.train.threads,
         )
-        self.parts: dict[str, checkpoint.Stateful] = {
-            "model": self.model,
-            "optimiser": self.optimiser,
-            "scaler": self.scaler,
-            **({"average": self.average} if self.average else {}),
-        }
-        self.progress = checkpoint.load(out / checkpoint.FILE, key, self.parts)
+        looked_at = {name: _looked_at(source, data, name, recipe) for name in names}
+        return cls(data, looked_at, loader, {"origin": source.origin, "caveats": source.caveats})
+
+
+class Fitting:
+    """One run being carried out: consumes the loop, looks at splits, chooses, saves."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        key: str,
+        *,
+        start: Start | None = None,
+        earlier: extension.Earlier | None = None,
+        ranks: Ranks = ALONE,
+        exporters: Sequence[str] = (),
+    ) -> None:
+        import torch
+
+        from priorscope.train.budget import image_flops
+        from priorscope.train.counters import Counters
+        from priorscope.train.learner import Learner
+
+        torch.set_num_threads(recipe.train.threads)
+        self.recipe, self.out, self.ranks = recipe, out, ranks
+        device = own_device(pick_device(recipe.train.device), ranks)
+        self.material = Material.of(recipe, ranks, device)
+        self.loader = self.material.loader
+        model = _first_model(recipe, self.material.data, start)
+        self.shape = shape_of(model, self.material.data.classes)
+        flops = image_flops(model, recipe.train.finetune, recipe.optim)
+        self.step_flops = flops * self.loader.batch_size
+        self.config = recipe.train.settled(self.step_flops)
+        self.total = self.config.total(len(self.loader))
+        self.learner: Learner = Learner(model, self.config, recipe.optim, ranks, device)
+        self.progress = self._progress(key, earlier)
+        self.gradient = self._gradient()
+        self.counters = Counters(self.loader, self.config, flops, self.progress, self.total)
         self.kept = self.progress.position if self.progress.position != loop.Position() else None
         self.unchecked: list[loop.Step] = []
-        self.began = time.perf_counter() - self.progress.seconds
+        self.snapshots = self.config.snapshots(len(self.loader), self.total)
+        self.exporters = Exporters(exporters if ranks.first else (), out, recipe.plain(), self.progress.history)
+
+    def _progress(self, key: str, earlier: extension.Earlier | None) -> checkpoint.Progress:
+        """How far the run is: where its checkpoint stands, where a shorter run of the same kind ended, or at the beginning."""
+        path, parts = self.out / checkpoint.FILE, self.learner.parts
+        if earlier is None or path.exists():
+            progress = checkpoint.load(path, key, parts)
+        else:
+            progress = checkpoint.load(earlier.path / checkpoint.EXTEND, earlier.key, parts)
+            self._check_longer(earlier, progress)
+            progress.key = key
+        fingerprint = self.material.data.fingerprint
+        if progress.data not in (None, fingerprint):
+            raise WorkError(
+                f"The training data has changed since the run in {self.out} began: its fingerprint was {progress.data}, and is"
+                f" {fingerprint}.",
+                "the data that it began with",
+                "put that data back and run the same command again, or train anew in another folder",
+            )
+        progress.data = fingerprint
+        return progress
+
+    def _check_longer(self, earlier: extension.Earlier, progress: checkpoint.Progress) -> None:
+        """Refuses where the shorter run is not the beginning of this one; its snapshots are taken over."""
+        per_epoch = len(self.loader)
+        taken = progress.steps(per_epoch)
+        before = earlier.train.settled(self.step_flops).total(per_epoch)
+        extension.check_rates(self.recipe.optim, taken, (before, self.total), per_epoch, earlier.path)
+        for step in self.config.snapshots(per_epoch, self.total):
+            if step <= taken and self.ranks.first:
+                extension.take_over(snapshot_path(earlier.path, step), snapshot_path(self.out, step))
+
+    def _gradient(self) -> Gradient:
+        """What makes the steps: as an earlier attempt came to make them, or as the recipe and this machine will have it."""
+        progress, batch_size = self.progress, self.loader.batch_size
+        if progress.compiled is None:
+            from priorscope.train.compilation import pays
+
+            progress.compiled = self.config.compile == "always" or (
+                self.config.compile == "auto"
+                and pays(
+                    self.learner.model, self.loader.batch(0, 0), self.config, self.total - progress.steps(len(self.loader))
+                )
+            )
+        gradient = self.learner.gradient(batch_size, progress.compiled)
+        gradient.parts = progress.in_parts or gradient.parts
+        return gradient
 
     def carry_out(self, report: Report) -> None:
         """Takes every step that is left, saving now and then; a signal saves and stops."""
-        progress, total = self.progress, self.recipe.train.total(len(self.loader))
         saved = time.perf_counter()
-        with stopping() as asked:
+        with stopping() as asked, closing(self.exporters), self._naming_what_failed():
             for step in self._steps():
-                progress.count(step)
-                self.unchecked.append(step)
-                if self.average:
-                    self.average.follow(step.number)
-                row = self._look(step) if step.ends else None
-                done = 1.0 if self._is_stale() else (step.number + 1) / total
-                report(Status(done, step.images, row))
-                if asked.number or time.perf_counter() - saved > SAVE_EVERY_SECONDS:
+                row = self._after(step)
+                done = 1.0 if self._is_stale() else (step.number + 1) / self.total
+                report(Status(done, step.images, row, self.counters.pace(step, SHOW_EVERY_SECONDS)))
+                due = time.perf_counter() - saved > SAVE_EVERY_SECONDS and self.ranks.first
+                stop, save = self.ranks.any(bool(asked.number), due)
+                if stop or save:
                     self._save()
                     saved = time.perf_counter()
                 if done == 1:
                     return
-                if asked.number:
+                if stop:
                     where = f"{self.out} is saved after {done:.0%} of its steps"
-                    raise Stopped(asked.number, where, "the same command again goes on where it stopped")
+                    raise Stopped(asked.number or SIGTERM, where, "the same command again goes on where it stopped")
 
     def _steps(self) -> Iterator[loop.Step]:
         """The steps that are left: none where the run had stopped early already."""
         if self._is_stale():
             return iter(())
-        recipe, start = self.recipe, self.progress.position
-        return loop.train(self.model, self.loader, self.optimiser, self.scaler, recipe.train, recipe.optim, recipe.seed, start)
+        learner, recipe, progress = self.learner, self.recipe, self.progress
+        return loop.train(
+            learner.model,
+            self.loader,
+            learner.optimiser,
+            learner.scaler,
+            self.config,
+            recipe.optim,
+            recipe.seed,
+            progress.position,
+            history=progress.history,
+            gradient=self.gradient,
+        )
 
     def _is_stale(self) -> bool:
         """Whether val has not been better for as many epochs as the recipe has patience."""
-        patience = self.recipe.train.patience
+        patience = self.config.patience
         return patience is not None and self.progress.epochs_without_gain() >= patience
+
+    def _after(self, step: loop.Step) -> Plain | None:
+        """What follows a step: everything is noted, and looked at where an epoch ends."""
+        self.progress.count(step)
+        self.progress.in_parts = self.gradient.parts
+        self.counters.count(step)
+        self.unchecked.append(step)
+        if self.learner.average:
+            self.learner.average.follow(step.number)
+        row = self._look(step) if step.ends else None
+        if step.number + 1 in self.snapshots:
+            self._check()
+            self._write_weights(snapshot_path(self.out, step.number + 1), self.learner.weights())
+        if self.recipe.optim.schedule in LENGTHLESS and step.number + 1 == self._falls_at():
+            self._save(checkpoint.EXTEND)
+        return row
+
+    def _falls_at(self) -> int:
+        """Up to which step the run would be the same if it were longer."""
+        return fall_begins(self.recipe.optim, self.total, len(self.loader))
 
     def _look(self, step: loop.Step) -> Plain:
         """The end of an epoch: how the network does on the tracked splits, and whether val likes it best so far."""
-        progress = self.progress
+        progress, judged = self.progress, self.learner.judged
         self._check()
         row: Plain = {"epoch": step.at.epoch + 1, "step": step.number + 1, "train_loss": progress.mean_loss(), "lr": step.lr}
-        row["images"] = (step.number + 1) * self.loader.batch_size
-        row |= {name: _score(self.judged, split) for name, split in self.looked_at.items()}
+        row |= self.counters.seen(step.number + 1)
+        row |= {name: score(judged, split, self.ranks) for name, split in self.material.looked_at.items()}
         if not math.isfinite(row["val"]["loss"]):
             raise loop.diverged(f"The loss on val became {row['val']['loss']}", step.at, self.kept)
-        row["seconds"] = round(time.perf_counter() - self.began, 3)
-        progress.end_epoch(row, self.judged if self.recipe.train.choose == "best" else None)
-        folder.write_rows(self.out / STEPS, progress.history)
+        if self.gradient.parts != (self.config.accumulate or 1):
+            row["parts"] = self.gradient.parts
+        row["measured"] = self.counters.measured()
+        row["seconds"] = round(self.counters.seconds, 3)
+        progress.end_epoch(row, self.learner.weights if self.config.choose == "best" else None)
+        if self.ranks.first:
+            folder.write_rows(self.out / STEPS, progress.history)
+            self.exporters.row(row)
         return row
 
     def _check(self) -> None:
@@ -148,40 +266,108 @@ class Fitting:
         loop.check_finite(self.unchecked, self.loader, self.kept)
         self.unchecked.clear()
 
-    def _save(self) -> None:
+    def _save(self, file: str = checkpoint.FILE) -> None:
         self._check()
-        self.progress.seconds = time.perf_counter() - self.began
-        checkpoint.save(self.out / checkpoint.FILE, self.progress, self.parts)
+        self.counters.keep()
+        states = self.learner.states()
+        if self.ranks.first:
+            checkpoint.save(self.out / file, self.progress, states)
         self.kept = self.progress.position
+
+    def _write_weights(self, path: Path, weights: Mapping[str, Tensor]) -> None:
+        from safetensors.torch import save as to_bytes
+
+        if self.ranks.first:
+            folder.write_bytes(path, to_bytes(dict(weights)))
+
+    @contextmanager
+    def _naming_what_failed(self) -> Iterator[None]:
+        """Says in our words that pictures cannot be read any more, or that memory ran out, and where the run goes on."""
+        from priorscope.train.gradient import ran_out
+
+        kept = "the same command again goes on from the last checkpoint"
+        try:
+            yield
+        except OSError as error:
+            raise WorkError(
+                f"The pictures cannot be read any more: {error}.", "the data where it was", f"put it back: {kept}"
+            ) from error
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            said = str(error).splitlines()[0][:200] if str(error) else "no more was said"
+            raise WorkError(
+                f"Memory ran out: {said}", "room for the network and a batch", f"train.accumulate = 2, or free memory: {kept}"
+            ) from error
 
     def finish(self) -> None:
         """Writes what came out; `environment.json` last, because it says that the rest is complete."""
-        from safetensors.torch import save as to_bytes
-
-        progress, recipe = self.progress, self.recipe
-        chosen = progress.best_epoch if recipe.train.choose == "best" else len(progress.history)
-        weights = progress.best_weights if recipe.train.choose == "best" else self.judged.state_dict()
+        progress, best = self.progress, self.config.choose == "best"
+        chosen = progress.best_epoch if best else len(progress.history)
+        weights = progress.best_weights if best else self.learner.weights()
         if weights is None:
             raise WorkError(
                 f"{self.out} chose no epoch.",
                 "a finite validation loss in some epoch",
                 "a smaller learning rate: --set optim.lr=...",
             )
-        folder.write_rows(self.out / STEPS, progress.history)
-        folder.write_bytes(self.out / WEIGHTS, to_bytes({name: value.cpu().contiguous() for name, value in weights.items()}))
-        environment = {
+        if self.ranks.first:
+            folder.write_rows(self.out / STEPS, progress.history)
+            self._write_weights(self.out / WEIGHTS, weights)
+            folder.write_json(self.out / ENVIRONMENT, self._environment(chosen))
+            (self.out / checkpoint.FILE).unlink(missing_ok=True)
+        self.ranks.any(True)  # no rank reads the folder before it is complete
+
+    def _environment(self, chosen: int) -> Plain:
+        """Where and with what the run was carried out, and what it took."""
+        progress, data = self.progress, self.material.data
+        seen = self.counters.seen(progress.steps(len(self.loader)))
+        return {
             "key": progress.key,
-            "data": {"source": self.data.source, "train": len(self.data), "fingerprint": self.data.fingerprint, **self.told},
-            "model": shape_of(self.model, self.data.classes),
+            "data": {"source": data.source, "train": len(data), "fingerprint": data.fingerprint, **self.material.told},
+            "model": self.shape,
             "chosen_epoch": chosen,
-            "threads": recipe.train.threads,
-            "seconds": round(time.perf_counter() - self.began, 3),
-            "images_seen": progress.history[-1]["images"] if progress.history else 0,
+            "threads": self.config.threads,
+            "ranks": self.ranks.size,
+            "parts": self.gradient.parts,
+            "compiled": bool(progress.compiled),
+            "seconds": round(self.counters.seconds, 3),
+            "joules": progress.joules,
+            "images_seen": seen["images"],
+            "flops": seen["flops"],
+            "macs": seen["macs"],
             **versions(),
             "hardware": hardware(),
         }
-        folder.write_json(self.out / ENVIRONMENT, environment)
-        (self.out / checkpoint.FILE).unlink(missing_ok=True)
+
+
+def snapshot_path(run: Path, step: int) -> Path:
+    """Where the weights after some steps lie in a run's folder."""
+    return run / SNAPSHOTS / f"step-{step:08d}.safetensors"
+
+
+def _batch_size(recipe: Recipe, pictures: int, ranks: Ranks) -> int:
+    """The pictures of a batch over all ranks: no more than there are, and at least one a rank."""
+    batch_size = min(recipe.train.batch_size, pictures)
+    if batch_size < ranks.size:
+        raise RequestError(
+            f"A batch of {batch_size} pictures came with {ranks.size} ranks.",
+            "a picture or more a rank",
+            "a larger train.batch_size",
+        )
+    return batch_size
+
+
+def _first_model(recipe: Recipe, data: Split, start: Start | None) -> Classifier:
+    """The network before its first step."""
+    from priorscope.models import create
+
+    model = create(
+        recipe.model, image_size=data.image_size, num_classes=len(data.classes), statistics=data.statistics, seed=recipe.seed
+    )
+    if start is not None:
+        start.put_into(model, recipe.seed)
+    return model
 
 
 def _looked_at(source: Source, data: Split, name: str, recipe: Recipe) -> Split:
@@ -192,16 +378,6 @@ def _looked_at(source: Source, data: Split, name: str, recipe: Recipe) -> Split:
     split = data if name == "train" else source.split(name)
     most = recipe.train.track_images
     return split if name == "val" or len(split) <= most else split.subset(most)
-
-
-def _score(model: Classifier, split: Split) -> Plain:
-    """Loss and accuracy of the network as it is, in evaluation mode, un-augmented."""
-    from priorscope.core.metrics import log_loss, top_k_correct
-    from priorscope.evidence import LOGITS, answers
-
-    logits = answers(model, split, [LOGITS])[LOGITS]
-    loss, correct = log_loss(logits, split.labels), top_k_correct(logits, split.labels)
-    return {"loss": float(loss.mean()), "accuracy": float(correct.mean()), "n": len(split)}
 
 
 def shape_of(model: Classifier, classes: tuple[str, ...]) -> Plain:

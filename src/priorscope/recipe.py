@@ -20,7 +20,7 @@ from priorscope.data import source_config
 from priorscope.data.augment import Augment, augment_config
 from priorscope.data.sources import SourceConfig
 from priorscope.models import FamilyConfig, family_config
-from priorscope.train.loop import TrainConfig
+from priorscope.train.config import TrainConfig
 from priorscope.train.optim import OptimConfig
 
 
@@ -35,13 +35,21 @@ class DataConfig(Config):
 
 
 class InitConfig(Config):
-    """Where the weights begin: fresh, from a run's folder, or from another recipe of the same study."""
+    """Where the weights begin: fresh, from a run's folder, from another recipe of the same study, or as published."""
 
-    kind: Literal["scratch", "run", "recipe", "published"] = "scratch"
+    kind: Literal["scratch", "run", "recipe", "published", "timm"] = Field(
+        default="scratch", description="where the weights come from; the setting of that name says which"
+    )
     run: str | None = Field(default=None, description="kind = run: the folder of the run whose weights it begins with")
+    step: int | None = Field(
+        default=None, ge=1, description="kind = run: its snapshot after so many steps; not set: the weights that it kept"
+    )
     published: str | None = Field(default=None, description="kind = published: a file of weights, named as published")
     recipe: str | None = Field(
         default=None, description="kind = recipe: the recipe of the same study whose weights it begins with"
+    )
+    timm: str | None = Field(
+        default=None, description="kind = timm: timm's name of published weights, for its network or one of ours like it"
     )
 
 
@@ -61,7 +69,7 @@ class Recipe(Config):
     init: InitConfig = InitConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="of weights, order, augmentation and dropout")
 
     @classmethod
     def load(cls, path: Path | str, settings: Sequence[str] = ()) -> Self:
@@ -80,14 +88,24 @@ class Recipe(Config):
     def check(self) -> None:
         """Refuses what would be ignored or contradict itself."""
         init = self.init
-        given = [name for name in ("run", "recipe", "published") if getattr(init, name) is not None]
+        given = [name for name in ("run", "recipe", "published", "timm") if getattr(init, name) is not None]
         if given != ([] if init.kind == "scratch" else [init.kind]):
             raise RequestError(
                 f"init.kind = {init.kind!r} came with {', '.join(given) or 'nothing'}.",
                 "scratch alone, or exactly the setting of that kind's name",
                 'init = {kind = "run", run = "runs/a"}',
             )
-        if self.train.total(1) == 0 and init.kind != "published":
+        if init.step is not None and init.kind != "run":
+            raise RequestError(
+                f"init.step came with init.kind = {init.kind!r}.", "the run that kept the snapshot", 'init.kind = "run"'
+            )
+        if init.kind != "scratch" and getattr(self.model, "pretrained", False):
+            raise RequestError(
+                f"model.pretrained = true came with init.kind = {init.kind!r}: two sets of weights to begin with.",
+                "one of them",
+                "model.pretrained = false",
+            )
+        if not self.train.trains and init.kind != "published":
             raise RequestError("train.epochs = 0 trains nothing.", "one or more", "train.epochs = 10")
         if self.train.precision == "fp16" and self.optim.sam is not None:
             raise RequestError(

@@ -7,6 +7,8 @@ to go on, and a second `fit` of the same recipe goes on there, bit for bit as if
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -15,14 +17,16 @@ from typing import TYPE_CHECKING
 from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import RequestError
-from priorscope.core.machine import versions
+from priorscope.core.machine import pick_device, versions
 from priorscope.data import SOURCES, augment
 from priorscope.data import open as open_source
-from priorscope.fitting import ENVIRONMENT, STEPS, WEIGHTS, Fitting, Report, Status, shape_of
+from priorscope.fitting import ENVIRONMENT, SNAPSHOTS, STEPS, WEIGHTS, Fitting, Report, Status, shape_of, snapshot_path
 from priorscope.models import FAMILIES
 from priorscope.recipe import Recipe
-from priorscope.train import loop, optim
-from priorscope.train.start import Start
+from priorscope.train import checkpoint, extension, loop, optim
+from priorscope.train.distributed import joined
+from priorscope.train.precision import numerics
+from priorscope.train.start import Start, Stored, Timm
 
 if TYPE_CHECKING:
     from priorscope.core.contracts import Result
@@ -50,15 +54,16 @@ __all__ = [
 
 
 class Run:
-    """A finished run's folder: recipe, model, curves and results."""
+    """A finished run's folder: recipe, model, curves and results; or one of its snapshots, `step` steps into it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, step: int | None = None) -> None:
         self.path = path
+        self._step = step
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.path.name
+        """The folder's name; a snapshot's step behind it."""
+        return self.path.name if self._step is None else f"{self.path.name}@{self._step}"
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -67,18 +72,51 @@ class Run:
 
     @cached_property
     def environment(self) -> Plain:
-        """Where and with what it was carried out."""
-        return folder.read_json(self.path / ENVIRONMENT)
+        """Where and with what it was carried out, and what it had taken."""
+        stored = folder.read_json(self.path / ENVIRONMENT)
+        if self._step is None:
+            return stored
+        last = folder.read_rows(self.path / STEPS)[-1]
+        seen = {"images_seen": "images", "flops": "flops", "macs": "macs"}
+        each = {name: int(last[row]) // int(last["step"]) for name, row in seen.items()}
+        return {**stored, **{name: count * self._step for name, count in each.items()}}
 
     @property
     def key(self) -> str:
         """What the weights are a function of."""
-        return str(self.environment["key"])
+        key = str(self.environment["key"])
+        return key if self._step is None else content_key([key, "step", self._step])
 
     @cached_property
     def history(self) -> list[Plain]:
         """One row an epoch: loss, learning rate, accuracy on the tracked splits."""
-        return folder.read_rows(self.path / STEPS)
+        rows = folder.read_rows(self.path / STEPS)
+        return rows if self._step is None else [row for row in rows if row["step"] <= self._step]
+
+    @cached_property
+    def snapshots(self) -> tuple[int, ...]:
+        """After how many steps weights were kept; `at` gives the run as it was then."""
+        return tuple(int(path.stem.partition("-")[2]) for path in sorted((self.path / SNAPSHOTS).glob("step-*.safetensors")))
+
+    def at(self, *, step: int | None = None, epoch: int | None = None) -> Run:
+        """The run as it was after some steps or epochs, where a snapshot was kept (`train.keep`)."""
+        if (step is None) == (epoch is None):
+            raise RequestError("run.at wants one place.", "a step or an epoch", "run.at(epoch=3)")
+        if epoch is not None:
+            step = next((int(row["step"]) for row in self.history if row["epoch"] == epoch), -1)
+        if step not in self.snapshots:
+            asked = f"epoch {epoch}" if epoch is not None else f"{step} steps"
+            raise RequestError(
+                f"{self.path} keeps no snapshot after {asked}.",
+                f"after one of: {', '.join(map(str, self.snapshots))} steps" if self.snapshots else "a run with train.keep",
+                "run.snapshots",
+            )
+        return Run(self.path, step)
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights."""
+        return self.path / WEIGHTS if self._step is None else snapshot_path(self.path, self._step)
 
     @cached_property
     def source(self) -> Source:
@@ -97,7 +135,7 @@ class Run:
             image_size=shape["image_size"],
             num_classes=shape["num_classes"],
             statistics=Statistics.parse(shape["statistics"]) if shape["statistics"] else None,
-            weights=self.path / WEIGHTS,
+            weights=self.weights,
         ).eval()
 
     @cached_property
@@ -126,28 +164,70 @@ def load(path: Path | str) -> Run:
     return Run(path)
 
 
-def fit(recipe: Recipe, out: Path | str, *, report: Report = lambda _: None, init: Path | None = None) -> Run:
+def fit(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    report: Report = lambda _: None,
+    init: Path | None = None,
+    extend: Path | str | None = None,
+    exporters: Sequence[str] = (),
+) -> Run:
     """Carries out a recipe into a folder, going on where an earlier attempt stopped; a finished run is returned as it is.
 
-    `init` is the run of the recipe that this one begins with (a study knows it). A folder of another recipe is refused.
+    `init` is the run of the recipe that this one begins with (a study knows it). `extend` is a finished run that differs in
+    its length alone, after whose steps this one goes on. A folder of another recipe is refused. Under `torchrun`, or started
+    by SLURM's `srun`, every rank calls this alike.
     """
+    import torch
+
     out = Path(out)
     made_from = inputs(recipe, load(init).key if init else None)
-    with folder.locked(out):
-        folder.remove_leftovers(out)
-        if (out / MADE_FROM).exists() and folder.read_json(out / MADE_FROM) != made_from:
-            raise RequestError(
-                f"{out} holds a run of another recipe.",
-                "an empty folder, or a run of this recipe",
-                "choose another folder with --out",
-            )
+    earlier = _earlier(Path(extend), made_from, recipe) if extend else None
+    device = pick_device(recipe.train.device)
+    with joined(device) as ranks, folder.locked(out) if ranks.first else nullcontext():
+        if ranks.first:
+            _prepare(out, recipe, made_from)
+        ranks.any(True)  # the others look at the folder when it is prepared
         if not (out / ENVIRONMENT).exists():
-            folder.write_text(out / RECIPE, recipe.toml())
-            folder.write_json(out / MADE_FROM, made_from)
-            fitting = Fitting(recipe, out, content_key(made_from), _start(recipe, init))
-            fitting.carry_out(report)
-            fitting.finish()
+            with numerics(recipe.train.precision, torch.device(device)):
+                fitting = Fitting(
+                    recipe,
+                    out,
+                    content_key(made_from),
+                    start=_start(recipe, init),
+                    earlier=earlier,
+                    ranks=ranks,
+                    exporters=exporters,
+                )
+                fitting.carry_out(report)
+                fitting.finish()
     return Run(out)
+
+
+def _prepare(out: Path, recipe: Recipe, made_from: Plain) -> None:
+    """Writes what is asked into a folder, or refuses a folder where something else was asked."""
+    folder.remove_leftovers(out)
+    before = folder.read_json(out / MADE_FROM) if (out / MADE_FROM).exists() else None
+    if before is not None and before != made_from:
+        longer = not extension.differing(before, made_from) and (out / ENVIRONMENT).exists()
+        raise RequestError(
+            f"{out} holds a run of another {'length' if longer else 'recipe'}.",
+            "an empty folder, or a run of this recipe",
+            f"make it longer in another folder: --out {out}-longer --extend {out}"
+            if longer
+            else "choose another folder with --out",
+        )
+    if not (out / ENVIRONMENT).exists():
+        folder.write_text(out / RECIPE, recipe.toml())
+        folder.write_json(out / MADE_FROM, made_from)
+
+
+def _earlier(path: Path, made_from: Plain, recipe: Recipe) -> extension.Earlier:
+    """The run that is made longer, if it is the beginning of this one."""
+    run = load(path)
+    extension.check_extensible(path, folder.read_json(path / MADE_FROM), made_from, recipe.optim, path / checkpoint.EXTEND)
+    return extension.Earlier(path, run.key, run.recipe.train)
 
 
 def inputs(recipe: Recipe, init_key: str | None) -> Plain:
@@ -156,9 +236,10 @@ def inputs(recipe: Recipe, init_key: str | None) -> Plain:
     The recipe, what it begins with, and the version of each part's numbers.
     """
     family, source = FAMILIES.load(recipe.model.family), SOURCES.load(recipe.data.source.name)
+    begins_with = _branched_from(recipe)
     return {
         "recipe": recipe.plain(),
-        "init": init_key,
+        "init": init_key if begins_with is None else begins_with.key,
         "versions": {
             "training": loop.VERSION,
             "optimiser": optim.VERSION,
@@ -178,13 +259,27 @@ def _start(recipe: Recipe, init: Path | None) -> Start | None:
     """The weights that a recipe begins with; None where it begins at random."""
     if recipe.init.kind == "scratch":
         return None
+    if recipe.init.kind == "timm":
+        return Timm(str(recipe.init.timm))
     if recipe.init.kind == "published":
         from priorscope.models.published import read_published
 
         path = Path(str(recipe.init.published))
-        return Start(path, read_published(path).num_classes)
-    earlier = load(init or str(recipe.init.run))
-    return Start(earlier.path / WEIGHTS, int(earlier.environment["model"]["num_classes"]))
+        return Stored(path, read_published(path).num_classes)
+    earlier = load(init) if init else _branched_from(recipe)
+    if earlier is None:
+        raise RequestError(
+            f"The recipe begins with the recipe {recipe.init.recipe!r} of its study.", "its study", "priorscope study NAME"
+        )
+    return Stored(earlier.weights, int(earlier.environment["model"]["num_classes"]))
+
+
+def _branched_from(recipe: Recipe) -> Run | None:
+    """The run, or its snapshot, that a recipe names to begin with."""
+    if recipe.init.run is None:
+        return None
+    run = load(recipe.init.run)
+    return run if recipe.init.step is None else run.at(step=recipe.init.step)
 
 
 def adopt(weights: Path | str, out: Path | str, data: str | None = None) -> Run:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from priorscope.data.split import Split
     from priorscope.models import FamilyConfig
     from priorscope.models.classifier import Classifier
-    from priorscope.train.loop import Precision
+    from priorscope.train.precision import Precision
 
 CLASSES = 10
 BATCHES = 6
@@ -164,7 +164,7 @@ def _case(config: FamilyConfig, side: int, batch: int, setting: Setting) -> Trai
     import torch
 
     from priorscope.bench.products import Replay, flops
-    from priorscope.train.loop import compute_dtype
+    from priorscope.train.precision import compute_dtype
 
     kinds: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
     dtype = compute_dtype(setting.precision, setting.device)

@@ -13,8 +13,10 @@ from priorscope.bench.products import Product, Recorder, settle
 from priorscope.data.loader import Batch, Loader
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier
-from priorscope.train.loop import Position, Precision, TrainConfig, make_scaler, train
+from priorscope.train.config import TrainConfig
+from priorscope.train.loop import Position, train
 from priorscope.train.optim import OptimConfig, make_optimiser
+from priorscope.train.precision import Precision, make_scaler
 
 
 class Turn(NamedTuple):

@@ -6,7 +6,7 @@ random state is needed, because every step draws its random numbers from (seed, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,9 +19,8 @@ from priorscope.train.loop import Position, Step
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from priorscope.models.classifier import Classifier
-
-FILE = "checkpoint.pt"
+FILE, EXTEND = "checkpoint.pt", "extend.pt"
+"""Where an unfinished run goes on, and where a finished one can be made longer."""
 
 
 class Stateful(Protocol):
@@ -34,7 +33,10 @@ class Stateful(Protocol):
 
 @dataclass
 class Progress:
-    """What a run has done so far, beside its weights: enough to go on, to choose an epoch and to say how it went."""
+    """What a run has done so far, beside its weights: enough to go on, to choose an epoch and to say how it went.
+
+    `data` is the fingerprint of what it is trained on; `in_parts` and `compiled` are how its steps came to be made.
+    """
 
     key: str
     position: Position = field(default_factory=Position)
@@ -45,6 +47,10 @@ class Progress:
     best_epoch: int = 0
     best_score: tuple[float, float] | None = None
     best_weights: dict[str, Tensor] | None = None
+    data: str | None = None
+    in_parts: int | None = None
+    compiled: bool | None = None
+    joules: float | None = None
 
     def count(self, step: Step) -> None:
         """Notes one step; the sum stays on the device in float64, so that it does not depend on where a run was cut."""
@@ -52,23 +58,27 @@ class Progress:
         self.images += step.images
         self.position = step.next
 
+    def steps(self, per_epoch: int) -> int:
+        """How many updates have been made."""
+        return self.position.epoch * per_epoch + self.position.step
+
     def mean_loss(self) -> float:
         """The mean training loss of the epoch at hand."""
         return float(self.loss_sum) / max(self.images, 1)
 
-    def end_epoch(self, row: Plain, candidate: Classifier | None) -> None:
+    def end_epoch(self, row: Plain, weights: Callable[[], dict[str, Tensor]] | None) -> None:
         """Notes an epoch's row.
 
         Where epochs are chosen from, keeps the weights if val is right more often, or as often at a lower loss.
         """
         self.history.append(row)
         self.loss_sum, self.images = 0.0, 0
-        if candidate is None:
+        if weights is None:
             return
         score = _score(row)
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_epoch = score, int(row["epoch"])
-            self.best_weights = {name: value.detach().cpu().clone() for name, value in candidate.state_dict().items()}
+            self.best_weights = weights()
 
     def epochs_without_gain(self) -> int:
         """How many epochs ago val was best: a function of the history alone, so that a resumed run stops at the same epoch."""
@@ -81,16 +91,12 @@ def _score(row: Plain) -> tuple[float, float]:
     return row["val"]["accuracy"], -row["val"]["loss"]
 
 
-def save(path: Path, progress: Progress, parts: Mapping[str, Stateful]) -> None:
+def save(path: Path, progress: Progress, states: Mapping[str, dict[str, Any]]) -> None:
     """Writes a checkpoint; a process killed in the middle leaves the old one in place."""
     import torch
 
     at = progress.position
-    content = {
-        **vars(progress),
-        "position": (at.epoch, at.step),
-        "parts": {name: part.state_dict() for name, part in parts.items()},
-    }
+    content = {**vars(progress), "position": (at.epoch, at.step), "parts": dict(states)}
     with replacing(path) as file:
         torch.save(content, file)
 

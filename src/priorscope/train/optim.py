@@ -1,14 +1,12 @@
-"""Optimisers and learning-rate schedules.
+"""Optimisers.
 
-The learning rate is a pure function of the step, so that resuming needs no scheduler's state and cannot be off by one.
 Weight decay really arrives: parameters are grouped by whether they are decayed, and every group is given its decay by name.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -16,6 +14,7 @@ from priorscope.core.config import Config, Number
 from priorscope.core.errors import RequestError
 from priorscope.train.finetune import FinetuneConfig, head_names, rates
 from priorscope.train.sam import SamConfig
+from priorscope.train.schedule import PlateauConfig, Schedule
 from priorscope.train.timm_optim import PREFIX, make_timm
 
 if TYPE_CHECKING:
@@ -48,9 +47,9 @@ class OptimConfig(Config):
     name: Annotated[str, AfterValidator(_known)] = Field(
         default="adamw", description="adamw, sgd, adam, lion, muon, lamb, or timm/NAME of timm's list"
     )
-    lr: Number = Field(default=1e-3, gt=0)
-    weight_decay: Number = Field(default=0.05, ge=0)
-    decay_norms_and_biases: bool = False
+    lr: Number = Field(default=1e-3, gt=0, description="the learning rate after warm-up")
+    weight_decay: Number = Field(default=0.05, ge=0, description="of matrices and kernels")
+    decay_norms_and_biases: bool = Field(default=False, description="decay vectors too")
     momentum: Number | None = Field(
         default=None, ge=0, lt=1, description="SGD's and Muon's, the first beta of the others; not set: 0.9 (Muon: 0.95)"
     )
@@ -58,10 +57,15 @@ class OptimConfig(Config):
         default=None, ge=0, lt=1, description="the second beta; SGD has none; not set: 0.999 (Lion: 0.99)"
     )
     nesterov: bool | None = Field(default=None, description="SGD and Muon: look ahead; not set: wherever there is momentum")
-    schedule: Literal["cosine", "constant", "linear", "wsd"] = "cosine"
+    schedule: Schedule = Field(
+        default="cosine", description="how the rate goes on after warm-up: cosine, constant, linear, wsd or plateau"
+    )
     warmup: Number = Field(default=0.0, ge=0, description="epochs of linear warm-up, counted into the schedule")
     decay_share: Number | None = Field(
         default=None, gt=0, le=1, description="wsd: the share of all steps, at the end, in which the rate falls; not set: 0.2"
+    )
+    plateau: PlateauConfig | None = Field(
+        default=None, description="plateau: when the rate falls; not set: by 10 after 10 epochs without gain"
     )
     clip: Number | None = Field(default=None, gt=0, description="largest global L2 norm of the gradient")
     sam: SamConfig | None = Field(default=None, description="sharpness-aware: each step takes its gradient uphill")
@@ -90,6 +94,10 @@ class OptimConfig(Config):
         if self.decay_share is not None and self.schedule != "wsd":
             raise RequestError(
                 f"optim.decay_share came with the schedule {self.schedule}.", "the schedule wsd", 'optim.schedule = "wsd"'
+            )
+        if self.plateau is not None and self.schedule != "plateau":
+            raise RequestError(
+                f"optim.plateau came with the schedule {self.schedule}.", "the schedule plateau", 'optim.schedule = "plateau"'
             )
         return self
 
@@ -148,26 +156,6 @@ class Together:
         """Puts the state of each in place."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
-
-
-def learning_rate(config: OptimConfig, step: int, steps: int, steps_per_epoch: int) -> float:
-    """The learning rate of one step (0-based) of a run of `steps`.
-
-    Warm-up rises linearly to `lr` at its last step. Then cosine and linear fall from `lr` to near 0 at the run's last step,
-    never reaching 0 while there is still a step to take; wsd (warm-up, stable, decay) stays, and falls linearly at the end.
-    """
-    warm = min(round(config.warmup * steps_per_epoch), steps)
-    if step < warm:
-        return config.lr * (step + 1) / warm
-    if config.schedule == "constant":
-        return config.lr
-    falling = steps - warm
-    if config.schedule == "wsd":
-        falling = min(round((0.2 if config.decay_share is None else config.decay_share) * steps), falling)
-    progress = max(step - (steps - falling), 0) / max(falling, 1)
-    if config.schedule == "cosine":
-        return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
-    return config.lr * (1 - progress)
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig, finetune: FinetuneConfig | None = None) -> list[dict[str, Any]]:

@@ -4,28 +4,58 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 
+class Start(Protocol):
+    """Weights to begin with."""
+
+    def put_into(self, model: Classifier, seed: int) -> None:
+        """Puts them in, with their own normalisation; a head for other classes is made anew."""
+        ...
+
+
 @dataclass(frozen=True)
-class Start:
+class Stored:
     """A file of weights, and how many classes they tell apart."""
 
     weights: Path
     classes: int
 
+    def put_into(self, model: Classifier, seed: int) -> None:
+        """Puts the file's weights in."""
+        from priorscope.models.classifier import load_weights
 
-def begin_with(model: Classifier, start: Start, seed: int) -> None:
-    """Puts earlier weights in, with their own normalisation; where they told other classes apart, the head is made anew."""
-    from priorscope.models.classifier import load_weights
+        classes = model.num_classes
+        if self.classes == classes:
+            load_weights(model, self.weights)
+            return
+        model.replace_head(self.classes, seed)
+        load_weights(model, self.weights)
+        model.replace_head(classes, seed)
 
-    classes = model.num_classes
-    if start.classes == classes:
-        load_weights(model, start.weights)
-        return
-    model.replace_head(start.classes, seed)
-    load_weights(model, start.weights)
-    model.replace_head(classes, seed)
+
+@dataclass(frozen=True)
+class Timm:
+    """Weights that timm publishes, by timm's name of them, for its own network or for one of ours with the same parts."""
+
+    name: str
+
+    def put_into(self, model: Classifier, seed: int) -> None:
+        """Fetches the weights (or takes them from the hub's cache) and puts them in."""
+        from priorscope.models import create
+        from priorscope.models.weights import check_fit
+
+        published = create(
+            {"name": f"timm/{self.name}", "pretrained": True, "input_size": model.input_size},
+            image_size=model.image_size,
+            num_classes=model.num_classes,
+            seed=seed,
+        )
+        state = published.state_dict()
+        check_fit(state, model.state_dict(), f"timm's {self.name} does not fit {model.name}", f'model = "timm/{self.name}"')
+        model.load_state_dict(state)
+        model.statistics = published.statistics

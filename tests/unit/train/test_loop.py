@@ -8,7 +8,9 @@ import torch
 
 import priorscope as ps
 from priorscope.data.loader import Batch
-from priorscope.train.loop import TrainConfig, batch_loss, make_scaler, put_gradient
+from priorscope.train.config import TrainConfig
+from priorscope.train.gradient import Gradient, batch_loss
+from priorscope.train.precision import make_scaler
 
 LABELS = torch.tensor([0, 2, 1, 2, 0, 1, 1])
 
@@ -21,7 +23,7 @@ def batch_of(targets=None) -> Batch:
 def gradients(config, batch, **settings):
     """The loss and the gradient of a small network, as one vector."""
     model = ps.models.create("mlp/tiny", image_size=8, num_classes=3, width=8, blocks=1, **settings)
-    loss = put_gradient(model.train(), batch, config, make_scaler(config.precision, torch.device("cpu")), 5)
+    loss = Gradient(model.train(), config, make_scaler(config.precision, torch.device("cpu")))(batch, 5)
     return float(loss), torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
@@ -74,7 +76,7 @@ def test_half_precision_scales_the_loss_and_the_optimiser_undoes_it():
     config = TrainConfig(precision="fp16")
     model = ps.models.create("mlp/tiny", image_size=8, num_classes=3, width=8, blocks=1)
     scaler = make_scaler("fp16", torch.device("cpu"))
-    put_gradient(model, batch_of(), config, scaler, 5)
+    Gradient(model, config, scaler)(batch_of(), 5)
     optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
     scaler.unscale_(optimiser)
     exact = gradients(TrainConfig(precision="fp32"), batch_of())[1]

@@ -13,7 +13,8 @@ from torch import nn
 
 import priorscope as ps
 from priorscope.core.errors import RequestError
-from priorscope.train.optim import OptimConfig, learning_rate, make_optimiser, parameter_groups
+from priorscope.train.optim import OptimConfig, make_optimiser, parameter_groups
+from priorscope.train.schedule import learning_rate
 from priorscope.train.timm_optim import LEFT_OUT
 
 

@@ -1,0 +1,75 @@
+"""What a run has taken so far: pictures, operations, time, energy; and how fast it goes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from priorscope.core.config import Plain
+from priorscope.train.energy import Meter
+from priorscope.train.pace import Pace, Stopwatch, gemm_rate
+from priorscope.train.precision import compute_dtype
+
+if TYPE_CHECKING:
+    from priorscope.train.checkpoint import Progress
+    from priorscope.train.config import TrainConfig
+    from priorscope.train.loop import Step
+    from priorscope.train.watched import WatchedLoader
+
+
+class Counters:
+    """Counts on from where a resumed run had come. Operations are those of training alone, over all ranks."""
+
+    def __init__(self, loader: WatchedLoader, config: TrainConfig, image_flops: int, progress: Progress, total: int) -> None:
+        rate = gemm_rate(loader.device, compute_dtype(config.precision, torch.device(loader.device)), config.threads)
+        self.image_flops = image_flops
+        self._batch, self._per_epoch, self._total = loader.batch_size, len(loader), total
+        self._progress = progress
+        self._stopwatch = Stopwatch(loader, image_flops, rate * loader.ranks)
+        self._meter = Meter()
+        self._before = progress.joules
+        self._first = progress.steps(self._per_epoch)
+        self._began = time.perf_counter()
+        self._seconds_before = progress.seconds
+
+    def count(self, step: Step) -> None:
+        """Notes a step."""
+        self._stopwatch.count(step.images)
+
+    def keep(self) -> None:
+        """Writes what has been taken into the progress, for a checkpoint. Energy counters wrap, so they are read here too."""
+        self._progress.seconds = self.seconds
+        taken = self._meter.joules()
+        self._progress.joules = None if taken is None else (self._before or 0.0) + taken
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the run, by all attempts together."""
+        return self._seconds_before + time.perf_counter() - self._began
+
+    def seen(self, steps: int) -> Plain:
+        """Pictures and operations after so many steps: the same wherever the run was cut."""
+        images = steps * self._batch
+        return {"images": images, "flops": images * self.image_flops, "macs": images * self.image_flops // 2}
+
+    def measured(self) -> Plain:
+        """What the clock and the meter say since the last row; it differs each time."""
+        self.keep()
+        joules = self._progress.joules
+        return {**self._stopwatch.lap("rows"), **({} if joules is None else {"joules": round(joules, 1)})}
+
+    def pace(self, step: Step, every: float) -> Pace | None:
+        """The speed over the last moment, once in so many seconds."""
+        if self._stopwatch.since("display") < every:
+            return None
+        done = step.number + 1
+        each = (time.perf_counter() - self._began) / max(done - self._first, 1)
+        return Pace(
+            epoch=done / self._per_epoch,
+            epochs=self._total / self._per_epoch,
+            loss=float(step.loss),
+            seconds_left=each * (self._total - done),
+            **self._stopwatch.lap("display"),
+        )

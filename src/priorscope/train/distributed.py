@@ -1,0 +1,169 @@
+"""Processes that carry out one run together, each a share of every batch: `torchrun`'s, or those that SLURM started.
+
+All of them take the same steps. Rank 0 writes. Decisions that a clock or a signal makes are shared before they are acted on,
+so that no rank waits for one that has stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from priorscope.core.errors import RequestError, WorkError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of its run: the `rank`-th of `size`, the `local`-th on its machine."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the one that writes."""
+        return self.rank == 0
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a value over all ranks, the same bits on each."""
+        if self.size == 1:
+            return value
+        return self.sum(value) / self.size
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum of a value over all ranks, the same bits on each."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
+    def any(self, *here: bool) -> tuple[bool, ...]:
+        """For each question whether any rank answers yes; asked over the processors, so that no device is waited for."""
+        if self.size == 1:
+            return here
+        import torch
+
+        return tuple(bool(count) for count in self.sum(torch.tensor(here, dtype=torch.int64)).tolist())
+
+    def syncing(self, forward: Any, last: bool) -> AbstractContextManager[Any]:
+        """The block of one part of a batch: gradients are exchanged at the last part alone."""
+        if self.size == 1:
+            return nullcontext()
+        if hasattr(forward, "set_requires_gradient_sync"):  # sharded
+            forward.set_requires_gradient_sync(last)
+            return nullcontext()
+        return nullcontext() if last else forward.no_sync()
+
+
+ALONE = Ranks()
+
+
+def replicated(forward: Any, ranks: Ranks, device: str) -> Any:
+    """The network with a copy on every rank, whose gradients are averaged over the ranks during the backward pass."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    ids = [ranks.local] if device.startswith("cuda") else None
+    return DistributedDataParallel(forward, device_ids=ids, broadcast_buffers=False)
+
+
+def own_device(device: str, ranks: Ranks) -> str:
+    """The device of this rank: each has a GPU of its own."""
+    import torch
+
+    if device != "cuda" or ranks.size == 1:
+        return device
+    if ranks.local >= torch.cuda.device_count():
+        raise RequestError(
+            f"Rank {ranks.local} of this machine has no GPU: there are {torch.cuda.device_count()}.",
+            "one GPU a rank",
+            f"torchrun --nproc-per-node {torch.cuda.device_count()}",
+        )
+    torch.cuda.set_device(ranks.local)
+    return f"cuda:{ranks.local}"
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """The ranks of this run: those that the surroundings name, or one alone. They part again after the block.
+
+    Where somebody has set up torch's process group already, that one is taken, and left as it is.
+    """
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        yield Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", dist.get_rank())))
+        return
+    place = place_of(os.environ)
+    if place is None:
+        yield ALONE
+        return
+    os.environ.update(place.variables)
+    ranks = place.ranks
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", rank=ranks.rank, world_size=ranks.size)
+    try:
+        with naming_a_lost_rank():
+            yield ranks
+    finally:
+        dist.destroy_process_group()
+
+
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "NCCL", "recv timed out")
+
+
+@contextmanager
+def naming_a_lost_rank() -> Iterator[None]:
+    """Says in our words what torch says in a dozen when another rank is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(said in str(error) for said in LOST):
+            raise
+        raise WorkError(
+            f"Another rank of this run has ended ({str(error).splitlines()[0][:200]}).",
+            "every rank alive until the end",
+            "see what that rank said; the same command again goes on from the last checkpoint",
+        ) from error
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the surroundings put this process, and what torch wants to know to find the others."""
+
+    ranks: Ranks
+    variables: Mapping[str, str]
+
+
+def place_of(environment: Mapping[str, str]) -> Place | None:
+    """What `torchrun` or SLURM's `srun` says of this process; None where it is alone.
+
+    A batch script's own process is no rank, although SLURM gives it a rank's variables: only steps, which `srun` starts, count.
+    """
+    if int(environment.get("WORLD_SIZE", "1")) > 1:
+        ranks = Ranks(int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", "0")))
+        return Place(ranks, {})
+    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+        ranks = Ranks(
+            int(environment["SLURM_PROCID"]),
+            int(environment["SLURM_STEP_NUM_TASKS"]),
+            int(environment.get("SLURM_LOCALID", "0")),
+        )
+        job, step = int(environment.get("SLURM_JOB_ID", "0")), int(environment.get("SLURM_STEP_ID", "0"))
+        first = first_host(environment.get("SLURM_STEP_NODELIST", "localhost"))
+        return Place(ranks, {"MASTER_ADDR": first, "MASTER_PORT": str(20_000 + (17 * job + step) % 20_000)})
+    return None
+
+
+def first_host(nodes: str) -> str:
+    """The first machine of a list as SLURM writes it: `gpu[03-06,9],login1` -> `gpu03`."""
+    match = re.match(r"([^,\[]+)(?:\[([0-9]+)[^\]]*\]([^,\[]*))?", nodes.strip())
+    return "".join(part or "" for part in match.groups()) if match else nodes

@@ -1,0 +1,60 @@
+"""Where the rows of a run go beside its own `steps.jsonl`: one tracker a file.
+
+An exporter is one file here and one line in `EXPORTERS`. Its module has `open_exporter(out, about, rows) -> Exporter`: the
+run's folder, what the run is (its recipe as plain data), and the rows that it has already, where it goes on. Its packages are
+imported when it is opened, and whoever lacks them is told what to install. Exporters change no number and are no part of a
+recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+from priorscope.core.config import Plain
+from priorscope.core.listing import Listing
+
+EXPORTERS = Listing("exporter", "priorscope train --help", {"tensorboard": "priorscope.train.exporters.tensorboard"})
+
+
+class Exporter(Protocol):
+    """Takes a run's rows as they come."""
+
+    def row(self, row: Plain) -> None:
+        """An epoch's line of `steps.jsonl`."""
+        ...
+
+    def close(self) -> None:
+        """No more rows will come, because the run is finished or stops."""
+        ...
+
+
+class Exporters:
+    """Several exporters as one."""
+
+    def __init__(self, names: Sequence[str], out: Path, about: Plain, rows: Sequence[Plain]) -> None:
+        self._all: list[Exporter] = [EXPORTERS.load(name).open_exporter(out, about, rows) for name in names]
+
+    def row(self, row: Plain) -> None:
+        """Hands a row to each."""
+        for exporter in self._all:
+            exporter.row(row)
+
+    def close(self) -> None:
+        """Closes each, whatever happens to another."""
+        with ExitStack() as closing:
+            for exporter in self._all:
+                closing.callback(exporter.close)
+
+
+def numbers(row: Plain, path: str = "") -> dict[str, float]:
+    """The numbers of a row by their path: `val/accuracy`, `train_loss`."""
+    found: dict[str, float] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            found |= numbers(value, f"{path}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[f"{path}{name}"] = float(value)
+    return found

@@ -1,0 +1,55 @@
+"""Rows for TensorBoard, in RUN/tensorboard: every number of a row is a curve over the run's steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from priorscope.core.config import Plain
+from priorscope.core.errors import RequestError
+from priorscope.train.exporters import numbers
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+FOLDER = "tensorboard"
+
+
+class TensorBoard:
+    """Writes event files."""
+
+    def __init__(self, writer: SummaryWriter) -> None:
+        self._writer = writer
+
+    def row(self, row: Plain) -> None:
+        """One point on every curve."""
+        for name, value in numbers(row).items():
+            if name not in ("step", "epoch"):
+                self._writer.add_scalar(name, value, int(row["step"]))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()
+
+
+def open_exporter(out: Path, about: Plain, rows: Sequence[Plain]) -> TensorBoard:
+    """Opens RUN/tensorboard; points of steps that a killed run took and takes again are purged."""
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:
+        raise RequestError(
+            "TensorBoard is not installed.", "the package tensorboard", "pip install 'priorscope[tensorboard]'"
+        ) from None
+    writer = SummaryWriter(str(out / FOLDER), purge_step=int(rows[-1]["step"]) + 1 if rows else 0)
+    if not rows:
+        writer.add_text("recipe", "\n".join(f"    {line}" for line in _lines(about)), 0)
+    return TensorBoard(writer)
+
+
+def _lines(about: Plain, path: str = "") -> list[str]:
+    found: list[str] = []
+    for name, value in about.items():
+        found += _lines(value, f"{path}{name}.") if isinstance(value, dict) else [f"{path}{name} = {value}"]
+    return found

@@ -1,0 +1,94 @@
+"""A finished run made longer: it goes on where its rate of learning did not yet depend on how long it was.
+
+Under `constant` and `plateau` that is its end; under `wsd` the step before the rate begins to fall. The longer run ends bit for
+bit where one of its length from the start ends, which is checked: all rates of the steps taken must be those of the longer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from priorscope.core.config import Plain
+from priorscope.core.errors import RequestError
+from priorscope.core.folder import write_bytes
+from priorscope.train.config import LENGTHS, TrainConfig
+from priorscope.train.optim import OptimConfig
+from priorscope.train.schedule import LENGTHLESS, learning_rate
+
+FREE = (*LENGTHS, "keep")
+"""What of `train` may differ: how long, and how many snapshots."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A finished run that is made longer: its folder, its key, and how it was trained."""
+
+    path: Path
+    key: str
+    train: TrainConfig
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The settings beside its length in which two runs' inputs differ, by their dotted names."""
+    flat_one, flat_other = dict(_flat(one)), dict(_flat(other))
+    free = {f"recipe.train.{name}" for name in FREE}
+    return sorted(name for name in {*flat_one, *flat_other} - free if flat_one.get(name) != flat_other.get(name))
+
+
+def _flat(table: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in table.items():
+        inside = f"{path}.{name}" if path else str(name)
+        found += _flat(value, inside) if isinstance(value, Mapping) else [(inside, value)]
+    return found
+
+
+def check_extensible(earlier: Path, one: Plain, other: Plain, optim: OptimConfig, file: Path) -> None:
+    """Refuses a run that differs in more than its length, or whose schedule looks ahead to its end."""
+    others = differing(one, other)
+    if others:
+        raise RequestError(
+            f"The run in {earlier} differs in {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}.",
+            "a run that differs in train.epochs, train.steps or train.flops alone",
+            'init = {kind = "run", run = "..."} begins a new run with its weights',
+        )
+    if not file.exists():
+        reason = (
+            f"the schedule {optim.schedule} depends on the length"
+            if optim.schedule not in LENGTHLESS
+            else "it stopped early, or the file is gone"
+        )
+        raise RequestError(
+            f"{earlier} holds no {file.name}, from which it could go on: {reason}.",
+            f"a run under one of: {', '.join(LENGTHLESS)}",
+            'init = {kind = "run", run = "..."} begins a new run with its weights',
+        )
+
+
+def check_rates(optim: OptimConfig, taken: int, lengths: tuple[int, int], steps_per_epoch: int, where: Path) -> None:
+    """Refuses where a step that was taken would have had another rate in the longer run, or the run is not longer."""
+    before, now = lengths
+    if now <= before:
+        raise RequestError(f"The run in {where} has {before} steps, and {now} were asked.", "more", "a larger train.epochs")
+    for step in range(taken):
+        had, has = (learning_rate(optim, step, length, steps_per_epoch) for length in lengths)
+        if had != has:
+            raise RequestError(
+                f"Step {step + 1} of the run in {where} had the rate {had:g}, and would have {has:g} in a longer one.",
+                "a warm-up within the shorter run",
+                "train the longer run from its beginning",
+            )
+
+
+def take_over(snapshot: Path, to: Path) -> None:
+    """Copies a snapshot that the longer run would have made alike."""
+    if not snapshot.exists():
+        raise RequestError(
+            f"The longer run keeps a snapshot after {snapshot.stem.replace('-', ' ')}, and the shorter one has none.",
+            "snapshots at the same steps, as far as the shorter run goes",
+            "another train.keep, or none",
+        )
+    write_bytes(to, snapshot.read_bytes())

@@ -1,0 +1,132 @@
+"""The gradient of a batch: whole, in parts, or in more parts than asked where memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from priorscope.core.errors import WorkError
+from priorscope.core.rng import seed_of
+from priorscope.train.distributed import ALONE, Ranks
+from priorscope.train.finetune import trains_body
+from priorscope.train.precision import compute_dtype
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.amp.grad_scaler import GradScaler
+
+    from priorscope.data.loader import Batch
+    from priorscope.models.classifier import Classifier
+    from priorscope.train.config import TrainConfig
+
+Forward = Callable[["Tensor"], "Tensor"]
+
+
+class Gradient:
+    """Leaves the gradient of a batch's mean loss in the parameters, and gives the loss.
+
+    `parts` says in how many parts a batch goes through the network. Where memory runs out it is doubled, and the same step is
+    made again with the same numbers. `forward` stands for the network where it is compiled or spread over `ranks`, of which
+    each has a share of the `batch_size` pictures of a batch (not set: all).
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        config: TrainConfig,
+        scaler: GradScaler,
+        *,
+        forward: Forward | None = None,
+        ranks: Ranks = ALONE,
+        batch_size: int | None = None,
+    ) -> None:
+        self.parts = config.accumulate or 1
+        self._model = model
+        self._forward: Forward = forward or model
+        self._config = config
+        self._scaler = scaler
+        self._ranks = ranks
+        self._batch_size = batch_size
+
+    def __call__(self, batch: Batch, draws: int) -> Tensor:
+        """The batch's mean loss over all ranks. The same `draws` give the same dropout in as many parts on as many ranks."""
+        while True:
+            try:
+                return self._in_parts(batch, draws)
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out(error):
+                    raise
+                said = str(error).splitlines()[0] if str(error) else "out of memory"
+            self._make_room(len(batch.images), said)  # outside of the block, where the error no longer holds the step's tensors
+
+    def _in_parts(self, batch: Batch, draws: int) -> Tensor:
+        import torch
+
+        torch.manual_seed(draws if self._ranks.rank == 0 else seed_of(draws, "rank", self._ranks.rank))
+        device = batch.images.device
+        dtype = compute_dtype(self._config.precision, device)
+        mean = torch.zeros((), device=device)
+        parts = list(_parts(batch, self.parts))
+        whole = self._batch_size or len(batch.images)
+        for number, (images, wanted) in enumerate(parts, start=1):
+            with self._ranks.syncing(self._forward, number == len(parts)):
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                    logits = self._forward(images)
+                loss = batch_loss(logits, wanted, self._config.label_smoothing)
+                loss = loss * (len(images) * self._ranks.size / whole)
+                self._scaler.scale(loss).backward()
+            mean = mean + loss.detach()
+        return self._ranks.mean(mean)
+
+    def _make_room(self, images: int, said: str) -> None:
+        """Doubles the parts, or says why that cannot be."""
+        import torch
+
+        reason = None
+        if has_batch_statistics(self._model, self._config):
+            reason = "this network normalises by batch statistics, which a smaller part would change"
+        elif self._ranks.size > 1:
+            reason = "the other ranks cannot be asked to make the step again"
+        elif self.parts >= images:
+            reason = "even one picture at a time does not fit"
+        if reason is not None:
+            raise WorkError(
+                f"Memory ran out in a step of {images} pictures in {self.parts} parts: {said[:200]}",
+                f"room for a part; it is not made smaller by itself, because {reason}",
+                "a smaller train.batch_size, or train.accumulate = 2 or more",
+            )
+        self.parts = min(2 * self.parts, images)
+        for p in self._model.parameters():
+            p.grad = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: a CUDA device's own class, or what the allocator on a processor says."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    return "can't allocate memory" in said or "not enough memory" in said
+
+
+def has_batch_statistics(model: Classifier, config: TrainConfig) -> bool:
+    """Whether a picture's answer in training depends on the others of its batch; a frozen body's does not."""
+    from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+
+    return trains_body(config.finetune) and any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
+def _parts(batch: Batch, parts: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pictures with what is wanted of them: labels, or soft targets where the batch was mixed."""
+    wanted = batch.labels if batch.targets is None else batch.targets
+    return zip(batch.images.chunk(parts), wanted.chunk(parts), strict=True)
+
+
+def batch_loss(logits: Tensor, wanted: Tensor, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy in float32, against labels or soft targets."""
+    from torch.nn import functional as F
+
+    return F.cross_entropy(logits.float(), wanted, label_smoothing=label_smoothing)

@@ -1,0 +1,97 @@
+"""How fast a run goes: images a second, the share of the time that it waits for data, and of the rate of bare products."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from priorscope.core.config import Plain
+
+if TYPE_CHECKING:
+    import torch
+
+    from priorscope.train.watched import WatchedLoader
+
+SHORTEST = 0.02
+"""Seconds that bare products are repeated for."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The speed of a run over its last second or so, and where it stands: what a display shows."""
+
+    epoch: float
+    epochs: float
+    loss: float
+    img_per_s: float
+    data_wait_share: float
+    gemm_share: float
+    seconds_left: float
+
+
+@dataclass
+class _Mark:
+    at: float
+    waited: float = 0.0
+    images: int = 0
+
+
+class Stopwatch:
+    """Speeds between laps, of which several series may be kept at once: one for the display, one for the rows."""
+
+    def __init__(self, loader: WatchedLoader, image_flops: int, gemm_rate: float) -> None:
+        self._loader, self._image_flops, self._gemm_rate = loader, image_flops, gemm_rate
+        self._images = 0
+        self._began = time.perf_counter()
+        self._marks: dict[str, _Mark] = {}
+
+    def count(self, images: int) -> None:
+        """Notes a step."""
+        self._images += images
+
+    def since(self, series: str) -> float:
+        """Seconds since the last lap of a series."""
+        return time.perf_counter() - self._mark(series).at
+
+    def lap(self, series: str) -> Plain:
+        """The figures since the last lap of a series, from which the next one begins."""
+        before, now = self._mark(series), _Mark(time.perf_counter(), self._loader.waited, self._images)
+        self._marks[series] = now
+        seconds = max(now.at - before.at, 1e-9)
+        per_second = (now.images - before.images) / seconds
+        return {
+            "img_per_s": round(per_second, 3),
+            "data_wait_share": round(min((now.waited - before.waited) / seconds, 1.0), 4),
+            "gemm_share": round(per_second * self._image_flops / self._gemm_rate, 4),
+        }
+
+    def _mark(self, series: str) -> _Mark:
+        return self._marks.setdefault(series, _Mark(self._began))
+
+
+@cache
+def gemm_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float:
+    """Floating-point operations a second of one large product with so many threads, the best of some; measured once a process.
+
+    It is a yardstick, not a bound: on the shapes of a step the rate is another (`priorscope bench train` takes those).
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        side = 8192 if device.type == "cuda" else 1024
+        left = torch.ones((side, side), device=device, dtype=dtype)
+        out = torch.empty_like(left)
+        best, until = float("inf"), time.perf_counter() + SHORTEST
+        while time.perf_counter() < until or best == float("inf"):
+            begun = time.perf_counter()
+            torch.mm(left, left, out=out)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, time.perf_counter() - begun)
+        return 2 * side**3 / best
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,78 @@
+"""In which number type a step multiplies, and what holds a device to the same numbers each time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from priorscope.core.errors import RequestError
+
+if TYPE_CHECKING:
+    import torch
+    from torch.amp.grad_scaler import GradScaler
+
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+
+
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The type that matrix products are computed in; TF32 is a way to multiply float32."""
+    import torch
+
+    if precision == "fp16":
+        return torch.float16
+    if precision in ("fp32", "tf32") or (precision == "auto" and not has_fast_bf16(device)):
+        return torch.float32
+    return torch.bfloat16
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 products are faster than float32 there: by hardware, not by emulation."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())  # pyright: ignore[reportPrivateUsage]
+
+
+def make_scaler(precision: Precision, device: torch.device) -> GradScaler:
+    """Holds gradients within float16's range; at any other precision it does nothing."""
+    import torch
+
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Refuses TF32 where no processor multiplies so: it would be float32 under another name."""
+    if precision == "tf32" and device.type != "cuda":
+        raise RequestError(
+            f"train.precision = 'tf32' came with the device {device.type}, which has no such products.",
+            "a CUDA device, or another precision",
+            'train.precision = "fp32"',
+        )
+
+
+@contextmanager
+def numerics(precision: Precision, device: torch.device) -> Iterator[None]:
+    """A CUDA device held to the precision and to repeatable kernels inside the block; elsewhere nothing is to be done.
+
+    Without it, convolutions in "float32" are TF32 there, and sums of scattered parts come in whatever order they finish.
+    """
+    import torch
+
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is made; without it cuBLAS varies
+    matmul, cudnn = cast("Any", torch.backends.cuda.matmul), cast("Any", torch.backends.cudnn)
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])

@@ -1,0 +1,118 @@
+"""A network whose weights, gradients and optimiser state lie in shares on the ranks: for what one device cannot hold.
+
+It is PyTorch's FSDP2, block by block. Checkpoints hold whole tensors, in the form that a run on one rank writes, so that
+a run of n ranks goes on with m.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from priorscope.core.errors import RequestError
+from priorscope.train.finetune import BLOCK
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from priorscope.models.classifier import Classifier
+    from priorscope.train.config import TrainConfig
+    from priorscope.train.optim import OptimConfig, Optimiser
+
+ELEMENTWISE = ("adamw", "adam", "sgd", "lion")
+"""Optimisers that move each weight by itself: a share of a matrix is as good as the whole."""
+
+
+def check_shardable(config: TrainConfig, optim: OptimConfig) -> None:
+    """Refuses what needs whole tensors where each rank has a share of them."""
+    came = None
+    if optim.name not in ELEMENTWISE:
+        came, wanted, do = f"optim.name = {optim.name!r}", f"one of: {', '.join(ELEMENTWISE)}", 'optim.name = "adamw"'
+    elif optim.sam is not None:
+        came, wanted, do = "optim.sam", "plain steps", "remove optim.sam"
+    elif config.ema is not None:
+        came, wanted, do = "train.ema", "the weights themselves", "remove train.ema"
+    elif config.precision == "fp16":
+        came, wanted, do = "train.precision = 'fp16'", "gradients that need no scaling", 'train.precision = "bf16"'
+    elif config.compile is not None:
+        came, wanted, do = f"train.compile = {config.compile!r}", "eager steps", "remove train.compile"
+    else:
+        return
+    raise RequestError(f"train.shard came with {came}, which is not made for weights in shares.", wanted, do)
+
+
+def shard(model: Classifier, ranks: int, device: str) -> Classifier:
+    """Lays the weights in shares on the ranks, a block at a time, so that only one block is whole at any moment."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.partition(":")[0], (ranks,))
+    for block in _blocks(model):
+        fully_shard(model.get_submodule(block), mesh=mesh)
+    return fully_shard(model, mesh=mesh)  # pyright: ignore[reportReturnType]  the same object, of a class made at once
+
+
+def _blocks(model: Classifier) -> list[str]:
+    """The numbered blocks that are modules of their own, by the taps that stand at their ends."""
+    found = [model.tap(address) for address in model.taps() if (match := BLOCK.match(address)) and address == f"{match[1]}/out"]
+    paths = [f"network.{tap.module}" for tap in found if tap.at == "output" and tap.module]
+    return [path for path in paths if any(True for _ in model.get_submodule(path).parameters())]
+
+
+class ShardedModel:
+    """A sharded model as a checkpoint sees it: whole tensors. Every rank must ask at once."""
+
+    def __init__(self, model: Classifier) -> None:
+        self._model = model
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole tensors by name, on the processor."""
+        return whole(self._model.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Puts each rank's share of whole tensors in place."""
+        import torch
+
+        with torch.no_grad():
+            for name, value in self._model.state_dict().items():
+                value.copy_(_share(state_dict[name], value))
+
+
+class ShardedOptimiser:
+    """The optimiser of a sharded model as a checkpoint sees it."""
+
+    def __init__(self, optimiser: Optimiser) -> None:
+        self._optimiser = optimiser
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state in whole tensors, on the processor."""
+        return whole(self._optimiser.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Puts each rank's share in place: a state as large as its parameter lies as that does."""
+        members = [p for group in self._optimiser.param_groups for p in group["params"]]
+        state = {
+            index: {name: _share(value, members[index]) for name, value in kept.items()}
+            for index, kept in state_dict["state"].items()
+        }
+        self._optimiser.load_state_dict({**state_dict, "state": state})
+
+
+def whole(state: Any) -> Any:
+    """Nested tables with every share put together; the same on all ranks."""
+    from torch.distributed.tensor import DTensor
+
+    if isinstance(state, dict):
+        return {name: whole(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [whole(value) for value in state]
+    return state.full_tensor().cpu() if isinstance(state, DTensor) else state
+
+
+def _share(value: Any, like: Tensor) -> Any:
+    """This rank's share of a whole tensor, laid out like another; what has another shape, or no shares, stays as it is."""
+    import torch
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(like, DTensor) or not isinstance(value, torch.Tensor) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
