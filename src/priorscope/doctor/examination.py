@@ -1,0 +1,205 @@
+"""An examination: what kind of thing a subject is, every check that can look at it, and what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from priorscope import run as runs
+from priorscope.core.config import Plain
+from priorscope.core.errors import PriorscopeError, RequestError
+from priorscope.doctor import CHECKS, Finding
+from priorscope.doctor.sides import picture_side
+
+if TYPE_CHECKING:
+    from priorscope.data.split import Source
+    from priorscope.models.classifier import Classifier
+    from priorscope.recipe import Recipe
+
+Kind = Literal["machine", "recipe", "run", "study", "log", "script"]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was looked at, by which checks, and what they found, the worst first. `facts` are the machine's."""
+
+    subject: str
+    kind: Kind
+    checks: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    facts: Plain = field(default_factory=dict[str, object])
+
+    def count(self, severity: str) -> int:
+        """How many findings of one severity there are."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def plain(self) -> Plain:
+        """The examination as JSON holds it."""
+        return {
+            "subject": self.subject,
+            "kind": self.kind,
+            "checks": list(self.checks),
+            "findings": [finding.plain() for finding in self.findings],
+            **({"facts": self.facts} if self.facts else {}),
+        }
+
+
+def examine(subject: str | None = None, settings: Sequence[str] = ()) -> Examination:
+    """Looks at a recipe, a run's or a study's folder, a log or a script, by its name or path; at this machine without one.
+
+    `settings` are `--set` settings laid over a recipe.
+    """
+    if subject is None:
+        from priorscope.doctor.machine import facts, look_at_machine
+
+        known = facts()
+        return Examination("this machine", "machine", ("machine",), _sorted(look_at_machine(known)), known)
+    kind, desk = kind_of(subject), _Desk()
+    if settings and kind != "recipe":
+        raise RequestError(f"--set came with a {kind}.", "a recipe, whose settings can be changed", "remove --set")
+    _EXAMINERS[kind](desk, subject, settings)
+    return Examination(subject, kind, tuple(desk.checks), _sorted(desk.findings))
+
+
+def kind_of(subject: str) -> Kind:
+    """What a name or a path names."""
+    path = Path(subject)
+    if (path / runs.RECIPE).exists():
+        return "run"
+    if (path / "runs").is_dir():
+        return "study"
+    if path.is_dir():
+        raise RequestError(f"{path} holds neither a run nor a study.", "the folder of one", "check the path")
+    kinds: dict[str, Kind] = {".py": "script", ".json": "log", ".yaml": "log", ".yml": "log", ".csv": "log"}
+    return kinds.get(path.suffix.lower(), "recipe")
+
+
+@dataclass
+class _Desk:
+    """The checks that have looked at something, and what they found."""
+
+    checks: dict[str, None] = field(default_factory=dict[str, None])
+    findings: list[Finding] = field(default_factory=list[Finding])
+
+    def look(self, what: str, *subject: object) -> None:
+        """Every check that can look at such a thing does; one that cannot finish says so."""
+        for name in CHECKS:
+            look: Callable[..., Iterable[Finding]] | None = getattr(CHECKS.load(name), f"look_at_{what}", None)
+            if look is not None:
+                self.checks[name] = None
+                try:
+                    self.findings += look(*subject)
+                except PriorscopeError as error:
+                    self.findings.append(_not_looked_at(name, error))
+
+
+def _not_looked_at(check: str, error: PriorscopeError) -> Finding:
+    return Finding(
+        check=check,
+        severity="note",
+        saw=error.came,
+        means=f"this was not looked at: {check.replace('_', ' ')}",
+        do=error.do,
+    )
+
+
+def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    order = ("fault", "warning", "note")
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: order.index(finding.severity)))
+
+
+def _recipe(desk: _Desk, subject: str, settings: Sequence[str]) -> None:
+    """The recipe itself, its pictures where they are at hand, its untrained network, and both together."""
+    from priorscope.recipe import Recipe, find_recipe
+
+    recipe = Recipe.load(find_recipe(subject), settings)
+    desk.look("recipe", recipe)
+    source = _pictures(desk, recipe)
+    network = _untrained(desk, recipe, source)
+    if network is not None:
+        desk.look("network", network)
+        if source is not None:
+            desk.look("training", recipe, source.split("train"), network)
+
+
+def _pictures(desk: _Desk, recipe: Recipe) -> Source | None:
+    from priorscope.data import open as open_source
+
+    try:
+        source = open_source(recipe.data.source)
+        source.split("train")
+    except PriorscopeError as error:
+        desk.findings.append(_not_looked_at("pictures", error))
+        return None
+    desk.look("source", source)
+    return source
+
+
+def _untrained(desk: _Desk, recipe: Recipe, source: Source | None) -> Classifier | None:
+    """The recipe's network with random weights: nothing is downloaded to look at its parts."""
+    from priorscope.models.classifier import build
+
+    train = source.split("train") if source else None
+    side = recipe.data.augment.size or (train.image_size if train else picture_side(recipe))
+    if side is None:
+        return None
+    try:
+        return build(
+            recipe.model.without_start(),
+            image_size=side,
+            num_classes=len(train.classes) if train else 10,
+            statistics=train.statistics if train else None,
+            seed=recipe.seed,
+        )
+    except PriorscopeError as error:
+        desk.findings.append(_not_looked_at("network", error))
+        return None
+
+
+def _run(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
+    run = runs.load(subject)
+    desk.look("recipe", run.recipe)
+    _pictures(desk, run.recipe)
+    desk.look("network", run.model)
+    desk.look("run", run)
+
+
+def _study(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
+    found = [*_finished(Path(subject) / "runs")]
+    if not found:
+        raise RequestError(
+            f"{subject} holds no finished run.", "a study that was run", f"priorscope study FILE --out {subject}"
+        )
+    for run in found:
+        desk.look("recipe", run.recipe)
+        desk.look("run", run)
+    desk.look("study", found)
+
+
+def _finished(folder: Path) -> Iterator[runs.Run]:
+    for path in sorted(folder.iterdir()):
+        if (path / runs.ENVIRONMENT).exists():
+            yield runs.load(path)
+
+
+def _log(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
+    from priorscope.doctor.logs import read_log
+
+    desk.look("log", read_log(Path(subject)))
+
+
+def _script(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
+    from priorscope.doctor.scripts import read_script
+
+    desk.look("script", read_script(Path(subject)))
+
+
+_EXAMINERS: dict[Kind, Callable[[_Desk, str, Sequence[str]], None]] = {
+    "recipe": _recipe,
+    "run": _run,
+    "study": _study,
+    "log": _log,
+    "script": _script,
+}

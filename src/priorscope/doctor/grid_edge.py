@@ -1,0 +1,69 @@
+"""The best value of a grid lies on its edge: the best one may lie beyond.
+
+A study of Mixers tried learning rates of 1e-4, 1e-3 and 1e-2, and chose 1e-2 on one data set and 1e-4 on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from priorscope.core.config import Plain, content_key
+from priorscope.doctor import Finding
+
+if TYPE_CHECKING:
+    from priorscope.run import Run
+
+
+def look_at_study(found: Sequence[Run]) -> Iterator[Finding]:
+    """Every setting in which three or more runs differ and in nothing else but the seed."""
+    plain = [(run, _flat(run.recipe.plain())) for run in found if run.history]
+    keys = {key for _, values in plain for key, value in values.items() if _is_number(value) and key != "seed"}
+    for key in sorted(keys):
+        for runs in _alike(plain, key).values():
+            by_value = {value: fmean(chosen_accuracy(run) for run in runs[value]) for value in sorted(runs)}
+            yield from _judged(key, by_value, runs)
+
+
+def chosen_accuracy(run: Run) -> float:
+    """The accuracy on val of the epoch that was kept."""
+    return float(run.history[int(run.environment["chosen_epoch"]) - 1]["val"]["accuracy"])
+
+
+def _judged(key: str, by_value: Mapping[float, float], runs: Mapping[float, Sequence[Run]]) -> Iterator[Finding]:
+    values = list(by_value)
+    best = max(by_value, key=lambda value: by_value[value])
+    if len(values) < 3 or best not in (values[0], values[-1]):
+        return
+    tried = ", ".join(f"{value:g}: {accuracy:.1%}" for value, accuracy in by_value.items())
+    beyond = best * best / values[1] if best == values[0] else best * best / values[-2]
+    yield Finding(
+        check="grid_edge",
+        severity="warning",
+        saw=f"Of the values of {key} that were tried ({tried} of val), the best, {best:g}, is the "
+        f"{'smallest' if best == values[0] else 'largest'} ({len(runs[best])} runs of it).",
+        means="a better one may lie beyond: the comparison is not one of tuned networks yet",
+        do=f"try {beyond:.3g} as well",
+    )
+
+
+def _alike(plain: Sequence[tuple[Run, Plain]], key: str) -> dict[str, dict[float, list[Run]]]:
+    """Runs that differ in one setting alone, by its value."""
+    groups: dict[str, dict[float, list[Run]]] = {}
+    for run, values in plain:
+        if _is_number(values.get(key)):
+            rest = content_key({name: value for name, value in values.items() if name not in (key, "seed")})
+            groups.setdefault(rest, {}).setdefault(float(values[key]), []).append(run)
+    return groups
+
+
+def _flat(plain: Plain, above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in plain.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return flat
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,42 @@
+"""Known answers: each probe asked, on this machine, about a thing whose truth is known beforehand.
+
+An instrument is one file here and one line in `INSTRUMENTS`, named as its probe. `known_answers()` yields what was expected
+(a closed form, or a truth that was planted), what the probe said, and how far apart the two may be and why.
+"""
+
+from __future__ import annotations
+
+from priorscope.core.config import Config
+from priorscope.core.listing import Listing
+
+INSTRUMENTS = Listing(
+    "instrument",
+    "priorscope doctor --instruments",
+    {
+        "accuracy": "priorscope.doctor.instruments.accuracy",
+        "cue_conflict": "priorscope.doctor.instruments.cue_conflict",
+        "robustness": "priorscope.doctor.instruments.robustness",
+        "transfer": "priorscope.doctor.instruments.transfer",
+    },
+)
+
+
+class Answer(Config):
+    """One question with a known answer."""
+
+    probe: str
+    question: str
+    expected: float
+    got: float
+    within: float
+    """How far from the expected a working instrument may be: 0 where the answer is exact."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the instrument gave the known answer."""
+        return abs(self.got - self.expected) <= self.within
+
+
+def certify(name: str) -> list[Answer]:
+    """What one probe says about what is known."""
+    return list(INSTRUMENTS.load(name).known_answers())

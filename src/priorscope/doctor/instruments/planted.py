@@ -1,0 +1,63 @@
+"""Things whose truth is known: deciders that answer by a rule, and a linear network on grey pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.data.split import ArrayPixels, Ints, Split
+from priorscope.evidence import Evidence
+
+if TYPE_CHECKING:
+    from priorscope.models.classifier import Classifier
+
+Decide = Callable[[Split], Ints]
+
+SIDE = 8
+
+
+class Decider(Evidence):
+    """Evidence that answers what a rule decides, with logits of 1 for it and 0 for all else."""
+
+    def __init__(self, decide: Decide) -> None:
+        self._decide = decide
+
+    @property
+    def name(self) -> str:
+        """What a figure would call it."""
+        return "planted"
+
+    def gather(self, split: Split, what: Sequence[str]) -> dict[str, NDArray[np.float32]]:  # noqa: ARG002  logits are all there is
+        """The rule's answers."""
+        return {"logits": np.eye(len(split.classes), dtype=np.float32)[self._decide(split)]}
+
+
+def grey_world(n: int) -> Split:
+    """Two classes of pictures near mid-grey, told apart by noise alone: no attack of a small budget leaves [0, 1]."""
+    draw = np.random.default_rng(0)
+    array = draw.integers(96, 160, (n, SIDE, SIDE, 3)).astype(np.uint8)
+    return Split("grey", "test", ArrayPixels(array), (np.arange(n) % 2).astype(np.int64), ("a", "b"))
+
+
+def linear(scale: float = 1.0) -> tuple[Classifier, NDArray[np.float64]]:
+    """A linear network of two classes, and the difference of its rows of weights in the order of the pictures' pixels."""
+    import torch
+    from torch import nn
+
+    from priorscope.models import wrap
+
+    draw = np.random.default_rng(1)
+    weights = draw.normal(size=(2, 3 * SIDE * SIDE))
+    layer = nn.Linear(3 * SIDE * SIDE, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(scale * weights))
+    return wrap(nn.Sequential(nn.Flatten(), layer), image_size=SIDE, classes=2), weights[0] - weights[1]
+
+
+def margins(split: Split, difference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By how much a linear network prefers each picture's own class, in logits."""
+    pixels = np.stack([split[i][0] for i in range(len(split))]).transpose(0, 3, 1, 2).reshape(len(split), -1) / 255
+    return (pixels @ difference) * np.where(split.labels == 0, 1, -1)

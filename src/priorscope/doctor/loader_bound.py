@@ -1,0 +1,106 @@
+"""A run that waits for its pictures: the network could learn faster than the loader makes batches.
+
+A run logs the share of its time that it waited. Before a run both are timed here, on this machine, for a second or two each:
+the loader alone, and training steps on a batch that is there already.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from priorscope.doctor import Finding
+
+if TYPE_CHECKING:
+    from priorscope.data.loader import Batch, Loader
+    from priorscope.data.split import Split
+    from priorscope.models.classifier import Classifier
+    from priorscope.recipe import Recipe
+    from priorscope.run import Run
+
+SECONDS = 1.5
+MOST = 0.2
+"""The share of a run's time that it may wait; a loader that keeps up leaves it at a few hundredths."""
+DO = "convert the pictures to a store of their final size: priorscope data convert SRC DST.beton --res N"
+
+
+def look_at_run(run: Run) -> Iterator[Finding]:
+    """The share of its time that a run logged as waiting; the first epoch, in which things are opened, left out."""
+    waits = [float(row["data_wait_share"]) for row in run.history[1:] if "data_wait_share" in row]
+    if waits and sum(waits) / len(waits) > MOST:
+        yield Finding(
+            check="loader_bound",
+            severity="warning",
+            saw=f"{run.name} waited for its pictures for {sum(waits) / len(waits):.0%} of its time "
+            f"(most in one epoch: {max(waits):.0%}).",
+            means="the network could have learnt faster than its loader made batches",
+            do=DO,
+        )
+
+
+def look_at_training(recipe: Recipe, split: Split, network: Classifier) -> Iterator[Finding]:
+    """Images a second of the loader and of the training step."""
+    loads, learns = loader_rate(recipe, split), step_rate(recipe, split, network)
+    if loads < learns:
+        yield Finding(
+            check="loader_bound",
+            severity="warning",
+            saw=f"The loader makes {loads:,.0f} images a second here, and {network.name} learns from {learns:,.0f}.",
+            means=f"training waits for {1 - loads / learns:.0%} of its time",
+            do=DO,
+        )
+
+
+def loader_rate(recipe: Recipe, split: Split) -> float:
+    """Images a second of the loader alone, its first batch (compiling, opening) left out."""
+    batches = itertools.chain.from_iterable(_loader(recipe, split).epoch(epoch) for epoch in itertools.count())
+    next(batches)
+    return _rate(lambda: len(next(batches).labels))
+
+
+def step_rate(recipe: Recipe, split: Split, network: Classifier) -> float:
+    """Images a second of forward and backward passes over one batch; the weights stay as they are."""
+    import torch
+
+    from priorscope.evidence import evaluating
+    from priorscope.train.finetune import trains_body
+    from priorscope.train.gradient import Gradient
+    from priorscope.train.precision import make_scaler
+
+    batch: Batch = next(iter(_loader(recipe, split).epoch(0)))
+    gradient = Gradient(network, recipe.train, make_scaler(recipe.train.precision, torch.device("cpu")))
+
+    def step() -> int:
+        network.train(trains_body(recipe.train.finetune))
+        gradient(batch, 0)
+        return len(batch.labels)
+
+    with evaluating(network):
+        state = {name: value.clone() for name, value in network.state_dict().items()}
+        step()
+        rate = _rate(step)
+        network.zero_grad(set_to_none=True)
+        network.load_state_dict(state)
+    return rate
+
+
+def _loader(recipe: Recipe, split: Split) -> Loader:
+    from priorscope.data.loader import Loader
+
+    return Loader(
+        split,
+        batch_size=min(recipe.train.batch_size, len(split)),
+        augment=recipe.data.augment,
+        shuffle=True,
+        threads=recipe.train.threads,
+    )
+
+
+def _rate(work: Callable[[], int]) -> float:
+    """Images a second of some work, repeated for a while and at least twice."""
+    began, images = time.perf_counter(), work() + work()
+    while time.perf_counter() - began < SECONDS:
+        images += work()
+    return images / (time.perf_counter() - began)

@@ -1,0 +1,52 @@
+"""A loss that cannot be the mean over images that it is called: divided once too often, or not at all.
+
+Where the first guess is wrong, the right class has a probability below one half, and the cross-entropy is above ln 2. A mean
+over images is therefore at least ln 2 times the share of wrong answers, whatever the network and with any label smoothing. A
+study divided means of batches by the size of the data set again; two of its logs hold sums over batches of 109 and 127.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from priorscope.doctor import Finding
+from priorscope.doctor.logs import Log
+
+if TYPE_CHECKING:
+    from priorscope.run import Run
+
+MOST = 20.0
+"""Above this a mean says that wrong answers are given with odds of e^20: a sum is likelier."""
+
+
+def look_at_log(log: Log) -> Iterator[Finding]:
+    """Every held-out loss beside the accuracy of the same epoch."""
+    for split in ("val", "test"):
+        yield from _judged(f"{log.name}, {split}", log.along(split, "loss"), log.along(split, "acc"))
+
+
+def look_at_run(run: Run) -> Iterator[Finding]:
+    """The same of a run's own curves."""
+    rows = [row["val"] for row in run.history]
+    yield from _judged(f"{run.name}, val", [float(row["loss"]) for row in rows], [float(row["accuracy"]) for row in rows])
+
+
+def _judged(where: str, losses: Sequence[float], accuracies: Sequence[float]) -> Iterator[Finding]:
+    for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=False), 1):
+        least = (1 - accuracy) * math.log(2)
+        if least * (1 - 1e-6) <= loss <= MOST:
+            continue
+        small = loss < least
+        bound = (
+            f"a mean over images is at least {least:.3g}" if small else "a mean over images that large means a diverged network"
+        )
+        yield Finding(
+            check="loss_scale",
+            severity="fault",
+            saw=f"{where}: in epoch {epoch} a loss of {loss:.4g} stands beside an accuracy of {accuracy:.1%}; {bound}.",
+            means="it was divided once too often" if small else "it is a sum over batches",
+            do="sum the loss of every image and divide once, by the number of images",
+        )
+        return

@@ -1,0 +1,86 @@
+"""An option that nothing reads: it is accepted, written down, and changes no number.
+
+Scaling MLPs' fine-tuning took a weight decay, named one in its README, and handed none to its optimiser; its training took an
+activation and a dropout rate that no network read.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from priorscope.doctor import Finding
+from priorscope.doctor.scripts import Script, keyword, last_name
+
+if TYPE_CHECKING:
+    from priorscope.recipe import Recipe
+
+
+def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
+    """Settings that other settings leave without effect; what could never have any is refused when a recipe is read."""
+    for setting, because in unread(recipe):
+        yield Finding(
+            check="options",
+            severity="warning",
+            saw=f"{setting} has no effect: {because}.",
+            means="runs with and without it are the same run",
+            do=f"remove {setting.partition(' ')[0]}, or change what leaves it without effect",
+        )
+
+
+def unread(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Each setting without effect, and why."""
+    model, optim, train = recipe.model, recipe.optim, recipe.train
+    if model.resize != "bilinear" and model.input_size is None:
+        yield f"model.resize = {model.resize!r}", "the pictures have the backbone's own size, and nothing is resized"
+    if optim.decay_norms_and_biases and optim.weight_decay == 0:
+        yield "optim.decay_norms_and_biases = true", "optim.weight_decay is 0"
+    if train.steps is None and train.patience is not None and train.patience >= train.epochs:
+        yield f"train.patience = {train.patience}", f"the run has {train.epochs} epochs"
+    if train.track_images != type(train).model_fields["track_images"].default and set(train.track) <= {"val"}:
+        yield f"train.track_images = {train.track_images}", "only val is tracked, and val is always looked at whole"
+    yield from _idle_operations(recipe.data.augment.plain().get("ops", ()))
+
+
+def _idle_operations(ops: Any) -> Iterator[tuple[str, str]]:
+    for at, op in enumerate(ops):
+        if op.get("p") == 0:
+            yield f"data.augment.ops[{at}] ({op['op']})", "it happens with chance 0"
+        elif op["op"] == "jitter" and not any(op.get(part) for part in ("brightness", "contrast", "saturation", "hue")):
+            yield f"data.augment.ops[{at}] (jitter)", "none of its strengths is above 0"
+
+
+def look_at_script(script: Script) -> Iterator[Finding]:
+    """Options of argparse whose value is never asked for."""
+    declared = dict(_declared(script))
+    if not declared or _read_whole(script):
+        return
+    asked = {node.attr for node in ast.walk(script.tree) if isinstance(node, ast.Attribute)}
+    asked |= {node.value for node in ast.walk(script.tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    idle = [name for name in declared if name not in asked]
+    if idle:
+        yield Finding(
+            check="options",
+            severity="fault",
+            saw=f"{script.at(declared[idle[0]])} declares {', '.join('--' + name for name in idle)}; nothing reads "
+            + ("it." if len(idle) == 1 else "them."),
+            means="whoever sets it believes in a difference that was never made",
+            do="read it where it belongs, or remove it",
+        )
+
+
+def _declared(script: Script) -> Iterator[tuple[str, ast.Call]]:
+    """The name under which each option is stored."""
+    for name, call in script.calls():
+        flags = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+        if name == "add_argument" and flags and flags[0].startswith("-"):
+            stored = keyword(call, "dest") or max(flags, key=len).lstrip("-").replace("-", "_")
+            yield str(stored), call
+
+
+def _read_whole(script: Script) -> bool:
+    """Whether the options are handed on together, so that nobody can say which are read."""
+    return any(name == "vars" for name, _ in script.calls()) or any(
+        isinstance(node, ast.Attribute) and last_name(node) == "__dict__" for node in ast.walk(script.tree)
+    )

@@ -1,0 +1,61 @@
+"""A score of some of the images under the name of all of them.
+
+FFCV's loader drops the last partial batch unless told otherwise, in evaluation too; a study's notebook skipped every batch
+that was not whole: 9,984 of 10,000 images were scored.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from priorscope.doctor import Finding
+from priorscope.doctor.scripts import HELD_OUT, Script, keyword, targets
+
+if TYPE_CHECKING:
+    from priorscope.run import Run
+
+MEANS = "the score is of fewer images than it says, and two networks may have been scored on different ones"
+
+
+def look_at_run(run: Run) -> Iterator[Finding]:
+    """Validation, and every stored accuracy, over as many images as the split has."""
+    scored = [(f"epoch {row['epoch']}", "val", int(row["val"]["n"])) for row in run.history]
+    scored += [
+        ("a stored accuracy", str(getattr(result, "split", "test")), result.n) for result in run.results.get("accuracy", ())
+    ]
+    sizes = {name: len(run.source.split(name)) for name in {name for _, name, _ in scored} if name in run.source.splits()}
+    for where, name, n in scored:
+        if n != sizes.get(name, n):
+            yield Finding(
+                check="partial_data",
+                severity="fault",
+                saw=f"{run.name}: {where} scored {n:,} of the {sizes[name]:,} images of {name}.",
+                means=MEANS,
+                do="score every image once: priorscope probe accuracy " + str(run.path),
+            )
+            return
+
+
+def look_at_script(script: Script) -> Iterator[Finding]:
+    """A loader of held-out pictures that drops its last batch, or a loop that skips a batch for its size."""
+    for node in ast.walk(script.tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+            held_out = [name for name in targets(node) if HELD_OUT.search(name)]
+            if held_out and keyword(node.value, "drop_last") is True:
+                yield _finding(script, node, f"{held_out[0]} drops its last batch when that is not whole")
+        if isinstance(node, ast.If) and any(isinstance(part, ast.Continue) for part in node.body):
+            asked = ast.unparse(node.test)
+            if "batch_size" in asked or "len(" in asked:
+                yield _finding(script, node, f"batches are skipped when {asked}")
+
+
+def _finding(script: Script, node: ast.AST, what: str) -> Finding:
+    return Finding(
+        check="partial_data",
+        severity="fault",
+        saw=f"{script.at(node)}: {what}.",
+        means=MEANS,
+        do="drop_last=False, and weight each batch by its size",
+    )

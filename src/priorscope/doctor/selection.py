@@ -1,0 +1,70 @@
+"""A test split that chooses: the epoch, the setting or the network that does best on test is reported with that very score.
+
+The best of many noisy scores is too high. All three predecessors scored test after every epoch and none had a validation
+split; one reported the best of a hundred epochs, up to six points above the last.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from priorscope.doctor import Finding
+from priorscope.doctor.duplicates import shared
+from priorscope.doctor.logs import Log
+from priorscope.doctor.scripts import Script
+
+if TYPE_CHECKING:
+    from priorscope.data.split import Source
+
+MEANS = "the test images choose what they are to judge: the figure is too high by an amount that nobody knows"
+
+
+def look_at_log(log: Log) -> Iterator[Finding]:
+    """A log of test scores and no validation scores, whose best epoch is not its last."""
+    scores = log.along("test", "acc")
+    if not scores or log.along("val", "acc"):
+        return
+    best = max(scores)
+    if best > scores[-1]:
+        yield Finding(
+            check="selection",
+            severity="warning",
+            saw=f"{log.name} scores test after each of {len(scores)} epochs and no validation split; the best epoch "
+            f"({scores.index(best) + 1}) has {best:.2%}, the last {scores[-1]:.2%}.",
+            means=f"quoted as the result, the best epoch is chosen on test, {MEANS}",
+            do="quote the last epoch, or hold a part of train back and let it choose",
+        )
+
+
+def look_at_source(source: Source) -> Iterator[Finding]:
+    """A validation split that shares pictures with test."""
+    if not {"val", "test"} <= set(source.splits()):
+        return
+    pairs = shared(source, "val", "test")
+    if pairs:
+        count = len(source.split("test"))
+        yield Finding(
+            check="selection",
+            severity="fault" if len(pairs) > count // 100 else "note",
+            saw=f"{len(pairs):,} of the {count:,} test pictures of {source.name} are in val as well, pixel for pixel.",
+            means=MEANS,
+            do="hold val back from train: leave the source without a val part, and one is carved out of train",
+        )
+
+
+def look_at_script(script: Script) -> Iterator[Finding]:
+    """A comparison of a test score with the best one so far."""
+    for node in ast.walk(script.tree):
+        if not isinstance(node, ast.Compare):
+            continue
+        names = {part.id.lower() for part in ast.walk(node) if isinstance(part, ast.Name)}
+        if any("test" in name for name in names) and any("best" in name for name in names):
+            yield Finding(
+                check="selection",
+                severity="warning",
+                saw=f"{script.at(node)} compares {' with '.join(sorted(names))}.",
+                means=MEANS,
+                do="choose on a validation split, and score test once, at the end",
+            )

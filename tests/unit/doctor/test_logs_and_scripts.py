@@ -1,0 +1,195 @@
+"""Faults of foreign logs and training scripts: logs as their faulty code would have written them, scripts as they stood."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from priorscope.core.errors import RequestError
+from priorscope.doctor import schedule
+from priorscope.doctor.examination import examine
+from priorscope.doctor.logs import Log, read_log
+
+
+def written(folder: Path, rows: list[dict[str, float]]) -> str:
+    (folder / "log.json").write_text(json.dumps(rows))
+    return str(folder / "log.json")
+
+
+def late_cosine(epochs: int) -> list[float]:
+    """torch's own cosine, stepped at the end of each epoch with the number of the one before."""
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-4)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
+    rates = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for epoch in range(epochs):
+            rates.append(optimiser.param_groups[0]["lr"])
+            optimiser.step()
+            scheduler.step(epoch - 1) if epoch else scheduler.step()
+    return rates
+
+
+def test_a_cosine_that_was_stepped_with_the_epoch_before(tmp_path):
+    rates = late_cosine(30)
+    assert [round(rate / 1e-4, 3) for rate in rates[:5]] == [1, 0.997, 1, 0.997, 0.989]  # as published
+    assert [round(late_cosine(n)[-1] / 1e-4, 2) for n in (5, 10)] == [0.65, 0.21]
+    rows = [{"epoch": i, "trn_loss": 1.0, "val_loss": 1.5, "val_acc": 50, "lr": rate} for i, rate in enumerate(rates)]
+    (fault, warning) = examine(written(tmp_path, rows)).findings
+    assert fault.saw == "log logs the rates 0.0001, 9.973e-05, 0.0001, 9.973e-05: epoch 3 has the rate of epoch 1 again."
+    assert "its last rate is 0.024 of its highest" in fault.means
+    assert "would take 2 more epochs" in warning.saw
+
+
+def test_a_run_one_epoch_shorter_than_its_cosine():
+    full = [0.5 * (1 + math.cos(math.pi * e / 20)) for e in range(20)]
+    assert not [*schedule.look_at_log(Log("log", {}, tuple(full)))]
+    (finding,) = schedule.look_at_log(Log("log", {}, tuple(full[:19])))
+    assert "would take 1 more epoch;" in finding.saw
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        [0.1] * 10,
+        [0.1, 0.1, 0.1, 0.01, 0.01, 0.001],
+        [0.1 * (1 - i / 10) for i in range(10)],
+        [0.02, 0.06, 0.1, 0.08, 0.05, 0.02],
+        [0.1 * 0.9**i for i in range(10)],
+        [0.1, 0.05, 0.01, 0.1, 0.05, 0.01],
+    ],
+)
+def test_other_schedules_are_left_alone(rates):
+    assert not [*schedule.look_at_log(Log("log", {}, tuple(rates)))]
+
+
+def test_the_best_epoch_on_test(tmp_path):
+    (tmp_path / "result.yml").write_text(
+        "num_params: 293362\ntrain_loss: [1.9, 1.5, 1.4]\n"
+        "test_acc:\n- 0.55\n- 0.6617\n- 0.6614\ntest_loss:\n- 1.3\n- 1.0\n- 1.1\n"
+    )
+    (finding,) = examine(str(tmp_path / "result.yml")).findings
+    assert finding.saw == (
+        "result scores test after each of 3 epochs and no validation split; the best epoch (2) has 66.17%, the last 66.14%."
+    )
+
+
+def test_a_log_with_a_validation_split_may_score_test(tmp_path):
+    rows = [{"val_acc": 0.5, "test_acc": 0.6, "val_loss": 1}, {"val_acc": 0.6, "test_acc": 0.5, "val_loss": 1}]
+    assert examine(written(tmp_path, rows)).findings == ()
+
+
+def test_a_loss_that_is_a_sum_over_batches_and_one_divided_twice(tmp_path):
+    (summed,) = examine(written(tmp_path, [{"epoch": 4, "val_acc": 60.48, "val_loss": 109.35}])).findings
+    assert "a loss of 109.3 stands beside an accuracy of 60.5%" in summed.saw
+    batches, size, mean = 10, 1000, 1.1
+    (divided,) = examine(written(tmp_path, [{"val_acc": 0.6, "val_loss": batches * mean / size}])).findings
+    assert "a mean over images is at least 0.277" in divided.saw
+
+
+def test_the_bound_on_a_mean_loss_holds_for_any_answers():
+    """A loss of ln 2 times the share of wrong answers cannot be undercut: the checked bound, against random logits."""
+    generator = torch.Generator().manual_seed(0)
+    for scale in (0.01, 1.0, 30.0):
+        logits = scale * torch.randn(4000, 3, generator=generator)
+        labels = torch.randint(3, (4000,), generator=generator)
+        wrong = float((logits.argmax(1) != labels).float().mean())
+        assert float(torch.nn.functional.cross_entropy(logits, labels)) >= wrong * math.log(2)
+
+
+def test_logs_of_several_kinds_are_read(tmp_path):
+    (tmp_path / "a.csv").write_text("epoch,train_loss,eval_loss,eval_top1,lr\n0,2,1.9,30,0.1\n1,1.5,1.4,50,0.05\n")
+    log = read_log(tmp_path / "a.csv")
+    assert log.along("val", "acc") == (0.3, 0.5)
+    assert log.rates == (0.1, 0.05)
+    (tmp_path / "b.json").write_text(json.dumps({"train_acc": [0.1, 0.2], "note": "x"}))
+    assert read_log(tmp_path / "b.json").along("train", "acc") == (0.1, 0.2)
+    (tmp_path / "c.json").write_text("[]")
+    with pytest.raises(RequestError, match="holds no training curve; it has: nothing"):
+        read_log(tmp_path / "c.json")
+    with pytest.raises(RequestError, match="There is no log"):
+        read_log(tmp_path / "d.csv")
+
+
+ILL = """
+import argparse
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+parser.add_argument("--weight_decay", type=float)
+parser.add_argument("--drop-rate", type=float)
+args = parser.parse_args()
+
+train_transform = Compose([RandomCrop(32), ToTensor()])
+test_transform = Compose([RandomHorizontalFlip(), ColorJitter(0.5), ToTensor()])
+test_loader = DataLoader(test_set, batch_size=128, drop_last=True)
+optimizer = SGD(net.parameters(), lr=args.lr)
+scheduler = CosineAnnealingLR(optimizer, 30)
+
+def evaluate(net):
+    net.eval()
+    for images, labels in test_loader:
+        if len(images) != args.batch_size:
+            continue
+        net(images)
+
+best_acc = 0
+net.train()
+for epoch in range(30):
+    for images, labels in train_loader:
+        net(images).backward()
+    test_acc = evaluate(net)
+    if test_acc > best_acc:
+        best_acc = test_acc
+    scheduler.step(epoch - 1)
+"""
+
+
+def script(folder: Path, text: str) -> str:
+    (folder / "train.py").write_text(textwrap.dedent(text))
+    return str(folder / "train.py")
+
+
+def test_every_fault_of_a_script_is_found_with_its_line(tmp_path):
+    found = examine(script(tmp_path, ILL))
+    said = {finding.saw.split(" ")[0].rstrip(":"): (finding.check, finding.saw) for finding in found.findings}
+    assert {place: check for place, (check, _) in said.items()} == {
+        "train.py:6": "options",
+        "train.py:11": "evaluation_noise",
+        "train.py:12": "partial_data",
+        "train.py:17": "evaluation_mode",
+        "train.py:19": "partial_data",
+        "train.py:29": "selection",
+        "train.py:31": "schedule",
+    }
+    assert said["train.py:6"][1] == "train.py:6 declares --weight_decay, --drop_rate; nothing reads them."
+    assert said["train.py:11"][1] == "train.py:11: test_transform holds RandomHorizontalFlip, ColorJitter."
+
+
+def test_the_same_script_mended_is_well(tmp_path):
+    mended = (
+        ILL.replace("RandomHorizontalFlip(), ColorJitter(0.5), ", "")
+        .replace(", drop_last=True", "")
+        .replace("        if len(images) != args.batch_size:\n            continue\n", "")
+        .replace("for images, labels in train_loader", "net.train()\n    for images, labels in train_loader")
+        .replace("test_acc", "val_acc")
+        .replace("scheduler.step(epoch - 1)", "scheduler.step()")
+        .replace("lr=args.lr)", "lr=args.lr, weight_decay=args.weight_decay, drop=args.drop_rate)")
+    )
+    assert examine(script(tmp_path, mended)).findings == ()
+
+
+def test_options_that_are_handed_on_together_cannot_be_judged(tmp_path):
+    text = 'parser.add_argument("--lr")\nargs = parser.parse_args()\ntrain(**vars(args))\n'
+    assert examine(script(tmp_path, text)).findings == ()
+
+
+def test_what_is_no_python_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="is no Python"):
+        examine(script(tmp_path, "def train(:\n"))

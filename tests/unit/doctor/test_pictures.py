@@ -1,0 +1,138 @@
+"""Faults of pictures: in train and test, in val and test, other ones each time, and too slow in coming."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from priorscope.data import open as open_source
+from priorscope.data.split import ArrayPixels, Bytes, Pixels, Split
+from priorscope.doctor import duplicates, evaluation_noise, loader_bound, selection
+from priorscope.recipe import Recipe
+
+from .conftest import WELL
+
+CLASSES = ("a", "b")
+
+
+def pictures(n: int, seed: int) -> Bytes:
+    return np.random.default_rng(seed).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
+
+
+@dataclass
+class Made:
+    """A source made of arrays."""
+
+    parts: dict[str, Pixels]
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+    name: str = "made"
+    classes: tuple[str, ...] = CLASSES
+    origin: str = ""
+    caveats: tuple[str, ...] = ()
+
+    def splits(self):
+        return tuple(self.parts)
+
+    def split(self, name: str) -> Split:
+        pixels = self.parts[name]
+        labels = self.labels.get(name, np.arange(len(pixels)) % 2)
+        return Split("made", name, pixels, labels.astype(np.int64), CLASSES)
+
+
+def test_a_test_picture_that_is_in_train_under_another_label():
+    train, test = pictures(100, 0), pictures(40, 1)
+    test[7] = train[32]
+    (finding,) = duplicates.look_at_source(Made({"train": ArrayPixels(train), "test": ArrayPixels(test)}))
+    assert finding.severity == "fault"
+    assert finding.saw == (
+        "1 of the 40 test pictures of made are in train too, pixel for pixel (train 32 = test 7); 1 of them with another label."
+    )
+
+
+def test_different_pictures_are_no_duplicates():
+    source = Made(
+        {"train": ArrayPixels(pictures(100, 0)), "val": ArrayPixels(pictures(40, 2)), "test": ArrayPixels(pictures(40, 1))}
+    )
+    assert not [*duplicates.look_at_source(source), *selection.look_at_source(source), *evaluation_noise.look_at_source(source)]
+
+
+def test_a_validation_split_made_of_test():
+    test = pictures(40, 1)
+    source = Made({"train": ArrayPixels(pictures(100, 0)), "val": ArrayPixels(test[:20]), "test": ArrayPixels(test)})
+    (finding,) = selection.look_at_source(source)
+    assert finding.severity == "fault"
+    assert finding.saw == "20 of the 40 test pictures of made are in val as well, pixel for pixel."
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """Pictures that are mirrored by chance as they are read, as a test transform did."""
+
+    array: Bytes | None
+    of: Bytes
+    draw: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    @property
+    def size(self):
+        return self.of.shape[1:3]
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def read(self, index: int) -> Bytes:
+        return self.of[index, :, ::-1] if self.draw.random() < 0.5 else self.of[index]
+
+
+def test_pictures_that_are_augmented_as_they_are_read():
+    source = Made({"train": ArrayPixels(pictures(100, 0)), "test": Flipped(None, pictures(40, 1))})
+    (finding,) = evaluation_noise.look_at_source(source)
+    assert "pictures of made/test were different pictures when read again" in finding.saw
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Pictures that take five milliseconds each, as from a far disk."""
+
+    of: Bytes
+    array: Bytes | None = None
+
+    @property
+    def size(self):
+        return self.of.shape[1:3]
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def read(self, index: int) -> Bytes:
+        time.sleep(0.005)
+        return self.of[index]
+
+
+def test_a_run_that_would_wait_for_its_pictures(monkeypatch):
+    from priorscope import models
+
+    monkeypatch.setattr(loader_bound, "SECONDS", 0.1)
+    recipe = Recipe.of({**WELL, "train": {"batch_size": 20}, "model": "mlp/tiny"})
+    network = models.create("mlp/tiny", image_size=8, num_classes=2)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    slow = Split("made", "train", Slow(pictures(80, 0)), np.arange(80) % 2, CLASSES)
+    (finding,) = loader_bound.look_at_training(recipe, slow, network)
+    assert finding.saw.startswith("The loader makes 1") or finding.saw.startswith(
+        "The loader makes 2"
+    )  # 5 ms each: 200 a second
+    assert all((value == before[key]).all() for key, value in network.state_dict().items())
+    fast = Split("made", "train", ArrayPixels(pictures(80, 0)), np.arange(80) % 2, CLASSES)
+    large = models.create("mlp/b6-w256", image_size=8, num_classes=2)
+    assert not [*loader_bound.look_at_training(recipe, fast, large)]
+
+
+@pytest.mark.real_data
+def test_tiny_imagenet_has_two(real_data):
+    source = open_source({"name": "tiny_imagenet", "path": str(real_data / "tiny-imagenet")})
+    (finding,) = duplicates.look_at_source(source)
+    assert finding.severity == "note"
+    assert finding.saw.startswith("2 of the 10,000 test pictures")
+    assert finding.saw.endswith("; 2 of them with another label.")

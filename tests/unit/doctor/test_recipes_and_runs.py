@@ -1,0 +1,282 @@
+"""Faults of recipes and runs, each reproduced; and nothing found where nothing is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from priorscope import run as runs
+from priorscope.core.errors import RequestError
+from priorscope.data import open as open_source
+from priorscope.doctor import (
+    dropout,
+    grid_edge,
+    learnt_nothing,
+    loader_bound,
+    loss_scale,
+    masked,
+    normalisation,
+    one_token,
+    options,
+    partial_data,
+    schedule,
+    windows,
+)
+from priorscope.doctor.examination import examine
+from priorscope.recipe import Recipe, find_recipe, shipped_recipes
+
+from .conftest import WELL
+
+TRUE_ALARMS = {
+    "v-perceiver-io-cifar10": {"one_token"},
+    "v-perceiver-io-stl10": {"one_token"},
+    "v-perceiver-io-tinyimagenet": {"one_token"},
+    "v-swin-cifar10": {"one_token", "windows"},
+}
+"""Published networks that are shipped with what was wrong with them, and say so in their opening comment."""
+
+
+def changed(**tables) -> Recipe:
+    return Recipe.of({**WELL, **{name: {**WELL.get(name, {}), **table} for name, table in tables.items()}})
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_no_false_alarm_on_a_shipped_recipe(name):
+    recipe = Recipe.load(find_recipe(name))
+    found = [finding for check in (dropout, one_token, windows, schedule, options) for finding in check.look_at_recipe(recipe)]
+    assert {finding.check for finding in found} == TRUE_ALARMS.get(name, set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in shipped_recipes() if "pretrained" not in name])
+def test_no_false_alarm_on_the_network_of_a_shipped_recipe(name):
+    found = examine(name)
+    assert {finding.check for finding in found.findings if finding.severity != "note"} == TRUE_ALARMS.get(name, set())
+
+
+def test_nothing_is_found_where_nothing_is_wrong(well):
+    found = examine(str(well))
+    assert found.kind == "run"
+    assert found.findings == ()
+    assert {"dropout", "duplicates", "evaluation_mode", "normalisation", "partial_data", "schedule"} <= set(found.checks)
+
+
+def test_one_token():
+    recipe = changed(model={"name": "perceiver_io/v-cifar10", "width": 64})
+    (finding,) = one_token.look_at_recipe(recipe)
+    assert finding.saw == (
+        "perceiver_io/v-cifar10 at 32 pixels attends to a single token in places: "
+        "cross_attend_block.cross_attn.norm.weight and 2 more get no gradient."
+    )
+    assert not [*one_token.look_at_recipe(changed(model={"name": "perceiver_io/tiny", "width": 64}))]
+    plain = {**WELL, "model": {"name": "tnt/tiny", "pixel": 8}}
+    (finding,) = one_token.look_at_recipe(Recipe.of(plain))
+    assert "queries and keys of pixel attention" in finding.saw
+
+
+def test_windows_that_never_shift():
+    (finding,) = windows.look_at_recipe(Recipe.of({**WELL, "model": "swin/v-cifar10"}))
+    assert "windows of 8 on a map of 8, 4 on a map of 4, 2 on a map of 2, 1 on a map of 1: none of them shifts" in finding.saw
+    for repaired in ("swin/shifted", "swin/tiny", {"name": "swin/v-cifar10", "input_size": 64}):
+        assert not [*windows.look_at_recipe(Recipe.of({**WELL, "model": repaired}))]
+
+
+def test_dropout_in_a_frozen_body():
+    recipe = changed(train={"finetune": {"mode": "head"}}, model={"dropout": 0.2})
+    (finding,) = dropout.look_at_recipe(recipe)
+    assert finding.saw == "model.dropout = 0.2 came with train.finetune.mode = 'head'."
+    assert not [*dropout.look_at_recipe(changed(model={"dropout": 0.2}))]
+
+
+@pytest.mark.parametrize(
+    ("tables", "setting"),
+    [
+        ({"model": {"resize": "area"}}, "model.resize = 'area'"),
+        ({"optim": {"weight_decay": 0, "decay_norms_and_biases": True}}, "optim.decay_norms_and_biases"),
+        ({"train": {"patience": 4}}, "train.patience = 4"),
+        ({"train": {"track_images": 7}}, "train.track_images = 7"),
+        ({"data": {"augment": {"ops": [{"op": "flip", "p": 0}]}}}, "data.augment.ops[0] (flip)"),
+        ({"data": {"augment": {"ops": ["flip", {"op": "jitter"}]}}}, "data.augment.ops[1] (jitter)"),
+    ],
+)
+def test_a_setting_that_nothing_reads(tables, setting):
+    (finding,) = options.look_at_recipe(changed(**tables))
+    assert finding.saw.startswith(setting)
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"model": {"resize": "area", "input_size": 64}},
+        {"optim": {"weight_decay": 0.1, "decay_norms_and_biases": True}},
+        {"train": {"patience": 3}},
+        {"train": {"track_images": 7, "track": ["train", "val"]}},
+        {"data": {"augment": "flip-jitter"}},
+    ],
+)
+def test_a_setting_that_is_read(tables):
+    assert not [*options.look_at_recipe(changed(**tables))]
+
+
+def test_a_warm_up_that_never_ends():
+    (finding,) = schedule.look_at_recipe(changed(optim={"warmup": 4}))
+    assert finding.severity == "fault"
+    assert not [*schedule.look_at_recipe(changed(optim={"warmup": 3}))]
+
+
+def test_a_schedule_an_epoch_late(ill):
+    def late(rows, _environment):
+        rates = [row["lr"] for row in rows]
+        for row, before in zip(rows[1:], rates, strict=False):
+            row["lr"] = before
+
+    (finding,) = schedule.look_at_run(ill(late))
+    assert finding.saw.startswith("At the end of epoch 2 the rate was 0.003; the recipe's cosine schedule has 0.00")
+
+
+def test_normalisation_by_the_mean_of_the_pictures_own_deviations(ill):
+    """What all three predecessors did: (0.2023, 0.1994, 0.2010) is that of CIFAR-10."""
+    pixels = open_source(WELL["data"]["source"]).split("train").pixels.array / 255
+
+    def wrong(_rows, environment):
+        environment["model"]["statistics"]["std"] = pixels.std((1, 2)).mean(0).tolist()
+
+    (finding,) = normalisation.look_at_run(ill(wrong))
+    assert finding.severity == "fault"
+    std = pixels.std((0, 1, 2))
+    assert f"its training pictures have mean ({pixels[..., 0].mean():.3f}" in finding.saw
+    assert f"deviation ({std[0]:.3f}, {std[1]:.3f}, {std[2]:.3f})" in finding.saw
+
+
+def test_pictures_that_were_not_normalised(ill):
+    def none(_rows, environment):
+        environment["model"]["statistics"] = None
+
+    (finding,) = normalisation.look_at_run(ill(none))
+    assert "mean (0.000, 0.000, 0.000), deviation (1.000, 1.000, 1.000)" in finding.saw
+
+
+def test_a_score_of_some_of_the_images(ill):
+    """As a notebook scored that skipped the batch that was not whole: 96 of 100."""
+
+    def partial(rows, _environment):
+        for row in rows:
+            row["val"]["n"] = 100 // 32 * 32
+
+    (finding,) = partial_data.look_at_run(ill(partial, "run"))
+    assert finding.saw == "run: epoch 1 scored 96 of the 100 images of val."
+
+
+def test_a_loss_divided_twice_and_a_loss_that_is_a_sum(ill):
+    def divided(rows, _environment):
+        for row in rows:
+            row["val"]["loss"] /= 50
+
+    def summed(rows, _environment):
+        for row in rows:
+            row["val"]["loss"] *= 50
+
+    (small,) = loss_scale.look_at_run(ill(divided, "a"))
+    (large,) = loss_scale.look_at_run(ill(summed, "b"))
+    assert "it was divided once too often" in small.means
+    assert "it is a sum over batches" in large.means
+
+
+def test_a_run_that_learnt_nothing(ill):
+    def chance(rows, _environment):
+        for row in rows:
+            row["val"] |= {"accuracy": 0.12, "loss": 2.305}
+
+    (finding,) = learnt_nothing.look_at_run(ill(chance, "run"))
+    assert finding.saw == "run is right on 12.0% of 100 images of val (7.0% to 19.8%); one guess in 10 is 10.0%."
+
+
+def test_a_run_that_waited(ill):
+    def waited(rows, _environment):
+        for row, share in zip(rows, (0.9, 0.5, 0.4, 0.6), strict=True):
+            row["data_wait_share"] = share
+
+    def did_not(rows, _environment):
+        for row, share in zip(rows, (0.9, 0.05, 0.0, 0.01), strict=True):
+            row["data_wait_share"] = share
+
+    (finding,) = loader_bound.look_at_run(ill(waited, "run"))
+    assert finding.saw == "run waited for its pictures for 50% of its time (most in one epoch: 60%)."
+    assert not [*loader_bound.look_at_run(ill(did_not, "other"))]
+
+
+def test_a_masked_number_that_is_stored(ill):
+    from priorscope.doctor.instruments.planted import grey_world, linear
+    from priorscope.probes.robustness import measure_robustness
+
+    run = ill(name="run")
+    blind = measure_robustness(linear(1000.0)[0], grey_world(60), attack="pgd", audit_images=60)
+    blind.save(run.path / runs.RESULTS / "robustness" / "a.json")
+    (finding,) = masked.look_at_run(runs.load(run.path))
+    assert finding.severity == "fault"
+    assert "pgd: masked" in finding.saw
+
+
+def grid(ill, accuracies: dict[float, float]) -> list[runs.Run]:
+    found = []
+    for lr, accuracy in accuracies.items():
+        for seed in (0, 1):
+
+            def change(rows, environment, accuracy=accuracy, seed=seed):
+                rows[environment["chosen_epoch"] - 1]["val"]["accuracy"] = accuracy + 0.01 * seed
+
+            found.append(ill(change, f"lr={lr}-s{seed}", Recipe.of({**WELL, "seed": seed, "optim": {"lr": lr}})))
+    return found
+
+
+def test_the_best_of_a_grid_on_its_edge(ill):
+    """The learning rates that were tried on Mixers, with their accuracies on Tiny ImageNet in the order of the grid."""
+    (finding,) = grid_edge.look_at_study(grid(ill, {1e-4: 0.1, 1e-3: 0.15, 1e-2: 0.18}))
+    assert finding.saw == (
+        "Of the values of optim.lr that were tried (0.0001: 10.5%, 0.001: 15.5%, 0.01: 18.5% of val), the best, 0.01, "
+        "is the largest (2 runs of it)."
+    )
+    assert finding.do == "try 0.1 as well"
+
+
+def test_the_best_of_a_grid_inside_it(ill):
+    assert not [*grid_edge.look_at_study(grid(ill, {1e-4: 0.1, 1e-3: 0.2, 1e-2: 0.18}))]
+
+
+def test_a_study_is_looked_at_run_by_run_and_together(ill, tmp_path):
+    grid(ill, {1e-4: 0.5, 1e-3: 0.6, 1e-2: 0.7})
+    found = examine(str(tmp_path))
+    assert found.kind == "study"
+    assert "grid_edge" in {finding.check for finding in found.findings}
+    assert "schedule" in {finding.check for finding in found.findings}  # the copied rows are of another rate
+
+
+def test_what_cannot_be_looked_at_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path))
+    found = examine("v-mixer-cifar10")
+    (note,) = found.findings
+    assert (note.severity, note.check) == ("note", "pictures")
+    assert "There is no CIFAR-10" in note.saw
+
+
+def test_settings_are_laid_over_a_recipe_and_refused_elsewhere(well):
+    assert "one_token" in {f.check for f in examine("shapetex-mlp", ["model=perceiver_io/v-cifar10"]).findings}
+    with pytest.raises(RequestError, match="--set came with a run"):
+        examine(str(well), ["optim.lr=1"])
+
+
+def test_a_folder_of_nothing_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="holds neither a run nor a study"):
+        examine(str(tmp_path))
+    with pytest.raises(RequestError, match="did you mean"):
+        examine("shapetex-mpl")
+
+
+def test_the_statistics_threshold_is_wider_than_a_subset_and_narrower_than_the_fault():
+    source = open_source({"name": "shapetex", "train": 2000, "val": 20, "test": 20})
+    whole, part = source.split("train"), source.split("train").subset(1000)
+    assert normalisation.apart(part.statistics, whole.statistics) < normalisation.MOST / 2
+    pixels = whole.pixels.array / 255
+    wrong = whole.statistics.replace(std=tuple(pixels.std((1, 2)).mean(0).tolist()))
+    assert normalisation.apart(wrong, whole.statistics) > normalisation.MOST
+    assert np.isfinite(normalisation.apart(whole.statistics, wrong))
