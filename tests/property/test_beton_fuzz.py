@@ -156,6 +156,10 @@ def read_everything(beton: Beton) -> None:
         beton.gather(range(len(beton)))
 
 
+OBJECTS = 1 << 14
+"""What Python's own objects take beside a file's bytes: opening may not hold more than that and the file's size."""
+
+
 def fuzz(whole: list[bytes], opened: Callable[[bytes], Beton], count: int) -> dict[str, int]:
     """Opens and reads `count` mutants; returns how many were refused at opening or reading, and how many were read."""
     outcomes = {"refused": 0, "read": 0, "unexplained": 0}
@@ -165,13 +169,16 @@ def fuzz(whole: list[bytes], opened: Callable[[bytes], Beton], count: int) -> di
         tracemalloc.reset_peak()
         before, started = tracemalloc.get_traced_memory()[0], time.perf_counter()
         try:
-            read_everything(opened(content))
+            beton = opened(content)
+            taken = tracemalloc.get_traced_memory()[1] - before
+            assert taken < len(content) + OBJECTS, (number, taken, len(content))
+            read_everything(beton)
             outcomes["read"] += 1
         except PriorscopeError as error:
             outcomes["refused" if all((error.came, error.wanted, error.do)) else "unexplained"] += 1
         assert time.perf_counter() - started < LONGEST, number
         peak = tracemalloc.get_traced_memory()[1] - before
-        assert peak < 16 * len(content) + (1 << 18), (number, peak, len(content))
+        assert peak < 16 * len(content) + (1 << 18), (number, peak, len(content))  # decoded pictures are larger than a JPEG
     return outcomes
 
 
