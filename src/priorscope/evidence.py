@@ -68,6 +68,11 @@ class Views(Config):
                 )
         return self
 
+    @property
+    def label(self) -> str:
+        """The views in two words."""
+        return {"flip": "2 views", "six": "6 views", "crops": f"{self.n or 100} crops"}[self.name]
+
     def sentence(self) -> str:
         """The views in words."""
         kinds = {

@@ -1,0 +1,388 @@
+"""When it says that it is 80 % sure, is it right 80 % of the time?
+
+The headline is the expected calibration error in 15 bins of equal width, beside its null level: what a network that is
+calibrated, and gives these very confidences on so many images, would show by chance. An error inside that band is no sign of
+miscalibration, and none is reported without it. See `priorscope.core.calibration` for the estimates.
+
+The same is measured after a temperature that is fitted on val and never on the split judged, and, where asked, after
+test-time augmentation, under a corruption and under attack. The temperature is always the one that val asks for, not the one
+that would mend the corruption: that is the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from priorscope.core.calibration import BINS, Answers, Reliability, brier_parts, brier_scores, estimates, fit_temperature
+from priorscope.core.calibration import squared_error as squared
+from priorscope.core.config import Config, Number
+from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.errors import RequestError
+from priorscope.core.metrics import log_loss, softmax
+from priorscope.core.stats import Interval, bootstrap
+from priorscope.evidence import Views, ViewsSetting, views_config
+from priorscope.probes import ProbeConfig, TrainedRun, the_split
+
+if TYPE_CHECKING:
+    from priorscope.attacks import Attack
+    from priorscope.core.figure import Figure
+    from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+
+VERSION = 1
+PER = "run"
+READS = "runs"
+
+AS_IT_IS = "as it is"
+FEW = 100
+"""Fewer images than this, and the bins hold too few answers to say much."""
+
+
+class CalibrationConfig(ProbeConfig):
+    """Which split to judge, and under what conditions beside the plain one.
+
+    `views` is test-time augmentation. `corruptions` are kinds of `priorscope.data.corruptions`, at `severity`. `attack` is a
+    named attack at budget `eps` (L-inf) on a class-balanced part of `attack_images`. `temperature` fits one on val.
+    """
+
+    name: str = "calibration"
+    split: str = "test"
+    temperature: bool = True
+    views: ViewsSetting = None
+    corruptions: tuple[str, ...] = ()
+    severity: int = Field(default=3, ge=1, le=5)
+    attack: str | None = None
+    eps: Annotated[Number, Field(gt=0)] = 1 / 255
+    attack_images: int = Field(default=200, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class Estimate(Config):
+    """An estimate of the calibration error beside the mean, the central 95 % and the p-value of its null level."""
+
+    name: str
+    value: float
+    null: float
+    null_low: float
+    null_high: float
+    p_value: float
+
+
+class Scores(Config):
+    """Everything about one condition. `temperature` is what the logits were divided by; `squared` is without bias."""
+
+    condition: str
+    temperature: float = 1.0
+    n: int
+    accuracy: float
+    confidence: float
+    estimates: tuple[Estimate, ...]
+    squared: float
+    squared_interval: Interval
+    log_loss: float
+    log_loss_interval: Interval
+    brier: float
+    brier_interval: Interval
+    brier_reliability: float
+    brier_resolution: float
+    brier_uncertainty: float
+    brier_within: float
+
+    @property
+    def error(self) -> Estimate:
+        """The headline's estimate."""
+        return self.estimates[0]
+
+    @property
+    def label(self) -> str:
+        """The condition with its temperature, where there is one."""
+        return self.condition if self.temperature == 1 else f"{self.condition}, T = {self.temperature:.2f}"
+
+
+class Calibration(Result):
+    """How well confidences tell how often answers are right."""
+
+    probe: ClassVar[str] = "calibration"
+    question: ClassVar[str] = "When it says how sure it is, is it right that often?"
+    measure: ClassVar[str] = "expected calibration error"
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+
+    split: str
+    seed: int
+    views: Views | None = None
+    temperature: float | None = None
+    label_smoothing: float | None = None
+    scores: tuple[Scores, ...]
+    """The plain condition first; each condition as it is and, where there is one, at the temperature of val."""
+    bin_n: Array
+    """(scores, bins): how many answers, their mean confidence, how many of them right; the errors are computed from these."""
+    bin_confidence: Array
+    bin_right: Array
+    bin_low: Array
+    """(scores, bins): between what shares right a calibrated network would lie in 95 % of cases."""
+    bin_high: Array
+
+    def reliability(self, which: int = 0) -> Reliability:
+        """The bins of one of the scores."""
+        return Reliability(
+            *(bins[which] for bins in (self.bin_n, self.bin_confidence, self.bin_right, self.bin_low, self.bin_high))
+        )
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        first = self.scores[0]
+        error, way = first.error, "over" if first.confidence > first.accuracy else "under"
+        band = f"({error.null_low:.1%} to {error.null_high:.1%} would be chance)"
+        if error.value <= error.null_high:
+            return f"Its confidence is off by {error.value:.1%} on average {band}: no sign that it is not calibrated."
+        return f"Its confidence is off by {error.value:.1%} on average {band}: it is {way}confident."
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        scaled = "" if self.temperature is None else f" Temperature {self.temperature:.3f}, fitted on val."
+        seen = "" if self.views is None else f" Views: {self.views.sentence()}."
+        return (
+            f"Expected calibration error of the largest softmax probability, {BINS} bins of equal width, {self.n:,} images of "
+            f"{self.split}; chance: labels drawn from the network's own probabilities, central 95 %.{scaled}{seen}"
+        )
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows; an error's interval is left out, its null level stands beside it."""
+        rows: list[Metric] = []
+        for score in self.scores:
+            at: dict[str, Any] = {"setting": score.label, "split": self.split}
+            for error in score.estimates:
+                rows.append(Metric.of(error.name, error.value, None, score.n, "probability", **at))
+                rows.append(
+                    Metric(
+                        metric=f"{error.name}, by chance",
+                        value=error.null,
+                        low=error.null_low,
+                        high=error.null_high,
+                        n=score.n,
+                        unit="probability",
+                        **at,
+                    )
+                )
+            rows.append(
+                Metric.of("squared ECE, debiased", score.squared, score.squared_interval, score.n, "probability^2", **at)
+            )
+            rows.append(Metric.of("log loss", score.log_loss, score.log_loss_interval, score.n, "nats", **at))
+            rows.append(Metric.of("Brier score", score.brier, score.brier_interval, score.n, "probability^2", **at))
+            for part in ("reliability", "resolution", "uncertainty", "within"):
+                value = getattr(score, f"brier_{part}")
+                rows.append(Metric.of(f"Brier score, {part}", value, None, score.n, "probability^2", **at))
+            rows.append(Metric.of("mean confidence", score.confidence, None, score.n, "probability", **at))
+        return rows
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of one or many results side by side, most important first."""
+        from priorscope.probes import calibration_figures as figures
+
+        return figures.draw(results)
+
+
+def measure_calibration(
+    subject: TrainedRun | Classifier | Evidence,
+    data: Source | Split,
+    *,
+    split: str = "test",
+    temperature: bool = True,
+    views: str | Mapping[str, Any] | Views | None = None,
+    corruptions: Sequence[str] = (),
+    severity: int = 3,
+    attack: str | None = None,
+    eps: float = 1 / 255,
+    attack_images: int = 200,
+    seed: int = 0,
+) -> Calibration:
+    """Judges the confidences on a split, and under the conditions asked for."""
+    from priorscope.data.corruptions import corrupted
+
+    run = subject if _is_run(subject) else None
+    evidence = _evidence(subject)
+    chosen, caveats = the_split(data, split), list[str]()
+    seen = views_config(views)
+    conditions: list[tuple[str, NDArray[np.float32], NDArray[np.int64], Views | None]] = [
+        (AS_IT_IS, evidence.logits(chosen), chosen.labels, None)
+    ]
+    if seen is not None:
+        conditions.append((seen.label, evidence.logits(chosen, seen), chosen.labels, seen))
+    for kind in corruptions:
+        worse = corrupted(chosen, kind, severity, seed=seed)
+        conditions.append((f"{kind} {severity}", evidence.logits(worse), chosen.labels, None))
+    if attack is not None:
+        logits, labels, said = _attacked(evidence, chosen, attack, eps, attack_images, seed)
+        conditions.append((said, logits, labels, None))
+    fitted = _Temperatures(evidence, data, chosen, caveats) if temperature else None
+    scores: list[Scores] = []
+    bins: list[Reliability] = []
+    for name, logits, labels, own_views in conditions:
+        told = name if name != AS_IT_IS else ""
+        logits, labels = _usable(logits, labels, told, caveats)
+        for divisor in (1.0, *(fitted.of(own_views) if fitted else ())):
+            score, reliability = _score(name, logits / divisor, labels, divisor, seed)
+            scores.append(score)
+            bins.append(reliability)
+    smoothing = _confounds(run, caveats)
+    if scores[0].n < FEW:
+        caveats.append(f"{scores[0].n} images say little about calibration: see how wide chance alone reaches.")
+    return Calibration(
+        value=scores[0].error.value,
+        interval=None,
+        n=scores[0].n,
+        unit="probability",
+        caveats=tuple(caveats),
+        split=chosen.name,
+        seed=seed,
+        views=seen,
+        temperature=fitted.plain if fitted else None,
+        label_smoothing=smoothing,
+        scores=tuple(scores),
+        bin_n=np.stack([each.n for each in bins]),
+        bin_confidence=np.stack([each.confidence for each in bins]),
+        bin_right=np.stack([each.right for each in bins]),
+        bin_low=np.stack([each.low for each in bins]),
+        bin_high=np.stack([each.high for each in bins]),
+    )
+
+
+def _is_run(subject: object) -> bool:
+    return hasattr(subject, "recipe") and hasattr(subject, "evidence")
+
+
+def _evidence(subject: Any) -> Evidence:
+    from priorscope.evidence import evidence_of
+
+    return subject.evidence if _is_run(subject) else evidence_of(subject)
+
+
+class _Temperatures:
+    """The temperature that val asks for, and the one that it asks for where it is seen in several views."""
+
+    def __init__(self, evidence: Evidence, data: Source | Split, chosen: Split, caveats: list[str]) -> None:
+        from priorscope.data.split import Split
+
+        self._evidence, self._caveats = evidence, caveats
+        self._val: Split | None = None
+        if isinstance(data, Split):
+            caveats.append("No temperature: one split was given, and none may be fitted where it is judged.")
+        elif chosen.name == "val":
+            caveats.append("No temperature: val is judged, on which it would be fitted.")
+        else:
+            self._val = data.split("val")
+        self._fitted: dict[str, float] = {}
+        self.plain = next(iter(self.of(None)), None)
+
+    def of(self, views: Views | None) -> tuple[float, ...]:
+        """One temperature, or none where there is no val to fit it on."""
+        if self._val is None:
+            return ()
+        key = views.key() if views else ""
+        if key not in self._fitted:
+            logits = self._evidence.logits(self._val, views)
+            found = fit_temperature(*_usable(logits, self._val.labels, "val", self._caveats))
+            if found.at_end:
+                why = "right" if found.value < 1 else "no better than chance"
+                self._caveats.append(f"Val asks for no temperature between 0.01 and 100: it is {why} throughout.")
+            self._fitted[key] = found.value
+        return (self._fitted[key],)
+
+
+def _usable(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], where: str, caveats: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The images whose logits are finite; the others have no probabilities, and are counted in a caveat."""
+    finite = np.isfinite(logits).all(1)
+    if not finite.any():
+        raise RequestError("No image got finite logits.", "a network that answers", "look for a diverged run")
+    if not finite.all():
+        place = f" ({where})" if where else ""
+        caveats.append(f"{int((~finite).sum())} images got logits that are not finite and are left out{place}.")
+    return logits[finite].astype(np.float64), labels[finite]
+
+
+def _score(
+    condition: str, logits: NDArray[np.float64], labels: NDArray[np.int64], divisor: float, seed: int
+) -> tuple[Scores, Reliability]:
+    answers = Answers(softmax(logits), labels)
+    found, reliability = estimates(answers, seed)
+    value, interval = squared(answers)
+    losses, brier, parts = log_loss(logits, labels), brier_scores(answers), brier_parts(answers)
+    scores = Scores(
+        condition=condition,
+        temperature=divisor,
+        n=len(labels),
+        accuracy=float(answers.right.mean()),
+        confidence=float(answers.confidence.mean()),
+        estimates=tuple(
+            Estimate(name=e.name, value=e.value, null=e.mean, null_low=e.low, null_high=e.high, p_value=e.p_value)
+            for e in found
+        ),
+        squared=value,
+        squared_interval=interval,
+        log_loss=float(losses.mean()),
+        log_loss_interval=bootstrap(losses, seed=seed),
+        brier=parts.score,
+        brier_interval=bootstrap(brier, seed=seed),
+        brier_reliability=parts.reliability,
+        brier_resolution=parts.resolution,
+        brier_uncertainty=parts.uncertainty,
+        brier_within=parts.within,
+    )
+    return scores, reliability
+
+
+def _attacked(
+    evidence: Evidence, chosen: Split, name: str, eps: float, images: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], str]:
+    """What the network says about the worst pictures found, of all images of a class-balanced part, right before or not."""
+    import torch
+
+    from priorscope.attacks import attacks_of
+    from priorscope.attacks.search import attacked
+    from priorscope.attacks.supply import fetcher, some_images
+    from priorscope.attacks.victim import Victim, frozen
+    from priorscope.evidence import device_of, evaluating
+
+    part, index = some_images(chosen, images)
+    attacks = [_whole(attack) for attack in attacks_of(name, len(chosen.classes))]
+    model = evidence.model
+    with evaluating(model), frozen(model):
+        victim = Victim(model)
+        _, worst = attacked(victim, fetcher(model, part), np.arange(len(part)), index, attacks, eps, seed=seed)
+        logits = victim(torch.from_numpy(worst).to(device_of(model))).cpu().numpy()
+    return logits, part.labels, f"{name} {eps * 255:.3g}/255"
+
+
+def _whole(attack: Attack) -> Attack:
+    """The attack without images leaving early: one that only just fools is unsure, which is not what is asked about."""
+    return attack.replace(leave=False)
+
+
+def _confounds(run: Any, caveats: list[str]) -> float | None:
+    """What of the recipe moves confidences by itself, as caveats; the label smoothing, where the recipe is known."""
+    if run is None:
+        caveats.append(
+            "How it was trained is not known: label smoothing and mixed labels make a network less sure than it is right."
+        )
+        return None
+    recipe: dict[str, Any] = run.recipe.plain()
+    smoothing = float(recipe.get("train", {}).get("label_smoothing", 0.0))
+    if smoothing:
+        caveats.append(
+            f"Trained with label smoothing {smoothing:g}, which lowers confidence by itself: "
+            "differences to networks trained without it are not the architecture's."
+        )
+    operations = recipe.get("data", {}).get("augment", {}).get("ops", ())
+    mixing = [op["op"] for op in operations if op.get("op") in ("mixup", "cutmix")]
+    if mixing:
+        caveats.append(f"Trained with {' and '.join(mixing)}, whose mixed labels lower confidence by themselves.")
+    return smoothing

@@ -1,0 +1,222 @@
+"""The pictures of `priorscope.probes.calibration`: reliability, error beside chance, confidences, and what changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from priorscope.core.charts import SHARE, Axis, Scale, curves_with_band, family_colour, family_shape, figure_data
+from priorscope.core.contracts import Subject
+from priorscope.core.figure import INK, MUTED, WIDTH, Figure
+from priorscope.probes.calibration import Calibration, Scores
+
+Results = Sequence[tuple[Subject, Calibration]]
+Rows = Sequence[dict[str, Any]]
+
+SIDE = WIDTH // 2 - 80
+
+
+def draw(results: Results) -> list[Figure]:
+    """Error beside chance where there are several, else reliability first."""
+    reliability, errors, confidences = draw_reliability(results), draw_errors(results), draw_confidences(results)
+    first = [errors, reliability] if len(results) > 1 else [reliability, errors]
+    changed = any(len(result.scores) > 1 for _, result in results)
+    return [*first, confidences, *([draw_conditions(results)] if changed else [])]
+
+
+def draw_reliability(results: Results) -> Figure:
+    """For each network the share right in each bin of confidence, over where a calibrated network's would lie."""
+    rows: list[dict[str, Any]] = []
+    for subject, result in results:
+        bins = result.reliability()
+        for i in np.flatnonzero(bins.n):
+            row = {"subject": subject.name, "family": subject.family, "confidence": bins.confidence[i], "right": bins.right[i]}
+            rows.append({**row, "low": bins.low[i], "high": bins.high[i], "answers": int(bins.n[i])})
+    first = results[0][1]
+    return Figure.from_chart(
+        "reliability",
+        _reliability_title(results),
+        _beside(rows, "subject", partial(_bins_of, rows)),
+        rows,
+        n=f"{first.n:,} images",
+        protocol=f"{first.split}, bins of equal width; a point's area is its number of answers. "
+        "Grey bars: 95 % of what a calibrated network would show.",
+        alt="; ".join(f"{subject.name}: ECE {result.value:.1%}" for subject, result in results),
+    )
+
+
+def _bins_of(rows: Rows, base: Any, side: int | None) -> Any:
+    """The bins of one network: the diagonal, where chance would put them, and where they are."""
+    import altair as A
+
+    side = side or 360
+    axes: list[dict[str, Any]] = [
+        {"scale": A.Scale(domain=[0, 1], nice=False), "axis": A.Axis(title=title, format=".0%")}
+        for title in ("mean confidence of the bin", "share right")
+    ]
+    x, y = axes
+    at, height = A.X("confidence:Q", **x), A.Y("right:Q", **y)
+    diagonal = A.Chart(A.InlineData([{"at": 0}, {"at": 1}])).mark_line(color=MUTED, strokeDash=[3, 3], strokeWidth=1)
+    ends = base.mark_bar(width=side / 40, color=MUTED, opacity=0.28).encode(x=at, y=A.Y("low:Q", **y), y2="high:Q")
+    line = base.mark_line(strokeWidth=1).encode(x=at, y=height, color=family_colour(rows, legend=False))
+    size = A.Size("answers:Q", scale=A.Scale(type="sqrt", range=[14, 260]), legend=None)
+    points = base.mark_point(opacity=1, stroke=INK, strokeWidth=0.5, clip=False).encode(
+        x=at,
+        y=height,
+        color=family_colour(rows),
+        shape=family_shape(rows),
+        size=size,
+        tooltip=["subject:N", "confidence:Q", "right:Q", "low:Q", "high:Q", "answers:Q"],
+    )
+    return A.layer(diagonal.encode(x=A.X("at:Q", **x), y=A.Y("at:Q", **y)), ends, line, points).properties(
+        width=side, height=side
+    )
+
+
+def _beside(rows: Rows, column: str, draw_one: Callable[[Any, int | None], Any]) -> Any:
+    """One chart, or a small one for each value of a column, two beside each other.
+
+    The rows are chosen below the layers: a choice made above them does not reach layers that have data of their own.
+    """
+    import altair as A
+
+    base = A.Chart(figure_data())
+    names = list(dict.fromkeys(str(row[column]) for row in rows))
+    if len(names) == 1:
+        return draw_one(base, None)
+    parts = [
+        draw_one(base.transform_filter(A.FieldEqualPredicate(field=column, equal=name)), SIDE).properties(
+            title=A.TitleParams(name, fontSize=12)
+        )
+        for name in names
+    ]
+    return A.concat(*parts, columns=2, spacing=28)
+
+
+def _reliability_title(results: Results) -> str:
+    shown = [
+        (subject.name, result.reliability(), int(_outside(result).sum()), int((result.reliability().n > 0).sum()))
+        for subject, result in results
+    ]
+    if len(shown) == 1:
+        name, _, outside, bins = shown[0]
+        return f"{outside} of {bins} bins lie where chance does not put a calibrated network"
+    name, _, outside, bins = max(shown, key=lambda each: each[2] / max(each[3], 1))
+    return f"{name} strays farthest from what it says: {outside} of {bins} bins lie outside of chance"
+
+
+def _outside(result: Calibration) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    bins = result.reliability()
+    return (bins.n > 0) & ((bins.right < bins.low) | (bins.right > bins.high))
+
+
+def draw_errors(results: Results) -> Figure:
+    """Each network's calibration error as a point, over the band of its null level."""
+    first = results[0][1]
+    rows = [_error_row(subject, result.scores[0], subject.name) for subject, result in results]
+    beyond = [row["line"] for row in rows if row["value"] > row["high"]]
+    worst = max(rows, key=lambda row: row["value"])
+    if len(rows) == 1:
+        title = f"Confidence is off by {worst['value']:.1%}, where chance alone gives {worst['low']:.1%} to {worst['high']:.1%}"
+    elif not beyond:
+        title = "No network's error is larger than chance alone makes a calibrated one's"
+    else:
+        title = f"{worst['line']} is farthest from calibrated: off by {worst['value']:.1%}"
+    return _over_bands(
+        "calibration-error",
+        title,
+        rows,
+        n=first.n,
+        protocol=f"ECE on {first.split}, 15 bins of equal width; grey: central 95 % of a calibrated network's with the same "
+        "confidences. A point has no interval: a bootstrap of it would be biased.",
+    )
+
+
+def _error_row(subject: Subject, score: Scores, line: str) -> dict[str, Any]:
+    error = score.error
+    at = {"subject": subject.name, "family": subject.family, "line": line, "panel": subject.name}
+    return {**at, "value": error.value, "low": error.null_low, "high": error.null_high, "p": error.p_value}
+
+
+def draw_conditions(results: Results) -> Figure:
+    """What a temperature, several views, corruptions and attacks make of the error."""
+    rows = [_error_row(subject, score, score.label) for subject, result in results for score in result.scores]
+    for row, score in zip(rows, (score for _, result in results for score in result.scores), strict=True):
+        row["condition"] = score.condition
+        row["line"] = score.condition if score.temperature == 1 else f"{score.condition}, temperature"
+    worst, least = max(rows, key=lambda row: row["value"]), min(rows, key=lambda row: row["value"])
+    low, high = (f"{row['panel']}, {row['line']}" if len(results) > 1 else row["line"] for row in (least, worst))
+    title = f"The error is {least['value']:.1%} at best ({low}) and {worst['value']:.1%} at worst ({high})"
+    first = results[0][1]
+    return _over_bands(
+        "calibration-conditions",
+        title,
+        rows,
+        n=f"{first.n:,} images, fewer under attack",
+        protocol=f"ECE on {first.split}; temperatures fitted on val. Grey: central 95 % of a calibrated network's.",
+        panels=len(results) > 1,
+        scale="sqrt",
+    )
+
+
+def _over_bands(
+    name: str, title: str, rows: Rows, *, n: int | str, protocol: str, panels: bool = False, scale: Scale = "linear"
+) -> Figure:
+    """Points over grey bands, one line each; `panels`: each network's lines in a chart of its own."""
+    import altair as A
+
+    most = 1.05 * max(max(row["value"], row["high"]) for row in rows)
+    lines = list(dict.fromkeys(row["line"] for row in rows))
+    axis: dict[str, Any] = {"axis": A.Axis(title="expected calibration error", format=".1%", tickCount=4 if panels else 6)}
+    axis["scale"] = A.Scale(type=scale, domain=[0, most], nice=False)
+
+    def draw_one(base: Any, side: int | None) -> Any:
+        base = base.encode(y=A.Y("line:N", sort=lines, title=None))
+        band = base.mark_bar(color=MUTED, opacity=0.3, height=14).encode(x=A.X("low:Q", **axis), x2="high:Q")
+        points = base.mark_point(size=80, opacity=1).encode(
+            x=A.X("value:Q", **axis),
+            color=family_colour(rows),
+            shape=family_shape(rows),
+            tooltip=["subject:N", "line:N", "value:Q", "low:Q", "high:Q", "p:Q"],
+        )
+        return A.layer(band, points).properties(height=26 * len(lines), **({} if side is None else {"width": side - 60}))
+
+    chart = _beside(rows, "panel", draw_one) if panels else draw_one(A.Chart(figure_data()), None)
+    told = "; ".join(f"{row['line']} {row['value']:.1%} (chance {row['low']:.1%} to {row['high']:.1%})" for row in rows[:12])
+    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=told)
+
+
+def draw_confidences(results: Results) -> Figure:
+    """How sure it is where it is right, and where it is wrong: from the same bins as the error."""
+    rows: list[dict[str, Any]] = []
+    sure: list[tuple[float, str]] = []
+    for subject, result in results:
+        bins = result.reliability()
+        middles = (np.arange(len(bins.n)) + 0.5) / len(bins.n)
+        right = np.rint(bins.n * bins.right)
+        wrong = bins.n - right
+        top = -(len(bins.n) // 5)  # the bins above 80 %
+        sure.append((float(wrong[top:].sum() / max(wrong.sum(), 1)), subject.name))
+        for panel, counts in (("where it is right", right), ("where it is wrong", wrong)):
+            series = {"series": f"{subject.name} {panel}", "family": subject.family, "panel": panel}
+            rows += [
+                {**series, "x": x, "y": y}
+                for x, y in zip(middles.tolist(), (counts / max(counts.sum(), 1)).tolist(), strict=True)
+            ]
+    share, name = max(sure)
+    first = results[0][1]
+    return curves_with_band(
+        "confidences",
+        f"{share:.0%} of the wrong answers{'' if len(results) == 1 else f' of {name}'} come with a confidence above 80 %",
+        rows,
+        x=Axis("largest softmax probability", domain=SHARE.domain, format=".0%"),
+        y=Axis("share of these answers", format=".0%"),
+        n=first.n,
+        protocol=f"{first.split}, bins of equal width; each curve sums to 100 % of the right answers, or of the wrong ones.",
+        alt="; ".join(f"{who}: {part:.0%} of wrong answers above 80 % confidence" for part, who in sure),
+        points=False,
+        panel="panel",
+    )
