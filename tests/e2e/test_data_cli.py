@@ -31,7 +31,8 @@ def test_a_folder_becomes_a_store_that_info_and_verify_describe(pictures):
     told = json.loads(pictures("data", "info", "pets.beton", "--measure", "--sheet", "sheet.png", "--json"))
     assert told["classes"] == ["cat", "dog"]
     assert {each["name"]: (each["count"], each["image_size"]) for each in told["splits"]}["test"] == (4, [16, 16])
-    assert Image.open(pictures.folder / "sheet.png").size[0] > 16
+    with Image.open(pictures.folder / "sheet.png") as sheet:
+        assert sheet.size[0] > 16
     assert "is whole: 11 samples" in pictures("data", "verify", "pets.beton")
 
 
