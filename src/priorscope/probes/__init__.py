@@ -28,6 +28,7 @@ PROBES = Listing(
     "priorscope probe --help",
     {
         "accuracy": "priorscope.probes.accuracy",
+        "calibration": "priorscope.probes.calibration",
         "cue_conflict": "priorscope.probes.cue_conflict",
         "robustness": "priorscope.probes.robustness",
         "texture_shape": "priorscope.probes.texture_shape",

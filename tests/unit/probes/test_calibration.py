@@ -1,0 +1,167 @@
+"""Calibration of planted networks: what is said, what is drawn, what is left out and why."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from priorscope import models
+from priorscope.core.config import Config
+from priorscope.core.contracts import Subject
+from priorscope.core.metrics import softmax
+from priorscope.data.split import ArrayPixels, Split
+from priorscope.probes import load_result
+from priorscope.probes.calibration import Calibration, CalibrationConfig, measure_calibration
+
+CLASSES = ("a", "b", "c", "d")
+
+
+class Planted:
+    """A source whose labels are drawn from a network's probabilities, and the network, which multiplies its logits."""
+
+    name, classes, origin, caveats = "planted", CLASSES, "", ()
+
+    def __init__(self, sharper: float = 1.0, n: int = 600) -> None:
+        self.sharper = sharper
+        self.logits_of: dict[str, np.ndarray] = {}
+        self.parts = {name: self._part(name, n, seed) for seed, name in enumerate(("val", "test"))}
+
+    def _part(self, name: str, n: int, seed: int) -> Split:
+        rng = np.random.default_rng(seed)
+        logits = rng.normal(size=(n, 4)) * 2
+        labels = np.minimum((rng.random(n)[:, None] >= softmax(logits).cumsum(1)).sum(1), 3).astype(np.int64)
+        pixels = ArrayPixels(np.broadcast_to(np.uint8(seed), (n, 4, 4, 3)).copy())
+        made = Split("planted", name, pixels, labels, CLASSES)
+        self.logits_of[made.fingerprint] = (self.sharper * logits).astype(np.float32)
+        return made
+
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.parts)
+
+    def split(self, name: str) -> Split:
+        return self.parts[name]
+
+    def evidence(self):
+        from priorscope.evidence import Evidence
+
+        evidence = Evidence.__new__(Evidence)
+        evidence.gather = lambda split, what: {"logits": self.logits_of[split.fingerprint]}  # noqa: ARG005
+        return evidence
+
+
+@pytest.fixture(scope="module")
+def over() -> Calibration:
+    source = Planted(sharper=2.0)
+    return measure_calibration(source.evidence(), source)
+
+
+def test_an_overconfident_network_is_called_so_and_its_temperature_mends_it(over):
+    assert over.headline().endswith("it is overconfident.")
+    plain, scaled = over.scores
+    assert plain.error.value > plain.error.null_high
+    assert scaled.error.value <= scaled.error.null_high
+    assert over.temperature == pytest.approx(2.0, rel=0.15)
+    assert scaled.temperature == over.temperature
+    assert scaled.accuracy == plain.accuracy
+    assert scaled.log_loss < plain.log_loss
+    assert over.interval is None  # the plug-in error has no valid interval; the squared one without bias has
+    assert plain.squared_interval.excludes(0)
+    assert "Temperature" in over.protocol()
+
+
+def test_a_calibrated_network_shows_no_sign():
+    source = Planted()
+    result = measure_calibration(source.evidence(), source)
+    assert result.headline().endswith("no sign that it is not calibrated.")
+    assert result.scores[0].squared_interval.contains(0)
+
+
+def test_the_picture_and_the_number_are_one(over):
+    figure = next(figure for figure in over.charts() if figure.name == "reliability")
+    gaps = [row["answers"] * abs(row["right"] - row["confidence"]) for row in figure.rows]
+    assert sum(gaps) / sum(row["answers"] for row in figure.rows) == pytest.approx(over.value, abs=1e-12)
+    assert over.reliability().error == pytest.approx(over.value, abs=1e-12)
+    assert [figure.name for figure in over.charts()] == [
+        "reliability",
+        "calibration-error",
+        "confidences",
+        "calibration-conditions",
+    ]
+
+
+def test_several_networks_stand_over_their_own_bands(over):
+    source = Planted()
+    good = measure_calibration(source.evidence(), source)
+    both = [(Subject(name="over", family="cnn"), over), (Subject(name="good", family="mlp"), good)]
+    first = Calibration.draw(both)[0]
+    assert first.name == "calibration-error"
+    assert first.title == f"over is farthest from calibrated: off by {over.value:.1%}"
+    assert {row["line"]: row["value"] <= row["high"] for row in first.rows} == {"over": False, "good": True}
+
+
+def test_one_split_gives_no_temperature():
+    source = Planted()
+    result = measure_calibration(source.evidence(), source.split("test"))
+    assert result.temperature is None
+    assert len(result.scores) == 1
+    assert "No temperature: one split was given, and none may be fitted where it is judged." in result.caveats
+    judged = measure_calibration(source.evidence(), source, split="val")
+    assert "No temperature: val is judged, on which it would be fitted." in judged.caveats
+
+
+def test_images_without_finite_logits_are_left_out_and_counted():
+    source = Planted()
+    source.logits_of[source.split("test").fingerprint][:7] = np.nan
+    result = measure_calibration(source.evidence(), source)
+    assert result.n == 593
+    assert "7 images got logits that are not finite and are left out." in result.caveats
+
+
+class _Recipe(Config):
+    data: dict
+    train: dict
+
+
+def test_label_smoothing_and_mixing_are_named_as_confounds():
+    source = Planted()
+    recipe = _Recipe(data={"augment": {"ops": [{"op": "flip"}, {"op": "mixup"}]}}, train={"label_smoothing": 0.3})
+    run = SimpleNamespace(name="r", recipe=recipe, evidence=source.evidence(), history=[], environment={})
+    result = measure_calibration(run, source, temperature=False)
+    assert result.label_smoothing == 0.3
+    assert any(caveat.startswith("Trained with label smoothing 0.3, which lowers confidence") for caveat in result.caveats)
+    assert any(caveat.startswith("Trained with mixup") for caveat in result.caveats)
+    unknown = measure_calibration(source.evidence(), source, temperature=False)
+    assert any(caveat.startswith("How it was trained is not known") for caveat in unknown.caveats)
+
+
+def test_what_is_stored_is_read_back(over, tmp_path):
+    back = load_result(over.save(tmp_path / "a.json"))
+    assert isinstance(back, Calibration)
+    assert back.scores == over.scores
+    np.testing.assert_array_equal(back.bin_low, over.bin_low)
+    assert {metric.metric for metric in back.metrics()} >= {"ECE", "ECE, by chance", "squared ECE, debiased", "Brier score"}
+
+
+def test_the_same_after_views_under_a_corruption_and_under_attack():
+    """A real network: every condition is scored, each as it is and at the temperature of val."""
+    source = Planted(n=40)
+    rng = np.random.default_rng(0)
+    pixels = ArrayPixels(rng.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8))
+    source.parts = {name: Split("p", name, pixels, part.labels, CLASSES) for name, part in source.parts.items()}
+    model = models.create("mlp/tiny", image_size=8, num_classes=4)
+    result = measure_calibration(model, source, views="flip", corruptions=("contrast",), attack="fgsm", attack_images=12)
+    names = ["as it is", "2 views", "contrast 3", "fgsm 1/255"]
+    assert [score.condition for score in result.scores] == [name for name in names for _ in range(2)]
+    attacked = next(score for score in result.scores if score.condition == "fgsm 1/255")
+    assert attacked.n == 12
+    assert attacked.log_loss > result.scores[0].log_loss
+    temperatures = {score.condition: score.temperature for score in result.scores if score.temperature != 1}
+    assert temperatures["contrast 3"] == temperatures["as it is"]  # val's, not the one that would mend it
+    assert "40 images say little about calibration: see how wide chance alone reaches." in result.caveats
+
+
+def test_views_are_read_from_a_name_or_a_table():
+    assert CalibrationConfig.parse({"views": "six"}).views.sentence().startswith("6 views")
+    assert CalibrationConfig.parse({"views": {"name": "crops", "n": 8}}).views.n == 8
