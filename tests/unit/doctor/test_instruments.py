@@ -1,0 +1,71 @@
+"""The instruments give their known answers, and say so where a probe is broken on purpose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from priorscope.doctor.instruments import INSTRUMENTS, Answer, accuracy, certify, cue_conflict, robustness, transfer
+from priorscope.probes import PROBES
+
+
+def wrong(answers: list[Answer]) -> list[str]:
+    return [answer.question for answer in answers if not answer.ok]
+
+
+@pytest.mark.parametrize("name", list(INSTRUMENTS))
+def test_every_instrument_gives_its_known_answers(name):
+    answers = certify(name)
+    assert len(answers) >= 2
+    assert wrong(answers) == []
+    assert {answer.probe for answer in answers} == {name}
+    assert name in PROBES
+
+
+def test_a_probe_that_drops_the_last_batch_is_caught(monkeypatch):
+    measure = accuracy.measure_accuracy
+    monkeypatch.setattr(accuracy, "measure_accuracy", lambda who, data, k: measure(who, data.choose(np.arange(192)), k=k))
+    assert "images scored, the last partial batch too" in wrong(certify("accuracy"))
+
+
+def test_a_dial_that_runs_backwards_is_caught(monkeypatch):
+    measure = cue_conflict.measure_cue_conflict
+
+    def backwards(who, world, salience):
+        result = measure(who, world, salience=salience)
+        return result.model_copy(update={"value": 1 - result.value})
+
+    monkeypatch.setattr(cue_conflict, "measure_cue_conflict", backwards)
+    assert len(wrong(certify("cue_conflict"))) == 3
+
+
+def test_an_attack_that_leaves_its_ball_or_stops_early_is_caught(monkeypatch):
+    measure = robustness.measure_robustness
+    for factor, caught in ((0.9, "broken below their closed form"), (1.2, "over its closed form")):
+
+        def broken(*args, factor=factor, **settings):
+            result = measure(*args, **settings)
+            return result.model_copy(update={"smallest": factor * result.smallest})
+
+        monkeypatch.setattr(robustness, "measure_robustness", broken)
+        assert any(caught in question for question in wrong(certify("robustness")))
+
+
+def test_an_audit_that_sees_no_mask_is_caught(monkeypatch):
+    measure = robustness.measure_robustness
+    monkeypatch.setattr(
+        robustness, "measure_robustness", lambda *args, **settings: measure(*args, **{**settings, "audit_images": 0})
+    )
+    (question,) = wrong(certify("robustness"))
+    assert "is called masked" in question
+
+
+def test_an_attack_that_differs_between_twins_is_caught(monkeypatch):
+    measure = transfer.measure_transfer
+
+    def broken(*args, **settings):
+        result = measure(*args, **settings)
+        return result.model_copy(update={"fooled": result.fooled & (np.arange(60) % 7 > 0) | np.eye(2, dtype=bool)[..., None]})
+
+    monkeypatch.setattr(transfer, "measure_transfer", broken)
+    assert "fooled share of a twin, as white-box" in wrong(certify("transfer"))
