@@ -2,21 +2,28 @@
 
 Top-1 and top-k accuracy with Wilson's interval, accuracy of each class, the confusion matrix, and how confident the network
 is where it is right and where it is wrong (confidence = largest softmax probability). Every image of the split is scored
-exactly once.
+exactly once; with `views` it is seen several ways (test-time augmentation), and the views' mean is scored once.
+
+Where a split has the column `real` (ImageNet with ReaL labels, Beyer et al. 2020), an answer is also right by ReaL if it is any
+of an image's labels there. Images without a label are left out, as its authors do; the share of all images, which counts
+these as wrong, stands beside it, because some studies print that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.core.config import Config
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
+from priorscope.core.errors import RequestError
 from priorscope.core.metrics import confusion, log_loss, softmax, top_k_correct
 from priorscope.core.stats import Interval, seed_by_image, wilson
+from priorscope.evidence import Views, ViewsSetting, views_config
 from priorscope.probes import ProbeConfig, the_split
 
 if TYPE_CHECKING:
@@ -32,11 +39,22 @@ BINS = 20
 
 
 class AccuracyConfig(ProbeConfig):
-    """Which split to score, and how many guesses count as right beside one."""
+    """Which split to score, in which views, and how many guesses count as right beside one."""
 
     name: str = "accuracy"
     split: str = "test"
     k: int = Field(default=5, ge=2)
+    views: ViewsSetting = None
+
+
+class Real(Config):
+    """Accuracy by ReaL's labels: of the `n` images that have any, and of all."""
+
+    accuracy: float
+    interval: Interval
+    n: int
+    of_all: float
+    of_all_interval: Interval
 
 
 class Accuracy(Result):
@@ -53,6 +71,8 @@ class Accuracy(Result):
     top_k: float
     top_k_interval: Interval
     loss: float | None = None
+    views: Views | None = None
+    real: Real | None = None
     correct: Array
     confusion: Array
     confidence_right: Array
@@ -65,7 +85,10 @@ class Accuracy(Result):
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""
-        return f"Top-1 on {self.split}, every image scored once; Wilson 95 % intervals over images, each of one checkpoint."
+        seen = "" if self.views is None else f", {self.views.sentence()}"
+        return (
+            f"Top-1 on {self.split}{seen}, every image scored once; Wilson 95 % intervals over images, each of one checkpoint."
+        )
 
     def per_image(self) -> NDArray[np.bool_]:
         """Whether each image was answered right."""
@@ -86,6 +109,13 @@ class Accuracy(Result):
         ]
         if self.loss is not None:
             rows.append(Metric.of("log loss", self.loss, None, self.n, "nats", split=split))
+        if self.real is not None:
+            real, total = self.real, self.n
+            rows.append(Metric.of("ReaL accuracy", real.accuracy, real.interval, real.n, unit, split=split))
+            setting = "images without a label counted as wrong"
+            rows.append(
+                Metric.of("ReaL accuracy", real.of_all, real.of_all_interval, total, unit, setting=setting, split=split)
+            )
         rows += [
             Metric.of("class accuracy", right / asked, wilson(right, asked), asked, unit, setting=name, split=split)
             for name, right, asked in self.class_accuracy()
@@ -100,12 +130,19 @@ class Accuracy(Result):
         return [_draw_accuracy(arms), _draw_classes(arms), _draw_confidence(arms), _draw_confusion(*arms[0])]
 
 
-def measure_accuracy(subject: Classifier | Evidence, data: Source | Split, *, split: str = "test", k: int = 5) -> Accuracy:
+def measure_accuracy(
+    subject: Classifier | Evidence,
+    data: Source | Split,
+    *,
+    split: str = "test",
+    k: int = 5,
+    views: str | Mapping[str, Any] | Views | None = None,
+) -> Accuracy:
     """Scores every image of a split once."""
     from priorscope.evidence import evidence_of
 
-    chosen = the_split(data, split)
-    logits = evidence_of(subject).logits(chosen)
+    chosen, seen = the_split(data, split), views_config(views)
+    logits = evidence_of(subject).logits(chosen, seen)
     guesses = min(k, len(chosen.classes))
     right, within = top_k_correct(logits, chosen.labels), top_k_correct(logits, chosen.labels, guesses)
     confidence = softmax(logits).max(1)
@@ -129,11 +166,28 @@ def measure_accuracy(subject: Classifier | Evidence, data: Source | Split, *, sp
         top_k=float(within.mean()),
         top_k_interval=wilson(int(within.sum()), len(within)),
         loss=float(log_loss(logits[finite], chosen.labels[finite]).mean()) if finite.any() else None,
+        views=seen,
+        real=real_accuracy(logits, chosen.columns["real"]) if "real" in chosen.columns else None,
         correct=right,
         confusion=confusion(logits.argmax(1), chosen.labels, len(chosen.classes)),
         confidence_right=np.histogram(confidence[right], edges)[0],
         confidence_wrong=np.histogram(confidence[~right], edges)[0],
     )
+
+
+def real_accuracy(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Real:
+    """How often the likeliest class is among an image's labels; a row of `labels` is filled up with -1.
+
+    Ties and NaN count as wrong, as everywhere.
+    """
+    guess = logits.argmax(1)
+    alone = (logits >= logits.max(1, keepdims=True)).sum(1) == 1
+    right = (labels == guess[:, None]).any(1) & alone
+    labelled = (labels >= 0).any(1)
+    hits, n, total = int(right[labelled].sum()), int(labelled.sum()), len(labels)
+    if n == 0:
+        raise RequestError("No image has a ReaL label.", "some that have", "check real.json")
+    return Real(accuracy=hits / n, interval=wilson(hits, n), n=n, of_all=hits / total, of_all_interval=wilson(hits, total))
 
 
 Arms = Sequence[tuple[Subject, Sequence[Accuracy]]]
@@ -167,7 +221,7 @@ def _draw_accuracy(arms: Arms) -> Figure:
         rows,
         axis=SHARE,
         n=first.n,
-        protocol=f"Top-1 on {first.split}, every image scored once; {several}",
+        protocol=f"{first.protocol().partition(';')[0]}; {several}",
         alt="; ".join(f"{row['subject']} {row['value']:.1%}" for row in rows),
         reference=(1 / len(first.classes), "chance"),
     )

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from priorscope.core.contracts import Subject
+from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result
-from priorscope.probes.accuracy import Accuracy, measure_accuracy
+from priorscope.probes.accuracy import Accuracy, measure_accuracy, real_accuracy
 
 from .planted import Planted
 
@@ -82,3 +83,28 @@ def test_seeds_of_a_recipe_are_drawn_as_one_with_an_interval_over_seeds_and_imag
     assert row["low"] < 0.5
     assert row["high"] > 0.9
     assert [figure.name for figure in seeds[0].charts()] == ["accuracy", "accuracy-by-class", "confidence", "confusion"]
+
+
+REAL = np.full((200, 3), -1, np.int64)
+REAL[:, 0] = LABELS
+REAL[LABELS == 2, :2] = (2, 0)  # c may also be called a, which is what the network calls it
+REAL[:20] = -1
+"""The first 20 images have no label."""
+
+
+def test_real_labels_forgive_and_images_without_one_are_left_out():
+    split = Split("made", "test", SPLIT.pixels, LABELS, SPLIT.classes, {"real": REAL})
+    result = measure_accuracy(Planted(wrong_on_c), split, k=2)
+    assert result.value == 0.75
+    assert (result.real.accuracy, result.real.n) == (1.0, 180)
+    assert result.real.of_all == 0.9
+    rows = [(row.metric, row.setting, row.n) for row in result.metrics() if row.metric == "ReaL accuracy"]
+    assert rows == [("ReaL accuracy", "", 180), ("ReaL accuracy", "images without a label counted as wrong", 200)]
+
+
+def test_a_tie_is_no_answer_to_real_either():
+    tied = np.array([[1.0, 1.0], [0.0, 1.0], [np.nan, 1.0]])
+    assert real_accuracy(tied, np.array([[0, 1], [0, 1], [1, -1]])).accuracy == pytest.approx(1 / 3)
+    with pytest.raises(RequestError) as error:
+        real_accuracy(tied, np.full((3, 1), -1))
+    assert str(error.value) == "No image has a ReaL label.\n  wanted: some that have\n  try:    check real.json"

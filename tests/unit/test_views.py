@@ -1,0 +1,120 @@
+"""Test-time augmentation: which views there are, what is averaged, and that nothing but them is looked at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from priorscope import models
+from priorscope.core.errors import RequestError
+from priorscope.core.metrics import softmax
+from priorscope.data.loader import Loader
+from priorscope.data.split import ArrayPixels, Split
+from priorscope.evidence import Evidence, Views, views_config
+from priorscope.probes.accuracy import measure_accuracy
+
+SIDE = 8
+PIXELS = np.random.default_rng(0).integers(0, 256, (23, SIDE, SIDE, 3)).astype(np.uint8)
+SPLIT = Split("made", "test", ArrayPixels(PIXELS), np.arange(23, dtype=np.int64) % 3, ("a", "b", "c"))
+X = torch.from_numpy(PIXELS).permute(0, 3, 1, 2) / 255
+
+
+class Weighted(nn.Module):
+    """Logits that depend on where each pixel lies, and not linearly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights = torch.randn(3 * SIDE * SIDE, 3, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("weights", weights)
+        self.seen = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += len(x)
+        return (x.flatten(1) @ self.weights) ** 2 / 20
+
+
+@pytest.fixture
+def network() -> Weighted:
+    return Weighted()
+
+
+@pytest.fixture
+def evidence(network: Weighted) -> Evidence:
+    return Evidence(models.wrap(network, image_size=SIDE, classes=("a", "b", "c")))
+
+
+def six(x: Tensor, shift: int = 1) -> list[tuple[float, Tensor]]:
+    """airbench's views, from its description: half of the weight unshifted, reflected borders."""
+    padded = torch.nn.functional.pad(x, (shift,) * 4, mode="reflect")
+    moved = [padded[:, :, :SIDE, :SIDE], padded[:, :, 2 * shift :, 2 * shift :]]
+    return [(0.25, x), (0.25, x.flip(3))] + [(0.125, turned) for m in moved for turned in (m, m.flip(3))]
+
+
+@pytest.mark.parametrize("mean", ["probabilities", "logits"])
+@pytest.mark.parametrize("name", ["flip", "six"])
+def test_the_mean_is_over_the_views_that_it_says(network: Weighted, evidence: Evidence, name: str, mean: str) -> None:
+    views = six(X) if name == "six" else [(0.5, X), (0.5, X.flip(3))]
+    answers = [(weight, network(x).double().numpy()) for weight, x in views]
+    got = evidence.logits(SPLIT, Views(name=name, mean=mean))
+    assert sum(weight for weight, _ in answers) == 1
+    if mean == "logits":
+        np.testing.assert_allclose(got, sum(weight * z for weight, z in answers), rtol=1e-5, atol=1e-5)
+    else:
+        np.testing.assert_allclose(softmax(got), sum(weight * softmax(z) for weight, z in answers), atol=1e-6)
+
+
+def test_crops_are_the_loaders_own(network: Weighted, evidence: Evidence) -> None:
+    got = evidence.logits(SPLIT, views_config({"name": "crops", "n": 3, "scale": [0.5, 1], "seed": 4}))
+    augment = {"ops": [{"op": "resized-crop", "scale": (0.5, 1), "ratio": (1, 1)}, "flip"]}
+    loader = Loader(SPLIT, batch_size=7, augment=augment, seed=4)  # pictures do not depend on the batch size
+    views = [torch.cat([network(batch.images) for batch in loader.epoch(view)]).numpy() for view in range(3)]
+    np.testing.assert_allclose(softmax(got), np.mean([softmax(z) for z in views], axis=0), atol=1e-6)
+
+
+def test_views_are_computed_once_and_apart_from_the_plain_answers(network: Weighted, evidence: Evidence) -> None:
+    network.seen = 0
+    plain, flipped = evidence.logits(SPLIT), evidence.logits(SPLIT, Views(name="flip"))
+    evidence.logits(SPLIT, Views(name="flip"))
+    assert network.seen == 3 * 23
+    assert not np.allclose(plain, flipped)
+    assert not np.array_equal(evidence.logits(SPLIT, Views(name="flip", mean="logits")), flipped)
+
+
+def test_what_was_computed_outlives_the_process(network: Weighted, evidence: Evidence, tmp_path) -> None:
+    kept = Evidence(evidence.model, "weights", tmp_path)
+    first = kept.logits(SPLIT, Views(name="six"))
+    network.seen = 0
+    np.testing.assert_array_equal(Evidence(evidence.model, "weights", tmp_path).logits(SPLIT, Views(name="six")), first)
+    assert network.seen == 0
+
+
+def test_certain_answers_stay_finite(evidence: Evidence) -> None:
+    """A view whose probability underflows to 0 has a logarithm all the same."""
+    evidence.model.network.weights *= 1e3
+    assert np.isfinite(evidence.logits(SPLIT, Views(name="flip"))).all()
+
+
+def test_accuracy_says_its_views(evidence: Evidence) -> None:
+    result = measure_accuracy(evidence, SPLIT, k=2, views="six")
+    assert result.views == Views(name="six")
+    assert "6 views (mirrored, shifted by 1; half of the weight unshifted), mean of probabilities" in result.protocol()
+    assert "6 views" in result.chart().protocol
+    plain = measure_accuracy(evidence, SPLIT, k=2)
+    assert plain.views is None
+    assert "views" not in plain.protocol()
+
+
+@pytest.mark.parametrize(
+    ("views", "text"),
+    [
+        ({"name": "flip", "n": 3}, "views 'flip' came with n.\n  wanted: its own settings: mean\n  try:    remove n"),
+        ("sixx", "name = 'sixx' was refused in views.\n  wanted: 'flip', 'six' or 'crops'"),
+        ({"name": "six", "shfit": 1}, "'shfit' is not a setting in views."),
+    ],
+)
+def test_what_views_cannot_honour_is_refused(views: object, text: str) -> None:
+    with pytest.raises(RequestError) as error:
+        views_config(views)  # type: ignore[arg-type]
+    assert str(error.value).startswith(text)
