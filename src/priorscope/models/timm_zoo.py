@@ -62,6 +62,7 @@ def build(config: TimmConfig, image_size: int, num_classes: int) -> Backbone:
 
     from priorscope.core.contracts import Statistics
     from priorscope.models.classifier import Backbone
+    from priorscope.models.networks.transformer import quicken
 
     published = _published(config)
     settings: dict[str, Any] = {"num_classes": num_classes, "drop_rate": config.dropout}
@@ -79,7 +80,7 @@ def build(config: TimmConfig, image_size: int, num_classes: int) -> Backbone:
         raise _explained(config, image_size, error) from error
     head = _head(network, num_classes)
     statistics = Statistics(mean=published["mean"], std=published["std"]) if config.pretrained else None
-    return Backbone(network, taps(network, head), head, statistics)
+    return Backbone(quicken(network), taps(network, head), head, statistics)
 
 
 def _published(config: TimmConfig) -> Mapping[str, Any]:

@@ -42,6 +42,9 @@ class VitConfig(FamilyConfig):
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
+VERSION = 2
+"""Of the numbers that this family gives; raised when they change."""
+
 _NAME = re.compile(r"d(?P<depth>\d+)-w(?P<width>\d+)-p(?P<patch>\d+)(-h(?P<heads>\d+))?")
 
 
@@ -77,6 +80,7 @@ def build(config: VitConfig, image_size: int, num_classes: int) -> Backbone:
     from timm.models.vision_transformer import VisionTransformer
 
     from priorscope.models.classifier import Backbone
+    from priorscope.models.networks.transformer import quicken
 
     network = VisionTransformer(
         img_size=image_size,
@@ -92,7 +96,7 @@ def build(config: VitConfig, image_size: int, num_classes: int) -> Backbone:
         proj_drop_rate=config.dropout,
         drop_path_rate=config.drop_path,
     )
-    return Backbone(network, taps(config.depth), "head")
+    return Backbone(quicken(network), taps(config.depth), "head")
 
 
 def taps(depth: int) -> dict[str, Tap]:

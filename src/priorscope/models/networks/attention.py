@@ -22,6 +22,9 @@ DRAW = 1 << 16
 BLOCK = 1 << 21
 """Bytes of attention scores at a time: two cores keep 2 MiB in caches of their own."""
 
+SHORT = 32
+"""Rows of scores below this length are weighed in float32 on a CPU: backward, torch takes 12 times as long in bfloat16."""
+
 
 class Dropout(nn.Module):
     """Dropout whose mask costs a fifth of torch's on a CPU.
@@ -78,7 +81,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None = 
     """softmax(query key^T) value, for tensors (..., tokens, channels); queries come scaled, `dropout` acts on the weights."""
     query, key, value = (in_product_precision(part) for part in (query, key, value))
     if dropout is not None and dropout.active:
-        return dropout(torch.softmax(query @ key.mT, dim=-1)) @ value
+        return dropout(weigh(query @ key.mT)) @ value
     if query.device.type != "cpu":
         flat = query.ndim == 3  # fused kernels know tensors with an axis of heads only
         query, key, value = (part[:, None] if flat else part for part in (query, key, value))
@@ -86,10 +89,21 @@ def attend(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None = 
         return mixed[:, 0] if flat else mixed
     scores = query.shape[:-1].numel() * key.shape[-2] * query.element_size()
     if scores <= 2 * BLOCK or torch.compiler.is_compiling():
-        return torch.softmax(query @ key.mT, dim=-1) @ value
+        return weigh(query @ key.mT) @ value
     with in_own_precision(query):
         blocked: Tensor = _Blocked.apply(*(part.flatten(0, -3) for part in (query, key, value)))  # pyright: ignore[reportAssignmentType]
     return blocked.view(*query.shape[:-1], -1)
+
+
+def weigh(scores: Tensor) -> Tensor:
+    """softmax over the last axis, in the scores' own type."""
+    if _is_short(scores):
+        return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
+    return torch.softmax(scores, -1)
+
+
+def _is_short(rows: Tensor) -> bool:
+    return rows.shape[-1] < SHORT and rows.dtype == torch.bfloat16 and rows.device.type == "cpu"
 
 
 def _blocks(weights: Tensor) -> Iterator[slice]:
@@ -129,6 +143,61 @@ class _Blocked(torch.autograd.Function):
                 if result is not None:
                     torch.bmm(left, right, out=result[here])
         return tuple(results)
+
+
+def self_attend(packed: Tensor, heads: int) -> Tensor:
+    """Attention among the tokens of each sequence: (batch, tokens, 3 x channels) to (batch, tokens, channels).
+
+    `packed` holds queries, keys and values side by side, each head by head, as one linear map gives them; queries are scaled
+    here. Its gradient is written into one tensor, where autograd would put three together.
+    """
+    with in_own_precision(packed):
+        mixed: Tensor = _SelfAttention.apply(packed, heads)  # pyright: ignore[reportAssignmentType]
+    return mixed
+
+
+class _SelfAttention(torch.autograd.Function):
+    """Unpack, score, weigh, mix, and put the heads side by side."""
+
+    @staticmethod
+    def forward(ctx: Any, packed: Tensor, heads: int) -> Tensor:
+        batch, tokens, channels = packed.shape[0], packed.shape[1], packed.shape[2] // 3
+        parts = packed.new_empty(3, batch * heads, tokens, channels // heads)
+        parts.view(3, batch, heads, tokens, -1).copy_(_unpacked(packed, heads))
+        query, key, value = parts
+        query.mul_(query.shape[-1] ** -0.5)
+        weights = weigh(torch.bmm(query, key.mT))
+        ctx.save_for_backward(parts, weights)
+        ctx.heads = heads
+        return torch.bmm(weights, value).view(batch, heads, tokens, -1).transpose(1, 2).flatten(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (query, key, value), weights = ctx.saved_tensors
+        batch, tokens, channels = gradient.shape
+        of_mixed = gradient.reshape(batch, tokens, ctx.heads, -1).transpose(1, 2).reshape(query.shape)
+        of_scores = _weigh_backward(torch.bmm(of_mixed, value.mT), weights)
+        parts = query.new_empty(3, *query.shape)
+        torch.bmm(of_scores, key, out=parts[0]).mul_(query.shape[-1] ** -0.5)
+        torch.bmm(of_scores.mT, query, out=parts[1])
+        torch.bmm(weights.mT, of_mixed, out=parts[2])
+        packed = gradient.new_empty(batch, tokens, 3 * channels)
+        _unpacked(packed, ctx.heads).copy_(parts.view(3, batch, ctx.heads, tokens, -1))
+        return packed, None
+
+
+def _unpacked(packed: Tensor, heads: int) -> Tensor:
+    """A view (3, batch, heads, tokens, channels of a head)."""
+    return packed.view(*packed.shape[:2], 3, heads, -1).permute(2, 0, 3, 1, 4)
+
+
+def _weigh_backward(of_weights: Tensor, weights: Tensor) -> Tensor:
+    """The gradient of the scores, from that of their weights."""
+    if not _is_short(weights):
+        return torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+    wide = torch.ops.aten._softmax_backward_data(of_weights.float(), weights.float(), -1, torch.float32)
+    return wide.to(weights.dtype)
 
 
 def absorbing_pays(channels: int, head_width: int) -> bool:
