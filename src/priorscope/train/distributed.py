@@ -6,6 +6,7 @@ so that no rank waits for one that has stopped.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -69,11 +70,15 @@ ALONE = Ranks()
 
 
 def replicated(forward: Any, ranks: Ranks, device: str) -> Any:
-    """The network with a copy on every rank, whose gradients are averaged over the ranks during the backward pass."""
+    """The network with a copy on every rank, whose gradients are averaged over the ranks during the backward pass.
+
+    Buffers need not be sent round: they are constants, or batch statistics that are taken over all ranks.
+    """
     from torch.nn.parallel import DistributedDataParallel
 
-    ids = [ranks.local] if device.startswith("cuda") else None
-    return DistributedDataParallel(forward, device_ids=ids, broadcast_buffers=False)
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}  # renamed in 2.11
+    return DistributedDataParallel(forward, device_ids=[ranks.local] if device.startswith("cuda") else None, **buffers)
 
 
 def own_device(device: str, ranks: Ranks) -> str:
