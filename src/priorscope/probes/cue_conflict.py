@@ -1,5 +1,8 @@
 """Which cue decides where shape and texture disagree?
 
+Asked in three ways, by the data. On ShapeTex a dial is turned, which is this module. On the published stimuli, and on pictures
+made from the user's own classes, there is one setting: `probes/cue_stimuli.py`.
+
 On ShapeTex, where every image carries one shape and one texture and the training world never tells them apart. The dial of
 salience runs from a loud shape (0) to a loud texture (1); at each setting the same scenes are shown with disagreeing cues,
 and each decision is for the shape's class, for the texture's class, or for neither. The share of shape decisions among the
@@ -14,7 +17,8 @@ How fast each cue alone is learnt is read from runs of the same recipe in worlds
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +27,23 @@ from pydantic import Field
 from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import read_json
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, over_seeds, wilson
-from priorscope.probes import ProbeConfig, the_source
+from priorscope.data.split import Split
+from priorscope.probes import ProbeConfig, TrainedRun, the_source
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.sources import SourceConfig
-    from priorscope.data.split import Source, Split
+    from priorscope.data.split import Source
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
+    from priorscope.probes.cue_stimuli import Made
 
 VERSION = 1
 PER = "run"
+READS = "runs"
 
 RESAMPLES = 1000
 HALFWAY = 0.5
@@ -45,10 +53,20 @@ Floats = NDArray[np.float64]
 
 
 class CueConflictConfig(ProbeConfig):
-    """Where on the dial to look."""
+    """Where on the dial to look; on other data than ShapeTex, which pictures to show.
+
+    `stimuli` names published stimuli (`cue_conflict`, or a path) to show in place of the run's own data; `categories` is the
+    list of classes by category (not set: the one beside them), `humans` the authors' CSV file or folder of decisions. On a data
+    set without stimuli, conflicts are `made` from `images` pictures of its own (not set: 1,000 by quilting).
+    """
 
     name: str = "cue_conflict"
     salience: tuple[Annotated[Number, Field(ge=0, le=1)], ...] = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+    stimuli: str | None = None
+    categories: str | None = None
+    humans: str | None = None
+    made: Literal["quilting", "phase-swap", "histogram"] | None = None
+    images: int | None = Field(default=None, ge=2)
 
 
 class Learning(Config):
@@ -111,8 +129,21 @@ class CueConflict(Result):
         return rows
 
     @classmethod
-    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+    def load(cls, path: Path | str) -> CueConflict:
+        """Reads back what `save` wrote: decisions along the dial, or on stimuli."""
+        if cls is CueConflict and "kind" in read_json(Path(path)).get("result", {}):
+            from priorscope.probes.cue_stimuli import StimuliConflict
+
+            return StimuliConflict.load(path)
+        return super().load(path)
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Any]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
+        still = [(subject, result) for subject, result in results if type(result) is not CueConflict]
+        dialled = [(subject, result) for subject, result in results if type(result) is CueConflict]
+        if still:
+            return [*type(still[0][1]).draw(still), *(cls.draw(dialled) if dialled else [])]
         arms = by_recipe(results)
         figures = [_draw_points(arms), _draw_dial(arms)]
         if any(result.learning for _, result in results):
@@ -128,26 +159,45 @@ def companions(source: SourceConfig) -> dict[str, SourceConfig]:
 
 
 def measure_cue_conflict(
-    subject: Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
     *,
     salience: Sequence[float] = CueConflictConfig().salience,
     alone: Mapping[str, Sequence[Plain]] | None = None,
+    stimuli: str | None = None,
+    categories: str | None = None,
+    humans: str | None = None,
+    made: Made | None = None,
+    images: int | None = None,
 ) -> CueConflict:
-    """Reads decisions along the dial. `alone` holds the training curves of the runs that saw one cue only, by cue."""
-    from priorscope.evidence import evidence_of
+    """Reads decisions: along ShapeTex's dial, on published stimuli, or on conflicts made of the data's own classes.
 
-    source = the_source("cue_conflict", data)
-    if source.name != "shapetex":
-        raise RequestError(
-            f"{source.name} has no dial of salience.",
-            "the built-in world, whose cues are known for every image",
-            "--data shapetex",
-        )
+    `alone` holds the training curves of the runs that saw one cue only, by cue. The other settings are `CueConflictConfig`'s.
+    """
+    from priorscope.evidence import Evidence, evidence_of
+    from priorscope.models.classifier import Classifier
+
+    run = None if isinstance(subject, Evidence | Classifier) else subject
+    evidence = evidence_of(subject if run is None else run.evidence)  # pyright: ignore[reportArgumentType]
+    name = data.source if isinstance(data, Split) else data.name
+    if stimuli or name == "cue_conflict":
+        from priorscope.probes.cue_stimuli import measure_stimuli
+
+        return measure_stimuli(evidence, data, run, stimuli=stimuli, categories=categories, humans=humans)
+    if name != "shapetex":
+        from priorscope.probes.cue_stimuli import IMAGES, measure_made
+
+        return measure_made(evidence, data, made=made or "quilting", images=images or IMAGES)
+    return _measure_dial(evidence, the_source("cue_conflict", data), salience, alone or {})
+
+
+def _measure_dial(
+    evidence: Evidence, source: Source, salience: Sequence[float], alone: Mapping[str, Sequence[Plain]]
+) -> CueConflict:
+    """Decisions along the dial."""
     levels = tuple(sorted({float(level) for level in salience}))
     if len(levels) < 2:
         raise RequestError(f"{len(levels)} setting of the dial was given.", "two or more", "salience = [0, 0.25, 0.5, 0.75, 1]")
-    evidence = evidence_of(subject)
     shape, texture = (
         np.stack(cue) for cue in zip(*(_decisions(evidence, source.split(f"conflict@{s:g}")) for s in levels), strict=True)
     )
@@ -157,7 +207,7 @@ def measure_cue_conflict(
     points, _ = fit_dial(np.array(levels), drawn @ shape.T, drawn @ texture.T)
     (point,), (slope,) = fit_dial(np.array(levels), shape.sum(1)[None], texture.sum(1)[None])
     low, high = np.percentile(points, [2.5, 97.5])
-    learning = tuple(_learning(cue, rows) for cue, rows in sorted((alone or {}).items()))
+    learning = tuple(_learning(cue, rows) for cue, rows in sorted(alone.items()))
     return CueConflict(
         value=float(point),
         interval=Interval(

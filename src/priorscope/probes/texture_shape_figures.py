@@ -100,28 +100,28 @@ def _curves(arms: Arms, curved: Sequence[Condition]) -> Figure:
     names = list(dict.fromkeys(one.transform for one in curved))
     for subject, seeds in arms:
         for name in names:
-            about = {"series": f"{subject.name} {name}", "family": subject.family, "panel": _panel(name)}
-            shares = [(one.level, _share(_rights(seeds, one))) for one in curved if one.transform == name]
-            clean = float(_rights(seeds, None).mean())
-            rows += [{**about, "x": x, "y": s["value"], "low": s["low"], "high": s["high"]} for x, s in shares]
-            falls.append((clean - min(s["value"] for _, s in shares), f"{subject.name} loses most to {name}"))
+            about = {"series": f"{subject.name} {name}", "family": subject.family, "panel": _panel(name, curved)}
+            steps = [None, *(one for one in curved if one.transform == name)]
+            shares = [_share(_rights(seeds, one)) for one in steps]
+            rows += [{**about, "x": x, "y": s["value"], "low": s["low"], "high": s["high"]} for x, s in enumerate(shares)]
+            falls.append((shares[0]["value"] - min(s["value"] for s in shares), f"{subject.name} loses most to {name}"))
     most, who = max(falls)
     return curves_with_band(
         "texture-shape-curves",
         f"{who}: {most * 100:.0f} points at its worst",
         rows,
-        x=Axis("strength", scale="symlog"),
+        x=Axis("strength, in the order of the panel's title; 0 is no transform", format="d"),
         y=SHARE,
         n=arms[0][1][0].n,
-        protocol=f"Every panel counts its own strength. {SEVERAL}.",
+        protocol=f"Chance is {1 / len(arms[0][1][0].classes):.0%}. {SEVERAL}.",
         alt="Accuracy over the strength of each transform, one curve a network.",
         panel="panel",
-        reference=(1 / len(arms[0][1][0].classes), "chance"),
     )
 
 
-def _panel(name: str) -> str:
-    return f"{name}: {TRANSFORMS[name].strength}"
+def _panel(name: str, curved: Sequence[Condition]) -> str:
+    levels = ", ".join(f"{one.level:g}" for one in curved if one.transform == name)
+    return f"{name}: {levels} {TRANSFORMS[name].strength}"
 
 
 def _same_images(first: tuple[Subject, Sequence[TextureShape]], second: tuple[Subject, Sequence[TextureShape]]) -> bool:
@@ -171,7 +171,6 @@ def _differences(pairs: Sequence[tuple[Any, Any]], usual: Sequence[Condition]) -
         n=pairs[0][0][1][0].n,
         protocol=f"The same pictures, paired; {len(sure)} of {len(rows)} differ at 5 % after Holm's correction.",
         alt="; ".join(f"{row['panel']} {row['subject']} {100 * row['value']:+.0f} points" for row in rows),
-        reference=(0.0, "equal"),
         panel="panel",
     )
 

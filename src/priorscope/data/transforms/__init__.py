@@ -31,7 +31,7 @@ Removes = Literal["colour", "texture", "shape", "parts"]
 class Transform:
     """One way to take something away.
 
-    `levels` are its strengths, of which `usual` is the one that stands for it in a single number; `strength` is what they
+    `levels` are its strengths from weak to strong, of which `usual` is the one that stands for it in a single number; `strength` is what they
     count. `donors` says that each picture borrows from one of another class. `fault` says what is wrong with a predecessor's.
     """
 
@@ -59,7 +59,7 @@ TRANSFORMS: Mapping[str, Transform] = {
         Transform("histogram", "colour", "colour", donors=True),
         Transform("edges", "outlines", "texture"),
         Transform("silhouette", "outlines", "texture"),
-        Transform("low-pass", "frequencies", "texture", _CYCLES, 4.0, "cycles a picture, kept below"),
+        Transform("low-pass", "frequencies", "texture", _CYCLES[::-1], 4.0, "cycles a picture, kept below"),
         Transform("high-pass", "frequencies", "colour", _CYCLES, 4.0, "cycles a picture, kept above"),
         Transform("phase-swap", "frequencies", "texture", (0.5, 1.0), 1.0, "share of the other's amplitude", donors=True),
         Transform("quilting", "patches", "texture", (16.0, 8.0, 4.0), 8.0, "patches a side", donors=True),

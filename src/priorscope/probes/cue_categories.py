@@ -1,0 +1,138 @@
+"""How the classes of a network become the 16 categories of the cue-conflict stimuli, and what people answered.
+
+The authors' rule (Geirhos et al. 2019): a category's score is the mean probability of the ImageNet classes that they list for
+it, and the decision is the category with the highest. ImageNet's other classes count for nothing. A network with classes of
+another data set is judged by the same rule on the categories that it knows; that is not the published protocol.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.core.config import Config
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.folder import read_json
+from priorscope.core.metrics import softmax
+from priorscope.data.sources.cue_conflict import CLASSES as CATEGORIES
+from priorscope.data.sources.cue_conflict import STIMULUS
+
+IMAGENET: Mapping[str, str] = {
+    "airplane": "404",
+    "bear": "294-297",
+    "bicycle": "444 671",
+    "bird": "8 10-16 18-20 22-24 80-83 87-96 98-100 127-133 135-145",
+    "boat": "472 554 625 814 914",
+    "bottle": "440 720 737 898 899 901 907",
+    "car": "436 511 817",
+    "cat": "281-286",
+    "chair": "423 559 765 857",
+    "clock": "409 530 892",
+    "dog": "152-191 193-203 205-226 228-241 243-250 252-257 259 261-263 265-268",
+    "elephant": "385 386",
+    "keyboard": "508 878",
+    "knife": "499",
+    "oven": "766",
+    "truck": "555 569 656 675 717 734 864 867",
+}
+"""The authors' list: of the 1,000 ImageNet classes, in the order of their wnids, those of each category (213 in all)."""
+
+SYNONYMS: Mapping[str, str] = {"automobile": "car", "ship": "boat"}
+"""Classes of CIFAR-10 and STL-10 that are a category under another name; ours, not the authors'."""
+
+
+def imagenet_members(category: str) -> list[int]:
+    """The ImageNet classes of a category."""
+    members: list[int] = []
+    for part in IMAGENET[category].split():
+        first, _, last = part.partition("-")
+        members += range(int(first), int(last or first) + 1)
+    return members
+
+
+def members_of(classes: Sequence[str], listed: Path | None) -> dict[str, list[int]]:
+    """For each category that a network knows, which of its classes are of it.
+
+    1,000 classes are ImageNet's. Others are found in the file of categories (wnids or names under each category, in as many
+    tables as there are data sets), by the category's own name, or by a synonym.
+    """
+    if len(classes) == 1000:
+        return {category: imagenet_members(category) for category in CATEGORIES}
+    category_of = {**{name: name for name in CATEGORIES}, **SYNONYMS, **(_listed(listed) if listed else {})}
+    found: dict[str, list[int]] = {}
+    for at, name in enumerate(classes):
+        if name in category_of:
+            found.setdefault(category_of[name], []).append(at)
+    if len(found) < 2:
+        raise RequestError(
+            f"Of the classes {', '.join(classes[:5])}, ... {len(found)} categories of the stimuli are known.",
+            "a network that knows two of the 16 or more",
+            "--set categories=categories.json, with its classes under each category",
+        )
+    return {category: found[category] for category in CATEGORIES if category in found}
+
+
+def _listed(path: Path) -> dict[str, str]:
+    """Class -> category from every table of the file."""
+    category_of: dict[str, str] = {}
+    for table in read_json(path).values():
+        for category, names in table.items() if isinstance(table, dict) else ():
+            if category not in CATEGORIES:
+                raise WorkError(f"{path} has the category {category!r}.", f"one of: {', '.join(CATEGORIES)}", "mend the file")
+            for name in [names] if isinstance(names, str) else names or ():
+                category_of[str(name)] = category
+    return category_of
+
+
+def decided(logits: NDArray[np.floating], members: Mapping[str, Sequence[int]]) -> tuple[NDArray[np.int64], float]:
+    """For each image the category (its number among the 16) with the highest mean probability, and the mean mass outside them.
+
+    Logits that are not finite decide for none (-1).
+    """
+    probability = softmax(logits)
+    numbers = np.array([CATEGORIES.index(name) for name in members], np.int64)
+    scores = np.stack([probability[:, list(rows)].mean(1) for rows in members.values()], axis=1)
+    known = np.atleast_1d(np.isfinite(scores).all(axis=1))
+    choice = np.where(known, numbers[np.where(known[:, None], scores, 0).argmax(1)], -1)
+    inside = probability[:, sorted({row for rows in members.values() for row in rows})].sum(1)
+    return choice, float(1 - inside[known].mean()) if known.any() else float("nan")
+
+
+class Humans(Config):
+    """What people decided on the same pairs of categories, choosing among all 16."""
+
+    subjects: int
+    trials: int
+    shape: int
+    texture: int
+    shares: tuple[float, ...]
+    """Each person's share of shape decisions."""
+
+
+def read_humans(path: Path, categories: Sequence[str]) -> Humans:
+    """Decisions from the authors' CSV files (columns subj, object_response, imagename), on conflicts among these categories."""
+    files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+    counts: dict[str, list[int]] = {}
+    for file in files:
+        with file.open(newline="", encoding="utf-8") as text:
+            for row in csv.DictReader(text):
+                if not {"subj", "object_response", "imagename"} <= row.keys():
+                    raise WorkError(f"{file} lacks a column.", "subj, object_response, imagename", "give the authors' raw data")
+                found = STIMULUS.search(row["imagename"])
+                if found is None:
+                    raise WorkError(f"{file} names the picture {row['imagename']!r}.", "cat7-truck3.png", "check the file")
+                shape, texture = found.groups()
+                if shape != texture and shape in categories and texture in categories:
+                    said = counts.setdefault(row["subj"], [0, 0, 0])
+                    said[0] += row["object_response"] == shape
+                    said[1] += row["object_response"] == texture
+                    said[2] += 1
+    if not counts:
+        raise RequestError(f"{path} holds no decision on these stimuli.", "the authors' raw data", "check the path")
+    shape, texture, trials = (sum(said[at] for said in counts.values()) for at in range(3))
+    shares = tuple(said[0] / (said[0] + said[1]) for said in counts.values() if said[0] + said[1])
+    return Humans(subjects=len(counts), trials=trials, shape=shape, texture=texture, shares=shares)

@@ -1,0 +1,350 @@
+"""Which cue decides on pictures with one class's shape and another's texture, each a picture of its own.
+
+Two kinds, behind `measure_cue_conflict`: the published stimuli (Geirhos et al. 2019), which only a network that knows all 16
+categories is measured on as published; and pictures made from the user's own classes without a network, by a transform that
+lends a picture another class's texture. The share of shape decisions among the decisions for either cue is one ratio; how many
+decisions that are, and how accurate each cue alone is over all pictures, stand beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.core.contracts import Array, Metric, Subject
+from priorscope.core.errors import RequestError
+from priorscope.core.metrics import top_k_correct
+from priorscope.core.stats import Interval, wilson
+from priorscope.data.transforms import TRANSFORMS, apply
+from priorscope.probes import TrainedRun, the_split
+from priorscope.probes.cue_categories import CATEGORIES, Humans, decided, members_of, read_humans
+from priorscope.probes.cue_conflict import CueConflict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from priorscope.core.figure import Figure
+    from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
+
+Made = Literal["quilting", "phase-swap", "histogram"]
+Kind = Literal["published", "part of the published", "made here"]
+
+IMAGES = 1000
+BLOCK = 250
+SHOWN, SHOWN_SIDE = 6, 64
+FEW = 0.2
+"""A coverage below this, and the ratio describes few decisions."""
+
+Ints = NDArray[np.int64]
+
+
+class StimuliConflict(CueConflict):
+    """Decisions on pictures whose cues disagree: one setting, no dial."""
+
+    measure: ClassVar[str] = "shape share of decisions"
+
+    salience: tuple[float, ...] = ()
+    slope: float = 0.0
+    kind: Kind
+    source: str
+    how: str
+    categories: tuple[str, ...]
+    side: int
+    outside: float | None = None
+    """Mean probability of classes that are of no category."""
+    untouched: tuple[int, int] | None = None
+    """(right, n) on the pictures that the shapes came from; absent for published stimuli, which come without them."""
+    agreeing: tuple[int, int] | None = None
+    """(right, n) where both cues are of one class: what the making itself costs."""
+    humans: Humans | None = None
+    shape_of: Array
+    texture_of: Array
+    decision: Array
+    """(pictures,) numbers of categories; -1 for none."""
+    pictures: Array
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (0.0, 1.0)
+        shape, texture, covered = self.counts()
+        said = (
+            f"{shape / self.n:.1%} of {self.n:,} conflicts are taken for the shape, {texture / self.n:.1%} for the texture: "
+            f"shape decides {self.value:.1%} ({low:.1%} to {high:.1%}) of the {covered / self.n:.1%} that either decides."
+        )
+        if self.kind == "part of the published":
+            return f"Not the published protocol, {len(self.categories)} of its 16 categories: {said}"
+        return said
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        return (
+            f"{self.n:,} conflicts of {self.source}, {self.how}, shown at {self.side} pixels; {len(self.categories)} choices; "
+            "Wilson 95 % intervals over images, of one checkpoint."
+        )
+
+    def counts(self) -> tuple[int, int, int]:
+        """Decisions for the shape, for the texture, and for either."""
+        shape, texture = int(self.shape.sum()), int(self.texture.sum())
+        return shape, texture, shape + texture
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        shape, texture, covered = self.counts()
+        rows = [Metric.of(self.measure, self.value, self.interval, covered, self.unit, setting=self.kind, split=self.source)]
+        counted = {"shape accuracy": (shape, self.n), "texture accuracy": (texture, self.n), "coverage": (covered, self.n)}
+        counted |= {"accuracy before": self.untouched} if self.untouched else {}
+        counted |= {"accuracy, cues agree": self.agreeing} if self.agreeing else {}
+        rows += [
+            Metric.of(name, count / n, wilson(count, n), n, "share of images", setting=self.kind, split=self.source)
+            for name, (count, n) in counted.items()
+            if n
+        ]
+        if self.outside is not None:
+            rows.append(Metric.of("probability of no category", self.outside, None, self.n, "mean", split=self.source))
+        for name, hits, n in self.by_category():
+            rows.append(
+                Metric.of(self.measure, hits / n, wilson(hits, n), n, self.unit, setting=f"shape of {name}", split=self.source)
+            )
+        if self.humans:
+            people, n = self.humans, self.humans.shape + self.humans.texture
+            share = people.shape / max(n, 1)
+            rows.append(Metric.of(self.measure, share, human_interval(people), n, self.unit, setting="people, 16 choices"))
+            rows.append(Metric.of("coverage", n / people.trials, None, people.trials, "share of trials", setting="people"))
+        return rows
+
+    def by_category(self) -> list[tuple[str, int, int]]:
+        """For each shape's category how often the shape decided, of how many decisions for either cue."""
+        shaped, textured = self.decision == self.shape_of, self.decision == self.texture_of
+        rows: list[tuple[str, int, int]] = []
+        for number in np.unique(self.shape_of).tolist():
+            here = self.shape_of == number
+            hits, n = int((shaped & here).sum()), int(((shaped | textured) & here).sum())
+            if n:
+                rows.append((self.categories[number], hits, n))
+        return rows
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Any]]) -> list[Figure]:
+        """The pictures of one or many results side by side, most important first."""
+        from priorscope.probes.cue_stimuli_figures import draw_all
+
+        return draw_all(results)
+
+
+def human_interval(people: Humans) -> Interval | None:
+    """Over people: Student's t of their shares; absent for one."""
+    from priorscope.core.stats import over_seeds
+
+    if len(people.shares) < 2:
+        return None
+    found = over_seeds(people.shares)
+    return found.replace(low=max(found.low, 0.0), high=min(found.high, 1.0), over="people")
+
+
+def measure_stimuli(
+    evidence: Evidence,
+    data: Source | Split,
+    run: TrainedRun | None,
+    *,
+    stimuli: str | None,
+    categories: str | None,
+    humans: str | None,
+) -> StimuliConflict:
+    """Decisions on the published stimuli, or on others of that layout."""
+    from priorscope.data import open as open_source
+
+    given = open_source(stimuli) if stimuli else data
+    whole = the_split(given, "test")
+    members = members_of(_classes(evidence, data if stimuli else None, run, whole), _list_of_categories(categories))
+    shape, texture = (np.asarray(whole.columns[cue], np.int64) for cue in ("shape", "texture"))
+    known = np.isin(shape, [CATEGORIES.index(name) for name in members])
+    known &= np.isin(texture, [CATEGORIES.index(name) for name in members])
+    shown = _at_side(whole.choose(np.flatnonzero(known)), evidence.model.image_size)
+    choice, outside = decided(evidence.logits(shown), members)
+    shape, texture = shape[known], texture[known]
+    conflict = shape != texture
+    right = int((choice == shape)[~conflict].sum())
+    full = len(members) == len(CATEGORIES)
+    result = _result(
+        shape[conflict],
+        texture[conflict],
+        choice[conflict],
+        kind="published" if full else "part of the published",
+        source=whole.source,
+        how="the decision is the category with the highest mean probability over its classes",
+        categories=CATEGORIES,
+        side=evidence.model.image_size,
+        outside=outside,
+        agreeing=(right, int((~conflict).sum())),
+        humans=read_humans(Path(humans).expanduser(), tuple(members)) if humans else None,
+        pictures=_looks(shown, conflict),
+    )
+    caveats = list(result.caveats)
+    if not full:
+        caveats.insert(
+            0,
+            f"This is not the published protocol: the network knows {len(members)} of 16 categories ({', '.join(members)}), so "
+            f"that {result.n} of 1,200 conflicts are shown and it chooses among {len(members)}. Do not compare with "
+            "published shape biases.",
+        )
+    if evidence.model.image_size < 224:
+        caveats.append(f"The stimuli were made at 224 pixels and are shown at {evidence.model.image_size}.")
+    if humans:
+        caveats.append("People chose among 16 categories whatever the network chose among.")
+    return result.model_copy(
+        update={"caveats": tuple(caveats), "categories": CATEGORIES if full else tuple(members)}
+        | ({} if full else _renumbered(result, tuple(members)))
+    )
+
+
+def _renumbered(result: StimuliConflict, members: tuple[str, ...]) -> dict[str, Ints]:
+    """Numbers among the categories that the network knows, in place of numbers among the 16."""
+    to = np.full(len(CATEGORIES) + 1, -1, np.int64)
+    for number, name in enumerate(members):
+        to[CATEGORIES.index(name)] = number
+    return {name: to[getattr(result, name)] for name in ("shape_of", "texture_of", "decision")}
+
+
+def _classes(evidence: Evidence, own: Source | Split | None, run: TrainedRun | None, shown: Split) -> Sequence[str]:
+    """The names of the network's classes: its own data's, its run's, or what their number says."""
+    from priorscope.data import open as open_source
+
+    if own is not None:
+        return own.classes
+    if run is not None:
+        told = run.environment.get("model", {}).get("classes") or ()
+        return tuple(told) or open_source(run.recipe.plain()["data"]["source"]).classes
+    count = evidence.model.num_classes
+    if count == len(shown.classes):
+        return shown.classes
+    if count == 1000:
+        return [str(number) for number in range(1000)]
+    raise RequestError(
+        f"The network answers {count} classes, and nothing says which.",
+        "a finished run, 1,000 ImageNet classes, or the data that it was trained on beside the stimuli",
+        "measure_cue_conflict(model, its_own_source, stimuli='cue_conflict')",
+    )
+
+
+def _list_of_categories(path: str | None) -> Path | None:
+    """The file given, or the one that lies beside the stimuli."""
+    if path is not None:
+        if not Path(path).expanduser().is_file():
+            raise RequestError(f"There is no file {path!r}.", "a list of classes by category", "leave categories out")
+        return Path(path).expanduser()
+    from priorscope.data.places import data_folder
+
+    beside = data_folder() / "cue-conflict" / "categories.json"
+    return beside if beside.is_file() else None
+
+
+def _at_side(split: Split, side: int) -> Split:
+    """The stimuli at the network's own size, by area average when they shrink."""
+    from priorscope.data.decode import squared
+    from priorscope.data.split import ArrayPixels
+
+    if split.pixels.size == (side, side):
+        return split
+    pixels = np.stack([squared(split.pixels.read(at), side) for at in range(len(split))])
+    return replace(split, pixels=ArrayPixels(pixels), known_statistics=None, known_fingerprint=None)
+
+
+def measure_made(evidence: Evidence, data: Source | Split, *, made: Made, images: int) -> StimuliConflict:
+    """Decisions on pictures made from the data's own classes: each has its own shape and another class's texture."""
+    from priorscope.attacks.supply import some_images
+    from priorscope.data.transforms.draws import other_class
+
+    chosen, index = some_images(the_split(data, "test"), images)
+    lent = {
+        "conflict": other_class(chosen.labels, index, 0, "conflict"),
+        "agreeing": other_class(chosen.labels, index, 0, "agreeing", same=True),
+    }
+    shown = {name: _made(chosen, index, rows, made) for name, rows in lent.items()}
+    choice = evidence.logits(shown["conflict"]).argmax(1)
+    untouched = top_k_correct(evidence.logits(chosen), chosen.labels)
+    agreeing = top_k_correct(evidence.logits(shown["agreeing"]), chosen.labels)
+    result = _result(
+        chosen.labels,
+        chosen.labels[lent["conflict"]],
+        choice,
+        kind="made here",
+        source=f"{chosen.source}/{chosen.name}",
+        how=f"made by {made} with a picture of another class",
+        categories=chosen.classes,
+        side=chosen.image_size,
+        untouched=(int(untouched.sum()), len(untouched)),
+        agreeing=(int(agreeing.sum()), len(agreeing)),
+        pictures=_looks(shown["conflict"], np.ones(len(chosen), np.bool_)),
+    )
+    caveats = ["These conflicts are made here, without a network: they are no published stimuli and compare with none."]
+    if agreeing.mean() < 0.5 * untouched.mean():
+        caveats.append(
+            f"Making alone costs more than half of what is right: {agreeing.mean():.0%} where both cues agree, "
+            f"{untouched.mean():.0%} before."
+        )
+    return result.model_copy(update={"caveats": (*caveats, *result.caveats)})
+
+
+def _made(chosen: Split, index: Ints, lent: Ints, how: Made) -> Split:
+    """The pictures with textures lent by others, rounded to grey levels as stored pictures are."""
+    import torch
+
+    from priorscope.data.split import ArrayPixels
+
+    def pictures(rows: Ints) -> Tensor:
+        levels = np.stack([chosen.pixels.read(int(row)) for row in rows])
+        return torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 255
+
+    parts: list[NDArray[np.uint8]] = []
+    for start in range(0, len(chosen), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(chosen)))
+        changed = apply(how, pictures(rows), index[rows], level=TRANSFORMS[how].usual, donors=pictures(lent[rows]))
+        parts.append((changed * 255).round().byte().permute(0, 2, 3, 1).numpy())
+    return replace(
+        chosen,
+        name=f"{how} of {chosen.name}",
+        pixels=ArrayPixels(np.concatenate(parts)),
+        columns={"shape": chosen.labels, "texture": chosen.labels[lent]},
+        known_statistics=None,
+        known_fingerprint=None,
+    )
+
+
+def _looks(split: Split, which: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A few of the pictures, made smaller where they are large."""
+    from priorscope.data.decode import squared
+
+    side = min(split.image_size, SHOWN_SIDE)
+    return np.stack([squared(split.pixels.read(int(row)), side) for row in np.flatnonzero(which)[:SHOWN]])
+
+
+def _result(shape_of: Ints, texture_of: Ints, decision: Ints, **about: Any) -> StimuliConflict:
+    shaped, textured = decision == shape_of, decision == texture_of
+    covered, n = int((shaped | textured).sum()), len(decision)
+    if not n:
+        raise RequestError("No conflict is left among the categories known.", "two categories at least", "other stimuli")
+    caveats: list[str] = []
+    if not covered:
+        caveats.append("No decision was for either cue: the share is not known, and stands at one half with no evidence.")
+    elif covered / n < FEW:
+        caveats.append(f"Only {covered / n:.0%} of the decisions are for either cue: the share describes few of them.")
+    nothing = Interval(low=0.0, high=1.0, method="no decision", over="images")
+    fields: dict[str, Any] = {
+        "value": float(shaped.sum() / covered) if covered else 0.5,
+        "interval": wilson(int(shaped.sum()), covered) if covered else nothing,
+        "n": n,
+        "unit": "share of decisions",
+        "caveats": tuple(caveats),
+        "shape": np.array([shaped.sum()]),
+        "texture": np.array([textured.sum()]),
+        "shape_of": shape_of,
+        "texture_of": texture_of,
+        "decision": decision,
+    }
+    return StimuliConflict(**fields, **about)

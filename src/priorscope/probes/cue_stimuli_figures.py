@@ -1,0 +1,133 @@
+"""The pictures of `priorscope.probes.cue_stimuli`: the share, what stands behind it, categories, and some stimuli."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from priorscope.core.charts import SHARE, Axis, gallery, heat_map, interval_dots
+from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.stats import Interval, over_seeds, wilson
+from priorscope.probes.cue_stimuli import StimuliConflict
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+
+Arms = Sequence[tuple[Subject, Sequence[StimuliConflict]]]
+"""The seeds of each recipe together."""
+
+SEVERAL = "Means over seeds with t intervals over seeds; of one checkpoint, Wilson's over images"
+
+
+def draw_all(results: Sequence[tuple[Subject, StimuliConflict]]) -> list[Figure]:
+    """The ratio, its two parts and their sum, categories, and some of the stimuli."""
+    arms = by_recipe(results)
+    return [_share(arms), _accuracies(arms), _categories(arms), _looks(arms[0][1][0])]
+
+
+def _row(subject: Subject, values: Sequence[float], alone: Interval | None) -> dict[str, Any]:
+    """A mean with the ends of its interval over seeds, or of one checkpoint's own."""
+    interval = over_seeds(values) if len(values) > 1 else alone
+    ends = (None, None) if interval is None else (max(interval.low, 0.0), min(interval.high, 1.0))
+    return {
+        "subject": subject.name,
+        "family": subject.family,
+        "value": float(np.mean(values)),
+        "low": ends[0],
+        "high": ends[1],
+    }
+
+
+def _share(arms: Arms) -> Figure:
+    first = arms[0][1][0]
+    rows = [_row(subject, [seed.value for seed in seeds], seeds[0].interval) for subject, seeds in arms]
+    most = max(rows, key=lambda row: row["value"])
+    reference = (0.5, "both cues equally often")
+    if first.humans:
+        reference = (first.humans.shape / (first.humans.shape + first.humans.texture), "people, 16 choices")
+    return interval_dots(
+        f"shape-share-{first.kind.replace(' ', '-')}",
+        f"{_not_published(first)}{most['subject']} decides by shape most often: {most['value']:.0%}",
+        rows,
+        axis=Axis("share of shape among decisions for either cue", domain=(0.0, 1.0), format=".0%"),
+        n=f"{first.n:,} conflicts, decided {min(sum(seed.counts()[2] for seed in seeds) for _, seeds in arms):,} times or more",
+        protocol=f"{first.how}. {SEVERAL}.",
+        alt="; ".join(f"{row['subject']} {row['value']:.0%}" for row in rows),
+        reference=reference,
+    )
+
+
+def _not_published(result: StimuliConflict) -> str:
+    said = {"part of the published": f"Not the published protocol ({len(result.categories)} of 16 categories): "}
+    return said.get(result.kind, "")
+
+
+def _accuracies(arms: Arms) -> Figure:
+    rows: list[dict[str, Any]] = []
+    for subject, seeds in arms:
+        for panel, at in (("answered with the shape", 0), ("answered with the texture", 1), ("answered with either", 2)):
+            counts = [seed.counts()[at] for seed in seeds]
+            shares = [count / seed.n for count, seed in zip(counts, seeds, strict=True)]
+            rows.append({**_row(subject, shares, wilson(counts[0], seeds[0].n)), "panel": panel})
+        agree = [seed.agreeing[0] / seed.agreeing[1] for seed in seeds if seed.agreeing and seed.agreeing[1]]
+        if agree and seeds[0].agreeing:
+            rows.append({**_row(subject, agree, wilson(*seeds[0].agreeing)), "panel": "right where both cues agree"})
+    either = min((row for row in rows if row["panel"] == "answered with either"), key=lambda row: row["value"])
+    first = arms[0][1][0]
+    chance = 2 / len(first.categories)
+    return interval_dots(
+        "shape-and-texture",
+        f"{either['subject']} answers {either['value']:.0%} of the conflicts with either cue (guessing: {chance:.0%})",
+        rows,
+        axis=SHARE,
+        n=first.n,
+        protocol=f"Of all conflicts, {len(first.categories)} choices. {SEVERAL}.",
+        alt="; ".join(f"{row['subject']} {row['panel']} {row['value']:.0%}" for row in rows),
+        panel="panel",
+    )
+
+
+def _categories(arms: Arms) -> Figure:
+    rows: list[dict[str, Any]] = []
+    for subject, seeds in arms:
+        for name in seeds[0].categories:
+            counted = [(hits, n) for seed in seeds for category, hits, n in seed.by_category() if category == name]
+            total = sum(n for _, n in counted)
+            if total:
+                rows.append({"x": name, "y": subject.name, "value": sum(hits for hits, _ in counted) / total})
+    most = max(rows, key=lambda row: row["value"], default=None)
+    title = "No decision was for either cue"
+    if most is not None:
+        title = f"{most['y']} goes by shape most often where the shape is of {most['x']}: {most['value']:.0%}"
+    return heat_map(
+        "shape-share-by-category",
+        title,
+        rows,
+        x="category of the shape",
+        y="",
+        value=Axis("share of shape", domain=(0.0, 1.0), format=".0%"),
+        n=f"{arms[0][1][0].n:,} conflicts",
+        protocol="Among the decisions for either cue; a category with few such decisions says little (see the table).",
+        alt="Share of shape decisions by the category of the shape, one line a network.",
+        diverging=True,
+    )
+
+
+def _looks(result: StimuliConflict) -> Figure:
+    tiles = [
+        ("stimulus", f"{result.categories[int(shape)]} in {result.categories[int(texture)]}" + " " * at, pixels)
+        for at, (shape, texture, pixels) in enumerate(
+            zip(result.shape_of, result.texture_of, result.pictures, strict=False)  # the first few only
+        )
+    ]
+    return gallery(
+        "cue-conflict-stimuli",
+        "Shapes of one class in textures of another",
+        tiles,
+        n=f"{len(tiles)} of {result.n:,} conflicts",
+        protocol=f"{result.source}, shown at {result.side} pixels.",
+        alt="; ".join(column.strip() for _, column, _ in tiles),
+        side=96,
+    )
