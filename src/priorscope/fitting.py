@@ -121,7 +121,7 @@ class Fitting:
         self.loader = self.material.loader
         model = _first_model(recipe, self.material.data, start)
         self.shape = shape_of(model, self.material.data.classes)
-        flops = image_flops(model, recipe.train.finetune, recipe.optim)
+        flops = image_flops(model, recipe.train, recipe.optim)
         self.step_flops = flops * self.loader.batch_size
         self.config = recipe.train.settled(self.step_flops)
         self.total = self.config.total(len(self.loader))
@@ -251,6 +251,11 @@ class Fitting:
         row |= {name: score(judged, split, self.ranks) for name, split in self.material.looked_at.items()}
         if not math.isfinite(row["val"]["loss"]):
             raise loop.diverged(f"The loss on val became {row['val']['loss']}", step.at, self.kept)
+        if self.config.adversarial is not None:
+            from priorscope.train import adversarial
+
+            row["robust"] = adversarial.look(judged, self.material.looked_at["val"], self.config.adversarial, self.recipe.seed)
+            row["robust"]["overfitted"] = adversarial.overfitted([*progress.history, row])
         if self.gradient.parts != (self.config.accumulate or 1):
             row["parts"] = self.gradient.parts
         row["measured"] = self.counters.measured()

@@ -87,8 +87,12 @@ class Progress:
 
 
 def _score(row: Plain) -> tuple[float, float]:
-    """What epochs are compared by: val is right more often, or as often at a lower loss."""
-    return row["val"]["accuracy"], -row["val"]["loss"]
+    """What epochs are compared by: val is right more often, or as often at a lower loss.
+
+    Where the network learns from moved pictures, it is to be right on moved ones.
+    """
+    held: Plain = row.get("robust", {"pgd": row["val"]["accuracy"]})
+    return held["pgd"], -row["val"]["loss"]
 
 
 def save(path: Path, progress: Progress, states: Mapping[str, dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from priorscope.core.config import Config, Number
 from priorscope.core.errors import RequestError
+from priorscope.train.adversarial import AdversarialConfig
 from priorscope.train.finetune import FinetuneConfig
 from priorscope.train.precision import Precision
 
@@ -65,6 +66,9 @@ class TrainConfig(Config):
     )
     ema: Number | None = Field(
         default=None, gt=0, lt=1, description="decay of a moving average of the weights, which is evaluated and kept"
+    )
+    adversarial: AdversarialConfig | None = Field(
+        default=None, description="each picture is moved against the network before it learns from it"
     )
     finetune: FinetuneConfig | None = Field(
         default=None, description="what learns at which rate; not set, or full: all, at the same"

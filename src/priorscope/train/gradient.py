@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from priorscope.core.errors import WorkError
 from priorscope.core.rng import seed_of
+from priorscope.train.adversarial import adversarial_loss
 from priorscope.train.distributed import ALONE, Ranks
 from priorscope.train.finetune import trains_body
 from priorscope.train.precision import compute_dtype
@@ -48,18 +49,21 @@ class Gradient:
         self._ranks = ranks
         self._batch_size = batch_size
 
-    def __call__(self, batch: Batch, draws: int) -> Tensor:
-        """The batch's mean loss over all ranks. The same `draws` give the same dropout in as many parts on as many ranks."""
+    def __call__(self, batch: Batch, draws: int, done: float = 1.0) -> Tensor:
+        """The batch's mean loss over all ranks, after a share `done` of the run.
+
+        The same `draws` give the same dropout in as many parts on as many ranks.
+        """
         while True:
             try:
-                return self._in_parts(batch, draws)
+                return self._in_parts(batch, draws, done)
             except (RuntimeError, MemoryError) as error:
                 if not ran_out(error):
                     raise
                 said = str(error).splitlines()[0] if str(error) else "out of memory"
             self._make_room(len(batch.images), said)  # outside of the block, where the error no longer holds the step's tensors
 
-    def _in_parts(self, batch: Batch, draws: int) -> Tensor:
+    def _in_parts(self, batch: Batch, draws: int, done: float) -> Tensor:
         import torch
 
         torch.manual_seed(draws if self._ranks.rank == 0 else seed_of(draws, "rank", self._ranks.rank))
@@ -68,15 +72,28 @@ class Gradient:
         mean = torch.zeros((), device=device)
         parts = list(_parts(batch, self.parts))
         whole = self._batch_size or len(batch.images)
-        for number, (images, wanted) in enumerate(parts, start=1):
+        for number, (images, wanted, index) in enumerate(parts, start=1):
             with self._ranks.syncing(self._forward, number == len(parts)):
                 with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                    logits = self._forward(images)
-                loss = batch_loss(logits, wanted, self._config.label_smoothing)
+                    loss = self._loss(images, wanted, index, draws, done)
                 loss = loss * (len(images) * self._ranks.size / whole)
                 self._scaler.scale(loss).backward()
             mean = mean + loss.detach()
         return self._ranks.mean(mean)
+
+    def _loss(self, images: Tensor, wanted: Tensor, index: Tensor, draws: int, done: float) -> Tensor:
+        """The mean loss of some pictures, moved against the network where the recipe says so."""
+        config = self._config
+
+        def plain(logits: Tensor, wanted: Tensor) -> Tensor:
+            return batch_loss(logits, wanted, config.label_smoothing)
+
+        if config.adversarial is None:
+            return plain(self._forward(images), wanted)
+        from priorscope.attacks.ball import picture_keys
+
+        keys = picture_keys(draws, index, "training")
+        return adversarial_loss(self._forward, self._model, images, wanted, keys, config.adversarial, done, plain)
 
     def _make_room(self, images: int, said: str) -> None:
         """Doubles the parts, or says why that cannot be."""
@@ -119,10 +136,10 @@ def has_batch_statistics(model: Classifier, config: TrainConfig) -> bool:
     return trains_body(config.finetune) and any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
-def _parts(batch: Batch, parts: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pictures with what is wanted of them: labels, or soft targets where the batch was mixed."""
+def _parts(batch: Batch, parts: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Pictures with what is wanted of them (labels, or soft targets where the batch was mixed), and which they are."""
     wanted = batch.labels if batch.targets is None else batch.targets
-    return zip(batch.images.chunk(parts), wanted.chunk(parts), strict=True)
+    return zip(batch.images.chunk(parts), wanted.chunk(parts), batch.index.chunk(parts), strict=True)
 
 
 def batch_loss(logits: Tensor, wanted: Tensor, label_smoothing: float) -> Tensor:

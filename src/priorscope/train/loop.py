@@ -86,10 +86,10 @@ def train(
             lr = learning_rate(optim, number, total, per_epoch, history)
             for group in optimiser.param_groups:
                 group["lr"] = lr * group.get("lr_scale", 1.0)
-            loss = put_gradient(batch, draws)
+            loss = put_gradient(batch, draws, number / total)
             if optim.sam is not None:
                 with uphill(model, optim.sam):
-                    put_gradient(batch, draws)
+                    put_gradient(batch, draws, number / total)
             if optim.clip is not None:
                 scaler.unscale_(optimiser)  # pyright: ignore[reportArgumentType]
                 torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip)

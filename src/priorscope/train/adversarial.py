@@ -1,0 +1,172 @@
+"""Adversarial training: each picture is moved within a budget, against the network as it is, and the network learns from that.
+
+- `fgsm`: one step from a random point of the ball (Wong, Rice and Kolter 2020, arXiv 2001.03994): cheap, and known to fail all
+  of a sudden ("catastrophic overfitting"): the network learns to fool one step and nothing else. It is looked for.
+- `pgd`: several steps (Madry et al. 2017, arXiv 1706.06083).
+- `trades`: the answer to the picture is learnt, and the answer to the moved one is drawn to it (Zhang et al. 2019,
+  arXiv 1901.08573).
+
+Pictures are moved with the network in evaluation mode, so that batch statistics are those of what is learnt from. Where a
+picture's walk begins is a function of (seed, epoch, step, picture), not of the batch or of a rank's share of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+
+from pydantic import Field, model_validator
+
+from priorscope.attacks import Norm, attack_of
+from priorscope.core.config import Config, Number, Plain
+from priorscope.core.errors import RequestError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from priorscope.data.split import Split
+    from priorscope.models.classifier import Classifier
+
+Kind = Literal["fgsm", "pgd", "trades"]
+Forward = Callable[["Tensor"], "Tensor"]
+
+STEPS: dict[Kind, int] = {"fgsm": 1, "pgd": 10, "trades": 10}
+STEP: dict[Kind, float] = {"fgsm": 1.25, "pgd": 0.25, "trades": 0.25}
+"""Step sizes as shares of the budget: those of the papers (10/255 and 2/255 of 8/255)."""
+
+LOOKED_AT = 500
+LOST = 0.5
+"""An epoch after which iterated attacks leave less than this share of the best epoch's accuracy has overfitted to one step."""
+
+
+class AdversarialConfig(Config):
+    """How pictures are moved before a network learns from them."""
+
+    kind: Kind = Field(default="pgd", description="fgsm (one step from a random start), pgd, or trades")
+    eps: Annotated[Number, Field(gt=0)] = Field(default=8 / 255, description="the budget, of pixels in [0, 1]")
+    norm: Norm = Field(default="linf", description="in which norm the budget is measured")
+    steps: int | None = Field(default=None, ge=1, description="steps of a picture; not set: 10 (fgsm has one)")
+    step: Number | None = Field(
+        default=None, gt=0, description="a step's size as a share of the budget; not set: 0.25 (fgsm: 1.25)"
+    )
+    beta: Number | None = Field(default=None, gt=0, description="trades: the weight of the drawn answer; not set: 6")
+    ramp: Number = Field(default=0.0, ge=0, le=1, description="the share of the run over which the budget grows from 0")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = cast("dict[str, Any]", values)
+        kind = given.get("kind", "pgd")
+        own = {"steps": STEPS.get(kind), "step": STEP.get(kind), **({"beta": 6.0} if kind == "trades" else {})}
+        return {**own, **given}
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.kind == "fgsm" and self.steps != 1:
+            raise RequestError(f"adversarial.steps = {self.steps} came with fgsm.", "one step", 'kind = "pgd"')
+        if self.beta is not None and self.kind != "trades":
+            raise RequestError(f"adversarial.beta came with {self.kind}.", "trades, which weighs two losses", 'kind = "trades"')
+        return self
+
+    def budget(self, done: float) -> float:
+        """The budget after a share of the run."""
+        return float(self.eps) if done >= self.ramp else float(self.eps) * done / float(self.ramp)
+
+
+def adversarial_loss(
+    forward: Forward,
+    network: nn.Module,
+    images: Tensor,
+    wanted: Tensor,
+    keys: Tensor,
+    config: AdversarialConfig,
+    done: float,
+    plain_loss: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """The mean loss on moved pictures after a share `done` of the run; `keys` name where each picture's walk begins.
+
+    `forward` is what is learnt from (compiled, or spread over ranks); `network` is what the pictures are moved against.
+    """
+    import torch
+
+    from priorscope.evidence import evaluating
+
+    eps = config.budget(done)
+    if config.kind != "trades":
+        moved = move(network, images, keys, config, eps, lambda logits: plain_loss(logits, wanted) * len(logits))
+        return plain_loss(forward(moved), wanted)
+    with evaluating(network), torch.no_grad():
+        clean = network(images).float().softmax(1)
+    moved = move(network, images, keys, config, eps, lambda logits: divergence(clean, logits))
+    both = forward(torch.cat([images, moved]))
+    own, others = both.chunk(2)
+    return plain_loss(own, wanted) + float(config.beta or 0.0) * divergence(own.float().softmax(1), others) / len(images)
+
+
+def move(
+    network: nn.Module,
+    images: Tensor,
+    keys: Tensor,
+    config: AdversarialConfig,
+    eps: float,
+    loss: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Pictures moved to raise the summed loss of their logits; no parameter is asked for a gradient."""
+    import torch
+
+    from priorscope.attacks.ball import Pictures, direction, project, random_start, wide
+    from priorscope.attacks.victim import frozen
+    from priorscope.evidence import evaluating
+
+    nowhere = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    of = Pictures(images, nowhere, nowhere, images.new_full((len(images),), eps), config.norm)
+    x = random_start(of, keys)
+    with evaluating(network), frozen(network):
+        for _ in range(config.steps or 1):
+            x = x.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(loss(network(x)), x)
+            x = project(x.detach() + wide(of.eps * float(config.step or 1.0)) * direction(gradient, of.norm), of)
+    return x.detach()
+
+
+def divergence(wanted: Tensor, logits: Tensor) -> Tensor:
+    """How far answers are from those wanted, summed over pictures: Kullback and Leibler's, in float32."""
+    from torch.nn import functional as F
+
+    return F.kl_div(F.log_softmax(logits.float(), 1), wanted, reduction="sum")
+
+
+def look(model: Classifier, split: Split, config: AdversarialConfig, seed: int) -> Plain:
+    """The accuracy left by one step and by ten, at the full budget, on the first pictures of a split in balanced order.
+
+    One step that leaves more than ten do is what catastrophic overfitting looks like.
+    """
+    import torch
+
+    from priorscope.attacks.ball import pictures
+    from priorscope.attacks.supply import fetcher, some_images
+    from priorscope.attacks.turns import run_attack
+    from priorscope.attacks.victim import Victim, frozen
+    from priorscope.evidence import evaluating
+
+    some, index = some_images(split, LOOKED_AT)
+    fetch = fetcher(model, split)
+    images, labels = fetch(index)
+    of = pictures(images, labels, float(config.eps), norm=config.norm, index=torch.from_numpy(index))
+    left: Plain = {"eps": float(config.eps), "n": len(some)}
+    with evaluating(model), frozen(model):
+        victim = Victim(model)
+        for name, attack in (("fgsm", attack_of("fgsm")), ("pgd", attack_of("pgd", steps=10, step=0.25))):
+            left[name] = 1 - float(run_attack(victim, of, attack, seed).broken.float().mean())
+    return left
+
+
+def overfitted(history: list[Plain]) -> bool:
+    """Whether the last epoch lost what ten steps had left before, though one step left it alone."""
+    rows: list[Plain] = [row["robust"] for row in history if "robust" in row]
+    if not rows:
+        return False
+    last, best = rows[-1], max(row["pgd"] for row in rows)
+    return last["pgd"] < LOST * best and last["fgsm"] >= LOST * best

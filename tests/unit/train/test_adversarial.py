@@ -1,0 +1,157 @@
+"""Adversarial training against known answers: on a linear network the worst picture of a ball is known in closed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from priorscope.attacks.ball import picture_keys
+from priorscope.core.errors import RequestError
+from priorscope.models import create
+from priorscope.recipe import Recipe
+from priorscope.run import fit
+from priorscope.train.adversarial import AdversarialConfig, adversarial_loss, divergence, move, overfitted
+from priorscope.train.budget import image_flops
+from priorscope.train.config import TrainConfig
+from priorscope.train.optim import OptimConfig
+
+EPS = 0.05
+
+
+@pytest.fixture
+def linear() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2)).double()
+
+
+@pytest.fixture
+def pictures() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return 0.3 + 0.4 * torch.rand(6, 3, 4, 4, generator=generator, dtype=torch.float64)
+
+
+LABELS = torch.tensor([0, 1, 0, 1, 1, 0])
+KEYS = picture_keys(0, torch.arange(6))
+
+
+def mean(logits, wanted):
+    return F.cross_entropy(logits, wanted)
+
+
+def loss_of(config, linear, pictures, keys=KEYS):
+    return adversarial_loss(linear, linear, pictures, LABELS, keys, config, 1.0, mean)
+
+
+@pytest.mark.parametrize("settings", [{"kind": "pgd", "steps": 20, "step": 0.5}, {"kind": "fgsm", "step": 2.0}])
+def test_on_two_linear_classes_the_moved_picture_is_the_worst_of_its_ball(linear, pictures, settings):
+    """For logits w.x the loss is highest at x + eps * sign(w_other - w_own), wherever the walk began."""
+    weight = linear[1].weight
+    away = (weight[1 - LABELS] - weight[LABELS]).sign().view_as(pictures)
+    worst = mean(linear(pictures + EPS * away), LABELS)
+    found = loss_of(AdversarialConfig(eps=EPS, **settings), linear, pictures)
+    assert found.item() == pytest.approx(worst.item(), rel=1e-6)
+
+
+def test_in_l2_it_lies_at_the_balls_edge_along_the_gradient(linear, pictures):
+    weight = linear[1].weight
+    away = weight[1 - LABELS] - weight[LABELS]
+    worst = mean(linear(pictures + EPS * (away / away.norm(dim=1, keepdim=True)).view_as(pictures)), LABELS)
+    found = loss_of(AdversarialConfig(eps=EPS, norm="l2", steps=60, step=0.5), linear, pictures)
+    assert found.item() == pytest.approx(worst.item(), rel=1e-4)
+
+
+def test_trades_is_the_plain_loss_and_a_weighted_divergence(linear, pictures):
+    """With two linear classes the answer is drawn furthest at one of the two corners along the difference of the weights."""
+    away = EPS * (linear[1].weight[1] - linear[1].weight[0]).sign().view(1, 3, 4, 4)
+    own = linear(pictures)
+    corners = [linear(pictures + side * away) for side in (1, -1)]
+    each = torch.tensor([[divergence(own[i : i + 1].softmax(1), c[i : i + 1]).item() for i in range(6)] for c in corners])
+    found = loss_of(AdversarialConfig(kind="trades", eps=EPS, beta=3.0, steps=50, step=0.5), linear, pictures).item()
+    drawn = (found - mean(own, LABELS).item()) / 3
+    assert each.min(0).values.mean() * 0.999 <= drawn <= each.max(0).values.mean() * 1.001
+    assert each.min() > 1e-4
+
+
+def test_pictures_stay_in_the_ball_and_in_range_and_parameters_get_no_gradient(linear):
+    edge = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64).round()
+    moved = move(linear, edge, KEYS, AdversarialConfig(), EPS, lambda logits: mean(logits, LABELS))
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+    assert (moved - edge).abs().max() <= EPS + 1e-12
+    assert all(p.grad is None and p.requires_grad for p in linear.parameters())
+
+
+def test_a_walk_is_the_pictures_own_in_any_batch(linear, pictures):
+    config = AdversarialConfig(kind="fgsm", step=0.3)
+    whole = move(linear, pictures, KEYS, config, EPS, lambda logits: mean(logits, LABELS) * 6)
+    parts = [
+        move(linear, pictures[rows], KEYS[rows], config, EPS, lambda logits, rows=rows: mean(logits, LABELS[rows]) * 3)
+        for rows in (slice(0, 3), slice(3, 6))
+    ]
+    assert torch.equal(whole, torch.cat(parts))
+
+
+def test_the_network_is_moved_against_in_evaluation_mode_and_learns_in_training_mode(pictures):
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(48, 2)).double().train()
+    before = network[0].num_batches_tracked.clone()
+    loss_of(AdversarialConfig(steps=3), network, pictures).backward()
+    assert network.training
+    assert network[0].num_batches_tracked == before + 1
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_the_budget_grows_over_its_share_of_the_run():
+    config = AdversarialConfig(eps=0.1, ramp=0.5)
+    assert [round(config.budget(done), 4) for done in (0, 0.25, 0.5, 1)] == [0, 0.05, 0.1, 0.1]
+    assert AdversarialConfig(eps=0.1).budget(0) == 0.1
+
+
+def test_one_step_that_holds_while_ten_fall_is_called_overfitting():
+    def rows(*pairs):
+        return [{"robust": {"fgsm": fgsm, "pgd": pgd}} for fgsm, pgd in pairs]
+
+    assert overfitted(rows((0.4, 0.3), (0.9, 0.01)))
+    assert not overfitted(rows((0.4, 0.3), (0.45, 0.32)))
+    assert not overfitted(rows((0.4, 0.3), (0.05, 0.01)))  # the network was lost altogether: another fault
+    assert not overfitted([])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kind": "fgsm", "steps": 3}, "adversarial.steps = 3 came with fgsm"),
+        ({"kind": "pgd", "beta": 6}, "adversarial.beta came with pgd"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(settings, said):
+    recipe = {"data": {"source": "shapetex"}, "model": "mlp/tiny", "train": {"adversarial": settings}}
+    with pytest.raises(RequestError, match=said):
+        Recipe.of(recipe)
+
+
+def test_what_it_costs_is_counted():
+    model, optim = create("mlp/tiny", image_size=8, num_classes=2), OptimConfig()
+    plain = image_flops(model, TrainConfig(), optim)
+    forward = plain // 3
+    pgd = TrainConfig(adversarial=AdversarialConfig(steps=10))
+    trades = TrainConfig(adversarial=AdversarialConfig(kind="trades", steps=10))
+    assert image_flops(model, pgd, optim) == plain + 20 * forward
+    assert image_flops(model, trades, optim) == 2 * plain + 21 * forward
+
+
+def test_a_run_says_what_one_step_and_ten_leave_and_chooses_by_the_ten(tmp_path):
+    recipe = {
+        "data": {"source": {"name": "shapetex", "train": 120, "val": 40, "test": 30}},
+        "model": {"name": "mlp/tiny", "width": 16, "blocks": 1},
+        "train": {"epochs": 3, "batch_size": 40, "adversarial": {"kind": "fgsm", "eps": "2/255", "ramp": 0.5}},
+    }
+    run = fit(Recipe.of(recipe), tmp_path / "run")
+    rows = [row["robust"] for row in run.history]
+    assert [(row["n"], row["eps"], row["overfitted"]) for row in rows] == [(40, 2 / 255, False)] * 3
+    for row, whole in zip(rows, run.history, strict=True):
+        assert row["pgd"] <= row["fgsm"] + 1e-9
+        assert row["pgd"] <= whole["val"]["accuracy"] + 1e-9
+    best = max(rows, key=lambda row: row["pgd"])["pgd"]
+    assert rows[run.environment["chosen_epoch"] - 1]["pgd"] == best
