@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from priorscope.bench.products import Product, Recorder, settle
+from priorscope.core.machine import keep_freed_memory
 from priorscope.data.loader import Batch, Loader
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier
@@ -39,6 +40,7 @@ class Contender:
         threads: int,
         device: torch.device,
     ) -> None:
+        keep_freed_memory()
         config = TrainConfig(epochs=1 << 20, batch_size=batch, precision=precision, threads=threads)
         optim = OptimConfig(lr=1e-5, schedule="constant")
         self._device = device

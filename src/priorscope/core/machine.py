@@ -51,6 +51,24 @@ def hardware() -> Plain:
     return {"system": platform.system(), "processor": processor(), "cores": cores(), "memory": memory_bytes(), "gpus": gpus}
 
 
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's names for mallopt
+
+
+def keep_freed_memory() -> None:
+    """Has the C library keep memory that is freed, for the next step of a training to find it mapped.
+
+    glibc hands blocks of megabytes back to the system at once, which clears every page of them anew when the next step asks:
+    50,000 page faults a step of a ViT, a sixth of its time. Now it keeps blocks of up to 32 MiB, and up to 2 GiB of what is
+    free. With another C library nothing changes.
+    """
+    import ctypes
+
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_THRESHOLD, 32 << 20)
+        library.mallopt(_TRIM_THRESHOLD, (2 << 30) - 1)
+
+
 def pick_device(wanted: str) -> str:
     """The device of a run: `auto` takes a GPU where there is one; a device that is not there is refused."""
     import torch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from priorscope.core.errors import RequestError
+from priorscope.core.machine import keep_freed_memory
 from priorscope.train import finetune
 from priorscope.train.compilation import check_compiles, compiled
 from priorscope.train.distributed import Ranks, replicated
@@ -27,6 +28,7 @@ class Learner:
     def __init__(self, model: Classifier, config: TrainConfig, optim: OptimConfig, ranks: Ranks, device: str) -> None:
         import torch
 
+        keep_freed_memory()
         check_precision(config.precision, torch.device(device))
         check_compiles(config, ranks.size)
         self.config, self.ranks, self.device = config, ranks, device
