@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from priorscope.run import Run
 
 SECONDS = 1.5
+LOADER_IMAGES, STEP_IMAGES = 512, 64
+"""Batches no larger than this are timed: a step on 1,024 images of a large network takes minutes on one core."""
 MOST = 0.2
 """The share of a run's time that it may wait; a loader that keeps up leaves it at a few hundredths."""
 DO = "convert the pictures to a store of their final size: priorscope data convert SRC DST.beton --res N"
@@ -55,7 +57,7 @@ def look_at_training(recipe: Recipe, split: Split, network: Classifier) -> Itera
 
 def loader_rate(recipe: Recipe, split: Split) -> float:
     """Images a second of the loader alone, its first batch (compiling, opening) left out."""
-    batches = itertools.chain.from_iterable(_loader(recipe, split).epoch(epoch) for epoch in itertools.count())
+    batches = itertools.chain.from_iterable(_loader(recipe, split, LOADER_IMAGES).epoch(epoch) for epoch in itertools.count())
     next(batches)
     return _rate(lambda: len(next(batches).labels))
 
@@ -66,15 +68,18 @@ def step_rate(recipe: Recipe, split: Split, network: Classifier) -> float:
 
     from priorscope.evidence import evaluating
     from priorscope.train.finetune import trains_body
-    from priorscope.train.gradient import Gradient
-    from priorscope.train.precision import make_scaler
+    from priorscope.train.gradient import batch_loss
+    from priorscope.train.precision import compute_dtype
 
-    batch: Batch = next(iter(_loader(recipe, split).epoch(0)))
-    gradient = Gradient(network, recipe.train, make_scaler(recipe.train.precision, torch.device("cpu")))
+    batch: Batch = next(iter(_loader(recipe, split, STEP_IMAGES).epoch(0)))
+    wanted = batch.labels if batch.targets is None else batch.targets
+    dtype = compute_dtype(recipe.train.precision, torch.device("cpu"))
 
     def step() -> int:
         network.train(trains_body(recipe.train.finetune))
-        gradient(batch, 0)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            logits = network(batch.images)
+        batch_loss(logits, wanted, recipe.train.label_smoothing).backward()
         return len(batch.labels)
 
     with evaluating(network):
@@ -86,12 +91,12 @@ def step_rate(recipe: Recipe, split: Split, network: Classifier) -> float:
     return rate
 
 
-def _loader(recipe: Recipe, split: Split) -> Loader:
+def _loader(recipe: Recipe, split: Split, most: int) -> Loader:
     from priorscope.data.loader import Loader
 
     return Loader(
         split,
-        batch_size=min(recipe.train.batch_size, len(split)),
+        batch_size=min(recipe.train.batch_size, most, len(split)),
         augment=recipe.data.augment,
         shuffle=True,
         threads=recipe.train.threads,

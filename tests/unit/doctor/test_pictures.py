@@ -129,10 +129,19 @@ def test_a_run_that_would_wait_for_its_pictures(monkeypatch):
     assert not [*loader_bound.look_at_training(recipe, fast, large)]
 
 
+def test_a_training_picture_under_two_labels():
+    train = pictures(100, 0)
+    train[31] = train[4]
+    train[30] = train[6]  # under the same label: no harm
+    (finding,) = duplicates.look_at_source(Made({"train": ArrayPixels(train), "test": ArrayPixels(pictures(40, 1))}))
+    assert finding.saw == "1 of the 100 training pictures of made are there again under another label (train 4 = train 31)."
+
+
 @pytest.mark.real_data
 def test_tiny_imagenet_has_two(real_data):
     source = open_source({"name": "tiny_imagenet", "path": str(real_data / "tiny-imagenet")})
-    (finding,) = duplicates.look_at_source(source)
-    assert finding.severity == "note"
-    assert finding.saw.startswith("2 of the 10,000 test pictures")
-    assert finding.saw.endswith("; 2 of them with another label.")
+    across, within = duplicates.look_at_source(source)
+    assert (across.severity, within.severity) == ("note", "note")
+    assert across.saw.startswith("1 of the 10,000 test pictures of tiny_imagenet are in train too, pixel for pixel (train ")
+    assert across.saw.endswith("; 1 of them with another label.")
+    assert within.saw.startswith("1 of the 18,000 training pictures of tiny_imagenet are there again under another label")
