@@ -111,7 +111,7 @@ class Evidence:
     def __init__(self, model: Classifier, weights_key: str | None = None, folder: Path | None = None) -> None:
         self.model = model
         self._weights_key = weights_key
-        self._folder = folder
+        self.folder = folder
         self._kept: dict[str, NDArray[Any]] = {}
 
     @property
@@ -162,7 +162,7 @@ class Evidence:
                 np.save(file, values)
 
     def _path(self, key: str) -> Path | None:
-        return self._folder / f"{key}.npy" if self._folder is not None and self._weights_key is not None else None
+        return self.folder / f"{key}.npy" if self.folder is not None and self._weights_key is not None else None
 
 
 def evidence_of(subject: Classifier | Evidence) -> Evidence:

@@ -190,14 +190,15 @@ def measure_robustness(
 ) -> Robustness:
     """Attacks a class-balanced part of a split (`images`; None: all of it) and audits the number at `eps`.
 
-    With a `folder` a search that is stopped goes on where it was.
+    With a `folder` (not set: the evidence's own) a search that is stopped goes on where it was.
     """
     from priorscope.attacks.audit import doubts
     from priorscope.attacks.supply import fetcher, some_images
     from priorscope.attacks.victim import Victim, frozen
     from priorscope.evidence import evaluating, evidence_of
 
-    model = evidence_of(subject).model
+    evidence = evidence_of(subject)
+    model, folder = evidence.model, folder or evidence.folder
     chosen, index = some_images(the_split(data, split), images)
     changes = {name: value for name, value in (("steps", steps), ("restarts", restarts), ("loss", loss)) if value is not None}
     attacks = attacks_of(attack, len(chosen.classes), **changes)

@@ -187,13 +187,15 @@ def measure_transfer(
 ) -> Transfer:
     """Attacks every network and shows every other what came out.
 
-    With a `folder` the adversarial pictures are kept there, under a hash of weights, data and attack.
+    The adversarial pictures are kept in a `folder` (not set: each network's evidence has its own), under a hash of weights,
+    data and attack.
     """
     from priorscope.attacks.supply import some_images
     from priorscope.evidence import evidence_of
 
     names = tuple(subjects)
-    models = [evidence_of(subject).model for subject in subjects.values()]
+    asked = [evidence_of(subject) for subject in subjects.values()]
+    models = [evidence.model for evidence in asked]
     _check(names, models)
     chosen, index = some_images(the_split(data, split), images)
     attacks = [
@@ -204,7 +206,7 @@ def measure_transfer(
     clean = np.stack([_right(model, chosen, None) for model in models])
     fooled = np.zeros((len(models), len(models), len(chosen)), np.bool_)
     for s, model in enumerate(models):
-        worst = _adversarial(model, chosen, index, attacks, at, norm, seed, folder)
+        worst = _adversarial(model, chosen, index, attacks, at, norm, seed, folder or asked[s].folder)
         fooled[s] = np.stack([~_right(target, chosen, worst) for target in models])
     noisy = _noise(models[0], chosen, index, at, norm, seed)
     noise = np.stack([~_right(model, chosen, noisy) for model in models])

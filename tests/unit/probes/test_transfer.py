@@ -13,6 +13,7 @@ from priorscope import models
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
+from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result
 from priorscope.probes.robustness import measure_robustness
@@ -173,3 +174,12 @@ def test_networks_that_do_not_answer_the_same_question_are_refused() -> None:
 
     with pytest.raises(RequestError, match="one answers 4 classes on images of side 6, wide 7 on 6"):
         measure_transfer({"one": one, "wide": models.wrap(Wide(), image_size=SIDE, classes=7)}, world(one))
+
+
+def test_a_runs_evidence_keeps_the_pictures_that_were_made_of_it(tmp_path: Path) -> None:
+    nets = {"one": wrapped(Half(0, 0)), "other": wrapped(Half(1, 7))}
+    split = world(*nets.values())
+    evidence = {name: Evidence(net, name, tmp_path / name) for name, net in nets.items()}
+    kept = measure_transfer(evidence, split, eps=0.03)
+    assert [len(list((tmp_path / name).glob("adversarial-*.npy"))) for name in nets] == [1, 1]
+    assert np.array_equal(kept.fooled, measure_transfer(nets, split, eps=0.03).fooled)
