@@ -29,6 +29,7 @@ PROBES = Listing(
     {
         "accuracy": "priorscope.probes.accuracy",
         "calibration": "priorscope.probes.calibration",
+        "corruptions": "priorscope.probes.corruptions",
         "cue_conflict": "priorscope.probes.cue_conflict",
         "robustness": "priorscope.probes.robustness",
         "texture_shape": "priorscope.probes.texture_shape",

@@ -1,0 +1,215 @@
+"""What is left of its accuracy when pictures are noisy, blurred, in bad weather or badly stored?
+
+The kinds and severities are those of CIFAR-10-C and ImageNet-C, computed as they are needed (`priorscope.data.corruptions`).
+The headline is the mean error over the 15 kinds and 5 severities, not divided by another network's (so "unnormalised"; the
+divided form needs AlexNet's errors on the published files). Beside it stand the four further kinds, the curve of each kind
+over severity, and the error that corruption adds to the error without one: who is worse to begin with has less to lose.
+
+Every network sees the same corrupted pictures, so two of them are compared pairwise on the same images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.metrics import top_k_correct
+from priorscope.core.stats import Interval, bootstrap, wilson
+from priorscope.data.corruptions import EXTRA, KINDS, SEVERITIES, SMALL, corrupted, group_of
+from priorscope.probes import ProbeConfig, the_split
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+    from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+
+VERSION = 1
+PER = "run"
+
+Bools = NDArray[np.bool_]
+UNIT = "share of images"
+
+
+class CorruptionsConfig(ProbeConfig):
+    """Which images (class-balanced; not set: all) and which kinds (not set: all 19)."""
+
+    name: str = "corruptions"
+    split: str = "test"
+    images: int | None = Field(default=1000, ge=1)
+    kinds: tuple[str, ...] | None = None
+    seed: int = Field(default=0, ge=0)
+
+
+class Corruptions(Result):
+    """How often a network is right on corrupted pictures."""
+
+    probe: ClassVar[str] = "corruptions"
+    question: ClassVar[str] = "What is left of its accuracy when pictures are corrupted?"
+    measure: ClassVar[str] = "mean corruption error, unnormalised"
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+
+    split: str
+    image_size: int
+    seed: int
+    classes: int
+    kinds: tuple[str, ...]
+    correct: Array
+    """(images): right without a corruption."""
+    right: Array
+    """(kinds, severities, images): right with one."""
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
+        errors = 1 - self.right.mean((1, 2))
+        worst = self.kinds[int(errors.argmax())]
+        return (
+            f"It is wrong on {self.value:.1%} of corrupted images ({low:.1%} to {high:.1%}), without a corruption on "
+            f"{1 - self.correct.mean():.1%}; most on {worst} ({errors.max():.1%})."
+        )
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        whose = "CIFAR-10-C" if self.image_size <= SMALL else "ImageNet-C"
+        counted = self.counted()
+        frost = ", frost procedural" if "frost" in self.kinds else ""
+        return (
+            f"{len(counted)} kinds of {whose} at 5 severities, computed here{frost}, seed {self.seed}; mean over kinds, "
+            f"severities and {self.n:,} images of {self.split}, unnormalised; bootstrap over images, of one checkpoint."
+        )
+
+    def counted(self) -> list[int]:
+        """Which of the kinds the mean is over: those that are not kept apart, or all where only such were asked for."""
+        main = [i for i, kind in enumerate(self.kinds) if kind not in EXTRA]
+        return main or list(range(len(self.kinds)))
+
+    def per_image(self) -> NDArray[np.float64]:
+        """The share of counted kinds and severities at which each image is wrong."""
+        return 1 - self.right[self.counted()].mean((0, 1))
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        n, split = self.n, self.split
+        clean = int((~self.correct).sum())
+        rows = [
+            Metric.of(self.measure, self.value, self.interval, n, UNIT, split=split),
+            Metric.of("error without a corruption", clean / n, wilson(clean, n), n, UNIT, split=split),
+        ]
+        added = self.per_image() - ~self.correct
+        rows.append(
+            Metric.of("error added by corruption", float(added.mean()), bootstrap(added, seed=self.seed), n, UNIT, split=split)
+        )
+        for kind, right in zip(self.kinds, self.right, strict=True):
+            error = 1 - right.mean(0)
+            rows.append(
+                Metric.of(
+                    "corruption error",
+                    float(error.mean()),
+                    bootstrap(error, seed=self.seed),
+                    n,
+                    UNIT,
+                    setting=kind,
+                    split=split,
+                )
+            )
+            for severity, own in zip(SEVERITIES, right, strict=True):
+                wrong = int((~own).sum())
+                setting = f"{kind} {severity}"
+                rows.append(Metric.of("corruption error", wrong / n, wilson(wrong, n), n, UNIT, setting=setting, split=split))
+        return rows
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of one or many results side by side, most important first."""
+        from priorscope.probes import corruptions_figures as figures
+
+        return [figures.draw_mean(results), figures.draw_kinds(results), figures.draw_severities(results)]
+
+
+def measure_corruptions(
+    subject: Classifier | Evidence,
+    data: Source | Split,
+    *,
+    split: str = "test",
+    images: int | None = 1000,
+    kinds: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Corruptions:
+    """Scores a class-balanced part of a split at every severity of every kind; what was scored once is kept as evidence."""
+    from priorscope.attacks.supply import some_images
+    from priorscope.evidence import LOGITS, answers, evidence_of
+
+    asked = _checked(kinds)
+    evidence = evidence_of(subject)
+    chosen, index = some_images(the_split(data, split), images)
+
+    def right_on(part: Split) -> Bools:
+        """Whether each image is right: kept instead of its logits, of which there would be 95 times as many as of a split."""
+
+        def score() -> Bools:
+            return top_k_correct(answers(evidence.model, part, [LOGITS])[LOGITS], part.labels)
+
+        return evidence.kept(part, "right", score).astype(np.bool_)
+
+    correct = right_on(chosen)
+    right = np.stack(
+        [
+            np.stack([right_on(corrupted(chosen, kind, severity, seed=seed, index=index)) for severity in SEVERITIES])
+            for kind in asked
+        ]
+    )
+    caveats: list[str] = []
+    if "frost" in asked:
+        caveats.append("Frost is drawn by a procedure of ours in place of the published photographs: its error is ours alone.")
+    if not set(KINDS) - set(EXTRA) <= set(asked):
+        caveats.append(f"The mean is over {len(asked)} kinds and not over the 15 of the benchmark.")
+    chance = 1 / len(chosen.classes)
+    if wilson(int(correct.sum()), len(correct)).low <= chance:
+        caveats.append(f"Right on {correct.mean():.1%} of the images without a corruption, which is not above chance.")
+    result = Corruptions(
+        value=0.0,
+        interval=None,
+        n=len(chosen),
+        unit=UNIT,
+        caveats=tuple(caveats),
+        split=chosen.name,
+        image_size=chosen.image_size,
+        seed=seed,
+        classes=len(chosen.classes),
+        kinds=asked,
+        correct=correct,
+        right=right,
+    )
+    wrong = result.per_image()
+    return result.model_copy(update={"value": float(wrong.mean()), "interval": _interval(wrong, seed)})
+
+
+def _checked(kinds: Sequence[str] | None) -> tuple[str, ...]:
+    """The kinds asked for, in the benchmark's order, whose groups stay together."""
+    for kind in kinds or ():
+        if kind not in KINDS:
+            raise unknown_name("kind of corruption", kind, KINDS, "docs/corruptions.md")
+    if kinds is not None and not kinds:
+        raise RequestError("No kind of corruption was asked for.", "one at least", "leave out kinds: all 19")
+    return KINDS if kinds is None else tuple(sorted(set(kinds), key=KINDS.index))
+
+
+def _interval(wrong: NDArray[np.float64], seed: int) -> Interval | None:
+    return bootstrap(wrong, seed=seed) if len(wrong) > 1 else None
+
+
+def by_group(result: Corruptions) -> dict[str, float]:
+    """The mean error of each group of kinds."""
+    errors = 1 - result.right.mean((1, 2))
+    groups = [group_of(kind) for kind in result.kinds]
+    return {
+        group: float(np.mean([error for error, own in zip(errors, groups, strict=True) if own == group]))
+        for group in dict.fromkeys(groups)
+    }

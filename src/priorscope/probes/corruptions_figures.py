@@ -1,0 +1,157 @@
+"""The pictures of `priorscope.probes.corruptions`: the mean, every kind, and how errors grow with severity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from priorscope.core.charts import Axis, family_colour, family_dash, figure_data, heat_map, interval_dots
+from priorscope.core.comparison import compare, paired_bootstrap
+from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.figure import Figure
+from priorscope.core.stats import Interval, seed_by_image, wilson
+from priorscope.data.corruptions import SEVERITIES
+from priorscope.probes.corruptions import Corruptions, by_group
+
+Results = Sequence[tuple[Subject, Corruptions]]
+ERROR = Axis("error", domain=(0.0, 1.0), format=".0%")
+COLUMNS = 5
+
+
+def draw_mean(results: Results) -> Figure:
+    """The mean error of each recipe, with the error without a corruption beside it."""
+    rows: list[dict[str, Any]] = []
+    for panel, of in (("corrupted", _corrupted), ("without a corruption", _clean)):
+        for subject, seeds in by_recipe(results):
+            value, interval = of(seeds)
+            ends = {"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None}
+            rows.append({"subject": subject.name, "family": subject.family, "panel": panel, "value": value, **ends})
+    first = results[0][1]
+    return interval_dots(
+        "corruption-error",
+        _title(results, rows),
+        rows,
+        axis=ERROR,
+        n=first.n,
+        protocol=first.protocol(),
+        alt="; ".join(f"{row['subject']} {row['panel']} {row['value']:.1%}" for row in rows),
+        panel="panel",
+    )
+
+
+def _corrupted(seeds: Sequence[Corruptions]) -> tuple[float, Interval | None]:
+    wrong = np.stack([result.per_image() for result in seeds])
+    return float(wrong.mean()), (seeds[0].interval if len(seeds) == 1 else seed_by_image(wrong))
+
+
+def _clean(seeds: Sequence[Corruptions]) -> tuple[float, Interval | None]:
+    wrong = np.stack([~result.correct for result in seeds])
+    own = wilson(int(wrong[0].sum()), wrong.shape[1]) if len(seeds) == 1 else seed_by_image(wrong)
+    return float(wrong.mean()), own
+
+
+def _title(results: Results, rows: Sequence[dict[str, Any]]) -> str:
+    """Who errs least, if a paired comparison on the same images says so; of several seeds, whose mean is least."""
+    corrupt = sorted((row for row in rows if row["panel"] == "corrupted"), key=lambda row: row["value"])
+    best = corrupt[0]
+    if len(corrupt) == 1:
+        return f"{best['value']:.0%} of corrupted images are answered wrong"
+    if len(corrupt) == len(results):
+        alike = {(result.n, result.kinds, result.seed, result.split) for _, result in results}
+        of = {subject.name: result for subject, result in results}
+        first, second = (of[row["subject"]] for row in corrupt[:2])
+        if len(alike) == 1 and first.n > 1:
+            said = compare(paired_bootstrap(second.per_image(), first.per_image(), seed=first.seed)).verdict
+            if said != "higher":
+                return (
+                    f"{best['subject']} and {corrupt[1]['subject']} err least on corrupted images, and are not distinguishable"
+                )
+    return f"{best['subject']} errs least on corrupted images: {best['value']:.0%}"
+
+
+def draw_kinds(results: Results) -> Figure:
+    """Every kind's mean error over severities."""
+    rows: list[dict[str, Any]] = []
+    for subject, seeds in by_recipe(results):
+        errors = np.mean([1 - result.right.mean((1, 2)) for result in seeds], axis=0)
+        rows += [
+            {"x": subject.name, "y": kind.replace("_", " "), "value": float(error)}
+            for kind, error in zip(seeds[0].kinds, errors, strict=True)
+        ]
+    worst = max(rows, key=lambda row: row["value"])
+    first = results[0][1]
+    hardest = {
+        subject.name: max(by_group(seeds[0]), key=by_group(seeds[0]).__getitem__) for subject, seeds in by_recipe(results)
+    }
+    groups = set(hardest.values())
+    title = (
+        f"{groups.pop().capitalize()} hurts most" + (" whatever the network" if len(hardest) > 1 else "")
+        if len(groups) == 1
+        else "What hurts most depends on the network: "
+        + ", ".join(f"{group} {name}" for name, group in list(hardest.items())[:4])
+    )
+    return heat_map(
+        "corruption-kinds",
+        title,
+        rows,
+        x="",
+        y="",
+        value=ERROR,
+        n=first.n,
+        protocol=f"Mean over 5 severities on {first.split}; the last four kinds, where shown, are not in the mean. "
+        "The table of results holds the intervals.",
+        alt=f"The largest error: {worst['y']} for {worst['x']}, {worst['value']:.1%}.",
+    )
+
+
+def draw_severities(results: Results) -> Figure:
+    """The error of each kind as severity grows."""
+    rows: list[dict[str, Any]] = []
+    rise: list[tuple[float, str, str]] = []
+    for subject, seeds in by_recipe(results):
+        first = seeds[0]
+        for i, kind in enumerate(first.kinds):
+            wrong = np.stack([~result.right[i] for result in seeds])  # (seeds, severities, images)
+            series = {"series": f"{subject.name}, {kind}", "family": subject.family, "panel": kind.replace("_", " ")}
+            for j, severity in enumerate(SEVERITIES):
+                own = wrong[:, j]
+                between = wilson(int(own.sum()), own.shape[1]) if len(seeds) == 1 else seed_by_image(own)
+                rows.append({**series, "x": severity, "y": float(own.mean()), "low": between.low, "high": between.high})
+            rise.append((float(wrong[:, -1].mean() - wrong[:, 0].mean()), kind.replace("_", " "), subject.name))
+    most = max(rise)
+    first = results[0][1]
+    whose = f" of {most[2]}" if len(by_recipe(results)) > 1 else ""
+    return Figure.from_chart(
+        "corruption-severity",
+        f"From severity 1 to 5 the error{whose} grows most under {most[1]}: by {100 * most[0]:.0f} points",
+        _small_charts(rows),
+        rows,
+        n=first.n,
+        protocol=f"{first.split}; severity from left to right; 95 % intervals over images, of several seeds over seeds x images.",
+        alt=f"Error against severity for {len(first.kinds)} kinds; it grows most under {most[1]}.",
+    )
+
+
+def _small_charts(rows: Sequence[dict[str, Any]]) -> Any:
+    """One small chart a kind, five beside each other, all with the same axes."""
+    import altair as A
+
+    def draw_one(kind: str, *, left: bool) -> Any:
+        base = A.Chart(figure_data()).transform_filter(A.FieldEqualPredicate(field="panel", equal=kind))
+        scale = A.Scale(domain=[0, 1], nice=False)
+        share = A.Axis(title="error" if left else None, labels=left, format=".0%", values=[0, 0.5, 1])
+        x = A.X("x:Q", scale=A.Scale(domain=[1, 5], nice=False), axis=A.Axis(title=None, format="d", values=[1, 3, 5]))
+        colour, of = family_colour(rows), {"detail": "series:N"}
+        band = base.mark_area(opacity=0.16).encode(
+            x=x, y=A.Y("low:Q", scale=scale, axis=share), y2="high:Q", color=colour, **of
+        )
+        tips = ["series:N", "x:Q", "y:Q", "low:Q", "high:Q"]
+        line = base.mark_line().encode(
+            x=x, y=A.Y("y:Q", scale=scale, axis=share), color=colour, strokeDash=family_dash(rows), tooltip=tips, **of
+        )
+        return A.layer(band, line).properties(width=94, height=80, title=A.TitleParams(kind, fontSize=11, offset=4))
+
+    kinds = list(dict.fromkeys(row["panel"] for row in rows))
+    return A.concat(*(draw_one(kind, left=i % COLUMNS == 0) for i, kind in enumerate(kinds)), columns=COLUMNS, spacing=14)

@@ -1,0 +1,129 @@
+"""Accuracy on corrupted pictures of networks whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from priorscope import models
+from priorscope.core.contracts import Subject
+from priorscope.core.errors import RequestError
+from priorscope.data.corruptions import KINDS, corrupt
+from priorscope.data.split import ArrayPixels, Split, balanced_order
+from priorscope.evidence import Evidence
+from priorscope.probes import load_result
+from priorscope.probes.corruptions import Corruptions, by_group, measure_corruptions
+
+LABELS = np.arange(40, dtype=np.int64) % 2
+PIXELS = np.where(LABELS[:, None, None, None] == 1, 140, 90) + np.random.default_rng(0).integers(-4, 5, (40, 16, 16, 3))
+SPLIT = Split("made", "test", ArrayPixels(PIXELS.astype(np.uint8)), LABELS, ("dark", "bright"))
+
+
+class Brightness(nn.Module):
+    """Calls bright what is brighter than the middle on average."""
+
+    def __init__(self, middle: float = 115 / 255) -> None:
+        super().__init__()
+        self.middle = middle
+        self.seen = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += len(x)
+        mean = x.mean((1, 2, 3))
+        return torch.stack([self.middle - mean, mean - self.middle], 1)
+
+
+def network(middle: float = 115 / 255):
+    return models.wrap(Brightness(middle), image_size=16, classes=("dark", "bright"))
+
+
+@pytest.fixture(scope="module")
+def result() -> Corruptions:
+    return measure_corruptions(network(), SPLIT, kinds=("brightness", "contrast", "saturate"))
+
+
+def test_every_cell_is_the_share_of_right_answers_on_those_very_pictures(result):
+    for kind, right in zip(result.kinds, result.right, strict=True):
+        for severity, own in zip((1, 2, 3, 4, 5), right, strict=True):
+            pictures = corrupt(SPLIT.pixels.array, kind, severity, index=np.arange(40))
+            answer = pictures.mean((1, 2, 3)) > 115
+            np.testing.assert_array_equal(own, answer == LABELS)
+
+
+def test_the_mean_is_over_kinds_severities_and_images_and_leaves_the_extra_kinds_out(result):
+    assert result.kinds == ("brightness", "contrast", "saturate")
+    assert result.counted() == [0, 1]
+    assert result.value == pytest.approx(1 - result.right[:2].mean())
+    assert result.per_image().mean() == pytest.approx(result.value)
+    assert result.interval.contains(result.value)
+    assert result.correct.all()
+    # Brightness lifts the dark class over the middle from severity 2 (90 + 25 > 115) on: four of five, half of the images.
+    assert 1 - result.right[0].mean() == pytest.approx(0.4, abs=0.1)
+    assert by_group(result)["digital"] == pytest.approx(1 - result.right[1].mean())
+
+
+def test_rows_say_each_kind_and_severity(result):
+    rows = {(row.metric, row.setting): row for row in result.metrics()}
+    assert rows["error without a corruption", ""].value == 0
+    assert rows["error added by corruption", ""].value == pytest.approx(result.value)
+    assert rows["corruption error", "brightness 5"].value == 0.5
+    assert rows["corruption error", "brightness 5"].low < 0.5 < rows["corruption error", "brightness 5"].high
+    assert "The mean is over 3 kinds and not over the 15 of the benchmark." in result.caveats
+    assert "mean over kinds, severities and 40 images of test, unnormalised" in result.protocol()
+    assert result.headline().startswith("It is wrong on ")
+
+
+def test_what_was_scored_is_kept_and_only_as_right_or_wrong(tmp_path):
+    evidence = Evidence(network(), "weights", tmp_path)
+    first = measure_corruptions(evidence, SPLIT, kinds=("fog",))
+    again = Evidence(network(), "weights", tmp_path)
+    second = measure_corruptions(again, SPLIT, kinds=("fog",))
+    assert again.model.network.seen == 2  # the two pictures that `wrap` asks about
+    np.testing.assert_array_equal(first.right, second.right)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 6 * (40 + 200)
+
+
+def test_a_part_of_the_images_sees_the_same_pictures_as_the_whole():
+    whole = measure_corruptions(network(), SPLIT, kinds=("gaussian_noise",))
+    part = measure_corruptions(network(), SPLIT, kinds=("gaussian_noise",), images=10)
+    assert part.n == 10
+    chosen = np.sort(balanced_order(LABELS)[:10])
+    np.testing.assert_array_equal(part.right, whole.right[:, :, chosen])
+    assert not whole.right.all()
+
+
+def test_all_nineteen_kinds_are_the_default_and_frost_is_named_ours():
+    result = measure_corruptions(network(), SPLIT, images=4)
+    assert result.kinds == KINDS
+    assert len(result.counted()) == 15
+    assert "frost procedural" in result.protocol()
+    assert any(caveat.startswith("Frost is drawn by a procedure of ours") for caveat in result.caveats)
+
+
+def test_two_networks_are_called_different_only_where_they_are(result):
+    same = measure_corruptions(network(), SPLIT, kinds=("brightness", "contrast", "saturate"))
+    worse = measure_corruptions(network(100 / 255), SPLIT, kinds=("brightness", "contrast", "saturate"))
+
+    def title(other: Corruptions) -> str:
+        return Corruptions.draw([(Subject(name="a", family="mlp"), result), (Subject(name="b", family="cnn"), other)])[0].title
+
+    assert title(same) == "a and b err least on corrupted images, and are not distinguishable"
+    assert title(worse) == f"a errs least on corrupted images: {result.value:.0%}"
+
+
+def test_figures_and_storage(result, tmp_path):
+    assert [figure.name for figure in result.charts()] == ["corruption-error", "corruption-kinds", "corruption-severity"]
+    back = load_result(result.save(tmp_path / "a.json"))
+    assert isinstance(back, Corruptions)
+    np.testing.assert_array_equal(back.right, result.right)
+
+
+def test_a_kind_that_there_is_not_is_refused():
+    with pytest.raises(RequestError) as error:
+        measure_corruptions(network(), SPLIT, kinds=("foggy",))
+    assert str(error.value).startswith("'foggy' is not a kind of corruption.\n  wanted: one of: brightness")
+    with pytest.raises(RequestError) as error:
+        measure_corruptions(network(), SPLIT, kinds=())
+    assert str(error.value).startswith("No kind of corruption was asked for.")
