@@ -10,7 +10,7 @@ from scipy.special import erf
 
 from priorscope import models
 from priorscope.core.contracts import Statistics
-from priorscope.models.networks.linear import Linear
+from priorscope.models.networks.linear import Linear, turned
 
 Floats = NDArray[np.float64]
 Weights = dict[str, Floats]
@@ -127,6 +127,14 @@ def test_dropout_acts_in_training_only() -> None:
         with torch.no_grad():
             assert not torch.equal(model(images), model(images))
             assert torch.equal(model.eval()(images), plain.eval()(images))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (65, 17), (64, 128)])
+def test_a_turned_matrix_is_the_transpose_to_the_bit(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape).bfloat16()
+    matrix[0, 0] = torch.nan  # a copy, not a product
+    assert turned(matrix).is_contiguous()
+    torch.testing.assert_close(turned(matrix), matrix.T, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(48, 80), (80, 48), (24, 1100)])

@@ -118,7 +118,7 @@ class Classifier(nn.Module):
             )
         if self.input_size != self.image_size:
             images = _resized(images, self.input_size, self.resize)
-        return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+        return (images - self.mean.to(images.dtype)).div_(self.std.to(images.dtype))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(self.prepare(images))

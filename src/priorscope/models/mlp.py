@@ -44,7 +44,7 @@ class MlpConfig(FamilyConfig):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
-VERSION = 2
+VERSION = 3
 """Of the numbers that this family gives; raised when they change."""
 
 PRESETS: dict[str, Plain] = {

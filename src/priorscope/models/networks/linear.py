@@ -1,21 +1,20 @@
 """A linear map whose weights learn at the processor's rate in bfloat16.
 
-The gradient of the weights is dy^T x. torch multiplies it with dy^T lying column by column, an order in which oneDNN reaches
-0.44 of 1.1 TFLOP/s on a processor that has tiles for bfloat16 (AMX; 2048 rows, weights of 1024 by 4096): it takes as long as
-the forward pass and the gradient of the input together. Turning the narrower factor in memory first costs 2 ms and saves 20.
+The gradient of the weights is dy^T x. torch multiplies it with dy^T lying column by column, an order in which oneDNN takes as
+long as for the forward pass and the gradient of the input together, on a processor that has tiles for bfloat16 (AMX; 18 ms for
+2048 rows and weights of 1024 by 4096). Turning the narrower factor in memory first leaves 9, and oneDNN turns it in one: four
+times as fast as torch's own copy, which goes through a matrix column by column.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-
-PIECE = 512
-"""Rows of a gradient that are turned back at a time, while they are in a core's cache."""
 
 
 class Linear(nn.Linear):
@@ -51,17 +50,25 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous()
         of_x = gradient @ weight if ctx.needs_input_grad[0] else None
-        return of_x, _of_weights(gradient, x), gradient.sum(0).float()
+        of_bias = gradient.new_ones(1, len(gradient)) @ gradient  # as a product, half the time of a sum
+        return of_x, _of_weights(gradient, x), of_bias[0].float()
 
 
 def _of_weights(gradient: Tensor, x: Tensor) -> Tensor:
     """gradient^T x in float32, the narrower factor turned first."""
-    rows, columns = gradient.shape[1], x.shape[1]
-    if rows <= columns:
-        return (gradient.T.contiguous() @ x).float()
-    result = torch.empty(rows, columns)
-    turned = x.T.contiguous()
-    for start in range(0, rows, PIECE):
-        here = slice(start, start + PIECE)
-        result[here] = (turned @ gradient[:, here]).T
-    return result
+    if gradient.shape[1] <= x.shape[1]:
+        return (turned(gradient) @ x).float()
+    return turned(turned(x) @ gradient).float()
+
+
+def turned(matrix: Tensor) -> Tensor:
+    """The transpose of a bfloat16 matrix, row by row in memory."""
+    if not _onednn_turns():
+        return matrix.T.contiguous()
+    return matrix.to_mkldnn().transpose(0, 1).to_dense()
+
+
+@cache
+def _onednn_turns() -> bool:
+    """Whether this build of torch and this processor have oneDNN's copies of bfloat16."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
