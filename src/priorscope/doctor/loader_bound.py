@@ -56,9 +56,12 @@ def look_at_training(recipe: Recipe, split: Split, network: Classifier) -> Itera
 
 
 def loader_rate(recipe: Recipe, split: Split) -> float:
-    """Images a second of the loader alone, its first batch (compiling, opening) left out."""
+    """Images a second of the loader alone, without its first batches: they compile, open, and are made ahead of being asked."""
+    from priorscope.data.loader import AHEAD
+
     batches = itertools.chain.from_iterable(_loader(recipe, split, LOADER_IMAGES).epoch(epoch) for epoch in itertools.count())
-    next(batches)
+    for _ in range(AHEAD + 1):
+        next(batches)
     return _rate(lambda: len(next(batches).labels))
 
 
@@ -67,7 +70,7 @@ def step_rate(recipe: Recipe, split: Split, network: Classifier) -> float:
     import torch
 
     from priorscope.evidence import evaluating
-    from priorscope.train.finetune import trains_body
+    from priorscope.train.finetune import freeze, trains_body
     from priorscope.train.gradient import batch_loss
     from priorscope.train.precision import compute_dtype
 
@@ -82,12 +85,17 @@ def step_rate(recipe: Recipe, split: Split, network: Classifier) -> float:
         batch_loss(logits, wanted, recipe.train.label_smoothing).backward()
         return len(batch.labels)
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(recipe.train.threads)  # as the run will have them
     with evaluating(network):
         state = {name: value.clone() for name, value in network.state_dict().items()}
+        freeze(network, recipe.train.finetune)
         step()
         rate = _rate(step)
         network.zero_grad(set_to_none=True)
+        network.requires_grad_(True)
         network.load_state_dict(state)
+    torch.set_num_threads(threads)
     return rate
 
 
