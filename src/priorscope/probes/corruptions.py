@@ -104,7 +104,7 @@ class Corruptions(Result):
         ]
         added = self.per_image() - ~self.correct
         rows.append(
-            Metric.of("error added by corruption", float(added.mean()), bootstrap(added, seed=self.seed), n, UNIT, split=split)
+            Metric.of("error added by corruption", float(added.mean()), _interval(added, self.seed), n, UNIT, split=split)
         )
         for kind, right in zip(self.kinds, self.right, strict=True):
             error = 1 - right.mean(0)
@@ -112,7 +112,7 @@ class Corruptions(Result):
                 Metric.of(
                     "corruption error",
                     float(error.mean()),
-                    bootstrap(error, seed=self.seed),
+                    _interval(error, self.seed),
                     n,
                     UNIT,
                     setting=kind,
@@ -202,7 +202,12 @@ def _checked(kinds: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _interval(wrong: NDArray[np.float64], seed: int) -> Interval | None:
-    return bootstrap(wrong, seed=seed) if len(wrong) > 1 else None
+    """The bootstrap's, or Wilson's where all images agree on right or wrong, of which a bootstrap would be certain."""
+    if len(wrong) < 2:
+        return None
+    if wrong.min() == wrong.max() and wrong[0] in (0, 1):
+        return wilson(int(wrong.sum()), len(wrong))
+    return bootstrap(wrong, seed=seed)
 
 
 def by_group(result: Corruptions) -> dict[str, float]:

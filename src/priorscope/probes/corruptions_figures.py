@@ -129,7 +129,7 @@ def draw_severities(results: Results) -> Figure:
         _small_charts(rows),
         rows,
         n=first.n,
-        protocol=f"{first.split}; severity from left to right; 95 % intervals over images, of several seeds over seeds x images.",
+        protocol=f"{first.split}; severity from left to right; 95 % intervals over images, or over seeds x images.",
         alt=f"Error against severity for {len(first.kinds)} kinds; it grows most under {most[1]}.",
     )
 

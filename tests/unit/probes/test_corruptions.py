@@ -86,8 +86,8 @@ def test_what_was_scored_is_kept_and_only_as_right_or_wrong(tmp_path):
 
 
 def test_a_part_of_the_images_sees_the_same_pictures_as_the_whole():
-    whole = measure_corruptions(network(), SPLIT, kinds=("gaussian_noise",))
-    part = measure_corruptions(network(), SPLIT, kinds=("gaussian_noise",), images=10)
+    whole = measure_corruptions(network(), SPLIT, kinds=("glass_blur", "fog"))
+    part = measure_corruptions(network(), SPLIT, kinds=("glass_blur", "fog"), images=10)
     assert part.n == 10
     chosen = np.sort(balanced_order(LABELS)[:10])
     np.testing.assert_array_equal(part.right, whole.right[:, :, chosen])
@@ -111,6 +111,12 @@ def test_two_networks_are_called_different_only_where_they_are(result):
 
     assert title(same) == "a and b err least on corrupted images, and are not distinguishable"
     assert title(worse) == f"a errs least on corrupted images: {result.value:.0%}"
+
+
+def test_where_every_answer_is_right_the_interval_keeps_a_width():
+    result = measure_corruptions(network(), SPLIT, kinds=("gaussian_noise",))
+    assert result.value == 0
+    assert result.interval.high == pytest.approx(0.088, abs=0.001)  # Wilson's of 0 in 40
 
 
 def test_figures_and_storage(result, tmp_path):
