@@ -16,10 +16,11 @@ from priorscope.cli.doctor import doctor
 from priorscope.cli.models import models_app
 from priorscope.cli.printing import application
 from priorscope.cli.studies import study
+from priorscope.cli.train import train
 from priorscope.core.errors import PriorscopeError
 
 app = application("Shows what an architecture's prior does: train, attack, open up and compare vision architectures.")
-for verb in (study, runs.train, runs.probe, runs.report, doctor, runs.schema):
+for verb in (study, train, runs.probe, runs.report, doctor, runs.schema):
     app.command()(verb)
 app.add_typer(runs.plot_app, name="plot")
 app.add_typer(runs.recipes_app, name="recipes")

@@ -1,50 +1,18 @@
-"""The verbs about runs: train, probe, report, plot curves, recipes, schema."""
+"""The verbs about runs: probe, report, plot curves, recipes, schema."""
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from priorscope.cli.printing import AsJson, Setting, application, print_json
 from priorscope.core.errors import RequestError
 
-if TYPE_CHECKING:
-    from priorscope import run as runs
-
 plot_app = application("Plots of logs.")
 recipes_app = application("Recipes that come with the package.")
-
-
-def train(
-    name: Annotated[str, typer.Argument(help="A shipped recipe or a TOML file.")],
-    out: Annotated[Path | None, typer.Option(help="The run's folder (default: runs/NAME).")] = None,
-    settings: Setting = [],  # noqa: B006  typer reads the default
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run in the folder.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Carry out one recipe."""
-    from priorscope import run as runs
-    from priorscope.recipe import Recipe, find_recipe
-
-    path = find_recipe(name)
-    recipe = Recipe.load(path, settings)
-    folder = out or Path("runs") / path.stem
-    if (folder / runs.RECIPE).exists() and not (folder / runs.ENVIRONMENT).exists() and not resume:
-        raise RequestError(
-            f"{folder} holds an unfinished run.", "leave to go on with it", "add --resume, or choose another folder with --out"
-        )
-    with _bar(path.stem) as report:
-        run = runs.fit(recipe, folder, report=report)
-    last = run.history[int(run.environment["chosen_epoch"]) - 1]
-    if as_json:
-        return print_json({"out": str(folder), "chosen": last, "seconds": run.environment["seconds"]})
-    print(f"{folder}: epoch {last['epoch']} chosen on val, {last['val']['accuracy']:.1%} of {last['val']['n']:,} right.")
-    return None
 
 
 def probe(
@@ -168,16 +136,3 @@ def schema(
     if kind not in kinds:
         raise RequestError(f"There is no schema of {kind!r}.", "recipe or study", "priorscope schema recipe")
     print_json(kinds[kind].model_json_schema())
-
-
-def _bar(name: str) -> Any:
-    """A progress bar for one run; nothing off a terminal."""
-    if not sys.stderr.isatty():
-        return nullcontext(_silent)
-    from priorscope.study.display import bar
-
-    return bar(name)
-
-
-def _silent(_status: runs.Status) -> None:
-    return

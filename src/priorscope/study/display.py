@@ -1,4 +1,4 @@
-"""What long work shows on a terminal: a bar for one run, a table that fills for a study."""
+"""What a study shows on a terminal: a table that fills."""
 
 from __future__ import annotations
 
@@ -11,31 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from priorscope.run import Status
 from priorscope.study.run import Progress
-
-
-@contextmanager
-def bar(name: str) -> Iterator[Callable[[Status], None]]:
-    """One run's bar: how far it is, what is left, and the last epoch's accuracy on val."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[said]}"),
-    )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(name, total=1.0, said="")
-
-        def report(status: Status) -> None:
-            bars.update(task, completed=status.done)
-            if status.row is not None:
-                row = status.row
-                said = f"epoch {row['epoch']}: val {row['val']['accuracy']:.1%}, loss {row['train_loss']:.3f}"
-                bars.update(task, said=said)
-
-        yield report
 
 
 @contextmanager

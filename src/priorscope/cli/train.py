@@ -1,0 +1,111 @@
+"""The verb `train`, and what it shows while a run is carried out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from priorscope.cli.printing import AsJson, Setting, print_json
+from priorscope.core.errors import PriorscopeError, RequestError
+
+if TYPE_CHECKING:
+    from priorscope.core.config import Plain
+    from priorscope.fitting import Report, Status
+    from priorscope.train.pace import Pace
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="A shipped recipe or a TOML file.")],
+    out: Annotated[Path | None, typer.Option(help="The run's folder (default: runs/NAME).")] = None,
+    settings: Setting = [],  # noqa: B006  typer reads the default
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run in the folder.")] = False,
+    extend: Annotated[Path | None, typer.Option(help="A finished run of the same recipe, shorter, to go on from.")] = None,
+    exporters: Annotated[
+        list[str] | None, typer.Option("--export", help="A tracker to hand every row to: tensorboard. May be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Carry out one recipe; under torchrun or srun on many ranks."""
+    from priorscope import run as runs
+    from priorscope.recipe import Recipe, find_recipe
+    from priorscope.train.distributed import place_of
+
+    path = find_recipe(name)
+    recipe = Recipe.load(path, settings)
+    folder = out or Path("runs") / path.stem
+    place = place_of(os.environ)
+    if place is not None and not place.ranks.first:  # the first rank alone speaks
+        return _quietly(lambda: runs.fit(recipe, folder, extend=extend, exporters=exporters or ()))
+    if (folder / runs.RECIPE).exists() and not (folder / runs.ENVIRONMENT).exists() and not resume:
+        raise RequestError(
+            f"{folder} holds an unfinished run.", "leave to go on with it", "add --resume, or choose another folder with --out"
+        )
+    with _bar(path.stem) as report:
+        run = runs.fit(recipe, folder, report=report, extend=extend, exporters=exporters or ())
+    last = run.history[int(run.environment["chosen_epoch"]) - 1]
+    if as_json:
+        return print_json({"out": str(folder), "chosen": last, "seconds": run.environment["seconds"]})
+    print(f"{folder}: epoch {last['epoch']} chosen on val, {last['val']['accuracy']:.1%} of {last['val']['n']:,} right.")
+    return None
+
+
+def _quietly(fit: Callable[[], object]) -> None:
+    """A rank that ends without a word: what there is to say, the first rank says."""
+    try:
+        fit()
+    except PriorscopeError as error:
+        raise typer.Exit(error.exit_status) from None
+
+
+def _bar(name: str) -> AbstractContextManager[Report]:
+    """A bar on a terminal; nothing elsewhere."""
+    return bar(name) if sys.stderr.isatty() else nullcontext(_silent)
+
+
+def _silent(_status: Status) -> None:
+    return
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Report]:
+    """One run's bar: how far it is and what is left; below it speed, loss and what it waits for, and the last epoch on val."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[said]}"))
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(name, total=1.0, said="")
+
+        def report(status: Status) -> None:
+            bars.update(task, completed=status.done)
+            if status.pace is not None:
+                bars.update(task, said=going(status.pace))
+            if status.row is not None:
+                bars.console.print(ended(status.row), highlight=False)
+
+        yield report
+
+
+def going(pace: Pace) -> str:
+    """How a run goes, on one line."""
+    return (
+        f"epoch {pace.epoch:.1f} of {pace.epochs:g}, loss {pace.loss:.3f}, {pace.img_per_s:,.0f} img/s, "
+        f"{pace.data_wait_share:.0%} waiting, {pace.gemm_share:.0%} of GEMM, {_clock(pace.seconds_left)} left"
+    )
+
+
+def ended(row: Plain) -> str:
+    """How an epoch ended, on one line."""
+    return f"epoch {row['epoch']}: loss {row['train_loss']:.3f}, val {row['val']['accuracy']:.1%}, {_clock(row['seconds'])}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
