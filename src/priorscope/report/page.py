@@ -23,6 +23,7 @@ from priorscope.core.errors import PriorscopeError
 from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, Figure, charting_script, in_dark, inline_json
 from priorscope.core.folder import write_text
 from priorscope.core.stats import Interval
+from priorscope.report.claims import Answer, answers
 from priorscope.report.curves import Curve, curve_of, training_figures
 from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, apart, read_sources
 from priorscope.report.verdict import (
@@ -185,6 +186,7 @@ class Page:
     facts: tuple[tuple[str, str], ...]
     verdict: tuple[str, ...]
     more: tuple[tuple[str, str, str], ...]
+    claims: tuple[Answer, ...]
     limits: tuple[str, ...]
     findings: tuple[Finding, ...]
     arms: tuple[Line, ...]
@@ -225,6 +227,7 @@ def _page(reading: Reading, title: str | None, file: str) -> Page:
         facts=tuple(_facts(reading)),
         verdict=tuple(verdict[:LEADING]),
         more=more,
+        claims=tuple(answers(reading, found)),
         limits=tuple(limits(reading, found)),
         findings=tuple(found),
         arms=arms,

@@ -107,6 +107,8 @@ class Reading:
     failures: tuple[Failure, ...]
     probes: tuple[str, ...] = ()
     """The probes in the order in which the study asks for them: what it asks first is answered first."""
+    claims: tuple[str, ...] = ()
+    """What the study sets out to decide, in its own words."""
 
 
 def read_sources(sources: Sequence[Path]) -> Reading:
@@ -128,6 +130,7 @@ def read_sources(sources: Sequence[Path]) -> Reading:
         joint=tuple(outcome for one in read for outcome in one.joint),
         failures=tuple(failure for one in read for failure in one.failures),
         probes=tuple(dict.fromkeys(probe for one in read for probe in one.probes)),
+        claims=tuple(dict.fromkeys(claim for one in read for claim in one.claims)),
     )
 
 
@@ -159,6 +162,7 @@ def read_study(path: Path) -> Reading:
         joint=tuple(read_outcomes(path / JOINT, None, failures)),
         failures=(*_told_failures(path / FAILURES, failures), *failures),
         probes=tuple(dict.fromkeys(str(entry["probe"]["name"]) for entry in study.get("probes") or ())),
+        claims=tuple(str(claim) for claim in study.get("claims") or ()),
     )
 
 

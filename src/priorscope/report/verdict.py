@@ -190,16 +190,21 @@ def _pairs(arms: Sequence[Arm]) -> list[Pair]:
 def _difference(one: Arm, other: Arm) -> Difference | None:
     """The difference of two arms of one scope; None where the data allow no test."""
     try:
-        if one.scope == other.scope == "family":
-            return _family_difference(one, other)
-        if one.scope == other.scope == "checkpoint":
-            return _checkpoint_difference(one, other)
+        return arm_difference(one, other)
     except PriorscopeError:
         return None  # not finite, or not the same images: there is no test to make
+
+
+def arm_difference(one: Arm, other: Arm, level: float = 0.95) -> Difference | None:
+    """First minus second with its interval; None where the two do not speak for the same kind of thing."""
+    if one.scope == other.scope == "family":
+        return _family_difference(one, other, level)
+    if one.scope == other.scope == "checkpoint":
+        return _checkpoint_difference(one, other, level)
     return None
 
 
-def _family_difference(one: Arm, other: Arm) -> Difference:
+def _family_difference(one: Arm, other: Arm, level: float) -> Difference:
     first, second = (_crossed(arm.runs, arm.results) for arm in (one, other))
     worlds = [[(run.seed, run.data) for run in arm.runs] for arm in (one, other)]
     if (
@@ -208,19 +213,19 @@ def _family_difference(one: Arm, other: Arm) -> Difference:
         and first.shape[1] == second.shape[1]
         and one.runs[0].data == other.runs[0].data
     ):
-        return seed_by_image_difference(first, second)
+        return seed_by_image_difference(first, second, level=level)
     values = [[result.value for result in arm.results] for arm in (one, other)]
     own_worlds = worlds[0] == worlds[1] and len({data for _, data in worlds[0]}) > 1
-    return over_seeds_difference(values[0], values[1], paired=own_worlds)
+    return over_seeds_difference(values[0], values[1], paired=own_worlds, level=level)
 
 
-def _checkpoint_difference(one: Arm, other: Arm) -> Difference | None:
+def _checkpoint_difference(one: Arm, other: Arm, level: float) -> Difference | None:
     first, second = one.results[0].per_image(), other.results[0].per_image()
     if first is None or second is None or one.runs[0].data != other.runs[0].data or first.shape != second.shape:
         return None
     if is_proportion(first) and is_proportion(second):
-        return paired_proportions(first, second)
-    return paired_bootstrap(first, second, seed=0)
+        return paired_proportions(first, second, level)
+    return paired_bootstrap(first, second, seed=0, level=level)
 
 
 # Words ---------------------------------------------------------------------------------------------------------------------

@@ -31,8 +31,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema
+from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema, model_validator
 
+from priorscope.core.claim import Claim
 from priorscope.core.config import NAMED, Config, Plain, assign, merge, read_toml
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.data import source_config
@@ -89,8 +90,21 @@ class Study(Config):
     promise: str = Field(default="", description="time, machine, n, and what it shows")
     seeds: Seeds = (0,)
     base: Plain = Field(default_factory=dict)
+    claims: tuple[str, ...] = Field(default=(), description="what is to be decided: A > B in PROBE, margin M")
     recipes: dict[str, RecipeEntry] = Field(min_length=1)
     probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of), WithJsonSchema(NAMED)], ...] = ()
+
+    @model_validator(mode="after")
+    def _claims_that_can_be_decided(self) -> Self:
+        probes = [entry.probe.name for entry in self.probes]
+        for text in self.claims:
+            claim = Claim.read(text)
+            for name in (claim.first, claim.second):
+                if name not in self.recipes and not any(name.startswith(f"{recipe}-") for recipe in self.recipes):
+                    raise unknown_name("recipe of this study", name, self.recipes, f"see the claim {text!r}")
+            if claim.probe not in probes:
+                raise unknown_name("probe of this study", claim.measure, probes, f"see the claim {text!r}")
+        return self
 
     @classmethod
     def load(cls, name: str, settings: Sequence[str] = ()) -> Self:

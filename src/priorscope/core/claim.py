@@ -1,0 +1,90 @@
+"""Claims: what a study sets out to decide, written before its numbers are known.
+
+    "mlp > cnn in robustness, margin 0.2/255"    the first is higher, by more than the margin
+    "vit < cnn in shift_consistency"             the first is lower
+    "swin = vit in accuracy, margin 0.01"        they differ by less than the margin
+
+The names are recipes; the measure is a probe, whose headline number is compared, or one of the names in `ALSO`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, Self
+
+from pydantic import Field
+
+from priorscope.core.config import Config
+from priorscope.core.errors import RequestError
+from priorscope.core.stats import Interval
+
+Verdict = Literal["supported", "contradicted", "undecided"]
+
+ALSO = {"minimal_linf": "robustness", "minimal_l2": "robustness", "shape_preference": "cue_conflict", "ece": "calibration"}
+"""What the headline numbers of some probes are called elsewhere."""
+
+_GRAMMAR = re.compile(
+    r"\s*(?P<first>\S+)\s*(?P<relation>[<>=])\s*(?P<second>\S+)\s+in\s+(?P<measure>\w+)\s*(?:,\s*margin\s+(?P<margin>[\d./e+-]+)\s*)?"
+)
+
+
+class Claim(Config):
+    """One sentence that a study is to support or to contradict."""
+
+    first: str
+    relation: Literal["<", ">", "="]
+    second: str
+    measure: str
+    margin: float = Field(default=0.0, ge=0)
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """A claim from its sentence."""
+        match = _GRAMMAR.fullmatch(text)
+        if match is None:
+            raise RequestError(
+                f"{text!r} is no claim.",
+                "A > B in PROBE, or A < B, or A = B, and a margin",
+                "mlp > cnn in accuracy, margin 0.01",
+            )
+        parts = match.groupdict()
+        try:
+            margin = _fraction(parts["margin"] or "0")
+        except (ValueError, ZeroDivisionError):
+            raise RequestError(
+                f"The margin of {text!r} is no number.", "a number, or a fraction such as 0.2/255", "margin 0.01"
+            ) from None
+        if parts["relation"] == "=" and margin == 0:
+            raise RequestError(
+                f"{text!r} can never be shown: no two networks are equal to the last digit.",
+                "a margin: the largest difference that does not matter",
+                f"{text.strip()}, margin 0.01",
+            )
+        return cls.parse({**parts, "margin": margin}, repr(text))
+
+    @property
+    def probe(self) -> str:
+        """The probe whose headline number decides it."""
+        return ALSO.get(self.measure, self.measure)
+
+    def verdict(self, difference: Interval) -> Verdict:
+        """What the interval of first minus second says: on one side of the claim's edge, on the other, or across it."""
+        if difference.width == 0:
+            return "undecided"
+        if self.relation == "=":
+            inside = -self.margin < difference.low and difference.high < self.margin
+            outside = difference.low > self.margin or difference.high < -self.margin
+            return "supported" if inside else "contradicted" if outside else "undecided"
+        low, high = (difference.low, difference.high) if self.relation == ">" else (-difference.high, -difference.low)
+        return "supported" if low > self.margin else "contradicted" if high < self.margin else "undecided"
+
+    def distance(self, value: float) -> float:
+        """How far a difference lies from the nearest edge of the claim."""
+        if self.relation == "=":
+            return abs(abs(value) - self.margin)
+        return abs((value if self.relation == ">" else -value) - self.margin)
+
+
+def _fraction(text: str) -> float:
+    above, _, below = text.partition("/")
+    return float(above) / (float(below) if below else 1.0)

@@ -1,0 +1,106 @@
+"""What a study's numbers say about its claims: supported, contradicted or undecided, and what would decide them.
+
+A claim is about families, so it is decided over seeds and images where there are seeds enough; with fewer the answer is about
+these checkpoints, and says so. Several claims of one study are several chances to be wrong: their intervals are widened until
+all of them hold together at 95 % (Bonferroni).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from priorscope.core.claim import Claim, Verdict
+from priorscope.core.errors import PriorscopeError
+from priorscope.core.stats import Interval
+from priorscope.report.reading import Reading
+from priorscope.report.verdict import Arm, Finding, arm_difference, number, recipe_differences
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said about one claim, and why not more."""
+
+    text: str
+    verdict: Verdict
+    sentence: str
+    needs: str
+    confounds: tuple[str, ...]
+
+
+def answers(reading: Reading, found: Sequence[Finding]) -> list[Answer]:
+    """One answer a claim, in the order in which the study makes them."""
+    claims = [(text, Claim.read(text)) for text in reading.claims]
+    level = 1 - (1 - LEVEL) / max(1, len(claims))
+    return [_answer(text, claim, reading, found, level) for text, claim in claims]
+
+
+def _answer(text: str, claim: Claim, reading: Reading, found: Sequence[Finding], level: float) -> Answer:
+    for finding in found:
+        arms = {arm.label: arm for arm in finding.arms}
+        if finding.probe == claim.probe and claim.first in arms and claim.second in arms:
+            return _of(text, claim, arms[claim.first], arms[claim.second], finding, reading, level)
+    return Answer(text, "undecided", "It was not measured on both.", "the study to run to its end", ())
+
+
+def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, reading: Reading, level: float) -> Answer:
+    needed, unit = finding.result.seeds_needed, finding.unit
+    confounds = _confounds(first, second, reading)
+    values = f"{number(first.value, unit)} against {number(second.value, unit)}"
+    if first.scope != second.scope or first.scope == "too few seeds":
+        seeds = f"{first.seeds} and {second.seeds} seeds" if first.seeds != second.seeds else f"{first.seeds} seeds each"
+        return Answer(text, "undecided", f"{values}, from {seeds}.", f"{needed} seeds of each", confounds)
+    try:
+        difference = arm_difference(first, second, level)
+    except PriorscopeError:
+        difference = None
+    if difference is None:
+        return Answer(
+            text, "undecided", f"{values}; no interval can be put around the difference.", "the same images", confounds
+        )
+    interval = difference.interval
+    verdict = claim.verdict(interval)
+    if first.scope == "checkpoint":
+        confounds = (f"It is about two checkpoints: {needed} seeds of each speak for families.", *confounds)
+    said = f"{values}: a difference of {_signed(difference.value, unit)} ({_signed(interval.low, unit)} to "
+    said += f"{_signed(interval.high, unit)}, {100 * level:.3g}% interval over {interval.over.replace(' x ', ' and ')})."
+    return Answer(text, verdict, said, "" if verdict != "undecided" else _needs(claim, interval, first), confounds)
+
+
+def _needs(claim: Claim, interval: Interval, arm: Arm) -> str:
+    """How many seeds or images would decide it, if the difference stays what it is.
+
+    Half the interval falls as the root of what it is over, and has to fall to the distance from the claim's edge.
+    """
+    middle = (interval.low + interval.high) / 2
+    distance = claim.distance(middle)
+    if distance <= 0.02 * interval.width:
+        return "more than can be forecast: the difference lies at the claim's edge"
+    times = (interval.width / 2 / distance) ** 2
+    if arm.scope == "checkpoint":
+        return f"about {math.ceil(arm.results[0].n * times):,} images, if the difference stays what it is"
+    more = f"about {max(arm.seeds + 1, math.ceil(arm.seeds * times)):,} seeds of each"
+    if "images" in interval.over:
+        more += f" (or, where images are what is missing, {math.ceil(arm.results[0].n * times):,} images)"
+    return f"{more}, if the difference stays what it is"
+
+
+def _confounds(first: Arm, second: Arm, reading: Reading) -> tuple[str, ...]:
+    """What differs between the two beside what their names say, and what their numbers themselves doubt."""
+    runs = [run for run in reading.runs if run.recipe_name in (first.label, second.label)]
+    differing = list(recipe_differences(runs))
+    said = (
+        [f"Their recipes differ in {', '.join(differing[:4])}{' and more' if len(differing) > 4 else ''}."] if differing else []
+    )
+    sizes = [arm.runs[0].parameters for arm in (first, second)]
+    if sizes[0] and sizes[1] and max(sizes[0], sizes[1]) > 1.5 * min(sizes[0], sizes[1]):
+        said.append(f"Their sizes differ: {sizes[0]:,} and {sizes[1]:,} parameters.")
+    doubts = dict.fromkeys(caveat for arm in (first, second) for result in arm.results for caveat in result.caveats)
+    return (*said, *list(doubts)[:2])
+
+
+def _signed(value: float, unit: str) -> str:
+    return f"{100 * value:+.1f} points" if unit.startswith("share") else f"{value:+.3g}"

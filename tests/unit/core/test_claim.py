@@ -1,0 +1,59 @@
+"""Claims: their grammar, and on which side of an edge an interval lies."""
+
+from __future__ import annotations
+
+import pytest
+
+from priorscope.core.claim import Claim
+from priorscope.core.errors import RequestError
+from priorscope.core.stats import Interval
+
+
+def interval(low: float, high: float) -> Interval:
+    return Interval(low=low, high=high, method="t", over="seeds")
+
+
+def test_a_claim_is_read_from_its_sentence() -> None:
+    claim = Claim.read("mlp > cnn-lr=0.1 in minimal_linf, margin 0.2/255")
+    assert (claim.first, claim.relation, claim.second, claim.probe) == ("mlp", ">", "cnn-lr=0.1", "robustness")
+    assert claim.margin == pytest.approx(0.2 / 255)
+    assert Claim.read("a<b in accuracy").margin == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mlp beats cnn", "is no claim"),
+        ("mlp > cnn in accuracy, margin 1/0", "is no number"),
+        ("mlp > cnn in accuracy, margin -1", "margin"),
+        ("mlp = cnn in accuracy", "can never be shown"),
+    ],
+)
+def test_what_is_no_claim_is_refused(text: str, said: str) -> None:
+    with pytest.raises((RequestError, ValueError), match=said):
+        Claim.read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high", "verdict"),
+    [
+        ("a > b in accuracy, margin 0.1", 0.11, 0.3, "supported"),
+        ("a > b in accuracy, margin 0.1", 0.05, 0.3, "undecided"),
+        ("a > b in accuracy, margin 0.1", 0.02, 0.09, "contradicted"),  # higher, but not by the margin
+        ("a < b in accuracy", -0.3, -0.1, "supported"),
+        ("a < b in accuracy", 0.1, 0.3, "contradicted"),
+        ("a < b in accuracy, margin 0.2", -0.3, -0.1, "undecided"),
+        ("a = b in accuracy, margin 0.1", -0.05, 0.09, "supported"),
+        ("a = b in accuracy, margin 0.1", 0.05, 0.15, "undecided"),
+        ("a = b in accuracy, margin 0.1", -0.3, -0.11, "contradicted"),
+        ("a > b in accuracy", 0.2, 0.2, "undecided"),  # without any spread nothing is known
+    ],
+)
+def test_an_interval_decides_where_it_lies_on_one_side(text: str, low: float, high: float, verdict: str) -> None:
+    assert Claim.read(text).verdict(interval(low, high)) == verdict
+
+
+def test_the_distance_is_to_the_nearest_edge() -> None:
+    assert Claim.read("a > b in accuracy, margin 0.1").distance(0.25) == pytest.approx(0.15)
+    assert Claim.read("a < b in accuracy, margin 0.1").distance(-0.25) == pytest.approx(0.15)
+    assert Claim.read("a = b in accuracy, margin 0.1").distance(-0.08) == pytest.approx(0.02)

@@ -1,0 +1,91 @@
+"""Answers to claims, on arms whose difference and spread are planted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_verdict import reading, right, run, scored
+
+from priorscope.core.claim import Verdict
+from priorscope.report.claims import Answer, answers
+from priorscope.report.verdict import findings
+
+
+def answer(claim: str, runs, *others: str) -> Answer:
+    told = replace(reading(runs), claims=(claim, *others))
+    return answers(told, findings(told))[0]
+
+
+def arms(first: float, second: float, seeds: int = 3, n: int = 1000):
+    """Two recipes whose networks are right on these shares of the same images, each seed on others of them."""
+    shares = (("mlp", first), ("cnn", second))
+    return [run(name, seed, scored(right(share, n, 7 * seed))) for name, share in shares for seed in range(seeds)]
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [
+        ("mlp > cnn in accuracy", "supported"),
+        ("mlp > cnn in accuracy, margin 0.1", "supported"),
+        ("mlp > cnn in accuracy, margin 0.5", "contradicted"),
+        ("mlp < cnn in accuracy", "contradicted"),
+        ("mlp = cnn in accuracy, margin 0.01", "contradicted"),
+        ("mlp > cnn in accuracy, margin 0.3", "undecided"),
+    ],
+)
+def test_a_planted_difference_of_30_points_decides_what_it_can(claim: str, verdict: Verdict) -> None:
+    assert answer(claim, arms(0.8, 0.5)).verdict == verdict
+
+
+def test_seeds_that_are_missing_are_asked_for() -> None:
+    said = answer("mlp > cnn in accuracy", arms(0.9, 0.2, seeds=2))
+    assert said.verdict == "undecided"
+    assert said.needs == "3 seeds of each"
+
+
+def test_checkpoints_are_decided_as_checkpoints() -> None:
+    said = answer("mlp > cnn in accuracy", arms(0.9, 0.2, seeds=1))
+    assert said.verdict == "supported"
+    assert said.confounds[0] == "It is about two checkpoints: 3 seeds of each speak for families."
+
+
+def test_what_would_decide_it_is_forecast_by_how_intervals_shrink() -> None:
+    """At 52 against 50 of 100 images a difference of 2 points has some 95 % of +-14: (14 / 2)^2 times as many images."""
+    rng = np.random.default_rng(0)
+    first, second = rng.random(100) < 0.5, rng.random(100) < 0.5
+    first[:], second[:] = np.arange(100) % 2, (np.arange(100) // 2) % 2
+    first[np.flatnonzero(~first)[:2]] = True
+    said = answer("mlp > cnn in accuracy", [run("mlp", 0, scored(first)), run("cnn", 0, scored(second))])
+    assert said.verdict == "undecided"
+    wanted = int(said.needs.split()[1].replace(",", ""))
+    assert 3000 < wanted < 8000
+
+
+def test_a_difference_at_the_edge_is_not_promised_to_be_decided() -> None:
+    said = answer("mlp > cnn in accuracy", arms(0.5, 0.5))
+    assert said.verdict == "undecided"
+    assert said.needs.startswith("more than can be forecast")
+
+
+def test_several_claims_widen_each_others_intervals() -> None:
+    alone = answer("mlp > cnn in accuracy", arms(0.8, 0.5))
+    among = answer("mlp > cnn in accuracy", arms(0.8, 0.5), *["mlp > cnn in accuracy"] * 4)
+    assert "95% interval" in alone.sentence
+    assert "99% interval" in among.sentence
+
+
+def test_confounds_name_the_settings_that_differ_and_the_sizes() -> None:
+    runs = [
+        run(name, s, scored(right(0.5 + s / 100)), recipe={"optim": {"lr": lr}})
+        for name, lr in (("mlp", 1), ("cnn", 2))
+        for s in range(3)
+    ]
+    runs = [replace(r, environment={**r.environment, "model": {"parameters": 10 if r.name[0] == "m" else 99}}) for r in runs]
+    said = answer("mlp > cnn in accuracy", runs)
+    assert said.confounds[:2] == ("Their recipes differ in optim.lr.", "Their sizes differ: 10 and 99 parameters.")
+
+
+def test_a_claim_about_what_is_not_there_stays_open() -> None:
+    assert answer("mlp > vit in accuracy", arms(0.8, 0.5)).sentence == "It was not measured on both."
