@@ -1,6 +1,6 @@
 """Chance in evaluation: test pictures that are augmented, or a network that answers the same picture differently twice.
 
-A study flipped and jittered its test pictures and left them un-normalised; another never switched stochastic depth off. A
+A study flipped and jittered its test pictures and left them un-normalised; its Swins were scored with stochastic depth on. A
 forward pass that calls `F.dropout(x)` drops in evaluation too, because its `training` is true unless told otherwise.
 """
 
@@ -62,7 +62,16 @@ def look_at_network(network: Classifier) -> Iterator[Finding]:
 
 
 def look_at_script(script: Script) -> Iterator[Finding]:
-    """A held-out transform that holds a random operation."""
+    """A held-out transform that holds a random operation, and an evaluation that never asks for evaluation mode."""
+    without = [node for name, node in script.calls() if name in ("no_grad", "inference_mode")]
+    if without and not any(name == "eval" and isinstance(node.func, ast.Attribute) for name, node in script.calls()):
+        yield Finding(
+            check="evaluation_noise",
+            severity="fault",
+            saw=f"{script.at(without[0])} evaluates without gradients, and nothing in the script calls eval().",
+            means="dropout and stochastic depth are on, and batch norms take the test batch's statistics, while it is scored",
+            do="call model.eval() before scoring, and model.train() after it",
+        )
     for node in ast.walk(script.tree):
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from priorscope.doctor import Finding
-from priorscope.doctor.scripts import Script, keyword, last_name
+from priorscope.doctor.scripts import Script, keyword, last_name, targets
 
 if TYPE_CHECKING:
     from priorscope.recipe import Recipe
@@ -52,22 +52,25 @@ def _idle_operations(ops: Any) -> Iterator[tuple[str, str]]:
 
 
 def look_at_script(script: Script) -> Iterator[Finding]:
-    """Options of argparse whose value is never asked for."""
+    """Options of argparse whose value is never asked for by name."""
     declared = dict(_declared(script))
-    if not declared or _read_whole(script):
-        return
     asked = {node.attr for node in ast.walk(script.tree) if isinstance(node, ast.Attribute)}
     asked |= {node.value for node in ast.walk(script.tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     idle = [name for name in declared if name not in asked]
-    if idle:
-        yield Finding(
-            check="options",
-            severity="fault",
-            saw=f"{script.at(declared[idle[0]])} declares {', '.join('--' + name for name in idle)}; nothing reads "
-            + ("it." if len(idle) == 1 else "them."),
-            means="whoever sets it believes in a difference that was never made",
-            do="read it where it belongs, or remove it",
-        )
+    if not idle:
+        return
+    told = f"{script.at(declared[idle[0]])} declares {', '.join('--' + name for name in idle)}; nothing "
+    elsewhere = [script.at(call).rpartition(":")[2] for call in _handed_on(script)]
+    yield Finding(
+        check="options",
+        severity="note" if elsewhere else "fault",
+        saw=told
+        + f"reads {'it' if len(idle) == 1 else 'them'}"
+        + (f" here by name; all options are handed on together (line {', '.join(elsewhere[:5])})." if elsewhere else "."),
+        means=("unless it is read there, " if elsewhere else "")
+        + "whoever sets it believes in a difference that was never made",
+        do="read it where it belongs, or remove it",
+    )
 
 
 def _declared(script: Script) -> Iterator[tuple[str, ast.Call]]:
@@ -79,8 +82,25 @@ def _declared(script: Script) -> Iterator[tuple[str, ast.Call]]:
             yield str(stored), call
 
 
-def _read_whole(script: Script) -> bool:
-    """Whether the options are handed on together, so that nobody can say which are read."""
-    return any(name == "vars" for name, _ in script.calls()) or any(
-        isinstance(node, ast.Attribute) and last_name(node) == "__dict__" for node in ast.walk(script.tree)
-    )
+def _handed_on(script: Script) -> list[ast.Call]:
+    """Calls of things defined elsewhere that get all options together: `update(args)`, `f(**vars(args))`, `args.__dict__`."""
+    here = {node.name for node in ast.walk(script.tree) if isinstance(node, ast.FunctionDef)}
+    assigned = [node for node in ast.walk(script.tree) if isinstance(node, ast.Assign | ast.AnnAssign)]
+    options = {
+        name
+        for node in assigned
+        if isinstance(node.value, ast.Call) and last_name(node.value.func).startswith("parse_")
+        for name in targets(node)
+    }
+    return [
+        call
+        for name, call in script.calls()
+        if name not in here and any(_whole(value, options) for value in (*call.args, *(item.value for item in call.keywords)))
+    ]
+
+
+def _whole(value: ast.expr, options: set[str]) -> bool:
+    """Whether an argument is all options: the namespace itself, or its dictionary."""
+    if isinstance(value, ast.Attribute) and value.attr == "__dict__":
+        value = value.value
+    return isinstance(value, ast.Name) and value.id in options

@@ -7,13 +7,14 @@ split; one reported the best of a hundred epochs, up to six points above the las
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from priorscope.doctor import Finding
 from priorscope.doctor.duplicates import shared
 from priorscope.doctor.logs import Log
-from priorscope.doctor.scripts import Script
+from priorscope.doctor.scripts import Script, keyword, targets
 
 if TYPE_CHECKING:
     from priorscope.data.split import Source
@@ -55,16 +56,36 @@ def look_at_source(source: Source) -> Iterator[Finding]:
 
 
 def look_at_script(script: Script) -> Iterator[Finding]:
-    """A comparison of a test score with the best one so far."""
+    """A comparison of a test score with the best one so far, and test pictures under the name of validation."""
+    for node, where in _comparisons(script.tree):
+        names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+        best = [name for name in names if re.search("best|optimal|max", name, re.IGNORECASE)]
+        if best and ("test" in where or any("test" in name.lower() for name in names)):
+            place = f" in {where}()" if "test" in where else ""
+            yield _chooses(f"{script.at(node)} compares {' with '.join(names)}{place}.")
     for node in ast.walk(script.tree):
-        if not isinstance(node, ast.Compare):
-            continue
-        names = {part.id.lower() for part in ast.walk(node) if isinstance(part, ast.Name)}
-        if any("test" in name for name in names) and any("best" in name for name in names):
-            yield Finding(
-                check="selection",
-                severity="warning",
-                saw=f"{script.at(node)} compares {' with '.join(sorted(names))}.",
-                means=MEANS,
-                do="choose on a validation split, and score test once, at the end",
-            )
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+            validates = [name for name in targets(node) if re.search("val", name, re.IGNORECASE)]
+            if validates and (keyword(node.value, "train") is False or keyword(node.value, "split") == "test"):
+                yield _chooses(f"{script.at(node)}: {validates[0]} holds the test pictures.")
+
+
+def _comparisons(tree: ast.Module) -> Iterator[tuple[ast.Compare, str]]:
+    """Every comparison, with the name of the function that it stands in (nothing outside of functions)."""
+    inside: dict[ast.Compare, str] = {}
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            inside |= {node: function.name.lower() for node in ast.walk(function) if isinstance(node, ast.Compare)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            yield node, inside.get(node, "")
+
+
+def _chooses(saw: str) -> Finding:
+    return Finding(
+        check="selection",
+        severity="warning",
+        saw=saw,
+        means=MEANS,
+        do="hold a part of train back, choose on that, and score test once, at the end",
+    )

@@ -185,9 +185,48 @@ def test_the_same_script_mended_is_well(tmp_path):
     assert examine(script(tmp_path, mended)).findings == ()
 
 
-def test_options_that_are_handed_on_together_cannot_be_judged(tmp_path):
-    text = 'parser.add_argument("--lr")\nargs = parser.parse_args()\ntrain(**vars(args))\n'
-    assert examine(script(tmp_path, text)).findings == ()
+def test_options_that_are_handed_on_together_may_be_read_elsewhere(tmp_path):
+    text = 'parser.add_argument("--lr")\nparser.add_argument("--mixup")\nargs = parser.parse_args()\nfit(args.lr)\nlog(%s)\n'
+    for handed in ("args", "**vars(args)", "**args.__dict__"):
+        (finding,) = examine(script(tmp_path, text % handed)).findings
+        assert (finding.check, finding.severity) == ("options", "note")
+        assert finding.saw == (
+            "train.py:2 declares --mixup; nothing reads it here by name; all options are handed on together (line 5)."
+        )
+    here = "def log(args):\n    print(args.lr)\n" + text % "args"
+    (finding,) = examine(script(tmp_path, here)).findings
+    assert finding.severity == "fault"
+
+
+def test_an_evaluation_that_never_leaves_training_mode(tmp_path):
+    """As the Swins were scored, on a validation set that is the test set."""
+    text = """
+    validation_dataset = CIFAR10(root, train=False)
+    for epoch in range(30):
+        for inputs, labels in training_loader:
+            step(model(inputs), labels)
+        with torch.no_grad():
+            for inputs, labels in validation_loader:
+                count(model(inputs), labels)
+    """
+    noise, selection = examine(script(tmp_path, text)).findings
+    assert noise.saw == "train.py:6 evaluates without gradients, and nothing in the script calls eval()."
+    assert selection.saw == "train.py:2: validation_dataset holds the test pictures."
+
+
+def test_a_best_score_inside_of_the_test_function(tmp_path):
+    text = """
+    def test(epoch):
+        net.eval()
+        acc = score(net, loader)
+        if acc > best_acc:
+            save(net)
+
+    def train(epoch):
+        net.train()
+    """
+    (finding,) = examine(script(tmp_path, text)).findings
+    assert finding.saw == "train.py:5 compares acc with best_acc in test()."
 
 
 def test_what_is_no_python_is_refused(tmp_path):
