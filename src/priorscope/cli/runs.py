@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from priorscope.cli.printing import AsJson, Setting, application, print_json
+from priorscope.cli.printing import AsJson, Setting, application, print_json, print_table
 from priorscope.core.errors import RequestError
 
 plot_app = application("Plots of logs.")
@@ -61,12 +61,27 @@ def probe(
 
 def report(
     sources: Annotated[list[Path], typer.Argument(metavar="RUN|STUDY...", help="Folders of runs or studies.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")],
+    out: Annotated[Path | None, typer.Option(help="The page to write; not needed beside --diff.")] = None,
+    diff: Annotated[Path | None, typer.Option(metavar="OTHER", help="Show which numbers differ from another study's.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Write the page from stored results: no model, no GPU."""
-    from priorscope.report import write_report
+    """Write the page from stored results, or show what differs between two: no model, no GPU."""
+    from priorscope.report import compare_sources, write_report
 
-    print(write_report(sources, out))
+    if out is None and diff is None:
+        raise RequestError("report got neither --out nor --diff.", "one of them, or both", "--out report.html")
+    page = None if out is None else write_report(sources, out, other=diff)
+    found = None if diff is None else compare_sources(sources, diff)
+    if as_json:
+        changes = {} if found is None else {"same": found.same, "changes": [change.plain() for change in found.changes]}
+        return print_json({"page": None if page is None else str(page), **changes})
+    if found is not None:
+        rows = [(c.run, c.probe, c.metric, c.setting, str(c.before), str(c.after)) for c in found.changes]
+        print_table(("run", "probe", "number", "setting", "there", "here"), rows)
+        print(found.headline())
+    if page is not None:
+        print(page)
+    return None
 
 
 @plot_app.command("curves")

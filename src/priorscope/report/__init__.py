@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from priorscope.report.diff import compare_sources
 from priorscope.report.page import write_report
 from priorscope.report.tidy import JSON, PARQUET, write_tidy
 
-__all__ = ["write_report", "write_study_page"]
+__all__ = ["compare_sources", "write_report", "write_study_page"]
 
 PAGE = "report.html"
 

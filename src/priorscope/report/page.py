@@ -25,7 +25,8 @@ from priorscope.core.folder import write_text
 from priorscope.core.stats import Interval
 from priorscope.report.claims import Answer, answers
 from priorscope.report.curves import Curve, curve_of, training_figures
-from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, apart, read_sources
+from priorscope.report.diff import Diff, diff
+from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, apart, read_source, read_sources
 from priorscope.report.verdict import (
     Arm,
     Finding,
@@ -44,14 +45,17 @@ LEADING = 4
 """How many sentences the first screen says in full; the others stand in their sections."""
 
 
-def write_report(sources: Sequence[Path | str], out: Path | str, *, title: str | None = None) -> Path:
-    """Writes the page of study folders and run folders; returns where it stands."""
+def write_report(
+    sources: Sequence[Path | str], out: Path | str, *, title: str | None = None, other: Path | str | None = None
+) -> Path:
+    """Writes the page of study folders and run folders, with what differs from an `other` one; returns where it stands."""
     out = Path(out)
-    write_text(out, render(read_sources([Path(source) for source in sources]), title, out.name))
+    beside = None if other is None else read_source(Path(other))
+    write_text(out, render(read_sources([Path(source) for source in sources]), title, out.name, beside))
     return out
 
 
-def render(reading: Reading, title: str | None = None, file: str = "report.html") -> str:
+def render(reading: Reading, title: str | None = None, file: str = "report.html", other: Reading | None = None) -> str:
     """The page's text."""
     import jinja2
     from markupsafe import Markup
@@ -63,7 +67,7 @@ def render(reading: Reading, title: str | None = None, file: str = "report.html"
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = _page(reading, title, file)
+    page = _page(reading, title, file, other)
     boot, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("boot.js", "page.js"))
     vega = charting_script()
     return templates.get_template("page.html").render(
@@ -76,6 +80,7 @@ def render(reading: Reading, title: str | None = None, file: str = "report.html"
         data=Markup(inline_json(_payload(page))),
         styles=STYLES,
         pairs=pair_rows,
+        number=number,
         toml=tomli_w.dumps,
     )
 
@@ -196,6 +201,7 @@ class Page:
     differences: dict[str, dict[str, str]]
     failures: tuple[Failure, ...]
     families: tuple[str, ...]
+    diff: Diff | None
     command: str
 
     @property
@@ -209,7 +215,7 @@ class Page:
         return any(cell.alone for line in self.arms for cell in line.cells if cell)
 
 
-def _page(reading: Reading, title: str | None, file: str) -> Page:
+def _page(reading: Reading, title: str | None, file: str, other: Reading | None) -> Page:
     found = findings(reading)
     failures = list(reading.failures)
     sections = [section for section in (_training(reading), *_probes(reading, found, failures)) if section]
@@ -237,7 +243,9 @@ def _page(reading: Reading, title: str | None, file: str) -> Page:
         differences=recipe_differences(reading.runs) if len({run.recipe_name for run in reading.runs}) > 1 else {},
         failures=tuple(failures),
         families=tuple(family for family in STYLES if family in {run.family for run in reading.runs}),
-        command=f"priorscope report {' '.join(reading.sources)} --out {file}",
+        diff=None if other is None else diff(reading, other),
+        command=f"priorscope report {' '.join(reading.sources)} --out {file}"
+        + (f" --diff {' '.join(other.sources)}" if other else ""),
     )
 
 

@@ -1,0 +1,111 @@
+"""Two reports beside each other: exactly the numbers that differ, and what only one of them has.
+
+Runs are matched by recipe and by their place among its seeds, so that a study and the same study at other seeds can be laid
+side by side; results about several runs by their probe. Equal numbers are counted and not shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from priorscope.core.config import Plain
+from priorscope.report.reading import Reading, read_source, read_sources
+from priorscope.report.tidy import tidy_rows
+
+Key = tuple[str, str, str, str, str, str, int]
+"""Run (recipe and place among its seeds), probe, metric, setting, data, split, and which of several like it."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A number that is not the same in both, or that one of them lacks."""
+
+    run: str
+    probe: str
+    metric: str
+    setting: str
+    unit: str
+    before: float | None
+    after: float | None
+
+    @property
+    def kind(self) -> Literal["changed", "only here", "only there"]:
+        """What happened to it."""
+        if self.before is None:
+            return "only here"
+        return "only there" if self.after is None else "changed"
+
+    def plain(self) -> Plain:
+        """The change as plain data."""
+        return {**vars(self), "kind": self.kind}
+
+
+@dataclass(frozen=True)
+class Diff:
+    """How a report differs from another."""
+
+    other: str
+    same: int
+    changes: tuple[Change, ...]
+
+    def headline(self) -> str:
+        """How much differs, in one sentence."""
+        if not self.changes:
+            return f"All {self.same:,} numbers are those of {self.other}."
+        counts = Counter(change.kind for change in self.changes)
+        told = [f"{counts['changed']:,} numbers differ from {self.other}'s and {self.same:,} are the same"]
+        told += [f"{counts[kind]:,} stand {kind}" for kind in ("only here", "only there") if counts[kind]]
+        return "; ".join(told) + "."
+
+
+def compare_sources(sources: Sequence[Path], other: Path) -> Diff:
+    """How the folders of studies or runs differ from another one."""
+    return diff(read_sources(sources), read_source(other))
+
+
+def diff(here: Reading, there: Reading) -> Diff:
+    """How one reading differs from another."""
+    ours, theirs = _numbers(here), _numbers(there)
+    changes: list[Change] = []
+    same = 0
+    for key in {**theirs, **ours}:
+        before, after = theirs.get(key), ours.get(key)
+        if before and after and _equal(before, after):
+            same += 1
+            continue
+        unit = str((after or before or {}).get("unit", ""))
+        old, new = (None if row is None else float(row["value"]) for row in (before, after))
+        changes.append(Change(*key[:4], unit, old, new))
+    return Diff(there.name if there.name != here.name else f"the other {there.name}", same, tuple(changes))
+
+
+def _equal(before: Plain, after: Plain) -> bool:
+    return all(before[name] == after[name] for name in ("value", "low", "high", "n"))
+
+
+def _numbers(reading: Reading) -> dict[Key, Plain]:
+    """Every number of a reading by what it is about."""
+    places = {run.name: _place(reading, run.name) for run in reading.runs}
+    found: dict[Key, Plain] = {}
+    seen: Counter[tuple[str, ...]] = Counter()
+    for row in tidy_rows(reading):
+        name = row["run"]
+        about = (
+            "" if name is None else places.get(name, str(name)),
+            *(str(row[column]) for column in ("probe", "metric", "setting", "data", "split")),
+        )
+        run, probe, metric, setting, data, split = about
+        found[run, probe, metric, setting, data, split, seen[about]] = row
+        seen[about] += 1
+    return found
+
+
+def _place(reading: Reading, name: str) -> str:
+    """A run by its recipe and its place among the recipe's seeds."""
+    run = next(run for run in reading.runs if run.name == name)
+    seeds = sorted(other.seed for other in reading.runs if other.recipe_name == run.recipe_name)
+    return run.recipe_name if len(seeds) == 1 else f"{run.recipe_name} ({seeds.index(run.seed) + 1} of {len(seeds)})"

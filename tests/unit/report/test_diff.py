@@ -1,0 +1,74 @@
+"""Two studies beside each other: planted changes are found, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from fake_study import write_study
+
+from priorscope.report import write_report
+from priorscope.report.diff import compare_sources
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    """The same study twice."""
+    one = write_study(tmp_path / "one", {"mlp": 0.5, "cnn": 0.8})
+    return one, Path(shutil.copytree(one, tmp_path / "other"))
+
+
+def set_loss(study: Path, run: str, loss: float) -> None:
+    (path,) = (study / "runs" / run / "results" / "accuracy").glob("*.json")
+    stored = json.loads(path.read_text())
+    stored["result"]["loss"] = loss
+    path.write_text(json.dumps(stored))
+
+
+def test_equal_studies_have_no_difference(two: tuple[Path, Path]) -> None:
+    found = compare_sources([two[0]], two[1])
+    assert found.changes == ()
+    assert found.same > 20
+    assert found.headline() == f"All {found.same:,} numbers are those of the other quickstart."
+
+
+def test_exactly_the_number_that_was_changed_differs(two: tuple[Path, Path]) -> None:
+    set_loss(two[0], "mlp-s1", 0.125)
+    (change,) = compare_sources([two[0]], two[1]).changes
+    assert (change.run, change.probe, change.kind, change.after) == ("mlp (2 of 3)", "accuracy", "changed", 0.125)
+
+
+def test_other_seeds_are_matched_by_their_place(two: tuple[Path, Path]) -> None:
+    runs = two[0] / "runs"
+    for family in ("mlp", "cnn"):
+        for seed in (2, 1, 0):
+            (runs / f"{family}-s{seed}").rename(runs / f"{family}-s{seed + 7}")
+            recipe = runs / f"{family}-s{seed + 7}" / "recipe.toml"
+            recipe.write_text(recipe.read_text().replace(f"seed = {seed}\n", f"seed = {seed + 7}\n", 1))
+            for path in (runs / f"{family}-s{seed + 7}" / "results").glob("*/*.json"):
+                stored = json.loads(path.read_text())
+                stored["about"]["subject"] |= {"name": f"{family}-s{seed + 7}", "seed": seed + 7}
+                path.write_text(json.dumps(stored))
+    set_loss(two[0], "cnn-s8", 0.5)
+    (change,) = compare_sources([two[0]], two[1]).changes
+    assert (change.run, change.after) == ("cnn (2 of 3)", 0.5)
+
+
+def test_what_only_one_of_them_has_is_named(two: tuple[Path, Path]) -> None:
+    shutil.rmtree(two[1] / "runs" / "mlp-s2" / "results" / "cue_conflict")
+    found = compare_sources([two[0]], two[1])
+    assert {(change.run, change.probe, change.kind) for change in found.changes} == {
+        ("mlp (3 of 3)", "cue_conflict", "only here")
+    }
+    turned = compare_sources([two[1]], two[0])
+    assert {change.kind for change in turned.changes} == {"only there"}
+
+
+def test_the_page_shows_the_differences(two: tuple[Path, Path], tmp_path: Path) -> None:
+    set_loss(two[0], "mlp-s1", 0.125)
+    text = write_report([two[0]], tmp_path / "page.html", other=two[1]).read_text()
+    assert "1 numbers differ from the other quickstart" in text
+    assert "--diff other" in text
+    assert 'id="diff"' not in write_report([two[0]], tmp_path / "page.html").read_text()
