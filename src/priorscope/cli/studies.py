@@ -20,6 +20,7 @@ def study(
     name: Annotated[str, typer.Argument(help="A shipped study, a TOML file, or `list`.")],
     out: Annotated[Path | None, typer.Option(help="Folder for runs, results and page (default: out/NAME).")] = None,
     settings: Setting = [],  # noqa: B006  typer reads the default
+    budget: Annotated[str | None, typer.Option(help="One of the study's budgets: smoke, quick, full.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and why, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what is in the folder.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="At most so many steps side by side.")] = None,
@@ -31,7 +32,7 @@ def study(
 
     if name == "list":
         return _show_shipped(shipped_studies(), as_json)
-    asked = Study.load(name, settings)
+    asked = Study.load(name, settings, budget)
     folder = out or Path("out") / asked.name
     if plan:
         return _show_plan(make_plan(asked, folder), workers, as_json)

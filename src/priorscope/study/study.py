@@ -19,6 +19,12 @@ or at those of the recipes named, on the runs' own data or on the `data` named.
 
     [[probes]]
     name = "accuracy"
+
+    [budgets.smoke]
+    seeds = [0]
+    base = {train = {epochs = 1}}
+
+`--budget smoke` lays that over the study: the same question, asked with less.
 """
 
 from __future__ import annotations
@@ -40,6 +46,9 @@ from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.probes import ProbeConfig, probe_config
 from priorscope.recipe import Recipe
+
+FULL = "full"
+"""The budget at which a study is run as it is written."""
 
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
@@ -92,6 +101,7 @@ class Study(Config):
     base: Plain = Field(default_factory=dict)
     claims: tuple[str, ...] = Field(default=(), description="what is to be decided: A > B in PROBE, margin M")
     recipes: dict[str, RecipeEntry] = Field(min_length=1)
+    budgets: dict[str, Plain] = Field(default_factory=dict, description="what --budget NAME lays over the study")
     probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of), WithJsonSchema(NAMED)], ...] = ()
 
     @model_validator(mode="after")
@@ -107,13 +117,25 @@ class Study(Config):
         return self
 
     @classmethod
-    def load(cls, name: str, settings: Sequence[str] = ()) -> Self:
-        """A shipped study by its name, or a file, with `--set` settings laid over it."""
+    def load(cls, name: str, settings: Sequence[str] = (), budget: str | None = None) -> Self:
+        """A shipped study by its name, or a file, at one of its budgets, with `--set` settings laid over it."""
         path = find_study(name)
         values: Plain = {"name": path.stem, **read_toml(path)}
+        if budget is not None:
+            values = at_budget(values, budget)
         for setting in settings:
             values = assign_study(values, setting)
         return cls.parse(values, str(name))
+
+
+def at_budget(values: Plain, budget: str) -> Plain:
+    """A study with one of its budgets laid over it; its name says which, so that a folder of its own is found for it."""
+    if budget == FULL:
+        return values
+    budgets: Plain = values.get("budgets", {})
+    if budget not in budgets:
+        raise unknown_name("budget of this study", budget, (*budgets, FULL), f"see [budgets] of {values['name']}")
+    return {**merge(values, budgets[budget]), "name": f"{values['name']}-{budget}"}
 
 
 def shipped_studies() -> dict[str, Path]:

@@ -100,6 +100,21 @@ def test_a_probe_may_ask_about_other_data_than_the_runs_own(tmp_path):
     assert own.key != other.key
 
 
+def test_a_budget_is_laid_over_a_study_and_named(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'question = "?"\nseeds = [0, 1]\n[base]\nmodel = "mlp/tiny"\ndata = {source = "shapetex"}\ntrain = {epochs = 9}\n'
+        "[recipes.a]\n[budgets.smoke]\nseeds = [0]\nbase = {train = {epochs = 1}}\n"
+    )
+    full, smoke = Study.load(str(path)), Study.load(str(path), budget="smoke")
+    assert (smoke.name, smoke.seeds) == ("mine-smoke", (0,))
+    assert [cell.recipe.train.epochs for cell in cells(smoke)] == [1]
+    assert [cell.recipe.train.epochs for cell in cells(full)] == [9, 9]
+    assert Study.load(str(path), budget="full") == full
+    with pytest.raises(RequestError, match="'smoke' \\(did you mean that\\?\\)"):
+        Study.load(str(path), budget="smok")
+
+
 def test_keys_change_with_what_matters_and_only_with_that(tmp_path):
     def keys(**changes):
         return {step.id: step.key for step in make_plan(made(**changes), tmp_path).steps}
