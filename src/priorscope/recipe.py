@@ -78,7 +78,8 @@ class Recipe(Config):
 
     @classmethod
     def of(cls, values: dict[str, Any], settings: Sequence[str] = (), where: str = "the recipe") -> Self:
-        """Checks plain data, `--set` settings laid over it."""
+        """Checks plain data, laid over the shipped recipe that it `extends`, `--set` settings laid over both."""
+        values = completed(values)
         for setting in settings:
             values = assign(values, setting)
         recipe = cls.parse(values, where)
@@ -116,23 +117,25 @@ class Recipe(Config):
 
 
 def read_recipe(path: Path, seen: tuple[str, ...] = ()) -> Plain:
-    """The settings of a file, laid over those of the recipe that it extends: a shipped one, or a file beside it."""
+    """The settings of a file, complete: laid over those of the recipe that it extends, its aliases left out."""
     if path.stem in seen:
         raise RequestError(
             f"The recipe {path.stem!r} extends itself: {' -> '.join((*seen, path.stem))}.",
             "a chain that ends",
             "extend another recipe",
         )
-    own = read_toml(path)
-    below = own.pop("extends", None)
-    own.pop("aliases", None)
-    if below is None:
-        return own
-    beside = path.parent / str(below)
-    return laid_over(
-        read_recipe(beside if beside.suffix == ".toml" else find_recipe(str(below)), (*seen, path.stem)),
-        own,
-    )
+    values = completed(read_toml(path), path.parent, (*seen, path.stem))
+    return {name: value for name, value in values.items() if name != "aliases"}
+
+
+def completed(values: Plain, folder: Path = Path(), seen: tuple[str, ...] = ()) -> Plain:
+    """Settings laid over those of the recipe that they extend: a shipped one, or a file in the folder."""
+    if "extends" not in values:
+        return values
+    own, below = dict(values), str(values["extends"])
+    del own["extends"]
+    path = folder / below if below.endswith(".toml") else find_recipe(below)
+    return laid_over(read_recipe(path, seen), own)
 
 
 def laid_over(below: Plain, above: Plain) -> Plain:

@@ -50,6 +50,7 @@ def test_a_recipe_is_laid_over_the_one_that_it_extends(tmp_path: Path) -> None:
     )
     (tmp_path / "mine.toml").write_text('extends = "shapetex-mlp"\nseed = 3\n')
     assert Recipe.load(tmp_path / "mine.toml") == Recipe.load(find_recipe("shapetex-mlp")).replace(seed=3)
+    assert Recipe.of({"extends": "shapetex-mlp", "seed": 3}) == Recipe.load(tmp_path / "mine.toml")
 
 
 def test_a_recipe_that_extends_itself_or_nothing_is_refused(tmp_path: Path) -> None:
