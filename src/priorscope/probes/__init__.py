@@ -32,6 +32,7 @@ PROBES = Listing(
         "corruptions": "priorscope.probes.corruptions",
         "cue_conflict": "priorscope.probes.cue_conflict",
         "robustness": "priorscope.probes.robustness",
+        "similarity": "priorscope.probes.similarity",
         "texture_shape": "priorscope.probes.texture_shape",
         "transfer": "priorscope.probes.transfer",
     },

@@ -1,0 +1,90 @@
+"""What a layer's features hold, layer by layer: a linear readout, neighbours, and how many directions they vary in.
+
+All three read features that were averaged over positions, of the same images, and none is fitted to the images it is scored
+on: the readout is fitted on one half and scored on the other and the reverse, neighbours are looked for among all other images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from priorscope.core.stats import Interval, bootstrap
+
+NEIGHBOURS = 10
+STEPS = 50
+RIDGE = 1e-3
+"""Half the weight of the squared weights beside the mean log loss: fixed, not tuned on anything."""
+
+Ints = NDArray[np.int64]
+
+
+def logistic_right(features: Tensor, labels: Ints) -> NDArray[np.bool_]:
+    """Whether each image's class is read out right by a multinomial logistic regression that was fitted on the other half.
+
+    Features are standardised on the half that is fitted. Every other image of the order given makes a half.
+    """
+    given = torch.from_numpy(labels)
+    right = torch.zeros(len(labels), dtype=torch.bool)
+    half = torch.arange(len(labels)) % 2 == 0
+    for fitted, scored in ((half, ~half), (~half, half)):
+        mean, std = features[fitted].mean(0), features[fitted].std(0)
+        scale = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.inf)  # a constant feature is left out
+        x, y = ((features[part] - mean) / scale for part in (fitted, scored))
+        right[scored] = (y @ _fit(x, given[fitted], int(given.max()) + 1)[:-1] + 0).argmax(1) == given[scored]
+    return right.numpy()
+
+
+def _fit(x: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Weights (features + 1, classes) of the least ridge-penalised mean log loss, the last row for the intercept."""
+    with torch.enable_grad(), torch.inference_mode(False):
+        inputs = torch.cat([x.clone(), torch.ones(len(x), 1)], 1)
+        weights = torch.zeros(inputs.shape[1], classes, requires_grad=True)
+        search = torch.optim.LBFGS([weights], max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            search.zero_grad()
+            value = torch.nn.functional.cross_entropy(inputs @ weights, labels.clone())
+            value = value + RIDGE / 2 * weights[:-1].square().sum()
+            value.backward()  # pyright: ignore[reportUnknownMemberType]
+            return value
+
+        search.step(loss)  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
+    return weights.detach()
+
+
+def nearest(features: Tensor, count: int) -> Tensor:
+    """(n, count) the rows of each image's nearest others, nearest first, by Euclid's distance."""
+    near = features - features.mean(0)
+    squared = torch.cdist(near, near, compute_mode="use_mm_for_euclid_dist")
+    squared.fill_diagonal_(torch.inf)
+    return squared.topk(count, dim=1, largest=False).indices
+
+
+def neighbours_right(neighbours: Tensor, labels: Ints) -> NDArray[np.bool_]:
+    """Whether the class that most of the nearest images have is right; of equally many, the one that is nearest."""
+    given = torch.from_numpy(labels)
+    votes = torch.zeros(len(labels), int(given.max()) + 1)
+    weight = 1 + 1e-3 / torch.arange(1, neighbours.shape[1] + 1)
+    votes.scatter_add_(1, given[neighbours], weight.expand(len(labels), -1))
+    return (votes.argmax(1) == given).numpy()
+
+
+def two_nn(features: Tensor, neighbours: Tensor, seed: int) -> tuple[float, Interval | None]:
+    """The number of directions that features vary in, from the ratio of each image's two smallest distances.
+
+    Where density is even over the two nearest neighbours, that ratio has the distribution 1 - r^-d (Facco et al., Sci. Rep. 7,
+    2017): d is the inverse of the mean of log r. It reads low where d is beyond about 20 (n grows as a power of d, and
+    borders are everywhere), reads the noise where that is what the nearest differ in, and NaN where images coincide.
+    """
+    found = (features[neighbours[:, :3]] - features[:, None]).double().norm(dim=2).sort(1).values
+    first, second = found[:, 0], found[:, 1]
+    logs = torch.log(second / first)[(first > 0) & torch.isfinite(second / first)].numpy()
+    if len(logs) < 0.5 * len(features) or logs.mean() <= 0:
+        return float("nan"), None
+    value = (len(logs) - 1) / len(logs) / logs.mean()
+    ends = bootstrap(logs, seed=seed, resamples=1000)
+    low, high = (1 / ends.high, 1 / ends.low if ends.low > 0 else value)
+    return float(value), Interval(low=min(low, value), high=max(high, value), method="bootstrap of log ratios", over="images")

@@ -1,0 +1,181 @@
+"""Reading many layers of several networks in one pass over the images, in planned memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from priorscope.core.errors import RequestError
+from priorscope.data.split import Split
+from priorscope.evidence import evaluating
+from priorscope.models import create
+from priorscope.models.classifier import Classifier, Layout
+from priorscope.probes import depth
+from priorscope.probes.cka import Alignment, gram, median_distance
+from priorscope.probes.similarity import Kernel, Pooling, matching
+
+MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, the layers to read, and the bytes that each takes for one image."""
+
+    name: str
+    model: Classifier
+    taps: tuple[str, ...]
+    bytes_of: tuple[int, ...]
+
+    @classmethod
+    def of(cls, name: str, model: Classifier, patterns: Sequence[str], chosen: Split) -> Network:
+        """The network, after a look at two images of how large its layers are."""
+        if model.image_size != chosen.image_size:
+            raise RequestError(
+                f"{name} takes images of side {model.image_size}, and {chosen.source} has {chosen.image_size}.",
+                "networks that see the same images",
+                "leave one out; a backbone of another size resizes inside (input_size)",
+            )
+        taps = matching(model.taps(), patterns, name)
+        with evaluating(model), torch.inference_mode():
+            read = model.activations(torch.rand(2, 3, model.image_size, model.image_size).to(model.mean.device), taps)
+        return cls(name, model, taps, tuple(read[tap].numel() * 4 // 2 for tap in taps))
+
+    @property
+    def family(self) -> str:
+        """The network's family; "other" for a user's own."""
+        return self.model.config.family if self.model.config else "other"
+
+    def passes(self, images: int, memory: float) -> list[tuple[str, ...]]:
+        """The taps in as few passes as keep a batch's activations within the memory; one tap at least."""
+        cuts, held = [0], 0
+        for at, size in enumerate(self.bytes_of):
+            if at > cuts[-1] and (held + size) * images > memory * MB:
+                cuts.append(at)
+                held = 0
+            held += size
+        return [self.taps[a:b] for a, b in pairwise([*cuts, len(self.taps)])]
+
+
+def twin_of(network: Network, seed: int) -> Network | None:
+    """The same architecture with random weights that no training touched; None for a network without a config."""
+    model = network.model
+    if model.config is None:
+        return None
+    twin = create(
+        model.config.without_start(),
+        image_size=model.image_size,
+        num_classes=model.num_classes,
+        statistics=model.statistics,
+        seed=seed + 1_000_003,  # no run's own seed, whose first weights would be this network's own
+    ).to(model.mean.device)
+    return Network(f"{network.name}, untrained", twin, network.taps, network.bytes_of)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How layers are read: see `SimilarityConfig`. The first `pooled` networks' features are kept for what stands by depth."""
+
+    kernel: Kernel
+    bandwidth: float
+    pooling: Pooling
+    memory: float
+    depth: bool
+    pooled: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """Sums of HSIC, features averaged over positions (raw pixels first), and the memory that was planned."""
+
+    alignment: Alignment
+    features: list[list[Tensor]]
+    planned_mb: float
+
+    def by_depth(self, labels: NDArray[np.int64], seed: int) -> dict[str, Any]:
+        """What each layer holds, in the order that the images were read in."""
+        logistic: list[int] = []
+        neighbours: list[int] = []
+        dimension: list[tuple[float, float, float]] = []
+        for parts in self.features:
+            features = torch.nan_to_num(torch.cat(parts))
+            near = depth.nearest(features, min(depth.NEIGHBOURS, len(features) - 1))
+            logistic.append(int(depth.logistic_right(features, labels).sum()))
+            neighbours.append(int(depth.neighbours_right(near, labels).sum()))
+            value, between = depth.two_nn(features, near, seed)
+            dimension.append((value, *((between.low, between.high) if between else (value, value))))
+        return {
+            "logistic": np.array(logistic, np.int64),
+            "neighbours": np.array(neighbours, np.int64),
+            "dimension": np.array(dimension, np.float64).reshape(-1, 3),
+        }
+
+
+def collect(
+    networks: Sequence[Network], chosen: Split, batches: Sequence[NDArray[np.int64]], groups: int, reading: Reading
+) -> Found:
+    """One pass over the images: every layer's kernel of every batch, each activation let go before the next is made."""
+    from priorscope.attacks.supply import fetcher
+
+    layers = sum(len(network.taps) for network in networks)
+    alignment = Alignment(layers, groups)
+    widths: dict[int, float] = {}
+    kept = sum(len(network.taps) for network in networks[: reading.pooled]) if reading.depth else 0
+    features: list[list[Tensor]] = [[] for _ in range(1 + kept)] if reading.depth else []
+    fetch = fetcher(networks[0].model, chosen)
+    for number, rows in enumerate(batches):
+        images = fetch(rows)[0]
+        if features:
+            features[0].append(images.flatten(1).cpu())
+        kernels: list[Tensor] = []
+        for layer, (layout, value) in enumerate(_read(networks, images, reading.memory)):
+            flat = value.reshape(len(images), -1) if reading.pooling == "flatten" else pooled(value, layout, len(images))
+            flat = flat.float()
+            alignment.look(layer, flat)
+            if reading.kernel == "rbf" and layer not in widths:
+                widths[layer] = reading.bandwidth * median_distance(flat)
+            kernels.append(gram(flat, reading.kernel, widths.get(layer)))
+            if layer < kept:
+                features[1 + layer].append(pooled(value, layout, len(images)).float().cpu())
+        alignment.add(number * groups // len(batches), kernels)
+    return Found(alignment, features, _planned(networks, max(map(len, batches)), groups, reading, features))
+
+
+def _read(networks: Sequence[Network], images: Tensor, memory: float) -> Iterator[tuple[Layout, Tensor]]:
+    """Every layer of every network in turn, with what its axes mean."""
+    for network in networks:
+        seen = images.to(network.model.mean.device)
+        for taps in network.passes(len(images), memory):
+            with evaluating(network.model), torch.inference_mode():
+                read = network.model.activations(seen, taps)
+            for tap in taps:
+                yield network.model.tap(tap).layout, read.pop(tap)
+
+
+def pooled(value: Tensor, layout: Layout, n: int) -> Tensor:
+    """A layer's features averaged over positions, (n, channels)."""
+    if len(value) != n:  # pieces of images in the place of images: pixels of patches, say
+        value = value.reshape(n, -1, *value.shape[1:]).mean(1)
+    if value.ndim == 2:
+        return value
+    if layout in ("NCL", "NCHW") or (layout == "any" and value.ndim == 4):
+        return value.flatten(2).mean(2)
+    return value.flatten(1, -2).mean(1)
+
+
+def _planned(networks: Sequence[Network], batch: int, groups: int, reading: Reading, features: list[list[Tensor]]) -> float:
+    """MB that the pass holds beside the networks and their own working memory."""
+    layers = sum(len(network.taps) for network in networks)
+    held = max(
+        batch * sum(network.bytes_of[network.taps.index(tap)] for tap in taps)
+        for network in networks
+        for taps in network.passes(batch, reading.memory)
+    )
+    kernels = 3 * layers * batch**2 * 8 + 2 * groups * layers**2 * 8
+    return (held + kernels + sum(part.numel() * 4 for parts in features for part in parts)) / MB

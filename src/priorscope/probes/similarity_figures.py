@@ -1,0 +1,197 @@
+"""The pictures of `priorscope.probes.similarity`: pairs, heat maps, matches and what layers hold by depth, convergence."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from priorscope.core.charts import Axis, curves_with_band, heat_map, interval_dots
+from priorscope.core.stats import wilson
+from priorscope.probes.similarity import Similarity
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+
+MOST_PAIRS, MOST_ALONE = 6, 4
+"""Heat maps of pairs and of single networks that are drawn; every number is in the table."""
+CKA = Axis("CKA", domain=(0.0, 1.0), format=".2f")
+DEPTH = Axis("depth: 0 is the input, 1 the logits", domain=(0.0, 1.0), format=".1f")
+
+
+def draw_all(result: Similarity) -> list[Figure]:
+    """Pairs beside their untrained twins, who matches whom where, heat maps, what layers hold, and whether n suffices."""
+    count = len(result.names)
+    figures = [_pairs(result), _matches(result)]
+    figures += [_map(result, a, b) for a, b in list(combinations(range(count), 2))[:MOST_PAIRS]]
+    figures += [_map(result, a, a) for a in range(min(count, MOST_ALONE))]
+    if result.logistic.size:
+        figures += [_held(result), _dimensions(result)]
+    return [*figures, _convergence(result)]
+
+
+def _pairs(result: Similarity) -> Figure:
+    family = dict(zip(result.names, result.families, strict=True))
+    rows: list[dict[str, Any]] = []
+    for pair in sorted(result.pairs, key=lambda pair: -pair.value):
+        alike = family[pair.first] == family[pair.second]
+        name = f"{pair.first} ~ {pair.second}"
+        look = {"family": family[pair.first] if alike else "other"}
+        kin = " (two seeds)" if pair.kin else ""
+        rows.append({"subject": name + kin, **look, "value": pair.value, "low": pair.low, "high": pair.high})
+        if pair.untrained is not None:
+            rows.append({"subject": f"{name}, untrained", **look, "value": pair.untrained, "low": None, "high": None})
+    most = max(result.pairs, key=lambda pair: pair.value)
+    beside = f", untrained {most.untrained:.2f}" if most.untrained is not None else ""
+    return interval_dots(
+        "similarity",
+        f"{most.first} and {most.second} are most alike: a layer's best match has a CKA of {most.value:.2f}{beside}",
+        rows,
+        axis=Axis("mean CKA of a layer with its best match in the other network", domain=(0.0, 1.0), format=".1f"),
+        n=result.n,
+        protocol=result.protocol(),
+        alt="; ".join(f"{row['subject']} {row['value']:.2f}" for row in rows),
+    )
+
+
+def _depths(result: Similarity, network: int) -> list[float]:
+    """Where a network's layers stand between the input (0) and the last of them (1)."""
+    count = len(result.taps[network])
+    return [(at + 1) / count for at in range(count)]
+
+
+def _matches(result: Similarity) -> Figure:
+    rows: list[dict[str, Any]] = []
+    for row, network, tap in result.layers():
+        depth = _depths(result, network)[result.taps[network].index(tap)]
+        for other, name in enumerate(result.names):
+            value, half = float(result.match[row, other]), float(result.match_half[row, other])
+            if np.isfinite(value):
+                ends = (value - half, min(value + half, 1.0)) if np.isfinite(half) else (None, None)
+                who = {"series": f"{result.names[network]} in {name}", "family": result.families[network], "tap": tap}
+                rows.append({**who, "x": depth, "y": value, "low": ends[0], "high": ends[1], "panel": f"best match in {name}"})
+    lost = min(rows, key=lambda row: row["y"])
+    return curves_with_band(
+        "similarity-match",
+        f"Least matched is {lost['tap']} of {lost['series'].replace(' in ', ', which in ')} finds {lost['y']:.2f} at best",
+        rows,
+        x=DEPTH,
+        y=CKA,
+        n=result.n,
+        protocol="The largest CKA of each layer with any layer of the other network; the largest of many reads a little high.",
+        alt="CKA of each layer with its best match in another network, over depth.",
+        panel="panel",
+    )
+
+
+def _map(result: Similarity, a: int, b: int) -> Figure:
+    block = result.cka[result.rows_of(a), result.rows_of(b)]
+    rows = [
+        {"x": across, "y": down, "value": float(block[i, j])}
+        for i, down in enumerate(result.taps[a])
+        for j, across in enumerate(result.taps[b])
+    ]
+    half = result.half[result.rows_of(a), result.rows_of(b)]
+    first, second = result.names[a], result.names[b]
+    sure = f"intervals up to {np.nanmax(half):.2f} either way" if np.isfinite(half).any() else "too few batches for intervals"
+    if a == b:
+        title = f"Inside {first}: first and last layer have a CKA of {block[0, -1]:.2f}"
+    else:
+        alive = np.nan_to_num(block, nan=-1)
+        i, j = np.unravel_index(int(alive.argmax()), block.shape)
+        title = (
+            f"{first} and {second} are most alike at {result.taps[a][int(i)]} and {result.taps[b][int(j)]}: {alive.max():.2f}"
+        )
+    return heat_map(
+        f"cka-{a}-{b}",
+        title,
+        rows,
+        x=second,
+        y=first,
+        value=CKA,
+        n=result.n,
+        protocol=f"{sure}; empty where a layer is dead.",
+        alt=f"CKA of every layer of {first} with every layer of {second}.",
+    )
+
+
+def _held(result: Similarity) -> Figure:
+    rows: list[dict[str, Any]] = []
+    best: list[tuple[float, str]] = []
+    for panel, counts in (("linear readout", result.logistic), (f"nearest neighbours (of {result.n:,})", result.neighbours)):
+        for network, name in enumerate(result.names):
+            span = result.rows_of(network)
+            right = [int(counts[0]), *(int(count) for count in counts[1:][span])]
+            for x, count in zip([0.0, *_depths(result, network)], right, strict=True):
+                between = wilson(count, result.n)
+                who = {"series": f"{name} {panel}", "family": result.families[network], "panel": panel}
+                rows.append({**who, "x": x, "y": count / result.n, "low": between.low, "high": between.high})
+            if panel == "linear readout":
+                best.append(
+                    (max(right) / result.n, f"{name} at {('the pixels', *result.taps[network])[int(np.argmax(right))]}")
+                )
+    share, where = max(best)
+    return curves_with_band(
+        "held-by-depth",
+        f"Most is read out of {where}: {share:.0%} right",
+        rows,
+        x=DEPTH,
+        y=Axis("share right", domain=(0.0, 1.0), format=".0%"),
+        n=result.n,
+        protocol=(
+            "Features averaged over positions; two-fold logistic regression, and neighbours among all other images. "
+            f"Chance is {1 / result.classes:.0%}; depth 0 is the raw pixels; Wilson's intervals."
+        ),
+        alt="Accuracy of a linear readout and of nearest neighbours over depth, one curve a network.",
+        panel="panel",
+    )
+
+
+def _dimensions(result: Similarity) -> Figure:
+    rows: list[dict[str, Any]] = []
+    for network, name in enumerate(result.names):
+        values = np.concatenate([result.dimension[:1], result.dimension[1:][result.rows_of(network)]])
+        for x, (value, low, high) in zip([0.0, *_depths(result, network)], values.tolist(), strict=True):
+            if np.isfinite(value):
+                rows.append({"series": name, "family": result.families[network], "x": x, "y": value, "low": low, "high": high})
+    ends = {row["series"]: row["y"] for row in rows}
+    title = "No layer has an intrinsic dimension"
+    if ends:
+        least = min(ends, key=lambda name: ends[name])
+        title = f"At its last layer {least} varies in {ends[least]:.1f} directions, the pixels in {result.dimension[0, 0]:.0f}"
+    return curves_with_band(
+        "dimension-by-depth",
+        title,
+        rows,
+        x=DEPTH,
+        y=Axis("intrinsic dimension (TwoNN)"),
+        n=result.n,
+        protocol="Of features averaged over positions; reads low beyond about 20 directions. Bootstrap over images.",
+        alt="Intrinsic dimension over depth, one curve a network.",
+    )
+
+
+def _convergence(result: Similarity) -> Figure:
+    rows: list[dict[str, Any]] = [
+        {
+            "series": "mean match",
+            "family": "other",
+            "x": images,
+            "y": value,
+            "low": value - half if np.isfinite(half) else None,
+            "high": value + half if np.isfinite(half) else None,
+        }
+        for images, value, half in result.convergence.tolist()
+    ]
+    last = abs(rows[-1]["y"] - rows[max(len(rows) - 2, 0)]["y"])
+    return curves_with_band(
+        "similarity-convergence",
+        f"The last doubling of the images moved the mean match by {last:.3f}",
+        rows,
+        x=Axis("images", scale="log"),
+        y=Axis("mean match (CKA)", format=".3f"),
+        n=result.n,
+        protocol="From the first batches alone; jackknife from four groups of batches on.",
+        alt="; ".join(f"{row['x']:,.0f} images {row['y']:.3f}" for row in rows),
+    )

@@ -1,0 +1,190 @@
+"""Similarity of planted and of real networks: what is compared with what, what is masked, and in how much memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import priorscope as ps
+from priorscope.core.errors import RequestError
+from priorscope.data import open as open_source
+from priorscope.probes import load_result
+from priorscope.probes.cka import Alignment, gram
+from priorscope.probes.layers import Network, pooled
+from priorscope.probes.similarity import Similarity, SimilarityConfig, matching, measure_similarity
+
+
+@pytest.fixture(scope="module")
+def world():
+    return open_source({"name": "shapetex", "train": 20, "val": 20, "test": 96, "image_size": 16})
+
+
+def model(name: str, seed: int = 0, **settings):
+    return ps.models.create(name, image_size=16, num_classes=10, seed=seed, **settings)
+
+
+@pytest.fixture(scope="module")
+def result(world) -> Similarity:
+    networks = {"a-s0": model("mlp/tiny"), "a-s1": model("mlp/tiny", 1), "cnn": model("cnn/tiny")}
+    return measure_similarity(networks, world, images=96, batch=16)
+
+
+def test_every_pair_has_a_match_an_interval_and_an_untrained_twin(result):
+    assert [(pair.first, pair.second, pair.kin) for pair in result.pairs] == [
+        ("a-s0", "a-s1", True), ("a-s0", "cnn", False), ("a-s1", "cnn", False),
+    ]  # fmt: skip
+    for pair in result.pairs:
+        assert pair.low <= pair.value <= pair.high <= 1
+        assert pair.untrained is not None
+        assert 0 < pair.untrained <= 1
+    assert result.value == pytest.approx(np.mean([pair.value for pair in result.pairs]))
+    assert result.interval.over == "batches of images"
+
+
+def test_the_matrix_is_symmetric_with_ones_and_holds_every_network_s_layers(result):
+    layers = sum(map(len, result.taps))
+    assert result.cka.shape == result.half.shape == result.untrained.shape == (layers, layers)
+    np.testing.assert_allclose(result.cka, result.cka.T)
+    np.testing.assert_allclose(np.diagonal(result.cka), 1)
+    assert result.taps[0] == ("embed/out", "blocks/0/out", "blocks/1/out", "head/in", "logits")
+    own = result.match[result.rows_of(1), 1]
+    assert np.isnan(own).all()
+    block = result.cka[result.rows_of(0), result.rows_of(2)]
+    np.testing.assert_allclose(result.match[result.rows_of(0), 2], block.max(1))
+
+
+def test_a_network_is_wholly_matched_by_itself(world):
+    twice = model("mlp/tiny")
+    result = measure_similarity({"a": twice, "b": twice}, world, images=64, batch=16, depth=False)
+    assert result.value == pytest.approx(1)
+    assert result.logistic.size == 0
+    assert "linear readout" not in result.table()
+
+
+def test_memory_and_the_order_of_networks_change_no_number(world):
+    networks = {"mlp": model("mlp/tiny"), "vit": model("vit/tiny")}
+    settings = {"images": 64, "batch": 16, "depth": False, "taps": ["*"]}
+    roomy = measure_similarity(networks, world, **settings)
+    tight = measure_similarity(networks, world, memory=0.1, **settings)
+    np.testing.assert_allclose(roomy.cka, tight.cka, atol=1e-9)
+    assert tight.planned_mb < roomy.planned_mb
+    swapped = measure_similarity(dict(reversed(networks.items())), world, **settings)
+    np.testing.assert_allclose(swapped.value, roomy.value, atol=1e-9)
+
+
+def test_it_is_the_cka_of_the_activations_themselves(world):
+    """All in one batch, against activations read by hand."""
+    networks = {"mlp": model("mlp/tiny"), "cnn": model("cnn/tiny")}
+    result = measure_similarity(networks, world, images=96, batch=96, twins=False, depth=False)
+    split = world.split("test")
+    images = torch.from_numpy(np.stack([split[i][0] for i in range(96)])).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        read = [network.eval().activations(images, ["embed/out"])["embed/out"].flatten(1) for network in networks.values()]
+    alignment = Alignment(2, 1)
+    alignment.add(0, [gram(part) for part in read])
+    (a, b), (_, d) = alignment.sums[0]
+    assert result.cka[0, result.rows_of(1).start] == pytest.approx(b / np.sqrt(a * d), abs=1e-5)
+
+
+class Dying(nn.Module):
+    """A network one of whose layers says the same of every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.dead, self.last = nn.Linear(768, 12), nn.Linear(12, 5), nn.Linear(12, 10)
+        nn.init.zeros_(self.dead.weight)
+
+    def forward(self, x):
+        hidden = self.first(x.flatten(1))
+        self.dead(hidden)
+        return self.last(hidden)
+
+
+def test_dead_layers_are_named_and_masked_and_a_network_of_one_s_own_has_no_twin(world):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dying = ps.wrap(Dying(), image_size=16, classes=10)
+    result = measure_similarity({"mine": dying, "mlp": model("mlp/tiny")}, world, images=64, batch=16, taps=["*"])
+    assert result.dead == ("mine dead",)
+    row = result.taps[0].index("dead")
+    assert np.isnan(result.cka[row]).all()
+    assert np.isnan(result.match[row]).all()
+    assert np.isfinite(np.delete(np.delete(result.cka, row, 0), row, 1)).all()
+    assert result.pairs[0].untrained is None
+    assert "Dead layers, which do not vary over the images, are left out: mine dead." in result.caveats
+    assert "No untrained twins: mine came without a config to build one from." in result.caveats
+    assert [figure.svg()[:4] for figure in result.charts()] == ["<svg"] * len(result.charts())
+
+
+def test_tokens_are_averaged_where_that_is_asked():
+    value = torch.arange(2 * 3 * 4 * 4.0).view(2, 3, 4, 4)
+    assert torch.equal(pooled(value, "NCHW", 2), value.mean((2, 3)))
+    assert torch.equal(pooled(value, "NHWC", 2), value.mean((1, 2)))
+    assert torch.equal(pooled(value[:, :, 0], "NLC", 2), value[:, :, 0].mean(1))
+    assert torch.equal(pooled(value[:, :, 0], "NCL", 2), value[:, :, 0].mean(2))
+    assert torch.equal(pooled(value.flatten(1), "NC", 2), value.flatten(1))
+    pieces = torch.arange(12.0).view(6, 2)
+    assert torch.equal(pooled(pieces, "NC", 2), torch.stack([pieces[:3].mean(0), pieces[3:].mean(0)]))
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn", "vit", "swin", "tnt", "perceiver", "perceiver_io", "mixer"])
+def test_every_family_s_taps_are_read(family):
+    world = open_source({"name": "shapetex", "train": 20, "val": 20, "test": 16})
+    networks = {
+        name: ps.models.create(f"{family}/tiny", image_size=32, num_classes=10, seed=seed) for seed, name in enumerate("ab")
+    }
+    result = measure_similarity(networks, world, images=16, batch=8, taps=["*"], pooling="mean", twins=False, depth=False)
+    flat = measure_similarity(networks, world, images=16, batch=8, taps=["*"], twins=False, depth=False)
+    assert result.cka.shape == flat.cka.shape == (2 * len(networks["a"].taps()),) * 2
+    assert np.isfinite(result.cka).all()
+    assert np.isfinite(flat.cka).all()
+
+
+def test_other_kernels_and_z_s_protocol(world):
+    networks = {"a": model("mlp/tiny"), "b": model("mlp/tiny", 1)}
+    rbf = measure_similarity(networks, world, images=64, batch=16, kernel="rbf", depth=False)
+    assert rbf.protocol().startswith("RBF CKA")
+    assert 0 < rbf.value < 1
+    z = measure_similarity(networks, world, preset="z", depth=False)
+    assert (z.kernel, z.batch, z.n, z.untrained.size) == ("cosine", 32, 96, 0)
+    assert any("scaled to length one without a word" in caveat for caveat in z.caveats)
+
+
+def test_convergence_ends_at_the_value(result):
+    assert result.convergence[-1, 0] == 96
+    assert result.convergence[-1, 1] == pytest.approx(result.value)
+    assert result.convergence[:, 0].tolist() == [16, 32, 64, 96]
+
+
+def test_it_is_stored_and_drawn(result, tmp_path):
+    back = load_result(result.save(tmp_path / "a.json"))
+    assert isinstance(back, Similarity)
+    assert back.table() == result.table()
+    names = [figure.name for figure in back.charts()]
+    assert names == ["similarity", "similarity-match", "cka-0-1", "cka-0-2", "cka-1-2", "cka-0-0", "cka-1-1", "cka-2-2",
+                     "held-by-depth", "dimension-by-depth", "similarity-convergence"]  # fmt: skip
+    for figure in back.charts():
+        assert figure.svg().startswith("<svg")
+
+
+def test_a_pass_holds_no_more_than_it_may():
+    network = Network("a", model("mlp/tiny"), ("w", "x", "y", "z"), (600, 600, 100, 2000))
+    assert network.passes(1024, 1.0) == [("w",), ("x", "y"), ("z",)]
+    assert network.passes(1024, 100.0) == [("w", "x", "y", "z")]
+
+
+def test_wrong_requests_are_refused(world):
+    one = model("mlp/tiny")
+    with pytest.raises(RequestError, match="1 network was given"):
+        measure_similarity({"a": one}, world)
+    with pytest.raises(RequestError, match="images were given for batches of 128"):
+        measure_similarity({"a": one, "b": one}, world, images=50)
+    with pytest.raises(RequestError, match="a has no tap like nowhere"):
+        measure_similarity({"a": one, "b": one}, world, images=64, batch=16, taps=["nowhere"])
+    other = ps.models.create("mlp/tiny", image_size=32, num_classes=10)
+    with pytest.raises(RequestError, match="b takes images of side 32"):
+        measure_similarity({"a": one, "b": other}, world, images=64, batch=16)
+    assert matching(["a/out", "b/in"], ["*/out"], "x") == ("a/out",)
+    assert SimilarityConfig().images == 2048
