@@ -16,7 +16,7 @@ from typing import Protocol
 from priorscope.core.config import Plain
 from priorscope.core.listing import Listing
 
-EXPORTERS = Listing("exporter", "priorscope train --help", {"tensorboard": "priorscope.train.exporters.tensorboard"})
+EXPORTERS = Listing("tracker", "priorscope train --help", {"tensorboard": "priorscope.train.exporters.tensorboard"})
 
 
 class Exporter(Protocol):

@@ -1,0 +1,117 @@
+"""Memory that runs out: more parts, the same gradient; or the reason why not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import priorscope as ps
+from priorscope.core.errors import WorkError
+from priorscope.data.loader import Batch
+from priorscope.train.config import TrainConfig
+from priorscope.train.gradient import Gradient, ran_out
+from priorscope.train.precision import make_scaler
+
+CPU = torch.device("cpu")
+
+
+def batch_of(count=8) -> Batch:
+    images = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return Batch(images, torch.arange(count) % 3, torch.arange(count))
+
+
+def small(**settings):
+    return ps.models.create("mlp/tiny", image_size=8, num_classes=3, **settings).train()
+
+
+class Cramped:
+    """A network in a memory that holds so many pictures at once, and tells how many it was asked for."""
+
+    def __init__(self, model, most, error):
+        self.model, self.most, self.error, self.asked = model, most, error, []
+
+    def __call__(self, images):
+        self.asked.append(len(images))
+        if len(images) > self.most:
+            raise self.error
+        return self.model(images)
+
+
+def gradient_of(model, forward=None, config=None, batch=None):
+    config = config or TrainConfig(precision="fp32")
+    gradient = Gradient(model, config, make_scaler("fp32", CPU), forward=forward)
+    loss = gradient(batch or batch_of(), 5, 0.0)
+    return gradient, float(loss), torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_where_memory_runs_out_the_step_is_made_again_in_more_parts_with_the_same_gradient(error):
+    _, wanted, exact = gradient_of(small())
+    model = small()
+    cramped = Cramped(model, 2, error)
+    gradient, loss, got = gradient_of(model, cramped)
+    assert gradient.parts == 4
+    assert cramped.asked == [8, 4, 2, 2, 2, 2]
+    assert loss == pytest.approx(wanted, rel=1e-6)
+    torch.testing.assert_close(got, exact, rtol=1e-5, atol=1e-6 * float(exact.abs().max()))
+    gradient(batch_of(), 6, 0.0)
+    assert cramped.asked[6:] == [2, 2, 2, 2]  # the next step does not try what failed
+
+
+def test_what_was_added_before_memory_ran_out_is_forgotten():
+    """The second of two parts fails: its first part's gradient must not count twice."""
+    _, _, exact = gradient_of(small())
+    model, calls = small(), []
+
+    def forward(images):
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise MemoryError
+        return model(images)
+
+    _, _, got = gradient_of(model, forward, TrainConfig(precision="fp32", accumulate=2))
+    assert calls == [4, 4, 2, 2, 2, 2]
+    torch.testing.assert_close(got, exact, rtol=1e-5, atol=1e-6 * float(exact.abs().max()))
+
+
+def test_the_allocator_s_own_words_are_known():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert ran_out(caught.value)
+    assert not ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_other_errors_are_left_alone():
+    with pytest.raises(RuntimeError, match="a bug"):
+        gradient_of(small(), Cramped(small(), 0, RuntimeError("a bug")))
+
+
+@pytest.mark.parametrize(
+    ("norm", "config", "reason"),
+    [
+        ("batch", {}, "this network normalises by batch statistics, which a smaller part would change"),
+        ("layer", {"accumulate": 8}, "even one picture at a time does not fit"),
+    ],
+)
+def test_a_batch_that_may_not_be_split_further_ends_in_words(norm, config, reason):
+    model = small(norm=norm)
+    with pytest.raises(WorkError) as caught:
+        gradient_of(model, Cramped(model, 0, MemoryError("no room")), TrainConfig(precision="fp32", **config))
+    parts = config.get("accumulate", 1)
+    assert caught.value.came == f"Memory ran out in a step of 8 pictures in {parts} parts: no room"
+    assert caught.value.wanted == f"room for a part; it is not made smaller by itself, because {reason}"
+
+
+def test_a_frozen_body_with_batch_statistics_may_be_split():
+    """In evaluation mode a picture's answer does not depend on the others."""
+    model = small(norm="batch").eval()
+    config = TrainConfig.parse({"precision": "fp32", "finetune": {"mode": "head"}})
+    gradient, _, _ = gradient_of(model, Cramped(model, 4, MemoryError()), config)
+    assert gradient.parts == 2

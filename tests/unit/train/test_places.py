@@ -1,0 +1,67 @@
+"""What torchrun and SLURM say of a process, and what it makes of that."""
+
+from __future__ import annotations
+
+import pytest
+
+from priorscope.train.distributed import Ranks, first_host, place_of
+
+
+def test_a_process_that_nobody_placed_is_alone():
+    assert place_of({}) is None
+    assert place_of({"WORLD_SIZE": "1", "RANK": "0"}) is None
+
+
+def test_torchrun_says_which_rank_this_is():
+    place = place_of({"WORLD_SIZE": "6", "RANK": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"})
+    assert place is not None
+    assert place.ranks == Ranks(4, 6, 1)
+    assert place.variables == {}
+
+
+SLURM = {
+    "SLURM_JOB_ID": "123456",
+    "SLURM_NTASKS": "8",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_NODELIST": "gpu[03-04]",
+}
+
+
+def test_srun_says_which_rank_this_is_and_the_ranks_meet_on_the_first_machine():
+    place = place_of(SLURM)
+    assert place is not None
+    assert place.ranks == Ranks(5, 8, 1)
+    assert place.variables["MASTER_ADDR"] == "gpu03"
+    assert 20_000 <= int(place.variables["MASTER_PORT"]) < 40_000
+    other = place_of({**SLURM, "SLURM_STEP_ID": "1", "SLURM_PROCID": "0"})
+    assert other is not None
+    assert other.variables["MASTER_PORT"] != place.variables["MASTER_PORT"]  # two steps of one job do not meet
+
+
+def test_a_batch_script_s_own_process_is_no_rank():
+    """SLURM gives it SLURM_NTASKS and SLURM_PROCID = 0 as well; only what srun starts is a step of several tasks."""
+    script = {name: value for name, value in SLURM.items() if not name.startswith("SLURM_STEP")}
+    assert place_of({**script, "SLURM_PROCID": "0"}) is None
+
+
+def test_torchrun_inside_of_a_slurm_step_is_torchrun():
+    place = place_of({**SLURM, "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"})
+    assert place is not None
+    assert place.ranks == Ranks(1, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu03", "gpu03"),
+        ("gpu[03-06,9],login1", "gpu03"),
+        ("gpu[3,5]", "gpu3"),
+        ("a,b", "a"),
+        ("rack2-node[010-020]-ib", "rack2-node010-ib"),
+    ],
+)
+def test_the_first_of_slurm_s_machines(nodes, first):
+    assert first_host(nodes) == first
