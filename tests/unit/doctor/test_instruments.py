@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from priorscope.doctor.instruments import INSTRUMENTS, Answer, accuracy, certify, cue_conflict, robustness, transfer
+from priorscope.doctor.instruments import (
+    INSTRUMENTS,
+    Answer,
+    accuracy,
+    calibration,
+    certify,
+    corruptions,
+    cue_conflict,
+    robustness,
+    texture_shape,
+    transfer,
+)
 from priorscope.probes import PROBES
 
 
@@ -69,3 +80,35 @@ def test_an_attack_that_differs_between_twins_is_caught(monkeypatch):
 
     monkeypatch.setattr(transfer, "measure_transfer", broken)
     assert "fooled share of a twin, as white-box" in wrong(certify("transfer"))
+
+
+def test_an_error_without_its_null_level_and_a_temperature_that_is_not_fitted_are_caught(monkeypatch):
+    measure = calibration.measure_calibration
+
+    def broken(*args, **settings):
+        result = measure(*args, **settings)
+        scores = [score.replace(estimates=[e.replace(null_high=0.0) for e in score.estimates]) for score in result.scores]
+        return result.model_copy(update={"scores": tuple(scores), "temperature": 1.0})
+
+    monkeypatch.setattr(calibration, "measure_calibration", broken)
+    assert wrong(certify("calibration")) == [
+        "logits times 1: called off (1: yes)",
+        "logits times 2: the temperature that mends them",
+    ]
+
+
+def test_noise_of_another_strength_is_caught(monkeypatch):
+    corrupted = corruptions.corrupted
+    monkeypatch.setattr(corruptions, "corrupted", lambda split, kind, severity: corrupted(split, kind, min(severity + 1, 5)))
+    assert wrong(certify("corruptions")) == [f"deviation of Gaussian noise at severity {severity}" for severity in (1, 3)]
+
+
+def test_a_transform_after_another_is_caught(monkeypatch):
+    measure = texture_shape.measure_texture_shape
+
+    def swapped(*args, **settings):
+        result = measure(*args, **settings)
+        return result.model_copy(update={"right": result.right[::-1]})
+
+    monkeypatch.setattr(texture_shape, "measure_texture_shape", swapped)
+    assert len(wrong(certify("texture_shape"))) == 4

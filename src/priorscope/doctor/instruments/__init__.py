@@ -14,8 +14,11 @@ INSTRUMENTS = Listing(
     "priorscope doctor --instruments",
     {
         "accuracy": "priorscope.doctor.instruments.accuracy",
+        "calibration": "priorscope.doctor.instruments.calibration",
+        "corruptions": "priorscope.doctor.instruments.corruptions",
         "cue_conflict": "priorscope.doctor.instruments.cue_conflict",
         "robustness": "priorscope.doctor.instruments.robustness",
+        "texture_shape": "priorscope.doctor.instruments.texture_shape",
         "transfer": "priorscope.doctor.instruments.transfer",
     },
 )

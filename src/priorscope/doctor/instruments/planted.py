@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from priorscope.data.split import ArrayPixels, Ints, Split
 from priorscope.evidence import Evidence
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from priorscope.models.classifier import Classifier
 
 Decide = Callable[[Split], Ints]
@@ -30,9 +32,57 @@ class Decider(Evidence):
         """What a figure would call it."""
         return "planted"
 
-    def gather(self, split: Split, what: Sequence[str]) -> dict[str, NDArray[np.float32]]:  # noqa: ARG002  logits are all there is
+    def gather(self, split: Split, what: Sequence[str]) -> dict[str, NDArray[Any]]:  # noqa: ARG002  logits are all there is
         """The rule's answers."""
         return {"logits": np.eye(len(split.classes), dtype=np.float32)[self._decide(split)]}
+
+
+class Speaker(Evidence):
+    """Evidence that says given logits about each split, by the split's name."""
+
+    def __init__(self, said: Mapping[str, NDArray[np.float64]]) -> None:
+        self._said = said
+
+    @property
+    def name(self) -> str:
+        """What a figure would call it."""
+        return "planted"
+
+    def gather(self, split: Split, what: Sequence[str]) -> dict[str, NDArray[Any]]:  # noqa: ARG002  logits are all there is
+        """The given logits."""
+        return {"logits": self._said[split.name].astype(np.float32)}
+
+
+def blind(side: int, classes: int) -> Classifier:
+    """A network that always says class 0."""
+    import torch
+
+    return _saying(side, classes, lambda x: torch.eye(classes)[0].expand(len(x), classes))
+
+
+def by_colour(side: int) -> Classifier:
+    """A network of three classes that says which channel is brightest."""
+    return _saying(side, 3, lambda x: x.mean((2, 3)))
+
+
+def by_place(side: int) -> Classifier:
+    """A network of three classes that says which third of the picture, from left to right, is brightest."""
+    import torch
+
+    return _saying(side, 3, lambda x: torch.stack([part.mean((1, 2, 3)) for part in x.chunk(3, dim=3)], 1))
+
+
+def _saying(side: int, classes: int, say: Callable[[Tensor], Tensor]) -> Classifier:
+    """A function as a network."""
+    from torch import nn
+
+    from priorscope.models import wrap
+
+    class Saying(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return say(x)
+
+    return wrap(Saying(), image_size=side, classes=classes)
 
 
 def grey_world(n: int) -> Split:
