@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.listing import Listing
@@ -56,16 +58,27 @@ FAMILIES = Listing(
 Resize = Literal["bilinear", "area", "none"]
 
 
+class Permutation(Config):
+    """A fixed random order of the pixels that a backbone sees, the same for every picture, in training and ever after.
+
+    What a family loses by it is what locality is worth to that family; an MLP loses nothing.
+    """
+
+    patch: int | None = Field(default=None, ge=2, description="pixels change places within patches of this side; not set: all")
+    seed: int = Field(default=0, ge=0)
+
+
 class FamilyConfig(Config):
     """Base of every family's config.
 
     `name` is the preset it began as; `input_size` is the side that the backbone sees after the resize inside the classifier
-    (not set: the side of the images).
+    (not set: the side of the images); `permute` is the order of pixels that it sees (not set: theirs).
     """
 
     name: str
     input_size: int | None = None
     resize: Resize = "bilinear"
+    permute: Permutation | None = None
 
     @property
     def family(self) -> str:

@@ -25,14 +25,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, unknown_name
-from priorscope.core.rng import seed_of
-from priorscope.models import FAMILIES, FamilyConfig, Resize
+from priorscope.core.rng import seed_of, stream
+from priorscope.models import FAMILIES, FamilyConfig, Permutation, Resize
 from priorscope.models.weights import check_fit, read_tensors
 
 Layout = Literal["NC", "NLC", "NCL", "NCHW", "NHWC", "any"]
@@ -65,6 +66,7 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    pixel_order: Tensor | None
 
     def __init__(
         self,
@@ -100,6 +102,9 @@ class Classifier(nn.Module):
                 "positive numbers",
                 "leave out statistics, or give those of the training data",
             )
+        permutation = config.permute if config else None
+        order = None if permutation is None else pixel_order(permutation, self.input_size)
+        self.register_buffer("pixel_order", order, persistent=False)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
@@ -109,7 +114,7 @@ class Classifier(nn.Module):
         return self.config.name if self.config else type(self.network).__name__
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] as the backbone wants them: resized, then normalised."""
+        """Images in [0, 1] as the backbone wants them: resized, put into another order if the config says so, normalised."""
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, self.image_size, self.image_size):
             raise RequestError(
                 f"The images came with shape {tuple(images.shape)}.",
@@ -118,6 +123,8 @@ class Classifier(nn.Module):
             )
         if self.input_size != self.image_size:
             images = _resized(images, self.input_size, self.resize)
+        if self.pixel_order is not None:
+            images = images.flatten(2).index_select(2, self.pixel_order).view_as(images)
         return (images - self.mean.to(images.dtype)).div_(self.std.to(images.dtype))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -224,6 +231,22 @@ def _resized(images: Tensor, side: int, how: Resize) -> Tensor:
     if how == "area":
         return F.interpolate(images, size=(side, side), mode="area")
     return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=side < images.shape[-1])
+
+
+def pixel_order(permutation: Permutation, side: int) -> Tensor:
+    """Which pixel stands at each place: a random order of all, or of those of each patch, one order for every patch."""
+    places = np.arange(side * side).reshape(side, side)
+    patch = permutation.patch or side
+    if side % patch:
+        raise RequestError(
+            f"Pixels were to change places within patches of {patch}, and the backbone sees {side}x{side}.",
+            f"a divisor of {side}",
+            "permute = {patch = 4}",
+        )
+    draw = stream(permutation.seed, "pixels", patch).permutation(patch * patch)
+    blocks = places.reshape(side // patch, patch, side // patch, patch).transpose(0, 2, 1, 3).reshape(-1, patch * patch)
+    moved = blocks[:, draw].reshape(side // patch, side // patch, patch, patch).transpose(0, 2, 1, 3)
+    return torch.from_numpy(np.ascontiguousarray(moved).reshape(-1))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ A probe's module has three public names, `<Name>Config`, `measure_<name>` and th
 - `PER = "run"`: `measure_<name>(subject, data, **settings)` takes a classifier or its evidence, and a source or one of its
   splits. `PER = "set"`: it takes a table of such subjects by name, and gives one result about all of them.
 - `READS = "runs"`: its subjects are finished runs, with recipe and log (`TrainedRun`); not set, their evidence alone.
+- `companions(recipe)`: recipes (plain data, by name) that it would like to see beside a run's; where a study has runs of them,
+  `measure_<name>` is given these as `companions`.
 - `ALONE = True`: it measures time, so that a study runs nothing beside it and its results belong to this machine.
 """
 
@@ -30,6 +32,7 @@ PROBES = Listing(
         "accuracy": "priorscope.probes.accuracy",
         "calibration": "priorscope.probes.calibration",
         "corruptions": "priorscope.probes.corruptions",
+        "cost": "priorscope.probes.cost",
         "cue_conflict": "priorscope.probes.cue_conflict",
         "robustness": "priorscope.probes.robustness",
         "similarity": "priorscope.probes.similarity",

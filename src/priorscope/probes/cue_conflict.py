@@ -35,7 +35,6 @@ from priorscope.probes import ProbeConfig, TrainedRun, the_source
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
-    from priorscope.data.sources import SourceConfig
     from priorscope.data.split import Source
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
@@ -151,11 +150,12 @@ class CueConflict(Result):
         return figures
 
 
-def companions(source: SourceConfig) -> dict[str, SourceConfig]:
-    """The worlds whose runs say how fast each cue alone is learnt."""
-    if getattr(source, "cue", None) != "both":
+def companions(recipe: Plain) -> dict[str, Plain]:
+    """The same recipe in the worlds where one cue alone predicts the class: how fast is that learnt?"""
+    data = recipe["data"]
+    if data["source"].get("cue") != "both":
         return {}
-    return {cue: source.replace(cue=cue) for cue in ("shape", "texture")}
+    return {cue: {**recipe, "data": {**data, "source": {**data["source"], "cue": cue}}} for cue in ("shape", "texture")}
 
 
 def measure_cue_conflict(
@@ -163,7 +163,7 @@ def measure_cue_conflict(
     data: Source | Split,
     *,
     salience: Sequence[float] = CueConflictConfig().salience,
-    alone: Mapping[str, Sequence[Plain]] | None = None,
+    companions: Mapping[str, TrainedRun] | None = None,
     stimuli: str | None = None,
     categories: str | None = None,
     humans: str | None = None,
@@ -172,7 +172,7 @@ def measure_cue_conflict(
 ) -> CueConflict:
     """Reads decisions: along ShapeTex's dial, on published stimuli, or on conflicts made of the data's own classes.
 
-    `alone` holds the training curves of the runs that saw one cue only, by cue. The other settings are `CueConflictConfig`'s.
+    `companions` are the runs that saw one cue only, by cue. The other settings are `CueConflictConfig`'s.
     """
     from priorscope.evidence import Evidence, evidence_of
     from priorscope.models.classifier import Classifier
@@ -188,11 +188,11 @@ def measure_cue_conflict(
         from priorscope.probes.cue_stimuli import IMAGES, measure_made
 
         return measure_made(evidence, data, made=made or "quilting", images=images or IMAGES)
-    return _measure_dial(evidence, the_source("cue_conflict", data), salience, alone or {})
+    return _measure_dial(evidence, the_source("cue_conflict", data), salience, companions or {})
 
 
 def _measure_dial(
-    evidence: Evidence, source: Source, salience: Sequence[float], alone: Mapping[str, Sequence[Plain]]
+    evidence: Evidence, source: Source, salience: Sequence[float], companions: Mapping[str, TrainedRun]
 ) -> CueConflict:
     """Decisions along the dial."""
     levels = tuple(sorted({float(level) for level in salience}))
@@ -207,7 +207,7 @@ def _measure_dial(
     points, _ = fit_dial(np.array(levels), drawn @ shape.T, drawn @ texture.T)
     (point,), (slope,) = fit_dial(np.array(levels), shape.sum(1)[None], texture.sum(1)[None])
     low, high = np.percentile(points, [2.5, 97.5])
-    learning = tuple(_learning(cue, rows) for cue, rows in sorted(alone.items()))
+    learning = tuple(_learning(cue, run.history) for cue, run in sorted(companions.items()))
     return CueConflict(
         value=float(point),
         interval=Interval(

@@ -35,12 +35,14 @@ class Network:
     caveats: tuple[str, ...] = ()
 
 
-def measure(probe: ProbeConfig, networks: Sequence[Network], data: Source, one_cue: Mapping[str, Path] | None = None) -> Result:
+def measure(
+    probe: ProbeConfig, networks: Sequence[Network], data: Source, companions: Mapping[str, Path] | None = None
+) -> Result:
     """What a probe says about a network, or about several together."""
     module = PROBES.load(probe.name)
     settings: dict[str, Any] = {name: getattr(probe, name) for name in type(probe).model_fields if name != "name"}
-    if one_cue:
-        settings["alone"] = {cue: runs.load(path).history for cue, path in one_cue.items()}
+    if companions:
+        settings["companions"] = {name: runs.load(path) for name, path in companions.items()}
     reads_runs = getattr(module, "READS", "evidence") == "runs"
     asked = {one.name: one.run if reads_runs and one.run is not None else one.evidence for one in networks}
     if module.PER == "set":
@@ -156,7 +158,12 @@ def _own(one: Network) -> Source:
 
 
 def _keep(probe: ProbeConfig, run: runs.Run, data: str | None, result: Result) -> None:
-    made_from: Plain = {"probe": probe.plain(), "version": PROBES.load(probe.name).VERSION, "weights": run.key, "alone": {}}
+    made_from: Plain = {
+        "probe": probe.plain(),
+        "version": PROBES.load(probe.name).VERSION,
+        "weights": run.key,
+        "companions": {},
+    }
     made_from["data"] = data or run.recipe.data.source.plain()
     told = about(probe, [(subject_of(run.name, "", run.recipe), str(run.path))], data or run.recipe.data.source.name, made_from)
     path = run.path / runs.RESULTS / probe.name / f"{content_key(made_from)}.json"

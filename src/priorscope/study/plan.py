@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from priorscope import run as runs
-from priorscope.core.config import content_key
+from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.probes import PROBES
 from priorscope.study.steps import ProbeStep, Step, TrainStep
@@ -97,8 +97,8 @@ def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], o
         yield ProbeStep(entry.probe, tuple(subjects), about, entry.data, out / JOINT)
         return
     for subject in subjects:
-        one_cue = _companions(entry, subject, trains)
-        yield ProbeStep(entry.probe, (subject,), subject.cell.run, entry.data, subject.out / runs.RESULTS, one_cue)
+        beside = _companions(entry, subject, trains)
+        yield ProbeStep(entry.probe, (subject,), subject.cell.run, entry.data, subject.out / runs.RESULTS, beside)
 
 
 def _check_one_source(study: Study, entry: ProbeEntry, subjects: Sequence[TrainStep]) -> None:
@@ -114,15 +114,10 @@ def _check_one_source(study: Study, entry: ProbeEntry, subjects: Sequence[TrainS
 
 
 def _companions(entry: ProbeEntry, subject: TrainStep, trains: Sequence[TrainStep]) -> dict[str, TrainStep]:
-    """The runs of this study that differ from one only in the data that the probe would have them learn from."""
-    module, recipe = PROBES.load(entry.probe.name), subject.cell.recipe
+    """The runs of this study whose recipes differ from one as the probe would like to see."""
+    module = PROBES.load(entry.probe.name)
     if not hasattr(module, "companions"):
         return {}
     by_recipe = {content_key(step.cell.recipe.plain()): step for step in trains}
-    found: dict[str, TrainStep] = {}
-    for cue, source in module.companions(recipe.data.source).items():
-        twin = recipe.replace(data={**recipe.data.plain(), "source": source.plain()})
-        step = by_recipe.get(content_key(twin.plain()))
-        if step is not None:
-            found[cue] = step
-    return found
+    asked: dict[str, Plain] = module.companions(subject.cell.recipe.plain())
+    return {name: by_recipe[key] for name, recipe in asked.items() if (key := content_key(recipe)) in by_recipe}

@@ -160,8 +160,8 @@ def _work(step: Step, out: Path) -> Work:
         None if step.data is None else step.data.name,
     )
     paths = tuple(subject.out for subject in step.subjects)
-    one_cue = {cue: twin.out for cue, twin in step.one_cue.items()}
-    return ProbeWork(paths, step.probe, step.source, step.threads, step.out, one_cue, told)
+    companions = {name: other.out for name, other in step.companions.items()}
+    return ProbeWork(paths, step.probe, step.source, step.threads, step.out, companions, told)
 
 
 def _shown(subject: TrainStep, out: Path) -> tuple[Subject, str]:

@@ -71,8 +71,8 @@ class ProbeStep:
     about: str
     data: SourceConfig | None
     results: Path
-    one_cue: Mapping[str, TrainStep] = field(default_factory=dict[str, TrainStep])
-    """Runs that learnt one cue alone, by cue, where the probe asks for such companions."""
+    companions: Mapping[str, TrainStep] = field(default_factory=dict[str, TrainStep])
+    """Runs of recipes that differ as the probe's `companions` asks for, by what sets them apart."""
 
     @property
     def id(self) -> str:
@@ -100,7 +100,7 @@ class ProbeStep:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(step.id for step in (*self.subjects, *self.one_cue.values())))
+        return tuple(dict.fromkeys(step.id for step in (*self.subjects, *self.companions.values())))
 
     @property
     def source(self) -> SourceConfig:
@@ -116,7 +116,7 @@ class ProbeStep:
             "version": self.module.VERSION,
             "weights": weights if self.joint else self.subjects[0].key,
             "data": self.source.plain(),
-            "alone": {cue: step.key for cue, step in sorted(self.one_cue.items())},
+            "companions": {name: step.key for name, step in sorted(self.companions.items())},
             **({"machine": processor()} if self.alone else {}),
         }
 

@@ -43,7 +43,7 @@ class ProbeWork:
     data: SourceConfig
     threads: int
     out: Path
-    one_cue: Mapping[str, Path]
+    companions: Mapping[str, Path]
     about: Plain
 
     def do(self, report: runs.Report) -> None:
@@ -52,7 +52,7 @@ class ProbeWork:
 
         torch.set_num_threads(self.threads)
         networks = [look.network_of_run(path) for path in self.runs]
-        result = look.measure(self.probe, networks, _source(self.data), self.one_cue)
+        result = look.measure(self.probe, networks, _source(self.data), self.companions)
         result.save(self.out, {**self.about, "protocol": result.protocol()})
         report(runs.Status(1.0, 0))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -88,10 +90,11 @@ def test_a_decider_by_neither_cue_is_named(world):
 
 def test_speed_is_where_validation_reaches_one_half(world):
     def curve(*accuracy):
-        return [{"images": 100 * (i + 1), "val": {"accuracy": a, "n": 50}} for i, a in enumerate(accuracy)]
+        rows = [{"images": 100 * (i + 1), "val": {"accuracy": a, "n": 50}} for i, a in enumerate(accuracy)]
+        return SimpleNamespace(history=rows)
 
     alone = {"shape": curve(0.1, 0.3, 0.7, 0.9), "texture": curve(0.1, 0.2)}
-    result = measure_cue_conflict(Planted(by_shape), world, salience=(0, 1), alone=alone)
+    result = measure_cue_conflict(Planted(by_shape), world, salience=(0, 1), companions=alone)
     shape, texture = result.learning
     assert (shape.cue, shape.images, shape.final) == ("shape", pytest.approx(250), 0.9)
     assert texture.images is None
@@ -101,8 +104,10 @@ def test_speed_is_where_validation_reaches_one_half(world):
 def test_the_companions_are_the_worlds_with_one_cue():
     from priorscope.data import source_config
 
-    found = companions(source_config(WORLD))
-    assert {cue: config.plain()["cue"] for cue, config in found.items()} == {"shape": "shape", "texture": "texture"}
+    recipe = {"data": {"source": source_config(WORLD).plain(), "subset": 9}, "seed": 4}
+    found = companions(recipe)
+    assert {cue: other["data"]["source"]["cue"] for cue, other in found.items()} == {"shape": "shape", "texture": "texture"}
+    assert {(other["seed"], other["data"]["subset"]) for other in found.values()} == {(4, 9)}
     assert companions(found["shape"]) == {}
 
 

@@ -74,7 +74,7 @@ def test_a_later_run_depends_on_what_it_begins_with(tmp_path):
 def test_the_runs_that_saw_one_cue_are_found_by_their_content(tmp_path):
     plan = make_plan(made(), tmp_path)
     step = next(step for step in plan.steps if isinstance(step, ProbeStep) and step.id == "cue_conflict of a-s1")
-    assert {cue: twin.cell.run for cue, twin in step.one_cue.items()} == {"shape": "b-s1"}
+    assert {cue: twin.cell.run for cue, twin in step.companions.items()} == {"shape": "b-s1"}
     assert set(step.needs) == {"train a-s1", "train b-s1"}
 
 
