@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from priorscope.core import folder
 from priorscope.core.config import Plain
-from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.errors import WorkError
 from priorscope.core.machine import hardware, pick_device, versions
 from priorscope.core.stopping import Stopped, stopping
-from priorscope.data import open as open_source
+from priorscope.material import Material, first_model, shape_of
 from priorscope.recipe import Recipe
 from priorscope.train import checkpoint, extension, loop
 from priorscope.train.distributed import ALONE, Ranks, own_device
@@ -32,11 +32,8 @@ from priorscope.train.start import Start
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from priorscope.data.split import Source, Split
-    from priorscope.models.classifier import Classifier
     from priorscope.train.gradient import Gradient
     from priorscope.train.learner import Learner
-    from priorscope.train.watched import WatchedLoader
 
 ENVIRONMENT, STEPS, WEIGHTS, SNAPSHOTS = "environment.json", "steps.jsonl", "weights.safetensors", "snapshots"
 SAVE_EVERY_SECONDS = 10.0
@@ -57,41 +54,6 @@ class Status:
 
 
 Report = Callable[[Status], None]
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a run learns from and is looked at on: its pictures, the splits of its curves, and what must be said of the data."""
-
-    data: Split
-    looked_at: Mapping[str, Split]
-    loader: WatchedLoader
-    told: Plain
-
-    @classmethod
-    def of(cls, recipe: Recipe, ranks: Ranks, device: str) -> Material:
-        """Opens a recipe's data."""
-        from priorscope.train.watched import WatchedLoader
-
-        source = open_source(recipe.data.source)
-        data = source.split("train")
-        if recipe.data.subset is not None:
-            data = data.subset(recipe.data.subset)
-        names = dict.fromkeys(("val", *recipe.train.track))
-        loader = WatchedLoader(
-            data,
-            batch_size=_batch_size(recipe, len(data), ranks),
-            augment=recipe.data.augment,
-            seed=recipe.seed,
-            device=device,
-            shuffle=True,
-            partial="drop",
-            rank=ranks.rank,
-            ranks=ranks.size,
-            threads=recipe.train.threads,
-        )
-        looked_at = {name: _looked_at(source, data, name, recipe) for name in names}
-        return cls(data, looked_at, loader, {"origin": source.origin, "caveats": source.caveats})
 
 
 class Fitting:
@@ -119,7 +81,7 @@ class Fitting:
         device = own_device(pick_device(recipe.train.device), ranks)
         self.material = Material.of(recipe, ranks, device)
         self.loader = self.material.loader
-        model = _first_model(recipe, self.material.data, start)
+        model = first_model(recipe, self.material.data, start)
         self.shape = shape_of(model, self.material.data.classes)
         flops = image_flops(model, recipe.train, recipe.optim)
         self.step_flops = flops * self.loader.batch_size
@@ -230,13 +192,21 @@ class Fitting:
         self.unchecked.append(step)
         if self.learner.average:
             self.learner.average.follow(step.number)
-        row = self._look(step) if step.ends else None
         if step.number + 1 in self.snapshots:
             self._check()
             self._write_weights(snapshot_path(self.out, step.number + 1), self.learner.weights())
+        ends_epoch = step.next.step == 0
+        if not ends_epoch:
+            self._keep_extensible(step)  # before a row that a longer run would not have
+        row = self._look(step) if step.ends else None
+        if ends_epoch:
+            self._keep_extensible(step)
+        return row
+
+    def _keep_extensible(self, step: loop.Step) -> None:
+        """Saves the place from which a longer run can go on, where this step is it."""
         if self.recipe.optim.schedule in LENGTHLESS and step.number + 1 == self._falls_at():
             self._save(checkpoint.EXTEND)
-        return row
 
     def _falls_at(self) -> int:
         """Up to which step the run would be the same if it were longer."""
@@ -349,49 +319,3 @@ class Fitting:
 def snapshot_path(run: Path, step: int) -> Path:
     """Where the weights after some steps lie in a run's folder."""
     return run / SNAPSHOTS / f"step-{step:08d}.safetensors"
-
-
-def _batch_size(recipe: Recipe, pictures: int, ranks: Ranks) -> int:
-    """The pictures of a batch over all ranks: no more than there are, and at least one a rank."""
-    batch_size = min(recipe.train.batch_size, pictures)
-    if batch_size < ranks.size:
-        raise RequestError(
-            f"A batch of {batch_size} pictures came with {ranks.size} ranks.",
-            "a picture or more a rank",
-            "a larger train.batch_size",
-        )
-    return batch_size
-
-
-def _first_model(recipe: Recipe, data: Split, start: Start | None) -> Classifier:
-    """The network before its first step."""
-    from priorscope.models import create
-
-    model = create(
-        recipe.model, image_size=data.image_size, num_classes=len(data.classes), statistics=data.statistics, seed=recipe.seed
-    )
-    if start is not None:
-        start.put_into(model, recipe.seed)
-    return model
-
-
-def _looked_at(source: Source, data: Split, name: str, recipe: Recipe) -> Split:
-    """A split to evaluate after each epoch.
-
-    The training data itself un-augmented, val whole, any other up to `track_images`.
-    """
-    split = data if name == "train" else source.split(name)
-    most = recipe.train.track_images
-    return split if name == "val" or len(split) <= most else split.subset(most)
-
-
-def shape_of(model: Classifier, classes: tuple[str, ...]) -> Plain:
-    """What is needed beside the recipe to build a model again."""
-    statistics = model.statistics
-    return {
-        "image_size": model.image_size,
-        "num_classes": model.num_classes,
-        "classes": classes,
-        "statistics": statistics.plain() if statistics else None,
-        "parameters": model.parameter_count(),
-    }

@@ -20,7 +20,8 @@ from priorscope.core.errors import RequestError
 from priorscope.core.machine import pick_device, versions
 from priorscope.data import SOURCES, augment
 from priorscope.data import open as open_source
-from priorscope.fitting import ENVIRONMENT, SNAPSHOTS, STEPS, WEIGHTS, Fitting, Report, Status, shape_of, snapshot_path
+from priorscope.fitting import ENVIRONMENT, SNAPSHOTS, STEPS, WEIGHTS, Fitting, Report, Status, snapshot_path
+from priorscope.material import shape_of
 from priorscope.models import FAMILIES
 from priorscope.recipe import Recipe
 from priorscope.train import checkpoint, extension, loop, optim
@@ -226,7 +227,8 @@ def _prepare(out: Path, recipe: Recipe, made_from: Plain) -> None:
 def _earlier(path: Path, made_from: Plain, recipe: Recipe) -> extension.Earlier:
     """The run that is made longer, if it is the beginning of this one."""
     run = load(path)
-    extension.check_extensible(path, folder.read_json(path / MADE_FROM), made_from, recipe.optim, path / checkpoint.EXTEND)
+    before, file = folder.read_json(path / MADE_FROM), path / checkpoint.EXTEND
+    extension.check_extensible(path, before, made_from, recipe.train, recipe.optim, file)
     return extension.Earlier(path, run.key, run.recipe.train)
 
 

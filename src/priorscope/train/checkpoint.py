@@ -102,7 +102,14 @@ def save(path: Path, progress: Progress, states: Mapping[str, dict[str, Any]]) -
     at = progress.position
     content = {**vars(progress), "position": (at.epoch, at.step), "parts": dict(states)}
     with replacing(path) as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(
+                error.__context__, OSError
+            ):  # torch covers a full disk with the end of its archive, which is not there
+                raise error.__context__ from None
+            raise
 
 
 def load(path: Path, key: str, parts: Mapping[str, Stateful]) -> Progress:

@@ -76,8 +76,9 @@ def replicated(forward: Any, ranks: Ranks, device: str) -> Any:
     """
     from torch.nn.parallel import DistributedDataParallel
 
-    known = inspect.signature(DistributedDataParallel).parameters
-    buffers = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}  # renamed in 2.11
+    known = inspect.signature(DistributedDataParallel).parameters  # newer versions of torch call the setting otherwise
+    sent_round = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    buffers: dict[str, Any] = {sent_round: False}
     return DistributedDataParallel(forward, device_ids=[ranks.local] if device.startswith("cuda") else None, **buffers)
 
 

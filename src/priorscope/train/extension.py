@@ -46,7 +46,7 @@ def _flat(table: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def check_extensible(earlier: Path, one: Plain, other: Plain, optim: OptimConfig, file: Path) -> None:
+def check_extensible(earlier: Path, one: Plain, other: Plain, train: TrainConfig, optim: OptimConfig, file: Path) -> None:
     """Refuses a run that differs in more than its length, or whose schedule looks ahead to its end."""
     others = differing(one, other)
     if others:
@@ -54,6 +54,12 @@ def check_extensible(earlier: Path, one: Plain, other: Plain, optim: OptimConfig
             f"The run in {earlier} differs in {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}.",
             "a run that differs in train.epochs, train.steps or train.flops alone",
             'init = {kind = "run", run = "..."} begins a new run with its weights',
+        )
+    if train.adversarial is not None and train.adversarial.ramp > 0:
+        raise RequestError(
+            "train.adversarial.ramp came with a run that is made longer: the budget of its first steps would be another.",
+            "a budget that does not grow with the run",
+            "train the longer run from its beginning",
         )
     if not file.exists():
         reason = (

@@ -1,0 +1,106 @@
+"""What a run learns from and what learns, as its recipe says: opened data, and the network before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from priorscope.core.config import Plain
+from priorscope.core.errors import RequestError
+from priorscope.data import open as open_source
+from priorscope.recipe import Recipe
+from priorscope.train.distributed import Ranks
+from priorscope.train.start import Start
+
+if TYPE_CHECKING:
+    from priorscope.data.split import Source, Split
+    from priorscope.models.classifier import Classifier
+    from priorscope.train.watched import WatchedLoader
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from and is looked at on: its pictures, the splits of its curves, and what must be said of the data."""
+
+    data: Split
+    looked_at: Mapping[str, Split]
+    loader: WatchedLoader
+    told: Plain
+
+    @classmethod
+    def of(cls, recipe: Recipe, ranks: Ranks, device: str) -> Material:
+        """Opens a recipe's data."""
+        from priorscope.train.watched import WatchedLoader
+
+        source = open_source(recipe.data.source)
+        data = source.split("train")
+        if recipe.data.subset is not None:
+            data = data.subset(recipe.data.subset)
+        names = dict.fromkeys(("val", *recipe.train.track))
+        loader = WatchedLoader(
+            data,
+            batch_size=_batch_size(recipe, len(data), ranks),
+            augment=recipe.data.augment,
+            seed=recipe.seed,
+            device=device,
+            shuffle=True,
+            partial="drop",
+            rank=ranks.rank,
+            ranks=ranks.size,
+            threads=recipe.train.threads,
+        )
+        if loader.side != data.image_size:
+            raise RequestError(
+                f"data.augment.size = {loader.side} came with pictures of {data.image_size} pixels.",
+                "pictures of the size that the network is judged on; it may see them at another",
+                f"model.input_size = {loader.side}, or: priorscope data convert SRC DST.beton --res {loader.side}",
+            )
+        looked_at = {name: _looked_at(source, data, name, recipe) for name in names}
+        return cls(data, looked_at, loader, {"origin": source.origin, "caveats": source.caveats})
+
+
+def _batch_size(recipe: Recipe, pictures: int, ranks: Ranks) -> int:
+    """The pictures of a batch over all ranks: no more than there are, and at least one a rank."""
+    batch_size = min(recipe.train.batch_size, pictures)
+    if batch_size < ranks.size:
+        raise RequestError(
+            f"A batch of {batch_size} pictures came with {ranks.size} ranks.",
+            "a picture or more a rank",
+            "a larger train.batch_size",
+        )
+    return batch_size
+
+
+def first_model(recipe: Recipe, data: Split, start: Start | None) -> Classifier:
+    """The network before its first step."""
+    from priorscope.models import create
+
+    model = create(
+        recipe.model, image_size=data.image_size, num_classes=len(data.classes), statistics=data.statistics, seed=recipe.seed
+    )
+    if start is not None:
+        start.put_into(model, recipe.seed)
+    return model
+
+
+def _looked_at(source: Source, data: Split, name: str, recipe: Recipe) -> Split:
+    """A split to evaluate after each epoch.
+
+    The training data itself un-augmented, val whole, any other up to `track_images`.
+    """
+    split = data if name == "train" else source.split(name)
+    most = recipe.train.track_images
+    return split if name == "val" or len(split) <= most else split.subset(most)
+
+
+def shape_of(model: Classifier, classes: tuple[str, ...]) -> Plain:
+    """What is needed beside the recipe to build a model again."""
+    statistics = model.statistics
+    return {
+        "image_size": model.image_size,
+        "num_classes": model.num_classes,
+        "classes": classes,
+        "statistics": statistics.plain() if statistics else None,
+        "parameters": model.parameter_count(),
+    }
