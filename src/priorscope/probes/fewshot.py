@@ -1,0 +1,201 @@
+"""How much do its features tell of the classes, when only a few images of each are labelled?
+
+A ridge regression in closed form on what the head sees, from `shots` labelled training images of each class: nothing is
+trained and no learning rate is chosen, so the number belongs to the features. Which images are labelled is drawn several
+times, and the interval is over draws x test images. `few_shot` is the measurement alone, for probes that want it of other
+data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
+from priorscope.core.errors import RequestError
+from priorscope.core.metrics import top_k_correct
+from priorscope.core.ridge import few_of_each, fit_ridge
+from priorscope.core.rng import stream
+from priorscope.core.stats import seed_by_image, wilson
+from priorscope.probes import ProbeConfig, the_source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from priorscope.core.figure import Figure
+    from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+
+VERSION = 1
+PER = "run"
+
+HEAD = "head/in"
+
+
+class FewshotConfig(ProbeConfig):
+    """How many labelled images of each class, drawn how often, read at which tap (not set: what the head sees)."""
+
+    name: str = "fewshot"
+    split: str = "test"
+    shots: int = Field(default=10, ge=1)
+    draws: int = Field(default=5, ge=2)
+    tap: str | None = None
+    seed: int = Field(default=0, ge=0)
+
+
+class Fewshot(Result):
+    """How often a ridge on a few labelled images is right."""
+
+    probe: ClassVar[str] = "fewshot"
+    question: ClassVar[str] = "How much do its features tell of the classes, from a few labelled images?"
+    measure: ClassVar[str] = "few-shot accuracy"
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+
+    split: str
+    shots: int
+    classes: int
+    tap: str
+    seed: int
+    strengths: tuple[float, ...]
+    right: Array
+    """(draws, images): whether each is answered right."""
+    correct: Array
+    """(images): whether the network itself answers right."""
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
+        return (
+            f"{self.shots} labelled images a class make its features right on {self.value:.1%} ({low:.1%} to {high:.1%}); "
+            f"the network itself is on {self.correct.mean():.1%}."
+        )
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        return (
+            f"Ridge regression in closed form on {self.tap}, {self.shots} training images of each class, {len(self.right)} "
+            f"draws, penalty by leaving one out; all of {self.split}; interval over draws x images, of one checkpoint."
+        )
+
+    def per_image(self) -> NDArray[np.float64]:
+        """The share of draws in which each image is answered right."""
+        return self.right.mean(0)
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        setting, unit = f"{self.shots} shots", self.unit
+        rows = [Metric.of(self.measure, self.value, self.interval, self.n, unit, setting=setting, split=self.split)]
+        for i, own in enumerate(self.right):
+            hits = int(own.sum())
+            at = f"{setting}, draw {i}"
+            rows.append(
+                Metric.of(self.measure, hits / self.n, wilson(hits, self.n), self.n, unit, setting=at, split=self.split)
+            )
+        return rows
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of one or many results side by side, most important first."""
+        return [_draw(results)]
+
+
+def few_shot(
+    subject: Classifier | Evidence, train: Split, test: Split, *, shots: int, draws: int, tap: str | None = None, seed: int = 0
+) -> tuple[NDArray[np.bool_], tuple[float, ...], str]:
+    """Whether each test image is answered right in each draw, the penalties taken, and the tap.
+
+    Only the images that some draw labels are looked at, not the whole training split.
+    """
+    from priorscope.evidence import evidence_of
+
+    evidence = evidence_of(subject)
+    at = _tap(evidence.model, tap)
+    classes = len(test.classes)
+    labelled = [
+        few_of_each(train.labels, shots, stream(seed, "few shots", draw).permutation(len(train))) for draw in range(draws)
+    ]
+    union = np.unique(np.concatenate(labelled))
+    some = _flat(evidence.features(train.choose(union), at))
+    asked = _flat(evidence.features(test, at))
+    right: list[NDArray[np.bool_]] = []
+    strengths: list[float] = []
+    for rows in labelled:
+        fitted = fit_ridge(some[np.searchsorted(union, rows)], train.labels[rows], classes)
+        right.append(top_k_correct(fitted.scores(asked), test.labels))
+        strengths.append(fitted.strength)
+    return np.stack(right), tuple(strengths), at
+
+
+def _tap(model: Classifier, tap: str | None) -> str:
+    """The tap asked for, or what the head sees."""
+    if tap is None and HEAD not in model.taps():
+        raise RequestError(
+            f"{model.name} does not say what its head sees.", "the tap where its features are", "tap = ..., one of model.taps()"
+        )
+    at = tap or HEAD
+    model.tap(at)
+    return at
+
+
+def _flat(features: NDArray[Any]) -> NDArray[Any]:
+    return features.reshape(len(features), -1)
+
+
+def measure_fewshot(
+    subject: Classifier | Evidence,
+    data: Source,
+    *,
+    split: str = "test",
+    shots: int = 10,
+    draws: int = 5,
+    tap: str | None = None,
+    seed: int = 0,
+) -> Fewshot:
+    """Labels a few training images of each class, several times over, and scores the whole split."""
+    from priorscope.evidence import evidence_of
+
+    evidence = evidence_of(subject)
+    source = the_source("fewshot", data)
+    train, test = source.split("train"), source.split(split)
+    right, strengths, at = few_shot(evidence, train, test, shots=shots, draws=draws, tap=tap, seed=seed)
+    return Fewshot(
+        value=float(right.mean()),
+        interval=seed_by_image(right),
+        n=len(test),
+        unit="share of images",
+        split=test.name,
+        shots=shots,
+        classes=len(test.classes),
+        tap=at,
+        seed=seed,
+        strengths=strengths,
+        right=right,
+        correct=top_k_correct(evidence.logits(test), test.labels),
+    )
+
+
+def _draw(results: Sequence[tuple[Subject, Fewshot]]) -> Figure:
+    from priorscope.core.charts import SHARE, interval_dots
+
+    rows: list[dict[str, Any]] = []
+    for subject, seeds in by_recipe(results):
+        draws = np.concatenate([result.right for result in seeds])
+        between = seeds[0].interval if len(seeds) == 1 else seed_by_image(np.stack([one.per_image() for one in seeds]))
+        ends = {"low": between.low, "high": between.high} if between else {"low": None, "high": None}
+        rows.append({"subject": subject.name, "family": subject.family, "value": float(draws.mean()), **ends})
+    best, first = max(rows, key=lambda row: row["value"]), results[0][1]
+    whose = "its features are" if len(rows) == 1 else f"the features of {best['subject']} are"
+    return interval_dots(
+        "few-shot",
+        f"With {first.shots} labelled images a class {whose} right on {best['value']:.1%}",
+        rows,
+        axis=SHARE,
+        n=first.n,
+        protocol=first.protocol(),
+        alt="; ".join(f"{row['subject']} {row['value']:.1%}" for row in rows),
+        reference=(1 / first.classes, "chance"),
+    )

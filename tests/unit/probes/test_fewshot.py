@@ -1,0 +1,113 @@
+"""Few-shot accuracy of features that are planted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from priorscope.core.errors import RequestError
+from priorscope.data.split import ArrayPixels, Split
+from priorscope.evidence import Evidence
+from priorscope.probes import load_result
+from priorscope.probes.fewshot import Fewshot, measure_fewshot
+
+CLASSES = ("a", "b", "c", "d")
+
+
+class Source:
+    """Two splits whose pictures hold their own number; features are planted by it."""
+
+    name, classes, origin, caveats = "planted", CLASSES, "", ()
+
+    def __init__(self, train: int = 200, test: int = 120) -> None:
+        self.parts = {}
+        for first, (name, n) in zip((0, 100), (("train", train), ("test", test)), strict=True):
+            pixels = np.zeros((n, 2, 2, 3), np.uint8)
+            pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(n) % 256, first
+            self.parts[name] = Split("planted", name, ArrayPixels(pixels), np.arange(n, dtype=np.int64) % 4, CLASSES)
+
+    def splits(self):
+        return tuple(self.parts)
+
+    def split(self, name):
+        return self.parts[name]
+
+
+class Model:
+    name = "planted"
+
+    def taps(self):
+        return ["embed/out", "head/in"]
+
+    def tap(self, address):
+        return address
+
+
+class Features(Evidence):
+    """Features that tell the class apart by `signal` standard deviations."""
+
+    def __init__(self, signal: float) -> None:
+        self.signal = signal
+        self.model = Model()
+        self.asked: list[int] = []
+
+    def gather(self, split, what):
+        self.asked.append(len(split))
+        if what == ["logits"]:
+            return {"logits": np.eye(4, dtype=np.float32)[split.labels]}
+        numbers = split.pixels.array[:, 0, 0]
+        noise = np.stack([np.random.default_rng(number.tolist()).normal(size=30) for number in numbers])
+        noise[:, :4] += self.signal * np.eye(4)[split.labels]
+        return {what[0]: noise.astype(np.float32)}
+
+
+def test_features_that_tell_the_classes_apart_need_few_labels():
+    source = Source()
+    result = measure_fewshot(Features(12.0), source, shots=5, draws=3)
+    assert result.value > 0.99
+    assert result.right.shape == (3, 120)
+    assert result.interval.over == "seeds x images"
+    assert result.correct.all()
+    assert result.per_image().mean() == pytest.approx(result.value)
+    assert result.headline().startswith("5 labelled images a class make its features right on ")
+
+
+def test_features_without_the_classes_are_at_chance():
+    result = measure_fewshot(Features(0.0), Source(), shots=10, draws=6)
+    assert result.interval.contains(0.25)
+    assert result.value == pytest.approx(0.25, abs=0.06)
+
+
+def test_more_labels_tell_more_and_draws_differ():
+    few, many = (measure_fewshot(Features(2.0), Source(), shots=shots, draws=4) for shots in (2, 20))
+    assert few.value < many.value
+    assert len({row.tobytes() for row in few.right}) == 4
+    again = measure_fewshot(Features(2.0), Source(), shots=2, draws=4)
+    np.testing.assert_array_equal(again.right, few.right)
+
+
+def test_only_labelled_images_are_looked_at():
+    features = Features(1.0)
+    measure_fewshot(features, Source(), shots=2, draws=2)
+    assert max(features.asked) == 120  # the test split; of train at most 2 x 2 x 4 images
+    assert sorted(features.asked)[0] <= 16
+
+
+def test_a_split_or_an_unknown_head_is_refused():
+    with pytest.raises(RequestError) as error:
+        measure_fewshot(Features(1.0), Source().split("test"))
+    assert str(error.value).startswith("fewshot looks at several splits and was given one")
+    blind = Features(1.0)
+    blind.model.taps = lambda: ["embed/out"]
+    with pytest.raises(RequestError) as error:
+        measure_fewshot(blind, Source())
+    assert str(error.value).startswith("planted does not say what its head sees.")
+
+
+def test_figures_and_storage(tmp_path):
+    result = measure_fewshot(Features(3.0), Source(), shots=3, draws=2)
+    (figure,) = result.charts()
+    assert figure.title == f"With 3 labelled images a class its features are right on {result.value:.1%}"
+    back = load_result(result.save(tmp_path / "a.json"))
+    assert isinstance(back, Fewshot)
+    assert back.strengths == result.strengths
