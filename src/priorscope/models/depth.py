@@ -1,0 +1,36 @@
+"""Which taps stand for the depth of a network: what it is embedded in, what each block hands on, what the head sees.
+
+No torch here: addresses are text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+_BLOCK = re.compile(r"(embed|encoder|(stages/\d+/)?(blocks|layers)/\d+)/out|head/in")
+_ELSEWHERE = re.compile(r"[^/]+/\d+")
+
+
+def depth_taps(taps: Sequence[str]) -> list[str]:
+    """The taps along the depth, from `model.taps()`.
+
+    Of a network of no family here, whose taps are its modules, those like `layer1/0` or `blocks/3` and what the head sees;
+    where there are none, its outermost modules.
+    """
+    along = [tap for tap in taps if _BLOCK.fullmatch(tap)]
+    if len(along) > 1:
+        return along
+    ends = [tap for tap in taps if tap == "head/in"]
+    numbered = [tap for tap in taps if _ELSEWHERE.fullmatch(tap)]
+    outermost = [tap for tap in taps if "/" not in tap and tap != "logits"]
+    return [*(numbered if len(numbered) > 1 else outermost), *ends]
+
+
+def spread_over_depth(taps: Sequence[str], count: int) -> list[tuple[str, float]]:
+    """Up to `count` of the taps along the depth, the first and the last among them, each with its depth from 0 to 1."""
+    along = depth_taps(taps)
+    rows = np.unique(np.linspace(0, len(along) - 1, min(count, len(along))).round().astype(int)).tolist()
+    return [(along[row], row / max(1, len(along) - 1)) for row in rows]

@@ -1,0 +1,141 @@
+"""The pictures of `priorscope.probes.activation`: what networks want to see, who recognises it, and how natural it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from priorscope.core.charts import Axis, curves_with_band, gallery, heat_map
+from priorscope.probes.activation import Activation
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+
+SIDE = 72
+"""Pixels of a picture in a gallery: eight fit in a column of the page."""
+
+REAL = "a real one"
+
+
+def figures_of(result: Activation) -> list[Figure]:
+    """The gallery, who recognises whose pictures, what another start gives, and the spectra."""
+    is_class = ~np.isnan(result.probability[0, 0, :, 0])
+    figures = [_gallery(result)]
+    if is_class.any() and len(result.names) > 1:
+        figures.append(_judges(result, is_class))
+    if result.pictures.shape[2] > 1:
+        figures.append(_starts(result))
+    return [*figures, _spectra(result)]
+
+
+def _gallery(result: Activation) -> Figure:
+    """The first start of every target, network under network, below a real picture."""
+    columns = [target.removeprefix("class:") for target in result.targets]
+    shown = [(REAL, column, result.real[t]) for t, column in enumerate(columns)]
+    shown += [
+        (name, column, result.pictures[m, t, 0]) for m, name in enumerate(result.names) for t, column in enumerate(columns)
+    ]
+    return gallery(
+        "activation",
+        _answer(result),
+        shown,
+        n=f"{len(result.targets)} targets, the first of {result.pictures.shape[2]} starts",
+        protocol=result.protocol(),
+        alt=f"Pictures that drive each target of each network, below a real picture. {result.headline()}",
+        side=SIDE,
+    )
+
+
+def _answer(result: Activation) -> str:
+    """Whose pictures are recognised best and worst by the other networks."""
+    if result.unit != "probability":
+        return result.headline().rstrip(".")
+    means = np.nanmean(result.others(), axis=(1, 2))
+    best, worst = int(means.argmax()), int(means.argmin())
+    if len(result.names) == 1:
+        return f"{result.names[0]} gives the pictures made for it a probability of {means[0]:.2f}"
+    return (
+        f"What {result.names[best]} wants to see, others recognise with probability {means[best]:.2f}; "
+        f"of {result.names[worst]} {means[worst]:.2f}"
+    )
+
+
+def _judges(result: Activation, is_class: Any) -> Figure:
+    """Makers down, judges across."""
+    given = result.probability[:, :, is_class].mean((2, 3))
+    rows = [
+        {"x": judge, "y": maker, "value": float(given[j, m])}
+        for m, maker in enumerate(result.names)
+        for j, judge in enumerate(result.names)
+    ]
+    off = ~np.eye(len(result.names), dtype=np.bool_)
+    apart = given * off
+    j, m = np.unravel_index(int(apart.argmax()), apart.shape)
+    return heat_map(
+        "activation-judges",
+        f"{result.names[j]} recognises the pictures made for {result.names[m]} best: {given[j, m]:.2f}",
+        rows,
+        x="judge",
+        y="made for",
+        value=Axis("probability of the class", domain=(0.0, 1.0), format=".2f"),
+        n=f"{int(is_class.sum()) * result.pictures.shape[2]} pictures a network",
+        protocol=f"Mean probability of the class that a picture was made for; chance {1 / result.classes:.2f}. "
+        f"{result.protocol()}",
+        alt="; ".join(f"made for {row['y']}, judged by {row['x']}: {row['value']:.2f}" for row in rows),
+    )
+
+
+def _starts(result: Activation) -> Figure:
+    """Every start of the first targets."""
+    starts, targets = result.pictures.shape[2], result.targets[: max(1, 8 // result.pictures.shape[2])]
+    shown = [
+        (name, f"{target.removeprefix('class:')} {start + 1}", result.pictures[m, t, start])
+        for m, name in enumerate(result.names)
+        for t, target in enumerate(targets)
+        for start in range(starts)
+    ]
+    ratio = np.nanmean(result.between_starts, axis=1) / result.between_targets
+    title = "Starts of each target"
+    if np.isfinite(ratio).all():
+        most, least = int(ratio.argmax()), int(ratio.argmin())
+        title = f"Two starts differ as much as {ratio[most]:.0%} of two targets in {result.names[most]}"
+        if most != least:
+            title += f", {ratio[least]:.0%} in {result.names[least]}"
+    return gallery(
+        "activation-starts",
+        title,
+        shown,
+        n=f"{starts} starts of {len(targets)} targets",
+        protocol=f"Root mean square differences of pixels. {result.protocol()}",
+        alt=f"Pictures of the same target from different starts. {title}.",
+        side=SIDE,
+    )
+
+
+def _spectra(result: Activation) -> Figure:
+    """Power over frequencies, beside real pictures' with the ends between which 95 % of them lie."""
+    rows: list[dict[str, Any]] = []
+    for at in range(result.real_power.shape[1]):
+        mean, low, high = (float(value) for value in 10 * result.real_power[:, at])
+        row = {"series": "real pictures", "family": "real pictures", "x": at + 1, "y": mean}
+        rows.append({**row, "low": min(low, mean), "high": max(high, mean), "end": None})
+    for name, family, power in zip(result.names, result.families, result.power, strict=True):
+        for at, value in enumerate(power.tolist()):
+            rows.append({"series": name, "family": family, "x": at + 1, "y": 10 * value, "low": None, "high": None})
+    far = result.distance.mean((1, 2))
+    nearest, furthest = int(far.argmin()), int(far.argmax())
+    title = f"The spectrum of {result.names[furthest]}'s pictures is {far[furthest]:.1f} dB away from real ones"
+    if nearest != furthest:
+        title += f", of {result.names[nearest]}'s {far[nearest]:.1f} dB"
+    return curves_with_band(
+        "activation-spectrum",
+        f"{title}; a real picture is {result.real_distance:.1f} dB away from their mean",
+        rows,
+        x=Axis("periods a picture", scale="log", domain=(1, result.real_power.shape[1])),
+        y=Axis("power in decibels (0: white noise of variance 1)"),
+        n=f"{result.pictures.shape[1] * result.pictures.shape[2]} pictures a network, {result.images:,} real ones",
+        protocol=f"Power averaged over directions and colours; band: 95 % of the real pictures. {result.protocol()}",
+        alt=f"Power of made and real pictures over frequencies. {title}.",
+        points=False,
+    )

@@ -1,0 +1,298 @@
+"""How `priorscope.probes.activation` makes its pictures and scores them; apart from it because it needs torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from priorscope.attacks.supply import some_images, weights_key
+from priorscope.attacks.victim import frozen
+from priorscope.core.config import content_key
+from priorscope.core.errors import RequestError
+from priorscope.core.folder import replacing
+from priorscope.core.rng import stream
+from priorscope.core.stats import wilson
+from priorscope.data.split import Split
+from priorscope.evidence import evaluating
+from priorscope.models.classifier import Classifier
+from priorscope.probes.activation import CLASSES, VERSION, ZOOMING_FAULTS, Activation, Making, interval_over
+from priorscope.synthesis.descent import Steps, descend
+from priorscope.synthesis.forms import Parameterisation, as_bytes, as_images, form_of, plain_start
+from priorscope.synthesis.motion import Motion
+from priorscope.synthesis.penalties import glare, total_variation
+from priorscope.synthesis.spectrum import radial_power, spectrum_distance
+from priorscope.synthesis.targets import LOGITS, Target, check_targets, numbered_class, own_scores, reading, target_of
+
+NOISE = 0.01
+"""Standard deviation of a start's free numbers: a nearly plain picture (the published code's value for spectra)."""
+
+BATCH = 64
+"""Pictures in one pass without gradients."""
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for, and the real pictures that everything is held against."""
+
+    making: Making
+    preset: str
+    chosen: Split
+    written: tuple[str, ...] | None
+    starts: int
+    images: int
+    seed: int
+    folder: Path | None
+
+    @cached_property
+    def targets(self) -> list[Target]:
+        """What is driven: what was written, or classes evenly spread."""
+        classes = self.chosen.classes
+        if self.written is None:
+            rows = np.linspace(0, len(classes) - 1, min(CLASSES, len(classes))).round().astype(int)
+            return [numbered_class(row, classes) for row in rows.tolist()]
+        found = [target_of(text, classes) for text in self.written]
+        if not found or len({target.name for target in found}) < len(found):
+            raise RequestError(
+                f"targets = {list(self.written)}.", "at least one target, each once", f'targets = ["class:{classes[0]}"]'
+            )
+        return found
+
+    @cached_property
+    def real(self) -> Split:
+        """The real pictures: class-balanced."""
+        return some_images(self.chosen, self.images)[0]
+
+    @cached_property
+    def real_bytes(self) -> Bytes:
+        """Their pixels, uint8 (N, H, W, 3)."""
+        return np.stack([self.real[row][0] for row in range(len(self.real))])
+
+    def rows_of(self, target: Target) -> NDArray[np.int64]:
+        """The real pictures of a target's class; where there are none, or the target is no class, all of them."""
+        rows = np.flatnonzero(self.real.labels == target.index) if target.kind == "class" else np.zeros(0, np.int64)
+        return rows if len(rows) else np.arange(len(self.real))
+
+    def streams(self) -> list[str]:
+        """The names of the pictures' streams, target by target: of nothing else, so that no picture moves another."""
+        return [f"{target.name}/{start}" for target in self.targets for start in range(self.starts)]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one network says: of its own pictures (T, S), of real ones (N, T), and as a judge of everyone's (M, T, S)."""
+
+    driven: Floats
+    real: Floats
+    given: Floats
+    accuracy: float
+
+
+def measure(names: tuple[str, ...], models: Sequence[Classifier], asked: Asked) -> Activation:
+    """Makes, shows and scores. What cannot be driven is refused before anything is made."""
+    for model in models:
+        with evaluating(model):
+            check_targets(asked.targets, model)
+    pictures = np.stack([_made(model, asked) for model in models])
+    flat = pictures.reshape(-1, *pictures.shape[3:])
+    seen = [_seen_by(model, own, flat, asked) for model, own in zip(models, pictures, strict=True)]
+    power = radial_power(flat).reshape(*pictures.shape[:3], -1)
+    real_power = radial_power(asked.real_bytes)
+    arrays: dict[str, NDArray[Any]] = {
+        "pictures": pictures,
+        "real": asked.real_bytes[_examples(asked, seen[0].real)],
+        "probability": np.stack([each.given for each in seen]),
+        "score": np.stack([each.driven for each in seen]),
+        "real_score": np.stack([np.stack([each.real.mean(0), each.real.std(0), each.real.max(0)], -1) for each in seen]),
+        "power": power.mean((1, 2)),
+        "real_power": np.stack([real_power.mean(0), *np.percentile(real_power, [2.5, 97.5], axis=0)]),
+        "distance": spectrum_distance(power, real_power),
+        "between_starts": _between(pictures),
+        "between_targets": _between(pictures.swapaxes(1, 2)).mean(-1),
+    }
+    facts = {
+        "names": names,
+        "families": tuple(model.config.family if model.config else "other" for model in models),
+        "accuracy": tuple(each.accuracy for each in seen),
+        "real_distance": float(spectrum_distance(real_power, real_power).mean()),
+    }
+    return _result(asked, arrays, facts)
+
+
+def _result(asked: Asked, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Activation:
+    """The result with its headline number and what is to be doubted about it."""
+    told: dict[str, Any] = {**facts, **arrays}
+    result = Activation(
+        value=0.0,
+        interval=None,
+        n=int(np.prod(arrays["score"].shape)),
+        unit="probability",
+        targets=tuple(target.name for target in asked.targets),
+        preset=asked.preset,
+        making=asked.making,
+        split=asked.chosen.name,
+        images=len(asked.real),
+        seed=asked.seed,
+        classes=len(asked.chosen.classes),
+        **told,
+    )
+    is_class = np.array([target.kind == "class" for target in asked.targets])
+    chosen = result.others()[:, is_class] if is_class.any() else result.driven()
+    values = chosen.mean((0, 2))
+    headline = {"value": float(values.mean()), "interval": interval_over(values), "caveats": tuple(_caveats(result, is_class))}
+    return result.model_copy(update={**headline, "unit": "probability" if is_class.any() else "standard deviations"})
+
+
+def _caveats(result: Activation, is_class: NDArray[np.bool_]) -> list[str]:
+    said = [ZOOMING_FAULTS] if result.preset == "zooming" else []
+    if is_class.any() and len(result.names) == 1:
+        said.append("One network judged its own pictures, as it would adversarial ones: name others to judge them too.")
+    if not is_class.all() and is_class.any():
+        said.append("The headline is about the class targets alone: no other network has the units of the rest.")
+    if result.pictures.shape[2] == 1:
+        said.append("One start a target: how much another start would change was not measured.")
+    for name, accuracy in zip(result.names, result.accuracy, strict=True):
+        if wilson(round(accuracy * result.images), result.images).low <= 1 / result.classes:
+            said.append(
+                f"{name} is right on {accuracy:.0%} of the real pictures, not above chance: its judgement is worth nothing."
+            )
+    weak = [name for name, driven in zip(result.names, result.driven(), strict=True) if np.median(driven) < 1]
+    if weak:
+        said.append(f"Half of the pictures of {', '.join(weak)} drive their target no further than usual real pictures do.")
+    return said
+
+
+def _made(model: Classifier, asked: Asked) -> Bytes:
+    """The pictures of one network, uint8 (T, S, H, W, 3), computed once a folder."""
+    key = {
+        "version": VERSION,
+        "weights": weights_key(model),
+        "data": asked.real.fingerprint,
+        "making": asked.making.plain(),
+        "streams": asked.streams(),
+        "seed": asked.seed,
+    }
+    path = asked.folder / f"activation-{content_key(key)}.npy" if asked.folder is not None else None
+    if path is not None and path.exists():
+        return np.load(path, allow_pickle=False)
+    with evaluating(model), frozen(model):
+        rounded = as_bytes(_followed(model, asked))
+    made = rounded.reshape(len(asked.targets), asked.starts, *rounded.shape[1:])
+    if path is not None:
+        with replacing(path) as file:
+            np.save(file, made)
+    return made
+
+
+def _followed(model: Classifier, asked: Asked) -> Tensor:
+    making, device = asked.making, model.mean.device
+    real = as_images(asked.real_bytes, device)
+    form = form_of(making.form, real, model.mean, model.std)
+    of = [target for target in asked.targets for _ in range(asked.starts)]
+
+    def loss(images: Tensor, rows: slice) -> Tensor:
+        read = reading(model, images, [target.tap for target in of])
+        if making.climb == "probability":
+            read[LOGITS] = F.log_softmax(read[LOGITS].float(), dim=1)
+        return -own_scores(of[rows], read, model)
+
+    def penalty(_numbers: Tensor, images: Tensor) -> Tensor:
+        return making.total_variation * total_variation(images) + making.glare * glare(images)
+
+    return descend(
+        loss,
+        _begun(form, asked, real),
+        form,
+        Steps(
+            steps=making.steps,
+            lr=making.lr,
+            optimiser=making.optimiser,
+            momentum=making.momentum,
+            schedule=making.schedule,
+            enough=None if making.enough is None else -math.log(making.enough),
+        ),
+        penalty=penalty if making.total_variation or making.glare else None,
+        motion=Motion(shift=making.shift, zoom=making.zoom, turn=making.turn),
+        names=asked.streams(),
+        seed=asked.seed,
+    )
+
+
+def _begun(form: Parameterisation, asked: Asked, real: Tensor) -> Tensor:
+    """The free numbers of every start: noise around the data's mean colour, or real pictures of the target's class."""
+    if asked.making.begin == "real":
+        rows = [asked.rows_of(target) for target in asked.targets]
+        chosen = np.stack([own[start % len(own)] for own in rows for start in range(asked.starts)])
+        return form.encode(real[torch.from_numpy(chosen).to(real.device)])
+    plain = plain_start(form, real)
+    draws = [stream(asked.seed, "start", name).standard_normal(plain.shape[1:]) for name in asked.streams()]
+    begun = plain + NOISE * torch.from_numpy(np.stack(draws).astype(np.float32)).to(real.device)
+    form.project(begun)
+    return begun
+
+
+def _seen_by(model: Classifier, own: Bytes, everyone: Bytes, asked: Asked) -> Seen:
+    """What a network says of its own pictures (T, S, ...), of the real ones, and of everyone's (M x T x S, ...)."""
+    targets, starts = asked.targets, asked.starts
+    with evaluating(model):
+        driven, _ = _answers(model, own.reshape(-1, *own.shape[2:]), targets)
+        real, logits = _answers(model, asked.real_bytes, targets)
+        _, judged = _answers(model, everyone, [])
+    given = F.softmax(torch.from_numpy(judged), dim=1).numpy().reshape(-1, len(targets), starts, model.num_classes)
+    by_target = [
+        given[:, t, :, target.index] if target.kind == "class" else np.full((len(given), starts), np.nan)
+        for t, target in enumerate(targets)
+    ]
+    per_picture = driven.reshape(len(targets), starts, len(targets))
+    return Seen(
+        np.stack([per_picture[t, :, t] for t in range(len(targets))]),
+        real,
+        np.stack(by_target, 1),
+        float((logits.argmax(1) == asked.real.labels).mean()),
+    )
+
+
+def _answers(model: Classifier, pixels: Bytes, targets: Sequence[Target]) -> tuple[Floats, Floats]:
+    """(pictures, targets) how strongly each picture drives each target; and the logits. In float64 from float32."""
+    scores: list[Tensor] = []
+    logits: list[Tensor] = []
+    with torch.no_grad():
+        for start in range(0, len(pixels), BATCH):
+            images = as_images(pixels[start : start + BATCH], model.mean.device)
+            read = reading(model, images, [target.tap for target in targets])
+            each = [own_scores([target] * len(images), read, model) for target in targets]
+            scores.append(torch.stack(each, 1) if each else images.new_zeros(len(images), 0))
+            logits.append(read[LOGITS])
+    return torch.cat(scores).double().cpu().numpy(), torch.cat(logits).double().cpu().numpy()
+
+
+def _examples(asked: Asked, driven: Floats) -> NDArray[np.int64]:
+    """A real picture of each target's class; for another target the one that drives it most in the first network."""
+    return np.array(
+        [
+            int(asked.rows_of(target)[0]) if target.kind == "class" else int(driven[:, t].argmax())
+            for t, target in enumerate(asked.targets)
+        ]
+    )
+
+
+def _between(pictures: Bytes) -> Floats:
+    """(M, A): the root mean square difference of all pairs along the third axis of (M, A, B, H, W, 3); nan of one."""
+    many = pictures.shape[2]
+    if many < 2:
+        return np.full(pictures.shape[:2], np.nan)
+    flat = pictures.reshape(*pictures.shape[:3], -1).astype(np.float64) / 255
+    # The mean square difference of distinct pairs is twice the variance with the divisor B - 1.
+    return np.sqrt(2 * flat.var(axis=2, ddof=1).mean(-1))

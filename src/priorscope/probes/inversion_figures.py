@@ -1,0 +1,140 @@
+"""The pictures of `priorscope.probes.inversion`: error and residual against depth, and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.core.charts import Axis, curves_with_band, gallery
+from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.stats import over_seeds
+from priorscope.probes.inversion import Floats, Inversion, interval_over
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+
+SIDE = 72
+QUARTERS = ("embedded", "a quarter", "half way", "three quarters", "at the head")
+"""Columns of the gallery of several networks: their depths differ, and each picture stands in the nearest."""
+
+PICTURES = 4
+"""Pictures of one network that a gallery shows, every depth of each."""
+
+Arms = Sequence[tuple[Subject, Sequence[Inversion]]]
+
+
+def figures_of(results: Sequence[tuple[Subject, Inversion]]) -> list[Figure]:
+    """Networks side by side: curves, then what was found; of one network more pictures."""
+    arms: Arms = by_recipe(results)
+    shown = _beside(arms) if len(arms) > 1 else _alone(arms[0][0], arms[0][1][0])
+    return [_curve(arms, "image error"), shown, _curve(arms, "feature residual")]
+
+
+def _values(result: Inversion, what: str) -> Floats:
+    """(K, N): image errors, or the decimal logarithm of residuals."""
+    return result.error if what == "image error" else np.log10(np.maximum(result.residual, 1e-9))
+
+
+def _curve(arms: Arms, what: str) -> Figure:
+    """One quantity against depth, one curve a network; of the residual the geometric mean."""
+    rows = [row for subject, seeds in arms for row in _rows(subject, seeds, what)]
+    first = arms[0][1][0]
+    of_error = what == "image error"
+    reference = (float(first.blind.mean()), "the mean picture") if of_error else (first.converged, "converged below")
+    return curves_with_band(
+        "inversion" if of_error else "inversion-residual",
+        _error_title(arms) if of_error else _residual_title(arms),
+        rows,
+        x=Axis("depth (0: the embedding, 1: what the head sees)", domain=(0.0, 1.0)),
+        y=Axis("image error (root mean square of pixels in [0, 1])")
+        if of_error
+        else Axis("feature residual (1: two real pictures)", scale="log", format=".0e"),
+        n=f"{first.n} pictures, {len(arms[0][1])} seeds",
+        protocol=("Beside a point: for how many pictures the search did not converge. " if of_error else "Geometric means. ")
+        + first.protocol(),
+        alt="; ".join(f"{row['series']} at depth {row['x']:.2f}: {row['y']:.3g}" for row in rows),
+        reference=reference,
+    )
+
+
+def _rows(subject: Subject, seeds: Sequence[Inversion], what: str) -> Iterator[dict[str, Any]]:
+    first = seeds[0]
+    for k, depth in enumerate(first.depths):
+        per_seed = [float(_values(result, what)[k].mean()) for result in seeds]
+        interval = over_seeds(per_seed) if len(per_seed) > 1 else interval_over(_values(first, what)[k])
+        mean = float(np.mean(per_seed))
+        low, high = (interval.low, interval.high) if interval else (None, None)
+        y, low, high = (value if value is None or what == "image error" else 10**value for value in (mean, low, high))
+        failed = sum(int((~result.good()[k]).sum()) for result in seeds)
+        asked = sum(result.n for result in seeds)
+        said = f"{failed} of {asked} failed" if failed and what == "image error" else None
+        yield {"series": subject.name, "family": subject.family, "x": depth, "y": y, "low": low, "high": high, "end": said}
+
+
+def _error_title(arms: Arms) -> str:
+    """Who loses most and who least at the head."""
+    ends = {subject.name: float(np.mean([result.value for result in seeds])) for subject, seeds in arms}
+    most, least = max(ends, key=lambda name: ends[name]), min(ends, key=lambda name: ends[name])
+    blind = float(arms[0][1][0].blind.mean())
+    if most == least:
+        return f"From what the head of {most} sees, pictures come back {ends[most]:.3f} off; the mean picture is {blind:.3f} off"
+    return f"At the head {most} has lost most of the picture (error {ends[most]:.3f}), {least} least ({ends[least]:.3f})"
+
+
+def _residual_title(arms: Arms) -> str:
+    """For what share of the pictures a search converged."""
+    good = [result.good().mean() for _, seeds in arms for result in seeds]
+    return f"The search gives the activations back for {np.mean(good):.0%} of the pictures and depths"
+
+
+def _alone(subject: Subject, result: Inversion) -> Figure:
+    """Some pictures of one network, depths across."""
+    shown: list[tuple[str, str, NDArray[np.uint8]]] = []
+    for i in range(min(PICTURES, result.n)):
+        shown.append((f"picture {i + 1}", "real", result.real[i]))
+        for k, tap in enumerate(result.taps):
+            shown.append((f"picture {i + 1}", _marked(tap, bool(result.good()[k, i])), result.found[k, i]))
+    return gallery(
+        "inversion-gallery",
+        f"What can be told from each depth of {subject.name}, picture by picture",
+        shown,
+        n=f"{min(PICTURES, result.n)} of {result.n} pictures",
+        protocol=f"An asterisk: the search did not converge. {result.protocol()}",
+        alt=f"Real pictures and those found from {', '.join(result.taps)}. {result.headline()}",
+        side=SIDE,
+    )
+
+
+def _marked(tap: str, good: bool) -> str:
+    return tap if good else f"{tap} *"
+
+
+def _beside(arms: Arms) -> Figure:
+    """The first picture, networks down and depths across."""
+    first = arms[0][1][0]
+    shown = [("real", column, first.real[0]) for column in QUARTERS]
+    for subject, seeds in arms:
+        result = seeds[0]
+        depths = np.array(result.depths)
+        for at, column in enumerate(QUARTERS):
+            k = int(np.abs(depths - at / 4).argmin())
+            shown.append((subject.name, column, result.found[k, 0]))
+    failed = [
+        f"{subject.name} {QUARTERS[at]}"
+        for subject, seeds in arms
+        for at in range(len(QUARTERS))
+        if not seeds[0].good()[int(np.abs(np.array(seeds[0].depths) - at / 4).argmin()), 0]
+    ]
+    marked = f"Not converged: {', '.join(failed)}." if failed else "All converged."
+    return gallery(
+        "inversion-gallery",
+        "What can be told from each depth, network beside network",
+        shown,
+        n="the first picture, the first seed of each network",
+        protocol=f"Each column shows the nearest depth that was measured. {marked} {first.protocol()}",
+        alt=f"The same picture found from five depths of each network. {marked}",
+        side=SIDE,
+    )

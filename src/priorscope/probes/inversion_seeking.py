@@ -1,0 +1,204 @@
+"""How `priorscope.probes.inversion` seeks its pictures; apart from it because it needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from priorscope.attacks.supply import some_images, weights_key
+from priorscope.attacks.victim import frozen
+from priorscope.core.config import content_key
+from priorscope.core.errors import RequestError
+from priorscope.core.folder import replacing
+from priorscope.core.rng import stream
+from priorscope.data.split import Split
+from priorscope.evidence import evaluating
+from priorscope.models.classifier import Classifier
+from priorscope.models.depth import depth_taps, spread_over_depth
+from priorscope.probes.inversion import VERSION, ZOOMING_FAULTS, Inversion, Seeking, interval_over
+from priorscope.synthesis.descent import Steps, descend
+from priorscope.synthesis.forms import as_bytes, as_images, form_of, plain_start
+from priorscope.synthesis.penalties import total_variation, z_penalty
+
+REFERENCE = 64
+"""Real pictures that say how far two of them are apart at a tap, and what the mean picture and the colours are."""
+
+NOISE = 0.01
+"""Standard deviation of the start's free numbers around a plain picture of the mean colour."""
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for, and the real pictures."""
+
+    seeking: Seeking
+    preset: str
+    chosen: Split
+    images: int
+    converged: float
+    seed: int
+    folder: Path | None
+
+    @cached_property
+    def reference(self) -> tuple[Bytes, NDArray[np.int64]]:
+        """Class-balanced real pictures and their positions in the split, at least as many as are sought."""
+        some, index = some_images(self.chosen, max(self.images, REFERENCE))
+        return np.stack([some[row][0] for row in range(len(some))]), index
+
+    @cached_property
+    def sought(self) -> tuple[Bytes, NDArray[np.int64]]:
+        """The pictures that are sought, and their positions in the split."""
+        some, index = some_images(self.chosen, self.images)
+        return np.stack([some[row][0] for row in range(len(some))]), index
+
+
+def measure(model: Classifier, asked: Asked, taps: Sequence[str] | None, depths: int) -> Inversion:
+    """Seeks from one tap after another; taps at which all real pictures look alike are left out and named."""
+    places = _places(model, taps, depths)
+    caveats = [ZOOMING_FAULTS] if asked.preset == "zooming" else []
+    found: list[Bytes] = []
+    residual: list[Floats] = []
+    kept: list[tuple[str, float]] = []
+    with evaluating(model), frozen(model):
+        spreads = {tap: _spread(model, asked, tap) for tap, _ in places}
+        for tap, depth in places:
+            if spreads[tap] <= 0:
+                caveats.append(f"At {tap} all pictures give the same activations: there is nothing to seek from.")
+                continue
+            kept.append((tap, depth))
+            found.append(_found(model, asked, tap, spreads[tap]))
+            residual.append(_residual(model, asked, tap, spreads[tap], found[-1]))
+    if not kept:
+        raise RequestError(
+            "At no tap do two pictures differ.", "a network whose activations depend on the picture", "train it first"
+        )
+    return _result(asked, kept, np.stack(found), np.stack(residual), caveats)
+
+
+def _places(model: Classifier, taps: Sequence[str] | None, depths: int) -> list[tuple[str, float]]:
+    """The taps and their depths: those named, in the order of execution, or some evenly spread."""
+    if taps is None:
+        return spread_over_depth(model.taps(), depths)
+    for tap in taps:
+        model.tap(tap)
+    order = model.taps()
+    along = [order.index(tap) for tap in depth_taps(order)] or [0, len(order) - 1]
+    first, last = along[0], max(along[-1], along[0] + 1)
+    rows = sorted(order.index(tap) for tap in dict.fromkeys(taps))
+    return [(order[row], float(np.clip((row - first) / (last - first), 0, 1))) for row in rows]
+
+
+def _result(
+    asked: Asked, places: Sequence[tuple[str, float]], found: Bytes, residual: Floats, caveats: Sequence[str]
+) -> Inversion:
+    real, index = asked.sought
+    error = _error(found, real[None])
+    mean = asked.reference[0].astype(np.float64).mean(0)
+    said = list(caveats)
+    failed = {tap: int(n) for (tap, _), n in zip(places, (residual > asked.converged).sum(1), strict=True) if n}
+    if failed:
+        where = ", ".join(f"{n} of {len(real)} from {tap}" for tap, n in failed.items())
+        said.append(f"The search did not converge for {where}: their image errors speak of the search, not of the network.")
+    return Inversion(
+        value=float(error[-1].mean()),
+        interval=interval_over(error[-1]),
+        n=len(real),
+        unit="pixel range",
+        caveats=tuple(said),
+        taps=tuple(tap for tap, _ in places),
+        depths=tuple(depth for _, depth in places),
+        preset=asked.preset,
+        seeking=asked.seeking,
+        converged=asked.converged,
+        split=asked.chosen.name,
+        seed=asked.seed,
+        index=index,
+        real=real,
+        found=found,
+        residual=residual,
+        error=error,
+        blind=_error(mean[None], real),
+    )
+
+
+def _error(pictures: NDArray[np.uint8] | Floats, real: Bytes) -> Floats:
+    """The root mean square difference of pixels in [0, 1]."""
+    return np.sqrt((((pictures.astype(np.float64) - real) / 255) ** 2).mean((-3, -2, -1)))
+
+
+def _spread(model: Classifier, asked: Asked, tap: str) -> float:
+    """The mean squared distance between the activations of two real pictures: twice the variance, summed over channels."""
+    pixels = asked.reference[0]
+    with torch.no_grad():
+        parts = [
+            model.activations(as_images(pixels[start : start + REFERENCE], model.mean.device), [tap])[tap].flatten(1)
+            for start in range(0, len(pixels), REFERENCE)
+        ]
+        return 2 * float(torch.cat(parts).double().var(dim=0).sum())
+
+
+def _residual(model: Classifier, asked: Asked, tap: str, spread: float, found: Bytes) -> Floats:
+    """The squared distance of each found picture's activations from the real one's, in spreads."""
+    device = model.mean.device
+    with torch.no_grad():
+        sought, got = (
+            model.activations(as_images(pixels, device), [tap])[tap].flatten(1).double() for pixels in (asked.sought[0], found)
+        )
+    return ((sought - got).square().sum(1) / spread).cpu().numpy()
+
+
+def _found(model: Classifier, asked: Asked, tap: str, spread: float) -> Bytes:
+    """What was found from one tap, computed once a folder."""
+    key = {
+        "version": VERSION,
+        "weights": weights_key(model),
+        "data": asked.chosen.fingerprint,
+        "index": asked.sought[1].tolist(),
+        "seeking": asked.seeking.plain(),
+        "tap": tap,
+        "seed": asked.seed,
+    }
+    path = asked.folder / f"inversion-{content_key(key)}.npy" if asked.folder is not None else None
+    if path is not None and path.exists():
+        return np.load(path, allow_pickle=False)
+    found = as_bytes(_followed(model, asked, tap, spread))
+    if path is not None:
+        with replacing(path) as file:
+            np.save(file, found)
+    return found
+
+
+def _followed(model: Classifier, asked: Asked, tap: str, spread: float) -> Tensor:
+    how, device = asked.seeking, model.mean.device
+    real, index = asked.sought
+    reference = as_images(asked.reference[0], device)
+    form = form_of(how.form, reference, model.mean, model.std, held=False)
+    with torch.no_grad():
+        wanted = model.activations(as_images(real, device), [tap])[tap].flatten(1).float()
+    own = wanted.square().sum(1) if how.relative_to == "norm" else torch.full((len(wanted),), spread, device=device)
+
+    def loss(images: Tensor, rows: slice) -> Tensor:
+        got = model.activations(images, [tap])[tap].flatten(1).float()
+        return how.weight * (got - wanted[rows]).square().sum(1) / own[rows]
+
+    def penalty(numbers: Tensor, images: Tensor) -> Tensor:
+        if how.z_penalty:
+            return z_penalty(numbers)
+        return how.prior * numbers.square().flatten(1).mean(1) + how.total_variation * total_variation(images)
+
+    plain = plain_start(form, reference)
+    draws = [stream(asked.seed, "inversion", row).standard_normal(plain.shape[1:]) for row in index.tolist()]
+    begun = plain + NOISE * torch.from_numpy(np.stack(draws).astype(np.float32)).to(device)
+    form.project(begun)
+    steps = Steps(steps=how.steps, lr=how.lr, optimiser=how.optimiser, momentum=how.momentum, schedule=how.schedule)
+    return descend(loss, begun, form, steps, penalty=penalty if how.z_penalty or how.prior or how.total_variation else None)
