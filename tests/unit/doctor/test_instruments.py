@@ -12,8 +12,10 @@ from priorscope.doctor.instruments import (
     calibration,
     certify,
     corruptions,
+    cost,
     cue_conflict,
     robustness,
+    similarity,
     texture_shape,
     transfer,
 )
@@ -112,3 +114,26 @@ def test_a_transform_after_another_is_caught(monkeypatch):
 
     monkeypatch.setattr(texture_shape, "measure_texture_shape", swapped)
     assert len(wrong(certify("texture_shape"))) == 4
+
+
+def test_a_biased_similarity_is_caught(monkeypatch):
+    """0.20 is what batches of 128 make of independent layers of width 48 without the correction."""
+    measure = similarity.measure_similarity
+
+    def biased(*args, **settings):
+        result = measure(*args, **settings)
+        return result.model_copy(update={"cka": np.maximum(result.cka, 0.2)})
+
+    monkeypatch.setattr(similarity, "measure_similarity", biased)
+    assert wrong(certify("similarity")) == ["CKA of a layer with one of other pixels"]
+
+
+def test_a_count_of_operations_for_multiply_adds_is_caught(monkeypatch):
+    measure = cost.measure_cost
+
+    def doubled(*args, **settings):
+        result = measure(*args, **settings)
+        return result.model_copy(update={"macs": 2 * result.macs})
+
+    monkeypatch.setattr(cost, "measure_cost", doubled)
+    assert wrong(certify("cost")) == ["multiply-adds of an MLP"]

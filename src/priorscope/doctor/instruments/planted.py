@@ -85,6 +85,40 @@ def _saying(side: int, classes: int, say: Callable[[Tensor], Tensor]) -> Classif
     return wrap(Saying(), image_size=side, classes=classes)
 
 
+def reader(weights: NDArray[np.float64]) -> Classifier:
+    """A network whose module "1" is a linear map of the pixels, taken channel by channel."""
+    import torch
+    from torch import nn
+
+    from priorscope.models import wrap
+
+    layer = nn.Linear(weights.shape[1], len(weights), bias=False)
+    head = nn.Linear(len(weights), 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weights))
+    return wrap(nn.Sequential(nn.Flatten(), layer, head), image_size=SIDE, classes=2)
+
+
+def sleeper(seconds: float) -> Classifier:
+    """A network of two classes that sleeps before it answers."""
+    import time
+
+    from torch import nn
+
+    from priorscope.models import wrap
+
+    class Sleeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3 * SIDE * SIDE, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            time.sleep(seconds)
+            return self.layer(x.flatten(1))
+
+    return wrap(Sleeping(), image_size=SIDE, classes=2)
+
+
 def grey_world(n: int) -> Split:
     """Two classes of pictures near mid-grey, told apart by noise alone: no attack of a small budget leaves [0, 1]."""
     draw = np.random.default_rng(0)
