@@ -1,0 +1,192 @@
+"""What a network does not mind, on networks of which that is known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from priorscope import models
+from priorscope.core.contracts import Subject
+from priorscope.data.split import ArrayPixels, Split
+from priorscope.evidence import Evidence
+from priorscope.probes import invariance_moves as made
+from priorscope.probes import load_result
+from priorscope.probes.invariance import Invariance, companions, measure_invariance
+
+SIDE, CLASSES, N = 16, 4, 60
+
+
+class Brightest(nn.Module):
+    """Answers by how bright the whole picture is: moves hardly matter to it."""
+
+    def forward(self, x):
+        level = x.mean((1, 2, 3)) * CLASSES
+        return -(level[:, None] - torch.arange(CLASSES) - 0.5).abs()
+
+
+class Corner(nn.Module):
+    """Answers by one pixel in the corner: every move matters."""
+
+    def forward(self, x):
+        level = x[:, 0, 0, 0] * CLASSES
+        return -(level[:, None] - torch.arange(CLASSES) - 0.5).abs()
+
+
+class Window(nn.Module):
+    """One convolution of 3x3 that sees its neighbours, and a layer that sees everything."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.near = nn.Conv2d(3, 8, 3, padding=1)
+        self.far = nn.Linear(8 * SIDE * SIDE, CLASSES)
+
+    def forward(self, x):
+        return self.far(self.near(x).flatten(1))
+
+
+class Band(nn.Module):
+    """Answers by whether one wave is strong in the picture."""
+
+    def __init__(self, down, across):
+        super().__init__()
+        rows = torch.arange(SIDE) / SIDE
+        self.wave = torch.cos(2 * torch.pi * (down * rows[:, None] + across * rows[None]))
+
+    def forward(self, x):
+        strength = (x.mean(1) * self.wave).mean((1, 2)) * 100 - 2
+        return torch.stack([strength, -strength, torch.full_like(strength, -9), torch.full_like(strength, -9)], 1)
+
+
+def wrapped(network):
+    return models.wrap(network, image_size=SIDE, classes=CLASSES)
+
+
+@pytest.fixture
+def split():
+    random = np.random.default_rng(0)
+    levels = random.integers(40, 216, N)
+    noise = random.integers(-30, 31, (N, SIDE, SIDE, 3))
+    pixels = np.clip(levels[:, None, None, None] + noise, 0, 255).astype(np.uint8)
+    return Split("made", "test", ArrayPixels(pixels), (levels * CLASSES // 256).astype(np.int64), tuple("abcd"))
+
+
+def measured(network, split, **settings):
+    return measure_invariance(wrapped(network), split, images=None, **{"wave_images": 0, "depths": 0, **settings})
+
+
+def test_what_looks_at_the_mean_minds_no_move_and_what_looks_at_a_corner_minds_each(split):
+    calm, nervous = measured(Brightest(), split), measured(Corner(), split)
+    assert calm.value > 0.95
+    assert nervous.value < 0.8
+    assert (calm.agrees.mean(1) > 0.9).all()
+    assert calm.usual.size == 2
+
+
+def test_a_picture_that_does_not_change_leaves_the_answer():
+    flat = Split("flat", "test", ArrayPixels(np.full((6, SIDE, SIDE, 3), 90, np.uint8)), np.zeros(6, np.int64), tuple("abcd"))
+    assert measured(Corner(), flat).agrees.min() == 1
+
+
+def test_moves_move_as_they_say():
+    x = torch.zeros(1, 3, SIDE, SIDE)
+    x[..., 5, 7] = 1
+    by = {(move.about.kind, move.about.size): move for move in made.moves(SIDE)}
+    for way, (down, across) in zip(by["shift", 2].ways, made.COMPASS, strict=True):
+        assert way(x)[0, 0].argmax() == (5 - 2 * down) * SIDE + 7 - 2 * across
+    assert by["mirror", 1].ways[0](x)[0, 0].argmax() == 5 * SIDE + SIDE - 1 - 7
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 4), size=(SIDE, SIDE), mode="bilinear")
+    there, back = by["turn", 20].ways
+    inner = (..., slice(5, 11), slice(5, 11))
+    assert (back(there(smooth))[inner] - smooth[inner]).abs().max() < 0.08
+
+
+def test_a_coarse_picture_has_the_means_of_its_blocks():
+    x = torch.rand(2, 3, 8, 8)
+    small = torch.nn.functional.interpolate(made.coarser(x, 4), size=(4, 4), mode="area")
+    assert torch.allclose(made.coarser(x, 8), x, atol=1e-6)
+    assert (small.mean((2, 3)) - x.mean((2, 3))).abs().max() < 0.05
+
+
+def test_a_wave_has_its_frequency_and_its_amplitude():
+    x = torch.full((3, 3, SIDE, SIDE), 0.5)
+    moved = made.with_wave(x, np.array([2, 3]), 0.1, np.arange(3), seed=0) - x
+    assert moved.square().mean((1, 2, 3)).sqrt() == pytest.approx([0.1] * 3, rel=1e-4)
+    spectrum = torch.fft.fft2(moved[0, 0]).abs()
+    assert {tuple(place) for place in torch.nonzero(spectrum > spectrum.max() / 2).tolist()} == {(2, 3), (SIDE - 2, SIDE - 3)}
+
+
+def test_every_frequency_stands_once():
+    waves = [tuple(wave) for wave in made.frequencies(SIDE)]
+    assert len(set(waves)) == len(waves)
+    assert (0, 0) not in waves
+    half = SIDE // 2
+    assert not {(-v, -u) for v, u in waves if abs(v) < half and 0 < u < half} & set(waves)
+
+
+def test_a_network_of_one_band_is_disturbed_there(split):
+    low, high = (measured(Band(*wave), split, wave_images=40, amplitude=0.1) for wave in ((0, 1), (0, 7)))
+    for result, radius in ((low, 1 / 8), (high, 7 / 8)):
+        peak = result.radius()[result.changed.mean(1).argmax()]
+        assert peak == pytest.approx(radius)
+        centre, interval = result.centre_of_sensitivity()
+        assert interval.low <= centre <= interval.high
+    assert low.centre_of_sensitivity()[0] < 0.3 < 0.7 < high.centre_of_sensitivity()[0]
+
+
+def test_units_of_a_small_window_look_near_and_dense_ones_everywhere():
+    model = wrapped(Window())
+    images = torch.rand(8, 3, SIDE, SIDE)
+    taps = ["near", "far"]
+    near, far = made.spread_of_units(model, images, taps, 6, seed=0)
+    assert np.nanmax(near) < 0.25
+    assert np.nanmin(far) > 0.85
+
+
+def test_an_even_spread_reads_one():
+    assert made._half_radius(np.ones((9, 9))) == 1
+    point = np.zeros((9, 9))
+    point[4, 4] = 1
+    assert made._half_radius(point) == 0
+    assert np.isnan(made._half_radius(np.zeros((9, 9))))
+
+
+def test_companions_differ_in_the_order_of_pixels_alone():
+    recipe = {"model": {"name": "vit/tiny", "depth": 3}, "seed": 4}
+    found = companions(recipe)
+    assert [other["model"]["permute"] for other in found.values()] == [{"seed": 0}, {"patch": 4, "seed": 0}]
+    assert all({**other, "model": recipe["model"]} == recipe for other in found.values())
+    assert companions(next(iter(found.values()))) == {}
+
+
+def test_what_permutation_costs_is_paired_on_the_same_images(split):
+    plain, other = (Evidence(wrapped(network)) for network in (Brightest(), Corner()))
+    result = measure_invariance(
+        plain, split, images=None, wave_images=0, depths=0, companions={"in the whole picture": SimpleNamespace(evidence=other)}
+    )
+    right = [(one.logits(split).argmax(1) == split.labels).mean() for one in (plain, other)]
+    ((kind, difference),) = result.locality()
+    assert kind == "in the whole picture"
+    assert difference.value == pytest.approx(right[1] - right[0])
+    assert "pixels out of order in the whole picture cost" in result.headline()
+
+
+def test_it_is_a_function_of_the_picture_not_of_the_batch(split):
+    some = measure_invariance(wrapped(Corner()), split, images=20, wave_images=10, depths=0)
+    again = measure_invariance(wrapped(Corner()), split, images=20, wave_images=10, depths=0)
+    assert some.table() == again.table()
+
+
+def test_it_is_stored_and_drawn(split, tmp_path):
+    one = measure_invariance(wrapped(Window()), split, images=30, wave_images=8, depths=2, units=3)
+    back = load_result(one.save(tmp_path / "i.json"))
+    assert isinstance(back, Invariance)
+    assert back.table() == one.table()
+    figures = Invariance.draw([(Subject(name=name, family=name), back) for name in ("mlp", "cnn")])
+    assert [figure.name for figure in figures] == ["consistency", "resolution", "reach", "waves"]
+    assert one.protocol().startswith("30 images of test, mirrored beyond their edges")
+    assert any("what locality is worth to it was not measured" in caveat for caveat in one.caveats)
