@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorscope.core.errors import RequestError
+from priorscope.core.rng import seed_of
 from priorscope.data.split import Split
 from priorscope.evidence import evaluating
 from priorscope.models import create
@@ -73,7 +74,7 @@ def twin_of(network: Network, seed: int) -> Network | None:
         image_size=model.image_size,
         num_classes=model.num_classes,
         statistics=model.statistics,
-        seed=seed + 1_000_003,  # no run's own seed, whose first weights would be this network's own
+        seed=seed_of(seed, "untrained twin", network.name),  # two networks of one config have two twins
     ).to(model.mean.device)
     return Network(f"{network.name}, untrained", twin, network.taps, network.bytes_of)
 
