@@ -27,10 +27,14 @@ from priorscope.train.optim import OptimConfig
 class DataConfig(Config):
     """What a run learns from."""
 
-    source: Annotated[SerializeAsAny[SourceConfig], BeforeValidator(source_config), WithJsonSchema(NAMED)]
+    source: Annotated[SerializeAsAny[SourceConfig], BeforeValidator(source_config), WithJsonSchema(NAMED)] = Field(
+        description="a source's name, a path, or a table with a source's settings: see Data"
+    )
     subset: int | None = Field(default=None, ge=1, description="a class-balanced, nested part of train of this size")
     augment: Annotated[Augment, BeforeValidator(augment_config), WithJsonSchema({"type": ["string", "object"]})] = Field(
-        default_factory=lambda: augment_config("none"), validate_default=True
+        default_factory=lambda: augment_config("none"),
+        validate_default=True,
+        description="a preset's name, or a table of operations: see Augmentation",
     )
 
 
@@ -65,7 +69,9 @@ class Recipe(Config):
     model_config = ConfigDict(json_schema_extra=_as_file)
 
     data: DataConfig
-    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(family_config), WithJsonSchema(NAMED)]
+    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(family_config), WithJsonSchema(NAMED)] = Field(
+        description="a model's name, or a table of its name and the settings that differ: see Models"
+    )
     init: InitConfig = InitConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()

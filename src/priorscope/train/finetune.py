@@ -25,8 +25,12 @@ class FinetuneConfig(Config):
     the full rate; what stands before the first block at the lowest.
     """
 
-    mode: Literal["head", "body", "layers"]
-    factor: Number | None = Field(default=None, gt=0, le=1, description="modes body and layers")
+    mode: Literal["head", "body", "layers"] = Field(
+        description="head: the head alone; body: all, below the head slower; layers: each block slower than the one above"
+    )
+    factor: Number | None = Field(
+        default=None, gt=0, le=1, description="body, layers: what the rate of what is below is multiplied by"
+    )
 
     @model_validator(mode="after")
     def _factor_where_it_is_read(self) -> Self:
