@@ -53,7 +53,7 @@ class PerceiverIoConfig(FamilyConfig):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
-VERSION = 1
+VERSION = 2
 """Of the numbers that this family gives; raised when they change."""
 
 

@@ -37,7 +37,7 @@ class Dropout(nn.Module):
     def __init__(self, probability: float) -> None:
         super().__init__()
         self.probability = probability
-        self._threshold = min(round(probability * DRAW), DRAW - 1)
+        self._threshold = min(max(round(probability * DRAW), 1), DRAW - 1)
         self._scale = DRAW / (DRAW - self._threshold)
 
     @property
@@ -50,14 +50,21 @@ class Dropout(nn.Module):
             return values
         if values.device.type != "cpu":
             return F.dropout(values, self.probability)
-        return values * self._mask(values.shape).to(values.dtype)
+        return values * self._mask(values.shape, values.dtype)
 
-    def _mask(self, shape: torch.Size) -> Tensor:
-        """The scale where an element is kept, and 0. Clamping the numbers is three times as fast as comparing them."""
+    def _mask(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """The scale where an element is kept, and 0. Clamping the numbers is three times as fast as comparing them.
+
+        In bfloat16, half as wide, the bits of the scale are put together as integers: two thirds of the time.
+        """
         count = shape.numel()
         draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(1 << 63), None)
-        numbers = draws.view(torch.int16)[:count].view(shape).to(torch.float32)
-        return numbers.sub_(self._threshold - DRAW // 2 - 1).clamp_(0, 1).mul_(self._scale)
+        last = self._threshold - DRAW // 2 - 1  # the largest number that is dropped
+        numbers = draws.view(torch.int16)[:count].view(shape)
+        if dtype != torch.bfloat16:
+            return numbers.to(torch.float32).sub_(last).clamp_(0, 1).mul_(self._scale).to(dtype)
+        bits = int(torch.tensor(self._scale, dtype=dtype).view(torch.int16))
+        return numbers.clamp_(last, last + 1).sub_(last).mul_(bits).view(dtype)
 
     def extra_repr(self) -> str:
         return f"{self.probability}"
@@ -154,6 +161,11 @@ def self_attend(packed: Tensor, heads: int) -> Tensor:
     with in_own_precision(packed):
         mixed: Tensor = _SelfAttention.apply(packed, heads)  # pyright: ignore[reportAssignmentType]
     return mixed
+
+
+def packs(values: Tensor) -> bool:
+    """Whether `self_attend` is the faster way for values of this type: in bfloat16 on a CPU, outside torch.compile."""
+    return values.device.type == "cpu" and values.dtype == torch.bfloat16 and not torch.compiler.is_compiling()
 
 
 class _SelfAttention(torch.autograd.Function):

@@ -20,6 +20,8 @@ from priorscope.models.networks.attention import (
     attend,
     in_own_precision,
     in_product_precision,
+    packs,
+    self_attend,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +97,9 @@ class Attention(nn.Module):
         x = in_product_precision(x)
         if context is None and absorbing_pays(x.shape[-1], self.head_width):
             return self.absorbing(x, x, *self.to_kv.weight.chunk(2))
+        if context is None and packs(x) and not self.drop_weights.active:
+            packed = F.linear(x, torch.cat([self.to_q.weight, self.to_kv.weight]))
+            return self.drop_output(self.to_out(self_attend(packed, self.heads)))
         context = x if context is None else context
         batch, heads = context.shape[0], self.heads
         query = (self.to_q(x) * self.head_width**-0.5).view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)

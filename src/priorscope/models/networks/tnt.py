@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from priorscope.models.networks.attention import Dropout, absorbed, absorbing_pays, attend
+from priorscope.models.networks.attention import Dropout, absorbed, absorbing_pays, attend, packs, self_attend
 
 if TYPE_CHECKING:
     from priorscope.models.tnt import TntConfig
@@ -45,7 +45,10 @@ class Attention(nn.Module):
 
     def _mixed(self, x: Tensor) -> Tensor:
         batch, tokens, _ = x.shape
-        query, key, value = self.to_qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        packed = self.to_qkv(x)
+        if packs(packed):
+            return self_attend(packed, self.heads)
+        query, key, value = packed.view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         return attend(query * query.shape[-1] ** -0.5, key, value).transpose(1, 2).flatten(2)
 
 
