@@ -190,6 +190,14 @@ def test_a_readout_is_right_where_classes_are_apart_and_at_chance_where_labels_a
     assert depth.logistic_right(constant, labels).mean() < 0.4
 
 
+def test_a_readout_has_an_intercept():
+    """Three classes in a row on one axis: the middle one is answered by its intercept alone."""
+    labels = np.arange(300) % 3
+    line = torch.from_numpy((labels + np.random.default_rng(0).normal(size=300) / 20).astype(np.float32))[:, None]
+    order = np.random.default_rng(1).permutation(300)
+    assert depth.logistic_right(line[order], labels[order]).mean() > 0.97
+
+
 def test_the_readout_is_at_its_optimum():
     """The gradient of mean log loss + ridge vanishes there, by numpy."""
     random = np.random.default_rng(9)

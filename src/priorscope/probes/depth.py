@@ -33,7 +33,8 @@ def logistic_right(features: Tensor, labels: Ints) -> NDArray[np.bool_]:
         mean, std = features[fitted].mean(0), features[fitted].std(0)
         scale = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.inf)  # a constant feature is left out
         x, y = ((features[part] - mean) / scale for part in (fitted, scored))
-        right[scored] = (y @ _fit(x, given[fitted], int(given.max()) + 1)[:-1] + 0).argmax(1) == given[scored]
+        weights = _fit(x, given[fitted], int(given.max()) + 1)
+        right[scored] = (y @ weights[:-1] + weights[-1]).argmax(1) == given[scored]
     return right.numpy()
 
 
