@@ -8,7 +8,8 @@ it, in turns within each round so that all meet the same load,
   may multiply at more than twice the rate;
 - the same model in float32: `ratio_fp32_eager`;
 - the reference implementation at equal sizes, in the same loop with the same loader and optimiser, at equal precision
-  (`ratio_reference`) and in float32, which is how its users run it (`ratio_reference_fp32`).
+  (`ratio_reference`) and in float32, which is how its users run it (`ratio_reference_fp32`). Beside a reference that has no
+  dropout stands our network without it.
 """
 
 from __future__ import annotations
@@ -179,13 +180,17 @@ def _case(config: FamilyConfig, side: int, batch: int, setting: Setting) -> Trai
             turns[name].append(contender.turn(setting.steps))
         alone.append(replay.seconds())
     ours = turns.pop("ours")
+    beside = turns.pop("beside", ours)
     figures = {
         "img_per_s": _spread([batch / turn.seconds for turn in ours]),
         "gemm_share": _spread([taken.lying / turn.seconds for taken, turn in zip(alone, ours, strict=True)]),
         "gemm_share_best": _spread([taken.best / turn.seconds for taken, turn in zip(alone, ours, strict=True)]),
         "gemm_gflops": _spread([flops(products) / taken.lying / 1e9 for taken in alone]),
         "data_wait_share": _spread([turn.waited / turn.seconds for turn in ours]),
-        **{name: _spread([b.seconds / a.seconds for a, b in zip(ours, each, strict=True)]) for name, each in turns.items()},
+        **{
+            name: _spread([b.seconds / a.seconds for a, b in zip(beside if "reference" in name else ours, each, strict=True)])
+            for name, each in turns.items()
+        },
     }
     return TrainCase(
         model=config.name,
@@ -201,7 +206,10 @@ def _case(config: FamilyConfig, side: int, batch: int, setting: Setting) -> Trai
 def _contenders(
     config: FamilyConfig, side: int, batch: int, setting: Setting, equal: Precision
 ) -> tuple[dict[str, Contender], str | None]:
-    """Ours, and what it is measured beside, under the names of the ratios: at `equal` precision, and in float32."""
+    """Ours, and what it is measured beside, under the names of the ratios: at `equal` precision, and in float32.
+
+    "beside" is ours as references are measured beside it, where it differs.
+    """
     from priorscope.bench.train_peers import reference
     from priorscope.bench.train_turns import Contender
     from priorscope.models import wrap
@@ -214,7 +222,7 @@ def _contenders(
     def contender(model: Classifier, precision: Precision) -> Contender:
         return Contender(model, split, batch, precision, setting.augment, setting.threads, setting.device)
 
-    def ours() -> Classifier:
+    def ours(config: FamilyConfig = config) -> Classifier:
         return build(config, image_size=side, num_classes=CLASSES, statistics=split.statistics)
 
     contenders = {"ours": contender(ours(), equal)}
@@ -227,6 +235,8 @@ def _contenders(
             library = found.library
             model = wrap(found.network, image_size=side, classes=CLASSES, mean=mean, std=std, input_size=input_size)
             contenders[name] = contender(model, precision)
+            if not found.drops and "beside" not in contenders:
+                contenders["beside"] = contender(ours(config.replace(dropout=0.0)), equal)
     return contenders, library
 
 

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class Reference(NamedTuple):
-    """A network of another library, and the library's name."""
+    """A network of another library, the library's name, and whether it can drop what a config of ours drops."""
 
     library: str
     network: nn.Module
+    drops: bool = True
 
 
 def reference(config: FamilyConfig, side: int, classes: int) -> Reference | None:
@@ -132,14 +133,11 @@ class _ChannelsLast(nn.Module):
 
 def _perceiver_io(config: Any, side: int, classes: int) -> Reference | None:
     library: Any = _installed("perceiver_pytorch")
-    return None if library is None else Reference("perceiver-pytorch", _Asked(library, config, side, classes))
+    return None if library is None else Reference("perceiver-pytorch", _Asked(library, config, side, classes), drops=False)
 
 
 class _Asked(nn.Module):
-    """perceiver-pytorch's PerceiverIO leaves tokens and queries to its user: here they are those of our family.
-
-    It has no dropout, which ours draws where its config says so.
-    """
+    """perceiver-pytorch's PerceiverIO leaves tokens and queries to its user: here they are those of our family."""
 
     def __init__(self, library: Any, config: Any, side: int, classes: int) -> None:
         import torch
