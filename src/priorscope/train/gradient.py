@@ -43,7 +43,7 @@ class Gradient:
     ) -> None:
         self.parts = config.accumulate or 1
         self._model = model
-        self._forward: Forward = forward or model
+        self._forward: Forward = model if forward is None else forward  # a compiled network has no truth value
         self._config = config
         self._scaler = scaler
         self._ranks = ranks
