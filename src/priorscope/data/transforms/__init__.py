@@ -31,8 +31,9 @@ Removes = Literal["colour", "texture", "shape", "parts"]
 class Transform:
     """One way to take something away.
 
-    `levels` are its strengths from weak to strong, of which `usual` is the one that stands for it in a single number; `strength` is what they
-    count. `donors` says that each picture borrows from one of another class. `fault` says what is wrong with a predecessor's.
+    `levels` are its strengths from weak to strong, of which `usual` is the one that stands for it in a single number;
+    `strength` is what they count. `donors` says that each picture borrows from one of another class. `fault` says what is wrong
+    with a predecessor's.
     """
 
     name: str
