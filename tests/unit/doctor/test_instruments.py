@@ -14,6 +14,8 @@ from priorscope.doctor.instruments import (
     corruptions,
     cost,
     cue_conflict,
+    fewshot,
+    invariance,
     robustness,
     similarity,
     texture_shape,
@@ -137,3 +139,23 @@ def test_a_count_of_operations_for_multiply_adds_is_caught(monkeypatch):
 
     monkeypatch.setattr(cost, "measure_cost", doubled)
     assert wrong(certify("cost")) == ["multiply-adds of an MLP"]
+
+
+def test_a_readout_that_has_seen_the_answers_is_caught(monkeypatch):
+    """All test pictures labelled beforehand, more features than pictures: noise is learnt by heart."""
+    measure = fewshot.measure_fewshot
+
+    def leaking(who, source, **settings):
+        test = source.split("test").choose(np.arange(40))
+        return measure(who, fewshot.source_of({"train": test, "test": test}), shots=20, **settings)
+
+    monkeypatch.setattr(fewshot, "measure_fewshot", leaking)
+    assert wrong(certify("fewshot")) == ["readout of features that do not tell the classes apart"]
+
+
+def test_pictures_that_do_not_move_are_caught(monkeypatch):
+    measure = invariance.measure_invariance
+    monkeypatch.setattr(
+        invariance, "measure_invariance", lambda *args, **settings: measure(*args, **settings).model_copy(update={"value": 1.0})
+    )
+    assert wrong(certify("invariance")) == ["how often the answer of a network that answers at random stays when pictures move"]

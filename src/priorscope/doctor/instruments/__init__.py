@@ -18,6 +18,8 @@ INSTRUMENTS = Listing(
         "corruptions": "priorscope.doctor.instruments.corruptions",
         "cost": "priorscope.doctor.instruments.cost",
         "cue_conflict": "priorscope.doctor.instruments.cue_conflict",
+        "fewshot": "priorscope.doctor.instruments.fewshot",
+        "invariance": "priorscope.doctor.instruments.invariance",
         "robustness": "priorscope.doctor.instruments.robustness",
         "similarity": "priorscope.doctor.instruments.similarity",
         "texture_shape": "priorscope.doctor.instruments.texture_shape",

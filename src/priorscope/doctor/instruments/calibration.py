@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.metrics import softmax
-from priorscope.data.split import ArrayPixels, Source, Split
+from priorscope.data.split import ArrayPixels, Split
 from priorscope.doctor.instruments import Answer
-from priorscope.doctor.instruments.planted import Speaker
+from priorscope.doctor.instruments.planted import Speaker, source_of
 from priorscope.probes.calibration import measure_calibration
 
 CLASSES = ("a", "b", "c", "d")
@@ -45,7 +43,7 @@ def known_answers() -> Iterator[Answer]:
     (val, own), (test, other) = _drawn("val", 2000, 0), _drawn("test", 2000, 1)
     for sharper in (1.0, 2.0):
         speaker = Speaker({"val": sharper * own, "test": sharper * other})
-        found = measure_calibration(speaker, _source(val, test))
+        found = measure_calibration(speaker, source_of({"val": val, "test": test}))
         error = found.scores[0].error
         yield Answer(
             probe="calibration",
@@ -61,11 +59,3 @@ def known_answers() -> Iterator[Answer]:
             got=found.temperature or 0.0,
             within=0.1 * sharper,
         )
-
-
-def _source(val: Split, test: Split) -> Source:
-    """A source of two splits."""
-    parts = {"val": val, "test": test}
-    made: Any = SimpleNamespace(name="made", classes=CLASSES, origin="", caveats=(), splits=lambda: tuple(parts))
-    made.split = parts.__getitem__
-    return cast("Source", made)

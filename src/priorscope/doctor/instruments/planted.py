@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.data.split import ArrayPixels, Ints, Split
+from priorscope.data.split import ArrayPixels, Ints, Source, Split
 from priorscope.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -58,6 +59,21 @@ def blind(side: int, classes: int) -> Classifier:
     import torch
 
     return _saying(side, classes, lambda x: torch.eye(classes)[0].expand(len(x), classes))
+
+
+def erratic(side: int, classes: int) -> Classifier:
+    """A network whose answer is a function of the picture, and as good as drawn anew for every other picture."""
+    import torch
+
+    return _saying(side, classes, lambda x: torch.sin(1e4 * x.sum((1, 2, 3))[:, None] * torch.arange(1, classes + 1).sqrt()))
+
+
+def source_of(parts: Mapping[str, Split]) -> Source:
+    """A source of given splits."""
+    classes = next(iter(parts.values())).classes
+    made: Any = SimpleNamespace(name="made", classes=classes, origin="", caveats=(), splits=lambda: tuple(parts))
+    made.split = parts.__getitem__
+    return cast("Source", made)
 
 
 def by_colour(side: int) -> Classifier:
