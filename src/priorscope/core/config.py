@@ -114,6 +114,16 @@ def _assigned(values: Mapping[str, Any], keys: Sequence[str], value: Any) -> Pla
     return {**values, keys[0]: _assigned(cast("Mapping[str, Any]", below), keys[1:], value)}
 
 
+def inline_toml(value: Any) -> str:
+    """A value as it stands after `=` on one line of TOML, and after `--set KEY=`."""
+    if isinstance(value, Mapping):
+        table = cast("Mapping[str, Any]", value)
+        return "{" + ", ".join(f"{json.dumps(key)} = {inline_toml(one)}" for key, one in table.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(inline_toml(one) for one in cast("Sequence[Any]", value)) + "]"
+    return json.dumps(value)
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Plain:
     """Plain data with another's values laid over it, table by table."""
     merged = dict(base)

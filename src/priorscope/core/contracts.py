@@ -55,6 +55,8 @@ class Metric(Config):
     unit: str
     setting: str = ""
     split: str = ""
+    timed: bool = False
+    """Whether it was taken with a clock: it is another number each time, and comparisons leave it out."""
 
     @classmethod
     def of(

@@ -157,6 +157,11 @@ class Cost(Result):
             Metric.of("peak memory, training step", self.training_bytes, None, 1, "bytes", setting=f"{batch}, AdamW"),
             Metric.of("accuracy", right / n, wilson(right, n), n, "share of images", split=self.split),
         ]
+        return [*rows, *(row.replace(timed=True) for row in self._timed())]
+
+    def _timed(self) -> list[Metric]:
+        """What was taken with a clock."""
+        rows: list[Metric] = []
         for one in self.times.latencies:
             at: dict[str, Any] = {"setting": f"batch {one.batch}"}
             rows.append(Metric.of("latency, median", one.median, one.interval, one.repeats, "seconds", **at))

@@ -92,7 +92,7 @@ def _numbers(reading: Reading) -> dict[Key, Plain]:
     places = {run.name: _place(reading, run.name) for run in reading.runs}
     found: dict[Key, Plain] = {}
     seen: Counter[tuple[str, ...]] = Counter()
-    for row in tidy_rows(reading):
+    for row in tidy_rows(reading, timed=False):
         name = row["run"]
         about = (
             "" if name is None else places.get(name, str(name)),

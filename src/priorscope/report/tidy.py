@@ -27,13 +27,16 @@ def write_tidy(study: Path | str) -> tuple[Path, Path]:
     return study / PARQUET, study / JSON
 
 
-def tidy_rows(reading: Reading) -> list[Plain]:
-    """Every metric of every result: runs in the study's order, then results about pairs and sets."""
+def tidy_rows(reading: Reading, *, timed: bool = True) -> list[Plain]:
+    """Every metric of every result: runs in the study's order, then results about pairs and sets.
+
+    `timed` says whether those taken with a clock are among them.
+    """
     outcomes = [*(outcome for run in reading.runs for outcome in run.outcomes), *reading.joint]
-    return [row for outcome in outcomes for row in _rows(reading.name, outcome)]
+    return [row for outcome in outcomes for row in _rows(reading.name, outcome, timed)]
 
 
-def _rows(study: str, outcome: Outcome) -> list[Plain]:
+def _rows(study: str, outcome: Outcome, timed: bool) -> list[Plain]:
     """A set's rows name no run: they are about all of them."""
     one = outcome.subjects[0] if len(outcome.subjects) in (1, 2) else None
     other = outcome.subjects[1].name if len(outcome.subjects) == 2 else None
@@ -49,6 +52,8 @@ def _rows(study: str, outcome: Outcome) -> list[Plain]:
     }
     rows: list[Plain] = []
     for metric in outcome.result.metrics():
+        if metric.timed and not timed:
+            continue
         told = {name: getattr(metric, name) for name in ("setting", "metric", "value", "low", "high", "n", "unit")}
         row = shared | told | {"split": metric.split or str(outcome.about.get("split") or "")}
         rows.append({name: row[name] for name in COLUMNS})

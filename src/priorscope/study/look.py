@@ -6,6 +6,7 @@ a network from elsewhere is only shown.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from priorscope import run as runs
-from priorscope.core.config import Plain, content_key
+from priorscope.core.config import Plain, content_key, inline_toml
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.probes import PROBES, ProbeConfig, probe_config
@@ -170,6 +171,11 @@ def _keep(probe: ProbeConfig, run: runs.Run, data: str | None, result: Result) -
     result.save(path, {**told, "protocol": result.protocol()})
 
 
+def _typed(value: Any) -> str:
+    """A setting as people type it: a word without quotes."""
+    return value if isinstance(value, str) and value.isidentifier() else inline_toml(value)
+
+
 def subject_of(run: str, recipe_name: str, recipe: Recipe) -> Subject:
     """Whom a result about a run is about."""
     return Subject(name=run, family=recipe.model.family, recipe=recipe_name, seed=recipe.seed)
@@ -180,7 +186,8 @@ def about(
 ) -> Plain:
     """What a reader needs to know beside a result: subjects with their folders, data, and the command that makes it again."""
     plain = probe_config(probe.name)
-    settings = [f"--set {name}={value}" for name, value in probe.plain().items() if value != getattr(plain, name)]
+    given = {name: value for name, value in probe.plain().items() if value != plain.plain().get(name)}
+    settings = [f"--set {shlex.quote(f'{name}={_typed(value)}')}" for name, value in given.items()]
     if other_data:
         settings.append(f"--data {other_data}")
     whom = [subject.plain() for subject, _ in subjects]
@@ -188,7 +195,7 @@ def about(
         **({"subject": whom[0]} if len(whom) == 1 else {"subjects": whom}),
         "data": data,
         "split": getattr(probe, "split", ""),
-        "command": " ".join(["priorscope", "probe", probe.name, *(path for _, path in subjects), *settings]),
+        "command": " ".join(["priorscope", "probe", probe.name, *(shlex.quote(path) for _, path in subjects), *settings]),
         "config": probe.plain(),
         "made_from": made_from,
     }

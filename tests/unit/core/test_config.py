@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from priorscope.core.config import Config, Number, assign, content_key, merge, read_toml
+from priorscope.core.config import Config, Number, assign, content_key, inline_toml, merge, read_toml
 from priorscope.core.errors import RequestError
 
 
@@ -112,3 +112,11 @@ def test_a_toml_file_that_is_not_there_or_torn_is_named(tmp_path):
     (tmp_path / "b.toml").write_text("a = [1,")
     with pytest.raises(RequestError, match=r"b\.toml is not valid TOML"):
         read_toml(tmp_path / "b.toml")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [3, 0.5, True, "six", 'a "b" \\ c', [1, [2, "x"]], {"name": "six", "scale": [0.4, 1], "inner": {"é": False}}, []],
+)
+def test_a_value_on_one_line_is_read_back_equal(value):
+    assert assign({}, f"a={inline_toml(value)}") == {"a": value}

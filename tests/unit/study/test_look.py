@@ -1,0 +1,22 @@
+"""What stands beside a result: above all the command that makes it again."""
+
+from __future__ import annotations
+
+import shlex
+
+from priorscope.core.config import assign
+from priorscope.core.contracts import Subject
+from priorscope.probes import probe_config
+from priorscope.study.look import about
+
+
+def test_the_command_can_be_typed_again():
+    wanted = probe_config({"name": "accuracy", "views": {"name": "six", "shift": 2}, "split": "val"})
+    told = about(wanted, [(Subject(name="a-s0", family="mlp"), "runs/a s0")], "shapetex", {})
+    words = shlex.split(told["command"])
+    assert words[:4] == ["priorscope", "probe", "accuracy", "runs/a s0"]
+    table = {"name": "accuracy"}
+    for flag, setting in zip(words[4::2], words[5::2], strict=True):
+        assert flag == "--set"
+        table = assign(table, setting)
+    assert probe_config(table) == wanted
