@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import copy
 
 import pytest
 import torch
@@ -11,63 +11,82 @@ import priorscope as ps
 from priorscope import fitting
 from priorscope.data.loader import Batch
 from priorscope.data.places import cache_folder
+from priorscope.train import compilation
 from priorscope.train.compilation import pays
 from priorscope.train.config import TrainConfig
 
 BATCH = Batch(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), torch.arange(4))
 
 
-class Slow(torch.nn.Module):
-    """A network whose eager pass takes 20 ms more than it need."""
+class Clock:
+    """Stands still but where somebody lets time pass."""
 
-    def __init__(self, model):
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+class Slow(torch.nn.Module):
+    """A network whose eager pass takes 20 ms."""
+
+    def __init__(self, model, clock):
         super().__init__()
-        self.model, self.config, self.name = model, model.config, model.name
+        self.model, self.config, self.name, self._clock = model, model.config, model.name, clock
+
+    def __deepcopy__(self, memo):
+        return Slow(copy.deepcopy(self.model, memo), self._clock)
 
     def forward(self, images):
-        time.sleep(0.02)
+        self._clock.now += 0.02
         return self.model(images)
 
+    def planted(self, compiling, taking):
+        """A compiler that takes so long, and makes passes that take so long."""
 
-def planted(compiling, taking):
-    """A compiler that takes so long, and makes passes that take so long more."""
+        def compile(network):
+            calls = []
 
-    def compile(model):
-        calls = []
+            def forward(images):
+                self._clock.now += taking if calls else compiling
+                calls.append(1)
+                return network.model(images)
 
-        def forward(images):
-            time.sleep(taking if calls else compiling)
-            calls.append(1)
-            return model.model(images)
+            return forward
 
-        return forward
-
-    return compile
+        return compile
 
 
 @pytest.fixture
 def model(monkeypatch, tmp_path):
     monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path))
-    return Slow(ps.models.create("mlp/tiny", image_size=8, num_classes=3, width=8, blocks=1))
+    clock = Clock()
+    monkeypatch.setattr(compilation, "time", clock)
+    return Slow(ps.models.create("mlp/tiny", image_size=8, num_classes=3, width=8, blocks=1), clock)
 
 
 @pytest.mark.parametrize(
     ("compiling", "taking", "steps", "gains"),
-    [(0.05, 0.0, 1000, True), (0.05, 0.0, 1, False), (0.05, 0.02, 100_000, False), (0.0, 0.05, 1000, False)],
+    [
+        (5.0, 0.01, 1000, True),  # 10 s saved for 5
+        (5.0, 0.01, 400, False),  # 4 s saved for 5
+        (5.0, 0.019, 100_000, False),  # a gain of a twentieth may be noise
+        (0.0, 0.05, 1000, False),
+    ],
 )
 def test_compiling_pays_where_it_saves_more_than_it_takes(model, compiling, taking, steps, gains):
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert pays(model, BATCH, TrainConfig(), steps, planted(compiling, taking)) is gains
+    assert pays(model, BATCH, TrainConfig(), steps, model.planted(compiling, taking)) is gains
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
 
 
 def test_a_machine_chooses_alike_the_next_time(model):
-    assert pays(model, BATCH, TrainConfig(), 1000, planted(0.0, 0.0))
+    assert pays(model, BATCH, TrainConfig(), 1000, model.planted(0.0, 0.0))
     assert pays(model, BATCH, TrainConfig(), 1000, lambda _: pytest.fail("it was measured again"))
     (kept,) = (cache_folder() / "compile").glob("*.json")
     kept.write_text("{")
-    assert not pays(model, BATCH, TrainConfig(), 1000, planted(0.0, 0.05))
+    assert not pays(model, BATCH, TrainConfig(), 1000, model.planted(0.0, 0.05))
 
 
 def test_a_machine_without_a_compiler_goes_on_without_one(model):
@@ -82,6 +101,34 @@ def test_a_machine_without_a_compiler_goes_on_without_one(model):
 
 class CutError(Exception):
     """Stands for a kill."""
+
+
+def test_a_resumed_run_goes_on_as_it_was_chosen_whatever_the_cache_says(tiny, tmp_path, monkeypatch):
+    """Under auto the choice is asked for once, of the first batch and all steps, and then stands in the checkpoint."""
+    asked = []
+
+    def chosen(_model, batch, config, steps):
+        asked.append((len(batch.images), config.compile, steps))
+        return False
+
+    monkeypatch.setattr(compilation, "pays", chosen)
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    recipe = tiny.replace(train={**tiny.train.plain(), "compile": "auto"})
+    left = [4]
+
+    def report(_status):
+        left[0] -= 1
+        if left[0] == 0:
+            raise CutError
+
+    with pytest.raises(CutError):
+        ps.fit(recipe, tmp_path / "a", report=report)
+    run = ps.fit(recipe, tmp_path / "a")
+    assert asked == [(32, "auto", 6)]
+    assert run.environment["compiled"] is False
+    ps.fit(tiny, tmp_path / "b")
+    assert len(asked) == 1
+    assert (tmp_path / "a" / "weights.safetensors").read_bytes() == (tmp_path / "b" / "weights.safetensors").read_bytes()
 
 
 @pytest.mark.slow
@@ -105,7 +152,7 @@ def test_a_compiled_run_is_close_to_an_eager_one_and_resumes_to_the_bit(tiny, tm
     torch._dynamo.reset()
     ps.fit(recipe, tmp_path / "b")
     assert (tmp_path / "a" / "weights.safetensors").read_bytes() == (tmp_path / "b" / "weights.safetensors").read_bytes()
-    plain = changed = tiny.replace(train={**tiny.train.plain(), "compile": "always", "precision": "fp32"})
+    changed = tiny.replace(train={**tiny.train.plain(), "compile": "always", "precision": "fp32"})
     plain = tiny.replace(train={**tiny.train.plain(), "precision": "fp32"})
     eager, fused = ps.fit(plain, tmp_path / "c"), ps.fit(changed, tmp_path / "d")
     assert fused.history[-1]["train_loss"] == pytest.approx(eager.history[-1]["train_loss"], rel=1e-4)
