@@ -307,13 +307,14 @@ def _panels(chart: Any, rows: Sequence[Row], panel: str, height: int) -> Any:
     """One small chart for each value of a column, two beside each other, with the same axes."""
     import altair as A
 
-    names = list(dict.fromkeys(str(row[panel]) for row in rows))
-    parts = [
-        chart.transform_filter(A.FieldEqualPredicate(field=panel, equal=name)).properties(
-            width=WIDTH // 2 - 80, height=height, title=A.TitleParams(name, fontSize=12)
-        )
-        for name in names
-    ]
+    def only(name: str) -> Any:
+        """The layers with the rows of one panel; what has data of its own, a line to compare with, stays as it is."""
+        part = chart.copy()
+        rows_of = A.FieldEqualPredicate(field=panel, equal=name)
+        part.layer = [each if isinstance(each.data, A.InlineData) else each.transform_filter(rows_of) for each in part.layer]
+        return part.properties(width=WIDTH // 2 - 80, height=height, title=A.TitleParams(name, fontSize=12))
+
+    parts = [only(name) for name in dict.fromkeys(str(row[panel]) for row in rows)]
     with warnings.catch_warnings():
         # Every part brings the same choice of families; Altair makes one of them, as wanted, and warns that it did.
         warnings.filterwarnings("ignore", "Automatically deduplicated selection parameter")
