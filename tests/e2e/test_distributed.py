@@ -9,6 +9,8 @@ import copy
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -198,14 +200,50 @@ def test_a_folder_of_another_recipe_is_refused_on_ranks_as_on_one(ranks, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2])
-def test_a_run_killed_at_twenty_random_moments_ends_bit_for_bit_the_same(ranks, tmp_path, size):
+def test_a_run_killed_at_twenty_random_moments_of_its_way_ends_bit_for_bit_the_same(ranks, tmp_path, size):
     """The kills come from outside, at any instant: in a step, in a look at val, in the middle of a save."""
     asked = recipe(train={"steps": 400, "ema": 0.9, "choose": "best"}, model={"dropout": 0.2})
     began = time.monotonic()
     done(ranks(size, asked, tmp_path / "whole"))
     took = time.monotonic() - began
-    moments = random.Random(os.environ.get("PRIORSCOPE_KILL_SEED", "0"))
-    for _ in range(KILLS):
-        ranks(size, asked, tmp_path / "killed", moment=moments.uniform(0, 0.5 * took), save_every=0.0)
-    done(ranks(size, asked, tmp_path / "killed", save_every=0.0))
-    assert weights_of(tmp_path / "killed") == weights_of(tmp_path / "whole")
+    moments, out = random.Random(os.environ.get("PRIORSCOPE_KILL_SEED", "0")), tmp_path / "killed"
+    hit, gone_on = 0, 0
+    while hit < KILLS:
+        gone_on += (out / checkpoint.FILE).exists()
+        ranks(size, asked, out, moment=moments.uniform(0, 0.8 * took), save_every=0.0)
+        if (out / ENVIRONMENT).exists():  # it was faster than the kill: another one begins
+            assert weights_of(out) == weights_of(tmp_path / "whole")
+            shutil.rmtree(out)
+        else:
+            hit += 1
+    assert gone_on > KILLS // 4
+    done(ranks(size, asked, out, save_every=0.0))
+    assert weights_of(out) == weights_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_worker_of_a_study_that_is_killed_is_named_and_its_run_goes_on(tmp_path):
+    from priorscope.study.executors import Ended, Going, LocalExecutor
+    from priorscope.study.work import TrainWork
+
+    asked = ps.Recipe.of(recipe(train={"steps": 3000}))
+    executor = LocalExecutor(cores=1, most=1)
+    news = []
+
+    def wait_for(kind):
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not any(isinstance(each, kind) for each in news):
+            news.extend(executor.news(0.5))
+
+    try:
+        executor.start("train a", TrainWork(asked, tmp_path / "a", None), threads=1, alone=False)
+        wait_for(Going)
+        (worker,) = executor._workers
+        os.kill(worker.process.pid, signal.SIGKILL)
+        wait_for(Ended)
+    finally:
+        executor.stop()
+    (ended,) = [each for each in news if isinstance(each, Ended)]
+    assert ended.error.startswith("Its process was ended by SIGKILL. The system does that when memory runs out.")
+    assert not (tmp_path / "a" / ENVIRONMENT).exists()
+    assert ps.fit(asked, tmp_path / "a").history[-1]["step"] == 3000
