@@ -45,7 +45,7 @@ from priorscope.core.errors import RequestError, unknown_name
 from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.probes import ProbeConfig, probe_config
-from priorscope.recipe import Recipe
+from priorscope.recipe import Recipe, find_recipe, laid_over, read_recipe, shipped_recipes
 
 FULL = "full"
 """The budget at which a study is run as it is written."""
@@ -54,7 +54,7 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
 class RecipeEntry(Config):
-    """One recipe of a study: settings laid over `base`, or over the recipe that it extends."""
+    """One recipe of a study: settings laid over `base`, or over the recipe of this study, or a shipped one, that it extends."""
 
     extends: str | None = None
     seeds: Seeds | None = Field(default=None, description="not set: the study's")
@@ -213,27 +213,19 @@ def _cells_of(study: Study, name: str) -> Iterator[Cell]:
 
 
 def _settings(study: Study, name: str, seen: tuple[str, ...]) -> Plain:
-    """A recipe's settings laid over those that it extends, down to the base."""
+    """A recipe's settings laid over those that it extends, down to the base; a shipped recipe lies on the base."""
     if name not in study.recipes:
-        raise unknown_name("recipe of this study", name, study.recipes, f"see [recipes] of {study.name}")
+        if name not in shipped_recipes():
+            known = (*study.recipes, *shipped_recipes())
+            raise unknown_name("recipe of this study, or a shipped one", name, known, f"see [recipes] of {study.name}")
+        return laid_over(study.base, read_recipe(find_recipe(name)))
     if name in seen:
         raise RequestError(
             f"The recipe {name!r} extends itself: {' -> '.join((*seen, name))}.", "a chain that ends", "extend another recipe"
         )
     entry = study.recipes[name]
     below = study.base if entry.extends is None else _settings(study, entry.extends, (*seen, name))
-    own = entry.settings()
-    return merge(_spelt_out(below), _spelt_out(own))
-
-
-def _spelt_out(settings: Plain) -> Plain:
-    """Settings with `model = "x"` and `source = "x"` written as tables, so that tables can be laid over them."""
-    data = settings.get("data")
-    if isinstance(data, dict) and isinstance(data.get("source"), str):
-        settings = {**settings, "data": {**data, "source": {"name": data["source"]}}}
-    if isinstance(settings.get("model"), str):
-        settings = {**settings, "model": {"name": settings["model"]}}
-    return settings
+    return laid_over(below, entry.settings())
 
 
 def _grid(grid: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Plain]]:

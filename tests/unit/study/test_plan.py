@@ -36,6 +36,14 @@ def test_a_recipe_is_laid_over_what_it_extends_and_the_base():
     assert found["b-s1"].seed == 1
 
 
+def test_a_recipe_may_extend_a_shipped_one():
+    recipes = {"mine": {"extends": "shapetex-cnn", "train": {"epochs": 2}}}
+    (cell,) = cells(made(recipes=recipes, probes=[], seeds=[4]))
+    assert (cell.recipe.model.name, cell.recipe.train.epochs, cell.recipe.optim.lr, cell.seed) == ("cnn/tiny", 2, 0.002, 4)
+    with pytest.raises(RequestError, match="shapetex-cnn"):
+        cells(made(recipes={"mine": {"extends": "shapetex-cn"}}, probes=[]))
+
+
 def test_a_recipe_may_have_seeds_of_its_own():
     recipes = {"a": {}, "b": {"extends": "a", "seeds": [7]}}
     assert [cell.run for cell in cells(made(recipes=recipes, probes=[]))] == ["a-s0", "a-s1", "b-s7"]
