@@ -50,7 +50,7 @@ class Seeking(Config):
     natural pictures that give the activations the likeliest under the data's own spectrum is sought.
     """
 
-    steps: int = Field(default=256, ge=1)
+    steps: int = Field(default=512, ge=1)
     lr: Annotated[Number, Field(gt=0)] = 0.1
     form: Literal["natural", "fourier", "pixels", "z-normalised"] = "natural"
     optimiser: Literal["adam", "sgd"] = "adam"

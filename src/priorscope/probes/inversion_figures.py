@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from priorscope.core.figure import Figure
 
 SIDE = 72
-QUARTERS = ("embedded", "a quarter", "half way", "three quarters", "at the head")
+QUARTERS = ("embedded", "1/4 deep", "1/2 deep", "3/4 deep", "at the head")
 """Columns of the gallery of several networks: their depths differ, and each picture stands in the nearest."""
 
 PICTURES = 4
@@ -52,7 +52,7 @@ def _curve(arms: Arms, what: str) -> Figure:
         y=Axis("image error (root mean square of pixels in [0, 1])")
         if of_error
         else Axis("feature residual (1: two real pictures)", scale="log", format=".0e"),
-        n=f"{first.n} pictures, {len(arms[0][1])} seeds",
+        n=f"{first.n} pictures, {max(len(seeds) for _, seeds in arms)} seeds at most",
         protocol=("Beside a point: for how many pictures the search did not converge. " if of_error else "Geometric means. ")
         + first.protocol(),
         alt="; ".join(f"{row['series']} at depth {row['x']:.2f}: {row['y']:.3g}" for row in rows),
@@ -70,18 +70,24 @@ def _rows(subject: Subject, seeds: Sequence[Inversion], what: str) -> Iterator[d
         y, low, high = (value if value is None or what == "image error" else 10**value for value in (mean, low, high))
         failed = sum(int((~result.good()[k]).sum()) for result in seeds)
         asked = sum(result.n for result in seeds)
-        said = f"{failed} of {asked} failed" if failed and what == "image error" else None
+        said = f"{failed}/{asked} failed" if failed and what == "image error" else None
         yield {"series": subject.name, "family": subject.family, "x": depth, "y": y, "low": low, "high": high, "end": said}
 
 
 def _error_title(arms: Arms) -> str:
-    """Who loses most and who least at the head."""
-    ends = {subject.name: float(np.mean([result.value for result in seeds])) for subject, seeds in arms}
-    most, least = max(ends, key=lambda name: ends[name]), min(ends, key=lambda name: ends[name])
+    """Who loses most and who least at the head, of the networks from whose head most pictures were found."""
+    found = {
+        subject.name: float(np.mean([result.value for result in seeds]))
+        for subject, seeds in arms
+        if np.mean([result.good()[-1].mean() for result in seeds]) > 0.5
+    }
+    if not found:
+        return "From what the head sees the search finds few pictures: what is lost there was not measured"
+    most, least = max(found, key=lambda name: found[name]), min(found, key=lambda name: found[name])
     blind = float(arms[0][1][0].blind.mean())
     if most == least:
-        return f"From what the head of {most} sees, pictures come back {ends[most]:.3f} off; the mean picture is {blind:.3f} off"
-    return f"At the head {most} has lost most of the picture (error {ends[most]:.3f}), {least} least ({ends[least]:.3f})"
+        return f"From what the head of {most} sees, pictures come back {found[most]:.3f} off; the mean picture {blind:.3f}"
+    return f"At the head {most} has lost most of the picture ({found[most]:.3f} off), {least} least ({found[least]:.3f})"
 
 
 def _residual_title(arms: Arms) -> str:
@@ -92,24 +98,22 @@ def _residual_title(arms: Arms) -> str:
 
 def _alone(subject: Subject, result: Inversion) -> Figure:
     """Some pictures of one network, depths across."""
+    good = result.good().sum(1)
+    columns = [f"{depth:.2f} ({n}/{result.n})" for depth, n in zip(result.depths, good, strict=True)]
     shown: list[tuple[str, str, NDArray[np.uint8]]] = []
     for i in range(min(PICTURES, result.n)):
         shown.append((f"picture {i + 1}", "real", result.real[i]))
-        for k, tap in enumerate(result.taps):
-            shown.append((f"picture {i + 1}", _marked(tap, bool(result.good()[k, i])), result.found[k, i]))
+        shown += [(f"picture {i + 1}", column, result.found[k, i]) for k, column in enumerate(columns)]
+    taps = ", ".join(f"{depth:.2f} {tap}" for depth, tap in zip(result.depths, result.taps, strict=True))
     return gallery(
         "inversion-gallery",
-        f"What can be told from each depth of {subject.name}, picture by picture",
+        f"What can be told from each depth of {subject.name}",
         shown,
         n=f"{min(PICTURES, result.n)} of {result.n} pictures",
-        protocol=f"An asterisk: the search did not converge. {result.protocol()}",
-        alt=f"Real pictures and those found from {', '.join(result.taps)}. {result.headline()}",
+        protocol=f"Above: the depth, and for how many pictures the search converged. Depths: {taps}. {result.protocol()}",
+        alt=f"Real pictures and those found from each depth. {result.headline()}",
         side=SIDE,
     )
-
-
-def _marked(tap: str, good: bool) -> str:
-    return tap if good else f"{tap} *"
 
 
 def _beside(arms: Arms) -> Figure:
