@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 
 from priorscope.bench.products import Product, Recorder, settle
 from priorscope.core.machine import keep_freed_memory
-from priorscope.data.loader import Batch, Loader
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier
 from priorscope.train.config import TrainConfig
 from priorscope.train.loop import Position, train
 from priorscope.train.optim import OptimConfig, make_optimiser
 from priorscope.train.precision import Precision, make_scaler
+from priorscope.train.watched import WatchedLoader
 
 
 class Turn(NamedTuple):
@@ -66,19 +65,3 @@ class Contender:
             next(self._steps)
         settle(self._device)
         return Turn((time.perf_counter() - begun) / steps, (self._loader.waited - waited) / steps)
-
-
-class WatchedLoader(Loader):
-    """A loader that counts the seconds its consumer has waited for batches."""
-
-    waited = 0.0
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        batches = super().epoch(epoch, start)
-        while True:
-            begun = time.perf_counter()
-            batch = next(batches, None)
-            self.waited += time.perf_counter() - begun
-            if batch is None:
-                return
-            yield batch
