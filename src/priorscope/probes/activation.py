@@ -266,8 +266,9 @@ def measure_activation(
 ) -> Activation:
     """Makes the pictures of every network, shows them to all, and holds them against real ones.
 
-    `changes` are settings that differ from the preset's (`Making`). With a `folder` the pictures of each network are kept
-    there under a hash of weights, targets and settings, so that a stopped measurement goes on with the next network.
+    `changes` are settings that differ from the preset's (`Making`). With a `folder` (not set: that of the first network's
+    evidence) the pictures of each network are kept there under a hash of weights, targets and settings, so that a stopped
+    measurement goes on with the next network.
     """
     from priorscope.evidence import evidence_of
     from priorscope.probes.activation_making import Asked, measure
@@ -277,10 +278,12 @@ def measure_activation(
     if starts < 1 or images < 2:
         raise RequestError(f"starts = {starts}, images = {images}.", "one start and two images, or more", "starts = 2")
     making = PRESETS[preset].replace(**{name: value for name, value in changes.items() if value is not None})
-    models = [evidence_of(subject).model for subject in subjects.values()]
+    asked_of = [evidence_of(subject) for subject in subjects.values()]
+    models = [evidence.model for evidence in asked_of]
+    kept_in = folder or next((evidence.folder for evidence in asked_of if evidence.folder), None)
     chosen = the_split(data, split)
     _check(tuple(subjects), models, chosen)
-    asked = Asked(making, preset, chosen, tuple(targets) if targets is not None else None, starts, images, seed, folder)
+    asked = Asked(making, preset, chosen, tuple(targets) if targets is not None else None, starts, images, seed, kept_in)
     return measure(tuple(subjects), models, asked)
 
 

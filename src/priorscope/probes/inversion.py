@@ -205,15 +205,17 @@ def measure_inversion(
 ) -> Inversion:
     """Seeks each picture from each tap's activations alone.
 
-    `changes` are settings that differ from the preset's (`Seeking`). With a `folder` what was found from each tap is kept
-    there under a hash of weights, pictures and settings, so that a stopped search goes on with the next tap.
+    `changes` are settings that differ from the preset's (`Seeking`). With a `folder` (not set: the evidence's own) what was
+    found from each tap is kept there under a hash of weights, pictures and settings, so that a stopped search goes on with the
+    next tap.
     """
     from priorscope.evidence import evidence_of
     from priorscope.probes.inversion_seeking import Asked, measure
 
     if preset not in PRESETS:
         raise unknown_name("preset of inversion", preset, PRESETS, "priorscope probe inversion --help")
-    model, chosen = evidence_of(subject).model, the_split(data, split)
+    evidence = evidence_of(subject)
+    model, chosen = evidence.model, the_split(data, split)
     if model.image_size != chosen.image_size:
         raise RequestError(
             f"{model.name} takes images of side {model.image_size}; {chosen.source}/{chosen.name} has {chosen.image_size}.",
@@ -221,4 +223,4 @@ def measure_inversion(
             "a backbone of another size resizes inside (input_size)",
         )
     seeking = PRESETS[preset].replace(**{name: value for name, value in changes.items() if value is not None})
-    return measure(model, Asked(seeking, preset, chosen, images, converged, seed, folder), taps, depths)
+    return measure(model, Asked(seeking, preset, chosen, images, converged, seed, folder or evidence.folder), taps, depths)
