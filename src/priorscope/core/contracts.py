@@ -100,6 +100,11 @@ class Result(Config):
     unit: str
     caveats: tuple[str, ...] = ()
 
+    @property
+    def leads(self) -> bool:
+        """Whether its number may stand among a report's first sentences: not where it lacks what its name promises."""
+        return True
+
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
         raise TypeError(f"{type(self).__name__} does not say its headline")

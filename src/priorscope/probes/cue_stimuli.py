@@ -69,6 +69,11 @@ class StimuliConflict(CueConflict):
     """(pictures,) numbers of categories; -1 for none."""
     pictures: Array
 
+    @property
+    def leads(self) -> bool:
+        """A part of the published protocol is not the published number, and is no headline."""
+        return self.kind != "part of the published"
+
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
         low, high = (self.interval.low, self.interval.high) if self.interval else (0.0, 1.0)

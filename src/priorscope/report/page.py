@@ -216,9 +216,10 @@ class Page:
 
 
 def _page(reading: Reading, title: str | None, file: str, other: Reading | None) -> Page:
-    found = findings(reading)
+    every = findings(reading)
+    found = [finding for finding in every if finding.leads]
     failures = list(reading.failures)
-    sections = [section for section in (_training(reading), *_probes(reading, found, failures)) if section]
+    sections = [section for section in (_training(reading), *_probes(reading, every, failures)) if section]
     sections = _numbered(sections)
     verdict = [statement(finding) for finding in found]
     ids = {id(section.finding): section.id for section in sections if section.finding}

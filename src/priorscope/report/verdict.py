@@ -100,6 +100,11 @@ class Finding:
         return f"{self.result.measure} ({self.where})" if self.where else self.result.measure
 
     @property
+    def leads(self) -> bool:
+        """Whether all of its numbers are what their name promises."""
+        return all(result.leads for arm in self.arms for result in arm.results)
+
+    @property
     def unit(self) -> str:
         """The number's unit."""
         return self.arms[0].results[0].unit

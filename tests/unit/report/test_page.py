@@ -159,3 +159,14 @@ def test_a_probe_that_cannot_draw_is_a_failure_of_the_page_not_its_end(tmp_path:
 
 def test_the_page_is_small(page: str) -> None:
     assert len(page) < 1_600_000, "0.9 MB of it are the charting library"
+
+
+def test_what_lacks_what_its_name_promises_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps its section, and stands neither among the first sentences nor in the table of recipes."""
+    study = write_study(tmp_path / "study", {"mlp": 0.55, "cnn": 0.78})
+    whole = render(read_sources([study]))
+    monkeypatch.setattr(Accuracy, "leads", property(lambda _self: False))
+    partial = render(read_sources([study]))
+    assert "cnn has a higher accuracy than mlp" in whole.partition("</section>")[0]
+    assert "cnn has a higher accuracy than mlp" not in partial.partition("</section>")[0]
+    assert '<section id="accuracy"' in partial
