@@ -90,7 +90,11 @@ def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], o
     for name in entry.recipes or ():
         if name not in study.recipes:
             raise unknown_name("recipe of this study", name, study.recipes, f"see [recipes] of {study.name}")
-    subjects = [step for step in trains if entry.recipes is None or step.cell.recipe_name in entry.recipes]
+    subjects = [step for step in trains if _is_asked(entry, step.cell)]
+    if not subjects:
+        raise RequestError(
+            f"{entry.probe.name!r} of {study.name} looks at no run.", "seeds that its recipes have", "change its seeds"
+        )
     if PROBES.load(entry.probe.name).PER == "set":
         _check_one_source(study, entry, subjects)
         about = "all runs" if entry.recipes is None else ", ".join(entry.recipes)
@@ -99,6 +103,11 @@ def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], o
     for subject in subjects:
         beside = _companions(entry, subject, trains)
         yield ProbeStep(entry.probe, (subject,), subject.cell.run, entry.data, subject.out / runs.RESULTS, beside)
+
+
+def _is_asked(entry: ProbeEntry, cell: Cell) -> bool:
+    of_recipe = entry.recipes is None or cell.recipe_name in entry.recipes
+    return of_recipe and (entry.seeds is None or cell.seed in entry.seeds)
 
 
 def _check_one_source(study: Study, entry: ProbeEntry, subjects: Sequence[TrainStep]) -> None:

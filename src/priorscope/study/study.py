@@ -75,19 +75,20 @@ def _source(data: Any) -> SourceConfig | None:
 
 
 class ProbeEntry(Config):
-    """One probe of a study: which recipes' runs it looks at (not set: all), and on which data (not set: the runs' own)."""
+    """One probe of a study: at which recipes and seeds it looks (not set: all), and on which data (not set: the runs' own)."""
 
     probe: Annotated[SerializeAsAny[ProbeConfig], BeforeValidator(probe_config)]
     recipes: tuple[str, ...] | None = None
+    seeds: Seeds | None = None
     data: Annotated[SerializeAsAny[SourceConfig] | None, BeforeValidator(_source), WithJsonSchema(NAMED)] = None
 
     @classmethod
     def of(cls, table: object) -> object:
-        """`{name, recipes, data, ...settings}` as it stands in TOML."""
+        """`{name, recipes, seeds, data, ...settings}` as it stands in TOML."""
         if not isinstance(table, Mapping) or "probe" in table:
             return table
         settings = dict(cast("Mapping[str, Any]", table))
-        placed = {name: settings.pop(name) for name in ("recipes", "data") if name in settings}
+        placed = {name: settings.pop(name) for name in ("recipes", "seeds", "data") if name in settings}
         return {"probe": settings, **placed}
 
 

@@ -108,6 +108,13 @@ def test_a_probe_may_ask_about_other_data_than_the_runs_own(tmp_path):
     assert own.key != other.key
 
 
+def test_a_probe_may_look_at_some_seeds(tmp_path):
+    plan = make_plan(made(probes=[{"name": "accuracy", "seeds": [1]}]), tmp_path)
+    assert [step.id for step in plan.steps if isinstance(step, ProbeStep)] == ["accuracy of a-s1", "accuracy of b-s1"]
+    with pytest.raises(RequestError, match="looks at no run"):
+        make_plan(made(probes=[{"name": "accuracy", "seeds": [7]}]), tmp_path)
+
+
 def test_a_budget_is_laid_over_a_study_and_named(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
