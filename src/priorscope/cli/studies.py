@@ -12,6 +12,7 @@ import typer
 from priorscope.cli.printing import AsJson, Setting, print_json, print_table
 
 if TYPE_CHECKING:
+    from priorscope.study.cluster import ClusterExecutor
     from priorscope.study.plan import Plan
     from priorscope.study.run import Progress
 
@@ -24,6 +25,9 @@ def study(
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and why, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what is in the folder.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="At most so many steps side by side.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="auto|ADDRESS", help="Carry it out on the Ray cluster of this machine, or there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, only what is missing, and write its page; `study list` shows the shipped ones."""
@@ -39,8 +43,11 @@ def study(
     from priorscope.report import write_study_page
     from priorscope.study.run import run_study
 
+    executor = None if cluster is None else _on_cluster(cluster, folder, workers)
     with _live() as show:
-        outcome = run_study(asked, folder, fresh=fresh, workers=workers, show=show)
+        outcome = run_study(asked, folder, fresh=fresh, workers=workers, show=show, executor=executor)
+    if executor is not None and executor.begun_again:
+        print(f"begun again elsewhere: {', '.join(executor.begun_again)}", file=sys.stderr)
     page = write_study_page(folder, changed=outcome.changed)
     outcome.check()
     if as_json:
@@ -48,6 +55,12 @@ def study(
     rest = "" if outcome.asked else "; everything was there"
     print(f"{outcome.asked} steps done{rest}. The page: {page}")
     return None
+
+
+def _on_cluster(address: str, folder: Path, workers: int | None) -> ClusterExecutor:
+    from priorscope.study.cluster import ClusterExecutor
+
+    return ClusterExecutor(address, folder, workers)
 
 
 def _show_shipped(studies: dict[str, Path], as_json: bool) -> None:

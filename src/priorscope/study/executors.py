@@ -1,7 +1,8 @@
-"""Where steps are carried out: in a few processes of this machine that live as long as the study.
+"""Where steps are carried out: what every executor promises, and the one that uses a few processes of this machine.
 
-Each process does one step at a time. A process that dies (killed, out of memory) fails its step and is replaced; processes
-whose parent dies end by themselves at once, so that a study killed with -9 leaves nothing that writes.
+Those processes live as long as the study, and each does one step at a time. One that dies (killed, out of memory) fails its
+step and is replaced; processes whose parent dies end by themselves at once, so that a study killed with -9 leaves nothing
+that writes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -23,6 +24,11 @@ from priorscope import run as runs
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stopping import SIGNALS
 from priorscope.study.work import Work
+
+WORKER_BYTES = 1.5 * 2**30
+"""What a process with torch and a small network takes; larger networks are to ask for more threads, and so run alone."""
+
+TELL_EVERY_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Ended:
     seconds: float
     memory: float
     error: str | None = None
+    like_here: bool = True
+    """Whether a processor of this machine's kind did it, so that what it cost foretells what others will cost here."""
 
 
 News = Going | Ended
@@ -168,19 +176,24 @@ def _serve(pipe: Connection, parent: int) -> None:
             work: Work = pipe.recv()
         except (EOFError, OSError):
             return
-        error = _do(work, pipe)
-        pipe.send(_Last(error, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0))
+        error = attempt(work, pipe.send)
+        pipe.send(_Last(error, most_memory()))
 
 
-def _do(work: Work, pipe: Connection) -> str | None:
-    """Carries out one step; what went wrong, in words."""
+def most_memory() -> float:
+    """The most bytes that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def attempt(work: Work, tell: Callable[[runs.Status], None], every: float = TELL_EVERY_SECONDS) -> str | None:
+    """Carries out one step in this process, telling how far it is now and then; gives what went wrong, in words."""
     last = 0.0
 
     def report(status: runs.Status) -> None:
         nonlocal last
-        if status.row is not None or time.monotonic() - last > 0.2:
+        if status.row is not None or time.monotonic() - last > every:
             last = time.monotonic()
-            pipe.send(status)
+            tell(status)
 
     try:
         work.do(report)

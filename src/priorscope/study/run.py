@@ -19,7 +19,7 @@ from priorscope.core.errors import WorkError
 from priorscope.core.machine import cores, memory_bytes
 from priorscope.core.stopping import Stopped, Stopping, stopping
 from priorscope.study import look
-from priorscope.study.executors import Ended, Executor, Going, LocalExecutor
+from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, LocalExecutor
 from priorscope.study.forecast import remember
 from priorscope.study.plan import JOINT, RUNS, Plan, make_plan
 from priorscope.study.steps import Step, TrainStep
@@ -27,8 +27,6 @@ from priorscope.study.study import Study
 from priorscope.study.work import ProbeWork, TrainWork, Work
 
 STUDY, FAILURES, STALE = "study.toml", "failures.json", "stale"
-WORKER_BYTES = 1.5 * 2**30
-"""What a process with torch and a small network takes; larger networks are to ask for more threads, and so run alone."""
 
 
 @dataclass
@@ -65,9 +63,19 @@ class Outcome:
 
 
 def run_study(
-    study: Study, out: Path, *, fresh: bool = False, workers: int | None = None, show: Show = lambda _: None
+    study: Study,
+    out: Path,
+    *,
+    fresh: bool = False,
+    workers: int | None = None,
+    show: Show = lambda _: None,
+    executor: Executor | None = None,
 ) -> Outcome:
-    """Carries out a study in a folder: only what is missing, or everything anew."""
+    """Carries out a study in a folder: only what is missing, or everything anew.
+
+    Its steps are carried out by `executor`, which is stopped at the end; where none is given, by at most `workers` processes
+    of this machine.
+    """
     with folder.locked(out):
         folder.remove_leftovers(out)
         if fresh:
@@ -77,10 +85,13 @@ def run_study(
             folder.write_text(out / STUDY, study.toml())
         if plan.missing:
             plan = _make_way(plan)
-        executor = LocalExecutor(cores(), workers or max(1, int(memory_bytes() * 0.8 / WORKER_BYTES)))
-        failed = _carry_out(plan, executor, show) if plan.missing else {}
+        failed = _carry_out(plan, executor or _on_this_machine(workers), show)
         changed = _note_failures(out, failed) | _retire(plan) | bool(plan.missing)
     return Outcome(out, len(plan.to_do()), failed, changed)
+
+
+def _on_this_machine(workers: int | None) -> Executor:
+    return LocalExecutor(cores(), workers or max(1, int(memory_bytes() * 0.8 / WORKER_BYTES)))
 
 
 def _forget(out: Path) -> None:
@@ -176,7 +187,8 @@ def _note_end(news: Ended, step: Step, progress: Progress) -> None:
         progress.failed[news.id] = news.error
         return
     progress.done += 1
-    remember(step, news.seconds, news.memory)
+    if news.like_here:
+        remember(step, news.seconds, news.memory)
 
 
 def _check_stop(asked: Stopping, out: Path) -> None:
