@@ -39,6 +39,7 @@ PROBES = Listing(
         "fewshot": "priorscope.probes.fewshot",
         "invariance": "priorscope.probes.invariance",
         "robustness": "priorscope.probes.robustness",
+        "scaling": "priorscope.probes.scaling",
         "similarity": "priorscope.probes.similarity",
         "texture_shape": "priorscope.probes.texture_shape",
         "transfer": "priorscope.probes.transfer",

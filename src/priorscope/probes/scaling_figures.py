@@ -1,0 +1,199 @@
+"""The pictures of `priorscope.probes.scaling`: error against compute, what it is spent on, batch sizes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from priorscope.core.charts import Axis, family_colour, family_dash, family_shape, figure_data, interval_dots
+from priorscope.core.figure import HEIGHT, MUTED, WIDTH, Figure
+from priorscope.probes.scaling import AMOUNTS, Fit, Scaling
+
+if TYPE_CHECKING:
+    from priorscope.probes.scaling_batches import Batch
+
+Rows = list[dict[str, Any]]
+
+SCATTER = 600
+"""Points beside the front that are drawn at most, evenly chosen: every number is in the result's arrays."""
+
+
+def draw_all(result: Scaling) -> list[Figure]:
+    """Error against compute, the exponents side by side, allocation, batch sizes."""
+    figures = [draw_error(result)]
+    if any(fit.allocation for fit in result.fits):
+        figures.append(draw_allocation(result))
+    return [*figures, *([draw_batches(result)] if result.batches else [])]
+
+
+def draw_error(result: Scaling) -> Figure:
+    """Every run, the front, the curve with its band, and the held-out point; both axes logarithmic."""
+    import altair as A
+
+    rows = [*_tried(result), *(row for fit in result.fits for row in [*_front(fit), *_curve(fit)])]
+    unit = "operations" if result.count == "operations" else "multiply-adds"
+    x = A.X(
+        "x:Q", scale=A.Scale(type="log", padding=10), axis=A.Axis(title=f"training compute ({unit})", format="~e", tickCount=6)
+    )
+    y = A.Y("y:Q", scale=A.Scale(type="log", padding=10), axis=A.Axis(title="share wrong", format=".2~g"))
+    base = A.Chart(figure_data()).encode(x=x)
+    colour = family_colour(rows)
+    tips = ["family:N", "model:N", "x:Q", "y:Q"]
+
+    def only(kind: str) -> Any:
+        return base.transform_filter(A.FieldEqualPredicate(field="kind", equal=kind))
+
+    band = only("curve").mark_area(opacity=0.16).encode(y=A.Y("low:Q"), y2="high:Q", color=colour)
+    tried = only("tried").mark_point(size=14, opacity=0.35, color=MUTED, filled=True).encode(y=y, tooltip=tips)
+    line = only("curve").mark_line().encode(y=y, color=colour, strokeDash=family_dash(rows))
+    points = only("front").mark_point(size=80, opacity=1, filled=True)
+    points = points.encode(y=y, color=colour, shape=family_shape(rows), tooltip=tips)
+    ends = only("held out").mark_rule(strokeWidth=2).encode(y=A.Y("low:Q"), y2="high:Q", color=colour)
+    cross = only("held out").mark_point(shape="cross", size=110, opacity=1).encode(y=y, color=colour, tooltip=tips)
+    chart = A.layer(band, tried, line, points, ends, cross).properties(width=WIDTH, height=HEIGHT)
+    return Figure.from_chart(
+        "scaling",
+        _title(result),
+        chart,
+        rows,
+        n=f"{result.n} runs",
+        protocol=f"Grey: beaten by something cheaper; curve and band: the law through the front and its interval, drawn where "
+        f"it is identified; cross: the largest point as the cheaper ones predict it. {result.protocol()}",
+        alt=result.headline(),
+    )
+
+
+def _title(result: Scaling) -> str:
+    fit = result.fits[0]
+    known = [(one.exponent.value, one) for one in result.fits if one.identified and one.exponent]
+    if not known:
+        return f"Over {fit.decades:.1f} decades of compute error falls to {fit.front[-1].error:.1%}; a law is not identified"
+    steepest, whose = max(known, key=lambda pair: pair[0])
+    if len(known) > 1:
+        return f"The error of {whose.family} falls fastest, as compute^-{steepest:.2f}"
+    floor = f" to {whose.floor.value:.1%}" if whose.floor else ""
+    return f"The error of {whose.family} falls as compute^-{steepest:.2f}{floor}"
+
+
+def _tried(result: Scaling) -> Rows:
+    rows = np.unique(np.linspace(0, len(result.compute) - 1, min(SCATTER, len(result.compute))).round().astype(int))
+    return [
+        {
+            "kind": "tried",
+            "family": result.fits[int(result.family[row])].family,
+            "model": "final" if result.final[row] else "earlier epoch, on val",
+            "x": float(result.compute[row]),
+            "y": float(result.error[row]),
+            "low": None,
+            "high": None,
+        }
+        for row in rows.tolist()
+    ]
+
+
+def _front(fit: Fit) -> Rows:
+    own = {"family": fit.family}
+    rows: Rows = [
+        {"kind": "front", **own, "model": best.model, "x": best.compute, "y": best.error, "low": None, "high": None}
+        for best in fit.front
+    ]
+    if fit.held_out is not None and fit.identified:
+        ends = fit.held_out.predicted
+        where = {"x": fit.held_out.compute, "y": ends.value, "low": ends.low, "high": ends.high}
+        rows.append({"kind": "held out", **own, "model": "predicted from the cheaper runs", **where})
+    return rows
+
+
+def _curve(fit: Fit) -> Rows:
+    """The law, where there is one."""
+    if not fit.identified or fit.law is None:
+        return []
+    at = fit.law.at([compute for compute, *_ in fit.band]).tolist()
+    return [
+        {"kind": "curve", "family": fit.family, "model": "law", "x": compute, "y": y, "low": low, "high": high}
+        for (compute, low, high), y in zip(fit.band, at, strict=True)
+    ]
+
+
+def draw_allocation(result: Scaling) -> Figure:
+    """Parameters, different images and images shown of what stands on the front."""
+    import altair as A
+
+    rows: Rows = [
+        {"family": fit.family, "amount": said, "model": best.model, "x": best.compute, "y": float(getattr(best, name))}
+        for fit in result.fits
+        for name, said in AMOUNTS.items()
+        for best in fit.front
+    ]
+    parts: list[Any] = []
+    for said in AMOUNTS.values():
+        base = A.Chart(figure_data()).transform_filter(A.FieldEqualPredicate(field="amount", equal=said))
+        x = A.X("x:Q", scale=A.Scale(type="log", padding=10), axis=A.Axis(title="training compute", format="~e", tickCount=3))
+        y = A.Y("y:Q", scale=A.Scale(type="log", padding=10), axis=A.Axis(title=said, format="~s", tickCount=4))
+        points = base.mark_point(size=70, opacity=1, filled=True)
+        parts.append(
+            points.encode(
+                x=x, y=y, color=family_colour(rows), shape=family_shape(rows), tooltip=["family:N", "model:N", "x:Q", "y:Q"]
+            ).properties(width=WIDTH // 3 - 70, height=190)
+        )
+    return Figure.from_chart(
+        "scaling-allocation",
+        _allocation_title(result.fits[0]),
+        A.concat(*parts, columns=3, spacing=20),
+        rows,
+        n=f"{result.n} runs",
+        protocol="Of the runs that nothing cheaper beats; slopes of logarithms over the front, with intervals in the table.",
+        alt="; ".join(
+            f"{fit.family}: {AMOUNTS[name]} grow as compute^{grown.value:.2f} ({grown.low:.2f} to {grown.high:.2f})"
+            for fit in result.fits
+            for name, grown in fit.allocation.items()
+        ),
+    )
+
+
+def _allocation_title(fit: Fit) -> str:
+    said = [
+        f"{AMOUNTS[name]} as compute^{grown.value:.2f} ({grown.low:.2f} to {grown.high:.2f})"
+        for name, grown in fit.allocation.items()
+        if name != "seen"
+    ]
+    if not said:
+        return f"On the front of {fit.family} compute buys passes over the data, neither size nor data"
+    return f"On the front of {fit.family} grow {' and '.join(said)}"
+
+
+def draw_batches(result: Scaling) -> Figure:
+    """Error by batch size, at equal samples and at equal steps."""
+    rows: Rows = [
+        {
+            "subject": f"{one.model}, {one.amount:,} {one.held}: batch {one.batch}",
+            "family": one.family,
+            "value": one.error,
+            "low": one.low,
+            "high": one.high,
+            "panel": f"equal {one.held}",
+        }
+        for one in result.batches
+    ]
+    return interval_dots(
+        "scaling-batches",
+        _batch_title(result.batches),
+        rows,
+        axis=Axis("share wrong", format=".0%"),
+        n=f"{result.images:,} images of {result.split}",
+        protocol="Each batch size at the learning rate that is best on val of those tried; intervals over seeds x images, or "
+        "over images of one run.",
+        alt="; ".join(f"{row['panel']}, {row['subject']}: {row['value']:.1%}" for row in rows),
+        panel="panel",
+    )
+
+
+def _batch_title(compared: tuple[Batch, ...]) -> str:
+    held = compared[0].held
+    own = [one for one in compared if (one.model, one.held, one.amount) == (compared[0].model, held, compared[0].amount)]
+    best = min(own, key=lambda one: one.error)
+    rivals = [one for one in own if one is not best]
+    apart = all(one.low > best.high for one in rivals)
+    sure = "errs least" if apart else "errs least, within the intervals"
+    return f"At equal {held} a batch of {best.batch} {sure}: {best.error:.1%} ({best.model})"

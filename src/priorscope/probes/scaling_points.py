@@ -1,0 +1,206 @@
+"""Runs as points: what each cost, how often it was wrong then, and what the compute was spent on.
+
+The final weights count with their error on the split that is asked about. An earlier epoch counts with its error on val, which
+the log has, and only while the learning rate is constant (`constant`, or `wsd` before its fall): under a schedule that falls to
+the end of the run, the network at half of its steps is not what a run of half the length would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.core.config import Plain, content_key
+from priorscope.core.errors import RequestError
+from priorscope.core.metrics import top_k_correct
+from priorscope.probes.scaling_fit import Points
+
+if TYPE_CHECKING:
+    from priorscope.data.split import Split
+    from priorscope.probes import TrainedRun
+
+Count = Literal["operations", "s"]
+STEADY = ("constant", "wsd")
+
+
+@dataclass(frozen=True)
+class Spent:
+    """One run: its points are its entries, in the order of its steps, the last with the final weights."""
+
+    name: str
+    family: str
+    model: str
+    recipe: Plain
+    parameters: int
+    samples: int
+    compute: tuple[float, ...]
+    error: tuple[float, ...]
+    step: tuple[int, ...]
+    seen: tuple[int, ...]
+    right: NDArray[np.bool_]
+    """(images): whether the final weights answer right."""
+    val_error: float | None
+    """The last error on val in the log: what a setting may be chosen by."""
+    began: str | None
+    """The run among those given that this one began with."""
+
+    @property
+    def config(self) -> str:
+        """A key of the recipe without its seed."""
+        return content_key({name: value for name, value in self.recipe.items() if name != "seed"})
+
+
+def spent_by(runs: Mapping[str, TrainedRun], split: Split, count: Count, intermediate: bool) -> list[Spent]:
+    """The points of runs. A run that another one began with gives its compute to that one and is no point itself."""
+    began = {name: _origin(run, runs) for name, run in runs.items()}
+    origins = {origin for origin in began.values() if origin is not None}
+    found: list[Spent] = []
+    for name, run in runs.items():
+        if name not in origins:
+            found.append(_spent(name, run, runs, began, split, count, intermediate))
+    _check_alike(found)
+    return found
+
+
+def as_points(runs: Sequence[Spent]) -> Points:
+    """All points of all runs in one table."""
+    number = {config: at for at, config in enumerate(dict.fromkeys(run.config for run in runs))}
+    rows = [(of, run, at) for of, run in enumerate(runs) for at in range(len(run.compute))]
+    return Points(
+        run=np.array([of for of, *_ in rows], np.int64),
+        config=np.array([number[run.config] for _, run, _ in rows], np.int64),
+        step=np.array([run.step[at] for _, run, at in rows], np.int64),
+        compute=np.array([run.compute[at] for _, run, at in rows]),
+        error=np.array([run.error[at] for _, run, at in rows]),
+        parameters=np.array([float(run.parameters) for _, run, _ in rows]),
+        samples=np.array([float(run.samples) for _, run, _ in rows]),
+        seen=np.array([float(run.seen[at]) for _, run, at in rows]),
+    )
+
+
+def _origin(run: TrainedRun, runs: Mapping[str, TrainedRun]) -> str | None:
+    """The run among those given whose weights this one began with."""
+    init: Plain = run.recipe.plain().get("init", {})
+    if init.get("kind") == "recipe":
+        name = f"{init['recipe']}-s{run.recipe.plain().get('seed', 0)}"
+    elif init.get("kind") == "run":
+        name = PurePath(str(init["run"])).name
+    else:
+        return None
+    return name if name in runs else None
+
+
+def _spent(
+    name: str,
+    run: TrainedRun,
+    runs: Mapping[str, TrainedRun],
+    began: Mapping[str, str | None],
+    split: Split,
+    count: Count,
+    intermediate: bool,
+) -> Spent:
+    recipe, environment = run.recipe.plain(), run.environment
+    images = int(environment.get("images_seen") or 0)
+    if not images or not run.history:
+        raise RequestError(f"{name} took no step.", "runs that were trained here", "leave it out")
+    each = _image_compute(name, run, count)
+    before = _before(name, run, runs, began, count)
+    right = top_k_correct(run.evidence.logits(split), split.labels)
+    least = 0.5 / len(right)  # no error is 0: so many images say that it is no more than about this
+    rows = _steady(run, recipe) if intermediate and recipe.get("init", {}).get("kind", "scratch") == "scratch" else []
+    val = [max(1 - float(row["val"]["accuracy"]), 0.5 / int(row["val"].get("n", len(right)))) for row in rows]
+    last_val = run.history[-1].get("val", {}).get("accuracy")
+    return Spent(
+        name=name,
+        family=str(recipe["model"]["name"]).partition("/")[0],
+        model=_model_name(recipe["model"]),
+        recipe=recipe,
+        parameters=int(environment["model"]["parameters"]),
+        samples=_samples(environment, recipe, images),
+        compute=(*(before + each * int(row["images"]) for row in rows), before + each * images),
+        error=(*val, max(1 - float(right.mean()), least)),
+        step=(*(int(row["step"]) for row in rows), int(run.history[-1]["step"])),
+        seen=(*(int(row["images"]) for row in rows), images),
+        right=right,
+        val_error=None if last_val is None else 1 - float(last_val),
+        began=began[name],
+    )
+
+
+def _image_compute(name: str, run: TrainedRun, count: Count) -> float:
+    """What training on one image costs: S's three times its multiply-adds, or the operations that were carried out."""
+    if count == "s":
+        from priorscope.models.counting import info
+
+        return 3.0 * info(run.evidence.model).macs
+    environment = run.environment
+    if not environment.get("flops"):
+        raise RequestError(f"{name} does not say how many operations it took.", "a run that counted them", 'count = "s"')
+    return float(environment["flops"]) / int(environment["images_seen"])
+
+
+def _before(name: str, run: TrainedRun, runs: Mapping[str, TrainedRun], began: Mapping[str, str | None], count: Count) -> float:
+    """The compute of what a run began with, and of what that began with."""
+    kind = str(run.recipe.plain().get("init", {}).get("kind", "scratch"))
+    if kind == "scratch":
+        return 0.0
+    origin = began[name]
+    if origin is None:
+        raise RequestError(
+            f"{name} began with weights (init.kind = {kind!r}) whose training is not among the runs given.",
+            "the run that it began with beside it: its compute counts",
+            "give that run too, or leave this one out",
+        )
+    first = runs[origin]
+    own = _image_compute(origin, first, count) * int(first.environment["images_seen"])
+    return own + _before(origin, first, runs, began, count)
+
+
+def _steady(run: TrainedRun, recipe: Plain) -> list[Plain]:
+    """The log's rows at the rate that warm-up ended with, without the last one, whose weights are scored themselves."""
+    optim: Plain = recipe.get("optim", {})
+    if optim.get("schedule") not in STEADY:
+        return []
+    rate = float(optim["lr"])
+    rows = [row for row in run.history[:-1] if abs(float(row["lr"]) / rate - 1) < 1e-9]
+    return [row for row in rows if "val" in row and int(row["images"]) > 0]
+
+
+def _samples(environment: Plain, recipe: Plain, images: int) -> int:
+    told: Any = environment.get("data", {}).get("train") or recipe.get("data", {}).get("subset")
+    return int(told) if told else images
+
+
+def _model_name(model: Plain) -> str:
+    """A preset's name; behind it what was set otherwise, where that says the size."""
+    sizes = [f"{key} {value}" for key, value in model.items() if key in ("width", "depth", "blocks", "dim", "expansion")]
+    return f"{model['name']} ({', '.join(sizes)})" if sizes else str(model["name"])
+
+
+def _check_alike(runs: Sequence[Spent]) -> None:
+    """Refuses errors that are about different data, or of networks that began in different ways."""
+    if len(runs) < 3:
+        raise RequestError(
+            f"{len(runs)} runs came with an error to compare.", "three, and for a law far more", "name more runs"
+        )
+    for what, of in (("data", _data_of), ("beginnings", _begins)):
+        other = next((run for run in runs if of(run) != of(runs[0])), None)
+        if other is not None:
+            raise RequestError(
+                f"{runs[0].name} and {other.name} have different {what}.",
+                "runs on one source, all from scratch or all from given runs",
+                "ask about them apart",
+            )
+
+
+def _data_of(run: Spent) -> Any:
+    return run.recipe["data"]["source"]
+
+
+def _begins(run: Spent) -> Any:
+    return run.recipe.get("init", {}).get("kind", "scratch") != "scratch"

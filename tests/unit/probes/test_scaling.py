@@ -1,0 +1,283 @@
+"""Scaling laws from runs whose law is planted, and from runs that have none."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from priorscope.core.config import Plain
+from priorscope.core.errors import RequestError
+from priorscope.core.stats import wilson
+from priorscope.data.split import ArrayPixels, Split
+from priorscope.evidence import Evidence
+from priorscope.probes import load_result
+from priorscope.probes.scaling import Scaling, ScalingConfig, measure_scaling
+from priorscope.probes.scaling_fit import Points, estimate
+
+IMAGES = 20_000
+TEST = Split("made", "test", ArrayPixels(np.zeros((IMAGES, 1, 1, 3), np.uint8)), np.zeros(IMAGES, np.int64), ("a", "b"))
+MODEL: Any = None
+
+
+class Wrong(Evidence):
+    """Evidence that is wrong on a share of the images."""
+
+    def __init__(self, error: float) -> None:
+        self.error = error
+
+    def gather(self, split, what):  # noqa: ARG002  logits are all there is
+        logits = np.zeros((len(split), 2), np.float32)
+        logits[:, 0] = np.where(np.arange(len(split)) < round(self.error * len(split)), -1, 1)
+        return {"logits": logits}
+
+
+class Planted:
+    """A finished run that says what it cost and how often it was wrong."""
+
+    def __init__(self, name: str, error: float, *, images=1000, flops=10.0, parameters=100, samples=500, **recipe: Any) -> None:
+        self.name, self.evidence = name, Wrong(error)
+        values: Plain = {
+            "data": {"source": {"name": "made"}, "subset": samples},
+            "model": {"name": "mlp/tiny", "width": parameters},
+            "init": {"kind": "scratch"},
+            "optim": {"lr": 0.1, "schedule": "cosine"},
+            "train": {"batch_size": 10, "epochs": 1},
+            "seed": 0,
+        }
+        for part, given in recipe.items():
+            values[part] = {**values[part], **given} if isinstance(given, dict) else given
+        self.recipe = SimpleNamespace(plain=lambda: values)
+        steps = images // values["train"]["batch_size"]
+        self.history = [{"epoch": 1, "step": steps, "images": images, "lr": 0.1, "val": {"accuracy": 1 - error, "n": 500}}]
+        model = {"parameters": parameters}
+        self.environment = {"model": model, "images_seen": images, "flops": flops * images, "data": {"train": samples}}
+
+
+def law(compute, exponent=0.3, floor=0.1):
+    return 0.7 * (np.asarray(compute) / 1e4) ** -exponent + floor
+
+
+def ladder(decades=4.0, levels=14, noise=0.01, seeds=2, family="mlp", draw=0, **planted) -> dict[str, Planted]:
+    """Runs whose error is a planted law of their compute, and as many that are worse by a third."""
+    rng, runs = np.random.default_rng(draw), {}
+    for at, compute in enumerate(np.geomspace(1e4, 1e4 * 10**decades, levels)):
+        for seed in range(seeds):
+            for worse in (1.0, 1.3):
+                name = f"{family}-{at}-{worse:g}-s{seed}"
+                error = min(float(law(compute, **planted) * worse * np.exp(noise * rng.normal())), 0.99)
+                settings: Plain = {"model": {"name": f"{family}/tiny", "tag": f"{at} {worse}"}, "seed": seed}
+                runs[name] = Planted(name, error, flops=compute / 1000, parameters=int(compute**0.5), samples=500, **settings)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def result() -> Scaling:
+    return measure_scaling(ladder(), TEST, resamples=100)
+
+
+def test_a_planted_law_is_identified(result):
+    (fit,) = result.fits
+    assert fit.identified
+    assert fit.exponent.low <= 0.3 <= fit.exponent.high
+    assert fit.exponent.high - fit.exponent.low < 0.15
+    assert fit.floor.low <= 0.1 <= fit.floor.high
+    assert len(fit.front) == 14  # what is worse by a third stands behind what is cheaper
+    assert all(best.seeds == 2 and best.final for best in fit.front)
+    assert (result.n, fit.recipes, result.images) == (56, 28, IMAGES)
+    assert result.headline().startswith("mlp: error falls as compute^-0.")
+    assert not any("not identified" in caveat for caveat in result.caveats)
+    assert "exponent" in {row.metric for row in result.metrics()}
+
+
+def test_the_largest_point_is_predicted_from_the_cheaper_ones(result):
+    held = result.fits[0].held_out
+    assert held.compute == pytest.approx(1e8)
+    assert held.met
+    assert held.predicted.value == pytest.approx(float(law(1e8)), rel=0.1)
+    assert held.predicted.high - held.predicted.low < 0.08
+    broken = ladder()
+    for name, run in broken.items():
+        if name.startswith("mlp-13-"):
+            run.evidence.error /= 2  # a largest network that follows another law
+    (other,) = measure_scaling(broken, TEST, resamples=100).fits
+    assert not other.held_out.met
+
+
+def test_what_compute_is_spent_on_is_read_off_the_front(result):
+    grown = result.fits[0].allocation
+    assert grown["parameters"].value == pytest.approx(0.5, abs=0.01)
+    assert set(grown) == {"parameters"}  # all runs saw as many images of as many different ones
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"decades": 0.5}, "the front spans 0.3 decades of compute, and 1.5 are the least: runs of 4.5e+05 or more"),
+        ({"exponent": 0.0, "noise": 0.05}, "error does not surely fall with compute"),
+        ({"levels": 5, "noise": 0.001}, "the front has 5 points, and 7 are the least"),
+        ({"levels": 8, "noise": 0.08, "seeds": 1}, "runs like these give exponents from"),
+    ],
+)
+def test_what_is_not_identified_is_said_with_what_would_identify_it(settings, said):
+    result = measure_scaling(ladder(**settings), TEST, resamples=100)
+    (fit,) = result.fits
+    assert not fit.identified
+    assert any(f"mlp: not identified, because {said}" in caveat for caveat in result.caveats), result.caveats
+    assert "the law is not identified; over" in result.headline()
+    assert "exponent" not in {row.metric for row in result.metrics()}
+    assert result.interval.low <= result.value <= result.interval.high
+    assert result.charts()[0].title.endswith("a law is not identified")
+
+
+def test_noise_alone_is_never_a_law():
+    for draw in range(10):
+        rng, runs = np.random.default_rng(draw), {}
+        for at in range(24):
+            compute = 10 ** rng.uniform(4, 8)
+            runs[str(at)] = Planted(str(at), float(rng.uniform(0.2, 0.6)), flops=compute / 1000, model={"tag": at})
+        (fit,) = measure_scaling(runs, TEST, resamples=100).fits
+        assert not fit.identified
+
+
+def surface(noise: float, draw: int) -> Points:
+    """Sizes x data under E = 0.05 + A / P^0.5 + A / D^0.5: at equal compute P D the least has P = D, so E - 0.05 ~ C^-0.25."""
+    size, data = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e3, 1e7, 13), np.geomspace(1e3, 1e7, 13)))
+    error = 0.05 + 10 * size**-0.5 + 10 * data**-0.5
+    error *= np.exp(noise * np.random.default_rng(draw).normal(size=error.shape))
+    rows, ones = np.arange(len(size)), np.ones(len(size))
+    return Points(rows, rows, 1 + 0 * rows, 6 * size * data, error, size, data, data * ones)
+
+
+def test_the_front_of_a_surface_has_its_closed_form():
+    found = estimate(surface(0.0, 0), 100, 1.0, 0)
+    assert found.lacking == ()
+    assert found.exponent.value == pytest.approx(0.25, abs=0.02)
+    assert found.allocation["parameters"].value == pytest.approx(0.5, abs=0.03)
+    assert found.allocation["samples"].value == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("levels", "decades", "noise"), [(16, 4, 0.01), (12, 4, 0.03), (24, 4, 0.03), (12, 2, 0.01)])
+def test_intervals_cover_the_planted_exponent(levels, decades, noise):
+    """At least 88 % of 95 % intervals over 100 worlds: the simulation itself is known to 4 % or so."""
+    compute, one = np.geomspace(1e4, 1e4 * 10**decades, levels), np.ones(levels)
+    covered, known = 0, 0
+    for draw in range(100):
+        error = law(compute) * np.exp(noise * np.random.default_rng(draw).normal(size=levels))
+        found = estimate(Points(*[np.arange(levels)] * 3, compute, error, one, one, one), 100, 1.0, draw)
+        known += found.exponent is not None
+        covered += found.exponent is not None and found.exponent.low <= 0.3 <= found.exponent.high
+    assert known >= 97
+    assert wilson(covered, known).high > 0.95 or covered / known > 0.95
+    assert covered / known >= 0.88
+
+
+def test_families_have_fronts_of_their_own():
+    runs = ladder(seeds=3) | ladder(seeds=3, family="cnn", exponent=0.45, floor=0.02)
+    result = measure_scaling(runs, TEST, resamples=100)
+    assert [fit.family for fit in result.fits] == ["mlp", "cnn"]
+    assert [round(fit.exponent.value, 1) for fit in result.fits] == [0.3, 0.5]
+    assert result.charts()[0].title.startswith("The error of cnn falls fastest, as compute^-0.")
+    assert result.value == result.fits[0].local.value
+
+
+def trained_on(name: str, schedule: str, **settings: Any) -> Planted:
+    """A run of ten epochs that tells its val error at each; the rate of its last two has fallen."""
+    run = Planted(name, 0.2, images=1000, optim={"schedule": schedule}, model={"tag": name}, **settings)
+    run.history = [
+        {"step": 10 * e, "images": 100 * e, "lr": 0.1 if e < 9 else 0.05, "val": {"accuracy": 0.05 * e, "n": 500}}
+        for e in range(1, 11)
+    ]
+    return run
+
+
+def test_an_earlier_epoch_counts_only_at_a_constant_rate():
+    for schedule, counted in (("constant", 8), ("wsd", 8), ("cosine", 0), ("plateau", 0), ("linear", 0)):
+        runs = {name: trained_on(name, schedule) for name in "abc"}
+        result = measure_scaling(runs, TEST, resamples=100)
+        assert (~result.final).sum() == 3 * counted
+        assert len(result.compute) == 3 * (counted + 1)
+    runs = {name: trained_on(name, "wsd") for name in "abc"}
+    result = measure_scaling(runs, TEST, resamples=100, intermediate=False)
+    assert len(result.compute) == 3
+    steady = measure_scaling(runs, TEST, resamples=100)
+    assert any("are earlier epochs, whose error is that on val" in caveat for caveat in steady.caveats)
+    assert {row.split for row in steady.metrics() if row.metric == "error on the front"} == {"test", "val"}
+
+
+def test_a_transfer_counts_what_it_began_with():
+    runs = {f"pre-{at}": Planted(f"pre-{at}", 0.9, flops=100.0 * 4**at, model={"tag": at}) for at in range(6)}
+    for at in range(6):
+        own = {"kind": "run", "run": f"runs/pre-{at}"}
+        runs[f"head-{at}"] = Planted(f"head-{at}", 0.5 - 0.05 * at, flops=1.0, model={"tag": at}, init=own)
+    result = measure_scaling(runs, TEST, resamples=100)
+    assert result.transfer
+    assert result.n == 6  # the runs begun with are no points: their error is about something else
+    np.testing.assert_allclose(sorted(result.compute), [1000 * (100 * 4**at + 1) for at in range(6)])
+    with pytest.raises(RequestError, match=r"head-0 began with weights \(init.kind = 'run'\) whose training is not among"):
+        measure_scaling({name: run for name, run in runs.items() if name != "pre-0"}, TEST)
+    study = Planted("lin-s3", 0.4, init={"kind": "recipe", "recipe": "pre"}, seed=3)
+    others = {f"lin-s{n}": Planted("x", 0.4, init={"kind": "recipe", "recipe": "pre"}, seed=n) for n in (1, 2)}
+    sources = {f"pre-s{n}": Planted("y", 0.9, seed=n) for n in (1, 2, 3)}
+    assert measure_scaling({"lin-s3": study} | others | sources, TEST, resamples=100).n == 3
+
+
+def test_s_counts_three_forward_passes_an_image():
+    import priorscope as ps
+
+    network = ps.models.create("mlp/tiny", image_size=8, num_classes=2)
+    runs = {name: Planted(name, 0.3, flops=1.0, model={"tag": name}) for name in "abc"}
+    for run in runs.values():
+        run.evidence.model = network
+    result = measure_scaling(runs, TEST, resamples=100, count="s")
+    assert set(result.compute.tolist()) == {3.0 * ps.models.info(network).macs * 1000}
+
+
+def test_batch_sizes_are_compared_at_equal_samples_and_at_equal_steps():
+    """At equal images the small batch is better, at equal steps the large one; each at the rate that val likes."""
+    runs: dict[str, Planted] = {}
+    for batch, images, error, lr in [
+        (10, 1000, 0.20, 0.1), (10, 1000, 0.30, 0.2), (40, 1000, 0.28, 0.1), (40, 1000, 0.25, 0.2), (40, 4000, 0.10, 0.2),
+    ]:  # fmt: skip
+        for seed in range(2):
+            name = f"b{batch}-{images}-{lr}-s{seed}"
+            own: Plain = {"optim": {"lr": lr}, "train": {"batch_size": batch}, "seed": seed}
+            runs[name] = Planted(name, error, images=images, **own)
+    result = measure_scaling(runs, TEST, resamples=100)
+    said = [(one.held, one.amount, one.batch, one.lr, round(one.error, 3), one.seeds) for one in result.batches]
+    assert said == [
+        ("samples", 1000, 10, 0.1, 0.2, 2), ("samples", 1000, 40, 0.2, 0.25, 2),
+        ("steps", 100, 10, 0.1, 0.2, 2), ("steps", 100, 40, 0.2, 0.1, 2),
+    ]  # fmt: skip
+    assert any("The best learning rate is the largest or smallest tried" in caveat for caveat in result.caveats)
+    assert any("One learning rate alone was tried: mlp/tiny (width 100) at 40." in caveat for caveat in result.caveats)
+    assert result.charts()[-1].title == "At equal samples a batch of 10 errs least: 20.0% (mlp/tiny (width 100))"
+
+
+def test_it_is_stored_and_drawn(result, tmp_path):
+    back = load_result(result.save(tmp_path / "a.json"))
+    assert isinstance(back, Scaling)
+    assert back.table() == result.table()
+    assert back.fits[0].law == result.fits[0].law
+    assert [figure.name for figure in back.charts()] == ["scaling", "scaling-allocation"]
+    for figure in back.charts():
+        assert figure.svg().startswith("<svg")
+    assert measure_scaling(ladder(), TEST, resamples=100).fits == result.fits
+
+
+def test_wrong_requests_are_refused():
+    runs = ladder(levels=2, seeds=1)
+    with pytest.raises(RequestError, match="2 runs came with an error to compare"):
+        measure_scaling(dict(list(runs.items())[:2]), TEST)
+    other = Planted("other", 0.3, data={"source": {"name": "elsewhere"}})
+    with pytest.raises(RequestError, match="mlp-0-1-s0 and other have different data"):
+        measure_scaling(runs | {"other": other}, TEST)
+    idle = Planted("idle", 0.3, images=0)
+    with pytest.raises(RequestError, match="idle took no step"):
+        measure_scaling(runs | {"idle": idle}, TEST)
+    with pytest.raises(RequestError, match="a does not say how it was trained"):
+        measure_scaling({"a": Wrong(0.1)}, TEST)  # pyright: ignore[reportArgumentType]
+    assert ScalingConfig().resamples == 400
