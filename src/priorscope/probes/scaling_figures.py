@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from priorscope.core.charts import Axis, family_colour, family_dash, family_shape, figure_data, interval_dots
-from priorscope.core.figure import HEIGHT, MUTED, WIDTH, Figure
+from priorscope.core.figure import HEIGHT, INK, MUTED, WIDTH, Figure
 from priorscope.probes.scaling import AMOUNTS, Fit, Scaling
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def draw_error(result: Scaling) -> Figure:
     band = only("curve").mark_area(opacity=0.16).encode(y=A.Y("low:Q"), y2="high:Q", color=colour)
     tried = only("tried").mark_point(size=14, opacity=0.35, color=MUTED, filled=True).encode(y=y, tooltip=tips)
     line = only("curve").mark_line().encode(y=y, color=colour, strokeDash=family_dash(rows))
-    points = only("front").mark_point(size=80, opacity=1, filled=True)
+    points = only("front").mark_point(size=70, opacity=1)
     points = points.encode(y=y, color=colour, shape=family_shape(rows), tooltip=tips)
-    ends = only("held out").mark_rule(strokeWidth=2).encode(y=A.Y("low:Q"), y2="high:Q", color=colour)
-    cross = only("held out").mark_point(shape="cross", size=110, opacity=1).encode(y=y, color=colour, tooltip=tips)
+    ends = only("held out").mark_rule(strokeWidth=2, color=INK).encode(y=A.Y("low:Q"), y2="high:Q")
+    cross = only("held out").mark_point(shape="cross", size=140, opacity=1, color=INK).encode(y=y, tooltip=tips)
     chart = A.layer(band, tried, line, points, ends, cross).properties(width=WIDTH, height=HEIGHT)
     return Figure.from_chart(
         "scaling",
@@ -129,9 +129,13 @@ def draw_allocation(result: Scaling) -> Figure:
     parts: list[Any] = []
     for said in AMOUNTS.values():
         base = A.Chart(figure_data()).transform_filter(A.FieldEqualPredicate(field="amount", equal=said))
-        x = A.X("x:Q", scale=A.Scale(type="log", padding=10), axis=A.Axis(title="training compute", format="~e", tickCount=3))
-        y = A.Y("y:Q", scale=A.Scale(type="log", padding=10), axis=A.Axis(title=said, format="~s", tickCount=4))
-        points = base.mark_point(size=70, opacity=1, filled=True)
+        x = A.X(
+            "x:Q",
+            scale=A.Scale(type="log", padding=10, nice=False),
+            axis=A.Axis(title="training compute", format="~e", tickCount=3),
+        )
+        y = A.Y("y:Q", scale=A.Scale(type="log", padding=10, nice=False), axis=A.Axis(title=said, format="~s", tickCount=4))
+        points = base.mark_point(size=60, opacity=1)
         parts.append(
             points.encode(
                 x=x, y=y, color=family_colour(rows), shape=family_shape(rows), tooltip=["family:N", "model:N", "x:Q", "y:Q"]
@@ -154,13 +158,13 @@ def draw_allocation(result: Scaling) -> Figure:
 
 def _allocation_title(fit: Fit) -> str:
     said = [
-        f"{AMOUNTS[name]} as compute^{grown.value:.2f} ({grown.low:.2f} to {grown.high:.2f})"
+        f"{AMOUNTS[name]} grow as compute^{grown.value:.2f} ({grown.low:.2f} to {grown.high:.2f})"
         for name, grown in fit.allocation.items()
         if name != "seen"
     ]
     if not said:
         return f"On the front of {fit.family} compute buys passes over the data, neither size nor data"
-    return f"On the front of {fit.family} grow {' and '.join(said)}"
+    return f"On the front of {fit.family} {', '.join(said)}"
 
 
 def draw_batches(result: Scaling) -> Figure:
