@@ -61,26 +61,31 @@ def probe(
 
 def report(
     sources: Annotated[list[Path], typer.Argument(metavar="RUN|STUDY...", help="Folders of runs or studies.")],
-    out: Annotated[Path | None, typer.Option(help="The page to write; not needed beside --diff.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The page to write; not needed beside --diff or --tables.")] = None,
     diff: Annotated[Path | None, typer.Option(metavar="OTHER", help="Show which numbers differ from another study's.")] = None,
+    tables: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the tables of a paper (LaTeX, booktabs) there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the page from stored results, or show what differs between two: no model, no GPU."""
-    from priorscope.report import compare_sources, write_report
+    """Write the page or LaTeX tables from stored results, or show what differs between two: no model, no GPU."""
+    from priorscope.report import compare_sources, write_report, write_tables
 
-    if out is None and diff is None:
-        raise RequestError("report got neither --out nor --diff.", "one of them, or both", "--out report.html")
+    if out is None and diff is None and tables is None:
+        raise RequestError("report got none of --out, --diff and --tables.", "at least one of them", "--out report.html")
     page = None if out is None else write_report(sources, out, other=diff)
     found = None if diff is None else compare_sources(sources, diff)
+    written = [] if tables is None else write_tables(sources, tables)
     if as_json:
         changes = {} if found is None else {"same": found.same, "changes": [change.plain() for change in found.changes]}
-        return print_json({"page": None if page is None else str(page), **changes})
+        files = {} if tables is None else {"tables": [str(path) for path in written]}
+        return print_json({"page": None if page is None else str(page), **changes, **files})
     if found is not None:
         rows = [(c.run, c.probe, c.metric, c.setting, str(c.before), str(c.after)) for c in found.changes]
         print_table(("run", "probe", "number", "setting", "there", "here"), rows)
         print(found.headline())
-    if page is not None:
-        print(page)
+    for path in (*written, *([] if page is None else [page])):
+        print(path)
     return None
 
 

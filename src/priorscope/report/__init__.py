@@ -1,4 +1,4 @@
-"""The report: stored results made into one page that a reader can trust, and into tidy rows and curves.
+"""The report: stored results made into one page that a reader can trust, and into tidy rows, curves and tables.
 
 It never sees a model or a GPU and never imports torch: everything it shows was stored.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from priorscope.report.diff import compare_sources
+from priorscope.report.latex import write_tables
 from priorscope.report.page import write_report
 from priorscope.report.tidy import JSON, PARQUET, write_tidy
 
-__all__ = ["compare_sources", "write_report", "write_study_page"]
+__all__ = ["compare_sources", "write_report", "write_study_page", "write_tables"]
 
 PAGE = "report.html"
 
