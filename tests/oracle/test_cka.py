@@ -202,7 +202,7 @@ def test_the_readout_is_at_its_optimum():
     """The gradient of mean log loss + ridge vanishes there, by numpy."""
     random = np.random.default_rng(9)
     x, labels = random.normal(size=(300, 5)).astype(np.float32), random.integers(0, 3, 300)
-    weights = depth._fit(torch.from_numpy(x), torch.from_numpy(labels), 3).double().numpy()
+    weights = depth.fit_logistic(torch.from_numpy(x), torch.from_numpy(labels), 3).double().numpy()
     inputs = np.c_[x, np.ones(300)]
     scores = np.exp(inputs @ weights)
     gradient = inputs.T @ (scores / scores.sum(1, keepdims=True) - np.eye(3)[labels]) / 300

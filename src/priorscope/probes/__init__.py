@@ -37,6 +37,7 @@ PROBES = Listing(
         "cue_conflict": "priorscope.probes.cue_conflict",
         "inversion": "priorscope.probes.inversion",
         "fewshot": "priorscope.probes.fewshot",
+        "generalisation": "priorscope.probes.generalisation",
         "invariance": "priorscope.probes.invariance",
         "robustness": "priorscope.probes.robustness",
         "scaling": "priorscope.probes.scaling",

@@ -33,12 +33,12 @@ def logistic_right(features: Tensor, labels: Ints) -> NDArray[np.bool_]:
         mean, std = features[fitted].mean(0), features[fitted].std(0)
         scale = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.inf)  # a constant feature is left out
         x, y = ((features[part] - mean) / scale for part in (fitted, scored))
-        weights = _fit(x, given[fitted], int(given.max()) + 1)
+        weights = fit_logistic(x, given[fitted], int(given.max()) + 1)
         right[scored] = (y @ weights[:-1] + weights[-1]).argmax(1) == given[scored]
     return right.numpy()
 
 
-def _fit(x: Tensor, labels: Tensor, classes: int) -> Tensor:
+def fit_logistic(x: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Weights (features + 1, classes) of the least ridge-penalised mean log loss, the last row for the intercept."""
     with torch.enable_grad(), torch.inference_mode(False):
         inputs = torch.cat([x.clone(), torch.ones(len(x), 1)], 1)

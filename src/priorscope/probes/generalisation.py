@@ -1,0 +1,358 @@
+"""How far do its features carry: what do they tell of the classes of other data?
+
+The network stays as it is. Its features at several depths, averaged over positions, are read on each data set that is named:
+by a ridge in closed form, a logistic regression and nearest neighbours, from a few labelled images of each class and from
+many. Two baselines stand beside every number, read in the same way: the untrained twin (the same architecture with random
+weights), which says what the architecture alone gives, and the raw pixels, which need no network. A network whose features tell
+no more than these has learnt nothing that carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from priorscope.core.comparison import paired_proportions
+from priorscope.core.config import Config, Number
+from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.errors import RequestError
+from priorscope.core.ridge import few_of_each
+from priorscope.core.rng import stream
+from priorscope.core.stats import seed_by_image, wilson
+from priorscope.models.depth import spread_over_depth
+from priorscope.probes import ProbeConfig, TrainedRun, the_source
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+    from priorscope.data.split import Source, Split
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+    from priorscope.probes.readouts import Readout
+
+VERSION = 1
+PER = "run"
+READS = "runs"
+
+MB = 1 << 20
+COPIES = 4
+"""Copies of the labelled images' features in float64 that fitting a readout holds at most."""
+NAMES = {"ridge": "Ridge regression", "logistic": "Logistic regression", "knn": "Nearest neighbours"}
+READOUTS: tuple[Literal["ridge", "logistic", "knn"], ...] = ("ridge", "logistic", "knn")
+
+Who = Literal["trained", "untrained", "pixels"]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class GeneralisationConfig(ProbeConfig):
+    """On which data (names, paths or tables; not set: that of the run), at which depths, and how features are read.
+
+    `taps` are addresses (not set: `depths` of them along the network); what is told first is the last of them, read by the
+    first of `readouts` from all of up to `train_images` images. `memory` bounds what is held, in MB.
+    """
+
+    name: str = "generalisation"
+    sources: tuple[str | dict[str, Any], ...] | None = None
+    split: str = "test"
+    taps: tuple[str, ...] | None = None
+    depths: int = Field(default=4, ge=1)
+    readouts: tuple[Literal["ridge", "logistic", "knn"], ...] = Field(default=READOUTS, min_length=1)
+    shots: tuple[Positive, ...] = (10,)
+    draws: int = Field(default=3, ge=2)
+    train_images: int = Field(default=2000, ge=2)
+    test_images: int = Field(default=2000, ge=2)
+    memory: Annotated[Number, Field(gt=0)] = 2048.0
+    seed: int = Field(default=0, ge=0)
+
+
+class Reading(Config):
+    """One readout: of what, where, from how many labelled images (`shots` of each class; 0: all)."""
+
+    source: str
+    who: Who
+    tap: str
+    depth: float
+    readout: Literal["ridge", "logistic", "knn"]
+    shots: int
+    labelled: int
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Told(Config):
+    """One data set: its classes, and how many of its images were labelled and asked."""
+
+    name: str
+    classes: int
+    labelled: int
+    n: int
+
+
+class Generalisation(Result):
+    """How often frozen features are right about the classes of several data sets."""
+
+    probe: ClassVar[str] = "generalisation"
+    question: ClassVar[str] = "What do its frozen features tell of the classes of other data?"
+    measure: ClassVar[str] = "readout accuracy"
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+
+    split: str
+    taps: tuple[str, ...]
+    readouts: tuple[Literal["ridge", "logistic", "knn"], ...]
+    draws: int
+    seed: int
+    planned_mb: float
+    sources: tuple[Told, ...]
+    readings: tuple[Reading, ...]
+    right: Array
+    """(images of all data sets in turn): whether the last tap, read by the first readout from all images, is right."""
+    untrained: Array
+    """The same of the untrained twin; empty without one."""
+    pixels: Array
+    """The same of the raw pixels."""
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        said = [f"{one.name} {self.of(one.name).value:.1%}" for one in self.sources]
+        beside = [f"the untrained network {self.untrained.mean():.1%}"] if self.untrained.size else []
+        beside.append(f"raw pixels {self.pixels.mean():.1%}")
+        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
+        each = f" ({', '.join(said)})" if len(said) > 1 else f" of {self.sources[0].name}"
+        return f"Its features are right on {self.value:.1%} ({low:.1%} to {high:.1%}){each}, where {' and '.join(beside)} are."
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        known = ", ".join(f"{one.labelled:,} labelled and {one.n:,} asked of {one.name}" for one in self.sources)
+        return (
+            f"{NAMES[self.readouts[0]]} on {self.taps[-1]}, features averaged over positions, network frozen; {known}; nothing "
+            f"tuned on {self.split}; seed {self.seed}; interval over images, of one checkpoint."
+        )
+
+    def of(
+        self, source: str, who: Who = "trained", tap: str | None = None, readout: str | None = None, shots: int = 0
+    ) -> Reading:
+        """One reading; not given: the last tap, the first readout, all labelled images."""
+        tap = ("pixels" if who == "pixels" else self.taps[-1]) if tap is None else tap
+        wanted = (source, who, tap, readout or self.readouts[0], shots)
+        return next(one for one in self.readings if (one.source, one.who, one.tap, one.readout, one.shots) == wanted)
+
+    def spans(self) -> list[slice]:
+        """Where each data set's images stand in the arrays."""
+        ends = np.cumsum([one.n for one in self.sources]).tolist()
+        return [slice(end - one.n, end) for one, end in zip(self.sources, ends, strict=True)]
+
+    def per_image(self) -> NDArray[np.bool_]:
+        """Whether each image of all data sets in turn is right."""
+        return self.right
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        rows = [Metric.of(self.measure, self.value, self.interval, self.n, self.unit, split=self.split)]
+        for one, span in zip(self.sources, self.spans(), strict=True):
+            for beside, base in (("the untrained twin", self.untrained), ("raw pixels", self.pixels)):
+                if base.size:
+                    gain = paired_proportions(self.right[span], base[span])
+                    where: dict[str, Any] = {"setting": one.name, "split": self.split}
+                    rows.append(Metric.of(f"gain over {beside}", gain.value, gain.interval, one.n, self.unit, **where))
+        for one in self.readings:
+            shots = "all labelled images" if not one.shots else f"{one.shots} shots"
+            who = {"trained": one.tap, "untrained": f"untrained {one.tap}", "pixels": "raw pixels"}[one.who]
+            ends: dict[str, Any] = {"low": one.low, "high": one.high, "setting": f"{one.source}, {who}, {one.readout}, {shots}"}
+            rows.append(Metric(metric=self.measure, value=one.value, n=one.n, unit=self.unit, split=self.split, **ends))
+        return rows
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of one or many results side by side, most important first."""
+        from priorscope.probes.generalisation_figures import draw_all
+
+        return draw_all(results)
+
+
+def measure_generalisation(
+    subject: TrainedRun | Classifier | Evidence,
+    data: Source,
+    *,
+    sources: Sequence[str | Mapping[str, Any]] | None = None,
+    split: str = "test",
+    taps: Sequence[str] | None = None,
+    depths: int = 4,
+    readouts: Sequence[Readout] = READOUTS,
+    shots: Sequence[int] = (10,),
+    draws: int = 3,
+    train_images: int = 2000,
+    test_images: int = 2000,
+    memory: float = 2048.0,
+    seed: int = 0,
+) -> Generalisation:
+    """Reads the network's features, its untrained twin's and the pixels on every data set."""
+    from priorscope.evidence import Evidence, evidence_of
+    from priorscope.probes.layers import Network, twin_of
+
+    run: Any = subject if hasattr(subject, "recipe") and hasattr(subject, "evidence") else None
+    evidence: Evidence = run.evidence if run is not None else evidence_of(subject)  # pyright: ignore[reportArgumentType]
+    model = evidence.model
+    along = spread_over_depth(model.taps(), depths) if taps is None else _asked_for(model, taps)
+    own = [the_source("generalisation", data)] if sources is None else _opened(sources)
+    twin = twin_of(Network(model.name, model, (), ()), seed)
+    plan = _Plan(along, tuple(readouts), tuple(shots), draws, train_images, test_images, split, seed)
+    chosen = [plan.chosen(source) for source in own]
+    planned = max(_planned(model, along, parts) for parts in chosen)
+    if planned > memory:
+        raise RequestError(
+            f"{planned:,.0f} MB would be held, and memory = {memory:g}.",
+            "fewer images or taps, or more memory",
+            f"--set train_images={train_images // 2}",
+        )
+    networks: list[tuple[Who, Evidence]] = [("trained", evidence)]
+    if twin is not None:
+        networks.append(("untrained", Evidence(twin.model)))
+    read = [_read_all(plan, source.name, networks, *parts) for source, parts in zip(own, chosen, strict=True)]
+    right, untrained, of_pixels = (np.concatenate([heads[who] for _, heads in read]) for who in range(3))
+    caveats = ["There is no untrained twin: the network came without a config to build one from."] if twin is None else []
+    if run is not None:
+        caveats += _seen_before(run, own)
+    return Generalisation(
+        value=float(right.mean()),
+        interval=wilson(int(right.sum()), len(right)),
+        n=len(right),
+        unit="share of images",
+        caveats=tuple(caveats),
+        split=split,
+        taps=tuple(tap for tap, _ in along),
+        readouts=tuple(readouts),
+        draws=draws,
+        seed=seed,
+        planned_mb=planned,
+        sources=tuple(
+            Told(name=source.name, classes=len(test.classes), labelled=len(train), n=len(test))
+            for source, (train, test) in zip(own, chosen, strict=True)
+        ),
+        readings=tuple(one for readings, _ in read for one in readings),
+        right=right,
+        untrained=untrained,
+        pixels=of_pixels,
+    )
+
+
+class _Plan(NamedTuple):
+    """What is read of every data set."""
+
+    along: Sequence[tuple[str, float]]
+    readouts: tuple[Readout, ...]
+    shots: tuple[int, ...]
+    draws: int
+    train_images: int
+    test_images: int
+    split: str
+    seed: int
+
+    def chosen(self, source: Source) -> tuple[Split, Split]:
+        """Class-balanced parts of a source: images to label, twice as many of each class as the most shots; and to ask."""
+        train, test = source.split("train"), source.split(self.split)
+        wanted = max(self.train_images, 2 * max(self.shots, default=0) * len(train.classes))
+        return _some(train, wanted), _some(test, self.test_images)
+
+
+def _some(split: Split, most: int) -> Split:
+    return split if len(split) <= most else split.subset(most)
+
+
+def _asked_for(model: Classifier, taps: Sequence[str]) -> list[tuple[str, float]]:
+    for tap in taps:
+        model.tap(tap)
+    every = model.taps()
+    return [(tap, every.index(tap) / max(1, len(every) - 1)) for tap in sorted(taps, key=every.index)]
+
+
+def _opened(sources: Sequence[str | Mapping[str, Any]]) -> list[Source]:
+    from priorscope.data import open as open_source
+
+    opened = [open_source(source) for source in sources]
+    names = [source.name for source in opened]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None or not names:
+        raise RequestError(
+            f"sources names {twice!r} twice." if twice else "sources is empty.", "different data sets", 'sources = ["cifar10"]'
+        )
+    return opened
+
+
+def _planned(model: Classifier, along: Sequence[tuple[str, float]], parts: tuple[Split, Split]) -> float:
+    """MB of features of both networks and of the pixels, and of what fitting the widest readout holds."""
+    from priorscope.probes.readouts import PIXEL_SIDE, seeing, widths
+
+    train, test = parts
+    each = widths(seeing(model, train.image_size), [tap for tap, _ in along])
+    of_pixels = 3 * min(train.image_size, PIXEL_SIDE) ** 2
+    held = 4 * (len(train) + len(test)) * (2 * sum(each) + of_pixels)
+    return (held + 8 * COPIES * len(train) * max(*each, of_pixels)) / MB
+
+
+def _read_all(
+    plan: _Plan, source: str, networks: Sequence[tuple[Who, Evidence]], train: Split, test: Split
+) -> tuple[list[Reading], tuple[NDArray[np.bool_], ...]]:
+    """Every reading of one data set; and whether each image is right by the last tap of each network, and by the pixels."""
+    from priorscope.probes.readouts import features, pixels, seeing, widths
+
+    taps = [tap for tap, _ in plan.along]
+    readings: list[Reading] = []
+    heads: dict[Who, NDArray[np.bool_]] = {}
+    for who, evidence in networks:
+        seen = seeing(evidence.model, train.image_size)
+        known, asked = (features(evidence, seen, part, taps) for part in (train, test))
+        ends = np.cumsum(widths(seen, taps)).tolist()
+        for (tap, depth), start, end in zip(plan.along, [0, *ends], ends, strict=False):
+            last = tap == taps[-1]
+            own, head = _read(plan, known[:, start:end], asked[:, start:end], train, test, last)
+            readings += [Reading(source=source, who=who, tap=tap, depth=depth, **one) for one in own]
+            heads[who] = head
+    own, heads["pixels"] = _read(plan, pixels(train), pixels(test), train, test, True)
+    readings += [Reading(source=source, who="pixels", tap="pixels", depth=0.0, **one) for one in own]
+    none = np.zeros(0, np.bool_)
+    return readings, (heads["trained"], heads.get("untrained", none), heads["pixels"])
+
+
+def _read(
+    plan: _Plan, known: NDArray[np.float32], asked: NDArray[np.float32], train: Split, test: Split, few: bool
+) -> tuple[list[dict[str, Any]], NDArray[np.bool_]]:
+    """One set of features by every readout: from all labelled images, and with `few` from a few of each class."""
+    from priorscope.probes.readouts import answered
+
+    if not (np.isfinite(known).all() and np.isfinite(asked).all()):
+        raise RequestError(
+            "Some features are NaN or infinite.", "a network whose features are finite", "look for a diverged run"
+        )
+    classes, n = len(test.classes), len(test)
+    found: list[dict[str, Any]] = []
+    right = [answered(kind, known, train.labels, asked, test.labels, classes) for kind in plan.readouts]
+    for kind, correct in zip(plan.readouts, right, strict=True):
+        between = wilson(int(correct.sum()), n)
+        told = {"readout": kind, "shots": 0, "labelled": len(train), "value": float(correct.mean()), "n": n}
+        found.append({**told, "low": between.low, "high": between.high})
+    for shots in plan.shots if few else ():
+        drawn = [
+            few_of_each(train.labels, shots, stream(plan.seed, "few shots", draw).permutation(len(train)))
+            for draw in range(plan.draws)
+        ]
+        for kind in plan.readouts:
+            each = np.stack([answered(kind, known[rows], train.labels[rows], asked, test.labels, classes) for rows in drawn])
+            between = seed_by_image(each)
+            told = {"readout": kind, "shots": shots, "labelled": len(drawn[0]), "value": float(each.mean()), "n": n}
+            found.append({**told, "low": between.low, "high": between.high})
+    return found, right[0]
+
+
+def _seen_before(run: TrainedRun, sources: Sequence[Source]) -> list[str]:
+    """Says where readouts are fitted to images that the network was trained on."""
+    own = str(run.recipe.plain()["data"]["source"]["name"])
+    return [
+        f"The network was trained on {own}: the images that are labelled there it has seen, and its features fit them better."
+        for source in sources
+        if source.name == own
+    ]

@@ -1,0 +1,113 @@
+"""What frozen features tell of classes: a readout fitted to some labelled images, and asked about others.
+
+Nothing is tuned on the images that are asked: the ridge chooses its penalty by leaving out each labelled image in turn, the
+logistic regression has a fixed one on standardised features, and neighbours vote.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from priorscope.core.errors import RequestError
+from priorscope.core.metrics import top_k_correct
+from priorscope.core.ridge import fit_ridge
+from priorscope.data.loader import Loader
+from priorscope.data.split import Split
+from priorscope.evidence import BATCH, Evidence, device_of, evaluating
+from priorscope.models.classifier import Classifier
+from priorscope.probes.depth import NEIGHBOURS, fit_logistic
+from priorscope.probes.layers import pooled
+
+Readout = Literal["ridge", "logistic", "knn"]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+PIXEL_SIDE = 16
+"""Raw pixels are averaged to this side at most: a ridge on all pixels of larger images would take its square of memory."""
+AT_ONCE = 1000
+"""Images whose distances to all labelled ones are held at a time."""
+
+
+def answered(kind: Readout, known: Floats, labels: Ints, asked: Floats, truths: Ints, classes: int) -> NDArray[np.bool_]:
+    """Whether each asked image's class is read out right, from the features and labels of the known ones."""
+    if kind == "ridge":
+        return top_k_correct(fit_ridge(known, labels, classes).scores(asked), truths)
+    if kind == "logistic":
+        return _by_logistic(torch.from_numpy(known), labels, torch.from_numpy(asked), classes) == truths
+    return _by_neighbours(torch.from_numpy(known), labels, torch.from_numpy(asked), classes) == truths
+
+
+def _by_logistic(known: Tensor, labels: Ints, asked: Tensor, classes: int) -> Ints:
+    mean, std = known.mean(0), known.std(0)
+    scale = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.inf)  # a constant feature is left out
+    weights = fit_logistic((known - mean) / scale, torch.from_numpy(labels), classes)
+    return ((asked - mean) / scale @ weights[:-1] + weights[-1]).argmax(1).numpy()
+
+
+def _by_neighbours(known: Tensor, labels: Ints, asked: Tensor, classes: int) -> Ints:
+    """The class that most of the nearest have: 10 of them, or as many as the smallest class has; of equals the nearest's."""
+    fewest = int(np.bincount(labels)[np.unique(labels)].min())
+    count = max(1, min(NEIGHBOURS, fewest))
+    mean, given = known.mean(0), torch.from_numpy(labels)
+    weight = 1 + 1e-3 / torch.arange(1, count + 1)
+    found: list[Tensor] = []
+    for some in asked.split(AT_ONCE):
+        squared = torch.cdist(some - mean, known - mean, compute_mode="use_mm_for_euclid_dist")
+        near = squared.topk(count, dim=1, largest=False).indices
+        votes = torch.zeros(len(some), classes).scatter_add_(1, given[near], weight.expand(len(some), -1))
+        found.append(votes.argmax(1))
+    return torch.cat(found).numpy()
+
+
+def seeing(model: Classifier, side: int) -> Classifier:
+    """The same network for images of another side, which are resized inside it to what its backbone was trained on."""
+    if model.image_size == side:
+        return model
+    if model.resize == "none":
+        raise RequestError(
+            f"{model.name} takes images of side {model.image_size} and has resize = 'none'; these have {side}.",
+            "images of its own size, or a model that resizes inside",
+            f"priorscope data convert SRC DST.beton --res {model.image_size}",
+        )
+    seen = copy.copy(model)  # the modules are shared, and the side is the copy's own
+    seen.image_size = side
+    return seen
+
+
+def widths(model: Classifier, taps: Sequence[str]) -> list[int]:
+    """How many features each tap has once positions are averaged."""
+    with evaluating(model), torch.inference_mode():
+        read = model.activations(torch.rand(2, 3, model.image_size, model.image_size, device=device_of(model)), taps)
+    return [pooled(read[tap], model.tap(tap).layout, 2).shape[1] for tap in taps]
+
+
+def features(evidence: Evidence, model: Classifier, split: Split, taps: Sequence[str]) -> Floats:
+    """(images, features of all taps side by side), averaged over positions; kept with the evidence where it is kept at all."""
+    return evidence.kept(split, f"pooled {' '.join(taps)} at {model.image_size}", lambda: _read(model, split, taps))
+
+
+def _read(model: Classifier, split: Split, taps: Sequence[str]) -> Floats:
+    parts: list[Floats] = []
+    with evaluating(model), torch.inference_mode():
+        for batch in Loader(split, batch_size=BATCH, device=str(device_of(model))).epoch(0):
+            read = model.activations(batch.images, taps)
+            flat = [pooled(read[tap], model.tap(tap).layout, len(batch.images)).float().cpu() for tap in taps]
+            parts.append(torch.cat(flat, 1).numpy())
+    return np.concatenate(parts)
+
+
+def pixels(split: Split) -> Floats:
+    """(images, pixels in [0, 1]), averaged to `PIXEL_SIDE` where the images are larger."""
+    parts: list[Floats] = []
+    for batch in Loader(split, batch_size=BATCH).epoch(0):
+        side = min(batch.images.shape[-1], PIXEL_SIDE)
+        parts.append(F.adaptive_avg_pool2d(batch.images, side).flatten(1).numpy())
+    return np.concatenate(parts)
