@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
@@ -31,6 +31,7 @@ from priorscope.train.start import Start, Stored, Timm
 
 if TYPE_CHECKING:
     from priorscope.core.contracts import Result
+    from priorscope.core.notebook import Shown
     from priorscope.data.split import Source
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
@@ -152,6 +153,20 @@ class Run:
         from priorscope.probes import load_results
 
         return load_results(self.path / RESULTS)
+
+    def _shown(self) -> Shown:
+        from priorscope.core.notebook import shown_run
+
+        said = [result.headline() for results in self.results.values() for result in results]
+        return shown_run(self.name, self.recipe.plain(), self.environment, self.history, said)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows that knows HTML alone: what was trained, how it ended, what probes said, and the curves."""
+        return self._shown().html()
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        """What a notebook chooses from: HTML, the interactive chart, the picture, text."""
+        return self._shown().mimebundle()
 
 
 def load(path: Path | str) -> Run:

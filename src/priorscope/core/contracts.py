@@ -24,6 +24,7 @@ from priorscope.core.stats import Interval
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
+    from priorscope.core.notebook import Shown
 
 Array = Annotated[
     NDArray[Any],
@@ -35,6 +36,10 @@ R = TypeVar("R", bound="Result")
 
 Per = Literal["run", "pair", "set"]
 """What a probe is about: one run, an ordered pair of runs, or all runs of a study."""
+
+
+METRIC_COLUMNS = ("metric", "setting", "value", "interval", "n", "unit")
+"""What a table of metrics says in each column."""
 
 
 class Statistics(Config):
@@ -91,6 +96,8 @@ class Result(Config):
     measure: ClassVar[str]
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
     seeds_needed: ClassVar[int] = 3
+    exact: ClassVar[bool] = False
+    """Whether the number is counted and not sampled: it needs no interval, and two of them differ or do not."""
     leaning: ClassVar[tuple[str, str] | None] = None
     """What a network does whose value is higher, and whose is lower, where "higher" alone would say nothing to a reader."""
 
@@ -139,12 +146,32 @@ class Result(Config):
 
     def table(self) -> str:
         """The metrics as an aligned text table, for a terminal or a notebook."""
-        rows = [("metric", "setting", "value", "interval", "n", "unit")]
+        rows = [METRIC_COLUMNS, *self._rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """The metrics as words, column by column."""
+        rows: list[tuple[str, ...]] = []
         for m in self.metrics():
             between = "" if m.low is None or m.high is None else f"[{m.low:.4g}, {m.high:.4g}]"
             rows.append((m.metric, m.setting, f"{m.value:.4g}", between, str(m.n), m.unit))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return rows
+
+    def _shown(self) -> Shown:
+        from priorscope.core.notebook import Shown
+
+        notes = (self.protocol(), *(f"But: {caveat}" for caveat in self.caveats))
+        text = "\n".join((self.headline(), self.table(), *notes))
+        return Shown(self.headline(), METRIC_COLUMNS, self._rows(), notes, text, next(iter(self.charts()), None))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows that knows HTML alone: the answer, the numbers and the most important picture."""
+        return self._shown().html()
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """What a notebook chooses from: HTML, the interactive chart, the picture, text."""
+        return self._shown().mimebundle()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The fields that are arrays."""
