@@ -9,6 +9,7 @@ import pytest
 import tomli_w
 from fake_study import accuracy, write_run, write_study
 
+from priorscope.cli import main
 from priorscope.report.latex import _digits, escaped, write_tables
 
 HOSTILE = r"""\input{/etc/passwd} $x_1^2$ & 100% #1 ~{}} [2ex] * --- ``'' "q" <a|b>"""
@@ -145,3 +146,22 @@ def test_many_probes_go_into_several_tables(tmp_path):
     names = [path.stem for path in write_tables([tmp_path], tmp_path / "tables")]
     assert names[:2] == ["models", "models-2"]
     assert names[2:] == ["accuracy", *(f"accuracy-{k}" for k in range(2, 8))]
+
+
+def test_the_command_writes_them_and_names_the_files(tmp_path, capsys):
+    study = write_study(tmp_path / "out", {"mlp": 0.5, "cnn": 0.7})
+    with pytest.raises(SystemExit) as done:
+        main(["report", str(study), "--tables", str(tmp_path / "tables")])
+    assert done.value.code == 0
+    assert capsys.readouterr().out.splitlines()[0] == str(tmp_path / "tables" / "models.tex")
+
+
+def test_a_report_of_nothing_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["report", str(tmp_path)])
+    assert done.value.code == 2
+    assert capsys.readouterr().err == (
+        "priorscope: report got none of --out, --diff and --tables.\n"
+        "  wanted: at least one of them\n"
+        "  try:    --out report.html\n"
+    )
