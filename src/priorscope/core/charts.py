@@ -153,12 +153,14 @@ def curves_with_band(
     points: bool = True,
     reference: tuple[float, str] | None = None,
     panel: str | None = None,
+    own_x: bool = False,
 ) -> Figure:
     """Curves with a band around each.
 
     Rows have `series` (one curve each), `family` (its colour), `x`, `y`, and `low`, `high` (None where there is no band).
     Where a row has an `end` that is not None, the curve's name is written beside it: for curves of one family, which look the
-    same. `reference` is a height to compare with and its label. `panel` as in `interval_dots`.
+    same. `reference` is a height to compare with and its label. `panel` as in `interval_dots`; `own_x` says that the panels' x
+    are different things, which share no axis.
     """
     import altair as A
 
@@ -180,7 +182,7 @@ def curves_with_band(
         names = base.transform_filter("isValid(datum.end)").mark_text(align="left", dx=8, limit=120)
         layers.append(names.encode(y=y.channel(A.Y, "y"), text="end:N", color=colour, opacity=faded))
     chart: Any = A.layer(*layers).add_params(chosen)
-    chart = _panels(chart, rows, panel, 220) if panel else chart
+    chart = _panels(chart, rows, panel, 220, own_x) if panel else chart
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
 
 
@@ -303,8 +305,8 @@ def _interval_tips(rows: Sequence[Row]) -> list[str]:
     return ["low:Q", "high:Q"] if _has_intervals(rows) else []
 
 
-def _panels(chart: Any, rows: Sequence[Row], panel: str, height: int) -> Any:
-    """One small chart for each value of a column, two beside each other, with the same axes."""
+def _panels(chart: Any, rows: Sequence[Row], panel: str, height: int, own_x: bool = False) -> Any:
+    """One small chart for each value of a column, two beside each other; they share their axes, but for an x of their own."""
     import altair as A
 
     def only(name: str) -> Any:
@@ -318,4 +320,4 @@ def _panels(chart: Any, rows: Sequence[Row], panel: str, height: int) -> Any:
     with warnings.catch_warnings():
         # Every part brings the same choice of families; Altair makes one of them, as wanted, and warns that it did.
         warnings.filterwarnings("ignore", "Automatically deduplicated selection parameter")
-        return A.concat(*parts, columns=2, spacing=28).resolve_scale(x="shared", y="shared")
+        return A.concat(*parts, columns=2, spacing=28).resolve_scale(x="independent" if own_x else "shared", y="shared")

@@ -109,6 +109,7 @@ class Cost(Result):
     question: ClassVar[str] = "What does it cost, in weights, arithmetic, memory and time?"
     measure: ClassVar[str] = "multiply-adds an image"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+    exact: ClassVar[bool] = True
     seeds_needed: ClassVar[int] = 1
 
     split: str

@@ -51,6 +51,7 @@ def draw_moves(results: Results) -> Figure:
         protocol=results[0][1].protocol(),
         alt="; ".join(f"{row['series']} {row['y']:.1%}" for row in shifted),
         panel="panel",
+        own_x=True,
     )
 
 
@@ -99,7 +100,7 @@ def draw_resolution(results: Results) -> Figure:
         "resolution",
         f"At {half} pixels a side {name} loses {'most, ' if len(kept) > 1 else ''}{-100 * change:.0f} points of accuracy",
         rows,
-        x=Axis("pixels a side", scale="log"),
+        x=Axis("pixels a side", scale="log", domain=(0.8 * results[0][1].resolutions[-1], 1.2 * results[0][1].image_size)),
         y=ACCURACY,
         n=results[0][1].n,
         protocol="Each picture averaged to fewer pixels and shown at its old size; trained at full resolution.",

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tomli_w
 
@@ -326,8 +326,15 @@ def _probe_section(
         figures=tuple(Shown("", figure) for figure in _drawn(kind, outcomes, failures)),
         finding=finding,
         caveats=_caveats(outcomes),
-        told=tuple((name.replace("_", " "), str(value)) for name, value in config.items()),
+        told=tuple((name.replace("_", " "), _setting(value)) for name, value in config.items()),
     )
+
+
+def _setting(value: Any) -> str:
+    """A setting as a reader wants it: 0.06275, not 0.06274509803921569."""
+    if isinstance(value, list | tuple):
+        return ", ".join(_setting(one) for one in cast("Sequence[Any]", value)) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _drawn(kind: type[Result], outcomes: Sequence[Outcome], failures: list[Failure]) -> list[Figure]:
@@ -387,6 +394,8 @@ def _arm_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
             cells.append(
                 _cell(arm.value, arm.interval, finding, alone=arm.scope != "family" and not arm.exact) if arm else None
             )
+        if not any(cells):
+            continue  # a run that others are compared with, or begin with, and of which nothing was asked
         size = runs[0].parameters
         facts = ((len(runs), str(len(runs))), (size or 0, f"{size:,}" if size else ""))
         lines.append(Line(label, runs[0].family, facts, tuple(cells)))

@@ -57,7 +57,7 @@ class Arm:
     @property
     def exact(self) -> bool:
         """Whether the number is the same for every seed and was not sampled: a count of parameters, say."""
-        return all(result.interval is None for result in self.results) and len({result.value for result in self.results}) == 1
+        return all(result.exact for result in self.results) and len({result.value for result in self.results}) == 1
 
     def said(self, text: str) -> str:
         """The arm's name with what it is: a checkpoint unless it speaks for a family."""

@@ -28,6 +28,7 @@ class Score(Result):
 class Cost(Score):
     measure: ClassVar[str] = "cost"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+    exact: ClassVar[bool] = True
 
 
 def run(label: str, seed: int, result: Result, data: str = "same", recipe: Mapping[str, Any] | None = None) -> RunRecord:
@@ -159,6 +160,17 @@ def test_counts_are_exact_and_need_no_test() -> None:
 
     finding = only([run("mlp", 0, counted(24_000)), run("cnn", 0, counted(21_000))])
     assert sentence(finding) == "cnn has a lower cost than mlp: 21,000 against 24,000, exactly."
+
+
+def test_a_number_without_an_interval_is_not_exact_for_that() -> None:
+    """The calibration error has none near 0, and says nothing of who is better calibrated."""
+
+    def unsure(value: float) -> Score:
+        return Score(value=value, interval=None, n=900, unit="probability")
+
+    finding = only([run("mlp", 0, unsure(0.05)), run("cnn", 0, unsure(0.04)), run("vit", 0, unsure(0.3))])
+    assert finding.pairs == ()
+    assert "no test tells them apart here" in sentence(finding)
 
 
 def test_results_of_other_settings_are_not_mixed() -> None:
