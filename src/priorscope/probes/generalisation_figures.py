@@ -74,15 +74,22 @@ def draw_depth(results: Results) -> Figure:
                     continue
                 for tap in first.taps:
                     each = [seed.of(one.name, who, tap) for seed in seeds if tap in seed.taps]
-                    where = {"series": f"{subject.name} {who} {one.name}", "family": look, "panel": one.name, "tap": tap}
+                    where = {
+                        "series": f"{subject.name} {who} {one.name}",
+                        "family": look,
+                        "panel": one.name,
+                        "tap": tap,
+                        "who": subject.name,
+                        "trained": who == "trained",
+                    }
                     last = tap == first.taps[-1]
                     name = subject.name if who == "trained" else "untrained"
                     rows.append({**where, "x": each[0].depth, **_mean(each), "end": name if last else None})
     first = results[0][1]
-    best = max((row for row in rows if row["family"] != "other"), key=lambda row: row["y"], default=rows[0])
+    best = max((row for row in rows if row["trained"]), key=lambda row: row["y"])
     return curves_with_band(
         "generalisation-depth",
-        f"Of {best['panel']} most is read out at {best['tap']} ({best['series'].split(' ')[0]}): {best['y']:.1%}",
+        f"Most of {best['panel']} is read out at {best['tap']} of {best['who']}: {best['y']:.1%}",
         rows,
         x=Axis("depth: 0 is the embedding, 1 what the head sees", domain=(0.0, 1.0), format=".1f"),
         y=Axis("share right", format=".0%"),

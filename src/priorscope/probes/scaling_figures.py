@@ -34,9 +34,13 @@ def draw_error(result: Scaling) -> Figure:
     rows = [*_tried(result), *(row for fit in result.fits for row in [*_front(fit), *_curve(fit)])]
     unit = "operations" if result.count == "operations" else "multiply-adds"
     x = A.X(
-        "x:Q", scale=A.Scale(type="log", padding=10), axis=A.Axis(title=f"training compute ({unit})", format="~e", tickCount=6)
+        "x:Q",
+        scale=A.Scale(type="log", padding=10, nice=False),
+        axis=A.Axis(title=f"training compute ({unit})", format="~e", tickCount=6),
     )
-    y = A.Y("y:Q", scale=A.Scale(type="log", padding=10), axis=A.Axis(title="share wrong", format=".2~g"))
+    heights = [float(row[name]) for row in rows for name in ("y", "low", "high") if row[name] is not None]
+    ends = A.Scale(type="log", domain=[0.9 * min(heights), min(1.0, 1.1 * max(heights))], nice=False)
+    y = A.Y("y:Q", scale=ends, axis=A.Axis(title="share wrong", format=".2~g"))
     base = A.Chart(figure_data()).encode(x=x)
     colour = family_colour(rows)
     tips = ["family:N", "model:N", "x:Q", "y:Q"]
@@ -44,14 +48,20 @@ def draw_error(result: Scaling) -> Figure:
     def only(kind: str) -> Any:
         return base.transform_filter(A.FieldEqualPredicate(field="kind", equal=kind))
 
-    band = only("curve").mark_area(opacity=0.16).encode(y=A.Y("low:Q"), y2="high:Q", color=colour)
+    band = (
+        only("curve").mark_area(opacity=0.16).encode(y=A.Y("low:Q", scale=ends, title="share wrong"), y2="high:Q", color=colour)
+    )
     tried = only("tried").mark_point(size=14, opacity=0.35, color=MUTED, filled=True).encode(y=y, tooltip=tips)
     line = only("curve").mark_line().encode(y=y, color=colour, strokeDash=family_dash(rows))
     points = only("front").mark_point(size=70, opacity=1)
     points = points.encode(y=y, color=colour, shape=family_shape(rows), tooltip=tips)
-    ends = only("held out").mark_rule(strokeWidth=2, color=INK).encode(y=A.Y("low:Q"), y2="high:Q")
+    reach = (
+        only("held out")
+        .mark_rule(strokeWidth=2, color=INK)
+        .encode(y=A.Y("low:Q", scale=ends, title="share wrong"), y2="high:Q")
+    )
     cross = only("held out").mark_point(shape="cross", size=140, opacity=1, color=INK).encode(y=y, tooltip=tips)
-    chart = A.layer(band, tried, line, points, ends, cross).properties(width=WIDTH, height=HEIGHT)
+    chart = A.layer(band, tried, line, points, reach, cross).properties(width=WIDTH, height=HEIGHT)
     return Figure.from_chart(
         "scaling",
         _title(result),
@@ -132,7 +142,7 @@ def draw_allocation(result: Scaling) -> Figure:
         x = A.X(
             "x:Q",
             scale=A.Scale(type="log", padding=10, nice=False),
-            axis=A.Axis(title="training compute", format="~e", tickCount=3),
+            axis=A.Axis(title="training compute", format="~e", tickCount=3, labelOverlap=True),
         )
         y = A.Y("y:Q", scale=A.Scale(type="log", padding=10, nice=False), axis=A.Axis(title=said, format="~s", tickCount=4))
         points = base.mark_point(size=60, opacity=1)
