@@ -72,6 +72,15 @@ class Metric(Config):
         return cls(metric=metric, value=value, low=low, high=high, n=n, unit=unit, setting=setting, split=split)
 
 
+def as_text(metrics: Sequence[Metric]) -> list[tuple[str, ...]]:
+    """Metrics as words, column by column."""
+    rows: list[tuple[str, ...]] = []
+    for m in metrics:
+        between = "" if m.low is None or m.high is None else f"[{m.low:.4g}, {m.high:.4g}]"
+        rows.append((m.metric, m.setting, f"{m.value:.4g}", between, str(m.n), m.unit))
+    return rows
+
+
 class Subject(Config):
     """What a result is about: a run of a study, or a model from elsewhere."""
 
@@ -146,24 +155,16 @@ class Result(Config):
 
     def table(self) -> str:
         """The metrics as an aligned text table, for a terminal or a notebook."""
-        rows = [METRIC_COLUMNS, *self._rows()]
+        rows = [METRIC_COLUMNS, *as_text(self.metrics())]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        """The metrics as words, column by column."""
-        rows: list[tuple[str, ...]] = []
-        for m in self.metrics():
-            between = "" if m.low is None or m.high is None else f"[{m.low:.4g}, {m.high:.4g}]"
-            rows.append((m.metric, m.setting, f"{m.value:.4g}", between, str(m.n), m.unit))
-        return rows
 
     def _shown(self) -> Shown:
         from priorscope.core.notebook import Shown
 
         notes = (self.protocol(), *(f"But: {caveat}" for caveat in self.caveats))
         text = "\n".join((self.headline(), self.table(), *notes))
-        return Shown(self.headline(), METRIC_COLUMNS, self._rows(), notes, text, next(iter(self.charts()), None))
+        return Shown(self.headline(), METRIC_COLUMNS, as_text(self.metrics()), notes, text, next(iter(self.charts()), None))
 
     def _repr_html_(self) -> str:
         """What a notebook shows that knows HTML alone: the answer, the numbers and the most important picture."""

@@ -160,7 +160,7 @@ class Robustness(Result):
             setting = f"{self.attack} {shown(self.eps, self.norm)}"
             rows.append(Metric.of("accuracy after audit", self.after_audit, None, total, "share of images", setting=setting))
         rows += [Metric.of(check.name, check.share, None, check.n, "share of images", setting="audit") for check in self.checks]
-        return rows
+        return [row for row in rows if row.n]  # a share of no images is no number
 
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:

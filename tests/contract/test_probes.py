@@ -1,0 +1,100 @@
+"""The battery that every probe passes on every family's tiny preset: it measures, says, stores, reads back and draws."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from priorscope import models
+from priorscope.core.contracts import Result, Subject
+from priorscope.data import open as open_source
+from priorscope.evidence import Evidence
+from priorscope.models import FAMILIES
+from priorscope.probes import PROBES, load_result
+
+SMALL = {
+    "activation": {"steps": 4, "starts": 1, "images": 8},
+    "corruptions": {"images": 6, "kinds": ["fog", "gaussian_noise"]},
+    "cost": {"batch_sizes": [1, 4], "repeats": 3, "seconds": 0.05, "memory_batch": 4},
+    "fewshot": {"draws": 2, "shots": 2},
+    "generalisation": {"shots": [2], "draws": 2, "depths": 2, "train_images": 120, "test_images": 60},
+    "invariance": {"images": 8, "wave_images": 2, "depths": 2, "units": 2},
+    "inversion": {"images": 2, "depths": 2, "steps": 4},
+    "robustness": {"images": None, "audit_images": 4, "attack": "pgd", "steps": 2},
+    "similarity": {"images": 48, "batch": 16, "depth": False},
+    "texture_shape": {"images": 8, "transforms": ["grayscale", "shuffle"]},
+    "transfer": {"images": None, "steps": 2},
+}
+"""Settings that keep a measurement to a second; a probe that is not named here is asked as it is."""
+
+READS_HISTORY = {"scaling"}
+"""Probes that are about how runs were trained and not about a network: they have batteries of their own."""
+
+FAMILY_NAMES = [family for family in FAMILIES if family != "timm"]
+
+
+@pytest.fixture(scope="module")
+def world():
+    return open_source({"name": "shapetex", "train": 160, "val": 40, "test": 60})
+
+
+def network(family: str, world) -> Evidence:
+    split = world.split("test")
+    made = models.create(
+        f"{family}/tiny", image_size=split.image_size, num_classes=len(split.classes), statistics=split.statistics
+    )
+    return Evidence(made.eval())
+
+
+def measured(probe: str, family: str, world) -> Result:
+    module = PROBES.load(probe)
+    one = network(family, world)
+    subject = {"one": one, "other": network(family, world)} if module.PER == "set" else one  # both right on the same images
+    known = PROBES.config(probe).model_fields
+    settings = {name: value for name, value in SMALL.get(probe, {}).items() if name in known}
+    assert set(settings) == set(SMALL.get(probe, {})), f"{probe} has no such settings"
+    before = {name: value.clone() for name, value in one.model.state_dict().items()}
+    result = getattr(module, f"measure_{probe}")(subject, world, **settings)
+    after = one.model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items()), "looking changed the network"
+    assert not one.model.training
+    return result
+
+
+def check(probe: str, family: str, world, folder: Path) -> None:
+    result = measured(probe, family, world)
+    assert result.headline()[0] == result.headline()[0].upper()
+    assert all(said.endswith(".") for said in (result.headline(), result.protocol()))
+    rows = result.metrics()
+    assert rows
+    for row in rows:
+        assert row.n > 0
+        if row.low is not None and row.high is not None and math.isfinite(row.value):
+            assert row.low <= row.high, row
+            if "debiased" not in row.metric:  # such an estimate may lie below 0, where what it estimates cannot be
+                assert row.low - 1e-9 <= row.value <= row.high + 1e-9, row
+    back = load_result(result.save(folder / "result.json", {"subject": {}}))
+    assert back.table() == result.table()
+    json.dumps(back.model_dump(mode="json", exclude=set(back.arrays())), allow_nan=False)
+    figures = type(back).draw([(Subject(name=family, family=family), back)])
+    assert figures
+    assert all(figure.title and figure.alt and figure.protocol for figure in figures)
+
+
+ASKED = [probe for probe in PROBES if probe not in READS_HISTORY]
+
+
+@pytest.mark.parametrize("probe", ASKED)
+def test_every_probe_keeps_its_contract_on_one_family(probe, world, tmp_path):
+    check(probe, "cnn", world, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [family for family in FAMILY_NAMES if family != "cnn"])
+@pytest.mark.parametrize("probe", ASKED)
+def test_every_probe_keeps_its_contract_on_every_family(probe, family, world, tmp_path):
+    check(probe, family, world, tmp_path)
