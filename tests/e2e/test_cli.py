@@ -95,6 +95,7 @@ def test_a_failed_step_does_not_stop_the_others(shell):
         "train mlp-s0",
         "accuracy of mlp-s0",
         "cue_conflict of mlp-s0",
+        "transfer of all runs",
     ]
     assert "The loss became nan" in (shell.folder / "out/report.html").read_text()
 
