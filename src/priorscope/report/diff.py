@@ -57,7 +57,8 @@ class Diff:
         if not self.changes:
             return f"All {self.same:,} numbers are those of {self.other}."
         counts = Counter(change.kind for change in self.changes)
-        told = [f"{counts['changed']:,} numbers differ from {self.other}'s and {self.same:,} are the same"]
+        differ = "1 number differs" if counts["changed"] == 1 else f"{counts['changed']:,} numbers differ"
+        told = [f"{differ} from {self.other}'s and {self.same:,} are the same"]
         told += [f"{counts[kind]:,} stand {kind}" for kind in ("only here", "only there") if counts[kind]]
         return "; ".join(told) + "."
 

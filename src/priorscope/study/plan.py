@@ -65,11 +65,7 @@ def _train_steps(found: Sequence[Cell], out: Path) -> dict[str, TrainStep]:
             if cell.recipe.init.recipe is not None:
                 before = f"{cell.recipe.init.recipe}-s{cell.seed}"
                 if before not in by_name:
-                    raise RequestError(
-                        f"{cell.run} begins with the recipe {cell.recipe.init.recipe!r}, which has a grid.",
-                        "a recipe with one cell",
-                        "name a recipe without a grid",
-                    )
+                    raise _no_beginning(cell, found)
                 earlier = add(by_name[before], (*waiting, cell.run))
             done[cell.run] = TrainStep(
                 cell,
@@ -83,6 +79,23 @@ def _train_steps(found: Sequence[Cell], out: Path) -> dict[str, TrainStep]:
     for cell in found:
         add(cell, ())
     return done
+
+
+def _no_beginning(cell: Cell, found: Sequence[Cell]) -> RequestError:
+    """Why there is no run for another to begin with: its recipe has a grid, or not this seed."""
+    name = cell.recipe.init.recipe
+    seeds = sorted({other.seed for other in found if other.recipe_name == name})
+    if cell.seed not in seeds:
+        return RequestError(
+            f"{cell.run} begins with the recipe {name!r}, which is run with the seeds {', '.join(map(str, seeds))} only.",
+            f"the seed {cell.seed} for both",
+            f"add {cell.seed} to the seeds of {name!r}",
+        )
+    return RequestError(
+        f"{cell.run} begins with the recipe {name!r}, which has a grid.",
+        "a recipe with one cell",
+        "name a recipe without a grid",
+    )
 
 
 def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], out: Path) -> Iterator[ProbeStep]:

@@ -69,6 +69,6 @@ def test_what_only_one_of_them_has_is_named(two: tuple[Path, Path]) -> None:
 def test_the_page_shows_the_differences(two: tuple[Path, Path], tmp_path: Path) -> None:
     set_loss(two[0], "mlp-s1", 0.125)
     text = write_report([two[0]], tmp_path / "page.html", other=two[1]).read_text()
-    assert "1 numbers differ from the other quickstart" in text
+    assert "1 number differs from the other quickstart" in text
     assert "--diff other" in text
     assert 'id="diff"' not in write_report([two[0]], tmp_path / "page.html").read_text()

@@ -108,6 +108,12 @@ def test_a_probe_may_ask_about_other_data_than_the_runs_own(tmp_path):
     assert own.key != other.key
 
 
+def test_a_run_that_begins_with_a_missing_seed_is_told_so(tmp_path):
+    recipes = {"pretrain": {"seeds": [0]}, "fine": {"init": {"kind": "recipe", "recipe": "pretrain"}}}
+    with pytest.raises(RequestError, match="fine-s1 begins with the recipe 'pretrain', which is run with the seeds 0 only"):
+        make_plan(made(recipes=recipes, probes=[]), tmp_path)
+
+
 def test_a_probe_may_look_at_some_seeds(tmp_path):
     plan = make_plan(made(probes=[{"name": "accuracy", "seeds": [1]}]), tmp_path)
     assert [step.id for step in plan.steps if isinstance(step, ProbeStep)] == ["accuracy of a-s1", "accuracy of b-s1"]
