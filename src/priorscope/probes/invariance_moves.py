@@ -116,10 +116,13 @@ def spread_of_units(model: Classifier, images: Tensor, taps: Sequence[str], unit
         with torch.enable_grad():
             read = model.activations(x, [address])[address]
             values = _in_the_middle(read, model.tap(address))
+            if not values.requires_grad:
+                continue  # tokens before a pixel has reached them
             draw = stream(seed, "units", address).permutation(values.shape[1])[:units]
             for column, unit in enumerate(draw.tolist()):
-                (gradient,) = torch.autograd.grad(values[:, unit].sum(), x, retain_graph=True)
-                spread[row, column] = _half_radius(gradient.double().square().sum(1).mean(0).cpu().numpy())
+                (gradient,) = torch.autograd.grad(values[:, unit].sum(), x, retain_graph=True, allow_unused=True)
+                if gradient is not None:  # pyright: ignore[reportUnnecessaryComparison]  torch gives None for what is unused
+                    spread[row, column] = _half_radius(gradient.double().square().sum(1).mean(0).cpu().numpy())
     return spread
 
 

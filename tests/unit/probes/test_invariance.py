@@ -190,3 +190,11 @@ def test_it_is_stored_and_drawn(split, tmp_path):
     assert [figure.name for figure in figures] == ["consistency", "resolution", "reach", "waves"]
     assert one.protocol().startswith("30 images of test, mirrored beyond their edges")
     assert any("what locality is worth to it was not measured" in caveat for caveat in one.caveats)
+
+
+def test_units_that_no_pixel_reaches_have_no_reach():
+    """A TNT's patch tokens begin as positions alone."""
+    model = models.create("tnt/tiny", image_size=32, num_classes=4).eval()
+    first, last = made.spread_of_units(model, torch.rand(2, 3, 32, 32), ["embed/out", "head/in"], 3, seed=0)
+    assert np.isnan(first).all()
+    assert np.isfinite(last).any()
