@@ -471,6 +471,26 @@ def test_data_that_vanishes_before_a_run_goes_on_is_named_and_the_checkpoint_kep
     ps.fit(pictures, tmp_path / "a")
 
 
+def test_a_store_that_is_cut_short_in_the_middle_of_a_run_is_named_and_the_checkpoint_kept(pictures, tmp_path, monkeypatch):
+    from priorscope.data.conversion import convert
+
+    store = tmp_path / "p.beton"
+    convert(str(tmp_path / "pictures"), store)
+    recipe = ps.Recipe.of({**pictures.plain(), "data": {"source": str(store)}})
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    whole = store.read_bytes()
+
+    def cut_at_the_end_of_an_epoch(status):
+        if status.row:
+            os.truncate(store, len(whole) // 2)
+
+    with pytest.raises(WorkError, match="The file of the pictures was cut short while it was read: "):
+        ps.fit(recipe, tmp_path / "a", report=cut_at_the_end_of_an_epoch)
+    assert torch.load(tmp_path / "a" / checkpoint.FILE, weights_only=True)["position"] == (1, 0)
+    store.write_bytes(whole)
+    ps.fit(recipe, tmp_path / "a")
+
+
 def test_pictures_that_cannot_be_read_any_more_are_named_and_the_checkpoint_kept(tiny, tmp_path, monkeypatch):
     """A disk of the network goes away under the fourth step."""
     from priorscope.train.watched import WatchedLoader

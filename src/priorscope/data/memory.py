@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 
+from priorscope.core.errors import WorkError
 from priorscope.data.split import Bytes, ChosenPixels, Ints, Pixels
 
 
@@ -92,6 +93,7 @@ class ReadAhead:
         """Tells that `count` places of an order, from `place` on, are about to be read."""
         if self._store is None or self._map is None:
             return
+        _check_whole(self._map)
         window = chunk_of(self._store.size) * CHUNKS
         first, last = -(-place // window), (place + count - 1) // window
         if first <= last:
@@ -117,6 +119,16 @@ class ReadAhead:
             begin -= begin % mmap.PAGESIZE
             with suppress(OSError):  # advice that this system does not know: it is only advice
                 self._map.madvise(advice, begin, end - begin)
+
+
+def _check_whole(mapped: mmap.mmap) -> None:
+    """Refuses to read on in a file that somebody has cut short: the system ends a process that touches what is gone."""
+    if mapped.size() < len(mapped):
+        raise WorkError(
+            f"The file of the pictures was cut short while it was read: {mapped.size():,} of {len(mapped):,} bytes are left.",
+            "the file that was opened",
+            "put it back (priorscope data verify FILE), then the same command with --resume",
+        )
 
 
 def _map_under(array: Bytes) -> mmap.mmap | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from priorscope.core.errors import WorkError
 from priorscope.data import memory
 from priorscope.data.loader import Loader
 from priorscope.data.memory import InPlace, in_place
@@ -79,3 +80,21 @@ def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
     smaller = buffers.take((2, 3, 8, 8))
     assert smaller.data_ptr() == at
     assert smaller.shape == (2, 3, 8, 8)
+
+
+def test_a_store_cut_short_between_two_batches_is_named_before_the_system_ends_the_process(tmp_path: Path) -> None:
+    """Touching a page of a map whose file has lost it is a bus error, which no program survives."""
+    import os
+
+    count, side = 4096, 32
+    path = tmp_path / "store"
+    np.zeros(count * side * side * 3, np.uint8).tofile(path)
+    mapped = np.memmap(path, np.uint8, "r", shape=(count, side, side, 3))
+    loader = Loader(Split("test", "train", ArrayPixels(mapped), np.zeros(count, np.int64), ("a",)), batch_size=1024)
+    assert len(list(loader)) == 4
+    os.truncate(path, 4096)
+    with pytest.raises(WorkError) as caught:
+        next(iter(loader))
+    assert caught.value.came == (
+        "The file of the pictures was cut short while it was read: 4,096 of 12,582,912 bytes are left."
+    )
