@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, GetPydanticSchema, ValidationError
 from pydantic_core import core_schema
 
+from priorscope.core.comparison import Difference, paired_bootstrap, paired_proportions
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import read_json, write_bytes, write_json
-from priorscope.core.stats import Interval
+from priorscope.core.stats import Interval, is_proportion
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -109,6 +110,10 @@ class Result(Config):
     """Whether the number is counted and not sampled: it needs no interval, and two of them differ or do not."""
     leaning: ClassVar[tuple[str, str] | None] = None
     """What a network does whose value is higher, and whose is lower, where "higher" alone would say nothing to a reader."""
+    best: ClassVar[str | None] = None
+    """What the network does whose value is the best of many, for the same reason."""
+    difference_unit: ClassVar[str | None] = None
+    """The unit of `paired`, where that is not the value's own."""
 
     value: float
     interval: Interval | None
@@ -139,6 +144,15 @@ class Result(Config):
         It is what intervals over seeds x images and paired tests are made from.
         """
         return None
+
+    def paired(self, other: Any, level: float = 0.95) -> Difference | None:
+        """This minus the other, two checkpoints asked about the same images; None where they allow no test."""
+        first, second = self.per_image(), other.per_image()
+        if first is None or second is None or first.shape != second.shape:
+            return None
+        if is_proportion(first) and is_proportion(second):
+            return paired_proportions(first, second, level)
+        return paired_bootstrap(first, second, seed=0, level=level)
 
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Any]]) -> list[Figure]:  # noqa: ARG003

@@ -81,6 +81,9 @@ class Robustness(Result):
     question: ClassVar[str] = "How small a change of the pixels breaks it, and can that number be believed?"
     measure: ClassVar[str] = "median smallest breaking budget"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+    leaning: ClassVar[tuple[str, str] | None] = ("is harder to break", "is easier to break")
+    best: ClassVar[str | None] = "is hardest to break"
+    difference_unit: ClassVar[str | None] = "doublings of the budget"
 
     split: str
     attack: str
@@ -124,6 +127,10 @@ class Robustness(Result):
             f"{total:,} images of {self.split}, {self.n:,} of them right without an attack; "
             "bootstrap over images, of one checkpoint."
         )
+
+    def paired(self, other: Self, level: float = 0.95) -> Difference | None:
+        """How many doublings of the budget this withstands more, on the images that both get right."""
+        return compare_smallest(self, other, level)
 
     def accuracy_at(self, eps: float) -> float:
         """The share of all images that are right at one of the budgets."""
@@ -413,7 +420,7 @@ def shown(eps: float, norm: Norm) -> str:
     return f"{eps * 255:.3g}/255" if norm == "linf" else f"{eps:.3g}"
 
 
-def compare_smallest(first: Robustness, second: Robustness) -> Difference:
+def compare_smallest(first: Robustness, second: Robustness, level: float = 0.95) -> Difference:
     """How many doublings of the budget the first withstands more than the second, on the images that both get right.
 
     Budgets that no attack reached count with the curve's largest. The mean over images of log2(first / second).
@@ -427,7 +434,7 @@ def compare_smallest(first: Robustness, second: Robustness) -> Difference:
     rows, most = on_common([first, second]), first.budgets[-1]
     least = min(level for level in first.budgets if level > 0) / 2**10
     a, b = (np.log2(np.clip(r.smallest[at], least, most)) for r, at in zip((first, second), rows, strict=True))
-    return paired_bootstrap(a, b, seed=first.seed)
+    return paired_bootstrap(a, b, seed=first.seed, level=level)
 
 
 def on_common(results: Sequence[Robustness]) -> list[NDArray[np.int64]]:

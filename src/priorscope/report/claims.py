@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from priorscope.core.claim import Claim, Verdict
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
+from priorscope.report.confounds import recipe_differences
 from priorscope.report.reading import Reading
-from priorscope.report.verdict import Arm, Finding, arm_difference, number, recipe_differences
+from priorscope.report.verdict import Arm, Finding, arm_difference, difference_unit
+from priorscope.report.words import number, signed
 
 LEVEL = 0.95
 
@@ -61,12 +63,16 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
         return Answer(
             text, "undecided", f"{values}; no interval can be put around the difference.", "the same images", confounds
         )
+    tested = difference_unit(first)
+    if tested != unit and claim.margin:
+        needs = f"{needed} seeds of each: two checkpoints are compared in {tested}, in which the margin is not"
+        return Answer(text, "undecided", f"{values}.", needs, confounds)
     interval = difference.interval
     verdict = claim.verdict(interval)
     if first.scope == "checkpoint":
         confounds = (f"It is about two checkpoints: {needed} seeds of each speak for families.", *confounds)
-    said = f"{values}: a difference of {_signed(difference.value, unit)} ({_signed(interval.low, unit)} to "
-    said += f"{_signed(interval.high, unit)}, {100 * level:.3g}% interval over {interval.over.replace(' x ', ' and ')})."
+    said = f"{values}: a difference of {signed(difference.value, tested)} ({signed(interval.low, tested)} to "
+    said += f"{signed(interval.high, tested)}, {100 * level:.3g}% interval over {interval.over.replace(' x ', ' and ')})."
     return Answer(text, verdict, said, "" if verdict != "undecided" else _needs(claim, interval, first), confounds)
 
 
@@ -100,7 +106,3 @@ def _confounds(first: Arm, second: Arm, reading: Reading) -> tuple[str, ...]:
         said.append(f"Their sizes differ: {sizes[0]:,} and {sizes[1]:,} parameters.")
     doubts = dict.fromkeys(caveat for arm in (first, second) for result in arm.results for caveat in result.caveats)
     return (*said, *list(doubts)[:2])
-
-
-def _signed(value: float, unit: str) -> str:
-    return f"{100 * value:+.1f} points" if unit.startswith("share") else f"{value:+.3g}"

@@ -19,7 +19,8 @@ from priorscope.core.folder import write_text
 from priorscope.core.stats import Interval
 from priorscope.report.claims import answers
 from priorscope.report.reading import Reading, read_sources
-from priorscope.report.verdict import Arm, Finding, Pair, findings, number
+from priorscope.report.verdict import Arm, Finding, Pair, findings
+from priorscope.report.words import number
 
 COLUMNS = 4
 """How many probes stand beside each other in one table: with their intervals, more do not fit the width of a page."""
@@ -125,8 +126,9 @@ def _arms(reading: Reading, finding: Finding, name: str) -> str:
 
 def _pairs(reading: Reading, finding: Finding, name: str) -> str:
     """How the recipes compare, two by two."""
-    rows = [(escaped(pair.first.label), escaped(pair.second.label), *_compared(pair, finding.unit)) for pair in finding.pairs]
-    unit = " (points)" if finding.unit.startswith("share") else _in(finding.unit)
+    rows = [(escaped(pair.first.label), escaped(pair.second.label), *_compared(pair)) for pair in finding.pairs]
+    units = dict.fromkeys(pair.unit for pair in finding.pairs)
+    unit = " (points)" if finding.unit.startswith("share") else "".join(_in(unit) for unit in units)
     caption = (
         f"Differences in {escaped(finding.measure)}, first minus second. $p$ is Holm-corrected over the table; "
         "not distinguishable does not mean equal."
@@ -135,9 +137,9 @@ def _pairs(reading: Reading, finding: Finding, name: str) -> str:
     return _table(name, reading, caption, "llrlll", head, rows)
 
 
-def _compared(pair: Pair, unit: str) -> tuple[str, str, str, str]:
+def _compared(pair: Pair) -> tuple[str, str, str, str]:
     """A difference, its interval, its p-value, and what may be said; shares in points of a hundred."""
-    scale = 100.0 if unit.startswith("share") else 1.0
+    scale = 100.0 if pair.unit.startswith("share") else 1.0
     if pair.comparison is None:
         gap = scale * (pair.first.value - pair.second.value)
         return _signed(gap), "exact", "--", "higher" if gap > 0 else "lower" if gap < 0 else "the same"

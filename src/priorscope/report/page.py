@@ -24,21 +24,12 @@ from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, Figure, charti
 from priorscope.core.folder import write_text
 from priorscope.core.stats import Interval
 from priorscope.report.claims import Answer, answers
+from priorscope.report.confounds import limits, recipe_differences
 from priorscope.report.curves import Curve, curve_of, training_figures
 from priorscope.report.diff import Diff, diff
 from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, apart, read_source, read_sources
-from priorscope.report.verdict import (
-    Arm,
-    Finding,
-    between,
-    difference_said,
-    findings,
-    limits,
-    number,
-    recipe_differences,
-    sentence,
-    statement,
-)
+from priorscope.report.verdict import Arm, Finding, findings
+from priorscope.report.words import between, difference_said, number, sentence, statement
 
 TEMPLATES = Path(__file__).parent / "templates"
 LEADING = 4
@@ -445,6 +436,6 @@ def pair_rows(finding: Finding) -> list[tuple[str, str, str, str]]:
             )
         else:
             rows.append(
-                (pair.first.label, pair.second.label, difference_said(pair.comparison, finding.unit), pair.comparison.verdict)
+                (pair.first.label, pair.second.label, difference_said(pair.comparison, pair.unit), pair.comparison.verdict)
             )
     return rows

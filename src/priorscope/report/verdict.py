@@ -1,4 +1,4 @@
-"""What the numbers of a study allow to be said, in sentences made from them.
+"""What the numbers of a study allow to be compared; `words` makes sentences of it.
 
 Runs of one recipe that differ in their seed alone are an *arm*. An arm with as many seeds as the probe asks for speaks for
 its family, and its interval is over seeds and images; with one seed it is a checkpoint, and its interval is over images. In
@@ -9,7 +9,6 @@ and "not distinguishable" is not called "equal".
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,14 +22,12 @@ from priorscope.core.comparison import (
     compare,
     holm,
     over_seeds_difference,
-    paired_bootstrap,
-    paired_proportions,
     seed_by_image_difference,
 )
 from priorscope.core.config import content_key
 from priorscope.core.contracts import Result
 from priorscope.core.errors import PriorscopeError
-from priorscope.core.stats import Interval, is_proportion, over_seeds, seed_by_image
+from priorscope.core.stats import Interval, over_seeds, seed_by_image
 from priorscope.probes import PROBES
 from priorscope.report.reading import Outcome, Reading, RunRecord, apart, flat
 
@@ -80,6 +77,18 @@ class Pair:
         if self.comparison is None:
             return self.first.value != self.second.value
         return self.comparison.verdict in ("higher", "lower")
+
+    @property
+    def unit(self) -> str:
+        """The unit of the difference: two checkpoints may be compared in another one than their values have."""
+        return difference_unit(self.first)
+
+    def above(self, one: Arm) -> bool:
+        """Whether one of the two is the higher: by the test where there is one, which may look at other images than a value."""
+        other = self.second if one is self.first else self.first
+        if self.comparison is None:
+            return one.value >= other.value
+        return (self.comparison.difference.value >= 0) == (one is self.first)
 
 
 @dataclass(frozen=True)
@@ -209,6 +218,12 @@ def arm_difference(one: Arm, other: Arm, level: float = 0.95) -> Difference | No
     return None
 
 
+def difference_unit(arm: Arm) -> str:
+    """The unit in which an arm is compared with others of its scope."""
+    result = arm.results[0]
+    return (result.difference_unit if arm.scope == "checkpoint" else None) or result.unit
+
+
 def _family_difference(one: Arm, other: Arm, level: float) -> Difference:
     first, second = (_crossed(arm.runs, arm.results) for arm in (one, other))
     worlds = [[(run.seed, run.data) for run in arm.runs] for arm in (one, other)]
@@ -225,200 +240,6 @@ def _family_difference(one: Arm, other: Arm, level: float) -> Difference:
 
 
 def _checkpoint_difference(one: Arm, other: Arm, level: float) -> Difference | None:
-    first, second = one.results[0].per_image(), other.results[0].per_image()
-    if first is None or second is None or one.runs[0].data != other.runs[0].data or first.shape != second.shape:
+    if one.runs[0].data != other.runs[0].data:
         return None
-    if is_proportion(first) and is_proportion(second):
-        return paired_proportions(first, second, level)
-    return paired_bootstrap(first, second, seed=0, level=level)
-
-
-# Words ---------------------------------------------------------------------------------------------------------------------
-
-
-def number(value: float, unit: str) -> str:
-    """A number as a reader wants it: a share in per cent, anything else with about three digits."""
-    if not math.isfinite(value):
-        return str(value)
-    if unit.startswith("share"):
-        return f"{value:.1%}"
-    size = abs(value)
-    if 0 < size < 0.001:
-        return f"{value:.2g}"
-    return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
-
-
-def between(interval: Interval | None, unit: str) -> str:
-    """An interval as "low to high"."""
-    if interval is None:
-        return ""
-    return f"{number(interval.low, unit).removesuffix('%')} to {number(interval.high, unit)}"
-
-
-def difference_said(comparison: Comparison, unit: str) -> str:
-    """A difference with its interval, what it is over, and the chance of it without a true one."""
-    d = comparison.difference
-    over = d.interval.over.replace(" x ", " and ")
-    chance = "p < 0.001" if comparison.p_value < 0.001 else f"p = {comparison.p_value:.3f}"
-    if unit.startswith("share"):
-        value, low, high = (f"{100 * x:+.1f}" for x in (d.value, d.interval.low, d.interval.high))
-        value = f"{value} points"
-    else:
-        value, low, high = (f"{x:+.3g}" for x in (d.value, d.interval.low, d.interval.high))
-    return f"{value} ({low} to {high}; {100 * d.interval.level:g}% interval over {over}, {chance})"
-
-
-def amount(arm: Arm, unit: str) -> str:
-    """An arm's number with its interval and what it stands on."""
-    n = f"n\u00a0=\u00a0{arm.results[0].n:,}"  # not to be broken over two lines
-    on = n if arm.seeds == 1 else f"{arm.seeds} seeds, {n} each"
-    inside = f"{between(arm.interval, unit)}; {on}" if arm.interval else on
-    return f"{number(arm.value, unit)} ({inside})"
-
-
-def sentence(finding: Finding) -> str:
-    """What a finding allows to be said, and how many seeds are missing for more."""
-    return statement(finding) + _missing_seeds(finding)
-
-
-def statement(finding: Finding) -> str:
-    """What a finding allows to be said, in one sentence."""
-    arms, unit = finding.arms, finding.unit
-    if len(arms) == 1:
-        said, few = arms[0].said(arms[0].label), arms[0].scope == "too few seeds" and not arms[0].exact
-        has = f"have a mean {finding.measure}" if few else f"has {_a(finding.measure)}"
-        return f"{_begun(said)} {has} of {amount(arms[0], unit)}."
-    if not any(finding.pair(arms[0], other) for other in arms[1:]):
-        low, high = sorted((arms[0], arms[-1]), key=lambda arm: arm.value)
-        among = "Among these checkpoints" if any(arm.scope != "family" for arm in arms) else "Among these families"
-        return (
-            f"{among}, {finding.measure} runs from {number(low.value, unit)} ({low.label}) to "
-            f"{number(high.value, unit)} ({high.label}); no test tells them apart here."
-        )
-    return _two(finding) if len(arms) == 2 else _many(finding)
-
-
-def _two(finding: Finding) -> str:
-    first, second = finding.arms
-    pair = finding.pairs[0]
-    names = first.said(first.label), second.said(second.label)
-    values = f"{number(first.value, finding.unit)} against {number(second.value, finding.unit)}"
-    if pair.comparison is None and not pair.differs:
-        return (
-            f"{_begun(names[0])} and {names[1]} have the same {finding.measure}: {number(first.value, finding.unit)}, exactly."
-        )
-    above = first.value >= second.value
-    higher = "higher" if above else "lower"
-    if pair.comparison is None:
-        return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, exactly."
-    told = difference_said(pair.comparison, finding.unit)
-    if pair.differs and finding.result.leaning:
-        leans = finding.result.leaning[0 if above else 1]
-        return f"{_begun(names[0])} {leans} than {names[1]}: {finding.measure} {values}, a difference of {told}."
-    if pair.differs:
-        return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, a difference of {told}."
-    return (
-        f"On {finding.measure}, {names[0]} and {names[1]} are not distinguishable, which does not make them equal: {values}, "
-        f"a difference of {told}."
-    )
-
-
-def _many(finding: Finding) -> str:
-    """The arm at the top, from which others it is told apart, and from which not."""
-    top, *others = finding.arms
-    pairs = {other.label: finding.pair(top, other) for other in others}
-    apart = [name for name, pair in pairs.items() if pair and pair.differs]
-    alike = [name for name, pair in pairs.items() if pair and not pair.differs]
-    extreme = "lowest" if finding.result.better == "lower" else "highest"
-    if not apart:
-        last = others[-1]
-        return (
-            f"Nothing stands out on {finding.measure}: from {top.label}, {amount(top, finding.unit)}, to {last.label}, "
-            f"{number(last.value, finding.unit)}, none is distinguishable from the {extreme}, which does not make them equal."
-        )
-    everyone = "all others" if len(apart) == len(others) else _listed(apart)
-    said = f"{_begun(top.said(top.label))} has the {extreme} {finding.measure}, {amount(top, finding.unit)}"
-    said += f", told apart from {everyone}"
-    if alike:
-        said += f"; from {_listed(alike)} it is not distinguishable, which does not make them equal"
-    return f"{said}."
-
-
-def _missing_seeds(finding: Finding) -> str:
-    have = sorted({arm.seeds for arm in finding.arms if arm.scope != "family" and not arm.exact})
-    if not have:
-        return ""
-    here = f"there {'is' if have == [1] else 'are'} {_listed([str(count) for count in have])}"
-    return f" A sentence about a family needs {finding.result.seeds_needed} seeds of it; here {here}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _begun(name: str) -> str:
-    """A name at the beginning of a sentence: "this checkpoint of x" with a capital, x itself as it is written."""
-    return _capital(name) if name.startswith(("this checkpoint of ", "these ")) else name
-
-
-def _a(word: str) -> str:
-    return f"an {word}" if word[:1] in "aeiou" else f"a {word}"
-
-
-# How far it can be trusted --------------------------------------------------------------------------------------------------
-
-
-def limits(reading: Reading, found: Sequence[Finding]) -> list[str]:
-    """What limits every sentence of the page: seeds, recipes that differ, tuning, sizes, comparisons and caveats."""
-    said = [_seeds_said(found), _recipes_said(reading), _sizes_said(reading)]
-    tested = sum(1 for finding in found for pair in finding.pairs if pair.comparison)
-    if tested:
-        were = "comparisons were" if tested > 1 else "comparison was"
-        said.append(f"{tested} {were} tested; within each probe the p-values are Holm-corrected.")
-    caveats = sum(len(outcome.result.caveats) > 0 for finding in found for outcome in finding.outcomes)
-    if caveats:
-        said.append(f"{caveats} result{'s carry' if caveats > 1 else ' carries'} caveats, shown in the section of the probe.")
-    return [one for one in said if one]
-
-
-def _seeds_said(found: Sequence[Finding]) -> str:
-    seeds = sorted({arm.seeds for finding in found for arm in finding.arms})
-    if not seeds:
-        return ""
-    if seeds == [1]:
-        return "Every network was trained once: each statement is about these checkpoints, not about their families."
-    short_of = [f for f in found if any(arm.scope == "too few seeds" and not arm.exact for arm in f.arms)]
-    few = sorted({f"{finding.measure} ({finding.result.seeds_needed})" for finding in short_of})
-    short = f" Too few for a sentence about families on {_listed(few)}." if few else ""
-    many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    return f"{many} seeds a recipe: intervals of families are over seeds and images.{short}"
-
-
-def _recipes_said(reading: Reading) -> str:
-    """Rule of fairness: the same recipe, or where the recipes differ beside the model."""
-    if len({run.recipe_name for run in reading.runs}) < 2:
-        return ""
-    differing = recipe_differences(reading.runs)
-    if not differing:
-        return "All were trained by the same recipe but for the model; none was tuned for a best of its own."
-    return f"The recipes differ beside the model in {_listed(list(differing))}: what is compared is the whole recipe."
-
-
-def recipe_differences(runs: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
-    """Setting -> {recipe: value} for the settings, beside model and seed, that are not the same in all recipes."""
-    asked = {run.recipe_name: dict(flat({k: v for k, v in run.recipe.items() if k not in ("model", "seed")})) for run in runs}
-    keys = sorted({key for settings in asked.values() for key in settings})
-    told = {key: {name: settings.get(key, "not set") for name, settings in asked.items()} for key in keys}
-    return {key: values for key, values in told.items() if len(set(values.values())) > 1}
-
-
-def _sizes_said(reading: Reading) -> str:
-    sizes = {run.recipe_name: run.parameters for run in reading.runs if run.parameters}
-    if len(set(sizes.values())) < 2:
-        return ""
-    small, large = min(sizes, key=lambda name: sizes[name] or 0), max(sizes, key=lambda name: sizes[name] or 0)
-    return f"Sizes differ: from {sizes[small]:,} parameters ({small}) to {sizes[large]:,} ({large})."
+    return one.results[0].paired(other.results[0], level)

@@ -202,6 +202,7 @@ def test_networks_are_compared_on_the_images_that_both_get_right(trained: dict[s
     base = measure_robustness(subject(trained), world(), budgets=CURVE, audit_images=0)
     half = base.model_copy(update={"smallest": base.smallest / 2, "correct": base.correct & (base.index % 2 == 0)})
     difference = compare_smallest(base, half)
+    assert base.paired(half) == difference, "what the report tests two checkpoints with"
     assert difference.value == pytest.approx(1.0, abs=0.15)  # one doubling, but for what the curve's end censors
     assert difference.interval.low > 0.5
     with pytest.raises(RequestError, match="are not the same measurement"):

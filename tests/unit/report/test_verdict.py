@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -9,10 +10,14 @@ import pytest
 from fake_study import write_study
 from numpy.typing import NDArray
 
+from priorscope.core.comparison import Difference, paired_bootstrap
 from priorscope.core.contracts import Array, Result, Subject
 from priorscope.core.stats import Interval
+from priorscope.report.claims import answers
+from priorscope.report.confounds import limits, recipe_differences
 from priorscope.report.reading import Outcome, Reading, RunRecord, read_sources
-from priorscope.report.verdict import Finding, findings, limits, number, recipe_differences, sentence
+from priorscope.report.verdict import Finding, findings
+from priorscope.report.words import difference_said, number, sentence
 
 
 class Score(Result):
@@ -85,7 +90,7 @@ def test_two_seeds_compare_nothing_and_say_what_is_missing() -> None:
     finding = only(runs)
     assert finding.pairs == ()
     assert sentence(finding) == (
-        "Among these checkpoints, score runs from 50.0% (mlp) to 80.0% (cnn); no test tells them apart here. "
+        "Among these checkpoints, score runs from 50.0% (mlp) to 80.0% (cnn); no test was made between them. "
         "A sentence about a family needs 3 seeds of it; here there are 2."
     )
 
@@ -170,7 +175,7 @@ def test_a_number_without_an_interval_is_not_exact_for_that() -> None:
 
     finding = only([run("mlp", 0, unsure(0.05)), run("cnn", 0, unsure(0.04)), run("vit", 0, unsure(0.3))])
     assert finding.pairs == ()
-    assert "no test tells them apart here" in sentence(finding)
+    assert "no test was made between them" in sentence(finding)
 
 
 def test_results_of_other_settings_are_not_mixed() -> None:
@@ -243,3 +248,67 @@ def test_limits_say_when_only_the_model_differs(tmp_path: Path) -> None:
 )
 def test_numbers_as_they_are_said(value: float, unit: str, said: str) -> None:
     assert number(value, unit) == said
+
+
+# What has a paired test of its own ------------------------------------------------------------------------------------------
+
+
+class Budget(Score):
+    """A median, whose test is image by image and in another unit."""
+
+    measure: ClassVar[str] = "budget"
+    leaning: ClassVar[tuple[str, str] | None] = ("is harder to break", "is easier to break")
+    best: ClassVar[str | None] = "is hardest to break"
+    difference_unit: ClassVar[str | None] = "doublings"
+
+    def paired(self, other: Budget, level: float = 0.95) -> Difference | None:
+        return paired_bootstrap(self.scores, other.scores, seed=0, level=level) if self.scores is not None else None
+
+
+def budgets(label: str, doublings: NDArray[Any], value: float) -> RunRecord:
+    between = Interval(low=value / 2, high=2 * value, method="bootstrap", over="images")
+    result = Budget(value=value, interval=between, n=doublings.size, unit="L-inf on pixels in [0, 1]", scores=doublings)
+    return run(label, 0, result)
+
+
+def test_checkpoints_are_compared_image_by_image_where_the_probe_can() -> None:
+    noise = np.random.default_rng(0).normal(size=200) / 4
+    finding = only([budgets("cnn", noise + 1, 4 / 255), budgets("mlp", noise, 2 / 255), budgets("vit", noise + 0.99, 3 / 255)])
+    assert sentence(finding).startswith(
+        "This checkpoint of cnn is hardest to break: budget 4/255 (2 to 8/255; n\u00a0=\u00a0200), told apart from "
+    )
+    told = next(pair for pair in finding.pairs if pair.second.label == "mlp" and pair.first.label == "cnn")
+    assert told.comparison is not None
+    assert told.comparison.difference.value == pytest.approx(1)
+    assert told.unit == "doublings"
+    assert difference_said(told.comparison, told.unit).startswith("+1 doublings (+1 to +1; 95% interval over images, p ")
+
+
+def test_a_test_that_turns_the_order_of_the_values_is_told() -> None:
+    """Medians are over each network's own images, the test is over those that both get right: the two may disagree."""
+    noise = np.random.default_rng(0).normal(size=200) / 4
+    swap = np.random.default_rng(1).normal(size=200) / 4
+    finding = only([budgets("cnn", noise, 4 / 255), budgets("mlp", swap + 1, 3 / 255), budgets("vit", swap - 1, 1 / 255)])
+    said = sentence(finding)
+    assert said.startswith("This checkpoint of cnn has the highest budget, 4/255")
+    assert "told apart from vit; but image by image mlp is harder to break than it." in said
+    two = sentence(only([budgets("cnn", noise, 4 / 255), budgets("mlp", swap + 1, 3 / 255)]))
+    assert two.startswith("This checkpoint of cnn is easier to break than this checkpoint of mlp: budget 4/255 against 3/255")
+
+
+def test_a_claim_in_another_unit_than_its_test_stays_undecided() -> None:
+    noise = np.random.default_rng(0).normal(size=200) / 4
+    read = reading([budgets("cnn", noise + 1, 4 / 255), budgets("mlp", noise * 1.1, 2 / 255)])
+    claims = ("cnn > mlp in accuracy", "cnn > mlp in accuracy, margin 1/255")
+    plain, wide = answers(dataclasses.replace(read, claims=claims), findings(read))
+    assert plain.verdict == "supported"
+    assert "a difference of +" in plain.sentence
+    assert wide.verdict == "undecided"
+    assert wide.needs == "3 seeds of each: two checkpoints are compared in doublings, in which the margin is not"
+
+
+def test_what_was_not_tested_is_said() -> None:
+    runs = [run(label, s, scored(right(share, start=s))) for label, share in (("mlp", 0.5), ("cnn", 0.8)) for s in range(3)]
+    said = sentence(only([*runs, run("vit", 0, scored(right(0.6)))]))
+    assert said.startswith("cnn has the highest score, 80.0%")
+    assert "told apart from mlp; not tested against vit (1 seed each)." in said

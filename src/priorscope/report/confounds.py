@@ -1,0 +1,61 @@
+"""What limits the sentences of a page: seeds, recipes that differ, sizes, comparisons and caveats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from priorscope.report.reading import Reading, RunRecord, flat
+from priorscope.report.verdict import Finding
+from priorscope.report.words import listed
+
+
+def limits(reading: Reading, found: Sequence[Finding]) -> list[str]:
+    """What limits every sentence of the page: seeds, recipes that differ, tuning, sizes, comparisons and caveats."""
+    said = [_seeds_said(found), _recipes_said(reading), _sizes_said(reading)]
+    tested = sum(1 for finding in found for pair in finding.pairs if pair.comparison)
+    if tested:
+        were = "comparisons were" if tested > 1 else "comparison was"
+        said.append(f"{tested} {were} tested; within each probe the p-values are Holm-corrected.")
+    caveats = sum(len(outcome.result.caveats) > 0 for finding in found for outcome in finding.outcomes)
+    if caveats:
+        said.append(f"{caveats} result{'s carry' if caveats > 1 else ' carries'} caveats, shown in the section of the probe.")
+    return [one for one in said if one]
+
+
+def _seeds_said(found: Sequence[Finding]) -> str:
+    seeds = sorted({arm.seeds for finding in found for arm in finding.arms})
+    if not seeds:
+        return ""
+    if seeds == [1]:
+        return "Every network was trained once: each statement is about these checkpoints, not about their families."
+    short_of = [f for f in found if any(arm.scope == "too few seeds" and not arm.exact for arm in f.arms)]
+    few = sorted({f"{finding.measure} ({finding.result.seeds_needed})" for finding in short_of})
+    short = f" Too few for a sentence about families on {listed(few)}." if few else ""
+    many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    return f"{many} seeds a recipe: intervals of families are over seeds and images.{short}"
+
+
+def _recipes_said(reading: Reading) -> str:
+    """Rule of fairness: the same recipe, or where the recipes differ beside the model."""
+    if len({run.recipe_name for run in reading.runs}) < 2:
+        return ""
+    differing = recipe_differences(reading.runs)
+    if not differing:
+        return "All were trained by the same recipe but for the model; none was tuned for a best of its own."
+    return f"The recipes differ beside the model in {listed(list(differing))}: what is compared is the whole recipe."
+
+
+def recipe_differences(runs: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
+    """Setting -> {recipe: value} for the settings, beside model and seed, that are not the same in all recipes."""
+    asked = {run.recipe_name: dict(flat({k: v for k, v in run.recipe.items() if k not in ("model", "seed")})) for run in runs}
+    keys = sorted({key for settings in asked.values() for key in settings})
+    told = {key: {name: settings.get(key, "not set") for name, settings in asked.items()} for key in keys}
+    return {key: values for key, values in told.items() if len(set(values.values())) > 1}
+
+
+def _sizes_said(reading: Reading) -> str:
+    sizes = {run.recipe_name: run.parameters for run in reading.runs if run.parameters}
+    if len(set(sizes.values())) < 2:
+        return ""
+    small, large = min(sizes, key=lambda name: sizes[name] or 0), max(sizes, key=lambda name: sizes[name] or 0)
+    return f"Sizes differ: from {sizes[small]:,} parameters ({small}) to {sizes[large]:,} ({large})."

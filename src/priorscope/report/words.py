@@ -1,0 +1,171 @@
+"""Sentences made from what numbers allow to be compared.
+
+They speak of a checkpoint where there is one seed, name the interval and what it is over, and do not call equal what is not
+distinguishable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from priorscope.core.comparison import Comparison
+from priorscope.core.stats import Interval
+from priorscope.report.verdict import Arm, Finding
+
+BUDGET = "L-inf on pixels"
+"""How the unit of a budget begins that people write in 255ths."""
+
+
+def number(value: float, unit: str) -> str:
+    """A number as a reader wants it: a share in per cent, a budget in 255ths, anything else with about three digits."""
+    if not math.isfinite(value):
+        return str(value)
+    if unit.startswith("share"):
+        return f"{value:.1%}"
+    if unit.startswith(BUDGET):
+        return f"{255 * value:.2g}/255" if abs(value) < 10 / 255 else f"{255 * value:.0f}/255"
+    size = abs(value)
+    if 0 < size < 0.001:
+        return f"{value:.2g}"
+    return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+
+
+def between(interval: Interval | None, unit: str) -> str:
+    """An interval as "low to high"."""
+    if interval is None:
+        return ""
+    return f"{number(interval.low, unit).removesuffix('%').removesuffix('/255')} to {number(interval.high, unit)}"
+
+
+def difference_said(comparison: Comparison, unit: str) -> str:
+    """A difference with its interval, what it is over, and the chance of it without a true one."""
+    d = comparison.difference
+    over = d.interval.over.replace(" x ", " and ")
+    chance = "p < 0.001" if comparison.p_value < 0.001 else f"p = {comparison.p_value:.3f}"
+    value, low, high = (signed(x, unit) for x in (d.value, d.interval.low, d.interval.high))
+    low, high = low.partition(" ")[0], high.partition(" ")[0]  # the unit is said once
+    return f"{value} ({low} to {high}; {100 * d.interval.level:g}% interval over {over}, {chance})"
+
+
+def signed(value: float, unit: str) -> str:
+    """A difference of two numbers of this unit."""
+    if unit.startswith("share"):
+        return f"{100 * value:+.1f} points"
+    if unit.startswith(BUDGET):
+        return f"{255 * value:+.2g}/255"
+    return f"{value:+.3g} {unit}" if unit.startswith("doublings") else f"{value:+.3g}"
+
+
+def amount(arm: Arm, unit: str) -> str:
+    """An arm's number with its interval and what it stands on."""
+    n = f"n\u00a0=\u00a0{arm.results[0].n:,}"  # not to be broken over two lines
+    on = n if arm.seeds == 1 else f"{arm.seeds} seeds, {n} each"
+    inside = f"{between(arm.interval, unit)}; {on}" if arm.interval else on
+    return f"{number(arm.value, unit)} ({inside})"
+
+
+def sentence(finding: Finding) -> str:
+    """What a finding allows to be said, and how many seeds are missing for more."""
+    return statement(finding) + _missing_seeds(finding)
+
+
+def statement(finding: Finding) -> str:
+    """What a finding allows to be said, in one sentence."""
+    arms, unit = finding.arms, finding.unit
+    if len(arms) == 1:
+        said, few = arms[0].said(arms[0].label), arms[0].scope == "too few seeds" and not arms[0].exact
+        has = f"have a mean {finding.measure}" if few else f"has {_a(finding.measure)}"
+        return f"{_begun(said)} {has} of {amount(arms[0], unit)}."
+    if not any(finding.pair(arms[0], other) for other in arms[1:]):
+        low, high = sorted((arms[0], arms[-1]), key=lambda arm: arm.value)
+        among = "Among these checkpoints" if any(arm.scope != "family" for arm in arms) else "Among these families"
+        return (
+            f"{among}, {finding.measure} runs from {number(low.value, unit)} ({low.label}) to "
+            f"{number(high.value, unit)} ({high.label}); no test was made between them."
+        )
+    return _two(finding) if len(arms) == 2 else _many(finding)
+
+
+def _two(finding: Finding) -> str:
+    first, second = finding.arms
+    pair = finding.pairs[0]
+    names = first.said(first.label), second.said(second.label)
+    values = f"{number(first.value, finding.unit)} against {number(second.value, finding.unit)}"
+    if pair.comparison is None and not pair.differs:
+        return (
+            f"{_begun(names[0])} and {names[1]} have the same {finding.measure}: {number(first.value, finding.unit)}, exactly."
+        )
+    above = pair.above(first)
+    higher = "higher" if above else "lower"
+    if pair.comparison is None:
+        return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, exactly."
+    told = difference_said(pair.comparison, pair.unit)
+    if pair.differs and finding.result.leaning:
+        leans = finding.result.leaning[0 if above else 1]
+        return f"{_begun(names[0])} {leans} than {names[1]}: {finding.measure} {values}, a difference of {told}."
+    if pair.differs:
+        return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, a difference of {told}."
+    return (
+        f"On {finding.measure}, {names[0]} and {names[1]} are not distinguishable, which does not make them equal: {values}, "
+        f"a difference of {told}."
+    )
+
+
+def _many(finding: Finding) -> str:
+    """The arm at the top, from which others it is told apart, and from which not."""
+    top, *others = finding.arms
+    pairs = {other.label: finding.pair(top, other) for other in others}
+    upwards = finding.result.better != "lower"
+    apart = [name for name, pair in pairs.items() if pair and pair.differs and pair.above(top) == upwards]
+    turned = [name for name, pair in pairs.items() if pair and pair.differs and pair.above(top) != upwards]
+    alike = [name for name, pair in pairs.items() if pair and not pair.differs]
+    extreme = "highest" if upwards else "lowest"
+    if not apart and not turned:
+        last = others[-1]
+        return (
+            f"Nothing stands out on {finding.measure}: from {top.label}, {amount(top, finding.unit)}, to {last.label}, "
+            f"{number(last.value, finding.unit)}, none is distinguishable from the {extreme}, which does not make them equal."
+        )
+    said, measure, value = _begun(top.said(top.label)), finding.measure, amount(top, finding.unit)
+    parts = [f"{said} has the {extreme} {measure}, {value}"]
+    if finding.result.best and not turned:
+        parts = [f"{said} {finding.result.best}: {measure} {value}"]
+    if apart:
+        parts[0] += f", told apart from {'all others' if len(apart) == len(others) else listed(apart)}"
+    if turned:
+        leans = (finding.result.leaning or ("is higher", "is lower"))[0 if upwards else 1]
+        parts.append(f"but image by image {listed(turned)} {leans} than it")
+    if alike:
+        parts.append(f"from {listed(alike)} it is not distinguishable, which does not make them equal")
+    if untested := [other for other in others if not pairs[other.label]]:
+        seeds = sorted({other.seeds for other in untested})
+        of = f"{seeds[0]} seed{'s' * (seeds[0] > 1)} each" if len(seeds) == 1 else "other numbers of seeds"
+        parts.append(f"not tested against {listed([other.label for other in untested])} ({of})")
+    return f"{'; '.join(parts)}."
+
+
+def _missing_seeds(finding: Finding) -> str:
+    have = sorted({arm.seeds for arm in finding.arms if arm.scope != "family" and not arm.exact})
+    if not have:
+        return ""
+    here = f"there {'is' if have == [1] else 'are'} {listed([str(count) for count in have])}"
+    return f" A sentence about a family needs {finding.result.seeds_needed} seeds of it; here {here}."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _begun(name: str) -> str:
+    """A name at the beginning of a sentence: "this checkpoint of x" with a capital, x itself as it is written."""
+    return _capital(name) if name.startswith(("this checkpoint of ", "these ")) else name
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word[:1] in "aeiou" else f"a {word}"
