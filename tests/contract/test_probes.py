@@ -31,7 +31,7 @@ SMALL = {
 }
 """Settings that keep a measurement to a second; a probe that is not named here is asked as it is."""
 
-READS_HISTORY = {"scaling"}
+READS_HISTORY = {"scaling", "tuning"}
 """Probes that are about how runs were trained and not about a network: they have batteries of their own."""
 
 FAMILY_NAMES = [family for family in FAMILIES if family != "timm"]

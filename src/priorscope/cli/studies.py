@@ -81,7 +81,9 @@ def _show_plan(plan: Plan, workers: int | None, as_json: bool) -> None:
     least = "at least " if costs.unknown else ""
     unknown = f" ({costs.unknown} steps were never measured and are not counted)" if costs.unknown else ""
     cost = f"{least}{costs.seconds:.0f} s, {costs.memory / 2**30:.1f} GiB{unknown}"
-    print(f"\n{len(plan.to_do())} of {len(plan.steps)} steps to do: {cost}.")
+    later = len(plan.following())
+    then = f", {later} of them when trials have chosen their settings" if later else ""
+    print(f"\n{len(plan.to_do()) + later} of {len(plan.steps)} steps to do{then}: {cost}.")
     return None
 
 

@@ -33,6 +33,20 @@ def expected_best(scores: ArrayLike, k: int) -> float:
     return float(np.dot(weights, ranked))
 
 
+def best_spread(scores: ArrayLike, k: int, level: float = 0.9) -> tuple[float, float]:
+    """Between which scores the best lies of k chosen among the trials, in that part of all choices: how lucky k can be.
+
+    It says how the trials that were made differ and nothing about others; `best_interval` does.
+    """
+    ranked = _ranked(scores)
+    n = len(ranked)
+    below = [comb(rank, k) / comb(n, k) for rank in range(1, n + 1)]
+    low, high = (
+        float(ranked[next(i for i in range(n) if below[i] >= share - 1e-12)]) for share in ((1 - level) / 2, (1 + level) / 2)
+    )
+    return low, high
+
+
 def best_interval(scores: ArrayLike, k: int, level: float = 0.95) -> Interval:
     """Where the expected best of k new trials lies, for every k at once; valid however few the trials."""
     ranked = _ranked(scores)

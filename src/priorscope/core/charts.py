@@ -77,15 +77,19 @@ Scale = Literal["linear", "log", "symlog", "sqrt"]
 
 @dataclass(frozen=True)
 class Axis:
-    """A quantitative axis: its title with the unit, its scale, its ends (not set: the data's) and d3's number format."""
+    """A quantitative axis: its title with the unit, its scale, its ends (not set: the data's) and d3's number format.
+
+    `counts` says that there is nothing between whole numbers.
+    """
 
     title: str
     scale: Scale = "linear"
     domain: tuple[float, float] | None = None
     format: str | None = None
+    counts: bool = False
 
     def number(self) -> dict[str, Any]:
-        return {} if self.format is None else {"format": self.format}
+        return ({} if self.format is None else {"format": self.format}) | ({"tickMinStep": 1} if self.counts else {})
 
     def channel(self, kind: type[Any], column: str) -> Any:
         import altair as alt

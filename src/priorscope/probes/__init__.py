@@ -44,6 +44,7 @@ PROBES = Listing(
         "similarity": "priorscope.probes.similarity",
         "texture_shape": "priorscope.probes.texture_shape",
         "transfer": "priorscope.probes.transfer",
+        "tuning": "priorscope.probes.tuning",
     },
 )
 

@@ -1,8 +1,10 @@
 """What a step will cost on this machine: from what steps like it have cost, here or on the machine where the shipped
 studies were measured.
 
-Like it means: the same recipe and probe, whatever the seed. Times measured elsewhere are scaled by how fast this processor
-multiplies matrices beside that one; a step that was measured nowhere is said to be unknown, not guessed.
+Like it means: the same recipe and probe, whatever the seed; or else a recipe that differs in what costs nothing, the numbers
+of its optimiser, and in its length, by which the time is scaled: so trials foretell each other and what follows them. Times
+measured elsewhere are scaled by how fast this processor multiplies matrices beside that one; a step that was measured nowhere
+is said to be unknown, not guessed.
 """
 
 from __future__ import annotations
@@ -41,20 +43,33 @@ def forecast(plan: Plan, workers: int | None = None) -> Forecast:
     """Time with as many steps side by side as cores allow, and the memory of that many processes."""
     here, shipped = _rates(_path()), _rates(Path(str(files("priorscope") / "studies" / SHIPPED)))
     known: list[tuple[float, float, int]] = []
-    for step in plan.to_do():
-        rate = here.get(_key(step)) or _scaled(shipped, _key(step))
+    left = [*plan.to_do(), *plan.following()]
+    for step in left:
+        rate = _rate(step, here, shipped)
         if rate is not None:
             known.append((rate["seconds"], rate["memory"], step.threads))
     side_by_side = max(1, min(workers or cores(), cores() // max((threads for _, _, threads in known), default=1)))
     seconds = sum(cost for cost, _, _ in known) / side_by_side
     memory = sum(sorted((memory for _, memory, _ in known), reverse=True)[:side_by_side])
-    return Forecast(seconds, memory, len(plan.to_do()) - len(known))
+    return Forecast(seconds, memory, len(left) - len(known))
+
+
+def _rate(step: Step, here: Plain, shipped: Plain) -> Plain | None:
+    """What a step, or else one like it, has cost here, or else where the shipped studies were measured."""
+    for rates in (here, shipped):
+        exact, like = rates.get(_key(step)), rates.get(_alike(step))
+        found = exact or (like and {**like, "seconds": like["seconds"] * _length(step)})
+        if found:
+            return {**found, "seconds": found["seconds"] * (rates["gemm"] / gemm_rate() if "gemm" in rates else 1.0)}
+    return None
 
 
 def remember(step: Step, seconds: float, memory: float) -> None:
     """Notes what a step has cost here. A cache that cannot be written is no reason to stop."""
     try:
-        rates = {**_rates(_path()), _key(step): {"seconds": round(seconds, 3), "memory": memory}}
+        cost = {"seconds": round(seconds, 3), "memory": memory}
+        like = {"seconds": round(seconds / _length(step), 5), "memory": memory}
+        rates = {**_rates(_path()), _key(step): cost, _alike(step): like}
         folder.write_json(_path(), {"processor": processor(), "rates": rates})
     except PriorscopeError:
         return
@@ -66,7 +81,7 @@ def export(steps: Sequence[Step]) -> Plain:
     return {
         "processor": processor(),
         "gemm": gemm_rate(),
-        "rates": {_key(step): here[_key(step)] for step in steps if _key(step) in here},
+        "rates": {key: here[key] for step in steps for key in (_key(step), _alike(step)) if key in here},
     }
 
 
@@ -87,12 +102,6 @@ def _rates(path: Path) -> Plain:
     return dict(stored["rates"]) if stored.get("processor") == processor() else {}
 
 
-def _scaled(shipped: Plain, key: str) -> Plain | None:
-    if key not in shipped:
-        return None
-    return {**shipped[key], "seconds": shipped[key]["seconds"] * shipped["gemm"] / gemm_rate()}
-
-
 def _key(step: Step) -> str:
     """Steps of the same recipes, probe and data cost the same, whatever the seeds."""
     if isinstance(step, TrainStep):
@@ -100,6 +109,27 @@ def _key(step: Step) -> str:
     recipes: list[object] = [_without_seed(subject.cell) for subject in step.subjects]
     data = [] if step.data is None else [step.data.plain()]
     return content_key([step.probe.plain(), *recipes, *data])
+
+
+def _alike(step: Step) -> str:
+    """Steps that differ in what costs nothing, and in length, have one key: that of the cost of one epoch."""
+    if isinstance(step, TrainStep):
+        return content_key(["epoch of", _costing(step.cell)])
+    data = [] if step.data is None else [step.data.plain()]
+    return content_key(["like", step.probe.plain(), *(_costing(subject.cell) for subject in step.subjects), *data])
+
+
+def _length(step: Step) -> int:
+    """How many epochs a step is; 1 where its recipe, or what looks at it, counts none."""
+    return max(1, step.cell.recipe.train.epochs) if isinstance(step, TrainStep) else 1
+
+
+def _costing(cell: Cell) -> Plain:
+    """A recipe without its seed, its length, what is tracked, and the numbers of its optimiser."""
+    recipe = _without_seed(cell)
+    optim = {name: value for name, value in recipe["optim"].items() if isinstance(value, str)}
+    train = {name: value for name, value in recipe["train"].items() if name not in ("epochs", "track", "keep", "patience")}
+    return {**recipe, "optim": optim, "train": train}
 
 
 def _without_seed(cell: Cell) -> Plain:

@@ -28,12 +28,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """What a probe is asked about."""
+    """What a probe is asked about. A run's network is not read before somebody asks for its evidence."""
 
     name: str
-    evidence: Evidence
+    own: Evidence | None = None
     run: runs.Run | None = None
     caveats: tuple[str, ...] = ()
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the network says about splits."""
+        if self.own is not None:
+            return self.own
+        if self.run is None:
+            raise TypeError("a network without evidence or run")
+        return self.run.evidence
 
 
 def measure(
@@ -73,7 +82,7 @@ def _check_set(probe: str, networks: Sequence[Network], reads_runs: bool) -> Non
 def network_of_run(path: Path) -> Network:
     """A finished run, as it is asked about."""
     run = runs.load(path)
-    return Network(run.name, run.evidence, run)
+    return Network(run.name, run=run)
 
 
 def network(subject: str, data: Source | None) -> Network:

@@ -1,5 +1,9 @@
 """A study's plan: its steps in an order in which they can be done, which of them are done, and why the others are not.
 
+A study whose recipes are tuned is planned in two stages. Which settings a recipe is trained with is only known when all of
+its trials are done; until then its runs, and what looks at them, are planned with the settings of the first trial, stand in
+the plan as `open`, and cannot be begun. A plan that is made again when the trials are done has no open steps.
+
 Nothing here imports torch.
 """
 
@@ -12,11 +16,12 @@ from pathlib import Path
 from priorscope import run as runs
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import RequestError, unknown_name
-from priorscope.probes import PROBES
+from priorscope.probes import PROBES, probe_config
+from priorscope.probes.tuning import best_trial, val_accuracy
 from priorscope.study.steps import ProbeStep, Step, TrainStep
-from priorscope.study.study import Cell, ProbeEntry, Study, cells
+from priorscope.study.study import Cell, Cells, ProbeEntry, Study, all_cells
 
-RUNS, JOINT = "runs", "joint"
+RUNS, JOINT, TUNING = "runs", "joint", "tuning"
 
 
 @dataclass(frozen=True)
@@ -27,32 +32,80 @@ class Plan:
     out: Path
     steps: tuple[Step, ...]
     missing: Mapping[str, str]
+    open: frozenset[str] = frozenset()
+    """The steps that wait until trials have chosen what exactly they are."""
 
     def to_do(self) -> list[Step]:
-        """The steps that are not done."""
-        return [step for step in self.steps if step.id in self.missing]
+        """The steps that are not done and can be."""
+        return [step for step in self.steps if step.id in self.missing and step.id not in self.open]
+
+    def following(self) -> list[Step]:
+        """The steps that will be known when the trials are done."""
+        return [step for step in self.steps if step.id in self.open]
 
 
 def make_plan(study: Study, out: Path) -> Plan:
     """Works out the steps of a study and looks at what stands in its folder."""
-    found = cells(study)
-    trains = _train_steps(found, out)
-    probes = [step for entry in study.probes for step in _probe_steps(study, entry, list(trains.values()), out)]
-    steps: list[Step] = [*trains.values(), *probes]
+    chosen: dict[str, int] = {}
+    while True:
+        found = all_cells(study, chosen)
+        trains = _train_steps(found, chosen, out)
+        waiting = _waiting(found, trains, chosen)
+        tried = {arm: [trains[cell.run] for cell in cells] for arm, cells in found.trials.items() if arm not in chosen}
+        ready = {
+            arm: steps for arm, steps in tried.items() if all(one.id not in waiting and not one.missing() for one in steps)
+        }
+        if not ready:
+            return _planned(study, out, found, trains, waiting)
+        chosen |= {arm: best_trial([_score(step.out) for step in steps]) for arm, steps in ready.items()}
+
+
+def _score(trial: Path) -> float:
+    """What a trial is judged by."""
+    run = runs.Run(trial)
+    return val_accuracy(run.name, run.environment, run.history)
+
+
+def _planned(study: Study, out: Path, found: Cells, trains: Mapping[str, TrainStep], waiting: Mapping[str, str]) -> Plan:
+    """The plan of a study whose runs are worked out; `waiting` says why some cannot be begun."""
+    of_runs = [trains[cell.run] for cell in found.runs]
+    trials = tuple(trains[cell.run] for cells in found.trials.values() for cell in cells)
+    steps: list[Step] = list(trains.values())
+    if trials:
+        steps.append(ProbeStep(probe_config("tuning"), trials, "all trials", None, out / JOINT))
+    steps += [step for entry in study.probes for step in _probe_steps(study, entry, of_runs, out)]
     missing: dict[str, str] = {}
+    open_steps: set[str] = set()
     for step in steps:
-        why = step.missing()
-        if why is None:
-            redone = next((need for need in step.needs if need in missing), None)
-            why = f"after {redone}" if redone else None
+        held = next((need for need in step.needs if need in open_steps), None)
+        if step.id in waiting or held is not None:
+            open_steps.add(step.id)
+            missing[step.id] = waiting.get(step.id) or f"after {held}"
+            continue
+        redone = next((need for need in step.needs if need in missing), None)
+        why = step.missing() or (f"after {redone}" if redone else None)
         if why is not None:
             missing[step.id] = why
-    return Plan(study, out, tuple(steps), missing)
+    return Plan(study, out, tuple(steps), missing, frozenset(open_steps))
 
 
-def _train_steps(found: Sequence[Cell], out: Path) -> dict[str, TrainStep]:
-    """One step a run, a recipe that begins with another after that one."""
-    by_name = {cell.run: cell for cell in found}
+def _waiting(found: Cells, trains: Mapping[str, TrainStep], chosen: Mapping[str, int]) -> dict[str, str]:
+    """The runs and trials whose settings, or beginnings, are not known yet, and what they wait for."""
+    waiting: dict[str, str] = {}
+    for step in trains.values():
+        by = None if step.trial else found.tuned_by.get(step.cell.arm)
+        held = next((need for need in step.needs if need in waiting), None)
+        if by is not None and by not in chosen:
+            waiting[step.id] = f"after the best of the {len(found.trials[by])} trials of {by} is known"
+        elif held is not None:
+            waiting[step.id] = f"after {held}"
+    return waiting
+
+
+def _train_steps(found: Cells, chosen: Mapping[str, int], out: Path) -> dict[str, TrainStep]:
+    """One step a run or trial: a recipe that begins with another after that one, one that is tuned after its trials."""
+    trials = {cell.run: cell for cells in found.trials.values() for cell in cells}
+    by_name = {cell.run: cell for cell in found.runs}
     done: dict[str, TrainStep] = {}
 
     def add(cell: Cell, waiting: tuple[str, ...]) -> TrainStep:
@@ -61,22 +114,25 @@ def _train_steps(found: Sequence[Cell], out: Path) -> dict[str, TrainStep]:
                 f"{' -> '.join((*waiting, cell.run))} begin with each other.", "a first one", "change one init.recipe"
             )
         if cell.run not in done:
-            earlier = None
+            earlier, trial = None, cell.run in trials
             if cell.recipe.init.recipe is not None:
-                before = f"{cell.recipe.init.recipe}-s{cell.seed}"
+                before = f"{cell.recipe.init.recipe}-s{cell.begins}"
                 if before not in by_name:
-                    raise _no_beginning(cell, found)
+                    raise _no_beginning(cell, found.runs)
                 earlier = add(by_name[before], (*waiting, cell.run))
+            by = None if trial else found.tuned_by.get(cell.arm)
+            choosing = () if by is None or by in chosen else found.trials[by]
             done[cell.run] = TrainStep(
                 cell,
-                out / RUNS / cell.run,
+                out / (TUNING if trial else RUNS) / cell.run,
                 runs.inputs(cell.recipe, earlier.key if earlier else None),
                 earlier.out if earlier else None,
-                (earlier.id,) if earlier else (),
+                (*((earlier.id,) if earlier else ()), *(f"train {one.run}" for one in choosing)),
+                trial,
             )
         return done[cell.run]
 
-    for cell in found:
+    for cell in (*trials.values(), *found.runs):
         add(cell, ())
     return done
 
@@ -85,11 +141,11 @@ def _no_beginning(cell: Cell, found: Sequence[Cell]) -> RequestError:
     """Why there is no run for another to begin with: its recipe has a grid, or not this seed."""
     name = cell.recipe.init.recipe
     seeds = sorted({other.seed for other in found if other.recipe_name == name})
-    if cell.seed not in seeds:
+    if cell.begins not in seeds:
         return RequestError(
             f"{cell.run} begins with the recipe {name!r}, which is run with the seeds {', '.join(map(str, seeds))} only.",
-            f"the seed {cell.seed} for both",
-            f"add {cell.seed} to the seeds of {name!r}",
+            f"the seed {cell.begins} for both",
+            f"add {cell.begins} to the seeds of {name!r}",
         )
     return RequestError(
         f"{cell.run} begins with the recipe {name!r}, which has a grid.",

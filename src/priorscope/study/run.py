@@ -21,7 +21,7 @@ from priorscope.core.stopping import Stopped, Stopping, stopping
 from priorscope.study import look
 from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, LocalExecutor
 from priorscope.study.forecast import remember
-from priorscope.study.plan import JOINT, RUNS, Plan, make_plan
+from priorscope.study.plan import JOINT, RUNS, TUNING, Plan, make_plan
 from priorscope.study.steps import Step, TrainStep
 from priorscope.study.study import Study
 from priorscope.study.work import ProbeWork, TrainWork, Work
@@ -85,9 +85,9 @@ def run_study(
             folder.write_text(out / STUDY, study.toml())
         if plan.missing:
             plan = _make_way(plan)
-        failed = _carry_out(plan, executor or _on_this_machine(workers), show)
-        changed = _note_failures(out, failed) | _retire(plan) | bool(plan.missing)
-    return Outcome(out, len(plan.to_do()), failed, changed)
+        plan, asked, failed = _carry_out(plan, executor or _on_this_machine(workers), show)
+        changed = _note_failures(out, failed) | _retire(plan) | bool(asked)
+    return Outcome(out, asked, failed, changed)
 
 
 def _on_this_machine(workers: int | None) -> Executor:
@@ -95,12 +95,16 @@ def _on_this_machine(workers: int | None) -> Executor:
 
 
 def _forget(out: Path) -> None:
-    for name in (RUNS, JOINT, STALE):
+    for name in (RUNS, JOINT, TUNING, STALE):
         shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _make_way(plan: Plan) -> Plan:
-    """Moves runs of other recipes aside, and one that was moved aside earlier back; nothing is thrown away."""
+    """The plan made anew, runs of other recipes moved aside, and one that was moved aside earlier back.
+
+    Nothing is thrown away, and a step that is under way is left alone.
+    """
+    plan = make_plan(plan.study, plan.out)
     for step in plan.to_do():
         if isinstance(step, TrainStep):
             if step.out.exists() and plan.missing[step.id].startswith("changed"):
@@ -121,10 +125,13 @@ def _set_aside(out: Path, run: Path) -> None:
     run.rename(aside)
 
 
-def _carry_out(plan: Plan, executor: Executor, show: Show) -> dict[str, str]:
-    """Starts every step as soon as what it needs is there and there is room; gives what failed, with the reason."""
+def _carry_out(plan: Plan, executor: Executor, show: Show) -> tuple[Plan, int, dict[str, str]]:
+    """Starts every step as soon as what it needs is there and there is room; gives what failed, with the reason.
+
+    Where trials choose what follows, the plan grows as they end; it is given back as it stands in the end.
+    """
     waiting = plan.to_do()
-    progress = Progress(len(waiting))
+    progress = Progress(len(waiting) + len(plan.following()))
     steps = {step.id: step for step in waiting}
     show(progress)
     with stopping() as asked:
@@ -134,13 +141,28 @@ def _carry_out(plan: Plan, executor: Executor, show: Show) -> dict[str, str]:
                 for news in executor.news(0.2):
                     if isinstance(news, Going):
                         progress.going[news.id] = news.status.done
-                    else:
-                        _note_end(news, steps[news.id], progress)
+                        continue
+                    _note_end(news, steps[news.id], progress)
+                    if plan.open and isinstance(steps[news.id], TrainStep):
+                        plan = _make_way(plan)
+                        grown = [step for step in plan.to_do() if step.id not in steps]
+                        steps |= {step.id: step for step in grown}
+                        waiting += grown
+                        progress.to_do = len(steps) + len(plan.following())
                 show(progress)
                 _check_stop(asked, plan.out)
         finally:
             executor.stop()
-    return progress.failed
+    _leave_out(plan, progress)
+    return plan, progress.to_do, progress.failed
+
+
+def _leave_out(plan: Plan, progress: Progress) -> None:
+    """What trials were to choose and could not, because one of them failed: equal budgets, or none."""
+    for step in plan.following():
+        broken = next((need for need in step.needs if need in progress.failed), None)
+        if broken is not None:
+            progress.failed[step.id] = f"Left out, because it needs {broken!r}, which failed."
 
 
 def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, progress: Progress) -> list[Step]:
@@ -162,7 +184,7 @@ def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, progre
 
 def _work(step: Step, out: Path) -> Work:
     if isinstance(step, TrainStep):
-        return TrainWork(step.cell.recipe, step.out, step.init)
+        return TrainWork(step.cell.recipe, step.out, step.init, step.trial)
     told = look.about(
         step.probe,
         [_shown(subject, out) for subject in step.subjects],
@@ -213,7 +235,10 @@ def _retire(plan: Plan) -> bool:
     Runs are set aside, results of other settings deleted.
     """
     wanted = {step.out for step in plan.steps}
-    strangers = [path for path in (plan.out / RUNS).glob("*") if path.is_dir() and path not in wanted]
+    if plan.open:
+        return False  # which runs and results are wanted is not known before every trial has ended
+    places = [*(plan.out / RUNS).glob("*"), *(plan.out / TUNING).glob("*")]
+    strangers = [path for path in places if path.is_dir() and path not in wanted]
     for run in strangers:
         _set_aside(plan.out, run)
     results = [*(plan.out / RUNS).glob(f"*/{runs.RESULTS}/*/*.json"), *(plan.out / JOINT).glob("*/*.json")]

@@ -32,6 +32,8 @@ class TrainStep:
     made_from: Plain
     init: Path | None
     needs: tuple[str, ...]
+    trial: bool = False
+    """Whether it is one of those that choose settings: where it diverged, that is its outcome."""
 
     @property
     def id(self) -> str:
@@ -59,7 +61,9 @@ class TrainStep:
             return f"changed: {difference(before, self.made_from)}"
         if not (self.out / runs.ENVIRONMENT).exists():
             return "not finished"
-        return None if (self.out / runs.WEIGHTS).exists() else "its weights are gone"
+        if (self.out / runs.WEIGHTS).exists() or (self.trial and "diverged" in _read(self.out / runs.ENVIRONMENT)):
+            return None
+        return "its weights are gone"
 
 
 @dataclass(frozen=True)

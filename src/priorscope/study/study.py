@@ -24,7 +24,8 @@ or at those of the recipes named, on the runs' own data or on the `data` named.
     seeds = [0]
     base = {train = {epochs = 1}}
 
-`--budget smoke` lays that over the study: the same question, asked with less.
+`--budget smoke` lays that over the study: the same question, asked with less. `[tune]` gives every recipe the same number of
+trials on val before it is compared (`priorscope.study.tune`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
@@ -46,11 +47,16 @@ from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.probes import ProbeConfig, probe_config
 from priorscope.recipe import Recipe, find_recipe, laid_over, read_recipe, shipped_recipes
+from priorscope.study.tune import RecipeTune, Tune, nested
 
 FULL = "full"
 """The budget at which a study is run as it is written."""
 
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+PLACED = ("extends", "seeds", "grid", "tune")
+"""What places a recipe in its study, and is not inherited by those that extend it."""
 
 
 class RecipeEntry(Config):
@@ -59,6 +65,7 @@ class RecipeEntry(Config):
     extends: str | None = None
     seeds: Seeds | None = Field(default=None, description="not set: the study's")
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    tune: RecipeTune | None = Field(default=None, description="what sets its tuning apart from the study's")
     data: Plain = Field(default_factory=dict)
     model: str | Plain | None = None
     init: Plain = Field(default_factory=dict)
@@ -67,7 +74,7 @@ class RecipeEntry(Config):
 
     def settings(self) -> Plain:
         """The recipe's own settings, without what places it in the study."""
-        return {name: value for name, value in self.plain().items() if name not in ("extends", "seeds", "grid") and value != {}}
+        return {name: value for name, value in self.plain().items() if name not in PLACED and value != {}}
 
 
 def _source(data: Any) -> SourceConfig | None:
@@ -102,6 +109,7 @@ class Study(Config):
     base: Plain = Field(default_factory=dict)
     claims: tuple[str, ...] = Field(default=(), description="what is to be decided: A > B in PROBE, margin M")
     recipes: dict[str, RecipeEntry] = Field(min_length=1)
+    tune: Tune | None = Field(default=None, description="how many trials on val every recipe gets before it is compared")
     budgets: dict[str, Plain] = Field(default_factory=dict, description="what --budget NAME lays over the study")
     probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of), WithJsonSchema(NAMED)], ...] = ()
 
@@ -173,11 +181,15 @@ def assign_study(values: Plain, setting: str) -> Plain:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a study."""
+    """One run of a study, or one trial of what is to be run."""
 
     run: str
     recipe_name: str
     recipe: Recipe
+    arm: str = ""
+    """What it is a seed or a trial of: a recipe, or one cell of its grid."""
+    begins: int = 0
+    """The seed of the run that it begins with, where it begins with one."""
 
     @property
     def seed(self) -> int:
@@ -185,9 +197,80 @@ class Cell:
         return self.recipe.seed
 
 
+@dataclass(frozen=True)
+class Arm:
+    """What is compared: a recipe, or one cell of its grid, whatever the seed.
+
+    `tried` are the settings of its trials, by dotted names; `like` is the arm whose choice it takes over.
+    """
+
+    name: str
+    recipe_name: str
+    settings: Plain
+    seeds: tuple[int, ...]
+    where: str
+    tried: tuple[Plain, ...] = ()
+    like: str | None = None
+
+    @property
+    def tuned_by(self) -> str | None:
+        """The arm whose trials choose for this one."""
+        return self.name if self.tried else self.like
+
+    def runs(self, chosen: Plain) -> list[Cell]:
+        """One run a seed, with what its trials chose laid over it."""
+        values = laid_over(self.settings, nested(chosen))
+        return [self._cell(f"{self.name}-s{seed}", {**values, "seed": seed}, seed) for seed in self.seeds]
+
+    def trials(self, tune: Tune) -> list[Cell]:
+        """One run a trial. It looks at val alone, and begins where the recipe's first seed does."""
+        shared = laid_over(self.settings, {"train": {"track": []}})
+        if tune.epochs is not None:
+            length = {name: value for name, value in shared["train"].items() if name not in ("steps", "flops", "keep")}
+            shared = {**shared, "train": {**length, "epochs": tune.epochs}}
+        found: list[Cell] = []
+        for number, settings in enumerate(self.tried, 1):
+            values = {**laid_over(shared, nested(settings)), "seed": tune.seed}
+            found.append(self._cell(f"{self.name}-t{number}", values, self.seeds[0]))
+        return found
+
+    def _cell(self, run: str, values: Plain, begins: int) -> Cell:
+        if not re.fullmatch(r"[^/\\\0]{1,150}", run) or run.startswith("."):
+            raise RequestError(
+                f"{run!r} cannot name a folder.", "a recipe's name without slashes, not too long", "rename the recipe"
+            )
+        return Cell(run, self.recipe_name, Recipe.of(values, where=self.where), self.name, begins)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Every run of a study, and every trial, in the order written: recipes, then grid cells, then seeds."""
+
+    runs: tuple[Cell, ...]
+    trials: Mapping[str, tuple[Cell, ...]] = field(default_factory=dict[str, tuple[Cell, ...]])
+    """The trials of each arm that has some."""
+    tuned_by: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The arm whose trials choose for a run's arm, where some do."""
+
+
 def cells(study: Study) -> list[Cell]:
-    """Every run of a study, in the order written: recipes, then grid cells, then seeds."""
-    found = [cell for name in study.recipes for cell in _cells_of(study, name)]
+    """Every run of a study in the order written; what trials choose is taken from the first of them."""
+    return list(all_cells(study, {}).runs)
+
+
+def all_cells(study: Study, chosen: Mapping[str, int]) -> Cells:
+    """Every run and trial of a study, with the trial that each arm chose laid over its runs; where none is yet, the first."""
+    arms = [arm for name in study.recipes for arm in _arms_of(study, name)]
+    tried = {arm.name: arm.tried for arm in arms if arm.tried}
+    _check_alike(study, arms, tried)
+    picks = {name: trials[chosen.get(name, 0)] for name, trials in tried.items()}
+    runs = [cell for arm in arms for cell in arm.runs(picks[arm.tuned_by] if arm.tuned_by else {})]
+    trials = {arm.name: tuple(arm.trials(study.tune)) for arm in arms if arm.tried and study.tune}
+    _check_names(study, [*runs, *(cell for of_arm in trials.values() for cell in of_arm)])
+    return Cells(tuple(runs), trials, {arm.name: arm.tuned_by for arm in arms if arm.tuned_by})
+
+
+def _check_names(study: Study, found: Sequence[Cell]) -> None:
     names = [cell.run for cell in found]
     for cell in found:
         wanted = cell.recipe.init.recipe
@@ -198,19 +281,45 @@ def cells(study: Study) -> list[Cell]:
         raise RequestError(
             f"Two runs of {study.name} are called {twice!r}.", "a name of its own for every run", "rename one of the recipes"
         )
-    return found
 
 
-def _cells_of(study: Study, name: str) -> Iterator[Cell]:
-    for label, settings in _grid(study.recipes[name].grid):
-        for seed in study.recipes[name].seeds or study.seeds:
-            values: Plain = {**merge(_settings(study, name, ()), settings), "seed": seed}
-            run = f"{name}{label}-s{seed}"
-            if not re.fullmatch(r"[^/\\\0]{1,150}", run) or run.startswith("."):
-                raise RequestError(
-                    f"{run!r} cannot name a folder.", "a recipe's name without slashes, not too long", "rename the recipe"
-                )
-            yield Cell(run, name, Recipe.of(values, where=f"recipe {name!r} of {study.name}"))
+def _check_alike(study: Study, arms: Sequence[Arm], tried: Mapping[str, tuple[Plain, ...]]) -> None:
+    """Refuses budgets that are not equal, trials that share a seed with what is compared, and choices of nobody."""
+    counts = {name: len(trials) for name, trials in tried.items()}
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise RequestError(
+            f"The recipes of {study.name} have unequal numbers of trials: {said}.", "as many for each", "trials = 8"
+        )
+    for arm in arms:
+        if arm.like is not None and arm.like not in tried:
+            raise unknown_name("recipe with trials of this study", arm.like, tried, f"see tune of {arm.recipe_name!r}")
+        if study.tune is not None and arm.tuned_by and study.tune.seed in arm.seeds:
+            raise RequestError(
+                f"The trials of {study.name} have the seed {study.tune.seed}, which {arm.name} is compared with.",
+                "a seed of their own, so that no run that was chosen is compared",
+                "[tune] seed = 1000",
+            )
+
+
+def _arms_of(study: Study, name: str) -> Iterator[Arm]:
+    """A recipe, or each cell of its grid, with what its trials try."""
+    entry, where = study.recipes[name], f"recipe {name!r} of {study.name}"
+    if entry.tune is not None and study.tune is None:
+        raise RequestError(f"The {where} says how it is tuned, and the study has no [tune].", "a number of trials", "[tune]")
+    like = entry.tune.like if entry.tune else None
+    tried: list[Plain] = []
+    if study.tune is not None and like is None and not (entry.tune and entry.tune.off):
+        over = study.tune.ranges(entry.tune)
+        both = next((key for key in over if key in entry.grid), None)
+        if both is not None:
+            raise RequestError(
+                f"{both!r} stands in the grid and in the trials of {where}.", "one of them", "remove it from one"
+            )
+        tried = study.tune.tried(over, where)
+    for label, settings in _grid(entry.grid):
+        values = laid_over(_settings(study, name, ()), settings)
+        yield Arm(f"{name}{label}", name, values, entry.seeds or study.seeds, where, tuple(tried), like)
 
 
 def _settings(study: Study, name: str, seen: tuple[str, ...]) -> Plain:
@@ -232,12 +341,16 @@ def _settings(study: Study, name: str, seen: tuple[str, ...]) -> Plain:
 def _grid(grid: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Plain]]:
     """Every combination of a grid's values: what it is called and what it sets."""
     for values in itertools.product(*grid.values()):
-        label = "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in zip(grid, values, strict=True)).replace("/", "_")
-        settings: Plain = {}
-        for key, value in zip(grid, values, strict=True):
-            keys = key.split(".")
-            nested: Any = value
-            for part in reversed(keys):
-                nested = {part: nested}
-            settings = merge(settings, nested)
-        yield label, settings
+        named = zip(grid, values, strict=True)
+        label = "".join(f"-{key.rpartition('.')[2]}={_called(value)}" for key, value in named).replace("/", "_")
+        yield label, nested(dict(zip(grid, values, strict=True)))
+
+
+def _called(value: Any) -> str:
+    """What a value is called in a run's name: itself; a table by its own name, or by its settings."""
+    if isinstance(value, Mapping):
+        table = cast("Mapping[str, Any]", value)
+        return str(table["name"]) if set(table) == {"name"} else ",".join(f"{key}={_called(table[key])}" for key in table)
+    if isinstance(value, list | tuple):
+        return "+".join(_called(one) for one in cast("Sequence[Any]", value))
+    return str(value)

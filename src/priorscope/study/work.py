@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from priorscope import run as runs
-from priorscope.core.config import Plain
+from priorscope.core import folder
+from priorscope.core.config import Plain, content_key
 from priorscope.data.sources import SourceConfig
 from priorscope.probes import ProbeConfig
 from priorscope.recipe import Recipe
@@ -28,10 +29,25 @@ class TrainWork:
     recipe: Recipe
     out: Path
     init: Path | None
+    trial: bool = False
 
     def do(self, report: runs.Report) -> None:
-        """Trains, or goes on where an earlier attempt stopped."""
-        runs.fit(self.recipe, self.out, report=report, init=self.init)
+        """Trains, or goes on where an earlier attempt stopped. That a trial diverges is what it finds out."""
+        from priorscope.train.loop import DivergedError
+
+        try:
+            runs.fit(self.recipe, self.out, report=report, init=self.init)
+        except DivergedError as error:
+            if not self.trial:
+                raise
+            self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        """Ends a trial that diverged: it is done, and was wrong on every image."""
+        folder.write_rows(self.out / runs.STEPS, [])
+        key = content_key(folder.read_json(self.out / runs.MADE_FROM))
+        said = str(error).partition("\n")[0]
+        folder.write_json(self.out / runs.ENVIRONMENT, {"key": key, "chosen_epoch": 0, "diverged": said})
 
 
 @dataclass(frozen=True)

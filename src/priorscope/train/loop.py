@@ -114,10 +114,14 @@ def check_finite(steps: Sequence[Step], loader: Loader, kept: Position | None) -
     raise diverged(f"The loss became {bad.loss.item()}", bad.at, kept, f", on the training pictures {pictures}")
 
 
-def diverged(what: str, at: Position, kept: Position | None, where: str = "") -> WorkError:
+class DivergedError(WorkError):
+    """A run's numbers are finite no longer: what came of these settings, and no fault of the machine."""
+
+
+def diverged(what: str, at: Position, kept: Position | None, where: str = "") -> DivergedError:
     """The error of a run whose numbers are finite no longer."""
     good = f"before step {kept.step + 1} of epoch {kept.epoch + 1}" if kept else "nowhere: none was written yet"
-    return WorkError(
+    return DivergedError(
         f"{what} in epoch {at.epoch + 1}, step {at.step + 1}{where}. The last good checkpoint stands {good}.",
         "a finite loss",
         "a smaller learning rate or a longer warm-up: --set optim.lr=... --set optim.warmup=1",

@@ -7,7 +7,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from priorscope.core.best_of import best_interval, expected_best
+from priorscope.core.best_of import best_interval, best_spread, expected_best
 from priorscope.core.errors import RequestError
 
 SCORES = [0.31, 0.7, 0.55, 0.55, 0.12, 0.68]
@@ -51,6 +51,14 @@ def test_the_interval_contains_its_number_and_narrows_with_trials(n):
     for k in range(1, n + 1):
         assert best_interval(scores, k).contains(expected_best(scores, k))
     assert best_interval(np.tile(scores, 10), 1).width < best_interval(scores, 1).width
+
+
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_the_spread_is_that_of_all_choices_counted(k):
+    bests = sorted(max(chosen) for chosen in combinations(SCORES, k))
+    low, high = best_spread(SCORES, k)
+    assert sum(best < low for best in bests) / len(bests) <= 0.05 <= sum(best <= low for best in bests) / len(bests)
+    assert sum(best < high for best in bests) / len(bests) <= 0.95 <= sum(best <= high for best in bests) / len(bests)
 
 
 def test_few_trials_do_not_bound_what_another_could_be():

@@ -1,0 +1,262 @@
+"""How good is the best of k trials, and would more of them have helped?
+
+Trials are runs that differ in settings which somebody chooses by what they give on val. The best of many is better than the
+best of few, so that networks are compared at equal numbers of trials, or not at all (Dodge et al., arXiv 1909.03004). This
+reads the logs of trials: the best of each arm, what the best of k is expected to be for every k (`priorscope.core.best_of`),
+and whether the best one stands at the end of what was tried, so that a better one may lie beyond.
+
+Everything here is about val, on which the trials were judged: the score of the best is flattered by having been chosen. What
+it is worth is for other seeds and the test split to say. A trial whose numbers stopped being finite counts as wrong on every
+image. A study with `[tune]` asks this of all of its trials by itself; asked about runs of yours, those called NAME-t1, NAME-t2
+and so on are trials of NAME, and others of their network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeGuard, cast
+
+from priorscope.core.best_of import best_interval, best_spread, expected_best
+from priorscope.core.config import Config, Plain
+from priorscope.core.contracts import Metric, Result, Subject
+from priorscope.core.errors import RequestError
+from priorscope.core.stats import Interval
+from priorscope.probes import ProbeConfig
+
+if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
+    from priorscope.data.split import Source, Split
+    from priorscope.probes import TrainedRun
+
+VERSION = 1
+PER = "set"
+READS = "runs"
+
+FEWEST = 3
+"""How many values of a setting must have been tried before the best one can be said to stand at their end."""
+
+
+class TuningConfig(ProbeConfig):
+    """Nothing is to be set: what was tried stands in the recipes of the trials."""
+
+    name: str = "tuning"
+
+
+class Trial(Config):
+    """One trial: what it set and how it did on val."""
+
+    name: str
+    accuracy: float
+    settings: Plain
+    diverged: bool = False
+
+
+class Edge(Config):
+    """A setting whose best value has none beyond it among those tried."""
+
+    setting: str
+    best: float
+    end: Literal["smallest", "largest"]
+    tried: int
+
+    def sentence(self, arm: str) -> str:
+        """What a reader should know before trusting the tuning."""
+        return (
+            f"The best trial of {arm} has the {self.end} {self.setting} of the {self.tried} that were tried ({self.best:g}): a "
+            "better one may lie beyond."
+        )
+
+
+class Best(Config):
+    """What the best of k trials is expected to be, how surely, and between which scores it lies in most choices of k."""
+
+    k: int
+    value: float
+    interval: Interval
+    spread: tuple[float, float]
+
+
+class Arm(Config):
+    """The trials of one recipe, in order, and what follows from them."""
+
+    name: str
+    family: str
+    images: int
+    trials: tuple[Trial, ...]
+    curve: tuple[Best, ...]
+    edges: tuple[Edge, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The trial whose settings are taken."""
+        return self.trials[best_trial([trial.accuracy for trial in self.trials])]
+
+
+class Tuning(Result):
+    """The trials of one or more arms; `value` is the best accuracy on val of the first."""
+
+    probe: ClassVar[str] = "tuning"
+    question: ClassVar[str] = "How good is the best of k trials, and would more of them have helped?"
+    measure: ClassVar[str] = "best accuracy on val"
+
+    arms: tuple[Arm, ...]
+
+    def headline(self) -> str:
+        """The answer in one sentence made from the numbers."""
+        ranked = sorted(self.arms, key=lambda arm: -arm.best.accuracy)
+        said = [f"{arm.name} {arm.best.accuracy:.1%} ({_settings(arm.best.settings)})" for arm in ranked]
+        counts = sorted({len(arm.trials) for arm in self.arms})
+        many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        return f"The best of {many} trials on val: {'; '.join(said)}."
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        images = sorted({arm.images for arm in self.arms})
+        return (
+            f"Accuracy on val ({' or '.join(f'{count:,}' for count in images)} images) of the epoch that each trial keeps; the "
+            "expected best of k is the mean over all choices of k trials; intervals over trials, valid for every k at once "
+            "(Dvoretzky-Kiefer-Wolfowitz)."
+        )
+
+    def metrics(self) -> list[Metric]:
+        """Every number of the result as tidy rows."""
+        rows: list[Metric] = []
+        for arm in self.arms:
+            rows.append(Metric.of(self.measure, arm.best.accuracy, None, arm.images, "share", setting=arm.name, split="val"))
+            for best in arm.curve:
+                where = f"{arm.name}, best of {best.k}"
+                row = Metric.of(
+                    "expected best", best.value, best.interval, len(arm.trials), "share", setting=where, split="val"
+                )
+                rows.append(row)
+            for trial in arm.trials:
+                where = f"{trial.name}: {_settings(trial.settings)}"
+                rows.append(
+                    Metric.of("accuracy of a trial", trial.accuracy, None, arm.images, "share", setting=where, split="val")
+                )
+        return rows
+
+    @classmethod
+    def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
+        """The pictures of each set, most important first."""
+        from priorscope.probes.tuning_figures import draw_all
+
+        return [figure for _, result in results for figure in draw_all(result)]
+
+
+def val_accuracy(name: str, environment: Plain, history: Sequence[Plain]) -> float:
+    """How often a run was right on val at the epoch that it keeps; never, where its numbers stopped being finite."""
+    return 0.0 if "diverged" in environment else float(_kept(name, environment, history)["accuracy"])
+
+
+def best_trial(accuracies: Sequence[float]) -> int:
+    """The place of the best; the first of those that are equally good."""
+    return max(range(len(accuracies)), key=lambda place: (accuracies[place], -place))
+
+
+def measure_tuning(subjects: Mapping[str, TrainedRun], data: Source | Split | None = None) -> Tuning:  # noqa: ARG001  logs say all
+    """Reads the logs of trials, arm by arm."""
+    for name, run in subjects.items():
+        if not (hasattr(run, "recipe") and hasattr(run, "history")):
+            raise RequestError(f"{name} does not say how it was trained.", "finished runs", "priorscope probe tuning runs/*")
+    groups: dict[str, dict[str, TrainedRun]] = {}
+    for name, run in subjects.items():
+        groups.setdefault(_arm_of(name, run), {})[name] = run
+    arms = tuple(_arm(name, runs) for name, runs in groups.items())
+    last = arms[0].curve[-1]
+    return Tuning(
+        value=last.value, interval=last.interval, n=len(arms[0].trials), unit="share", caveats=tuple(_caveats(arms)), arms=arms
+    )
+
+
+def _arm(name: str, runs: Mapping[str, TrainedRun]) -> Arm:
+    flat = {trial: _flat(run.recipe.plain()) for trial, run in runs.items()}
+    keys = [key for key in dict.fromkeys(key for own in flat.values() for key in own) if key != "seed"]
+    varied = [key for key in keys if len({repr(own.get(key)) for own in flat.values()}) > 1]
+    trials = tuple(
+        Trial(
+            name=trial,
+            accuracy=val_accuracy(trial, run.environment, run.history),
+            settings={key: flat[trial][key] for key in varied if key in flat[trial]},
+            diverged="diverged" in run.environment,
+        )
+        for trial, run in runs.items()
+    )
+    scores = [trial.accuracy for trial in trials]
+    first = next(iter(runs.values()))
+    return Arm(
+        name=name,
+        family=str(first.recipe.plain()["model"]["name"]).partition("/")[0],
+        images=_images(runs.values()),
+        trials=trials,
+        curve=tuple(_best_of(scores, k) for k in range(1, len(scores) + 1)),
+        edges=tuple(_edges(trials, varied)),
+    )
+
+
+def _best_of(scores: Sequence[float], k: int) -> Best:
+    return Best(k=k, value=expected_best(scores, k), interval=best_interval(scores, k), spread=best_spread(scores, k))
+
+
+def _edges(trials: Sequence[Trial], varied: Sequence[str]) -> list[Edge]:
+    """The settings whose best value is the smallest or the largest of those tried."""
+    best = trials[best_trial([trial.accuracy for trial in trials])]
+    found: list[Edge] = []
+    for key in varied:
+        values = sorted({float(value) for trial in trials if _is_number(value := trial.settings.get(key))})
+        at = best.settings.get(key)
+        if len(values) >= FEWEST and _is_number(at) and at in (values[0], values[-1]):
+            end: Literal["smallest", "largest"] = "smallest" if at == values[0] else "largest"
+            found.append(Edge(setting=key, best=float(at), end=end, tried=len(values)))
+    return found
+
+
+def _caveats(arms: Sequence[Arm]) -> list[str]:
+    said = [edge.sentence(arm.name) for arm in arms for edge in arm.edges]
+    counts = {arm.name: len(arm.trials) for arm in arms}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        said.append(f"The numbers of trials are unequal ({told}): compare at the smallest of them.")
+    lost = [trial.name for arm in arms for trial in arm.trials if trial.diverged]
+    if lost:
+        said.append(f"Diverged, and counted as wrong on every image: {', '.join(lost)}.")
+    return said
+
+
+def _arm_of(name: str, run: TrainedRun) -> str:
+    called = re.fullmatch(r"(.+)-t\d+", name)
+    return called[1] if called else str(run.recipe.plain()["model"]["name"])
+
+
+def _images(runs: Iterable[TrainedRun]) -> int:
+    """How many images val has, by the log of a trial that came so far."""
+    found = (_kept(run.name, run.environment, run.history) for run in runs if "diverged" not in run.environment)
+    return int(next(found, {"n": 1})["n"])
+
+
+def _kept(name: str, environment: Plain, history: Sequence[Plain]) -> Plain:
+    """What the log says of val at the epoch whose weights were kept."""
+    row = next((row for row in history if row["epoch"] == environment["chosen_epoch"] and "val" in row), None)
+    if row is None:
+        raise RequestError(f"{name} has no accuracy on val.", "a run that was trained", "priorscope train RECIPE")
+    return row["val"]
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        inner = isinstance(value, Mapping)
+        flat |= _flat(cast("Mapping[str, Any]", value), f"{above}{name}.") if inner else {f"{above}{name}": value}
+    return flat
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _settings(settings: Plain) -> str:
+    """Settings as a reader wants them: the last part of their names, and few digits."""
+    said = [f"{key.rpartition('.')[2]} {value:.4g}" if _is_number(value) else f"{key.rpartition('.')[2]} {value}"
+            for key, value in settings.items()]  # fmt: skip
+    return ", ".join(said) or "as written"

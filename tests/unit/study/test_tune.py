@@ -1,0 +1,304 @@
+"""Equal tuning budgets: what trials try, what chooses, and how a study goes on when they are done; planted and tiny runs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from priorscope import run as runs
+from priorscope.core import folder
+from priorscope.core.errors import RequestError
+from priorscope.study.executors import Ended, attempt
+from priorscope.study.forecast import forecast
+from priorscope.study.plan import make_plan
+from priorscope.study.run import run_study
+from priorscope.study.steps import TrainStep
+from priorscope.study.study import Study
+from priorscope.study.tune import Spread, Tune
+
+BASE = {
+    "name": "made",
+    "question": "Which?",
+    "seeds": [0, 1],
+    "base": {
+        "data": {"source": {"name": "shapetex", "train": 96, "val": 40, "test": 50}},
+        "model": {"name": "mlp/tiny", "width": 16, "blocks": 1},
+        "train": {"epochs": 3, "batch_size": 32},
+    },
+    "tune": {"trials": 3, "epochs": 1, "over": {"optim": {"lr": {"log": [1e-4, 1e-2]}}}},
+    "recipes": {"a": {}, "b": {"model": {"width": 8}}},
+    "probes": [{"name": "accuracy"}],
+}
+
+
+def made(**changes) -> Study:
+    return Study.parse({**BASE, **changes})
+
+
+def tuned(**changes) -> Study:
+    return made(tune={**BASE["tune"], **changes})
+
+
+class Here:
+    """Carries out steps at once, in this process."""
+
+    def __init__(self) -> None:
+        self.ended: list[Ended] = []
+        self.order: list[str] = []
+
+    def room(self, threads: int, alone: bool) -> bool:  # noqa: ARG002
+        return not self.ended
+
+    def start(self, id: str, work, threads: int, alone: bool) -> None:  # noqa: ARG002
+        self.order.append(id)
+        self.ended.append(Ended(id, 0.0, 0.0, attempt(work, lambda _: None)))
+
+    def news(self, seconds: float):  # noqa: ARG002
+        found, self.ended = self.ended, []
+        return iter(found)
+
+    def stop(self) -> None:
+        pass
+
+
+class OnPaper(Here):
+    """Writes what a training leaves behind, with a score on val that is planted; probes are not asked."""
+
+    def __init__(self, scores) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def start(self, id: str, work, threads: int, alone: bool) -> None:  # noqa: ARG002
+        self.order.append(id)
+        if hasattr(work, "recipe"):
+            plant(work, self.scores(work.out.name))
+        self.ended.append(Ended(id, 0.0, 0.0))
+
+
+def plant(work, accuracy: float) -> None:
+    """A finished run's folder, without a network."""
+    made_from = runs.inputs(work.recipe, None)
+    folder.write_text(work.out / runs.RECIPE, work.recipe.toml())
+    folder.write_json(work.out / runs.MADE_FROM, made_from)
+    folder.write_rows(work.out / runs.STEPS, [{"epoch": 1, "val": {"accuracy": accuracy, "n": 40}}])
+    (work.out / runs.WEIGHTS).touch()
+    folder.write_json(work.out / runs.ENVIRONMENT, {"key": "planted", "chosen_epoch": 1})
+
+
+def chosen_rates(plan) -> dict[str, float]:
+    return {step.cell.run: step.cell.recipe.optim.lr for step in plan.steps if isinstance(step, TrainStep)}
+
+
+# What is tried ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_range_is_met_at_both_ends_and_in_the_middle():
+    log = Spread(log=(1e-4, 1e-2))
+    assert (log.at(0), log.at(0.5), log.at(1)) == (1e-4, 1e-3, 1e-2)
+    assert Spread(uniform=(0.0, 0.4)).at(0.25) == 0.1
+
+
+def test_whole_ends_give_whole_numbers_each_as_often():
+    drawn = Counter(Spread(uniform=(1, 4)).at((i + 0.5) / 4000) for i in range(4000))
+    assert drawn == {1: 1000, 2: 1000, 3: 1000, 4: 1000}
+    assert {type(value) for value in drawn} == {int}
+    assert {Spread(log=(1, 64)).at(share) for share in (0.0, 1.0)} == {1, 64}
+
+
+def test_trials_are_the_same_for_every_recipe_and_more_begin_with_the_fewer():
+    over = {"optim.lr": Spread(log=(1e-4, 1e-2)), "model.width": (8, 16, 32)}
+    few, many = (Tune(trials=n, over=over).tried(over, "a") for n in (3, 12))
+    assert many[:3] == few
+    assert len({trial["optim.lr"] for trial in many}) == 12
+    assert Tune(trials=3, over=over, seed=1001).tried(over, "a") != few
+    names = [cell for steps in (make_plan(made(), Path("nowhere")),) for cell in chosen_rates(steps).items()]
+    rates = dict(names)
+    assert [rates[f"a-t{i}"] for i in (1, 2, 3)] == [rates[f"b-t{i}"] for i in (1, 2, 3)]
+
+
+def test_a_stream_belongs_to_its_setting():
+    """One more setting does not move the numbers of another."""
+    one = {"optim.lr": Spread(log=(1e-4, 1e-2))}
+    two = {"optim.weight_decay": Spread(log=(1e-3, 1.0)), **one}
+    assert [t["optim.lr"] for t in Tune(trials=4).tried(two, "a")] == [t["optim.lr"] for t in Tune(trials=4).tried(one, "a")]
+
+
+def test_lists_without_a_number_are_tried_whole_and_in_order():
+    over = {"optim.lr": (0.1, 0.2), "model.width": (8, 16)}
+    whole = Tune().tried(over, "a")
+    assert [tuple(trial.values()) for trial in whole] == [(0.1, 8), (0.1, 16), (0.2, 8), (0.2, 16)]
+
+
+def test_lists_with_a_number_are_drawn_from_without_trying_anything_twice():
+    over = {"optim.lr": (0.1, 0.2, 0.3), "model.width": (8, 16)}
+    drawn = [tuple(trial.values()) for trial in Tune(trials=5).tried(over, "a")]
+    assert len(set(drawn)) == 5
+    assert [tuple(trial.values()) for trial in Tune(trials=4).tried(over, "a")] == drawn[:4]
+
+
+def test_both_spellings_of_a_setting_mean_the_same():
+    assert tuned(over={"optim.lr": {"log": [1e-4, 1e-2]}}) == made()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tune": {**BASE["tune"], "split": "test"}}, "[tune] came with split = 'test'."),
+        ({"tune": {**BASE["tune"], "seed": 1}}, "The trials of made have the seed 1, which a is compared with."),
+        ({"tune": {"trials": 3, "over": {"data.subset": [10, 20, 30]}}}, "change 'data.subset'"),
+        ({"tune": {"trials": 3, "over": {"train.epochs": [1, 2, 3]}}}, "change 'train.epochs'"),
+        ({"tune": {"trials": 3, "over": {"data.source.seed": [1, 2, 3]}}}, "change 'data.source.seed'"),
+        ({"tune": {"trials": 3, "over": {"optim.lrr": [1, 2, 3]}}}, "optim.lr = ... (did you mean that?)"),
+        ({"tune": {"trials": 9, "over": {"optim.lr": [1, 2, 3]}}}, "9 trials were asked of recipe 'a' of made"),
+        ({"tune": {"trials": 1, "over": {"optim.lr": [1, 2, 3]}}}, "tune.trials"),
+        ({"tune": {"over": {"optim.lr": {"log": [1e-4, 1e-2]}}}}, "nothing says how many"),
+        ({"tune": {"trials": 3}}, "Nothing says what the trials of recipe 'a' of made try."),
+        ({"tune": {"trials": 3, "over": {"optim.lr": {"log": [0, 1]}}}}, "[0, 1] is no range."),
+        ({"tune": {"trials": 3, "over": {"optim.lr": {"log": [1, 2], "uniform": [1, 2]}}}}, "both or neither"),
+        ({"recipes": {"a": {"grid": {"optim.lr": [1, 2]}}}}, "'optim.lr' stands in the grid and in the trials"),
+        ({"recipes": {"a": {}, "b": {"tune": "c"}}}, "'c' is not a recipe with trials of this study"),
+        ({"recipes": {"a": {"tune": {"off": True, "like": "b"}}}}, "more than one of over, like and off"),
+        ({"recipes": {"a": {"tune": "b"}}, "tune": None}, "the study has no [tune]"),
+        (
+            {"tune": {"over": {"optim.lr": [1, 2]}}, "recipes": {"a": {}, "b": {"tune": {"over": {"optim.lr": [1, 2, 3]}}}}},
+            "The recipes of made have unequal numbers of trials: a 2, b 3.",
+        ),
+    ],
+)
+def test_what_would_not_be_fair_or_cannot_be_is_refused(tmp_path, change, said):
+    with pytest.raises(RequestError) as caught:
+        make_plan(made(**change), tmp_path)
+    assert said in str(caught.value)
+
+
+# The plan --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_says_what_would_follow_the_trials(tmp_path):
+    plan = make_plan(made(), tmp_path)
+    assert [step.id for step in plan.to_do()] == [
+        *(f"train {arm}-t{i}" for arm in "ab" for i in (1, 2, 3)),
+        "tuning of all trials",
+    ]
+    assert plan.missing["train a-s0"] == "after the best of the 3 trials of a is known"
+    assert plan.missing["accuracy of a-s1"] == "after train a-s1"
+    assert [step.id for step in plan.following()] == [
+        *(f"train {arm}-s{seed}" for arm in "ab" for seed in (0, 1)),
+        *(f"accuracy of {arm}-s{seed}" for arm in "ab" for seed in (0, 1)),
+    ]
+    assert forecast(plan).unknown <= len(plan.steps)
+
+
+def test_trials_are_shorter_look_at_val_alone_and_have_a_seed_of_their_own(tmp_path):
+    steps = {step.id: step for step in make_plan(made(), tmp_path).steps}
+    trial, run = steps["train a-t1"].cell.recipe, steps["train a-s0"].cell.recipe
+    assert (trial.train.epochs, trial.train.track, trial.seed) == (1, (), 1000)
+    assert (run.train.epochs, run.train.track, run.seed) == (3, ("train", "val"), 0)
+    assert steps["train a-t1"].out == tmp_path / "tuning" / "a-t1"
+
+
+def test_the_best_trial_on_val_is_trained_with_every_seed(tmp_path):
+    scores = {"a-t1": 0.3, "a-t2": 0.5, "a-t3": 0.4, "b-t1": 0.2, "b-t2": 0.2, "b-t3": 0.1}
+    before = chosen_rates(make_plan(made(), tmp_path))
+    executor = OnPaper(lambda name: scores.get(name, 0.9))
+    run_study(made(), tmp_path, executor=executor)
+    found = chosen_rates(make_plan(made(), tmp_path))
+    assert found["a-s0"] == found["a-s1"] == before["a-t2"]
+    assert found["b-s0"] == found["b-s1"] == before["b-t1"], "of equals the first"
+    assert not make_plan(made(), tmp_path).open
+
+
+def test_a_recipe_goes_on_as_soon_as_its_own_trials_are_done(tmp_path):
+    executor = OnPaper(lambda _: 0.5)
+    run_study(made(), tmp_path, executor=executor)
+    assert executor.order.index("train a-t3") < executor.order.index("train a-s0") < executor.order.index("accuracy of b-s0")
+    assert len(executor.order) == len(set(executor.order)) == 6 + 1 + 4 + 4
+
+
+def test_more_trials_keep_the_first_and_move_no_run_unless_they_choose_another(tmp_path):
+    run_study(made(), tmp_path, executor=OnPaper(lambda name: {"a-t2": 0.5, "b-t1": 0.5}.get(name, 0.3)))
+    more = OnPaper(lambda name: {"b-t5": 0.8}.get(name, 0.3))
+    run_study(tuned(trials=5), tmp_path, executor=more)
+    assert sorted(one for one in more.order if one.startswith("train")) == [
+        *("train a-t4", "train a-t5", "train b-s0", "train b-s1", "train b-t4", "train b-t5"),
+    ]
+    assert sorted(path.name.rpartition("-")[0] for path in (tmp_path / "stale").iterdir()) == ["b-s0", "b-s1"]
+
+
+def test_a_twin_takes_over_what_another_chose_and_one_may_stay_as_written(tmp_path):
+    recipes = {"a": {}, "twin": {"tune": "a", "model": {"permute": {}}}, "plain": {"tune": False, "optim": {"lr": 0.5}}}
+    study = made(recipes=recipes, probes=[])
+    run_study(study, tmp_path, executor=OnPaper(lambda name: 0.7 if name == "a-t3" else 0.1))
+    found = chosen_rates(make_plan(study, tmp_path))
+    assert found["twin-s1"] == found["a-s1"] == found["a-t3"]
+    assert found["plain-s0"] == 0.5
+    assert not any(name.startswith(("twin-t", "plain-t")) for name in found)
+
+
+def test_every_cell_of_a_grid_is_tuned(tmp_path):
+    study = made(recipes={"a": {"grid": {"model.width": [8, 16]}}}, probes=[])
+    run_study(study, tmp_path, executor=OnPaper(lambda name: 0.7 if name in ("a-width=8-t1", "a-width=16-t2") else 0.1))
+    found = chosen_rates(make_plan(study, tmp_path))
+    assert found["a-width=8-s0"] == found["a-width=8-t1"]
+    assert found["a-width=16-s0"] == found["a-width=16-t2"] != found["a-width=8-s0"]
+
+
+def test_what_begins_with_a_tuned_recipe_is_tuned_after_it(tmp_path):
+    study = made(recipes={"pre": {}, "fine": {"init": {"kind": "recipe", "recipe": "pre"}}}, probes=[])
+    plan = make_plan(study, tmp_path)
+    assert plan.missing["train fine-t1"] == "after train pre-s0"
+    assert "train fine-t1" in plan.open
+    done = make_plan(study, tmp_path)
+    assert {step.id for step in done.to_do()} == {"train pre-t1", "train pre-t2", "train pre-t3"}
+
+
+def test_a_trial_that_fails_leaves_out_what_it_would_choose(tmp_path):
+    class Failing(OnPaper):
+        def start(self, id: str, work, threads: int, alone: bool) -> None:
+            if id == "train b-t2":
+                self.ended.append(Ended(id, 0.0, 0.0, "A disk is full."))
+            else:
+                super().start(id, work, threads, alone)
+
+    outcome = run_study(made(), tmp_path, executor=Failing(lambda _: 0.5))
+    assert outcome.failed["train b-t2"] == "A disk is full."
+    assert outcome.failed["train b-s1"] == "Left out, because it needs 'train b-t2', which failed."
+    assert "train a-s0" not in outcome.failed
+    assert run_study(made(), tmp_path, executor=OnPaper(lambda _: 0.5)).failed == {}
+
+
+# The whole -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tuned_study_from_trials_to_results(tmp_path):
+    study = tuned(over={"optim.lr": {"log": [1e-4, 1e-1]}})
+    outcome = run_study(study, tmp_path, executor=Here())
+    outcome.check()
+    judged = {}
+    for name in ("a-t1", "a-t2", "a-t3"):
+        log = folder.read_rows(tmp_path / "tuning" / name / runs.STEPS)
+        assert all("test" not in row and "train" not in row for row in log), "a trial looks at val alone"
+        judged[name] = log[0]["val"]["accuracy"]
+    best = max(judged, key=lambda name: judged[name])
+    lr = runs.load(tmp_path / "tuning" / best).recipe.optim.lr
+    assert runs.load(tmp_path / "runs" / "a-s1").recipe.optim.lr == lr
+    (stored,) = (tmp_path / "joint" / "tuning").glob("*.json")
+    result = json.loads(stored.read_text())["result"]
+    assert [len(arm["trials"]) for arm in result["arms"]] == [3, 3]
+    assert result["arms"][0]["curve"][2]["value"] == judged[best]
+    again = Here()
+    assert run_study(study, tmp_path, executor=again).asked == 0
+    assert again.order == []
+
+
+def test_a_trial_that_diverges_is_done_and_the_study_goes_on(tmp_path):
+    over = {"optim.lr": [0.001, 1e30], "optim.name": ["sgd"]}
+    study = made(tune={"over": over}, recipes={"a": {}}, seeds=[0], probes=[])
+    run_study(study, tmp_path, executor=Here()).check()
+    said = folder.read_json(tmp_path / "tuning" / "a-t2" / runs.ENVIRONMENT)["diverged"]
+    assert said.startswith("The loss ")
+    assert runs.load(tmp_path / "runs" / "a-s0").recipe.optim.lr == 0.001
+    assert make_plan(study, tmp_path).to_do() == []
