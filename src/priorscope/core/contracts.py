@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, GetPydanticSchema, ValidationError
 from pydantic_core import core_schema
 
+from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_bootstrap, paired_proportions
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError, WorkError
@@ -114,6 +115,10 @@ class Result(Config):
     """What the network does whose value is the best of many, for the same reason."""
     difference_unit: ClassVar[str | None] = None
     """The unit of `paired`, where that is not the value's own."""
+    aspect: ClassVar[AspectName | None] = None
+    """Which aspect of a network's fingerprint it tells, if any."""
+    untold: ClassVar[str] = "not measured"
+    """Why a result tells no `trait`."""
 
     value: float
     interval: Interval | None
@@ -137,6 +142,14 @@ class Result(Config):
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""
         raise TypeError(f"{type(self).__name__} does not list its metrics")
+
+    def trait(self) -> Metric | None:
+        """The number that tells its aspect: its value, unless another of its numbers is meant; None where that is missing."""
+        return Metric.of(self.measure, self.value, self.interval, self.n, self.unit)
+
+    def ground(self) -> str:
+        """What the value and its interval do not say of how good the number is, in a few words; nothing where they say it."""
+        return ""
 
     def per_image(self) -> NDArray[Any] | None:
         """One score an image whose mean is `value`, in the split's order; None where `value` is no such mean.

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.core.aspects import AspectName
 from priorscope.core.config import Config
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
@@ -64,6 +65,7 @@ class Accuracy(Result):
     question: ClassVar[str] = "How often is it right, and where is it wrong?"
     measure: ClassVar[str] = "accuracy"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+    aspect: ClassVar[AspectName | None] = "accuracy"
 
     split: str
     classes: tuple[str, ...]

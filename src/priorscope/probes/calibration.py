@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.core.aspects import AspectName
 from priorscope.core.calibration import BINS, Answers, Reliability, brier_parts, brier_scores, estimates, fit_temperature
 from priorscope.core.calibration import squared_error as squared
 from priorscope.core.config import Config, Number
@@ -112,6 +113,7 @@ class Calibration(Result):
     question: ClassVar[str] = "When it says how sure it is, is it right that often?"
     measure: ClassVar[str] = "expected calibration error"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+    aspect: ClassVar[AspectName | None] = "calibration"
 
     split: str
     seed: int
@@ -142,6 +144,11 @@ class Calibration(Result):
         if error.value <= error.null_high:
             return f"Its confidence is off by {error.value:.1%} on average {band}: no sign that it is not calibrated."
         return f"Its confidence is off by {error.value:.1%} on average {band}: it is {way}confident."
+
+    def ground(self) -> str:
+        """What a calibrated network would show on as many images: the number is never 0."""
+        error = self.scores[0].error
+        return f"by chance {error.null_low:.3f} to {error.null_high:.3f}"
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.core.aspects import AspectName
 from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
@@ -110,6 +111,7 @@ class Cost(Result):
     measure: ClassVar[str] = "multiply-adds an image"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
     exact: ClassVar[bool] = True
+    aspect: ClassVar[AspectName | None] = "cost"
     seeds_needed: ClassVar[int] = 1
 
     split: str

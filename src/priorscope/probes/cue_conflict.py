@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.core.aspects import AspectName
 from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
@@ -85,6 +86,7 @@ class CueConflict(Result):
     measure: ClassVar[str] = "indifference point"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "neither"
     seeds_needed: ClassVar[int] = 5
+    aspect: ClassVar[AspectName | None] = "cue preference"
     leaning: ClassVar[tuple[str, str] | None] = ("leans more to shape", "leans more to texture")
 
     salience: tuple[float, ...]

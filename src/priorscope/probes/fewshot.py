@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.core.aspects import AspectName
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
@@ -54,6 +55,7 @@ class Fewshot(Result):
     question: ClassVar[str] = "How much do its features tell of the classes, from a few labelled images?"
     measure: ClassVar[str] = "few-shot accuracy"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+    aspect: ClassVar[AspectName | None] = "data efficiency"
 
     split: str
     shots: int
@@ -73,6 +75,10 @@ class Fewshot(Result):
             f"{self.shots} labelled images a class make its features right on {self.value:.1%} ({low:.1%} to {high:.1%}); "
             f"the network itself is on {self.correct.mean():.1%}."
         )
+
+    def ground(self) -> str:
+        """How few labelled images it is about."""
+        return f"{self.shots} images a class"
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import paired_proportions
 from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
@@ -100,6 +101,7 @@ class Generalisation(Result):
     question: ClassVar[str] = "What do its frozen features tell of the classes of other data?"
     measure: ClassVar[str] = "readout accuracy"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+    aspect: ClassVar[AspectName | None] = "data efficiency"
 
     split: str
     taps: tuple[str, ...]

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_proportions
 from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject
@@ -43,6 +44,9 @@ PER = "run"
 SHARE = "share of images"
 LOOKS = 32
 """Images over which a unit's squared gradients are averaged."""
+
+WHOLE = "in the whole picture"
+"""What is permuted by the order of pixels that says how much locality is worth."""
 
 
 class InvarianceConfig(ProbeConfig):
@@ -76,6 +80,8 @@ class Invariance(Result):
     probe: ClassVar[str] = "invariance"
     question: ClassVar[str] = "What does it not mind: place, turn, size, sharpness, the order of pixels?"
     measure: ClassVar[str] = "consistency under shifts"
+    aspect: ClassVar[AspectName | None] = "locality"
+    untold: ClassVar[str] = "no run on permuted pixels"
 
     split: str
     image_size: int
@@ -122,6 +128,10 @@ class Invariance(Result):
             f"{self.n:,} images of {self.split}, mirrored beyond their edges; shifts in eight directions, turns in two; the "
             "share of these under which the answer is that to the picture as it is; bootstrap over images, of one checkpoint."
         )
+
+    def trait(self) -> Metric | None:
+        """What it loses where pixels are out of order in the whole picture; None without a run on such pixels."""
+        return next((self._lost(kind, difference) for kind, difference in self.locality() if kind == WHOLE), None)
 
     def per_image(self) -> NDArray[np.float64]:
         """The share of the headline's shifts under which each image's answer stays."""
@@ -174,11 +184,12 @@ class Invariance(Result):
             if len(own) > 1:
                 between = bootstrap(own, seed=self.seed)
                 rows.append(Metric.of("reach", float(own.mean()), between, len(own), "share of an even spread", setting=tap))
-        for kind, difference in self.locality():
-            lost, all_images = -difference.value, self.permuted_right.shape[1]
-            row = Metric.of("accuracy lost to permutation", lost, None, all_images, SHARE, setting=kind, split=split)
-            rows.append(row.replace(low=-difference.interval.high, high=-difference.interval.low))
-        return rows
+        return [*rows, *(self._lost(kind, difference) for kind, difference in self.locality())]
+
+    def _lost(self, kind: str, difference: Difference) -> Metric:
+        lost, images = -difference.value, self.permuted_right.shape[1]
+        row = Metric.of("accuracy lost to permutation", lost, None, images, SHARE, setting=kind, split=self.split)
+        return row.replace(low=-difference.interval.high, high=-difference.interval.low)
 
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
@@ -200,7 +211,7 @@ def companions(recipe: Plain) -> dict[str, Plain]:
     model = recipe["model"]
     if model.get("permute") is not None:
         return {}
-    orders = {"in the whole picture": {"seed": 0}, "within patches of 4": {"patch": 4, "seed": 0}}
+    orders = {WHOLE: {"seed": 0}, "within patches of 4": {"patch": 4, "seed": 0}}
     return {kind: {**recipe, "model": {**model, "permute": order}} for kind, order in orders.items()}
 
 

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from priorscope.attacks import NORMS, PROTOCOL_BUDGETS, Attack, LossName, Norm, attacks_of
 from priorscope.attacks.verdict import Check, Verdict, verdict_of
+from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_bootstrap
 from priorscope.core.config import Number, content_key
 from priorscope.core.contracts import Array, Metric, Result, Subject
@@ -50,6 +51,15 @@ BUDGETS: dict[Norm, tuple[float, ...]] = {
 PROTOCOL_EPS = 0.0125
 """The budget at which the published protocols can be compared: both of their lists hold it."""
 Budget = Annotated[Number, Field(ge=0)]
+
+
+GROUNDS: dict[Verdict, str] = {
+    "weak attack: upper bound only": "weak attack: an upper bound",
+    "no sign of overestimation": "audited: no sign of overestimation",
+    "suspect": "suspect: the attack may have missed some",
+    "masked": "masked gradients: do not believe it",
+}
+"""What each verdict means for who reads the number alone."""
 
 
 class RobustnessConfig(ProbeConfig):
@@ -84,6 +94,7 @@ class Robustness(Result):
     leaning: ClassVar[tuple[str, str] | None] = ("is harder to break", "is easier to break")
     best: ClassVar[str | None] = "is hardest to break"
     difference_unit: ClassVar[str | None] = "doublings of the budget"
+    aspect: ClassVar[AspectName | None] = "robustness"
 
     split: str
     attack: str
@@ -118,6 +129,10 @@ class Robustness(Result):
             f"Half of the images it gets right break within {above}{shown(self.value, self.norm)} {NORMS[self.norm]}; "
             f"{share:.1%} of all are right at {shown(self.eps, self.norm)} ({self.attack}: {self.verdict})."
         )
+
+    def ground(self) -> str:
+        """What the audit says: an attack gives an upper bound."""
+        return GROUNDS[self.verdict]
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""

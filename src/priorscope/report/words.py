@@ -24,11 +24,21 @@ def number(value: float, unit: str) -> str:
     if unit.startswith("share"):
         return f"{value:.1%}"
     if unit.startswith(BUDGET):
-        return f"{255 * value:.2g}/255" if abs(value) < 10 / 255 else f"{255 * value:.0f}/255"
+        return f"{255 * value:#.2g}/255" if 0 < abs(value) < 9.95 / 255 else f"{255 * value:.0f}/255"
+    if unit == "multiply-adds":
+        return _amount(value)
     size = abs(value)
     if 0 < size < 0.001:
         return f"{value:.2g}"
     return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+
+
+def _amount(value: float) -> str:
+    """A large number as people say it: 2.1 M."""
+    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}\u00a0{letter}"
+    return f"{value:.3g}"
 
 
 def between(interval: Interval | None, unit: str) -> str:
@@ -143,6 +153,50 @@ def _many(finding: Finding) -> str:
         of = f"{seeds[0]} seed{'s' * (seeds[0] > 1)} each" if len(seeds) == 1 else "other numbers of seeds"
         parts.append(f"not tested against {listed([other.label for other in untested])} ({of})")
     return f"{'; '.join(parts)}."
+
+
+def trusted(finding: Finding) -> str:
+    """How far a statement can be trusted, in a few words: seeds, images, what the probe says of its numbers, caveats."""
+    parts = [_about(finding)]
+    counts = sorted({result.n for arm in finding.arms for result in arm.results})
+    if not all(arm.exact for arm in finding.arms):
+        many = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+        parts.append(f"n\u00a0=\u00a0{many}")
+    parts += [ground for ground in [_grounds(finding)] if ground]
+    doubted = [arm.label for arm in finding.arms if any(result.caveats for result in arm.results)]
+    if doubted:
+        parts.append(f"caveats on {'all' if len(doubted) == len(finding.arms) else listed(doubted)}")
+    return f"{_capital('; '.join(parts))}."
+
+
+def _about(finding: Finding) -> str:
+    """Whom it is about."""
+    if all(arm.exact for arm in finding.arms):
+        return "counted, not sampled"
+    families = [arm for arm in finding.arms if arm.scope == "family"]
+    rest = [arm for arm in finding.arms if arm.scope != "family"]
+    if not families:
+        one = all(arm.seeds == 1 for arm in rest)
+        return "one seed each: about these checkpoints" if one else "too few seeds to speak for families"
+    seeds = sorted({arm.seeds for arm in families})
+    many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    if not rest:
+        return f"{many} seeds each: about these families"
+    others = "the others' are of one checkpoint each" if all(a.seeds == 1 for a in rest) else "the others have too few seeds"
+    return f"numbers of {listed([arm.label for arm in families])} are of families ({many} seeds), {others}"
+
+
+def _grounds(finding: Finding) -> str:
+    """What the probe says of its numbers where a few words hold for many of them, the rarest with their names."""
+    told: dict[str, list[str]] = {}
+    for arm in finding.arms:
+        for ground in dict.fromkeys(result.ground() for result in arm.results):
+            told.setdefault(ground, []).append(arm.label)
+    if len(told) == 1:
+        return next(iter(told))
+    if len(told) > 3 or "" in told:
+        return ""  # each number has its own, which stands beside it
+    return ", ".join(f"{ground} ({listed(labels)})" for ground, labels in told.items())
 
 
 def _missing_seeds(finding: Finding) -> str:

@@ -75,6 +75,8 @@ def test_a_calibrated_network_shows_no_sign():
     source = Planted()
     result = measure_calibration(source.evidence(), source)
     assert result.headline().endswith("no sign that it is not calibrated.")
+    low, high = (float(end) for end in result.ground().removeprefix("by chance ").split(" to "))
+    assert low <= round(result.value, 3) <= high
     assert result.scores[0].squared_interval.contains(0)
 
 

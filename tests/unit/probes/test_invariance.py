@@ -173,6 +173,11 @@ def test_what_permutation_costs_is_paired_on_the_same_images(split):
     assert kind == "in the whole picture"
     assert difference.value == pytest.approx(right[1] - right[0])
     assert "pixels out of order in the whole picture cost" in result.headline()
+    told = result.trait()
+    assert told is not None
+    assert told.value == pytest.approx(right[0] - right[1]), "its mark in a fingerprint: what permutation costs"
+    assert told in result.metrics()
+    assert measure_invariance(plain, split, images=None, wave_images=0, depths=0).trait() is None
 
 
 def test_it_is_a_function_of_the_picture_not_of_the_batch(split):

@@ -99,6 +99,7 @@ def test_logits_a_thousand_times_larger_mask_pgd_and_leave_the_ensemble(trained:
     assert plain.verdict != "masked"  # a few images more fall to more steps
     assert blind.accuracy_at(8 / 255) > plain.accuracy_at(8 / 255) + 0.15
     assert blind.verdict == "masked"
+    assert blind.ground() == "masked gradients: do not believe it"
     assert finding(blind, "zero gradients")[0] == "masked"
     assert finding(blind, "margin loss")[0] == "masked"
     assert blind.after_audit == pytest.approx(plain.accuracy_at(8 / 255), abs=0.03)

@@ -275,7 +275,7 @@ def test_checkpoints_are_compared_image_by_image_where_the_probe_can() -> None:
     noise = np.random.default_rng(0).normal(size=200) / 4
     finding = only([budgets("cnn", noise + 1, 4 / 255), budgets("mlp", noise, 2 / 255), budgets("vit", noise + 0.99, 3 / 255)])
     assert sentence(finding).startswith(
-        "This checkpoint of cnn is hardest to break: budget 4/255 (2 to 8/255; n\u00a0=\u00a0200), told apart from "
+        "This checkpoint of cnn is hardest to break: budget 4.0/255 (2.0 to 8.0/255; n\u00a0=\u00a0200), told apart from "
     )
     told = next(pair for pair in finding.pairs if pair.second.label == "mlp" and pair.first.label == "cnn")
     assert told.comparison is not None
@@ -290,10 +290,12 @@ def test_a_test_that_turns_the_order_of_the_values_is_told() -> None:
     swap = np.random.default_rng(1).normal(size=200) / 4
     finding = only([budgets("cnn", noise, 4 / 255), budgets("mlp", swap + 1, 3 / 255), budgets("vit", swap - 1, 1 / 255)])
     said = sentence(finding)
-    assert said.startswith("This checkpoint of cnn has the highest budget, 4/255")
+    assert said.startswith("This checkpoint of cnn has the highest budget, 4.0/255")
     assert "told apart from vit; but image by image mlp is harder to break than it." in said
     two = sentence(only([budgets("cnn", noise, 4 / 255), budgets("mlp", swap + 1, 3 / 255)]))
-    assert two.startswith("This checkpoint of cnn is easier to break than this checkpoint of mlp: budget 4/255 against 3/255")
+    assert two.startswith(
+        "This checkpoint of cnn is easier to break than this checkpoint of mlp: budget 4.0/255 against 3.0/255"
+    )
 
 
 def test_a_claim_in_another_unit_than_its_test_stays_undecided() -> None:

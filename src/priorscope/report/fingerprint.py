@@ -1,0 +1,234 @@
+"""The fingerprint of every recipe: one number an aspect, each on one scale for all, and what limits it.
+
+An aspect that was not measured is said, never drawn as a zero. Which number tells an aspect is the probe's to say
+(`Result.trait`); where several probes tell one, that which looked at most recipes is taken, the first of the list among equals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from priorscope.core.aspects import ASPECTS, AspectName
+from priorscope.core.contracts import Metric
+from priorscope.core.errors import PriorscopeError
+from priorscope.core.stats import Interval, over_seeds
+from priorscope.report.reading import Reading
+from priorscope.report.verdict import Arm, Finding
+from priorscope.report.words import between, listed, number
+
+WIDE = 20
+"""Where the largest value is so many times the smallest, their scale is logarithmic."""
+
+
+@dataclass(frozen=True)
+class Trait:
+    """One number of a fingerprint; `at`, `low` and `high` are places from 0 to 100 on the scale of its aspect."""
+
+    value: float
+    text: str
+    between: str
+    at: float
+    low: float | None
+    high: float | None
+    alone: bool
+    """Whether it rests on too few seeds to speak for a family."""
+    notes: tuple[str, ...]
+    caveats: int
+    """How many caveats limit it."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An aspect with what tells it: the ends of its scale in words and in numbers, and the section that says more."""
+
+    aspect: AspectName
+    measure: str
+    unit: str
+    poles: tuple[str, str]
+    ends: tuple[str, str]
+    log: bool
+    note: str
+    """What the probe says of all of its numbers; where it says different things, each stands with its number."""
+    section: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe's fingerprint: a trait an axis, or why there is none."""
+
+    label: str
+    family: str
+    seeds: int
+    parameters: int | None
+    traits: tuple[Trait | str, ...]
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Fingerprints of all recipes of which something was asked, and the aspects of which nothing is known."""
+
+    axes: tuple[Axis, ...]
+    rows: tuple[Row, ...]
+    absent: tuple[AspectName, ...]
+    caveats: tuple[tuple[str, str], ...]
+    """Every caveat once, with the aspect and the recipes that it limits."""
+
+    @property
+    def few(self) -> bool:
+        """Whether some number rests on too few seeds to speak for a family."""
+        return any(isinstance(trait, Trait) and trait.alone for row in self.rows for trait in row.traits)
+
+
+def fingerprint(reading: Reading, found: Sequence[Finding], sections: Mapping[int, str]) -> Fingerprint:
+    """The fingerprints that findings allow; `sections` gives the anchor of a finding's section by its identity."""
+    chosen: dict[AspectName, Finding] = {}
+    for aspect in ASPECTS:
+        able = [finding for finding in found if finding.result.aspect == aspect and any(map(_told, finding.arms))]
+        if able:
+            chosen[aspect] = max(able, key=lambda finding: sum(_told(arm) is not None for arm in finding.arms))
+    asked = {arm.label for finding in chosen.values() for arm in finding.arms}
+    runs = [run for run in reading.runs if run.recipe_name in asked]
+    columns = [_column(finding) for finding in chosen.values()]
+    rows = [
+        Row(label, of[0].family, len(of), of[0].parameters, tuple(column.get(label, "not measured") for column in columns))
+        for label in dict.fromkeys(run.recipe_name for run in runs)
+        if (of := [run for run in runs if run.recipe_name == label])
+    ]
+    axes = tuple(_axis(aspect, finding, sections.get(id(finding), "")) for aspect, finding in chosen.items())
+    return Fingerprint(axes, tuple(rows), tuple(aspect for aspect in ASPECTS if aspect not in chosen), tuple(_caveats(chosen)))
+
+
+def _column(finding: Finding) -> dict[str, Trait | str]:
+    """Every arm's trait of an aspect, or why it has none."""
+    scale = _scale([told for arm in finding.arms if (told := _told(arm))])
+    column: dict[str, Trait | str] = {}
+    shared = len(_grounds(finding.arms)) == 1
+    for arm in finding.arms:
+        told = _told(arm)
+        if told is None:
+            column[arm.label] = finding.result.untold
+            continue
+        ends = (scale.place(told.interval.low), scale.place(told.interval.high)) if told.interval else (None, None)
+        column[arm.label] = Trait(
+            told.value,
+            number(told.value, told.unit),
+            between(told.interval, told.unit),
+            scale.place(told.value),
+            *ends,
+            alone=arm.scope != "family" and not arm.exact,
+            notes=tuple(note for note in (_standing(finding, arm), *([] if shared else _grounds([arm]))) if note),
+            caveats=len(_doubts(arm)),
+        )
+    return column
+
+
+def _axis(aspect: AspectName, finding: Finding, section: str) -> Axis:
+    told = [one for arm in finding.arms if (one := _told(arm))]
+    scale, unit, grounds = _scale(told), told[0].unit, _grounds(finding.arms)
+    ends = (number(scale.low, unit), number(scale.high, unit))
+    note = grounds[0] if len(grounds) == 1 else ""
+    return Axis(aspect, told[0].measure, unit, ASPECTS[aspect], ends, scale.log, note, section)
+
+
+def _grounds(arms: Sequence[Arm]) -> tuple[str, ...]:
+    """What the probe says of these numbers, each thing once."""
+    return tuple(dict.fromkeys(result.ground() for arm in arms for result in arm.results))
+
+
+def _caveats(chosen: Mapping[AspectName, Finding]) -> Iterator[tuple[str, str]]:
+    for aspect, finding in chosen.items():
+        about: dict[str, list[str]] = {}
+        for arm in finding.arms:
+            for doubt in _doubts(arm):
+                about.setdefault(doubt, []).append(arm.label)
+        for doubt, labels in about.items():
+            yield doubt, f"{aspect} of {'all' if len(labels) == len(finding.arms) > 1 else listed(labels)}"
+
+
+def _doubts(arm: Arm) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(caveat for result in arm.results for caveat in result.caveats))
+
+
+def _standing(finding: Finding, arm: Arm) -> str:
+    """How the best of a column stands against the others; nothing of those below it."""
+    if finding.result.better == "neither" or arm is not finding.arms[0] or len(finding.arms) == 1:
+        return ""
+    if any((told := _told(one)) is None or told.value != one.value for one in finding.arms):
+        return ""  # the column shows another number than the one that was tested
+    pairs = [pair for other in finding.arms[1:] if (pair := finding.pair(arm, other))]
+    extreme, upwards = ("highest", True) if finding.result.better == "higher" else ("lowest", False)
+    if arm.exact:
+        return extreme
+    apart = sum(pair.differs and pair.above(arm) == upwards for pair in pairs)
+    if not pairs:
+        return f"{extreme}, not tested"
+    all_of = "all" if apart == len(pairs) else "none" if not apart else f"{apart}"
+    untested = len(finding.arms) - 1 - len(pairs)
+    if not untested:
+        return f"{extreme}, told apart from {all_of}" + (f" of {len(pairs)}" if all_of == f"{apart}" else "")
+    return f"{extreme}, told apart from {apart}, not tested against {untested}"
+
+
+# One number, and its place --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What an arm's results say of an aspect."""
+
+    value: float
+    interval: Interval | None
+    unit: str
+    measure: str
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The ends of an aspect's scale."""
+
+    low: float
+    high: float
+    log: bool
+
+    def place(self, value: float) -> float:
+        """Where a value stands, from 0 to 100."""
+        if not self.low < self.high:
+            return 50.0
+        low, high, x = (math.log(v) if self.log else v for v in (self.low, self.high, min(max(value, self.low), self.high)))
+        return round(100 * (x - low) / (high - low), 2)
+
+
+def _scale(told: Sequence[_Told]) -> _Scale:
+    """What the values span with their intervals, of which no more is drawn than the values' own span on either side."""
+    values = [one.value for one in told]
+    lows = [one.interval.low if one.interval else one.value for one in told]
+    highs = [one.interval.high if one.interval else one.value for one in told]
+    if min(lows) > 0 and max(values) > WIDE * min(values):
+        return _Scale(min(lows), max(highs), log=True)
+    span = max(values) - min(values) or max(max(highs) - min(lows), 0.0)
+    return _Scale(max(min(lows), min(values) - span), min(max(highs), max(values) + span), log=False)
+
+
+def _told(arm: Arm) -> _Told | None:
+    """The arm's number on its aspect, with the interval of its value where that is the number."""
+    traits = [result.trait() for result in arm.results]
+    known = [trait for trait in traits if trait is not None]
+    if not known:
+        return None
+    first = known[0]
+    if len(known) == len(traits) and all(trait.value == result.value for trait, result in zip(known, arm.results, strict=True)):
+        return _Told(arm.value, arm.interval, first.unit, first.metric)
+    values = [trait.value for trait in known]
+    return _Told(math.fsum(values) / len(values), _interval(known), first.unit, first.metric)
+
+
+def _interval(traits: Sequence[Metric]) -> Interval | None:
+    if len(traits) > 1:
+        try:
+            return over_seeds([trait.value for trait in traits])
+        except PriorscopeError:
+            return None  # a value that is not finite
+    low, high = traits[0].low, traits[0].high
+    return None if low is None or high is None else Interval(low=low, high=high, method="as the probe says", over="images")

@@ -1,0 +1,148 @@
+"""The sections of a page: what the training, and each probe, has to show."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from priorscope.core.config import content_key
+from priorscope.core.contracts import Result, Subject
+from priorscope.core.errors import PriorscopeError
+from priorscope.core.figure import Figure
+from priorscope.report.curves import Curve, curve_of, training_figures
+from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, apart
+from priorscope.report.verdict import Finding
+from priorscope.report.words import sentence
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure in its place on the page; `id` is its anchor."""
+
+    id: str
+    figure: Figure
+
+    @property
+    def note(self) -> str:
+        """Its n and protocol as one line."""
+        n = self.figure.n
+        return f"{f'n = {n:,}' if isinstance(n, int) else n.rstrip('.')}. {self.figure.protocol}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one probe, or the training, has to show."""
+
+    id: str
+    heading: str
+    question: str
+    sentence: str
+    figures: tuple[Shown, ...]
+    finding: Finding | None = None
+    caveats: tuple[tuple[str, str], ...] = ()
+    told: tuple[tuple[str, str], ...] = ()
+
+
+def sections(reading: Reading, found: Sequence[Finding], failures: list[Failure]) -> list[Section]:
+    """Every section with its anchors; what could not be drawn is added to the failures."""
+    every = (_training(reading), *_probes(reading, found, failures))
+    return _numbered([section for section in every if section])
+
+
+def _training(reading: Reading) -> Section | None:
+    """The curves of all runs that tracked any; runs of different worlds in pictures of their own."""
+    tracked = [(run, curve) for run in reading.runs if (curve := curve_of(run)).points]
+    if not tracked:
+        return None
+    worlds: dict[str, list[tuple[RunRecord, Curve]]] = {}
+    for run, curve in tracked:
+        worlds.setdefault(content_key(run.world), []).append((run, curve))
+    shown: list[Figure] = []
+    for members in worlds.values():
+        where = apart(members[0][0].world, [others[0][0].world for others in worlds.values()])
+        names = " ".join(shlex.quote(f"runs/{run.name}") for run, _ in members)
+        for metric, figure in training_figures([curve for _, curve in members], where).items():
+            shown.append(replace(figure, command=f"priorscope plot curves {names} --metric {metric} --split val"))
+    return Section("training", "Training", "How did they learn?", "", tuple(Shown("", figure) for figure in shown))
+
+
+def _probes(reading: Reading, found: Sequence[Finding], failures: list[Failure]) -> list[Section]:
+    sections = [
+        _probe_section(finding.probe, finding.result, finding.outcomes, failures, sentence(finding), finding)
+        for finding in found
+    ]
+    joint: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in reading.joint:
+        joint.setdefault((outcome.probe, outcome.setting()), []).append(outcome)
+    for outcomes in joint.values():
+        said = outcomes[0].result.headline() if len(outcomes) == 1 else ""
+        sections.append(_probe_section(outcomes[0].probe, type(outcomes[0].result), outcomes, failures, said, None))
+    return sections
+
+
+def _probe_section(
+    probe: str, kind: type[Result], outcomes: Sequence[Outcome], failures: list[Failure], said: str, finding: Finding | None
+) -> Section:
+    heading = probe.replace("_", " ").capitalize() + (f", {finding.where}" if finding and finding.where else "")
+    config = {name: value for name, value in (outcomes[0].about.get("config") or {}).items() if name not in ("name", "split")}
+    return Section(
+        id=probe.replace("_", "-"),
+        heading=heading,
+        question=kind.question,
+        sentence=said,
+        figures=tuple(Shown("", figure) for figure in _drawn(kind, outcomes, failures)),
+        finding=finding,
+        caveats=_caveats(outcomes),
+        told=tuple((name.replace("_", " "), _setting(value)) for name, value in config.items()),
+    )
+
+
+def _setting(value: Any) -> str:
+    """A setting as a reader wants it: 0.06275, not 0.06274509803921569."""
+    if isinstance(value, list | tuple):
+        return ", ".join(_setting(one) for one in cast("Sequence[Any]", value)) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _drawn(kind: type[Result], outcomes: Sequence[Outcome], failures: list[Failure]) -> list[Figure]:
+    """The probe's pictures of these results, each with the command that makes its numbers again.
+
+    A probe that cannot draw is a failure of the page, not its end.
+    """
+    pairs: list[tuple[Subject, Result]] = [(outcome.subject, outcome.result) for outcome in outcomes]
+    try:
+        figures = kind.draw(pairs)
+    except (PriorscopeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError) as error:
+        failures.append(Failure(f"draw {kind.probe}", f"{type(error).__name__}: {error}"))
+        return []
+    commands = "\n".join(dict.fromkeys(outcome.command for outcome in outcomes if outcome.command))
+    return [figure if figure.command else replace(figure, command=commands) for figure in figures]
+
+
+def _caveats(outcomes: Sequence[Outcome]) -> tuple[tuple[str, str], ...]:
+    """Every caveat once, with whom it is about."""
+    about: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for caveat in outcome.result.caveats:
+            about.setdefault(caveat, []).append(outcome.subject.name)
+    return tuple((caveat, "all" if len(names) == len(outcomes) else ", ".join(names)) for caveat, names in about.items())
+
+
+def _numbered(sections: Sequence[Section]) -> list[Section]:
+    """Sections and figures with anchors of their own, whatever probes and figures are called."""
+    taken: dict[str, int] = {}
+
+    def anchor(wanted: str) -> str:
+        taken[wanted] = taken.get(wanted, 0) + 1
+        return wanted if taken[wanted] == 1 else f"{wanted}-{taken[wanted]}"
+
+    named = [replace(section, id=anchor(section.id)) for section in sections]
+    return [
+        replace(
+            section,
+            figures=tuple(Shown(anchor(f"{section.id}-{i}"), shown.figure) for i, shown in enumerate(section.figures, 1)),
+        )
+        for section in named
+    ]

@@ -1,0 +1,109 @@
+"""The tables of a page: one line a recipe or a run, every number on the scale of its column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from priorscope.core.stats import Interval
+from priorscope.report.reading import Reading
+from priorscope.report.verdict import Arm, Finding
+from priorscope.report.words import between, difference_said, number
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A number with its interval, drawn small: positions from 0 to 100 on the scale of its column."""
+
+    at: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number in a table."""
+
+    value: float
+    text: str
+    between: str
+    mark: Mark | None
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: an arm, or a run."""
+
+    name: str
+    family: str
+    facts: tuple[tuple[float | str, str], ...]
+    cells: tuple[Cell | None, ...]
+
+
+def arm_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
+    """One line a recipe: the fingerprint of each family, every number on the scale of its column."""
+    labels = list(dict.fromkeys(run.recipe_name for run in reading.runs))
+    lines: list[Line] = []
+    for label in labels:
+        runs = [run for run in reading.runs if run.recipe_name == label]
+        cells: list[Cell | None] = []
+        for finding in found:
+            arm = next((arm for arm in finding.arms if arm.label == label), None)
+            cells.append(
+                _cell(arm.value, arm.interval, finding, alone=arm.scope != "family" and not arm.exact) if arm else None
+            )
+        if not any(cells):
+            continue  # a run that others are compared with, or begin with, and of which nothing was asked
+        size = runs[0].parameters
+        facts = ((len(runs), str(len(runs))), (size or 0, f"{size:,}" if size else ""))
+        lines.append(Line(label, runs[0].family, facts, tuple(cells)))
+    return tuple(lines)
+
+
+def run_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
+    lines: list[Line] = []
+    for run in reading.runs:
+        cells: list[Cell | None] = []
+        for finding in found:
+            result = next((r for arm in finding.arms for its, r in zip(arm.runs, arm.results, strict=True) if its is run), None)
+            cells.append(_cell(result.value, result.interval, finding, alone=False) if result else None)
+        lines.append(Line(run.name, run.family, ((run.seed, str(run.seed)),), tuple(cells)))
+    return tuple(lines)
+
+
+def _cell(value: float, interval: Interval | None, finding: Finding, *, alone: bool) -> Cell:
+    low, high = _scale(finding)
+
+    def place(x: float) -> float:
+        return round(100 * (min(max(x, low), high) - low) / (high - low), 2) if high > low else 50.0
+
+    ends = (place(interval.low), place(interval.high)) if interval else (None, None)
+    return Cell(value, number(value, finding.unit), between(interval, finding.unit), Mark(place(value), *ends), alone)
+
+
+def _scale(finding: Finding) -> tuple[float, float]:
+    """The ends of a column's small scale: what its runs span with their intervals."""
+    results = [result for arm in finding.arms for result in arm.results]
+    arms: list[Arm] = list(finding.arms)
+    lows = [one.interval.low if one.interval else one.value for one in (*results, *arms)]
+    highs = [one.interval.high if one.interval else one.value for one in (*results, *arms)]
+    values = [one.value for one in results]
+    span = max(values) - min(values) or max(abs(values[0]), 1e-9)
+    return max(min(lows), min(values) - span), min(max(highs), max(values) + span)
+
+
+def pair_rows(finding: Finding) -> list[tuple[str, str, str, str]]:
+    """The comparisons of a finding as a table: first, second, difference, what may be said."""
+    rows: list[tuple[str, str, str, str]] = []
+    for pair in finding.pairs:
+        if pair.comparison is None:
+            gap = pair.first.value - pair.second.value
+            rows.append(
+                (pair.first.label, pair.second.label, number(gap, finding.unit), "exact" if pair.differs else "the same")
+            )
+        else:
+            rows.append(
+                (pair.first.label, pair.second.label, difference_said(pair.comparison, pair.unit), pair.comparison.verdict)
+            )
+    return rows
