@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJsonSchema
 
@@ -145,8 +145,28 @@ def completed(values: Plain, folder: Path = Path(), seen: tuple[str, ...] = ()) 
 
 
 def laid_over(below: Plain, above: Plain) -> Plain:
-    """Settings with others laid over them, table by table; `model = "x"` and `source = "x"` count as tables with that name."""
-    return merge(_spelt_out(below), _spelt_out(above))
+    """Settings with others laid over them, table by table; `model = "x"` and `source = "x"` count as tables with that name.
+
+    Another source, or another kind of beginning, replaces the one below: nothing of the one is a setting of the other.
+    """
+    below, above = _spelt_out(below), _spelt_out(above)
+    if _other(below.get("init"), above.get("init"), "kind"):
+        below = {name: value for name, value in below.items() if name != "init"}
+    if _other(_source_of(below), _source_of(above), "name"):
+        below = {**below, "data": {name: value for name, value in below["data"].items() if name != "source"}}
+    return merge(below, above)
+
+
+def _other(below: Any, above: Any, said: str) -> bool:
+    """Whether the upper of two tables says that it is another thing than the lower."""
+    return (
+        isinstance(below, dict) and isinstance(above, dict) and said in above and above[said] != cast("Plain", below).get(said)
+    )
+
+
+def _source_of(settings: Plain) -> Any:
+    data = settings.get("data")
+    return cast("Plain", data).get("source") if isinstance(data, dict) else None
 
 
 def _spelt_out(settings: Plain) -> Plain:

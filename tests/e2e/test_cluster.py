@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from priorscope.report.tidy import write_tidy
 from priorscope.study.run import run_study
 from priorscope.study.study import Study
+
+ABLATION = Path(__file__).with_name("ablation.toml")
+CELLS = 24
 
 STUDY = """
 question = "Does a lost node change a number?"
@@ -55,35 +59,61 @@ def stored(out: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # Ray's own
-def test_a_study_on_two_nodes_one_of_which_is_killed_ends_like_one_on_one_machine(tmp_path):
-    pytest.importorskip("ray", reason="Ray is not installed (the extra `cluster`)")
+def finished(out: Path) -> int:
+    """How many runs are there."""
+    return len(list(out.glob("runs/*/environment.json")))
+
+
+def lose_a_node(study: Study, out: Path, when: Callable[[], bool]) -> list[str]:
+    """Carries out a study on a cluster of two nodes of one core, of which one is killed; gives the steps begun again."""
     from ray.cluster_utils import Cluster
 
     from priorscope.study.cluster import ClusterExecutor
 
-    (tmp_path / "s.toml").write_text(STUDY)
-    study = Study.load(str(tmp_path / "s.toml"))
-    there, here = tmp_path / "there", tmp_path / "here"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    killed = threading.Event()
     try:
         node = cluster.add_node(num_cpus=1)
 
-        def kill_when_both_train() -> None:
-            while len(runs_under_way(there)) < 2:
+        def kill() -> None:
+            while not when():
                 time.sleep(0.05)
             cluster.remove_node(node, allow_graceful=False)
+            killed.set()
 
-        threading.Thread(target=kill_when_both_train, daemon=True).start()
-        executor = ClusterExecutor(cluster.address, there)
-        outcome = run_study(study, there, executor=executor)
+        threading.Thread(target=kill, daemon=True).start()
+        executor = ClusterExecutor(cluster.address, out)
+        run_study(study, out, executor=executor).check()
     finally:
         cluster.shutdown()
-    outcome.check()
-    assert [name.partition(" ")[0] for name in executor.begun_again] == ["train"]
+    assert killed.is_set(), "the study ended before a node could be lost"
+    return executor.begun_again
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_a_study_on_two_nodes_one_of_which_is_killed_ends_like_one_on_one_machine(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed (the extra `cluster`)")
+    (tmp_path / "s.toml").write_text(STUDY)
+    study = Study.load(str(tmp_path / "s.toml"))
+    there, here = tmp_path / "there", tmp_path / "here"
+    begun_again = lose_a_node(study, there, when=lambda: len(runs_under_way(there)) == 2)
+    assert [name.partition(" ")[0] for name in begun_again] == ["train"]
     run_study(study, here, workers=1).check()
     assert len(stored(here)) == 4 + 8 + 2 + 2 + 4  # weights, accuracies and transfer with their arrays, tables, curves
     assert stored(there) == stored(here)
-    rows = (there / "runs" / executor.begun_again[0].removeprefix("train ") / "steps.jsonl").read_text().splitlines()
+    rows = (there / "runs" / begun_again[0].removeprefix("train ") / "steps.jsonl").read_text().splitlines()
     assert [json.loads(row)["epoch"] for row in rows] == list(range(1, 31))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_an_ablation_of_24_cells_loses_a_node_and_ends_like_one_on_one_machine(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed (the extra `cluster`)")
+    study = Study.load(str(ABLATION))
+    there, here = tmp_path / "there", tmp_path / "here"
+    lose_a_node(study, there, when=lambda: finished(there) >= CELLS // 3 and len(runs_under_way(there)) == 2)
+    run_study(study, here, workers=2).check()
+    found = stored(here)
+    assert sum(name.endswith("weights.safetensors") for name in found) == CELLS
+    assert stored(there) == found

@@ -14,12 +14,15 @@ import pytest
 from priorscope.core.folder import TEMPORARY
 
 KILLS = 20
+ABLATION = Path(__file__).with_name("ablation.toml")
+CELLS = 24
 
 
 def lasting(out: Path) -> dict[str, bytes]:
     """Weights and results of a study, measured times aside."""
     found = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob("runs/*/weights.safetensors")}
-    found |= {path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob("runs/*/results/*/*")}
+    for place in ("runs/*/results/*/*", "joint/*/*"):
+        found |= {path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob(place)}
     found |= {name: (out / name).read_bytes() for name in ("results.json", "results.parquet")}
     for path in out.glob("runs/*/steps.jsonl"):
         rows = [{**json.loads(line), "seconds": 0, "measured": 0} for line in path.read_text().splitlines()]
@@ -44,17 +47,31 @@ def whole_files(out: Path) -> None:
             assert path.read_text().rstrip().endswith("</html>")
 
 
-@pytest.mark.slow
-def test_a_study_killed_at_twenty_random_moments_ends_the_same(shell):
+def kill_at_random_moments(shell, study: str, kills: int, *more: str) -> None:
+    """Runs a study into `whole` uninterrupted, and into `killed` with so many kills within its length, then to its end."""
     moments = random.Random(os.environ.get("PRIORSCOPE_KILL_SEED", "0"))
     began = time.monotonic()
-    shell("study", "small.toml", "--out", "whole")
+    shell("study", study, "--out", "whole", *more)
     took = time.monotonic() - began
-    for _ in range(KILLS):
-        process = shell.start("study", "small.toml", "--out", "killed")
+    for _ in range(kills):
+        process = shell.start("study", study, "--out", "killed", *more)
         time.sleep(moments.uniform(0, took))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         whole_files(shell.folder / "killed")
-    shell("study", "small.toml", "--out", "killed")
+    shell("study", study, "--out", "killed", *more)
+
+
+@pytest.mark.slow
+def test_a_study_killed_at_twenty_random_moments_ends_the_same(shell):
+    kill_at_random_moments(shell, "small.toml", KILLS)
     assert lasting(shell.folder / "killed") == lasting(shell.folder / "whole")
+
+
+@pytest.mark.slow
+def test_an_ablation_of_24_cells_killed_five_times_ends_the_same(shell):
+    kill_at_random_moments(shell, str(ABLATION), 5, "--workers", "2")
+    whole, killed = lasting(shell.folder / "whole"), lasting(shell.folder / "killed")
+    assert sum(name.endswith("weights.safetensors") for name in whole) == CELLS
+    assert sum(name.startswith("joint/") for name in whole) == 2  # transfer and its arrays
+    assert killed == whole

@@ -107,6 +107,7 @@ class Study(Config):
     promise: str = Field(default="", description="time, machine, n, and what it shows")
     seeds: Seeds = (0,)
     base: Plain = Field(default_factory=dict)
+    over: Plain = Field(default_factory=dict, description="settings laid over every recipe, whatever it extends")
     claims: tuple[str, ...] = Field(default=(), description="what is to be decided: A > B in PROBE, margin M")
     recipes: dict[str, RecipeEntry] = Field(min_length=1)
     tune: Tune | None = Field(default=None, description="how many trials on val every recipe gets before it is compared")
@@ -318,7 +319,7 @@ def _arms_of(study: Study, name: str) -> Iterator[Arm]:
             )
         tried = study.tune.tried(over, where)
     for label, settings in _grid(entry.grid):
-        values = laid_over(_settings(study, name, ()), settings)
+        values = laid_over(laid_over(_settings(study, name, ()), settings), study.over)
         yield Arm(f"{name}{label}", name, values, entry.seeds or study.seeds, where, tuple(tried), like)
 
 
@@ -350,7 +351,8 @@ def _called(value: Any) -> str:
     """What a value is called in a run's name: itself; a table by its own name, or by its settings."""
     if isinstance(value, Mapping):
         table = cast("Mapping[str, Any]", value)
-        return str(table["name"]) if set(table) == {"name"} else ",".join(f"{key}={_called(table[key])}" for key in table)
+        rest = [f"{key}={_called(table[key])}" for key in table if key != "name"]
+        return ",".join([str(table["name"]), *rest] if "name" in table else rest)
     if isinstance(value, list | tuple):
         return "+".join(_called(one) for one in cast("Sequence[Any]", value))
     return str(value)

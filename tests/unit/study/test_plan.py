@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from priorscope.core.errors import RequestError
+from priorscope.data.augment import augment_config
 from priorscope.recipe import Recipe
 from priorscope.study.plan import make_plan
 from priorscope.study.steps import ProbeStep, TrainStep, difference
@@ -58,6 +59,67 @@ def test_a_grid_makes_a_cell_of_every_combination():
         "a-lr=0.2-width=8-s0": (0.2, 8),
         "a-lr=0.2-width=16-s0": (0.2, 16),
     }
+
+
+def test_another_source_or_beginning_replaces_the_one_below():
+    recipes = {
+        "mine": {"extends": "s-finetune-imagenet", "data": {"source": "cifar10"}, "init": {"kind": "recipe", "recipe": "pre"}},
+        "pre": {},
+    }
+    (mine, _) = cells(made(recipes=recipes, probes=[], seeds=[0]))
+    assert mine.recipe.data.source.plain() == {"name": "cifar10"}
+    assert mine.recipe.init.plain() == {"kind": "recipe", "recipe": "pre"}
+
+
+def test_over_lies_on_every_recipe_whatever_it_extends():
+    recipes = {"mine": {"extends": "shapetex-cnn", "grid": {"train.epochs": [3, 4]}}, "a": {"train": {"epochs": 9}}}
+    study = made(recipes=recipes, probes=[], seeds=[0], over={"train": {"batch_size": 7}, "data": {"source": {"train": 99}}})
+    found = [cell.recipe for cell in cells(study)]
+    assert [recipe.train.epochs for recipe in found] == [3, 4, 9]
+    assert {(recipe.train.batch_size, recipe.data.source.train) for recipe in found} == {(7, 99)}
+
+
+AXES = [
+    ("data.augment", ["none", "flip-crop"], "none", "flip-crop"),
+    ("data.augment", [{"ops": ["flip", {"op": "pad-crop", "pad": 2}]}], "ops=flip+op=pad-crop,pad=2", ...),
+    ("data.subset", [30, 60], "30", "60"),
+    ("data.source", ["cifar10", {"name": "imagenet", "res": 64}], "cifar10", "imagenet,res=64"),
+    ("model.dropout", [0.0, 0.1], "0.0", "0.1"),
+    ("model.blocks", [1, 2], "1", "2"),
+    ("model", ["mixer/tiny", {"patch": 8, "depth": 2}], "mixer_tiny", "patch=8,depth=2"),
+    ("model.patch", [4, 8], "4", "8"),
+    ("train.batch_size", [10, 20], "10", "20"),
+    ("optim.name", ["sgd", "lion"], "sgd", "lion"),
+]
+
+
+@pytest.mark.parametrize(("key", "values", "first", "last"), AXES, ids=[f"{axis[0]}-{axis[2]}" for axis in AXES])
+def test_every_kind_of_setting_can_be_an_axis(key, values, first, last):
+    """And is what the recipe of its cell says, beside another axis."""
+    model = {"name": "mixer/tiny"} if key == "model.patch" or values[-1] == {"patch": 8, "depth": 2} else {"name": "mlp/tiny"}
+    recipes = {"a": {"model": model, "grid": {key: values, "optim.lr": [0.1, 0.2]}}}
+    found = cells(made(recipes=recipes, probes=[], seeds=[0]))
+    assert len(found) == 2 * len(values)
+    short = key.rpartition(".")[2]
+    assert found[0].run == f"a-{short}={first}-lr=0.1-s0"
+    assert last is ... or found[-1].run == f"a-{short}={last}-lr=0.2-s0"
+    for cell, value in zip(found[::2], values, strict=True):
+        at = cell.recipe.plain()
+        if key == "data.augment":
+            assert cell.recipe.data.augment == augment_config(value)
+            continue
+        for part in key.split("."):
+            at = at[part]
+        assert at == value or (at["name"] == value if isinstance(value, str) else value.items() <= at.items())
+
+
+def test_an_axis_of_models_keeps_what_the_recipe_says_of_all():
+    grid = {"model": ["mixer/tiny", "vit/tiny"], "model.patch": [4, 8]}
+    recipes = {"a": {"model": {"name": "mixer/tiny", "dropout": 0.3}, "grid": grid}}
+    found = [cell.recipe.model for cell in cells(made(recipes=recipes, probes=[], seeds=[0]))]
+    assert [(model.name, model.patch, model.dropout) for model in found] == [
+        *(("mixer/tiny", 4, 0.3), ("mixer/tiny", 8, 0.3), ("vit/tiny", 4, 0.3), ("vit/tiny", 8, 0.3)),
+    ]
 
 
 def test_steps_form_a_graph(tmp_path):
