@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from html import escape
+from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,15 +115,22 @@ def _told(output: Output, picture: str) -> str:
     parts = [f"```text\n{output.printed.rstrip()}\n```"] if output.printed else []
     html, text = output.shown.get("text/html"), output.shown.get("text/plain", "")
     if html is not None:
-        html = re.sub(r'src="data:image/svg\+xml;base64,[^"]*"', f'src="{picture}"', html)
-        html = html.replace("<table>", "<details><summary>All numbers</summary><table>")
-        html = html.replace("</table>", "</table></details>")
-        parts.append(re.sub(r"(?<=.)(<details>|<tr>|<img |<p>)", r"\n\1", html))
+        html = html.removeprefix("<div>").removesuffix("</div>")
+        folded = r"<details><summary>All numbers</summary>\1</details>"
+        html = re.sub(r"(<table>.*?</table>(<p>and [\d,]+ more rows</p>)?)", folded, html, flags=re.DOTALL)
+        html = re.sub(r'<img src="data:[^"]*" alt="([^"]*)"[^>]*>', lambda image: _image(unescape(image[1]), picture), html)
+        parts.append(re.sub(r"(?<=[^\n])(<details>|<tr>|<p>)", r"\n\1", html))
     elif "image/svg+xml" in output.shown:
-        parts.append(f'<p><img src="{picture}" alt="{escape(text)}" style="max-width: 100%"></p>')
+        parts.append(_image(text, picture).strip())
     elif text:
         parts.append(f"```text\n{text}\n```")
     return "\n\n".join(parts)
+
+
+def _image(alt: str, picture: str) -> str:
+    """A picture in Markdown, whose path the site's builder checks and rewrites; in HTML it would stay as it is."""
+    words = re.sub(r"([\\`*_\[\]<>])", r"\\\1", alt)
+    return f"\n\n![{words}]({picture})\n\n"
 
 
 def without_outputs(text: str) -> str:

@@ -87,7 +87,7 @@ def test_every_notebook_is_linked_from_the_index_and_the_navigation() -> None:
 
 
 def test_pages_show_only_pictures_that_stand_beside_them() -> None:
-    drawn = {image for path in ALL for image in re.findall(r'src="images/([^"]+)"', path.with_suffix(".md").read_text())}
+    drawn = {image for path in ALL for image in re.findall(r"\]\(images/([^)]+)\)", path.with_suffix(".md").read_text())}
     assert drawn == {image.name for image in (NOTEBOOKS / "images").iterdir()}
 
 
@@ -97,9 +97,9 @@ def test_all_notebooks_run_and_show_a_picture(tmp_path: Path) -> None:
     assert said == [path.stem for path in ALL]
     for path in ALL:
         page = (tmp_path / f"{path.stem}.md").read_text(encoding="utf-8")
-        pictures = re.findall(r'src="(images/[^"]+\.svg)" alt="([^"]+)"', page)
+        pictures = re.findall(r"^!\[.+\]\((images/.+\.svg)\)$", page, flags=re.MULTILINE)
         assert pictures, path.stem
-        assert all((tmp_path / file).read_text(encoding="utf-8").startswith("<svg ") for file, _ in pictures)
+        assert all((tmp_path / file).read_text(encoding="utf-8").startswith("<svg ") for file in pictures)
         committed = path.with_suffix(".md").read_text(encoding="utf-8")
         assert SCRIPT["without_outputs"](page) == SCRIPT["without_outputs"](committed)
         assert page.count(SCRIPT["SHOWN"]) == committed.count(SCRIPT["SHOWN"])
