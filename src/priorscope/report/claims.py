@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from priorscope.core.claim import Claim, Verdict
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
-from priorscope.report.confounds import recipe_differences
 from priorscope.report.reading import Reading
+from priorscope.report.recipes import recipe_differences
 from priorscope.report.verdict import Arm, Finding, arm_difference, difference_unit
 from priorscope.report.words import number, signed
 

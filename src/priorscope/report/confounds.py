@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from priorscope.report.reading import Reading, RunRecord, flat
+from priorscope.report.reading import Reading, RunRecord
+from priorscope.report.recipes import compared_runs, recipe_differences
 from priorscope.report.verdict import Finding
 from priorscope.report.words import listed
 
 
 def limits(reading: Reading, found: Sequence[Finding]) -> list[str]:
     """What limits every sentence of the page: seeds, recipes that differ, tuning, sizes, comparisons and caveats."""
-    said = [_seeds_said(found), _recipes_said(reading), _sizes_said(reading)]
+    said = [_seeds_said(found), _recipes_said(reading, found), _sizes_said(compared_runs(reading, found))]
     tested = sum(1 for finding in found for pair in finding.pairs if pair.comparison)
     if tested:
         were = "comparisons were" if tested > 1 else "comparison was"
@@ -35,26 +36,24 @@ def _seeds_said(found: Sequence[Finding]) -> str:
     return f"{many} seeds a recipe: intervals of families are over seeds and images.{short}"
 
 
-def _recipes_said(reading: Reading) -> str:
+def _recipes_said(reading: Reading, found: Sequence[Finding]) -> str:
     """Rule of fairness: the same recipe, or where the recipes differ beside the model."""
-    if len({run.recipe_name for run in reading.runs}) < 2:
+    compared = compared_runs(reading, found)
+    if len({run.recipe_name for run in compared}) < 2:
         return ""
-    differing = recipe_differences(reading.runs)
+    differing = recipe_differences(compared)
+    chosen = [name for name in differing if name in reading.tuned]
+    others = [name for name in differing if name not in chosen]
+    if reading.tuned and not others:
+        tuned = listed(reading.tuned)
+        return f"All were trained by the same recipe but for the model, each tuned by as many trials on val ({tuned})."
     if not differing:
         return "All were trained by the same recipe but for the model; none was tuned for a best of its own."
-    return f"The recipes differ beside the model in {listed(list(differing))}: what is compared is the whole recipe."
+    return f"The recipes differ beside the model in {listed(others)}: what is compared is the whole recipe."
 
 
-def recipe_differences(runs: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
-    """Setting -> {recipe: value} for the settings, beside model and seed, that are not the same in all recipes."""
-    asked = {run.recipe_name: dict(flat({k: v for k, v in run.recipe.items() if k not in ("model", "seed")})) for run in runs}
-    keys = sorted({key for settings in asked.values() for key in settings})
-    told = {key: {name: settings.get(key, "not set") for name, settings in asked.items()} for key in keys}
-    return {key: values for key, values in told.items() if len(set(values.values())) > 1}
-
-
-def _sizes_said(reading: Reading) -> str:
-    sizes = {run.recipe_name: run.parameters for run in reading.runs if run.parameters}
+def _sizes_said(runs: Sequence[RunRecord]) -> str:
+    sizes = {run.recipe_name: run.parameters for run in runs if run.parameters}
     if len(set(sizes.values())) < 2:
         return ""
     small, large = min(sizes, key=lambda name: sizes[name] or 0), max(sizes, key=lambda name: sizes[name] or 0)

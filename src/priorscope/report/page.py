@@ -19,10 +19,11 @@ import tomli_w
 from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, charting_script, in_dark, inline_json
 from priorscope.core.folder import write_text
 from priorscope.report.claims import Answer, answers
-from priorscope.report.confounds import limits, recipe_differences
+from priorscope.report.confounds import limits
 from priorscope.report.diff import Diff, diff
 from priorscope.report.fingerprint import Fingerprint, fingerprint
 from priorscope.report.reading import Failure, Reading, RunRecord, read_source, read_sources
+from priorscope.report.recipes import SideBySide, compared_runs, recipe_differences, side_by_side
 from priorscope.report.sections import Section, Shown, sections
 from priorscope.report.tables import Line, arm_lines, pair_rows, run_lines
 from priorscope.report.verdict import Finding, findings
@@ -139,6 +140,7 @@ class Page:
     runs: tuple[Line, ...]
     sections: tuple[Section, ...]
     records: tuple[RunRecord, ...]
+    beside: SideBySide | None
     differences: dict[str, dict[str, str]]
     failures: tuple[Failure, ...]
     families: tuple[str, ...]
@@ -188,7 +190,8 @@ def contents(reading: Reading, title: str | None, file: str, other: Reading | No
         runs=run_lines(reading, found),
         sections=tuple(parts),
         records=reading.runs,
-        differences=recipe_differences(reading.runs) if len({run.recipe_name for run in reading.runs}) > 1 else {},
+        beside=side_by_side(reading, found),
+        differences=recipe_differences(compared_runs(reading, found)),
         failures=tuple(failures),
         families=tuple(family for family in STYLES if family in {run.family for run in reading.runs}),
         diff=None if other is None else diff(reading, other),

@@ -73,6 +73,8 @@ class RunRecord:
     environment: Plain
     history: tuple[Plain, ...]
     outcomes: tuple[Outcome, ...]
+    trial: bool = False
+    """Whether it is one of the trials on val by which a study tunes its recipes, and not what is compared."""
 
     @property
     def data(self) -> str:
@@ -109,6 +111,8 @@ class Reading:
     """The probes in the order in which the study asks for them: what it asks first is answered first."""
     claims: tuple[str, ...] = ()
     """What the study sets out to decide, in its own words."""
+    tuned: tuple[str, ...] = ()
+    """The settings that equal numbers of trials on val chose for every recipe."""
 
 
 def read_sources(sources: Sequence[Path]) -> Reading:
@@ -131,6 +135,7 @@ def read_sources(sources: Sequence[Path]) -> Reading:
         failures=tuple(failure for one in read for failure in one.failures),
         probes=tuple(dict.fromkeys(probe for one in read for probe in one.probes)),
         claims=tuple(dict.fromkeys(claim for one in read for claim in one.claims)),
+        tuned=read[0].tuned if all(one.tuned == read[0].tuned for one in read) else (),
     )
 
 
@@ -152,7 +157,7 @@ def read_study(path: Path) -> Reading:
     failures: list[Failure] = []
     study = _table(path / STUDY, failures) if (path / STUDY).exists() else {}
     folders = sorted(folder for folder in (path / RUNS).glob("*") if (folder / RECIPE).exists())
-    runs = [run for folder in folders if (run := read_run(folder, failures))]
+    runs = [_placed(run, study) for folder in folders if (run := read_run(folder, failures))]
     return Reading(
         name=str(study.get("name") or path.name),
         question=str(study.get("question") or ""),
@@ -163,6 +168,7 @@ def read_study(path: Path) -> Reading:
         failures=(*_told_failures(path / FAILURES, failures), *failures),
         probes=tuple(dict.fromkeys(str(entry["probe"]["name"]) for entry in study.get("probes") or ())),
         claims=tuple(str(claim) for claim in study.get("claims") or ()),
+        tuned=_tuned(study),
     )
 
 
@@ -227,6 +233,21 @@ def _within(study: str, run: RunRecord) -> RunRecord:
     name = f"{study}/{run.name}"
     outcomes = [replace(o, subjects=tuple(s.replace(name=name) for s in o.subjects)) for o in run.outcomes]
     return replace(run, name=name, recipe_name=f"{study}/{run.recipe_name}", outcomes=tuple(outcomes))
+
+
+def _placed(run: RunRecord, study: Plain) -> RunRecord:
+    """The run, marked where it is a trial: called so, and of the seed that only trials have."""
+    seed = (study.get("tune") or {}).get("seed", 1000) if study.get("tune") else None
+    return replace(run, trial=True) if run.seed == seed and re.search(r"-t\d+$", run.name) else run
+
+
+def _tuned(study: Plain) -> tuple[str, ...]:
+    """What was tuned alike for all recipes; nothing where one of them was left as it is written."""
+    recipes = [entry for entry in (study.get("recipes") or {}).values() if isinstance(entry, dict)]
+    own: list[Plain] = [entry.get("tune") or {} for entry in cast("list[Plain]", recipes)]
+    if not study.get("tune") or any(entry.get("off") for entry in own):
+        return ()
+    return tuple(dict.fromkeys(name for table in (study["tune"], *own) for name in table.get("over") or ()))
 
 
 def _order(study: Plain) -> Any:

@@ -53,7 +53,7 @@ def sections(reading: Reading, found: Sequence[Finding], failures: list[Failure]
 
 def _training(reading: Reading) -> Section | None:
     """The curves of all runs that tracked any; runs of different worlds in pictures of their own."""
-    tracked = [(run, curve) for run in reading.runs if (curve := curve_of(run)).points]
+    tracked = [(run, curve) for run in reading.runs if (curve := curve_of(run)).points and not run.trial]
     if not tracked:
         return None
     worlds: dict[str, list[tuple[RunRecord, Curve]]] = {}

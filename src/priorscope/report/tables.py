@@ -63,7 +63,7 @@ def arm_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
 
 def run_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
     lines: list[Line] = []
-    for run in reading.runs:
+    for run in (run for run in reading.runs if not run.trial):
         cells: list[Cell | None] = []
         for finding in found:
             result = next((r for arm in finding.arms for its, r in zip(arm.runs, arm.results, strict=True) if its is run), None)

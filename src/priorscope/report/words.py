@@ -26,14 +26,14 @@ def number(value: float, unit: str) -> str:
     if unit.startswith(BUDGET):
         return f"{255 * value:#.2g}/255" if 0 < abs(value) < 9.95 / 255 else f"{255 * value:.0f}/255"
     if unit == "multiply-adds":
-        return _amount(value)
+        return amount_said(value)
     size = abs(value)
     if 0 < size < 0.001:
         return f"{value:.2g}"
     return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
 
 
-def _amount(value: float) -> str:
+def amount_said(value: float) -> str:
     """A large number as people say it: 2.1 M."""
     for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= limit:

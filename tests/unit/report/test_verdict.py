@@ -14,8 +14,9 @@ from priorscope.core.comparison import Difference, paired_bootstrap
 from priorscope.core.contracts import Array, Result, Subject
 from priorscope.core.stats import Interval
 from priorscope.report.claims import answers
-from priorscope.report.confounds import limits, recipe_differences
+from priorscope.report.confounds import limits
 from priorscope.report.reading import Outcome, Reading, RunRecord, read_sources
+from priorscope.report.recipes import recipe_differences
 from priorscope.report.verdict import Finding, findings
 from priorscope.report.words import difference_said, number, sentence
 
