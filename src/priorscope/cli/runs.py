@@ -61,7 +61,9 @@ def probe(
 
 def report(
     sources: Annotated[list[Path], typer.Argument(metavar="RUN|STUDY...", help="Folders of runs or studies.")],
-    out: Annotated[Path | None, typer.Option(help="The page to write; not needed beside --diff or --tables.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write: HTML in one file, or Markdown (.md) with its figures beside it.")
+    ] = None,
     diff: Annotated[Path | None, typer.Option(metavar="OTHER", help="Show which numbers differ from another study's.")] = None,
     tables: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the tables of a paper (LaTeX, booktabs) there.")
@@ -69,11 +71,14 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the page or LaTeX tables from stored results, or show what differs between two: no model, no GPU."""
-    from priorscope.report import compare_sources, write_report, write_tables
+    from priorscope.report import compare_sources, write_markdown, write_report, write_tables
 
     if out is None and diff is None and tables is None:
         raise RequestError("report got none of --out, --diff and --tables.", "at least one of them", "--out report.html")
-    page = None if out is None else write_report(sources, out, other=diff)
+    markdown = out is not None and out.suffix == ".md"
+    if markdown and diff is not None:
+        raise RequestError("--diff came with a page in Markdown.", "a page in HTML, or no page", "--out report.html")
+    page = None if out is None else write_markdown(sources, out)[0] if markdown else write_report(sources, out, other=diff)
     found = None if diff is None else compare_sources(sources, diff)
     written = [] if tables is None else write_tables(sources, tables)
     if as_json:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from priorscope.report.diff import compare_sources
 from priorscope.report.latex import write_tables
+from priorscope.report.markdown import write_markdown
 from priorscope.report.page import write_report
 from priorscope.report.tidy import JSON, PARQUET, write_tidy
 
-__all__ = ["compare_sources", "write_report", "write_study_page", "write_tables"]
+__all__ = ["compare_sources", "write_markdown", "write_report", "write_study_page", "write_tables"]
 
 PAGE = "report.html"
 

@@ -1,0 +1,121 @@
+"""A study as a page of a documentation: Markdown, with its figures as SVG files beside it.
+
+It says what the HTML page says, in the same words and the same order, for whoever reads results where code is read. Equal
+inputs give equal bytes, so that a page in a repository changes where a number does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from priorscope.core.folder import write_text
+from priorscope.report.page import Page, contents
+from priorscope.report.reading import read_sources
+from priorscope.report.sections import Section, Shown
+from priorscope.report.tables import Line, pair_rows
+
+ESCAPES = str.maketrans({**{mark: "\\" + mark for mark in "\\`*_[]#"}, **{mark: f"&#{ord(mark)};" for mark in "&<>|"}})
+"""What Markdown would read as syntax: by a backslash where every reader knows that, by number elsewhere."""
+
+
+def write_markdown(sources: Sequence[Path | str], out: Path | str) -> list[Path]:
+    """Writes `out` and its figures, into a folder of its name; returns every file written.
+
+    Figures of an earlier time that the page no longer shows are removed.
+    """
+    out = Path(out)
+    reading = read_sources([Path(source) for source in sources])
+    page = contents(reading, None, out.with_suffix(".html").name, None)
+    pictures = out.with_suffix("")
+    figures = {f"{shown.id}.svg": shown for section in page.sections for shown in section.figures}
+    for stale in pictures.glob("*.svg"):
+        if stale.name not in figures:
+            stale.unlink()
+    written = [shown.figure.save(pictures / name) for name, shown in figures.items()]
+    write_text(out, "\n".join(_lines(page, pictures.name)).rstrip() + "\n")
+    return [out, *written]
+
+
+def _lines(page: Page, pictures: str) -> Iterator[str]:
+    """The page, line by line."""
+    yield f"# {_told(page.title)}"
+    yield ""
+    if page.promise:
+        yield from (_told(page.promise), "")
+    yield from ((" ".join(_told(said) for said in page.verdict) or "No result is stored yet, so there is no answer."), "")
+    for claim in page.claims:
+        needs = f" To decide it: {_told(claim.needs)}." if claim.needs else ""
+        yield f"- **{claim.verdict}**: “{_told(claim.text)}”. {_told(claim.sentence)}{needs}"
+        yield from (f"    - {_told(confound)}" for confound in claim.confounds)
+    yield from _listed("How far this can be trusted", page.limits)
+    yield from _table(page)
+    yield from _listed("Also found", [said for _, said, _ in page.more])
+    for section in page.sections:
+        yield from _section(section, pictures)
+    if page.differences:
+        recipes = list(next(iter(page.differences.values())))
+        yield from ("", "## Where the recipes differ beside the model", "")
+        yield from _rows(
+            ["setting", *recipes], [[f"`{name}`", *map(_told, told.values())] for name, told in page.differences.items()]
+        )
+    yield from _listed("What is missing", [f"{failure.step}: {failure.error}" for failure in page.failures])
+    yield from ("", "## How it was made", "")
+    yield from _rows(["what", "value"], [[name, _told(value)] for name, value in page.facts])
+
+
+def _section(section: Section, pictures: str) -> Iterator[str]:
+    yield from ("", f"## {_told(section.heading)}", "", f"*{_told(section.question)}*")
+    if section.sentence:
+        yield from ("", _told(section.sentence))
+    if section.told:
+        yield from ("", "Settings: " + ", ".join(f"{name} {_told(value)}" for name, value in section.told) + ".")
+    for shown in section.figures:
+        yield from _figure(shown, pictures)
+    if section.finding and section.finding.pairs:
+        yield ""
+        yield from _rows(
+            ["first", "second", "first minus second", "the first is"],
+            [[_told(cell) for cell in row] for row in pair_rows(section.finding)],
+        )
+    if section.caveats:
+        yield from ("", "Caveats:", "")
+        yield from (f"- {_told(caveat)} ({_told(about)})" for caveat, about in section.caveats)
+
+
+def _figure(shown: Shown, pictures: str) -> Iterator[str]:
+    alt = " ".join(shown.figure.alt.split())
+    yield from ("", f"![{_told(alt)}]({pictures}/{shown.id}.svg)", "", _told(shown.note))
+    if shown.figure.command:
+        yield from ("", "```text", shown.figure.command, "```")
+
+
+def _table(page: Page) -> Iterator[str]:
+    """Every recipe's numbers with their intervals."""
+    if not (page.arms and page.findings):
+        return
+    yield ""
+    heads = [f"{finding.measure} ({finding.unit})" for finding in page.findings]
+    yield from _rows(["recipe", "seeds", "parameters", *map(_told, heads)], [_numbers(line) for line in page.arms])
+
+
+def _numbers(line: Line) -> list[str]:
+    cells = (f"{cell.text} ({cell.between})" if cell and cell.between else cell.text if cell else "" for cell in line.cells)
+    return [f"`{line.name}`", *(text for _, text in line.facts), *cells]
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "| " + " | ".join("---" for _ in head) + " |"
+    yield from ("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _listed(heading: str, points: Sequence[str]) -> Iterator[str]:
+    if points:
+        yield from ("", f"**{heading}**", "")
+        yield from (f"- {_told(point)}" for point in points)
+
+
+def _told(text: str) -> str:
+    """Text as Markdown that shows it letter by letter, whatever a recipe is called."""
+    return text.translate(ESCAPES)
