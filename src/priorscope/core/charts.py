@@ -95,7 +95,9 @@ class Axis:
         import altair as alt
 
         ends: dict[str, Any] = (
-            {"zero": False, "nice": True, "padding": 8} if self.domain is None else {"domain": list(self.domain), "nice": False}
+            {"nice": True, "padding": 8} | ({} if self.scale == "log" else {"zero": False})
+            if self.domain is None
+            else {"domain": list(self.domain), "nice": False}
         )
         axis = alt.Axis(title=self.title, **self.number())
         return kind(f"{column}:Q", axis=axis, scale=alt.Scale(type=self.scale, **ends))
