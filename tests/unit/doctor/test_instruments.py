@@ -9,14 +9,18 @@ from priorscope.doctor.instruments import (
     INSTRUMENTS,
     Answer,
     accuracy,
+    activation,
     calibration,
     certify,
     corruptions,
     cost,
     cue_conflict,
     fewshot,
+    generalisation,
     invariance,
+    inversion,
     robustness,
+    scaling,
     similarity,
     texture_shape,
     transfer,
@@ -159,3 +163,44 @@ def test_pictures_that_do_not_move_are_caught(monkeypatch):
         invariance, "measure_invariance", lambda *args, **settings: measure(*args, **settings).model_copy(update={"value": 1.0})
     )
     assert wrong(certify("invariance")) == ["how often the answer of a network that answers at random stays when pictures move"]
+
+
+def test_a_search_for_favourite_pictures_that_stops_early_is_caught(monkeypatch):
+    measure = activation.measure_activation
+    monkeypatch.setattr(
+        activation, "measure_activation", lambda subjects, split, **how: measure(subjects, split, **{**how, "steps": 3})
+    )
+    assert len(wrong(certify("activation"))) == 2
+
+
+def test_an_inversion_that_stops_early_is_caught(monkeypatch):
+    """It stays near the mean colour, where a search begins: right for what a layer does not see, wrong for the rest."""
+    measure = inversion.measure_inversion
+    monkeypatch.setattr(inversion, "measure_inversion", lambda *who, **how: measure(*who, **{**how, "steps": 3}))
+    assert "image error from a layer that turns its input" in wrong(certify("inversion"))
+
+
+def test_a_fit_that_calls_everything_identified_is_caught(monkeypatch):
+    """Everything that a curve could be drawn through: half a decade gives none."""
+    measure = scaling.measure_scaling
+
+    def sure(*args, **settings):
+        result = measure(*args, **settings)
+        fits = tuple(fit.model_copy(update={"lacking": ()}) for fit in result.fits)
+        return result.model_copy(update={"fits": fits})
+
+    monkeypatch.setattr(scaling, "measure_scaling", sure)
+    assert wrong(certify("scaling")) == ["whether noise is"]
+
+
+def test_a_readout_that_is_scored_on_the_pictures_it_learnt_from_is_caught(monkeypatch):
+    measure = generalisation.measure_generalisation
+
+    def leaking(who, source, **settings):
+        test = source.split("test")
+        return measure(who, generalisation.source_of({"train": test, "test": test}), **settings)
+
+    monkeypatch.setattr(generalisation, "measure_generalisation", leaking)
+    caught = wrong(certify("generalisation"))
+    assert caught
+    assert all("do not tell" in question for question in caught)
