@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 RECIPE, MADE_FROM, RESULTS = "recipe.toml", "made_from.json", "results"
+CARD = "README.md"
 
 __all__ = [
     "ENVIRONMENT",
@@ -153,6 +154,31 @@ class Run:
         from priorscope.probes import load_results
 
         return load_results(self.path / RESULTS)
+
+    def export(self, out: Path | str) -> Path:
+        """Writes weights, config and a model card as a folder that the Hugging Face hub takes; see `priorscope.models.hub`."""
+        from priorscope.models.card import Trained, model_card
+        from priorscope.models.hub import name_in_timm, save_hub
+        from priorscope.probes import load_result
+
+        out = Path(out)
+        if out.is_dir() and any(out.iterdir()):
+            raise RequestError(f"{out} holds something already.", "an empty folder", "choose another folder with --out")
+        known = name_in_timm(self.model)
+        paths = sorted((self.path / RESULTS).glob("*/*.json")) if self._step is None else []
+        told = Trained(
+            name=self.name,
+            recipe=self.recipe.plain(),
+            recipe_file=self.recipe.toml(),
+            environment=self.environment,
+            history=self.history,
+            results=[(load_result(path), folder.read_json(path)["about"]) for path in paths],
+            in_timm=known[0] if known else None,
+        )
+        card = model_card(told)
+        save_hub(self.model, out, self.environment["model"].get("classes") or ())
+        folder.write_text(out / CARD, card)
+        return out
 
     def _shown(self) -> Shown:
         from priorscope.core.notebook import shown_run

@@ -1,4 +1,4 @@
-"""The verbs about models: what there is, what one is made of."""
+"""The verbs about models: what there is, what one is made of, and how weights come in and go out."""
 
 from __future__ import annotations
 
@@ -60,4 +60,21 @@ def import_weights(
     if as_json:
         return print_json({"out": str(run.path), "parameters": run.environment["model"]["parameters"]})
     print(f"{run.path}: {run.recipe.model.name}, {run.environment['model']['parameters']:,} parameters.")
+    return None
+
+
+@models_app.command("export")
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    out: Annotated[Path, typer.Option(help="The folder to make: it must be empty.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a run as a folder for the Hugging Face hub: weights, config and a model card with its stored results."""
+    from priorscope.run import load
+
+    folder = load(run).export(out)
+    files = sorted(path.name for path in folder.iterdir())
+    if as_json:
+        return print_json({"out": str(folder), "files": files})
+    print(f"{folder}: {', '.join(files)}. The card leaves the licence to you.")
     return None

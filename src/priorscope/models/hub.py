@@ -1,7 +1,9 @@
 """Models as folders in the layout of the Hugging Face hub: `config.json` beside `model.safetensors`.
 
-A folder of ours says the model's config, sizes and classes, so that it opens without anything else. A folder that timm saved
-opens too, as `timm/local-dir:FOLDER`.
+A folder of ours says the model's config, sizes and classes, so that it opens without anything else. The weights are the bare
+network's, under the keys of its family, and the normalisation stands in the config: where timm has the network (ViT, Swin,
+Mixer, `timm/*`), the same folder opens there too, as `local-dir:FOLDER` or `hf-hub:OWNER/NAME`. A folder that timm saved
+opens here, as `timm/local-dir:FOLDER`.
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from priorscope.core.config import Config
+from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import read_json, write_bytes, write_json
-from priorscope.models import create, family_config
+from priorscope.models import FAMILIES, create, family_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +27,7 @@ WEIGHTS = "model.safetensors"
 
 
 class HubCard(Config):
-    """What `config.json` says of a model of ours."""
+    """What `config.json` says of a model of ours; the last three fields are what timm reads, where it has the network."""
 
     library: str
     model: dict[str, Any]
@@ -33,6 +35,9 @@ class HubCard(Config):
     num_classes: int
     classes: tuple[str, ...] = ()
     statistics: Statistics | None = None
+    architecture: str | None = None
+    model_args: dict[str, Any] | None = None
+    pretrained_cfg: dict[str, Any] | None = None
 
 
 def save_hub(classifier: Classifier, folder: Path | str, classes: Sequence[str] = ()) -> Path:
@@ -53,10 +58,43 @@ def save_hub(classifier: Classifier, folder: Path | str, classes: Sequence[str] 
         num_classes=classifier.num_classes,
         classes=tuple(classes),
         statistics=classifier.statistics,
+        **_for_timm(classifier, classes),
     )
-    write_bytes(folder / WEIGHTS, save({key: tensor.contiguous() for key, tensor in classifier.state_dict().items()}))
+    weights = {key: tensor.contiguous() for key, tensor in classifier.network.state_dict().items()}
+    write_bytes(folder / WEIGHTS, save(weights, {"format": "pt"}))
     write_json(folder / CONFIG, card.plain())
     return folder
+
+
+def name_in_timm(classifier: Classifier) -> tuple[str, Plain] | None:
+    """The network's name in timm and the settings that make it, where timm has it; None where it has not."""
+    config = classifier.config
+    if config is None or config.permute is not None:  # timm would show it the pixels in their own order
+        return None
+    family = FAMILIES.load(config.family)
+    return family.in_timm(config, classifier.input_size) if hasattr(family, "in_timm") else None
+
+
+def _for_timm(classifier: Classifier, classes: Sequence[str]) -> Plain:
+    """What timm wants to find in `config.json`; nothing where it does not have the network."""
+    known = name_in_timm(classifier)
+    if known is None:
+        return {}
+    architecture, settings = known
+    mean, std = (value.flatten().tolist() for value in classifier.normalisation().values())
+    side = classifier.input_size
+    read = {
+        "input_size": [3, side, side],
+        "fixed_input_size": "img_size" in settings,
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "mean": mean,
+        "std": std,
+        "num_classes": classifier.num_classes,
+        **({"label_names": list(classes)} if classes else {}),
+        **({"classifier": classifier.tap("logits").module} if "logits" in classifier.taps() else {}),
+    }
+    return {"architecture": architecture, "model_args": settings, "pretrained_cfg": read}
 
 
 def load_hub(folder: Path | str) -> Classifier:

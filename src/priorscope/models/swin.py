@@ -104,19 +104,23 @@ def build(config: SwinConfig, image_size: int, num_classes: int) -> Backbone:
 
     from priorscope.models.classifier import Backbone
 
-    network = SwinTransformer(
-        img_size=image_size,
-        patch_size=config.patch,
-        num_classes=num_classes,
-        embed_dim=config.width,
-        depths=config.depths,
-        num_heads=config.heads,
-        window_size=config.window,
-        mlp_ratio=config.mlp_ratio,
-        proj_drop_rate=config.dropout,
-        drop_path_rate=config.drop_path,
-    )
+    network = SwinTransformer(num_classes=num_classes, **in_timm(config, image_size)[1])
     return Backbone(network, taps(config.depths), "head.fc")
+
+
+def in_timm(config: SwinConfig, image_size: int) -> tuple[str, Plain]:
+    """A network of timm's and the settings that make it this one."""
+    return "swin_tiny_patch4_window7_224", {
+        "img_size": image_size,
+        "patch_size": config.patch,
+        "embed_dim": config.width,
+        "depths": config.depths,
+        "num_heads": config.heads,
+        "window_size": config.window,
+        "mlp_ratio": config.mlp_ratio,
+        "proj_drop_rate": config.dropout,
+        "drop_path_rate": config.drop_path,
+    }
 
 
 def _check(config: SwinConfig, image_size: int) -> None:

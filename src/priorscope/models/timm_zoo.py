@@ -83,6 +83,13 @@ def build(config: TimmConfig, image_size: int, num_classes: int) -> Backbone:
     return Backbone(quicken(network), taps(network, head), head, statistics)
 
 
+def in_timm(config: TimmConfig, image_size: int) -> tuple[str, Plain] | None:
+    """The network's name in timm and its settings; None where it is known by a place and not by a name."""
+    if ":" in config.architecture:
+        return None
+    return config.architecture, {"img_size": image_size} if _published(config).get("fixed_input_size") else {}
+
+
 def _published(config: TimmConfig) -> Mapping[str, Any]:
     """What timm knows about a network and its weights: size, normalisation, where they are."""
     from timm.models import get_pretrained_cfg, is_model, list_models

@@ -82,21 +82,25 @@ def build(config: VitConfig, image_size: int, num_classes: int) -> Backbone:
     from priorscope.models.classifier import Backbone
     from priorscope.models.networks.transformer import quicken
 
-    network = VisionTransformer(
-        img_size=image_size,
-        patch_size=config.patch,
-        num_classes=num_classes,
-        embed_dim=config.width,
-        depth=config.depth,
-        num_heads=config.heads,
-        mlp_ratio=config.mlp_ratio,
-        class_token=config.pool == "token",
-        global_pool=config.pool,
-        pos_drop_rate=config.dropout,
-        proj_drop_rate=config.dropout,
-        drop_path_rate=config.drop_path,
-    )
+    network = VisionTransformer(num_classes=num_classes, **in_timm(config, image_size)[1])
     return Backbone(quicken(network), taps(config.depth), "head")
+
+
+def in_timm(config: VitConfig, image_size: int) -> tuple[str, Plain]:
+    """A network of timm's and the settings that make it this one."""
+    return "vit_tiny_patch16_224", {
+        "img_size": image_size,
+        "patch_size": config.patch,
+        "embed_dim": config.width,
+        "depth": config.depth,
+        "num_heads": config.heads,
+        "mlp_ratio": config.mlp_ratio,
+        "class_token": config.pool == "token",
+        "global_pool": config.pool,
+        "pos_drop_rate": config.dropout,
+        "proj_drop_rate": config.dropout,
+        "drop_path_rate": config.drop_path,
+    }
 
 
 def taps(depth: int) -> dict[str, Tap]:

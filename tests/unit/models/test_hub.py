@@ -32,6 +32,54 @@ def test_a_folder_gives_back_the_model(name: str, tmp_path: Path) -> None:
     assert again.statistics == STATISTICS
 
 
+@pytest.mark.parametrize(
+    "name", ["vit/tiny", "swin/tiny", "mixer/s16", "timm/test_vit", "timm/resnet10t", {"name": "vit/tiny", "pool": "avg"}]
+)
+def test_timm_opens_the_folder_where_it_has_the_network(name: str | dict[str, str], tmp_path: Path) -> None:
+    """timm builds the network from our config and reads our weights; it wants its pictures resized and normalised."""
+    model = models.create(name, image_size=32, num_classes=3, input_size=64, statistics=STATISTICS, seed=5).eval()
+    folder = save_hub(model, tmp_path / "m", classes=("a", "b", "c"))
+    peer = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    told = timm.data.resolve_model_data_config(peer)
+    assert (tuple(told["input_size"]), told["crop_pct"], peer.num_classes) == ((3, 64, 64), 1.0, 3)
+    assert peer.pretrained_cfg["label_names"] == ["a", "b", "c"]
+    x = torch.rand(2, 3, 64, 64)
+    mean, std = (torch.tensor(told[key]).view(3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        torch.testing.assert_close(peer((x - mean) / std), model.network((x - model.mean) / model.std))
+        again, y = load_hub(folder).eval(), torch.rand(2, 3, 32, 32)
+        assert torch.equal(again(y), model(y))
+
+
+def test_timm_gives_the_folder_another_head(tmp_path: Path) -> None:
+    model = models.create("vit/tiny", image_size=32, num_classes=3, seed=5)
+    peer = timm.create_model(f"local-dir:{save_hub(model, tmp_path / 'm')}", pretrained=True, num_classes=7)
+    assert torch.equal(peer.blocks[0].attn.qkv.weight, model.network.get_parameter("blocks.0.attn.qkv.weight"))
+    assert peer.head.weight.shape[0] == 7
+
+
+@pytest.mark.parametrize(
+    "name", ["mlp/tiny", "cnn/tiny", "mixer/tiny", "perceiver/tiny", {"name": "vit/tiny", "permute": {"seed": 1}}]
+)
+def test_nothing_is_promised_of_timm_where_it_has_not_the_network(name: str | dict[str, object], tmp_path: Path) -> None:
+    """A Mixer of another size than the paper's cannot be asked of timm; pixels out of order are ours."""
+    model = models.create(name, image_size=32, num_classes=3, statistics=STATISTICS, seed=5).eval()
+    folder = save_hub(model, tmp_path / "m")
+    assert not {"architecture", "model_args", "pretrained_cfg"} & set(json.loads((folder / "config.json").read_text()))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(load_hub(folder).eval()(x), model(x))
+
+
+@pytest.mark.parametrize("family", [family for family in models.FAMILIES if family not in ("timm", "dial")])
+def test_every_family_comes_back(family: str, tmp_path: Path) -> None:
+    model = models.create(f"{family}/tiny", image_size=32, num_classes=4, statistics=STATISTICS, seed=2).eval()
+    again = load_hub(save_hub(model, tmp_path / "m")).eval()
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
+
+
 def test_a_folder_of_timms_opens(tmp_path: Path) -> None:
     peer = timm.create_model("test_vit", num_classes=4, img_size=32).eval()
     save_for_hf(peer, tmp_path)
