@@ -72,17 +72,21 @@ def _show_shipped(studies: dict[str, Path], as_json: bool) -> None:
 
 def _show_plan(plan: Plan, workers: int | None, as_json: bool) -> None:
     from priorscope.study.forecast import forecast
+    from priorscope.study.lacking import lacking
 
     costs = forecast(plan, workers)
     if as_json:
         steps = [{"step": step.id, "key": step.key, "why": plan.missing.get(step.id, "done")} for step in plan.steps]
-        return print_json({"steps": steps, "seconds": costs.seconds, "memory": costs.memory, "unknown": costs.unknown})
+        told = {"seconds": costs.seconds, "memory": costs.memory, "unknown": costs.unknown, "lacking": lacking(plan)}
+        return print_json({"steps": steps, **told})
     print_table(("step", "why"), [(step.id, plan.missing.get(step.id, "done")) for step in plan.steps])
     least = "at least " if costs.unknown else ""
     unknown = f" ({costs.unknown} steps were never measured and are not counted)" if costs.unknown else ""
     cost = f"{least}{costs.seconds:.0f} s, {costs.memory / 2**30:.1f} GiB{unknown}"
     later = len(plan.following())
     then = f", {later} of them when trials have chosen their settings" if later else ""
+    for thing in lacking(plan):
+        print(f"\n{thing}", end="")
     print(f"\n{len(plan.to_do()) + later} of {len(plan.steps)} steps to do{then}: {cost}.")
     return None
 

@@ -81,7 +81,7 @@ def _described(split: Split, measure: bool) -> SplitInfo:
 
 def listed() -> tuple[Listed, ...]:
     """Every source, with the first sentence of its own description."""
-    return tuple(Listed(name=name, about=_about(name), here=_is_here(name)) for name in SOURCES)
+    return tuple(Listed(name=name, about=_about(name), here=is_here(name)) for name in SOURCES)
 
 
 def _about(name: str) -> str:
@@ -89,7 +89,7 @@ def _about(name: str) -> str:
     return text.removesuffix(":").removesuffix(".")
 
 
-def _is_here(name: str) -> bool:
+def is_here(name: str) -> bool:
     """Whether files are where a name alone would look for them. They are not opened: ImageNet-21k takes minutes."""
     fields = SOURCES.config(name).model_fields
     if any(field.is_required() for field in fields.values()):

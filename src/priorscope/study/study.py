@@ -145,7 +145,13 @@ def at_budget(values: Plain, budget: str) -> Plain:
     budgets: Plain = values.get("budgets", {})
     if budget not in budgets:
         raise unknown_name("budget of this study", budget, (*budgets, FULL), f"see [budgets] of {values['name']}")
-    return {**merge(values, budgets[budget]), "name": f"{values['name']}-{budget}"}
+    less = budgets[budget]
+    whole = merge(values, less)
+    for part in ("base", "over"):
+        whole |= {part: laid_over(values[part], less[part])} if part in values and part in less else {}
+    recipes: Plain = values.get("recipes", {})
+    changed = {name: laid_over(recipes[name], own) for name, own in less.get("recipes", {}).items() if name in recipes}
+    return {**whole, "recipes": {**whole.get("recipes", {}), **changed}, "name": f"{values['name']}-{budget}"}
 
 
 def shipped_studies() -> dict[str, Path]:

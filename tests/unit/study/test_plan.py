@@ -260,6 +260,24 @@ def test_every_shipped_study_can_be_planned_and_promises_something(name, tmp_pat
     assert make_plan(study, tmp_path).to_do()
 
 
+@pytest.mark.parametrize(
+    ("name", "budget"), [(name, budget) for name in shipped_studies() for budget in Study.load(name).budgets]
+)
+def test_every_budget_of_a_shipped_study_can_be_planned(name, budget, tmp_path):
+    less = make_plan(Study.load(name, budget=budget), tmp_path)
+    assert 0 < len(less.steps) <= len(make_plan(Study.load(name), tmp_path).steps)
+
+
+def test_a_budget_may_name_another_source(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'question = "?"\n[base]\nmodel = "mlp/tiny"\n[recipes.a]\ndata = {source = {name = "imagenet", res = 64}}\n'
+        '[budgets.smoke.recipes]\na = {data = {source = {name = "shapetex", train = 99}}}\n'
+    )
+    (cell,) = cells(Study.load(str(path), budget="smoke"))
+    assert (cell.recipe.data.source.name, cell.recipe.data.source.train) == ("shapetex", 99)
+
+
 def test_a_study_goes_to_toml_and_back(tmp_path):
     path = tmp_path / "made.toml"
     path.write_text(made().toml())
