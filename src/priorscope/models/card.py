@@ -77,10 +77,10 @@ def _index_rows(run: Trained) -> Iterator[Plain]:
         if not math.isfinite(result.value):
             continue
         ends = {"low": result.interval.low, "high": result.interval.high} if result.interval else {}
-        data = str(about.get("data", run.source))
+        data, *split = _looked_at(run, about)
         yield {
             "task": {"type": "image-classification"},
-            "dataset": {"name": data, "type": data, "split": str(about.get("split", "test"))},
+            "dataset": {"name": data, "type": data, **({"split": split[0]} if split else {})},
             "metrics": [
                 {
                     "type": result.probe,
@@ -90,6 +90,11 @@ def _index_rows(run: Trained) -> Iterator[Plain]:
                 }
             ],
         }
+
+
+def _looked_at(run: Trained, about: Plain) -> list[str]:
+    """The data that a result is about, and the split where its file names one: some probes look at several."""
+    return [str(about.get("data") or run.source), *([str(about["split"])] if about.get("split") else [])]
 
 
 def _yaml(value: Any) -> str:
@@ -164,7 +169,7 @@ def _measured(run: Trained) -> str:
     head = "| | value | 95 % interval | n | unit | data |\n| --- | --- | --- | --- | --- | --- |"
     rows = [
         f"| {escaped(result.measure)} | {result.value:.4g} | {_between(result)} | {result.n:,} | {escaped(result.unit)} |"
-        f" {escaped(str(about.get('data', run.source)))}, {escaped(str(about.get('split', 'test')))} |"
+        f" {escaped(', '.join(_looked_at(run, about)))} |"
         for result, about in run.results
     ]
     told = [f"- **{escaped(result.headline())}** {escaped(result.protocol())}" for result, _ in run.results]

@@ -121,6 +121,14 @@ def test_a_number_that_is_not_finite_is_left_out_of_the_index() -> None:
     assert [result.metric_value for result in read] == [41 / 60]
 
 
+def test_no_split_is_named_where_none_is_stored() -> None:
+    """Some probes look at several splits, and a result saved by hand says nothing of its data."""
+    for about in ({}, {"data": "shapetex", "split": ""}):
+        text = model_card(dataclasses.replace(TRAINED, results=[(accuracy(), about)]))
+        assert parsed(text)["model-index"][0]["results"][0]["dataset"] == {"name": "shapetex", "type": "shapetex"}
+        assert "| share of images | shapetex |" in text
+
+
 def test_adopted_weights_are_not_said_to_be_trained_here() -> None:
     environment = {"model": TRAINED.environment["model"], "images_seen": 0}
     text = model_card(dataclasses.replace(TRAINED, environment=environment, history=[]))
