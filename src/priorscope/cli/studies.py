@@ -28,6 +28,10 @@ def study(
     cluster: Annotated[
         str | None, typer.Option(metavar="auto|ADDRESS", help="Carry it out on the Ray cluster of this machine, or there.")
     ] = None,
+    shared: Annotated[
+        list[Path],
+        typer.Option("--runs", metavar="DIR", help="Take finished runs of equal recipes from another study's folder."),
+    ] = [],  # noqa: B006  typer reads the default
     as_json: AsJson = False,
 ) -> None:
     """Run a study, only what is missing, and write its page; `study list` shows the shipped ones."""
@@ -39,13 +43,13 @@ def study(
     asked = Study.load(name, settings, budget)
     folder = out or Path("out") / asked.name
     if plan:
-        return _show_plan(make_plan(asked, folder), workers, as_json)
+        return _show_plan(make_plan(asked, folder), shared, workers, as_json)
     from priorscope.report import write_study_page
     from priorscope.study.run import run_study
 
     executor = None if cluster is None else _on_cluster(cluster, folder, workers)
     with _live() as show:
-        outcome = run_study(asked, folder, fresh=fresh, workers=workers, show=show, executor=executor)
+        outcome = run_study(asked, folder, fresh=fresh, workers=workers, show=show, executor=executor, shared=shared)
     if executor is not None and executor.begun_again:
         print(f"begun again elsewhere: {', '.join(executor.begun_again)}", file=sys.stderr)
     page = write_study_page(folder, changed=outcome.changed)
@@ -70,16 +74,22 @@ def _show_shipped(studies: dict[str, Path], as_json: bool) -> None:
     print_table(("study", "question", "promise"), [(each.name, each.question, each.promise) for each in found], as_json)
 
 
-def _show_plan(plan: Plan, workers: int | None, as_json: bool) -> None:
+def _show_plan(plan: Plan, places: list[Path], workers: int | None, as_json: bool) -> None:
     from priorscope.study.forecast import forecast
     from priorscope.study.lacking import lacking
+    from priorscope.study.sharing import finished_runs, shared, without
 
+    taken = shared(plan, finished_runs(places))
+    plan = without(plan, taken)
+    standing = {
+        step.id: f"in {taken[step.id]}" if step.id in taken else plan.missing.get(step.id, "done") for step in plan.steps
+    }
     costs = forecast(plan, workers)
     if as_json:
-        steps = [{"step": step.id, "key": step.key, "why": plan.missing.get(step.id, "done")} for step in plan.steps]
+        steps = [{"step": step.id, "key": step.key, "why": standing[step.id]} for step in plan.steps]
         told = {"seconds": costs.seconds, "memory": costs.memory, "unknown": costs.unknown, "lacking": lacking(plan)}
         return print_json({"steps": steps, **told})
-    print_table(("step", "why"), [(step.id, plan.missing.get(step.id, "done")) for step in plan.steps])
+    print_table(("step", "why"), [(step.id, standing[step.id]) for step in plan.steps])
     least = "at least " if costs.unknown else ""
     unknown = f" ({costs.unknown} steps were never measured and are not counted)" if costs.unknown else ""
     cost = f"{least}{costs.seconds:.0f} s, {costs.memory / 2**30:.1f} GiB{unknown}"

@@ -7,7 +7,7 @@ end and kept in `failures.json`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from priorscope.study import look
 from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, LocalExecutor
 from priorscope.study.forecast import remember
 from priorscope.study.plan import JOINT, RUNS, TUNING, Plan, make_plan
+from priorscope.study.sharing import finished_runs, take
 from priorscope.study.steps import Step, TrainStep
 from priorscope.study.study import Study
 from priorscope.study.work import ProbeWork, TrainWork, Work
@@ -70,12 +71,14 @@ def run_study(
     workers: int | None = None,
     show: Show = lambda _: None,
     executor: Executor | None = None,
+    shared: Sequence[Path] = (),
 ) -> Outcome:
     """Carries out a study in a folder: only what is missing, or everything anew.
 
     Its steps are carried out by `executor`, which is stopped at the end; where none is given, by at most `workers` processes
-    of this machine.
+    of this machine. Runs that the `shared` folders hold finished are taken from there.
     """
+    elsewhere = finished_runs(shared)
     with folder.locked(out):
         folder.remove_leftovers(out)
         if fresh:
@@ -84,8 +87,8 @@ def run_study(
         if not (out / STUDY).exists() or (out / STUDY).read_text(encoding="utf-8") != study.toml():
             folder.write_text(out / STUDY, study.toml())
         if plan.missing:
-            plan = _make_way(plan)
-        plan, asked, failed = _carry_out(plan, executor or _on_this_machine(workers), show)
+            plan = _make_way(plan, elsewhere)
+        plan, asked, failed = _carry_out(plan, executor or _on_this_machine(workers), show, elsewhere)
         changed = _note_failures(out, failed) | _retire(plan) | bool(asked)
     return Outcome(out, asked, failed, changed)
 
@@ -99,8 +102,8 @@ def _forget(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _make_way(plan: Plan) -> Plan:
-    """The plan made anew, runs of other recipes moved aside, and one that was moved aside earlier back.
+def _make_way(plan: Plan, elsewhere: Mapping[str, Path]) -> Plan:
+    """The plan made anew: runs of other recipes moved aside, one moved aside earlier back, and those held `elsewhere` taken.
 
     Nothing is thrown away, and a step that is under way is left alone.
     """
@@ -112,7 +115,8 @@ def _make_way(plan: Plan) -> Plan:
             kept = plan.out / STALE / f"{step.cell.run}-{step.key}"
             if kept.exists() and not step.out.exists():
                 kept.rename(step.out)
-    return make_plan(plan.study, plan.out)
+    plan = make_plan(plan.study, plan.out)
+    return make_plan(plan.study, plan.out) if take(plan, elsewhere) else plan
 
 
 def _set_aside(out: Path, run: Path) -> None:
@@ -125,7 +129,7 @@ def _set_aside(out: Path, run: Path) -> None:
     run.rename(aside)
 
 
-def _carry_out(plan: Plan, executor: Executor, show: Show) -> tuple[Plan, int, dict[str, str]]:
+def _carry_out(plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[str, Path]) -> tuple[Plan, int, dict[str, str]]:
     """Starts every step as soon as what it needs is there and there is room; gives what failed, with the reason.
 
     Where trials choose what follows, the plan grows as they end; it is given back as it stands in the end.
@@ -144,7 +148,7 @@ def _carry_out(plan: Plan, executor: Executor, show: Show) -> tuple[Plan, int, d
                         continue
                     _note_end(news, steps[news.id], progress)
                     if plan.open and isinstance(steps[news.id], TrainStep):
-                        plan = _make_way(plan)
+                        plan = _make_way(plan, elsewhere)
                         grown = [step for step in plan.to_do() if step.id not in steps]
                         steps |= {step.id: step for step in grown}
                         waiting += grown

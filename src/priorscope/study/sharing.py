@@ -1,0 +1,81 @@
+"""Runs that other folders hold finished, taken over where a study asks for exactly these.
+
+A run is a function of its recipe, its data and the versions of the code that made it, all of which stand in its folder. Two
+studies that ask for the same run can therefore share it: it is copied, without what was measured on it, and not trained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from priorscope import run as runs
+from priorscope.core import folder
+from priorscope.core.config import content_key
+from priorscope.core.errors import PriorscopeError, RequestError
+from priorscope.study.plan import RUNS, Plan
+from priorscope.study.steps import TrainStep
+
+
+def finished_runs(places: Sequence[Path]) -> dict[str, Path]:
+    """Every finished run below some folders of studies or runs, by its key."""
+    found: dict[str, Path] = {}
+    for place in places:
+        held = list(_runs_below(place))
+        if not held:
+            raise RequestError(
+                f"{place} holds no run.", "the folder of a study, of runs, or of one run", "--runs out/quickstart"
+            )
+        for run in held:
+            if (run / runs.ENVIRONMENT).exists() and (run / runs.WEIGHTS).exists():
+                found.setdefault(_key(run), run)
+    return found
+
+
+def shared(plan: Plan, found: Mapping[str, Path]) -> dict[str, Path]:
+    """The steps of a plan that are still to be done and need not be, with the run that each can be taken from."""
+    return {step.id: found[step.key] for step in plan.to_do() if isinstance(step, TrainStep) and step.key in found}
+
+
+def without(plan: Plan, steps: Mapping[str, Path]) -> Plan:
+    """The plan as it stands when these steps are done."""
+    missing = {name: why for name, why in plan.missing.items() if name not in steps}
+    return replace(plan, missing=missing)
+
+
+def take(plan: Plan, found: Mapping[str, Path]) -> list[str]:
+    """Copies what can be taken; gives the names of the steps that are done by it.
+
+    What says that a run is done is copied last: a copy that was killed is no run.
+    """
+    taken = shared(plan, found)
+    for step in plan.to_do():
+        if not isinstance(step, TrainStep) or step.id not in taken:
+            continue
+        source = taken[step.id]
+        for path in sorted(_files(source), key=lambda path: (path.name == runs.MADE_FROM, path.name == runs.ENVIRONMENT)):
+            folder.write_bytes(step.out / path.relative_to(source), path.read_bytes())
+    return list(taken)
+
+
+def _runs_below(place: Path) -> Iterator[Path]:
+    """The run folders of a study, of a folder of runs, or the folder itself."""
+    candidates = [place, *sorted(place.glob("*")), *sorted((place / RUNS).glob("*"))]
+    return (path for path in candidates if (path / runs.MADE_FROM).is_file())
+
+
+def _key(run: Path) -> str:
+    """The key of a run; one whose record is damaged has none that anybody asks for."""
+    try:
+        return content_key(folder.read_json(run / runs.MADE_FROM))
+    except PriorscopeError:
+        return ""
+
+
+def _files(run: Path) -> Iterator[Path]:
+    """What belongs to a run itself: neither what was measured on it nor what a killed process left."""
+    for path in run.rglob("*"):
+        own = path.relative_to(run).parts
+        if path.is_file() and own[0] != runs.RESULTS and not any(part.startswith(".") for part in own):
+            yield path

@@ -1,0 +1,129 @@
+"""Runs that another study's folder holds finished are taken over; what is not exactly the same run is trained."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from priorscope.cli import main
+from priorscope.core.errors import RequestError
+from priorscope.study.executors import Ended, attempt
+from priorscope.study.plan import make_plan
+from priorscope.study.run import run_study
+from priorscope.study.study import Study
+
+BASE = {
+    "name": "made",
+    "question": "Which?",
+    "seeds": [0],
+    "base": {
+        "data": {"source": {"name": "shapetex", "train": 60, "val": 20, "test": 20}},
+        "model": {"name": "mlp/tiny", "width": 8, "blocks": 1},
+        "train": {"epochs": 1, "batch_size": 30},
+    },
+    "recipes": {"a": {}, "b": {"optim": {"lr": 0.01}}},
+    "probes": [{"name": "accuracy"}],
+}
+
+
+class Here:
+    """Carries out steps at once, in this process, and remembers which."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.ended: list[Ended] = []
+
+    def room(self, threads: int, alone: bool) -> bool:  # noqa: ARG002
+        return not self.ended
+
+    def start(self, id: str, work, threads: int, alone: bool) -> None:  # noqa: ARG002
+        self.order.append(id)
+        self.ended.append(Ended(id, 0.0, 0.0, attempt(work, lambda _: None)))
+
+    def news(self, seconds: float):  # noqa: ARG002
+        found, self.ended = self.ended, []
+        return iter(found)
+
+    def stop(self) -> None:
+        pass
+
+
+def made(**changes) -> Study:
+    return Study.parse({**BASE, **changes})
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    out = tmp_path_factory.mktemp("first") / "out"
+    assert run_study(made(), out, executor=Here()).failed == {}
+    return out
+
+
+def asked(study: Study, out, shared) -> list[str]:
+    """The steps that were carried out."""
+    executor = Here()
+    assert run_study(study, out, executor=executor, shared=shared).failed == {}
+    return executor.order
+
+
+def test_equal_runs_are_taken_and_what_is_measured_on_them_is_measured_here(first, tmp_path):
+    recipes = {"mine": {}, "other": {"optim": {"lr": 0.02}}}
+    done = asked(made(name="second", recipes=recipes), tmp_path / "out", [first])
+    assert done == ["train other-s0", "accuracy of mine-s0", "accuracy of other-s0"]
+    for name in ("weights.safetensors", "steps.jsonl", "recipe.toml", "environment.json", "made_from.json"):
+        assert (tmp_path / "out/runs/mine-s0" / name).read_bytes() == (first / "runs/a-s0" / name).read_bytes()
+    assert asked(made(name="second", recipes=recipes), tmp_path / "out", []) == []
+
+
+def test_a_folder_of_runs_and_a_run_can_be_named_as_well(first, tmp_path):
+    assert asked(made(), tmp_path / "a", [first / "runs"]) == ["accuracy of a-s0", "accuracy of b-s0"]
+    assert asked(made(), tmp_path / "b", [first / "runs" / "b-s0"]) == ["train a-s0", "accuracy of a-s0", "accuracy of b-s0"]
+
+
+def test_a_run_that_is_not_finished_or_whose_record_is_damaged_is_not_taken(first, tmp_path):
+    import shutil
+
+    shutil.copytree(first, tmp_path / "first")
+    (tmp_path / "first/runs/a-s0/environment.json").unlink()
+    (tmp_path / "first/runs/b-s0/made_from.json").write_text("{")
+    order = asked(made(), tmp_path / "out", [tmp_path / "first"])
+    assert sorted(order) == ["accuracy of a-s0", "accuracy of b-s0", "train a-s0", "train b-s0"]
+
+
+def test_another_seed_is_another_run(first, tmp_path):
+    assert "train a-s1" in asked(made(seeds=[1]), tmp_path / "out", [first])
+
+
+def test_a_copy_that_was_cut_short_is_no_run(first, tmp_path, monkeypatch):
+    from priorscope.core import folder
+
+    whole, left = folder.write_bytes, [3]
+
+    def write(path, content):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        whole(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "write_bytes", write)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(made(), tmp_path / "out", executor=Here(), shared=[first])
+    assert "train a-s0" in make_plan(made(), tmp_path / "out").missing
+    assert asked(made(), tmp_path / "out", [first]) == ["accuracy of a-s0", "accuracy of b-s0"]
+
+
+def test_a_place_without_runs_is_refused(tmp_path):
+    with pytest.raises(RequestError, match=r"holds no run\."):
+        run_study(made(), tmp_path / "out", shared=[tmp_path])
+
+
+def test_the_plan_says_where_a_run_would_come_from(first, tmp_path, capsys):
+    (tmp_path / "study.toml").write_text(made().toml())
+    with pytest.raises(SystemExit) as ended:
+        main(["study", str(tmp_path / "study.toml"), "--out", str(tmp_path / "o"), "--plan", "--json", "--runs", str(first)])
+    assert ended.value.code == 0
+    why = {step["step"]: step["why"] for step in json.loads(capsys.readouterr().out)["steps"]}
+    assert why["train a-s0"] == f"in {first / 'runs' / 'a-s0'}"
+    assert why["accuracy of a-s0"] == "not measured"
