@@ -12,7 +12,7 @@ from priorscope import run as runs
 from priorscope.core import folder
 from priorscope.core.errors import RequestError
 from priorscope.study.executors import Ended, attempt
-from priorscope.study.forecast import forecast
+from priorscope.study.forecast import forecast, remember
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
 from priorscope.study.steps import TrainStep
@@ -189,7 +189,16 @@ def test_a_plan_says_what_would_follow_the_trials(tmp_path):
         *(f"train {arm}-s{seed}" for arm in "ab" for seed in (0, 1)),
         *(f"accuracy of {arm}-s{seed}" for arm in "ab" for seed in (0, 1)),
     ]
-    assert forecast(plan).unknown <= len(plan.steps)
+
+
+def test_a_trial_foretells_the_others_and_what_follows_by_its_length(tmp_path, monkeypatch):
+    """A trial of one epoch took 4 s: the three of its recipe take 12 s, and its two runs of three epochs 24 s."""
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    plan = make_plan(made(), tmp_path / "out")
+    assert forecast(plan, workers=1).unknown == len(plan.steps)
+    remember(next(step for step in plan.steps if step.id == "train a-t1"), 4.0, 2e9)
+    found = forecast(plan, workers=1)
+    assert (found.seconds, found.memory, found.unknown) == (36.0, 2e9, len(plan.steps) - 5)
 
 
 def test_trials_are_shorter_look_at_val_alone_and_have_a_seed_of_their_own(tmp_path):
