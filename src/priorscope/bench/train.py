@@ -8,7 +8,8 @@ it, in turns within each round so that all meet the same load,
   may multiply at more than twice the rate;
 - the same model in float32: `ratio_fp32_eager`;
 - the reference implementation at equal sizes, in the same loop with the same loader and optimiser, at equal precision
-  (`ratio_reference`) and in float32, which is how its users run it (`ratio_reference_fp32`). Beside a reference that has no
+  (`ratio_reference`), and as its users run it: in float32, in a process of its own, in which freed memory is handed back to
+  the system as by default (`ratio_reference_fp32`; `keep_freed_memory` says what that costs). Beside a reference that has no
   dropout stands our network without it.
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -31,10 +33,9 @@ if TYPE_CHECKING:
     import torch
 
     from priorscope.bench.products import Alone
-    from priorscope.bench.train_turns import Contender, Turn
+    from priorscope.bench.train_turns import Contender, TakesTurns, Turn
     from priorscope.data.split import Split
     from priorscope.models import FamilyConfig
-    from priorscope.models.classifier import Classifier
     from priorscope.train.precision import Precision
 
 CLASSES = 10
@@ -170,8 +171,8 @@ def _case(config: FamilyConfig, side: int, batch: int, setting: Setting) -> Trai
     kinds: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
     dtype = compute_dtype(setting.precision, setting.device)
     precision = kinds[dtype]
-    contenders, library = _contenders(config, side, batch, setting, precision)
-    products = contenders.get("ratio_fp32_eager", contenders["ours"]).recorded()
+    contenders, recorded, library = _contenders(config, side, batch, setting, precision)
+    products = recorded.recorded()
     replay = Replay(products, dtype, setting.device)
     turns: dict[str, list[Turn]] = {name: [] for name in contenders}
     alone: list[Alone] = []
@@ -205,39 +206,57 @@ def _case(config: FamilyConfig, side: int, batch: int, setting: Setting) -> Trai
 
 def _contenders(
     config: FamilyConfig, side: int, batch: int, setting: Setting, equal: Precision
-) -> tuple[dict[str, Contender], str | None]:
-    """Ours, and what it is measured beside, under the names of the ratios: at `equal` precision, and in float32.
+) -> tuple[dict[str, TakesTurns], Contender, str | None]:
+    """Ours, and what it is measured beside, under the names of the ratios; the one whose products are counted; whose library.
 
     "beside" is ours as references are measured beside it, where it differs.
     """
     from priorscope.bench.train_peers import reference
+    from priorscope.bench.train_turns import Apart
+
+    counted = ours = _ours(config, side, batch, setting, equal)
+    contenders: dict[str, TakesTurns] = {"ours": ours}
+    if equal != "fp32":
+        contenders["ratio_fp32_eager"] = counted = _ours(config, side, batch, setting, "fp32")
+    found = reference(config, config.input_size or side, CLASSES)
+    if found is None:
+        return contenders, counted, None
+    contenders["ratio_reference"] = _peer(config, side, batch, setting, equal)
+    contenders["ratio_reference_fp32"] = Apart(partial(_peer, config, side, batch, setting, "fp32", keeps_memory=False))
+    if not found.drops:
+        contenders["beside"] = _ours(config.replace(dropout=0.0), side, batch, setting, equal)
+    return contenders, counted, found.library
+
+
+def _ours(config: FamilyConfig, side: int, batch: int, setting: Setting, precision: Precision) -> Contender:
     from priorscope.bench.train_turns import Contender
-    from priorscope.models import wrap
     from priorscope.models.classifier import build
 
     split = _pictures(side, batch * BATCHES)
+    model = build(config, image_size=side, num_classes=CLASSES, statistics=split.statistics)
+    return Contender(model, split, batch, precision, setting.augment, setting.threads, setting.device)
+
+
+def _peer(
+    config: FamilyConfig, side: int, batch: int, setting: Setting, precision: Precision, *, keeps_memory: bool = True
+) -> Contender:
+    """The reference of a config, which there must be."""
+    import torch
+
+    from priorscope.bench.train_peers import reference
+    from priorscope.bench.train_turns import Contender
+    from priorscope.models import wrap
+
+    torch.set_num_threads(setting.threads)
+    split, input_size = _pictures(side, batch * BATCHES), config.input_size or side
+    found = reference(config, input_size, CLASSES)
+    if found is None:
+        raise LookupError(config.name)
     mean, std = split.statistics.mean, split.statistics.std
-    input_size = config.input_size or side
-
-    def contender(model: Classifier, precision: Precision) -> Contender:
-        return Contender(model, split, batch, precision, setting.augment, setting.threads, setting.device)
-
-    def ours(config: FamilyConfig = config) -> Classifier:
-        return build(config, image_size=side, num_classes=CLASSES, statistics=split.statistics)
-
-    contenders = {"ours": contender(ours(), equal)}
-    if equal != "fp32":
-        contenders["ratio_fp32_eager"] = contender(ours(), "fp32")
-    library = None
-    beside: tuple[tuple[str, Precision], ...] = (("ratio_reference", equal), ("ratio_reference_fp32", "fp32"))
-    for name, precision in beside:
-        if (found := reference(config, input_size, CLASSES)) is not None:
-            library = found.library
-            model = wrap(found.network, image_size=side, classes=CLASSES, mean=mean, std=std, input_size=input_size)
-            contenders[name] = contender(model, precision)
-            if not found.drops and "beside" not in contenders:
-                contenders["beside"] = contender(ours(config.replace(dropout=0.0)), equal)
-    return contenders, library
+    model = wrap(found.network, image_size=side, classes=CLASSES, mean=mean, std=std, input_size=input_size)
+    return Contender(
+        model, split, batch, precision, setting.augment, setting.threads, setting.device, keeps_memory=keeps_memory
+    )
 
 
 def _pictures(side: int, count: int) -> Split:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import NamedTuple, Protocol
 
 import torch
 
 from priorscope.bench.products import Product, Recorder, settle
+from priorscope.core.errors import WorkError
 from priorscope.core.machine import keep_freed_memory
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier
@@ -26,8 +30,17 @@ class Turn(NamedTuple):
     waited: float
 
 
+class TakesTurns(Protocol):
+    """What is timed: some steps at a time."""
+
+    def turn(self, steps: int) -> Turn: ...
+
+
 class Contender:
-    """One network in the training loop, which goes on from turn to turn."""
+    """One network in the training loop, which goes on from turn to turn.
+
+    `keeps_memory` is how our training runs; without it the C library hands freed memory back, as it does by default.
+    """
 
     def __init__(
         self,
@@ -38,8 +51,11 @@ class Contender:
         augment: str,
         threads: int,
         device: torch.device,
+        *,
+        keeps_memory: bool = True,
     ) -> None:
-        keep_freed_memory()
+        if keeps_memory:
+            keep_freed_memory()
         config = TrainConfig(epochs=1 << 20, batch_size=batch, precision=precision, threads=threads)
         optim = OptimConfig(lr=1e-5, schedule="constant")
         self._device = device
@@ -65,3 +81,34 @@ class Contender:
             next(self._steps)
         settle(self._device)
         return Turn((time.perf_counter() - begun) / steps, (self._loader.waited - waited) / steps)
+
+
+class Apart:
+    """A contender in a process of its own: what is set there for one process (memory, threads) is not set for it."""
+
+    def __init__(self, make: Callable[[], Contender]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._end, theirs = context.Pipe()
+        context.Process(target=_serve, args=(theirs, make), daemon=True).start()
+        theirs.close()
+
+    def turn(self, steps: int) -> Turn:
+        """Some steps there, timed there."""
+        try:
+            self._end.send(steps)
+            return self._end.recv()
+        except (EOFError, OSError) as error:
+            raise WorkError(
+                "The process of a reference has ended.", "a reference that trains", "see its error above, or --models NAME"
+            ) from error
+
+
+def _serve(end: Connection, make: Callable[[], Contender]) -> None:
+    """Takes turns as long as somebody asks."""
+    contender = make()
+    while True:
+        try:
+            steps: int = end.recv()
+        except EOFError:
+            return
+        end.send(contender.turn(steps))
