@@ -202,16 +202,65 @@ def test_tables_sort_by_the_keyboard(browser: Any, page: Path) -> None:
         assert order()[-1] == HOSTILE, "what was not measured stands last either way"
 
 
-def test_a_family_can_be_put_aside(browser: Any, page: Path) -> None:
-    def points() -> int:
-        return browser.execute_script("return document.querySelectorAll('#accuracy-1 .mark-symbol.role-mark path').length")
+def test_a_model_put_aside_is_gone_from_every_chart_and_table(browser: Any, page: Path) -> None:
+    def points(figure: str) -> int:
+        return browser.execute_script(f"return document.querySelectorAll('#{figure} .mark-symbol.role-mark path').length")
+
+    def recipes() -> set[str]:
+        return set(texts(browser, "#fingerprint tbody tr:not([hidden]) th > span"))
 
     show(browser, page)
-    before = points()
-    assert before >= 2
-    browser.execute_script("document.querySelector('.families input[value=mlp]').click()")
-    wait(lambda: 0 < points() < before)
-    assert browser.execute_script("return [...document.querySelectorAll('#all-runs tbody tr:not([hidden])')].length") == 4
+    before = {figure: points(figure) for figure in ("accuracy-1", "training-1", "cue-conflict-1")}
+    assert all(count >= 2 for count in before.values())
+    browser.execute_script("document.querySelector('.models [data-recipe][value=mlp]').click()")
+    wait(lambda: all(0 < points(figure) < count for figure, count in before.items()))
+    assert recipes() == {"cnn", HOSTILE}
+    assert len(browser.execute_script("return [...document.querySelectorAll('#all-runs tbody tr:not([hidden])')]")) == 4
+    assert texts(browser, ".models .count") == ["2 of 3"]
+    browser.execute_script("document.querySelector('.models [data-recipe][value=cnn]').click()")
+    wait(lambda: HOSTILE not in texts(browser, "#cue-conflict-1 svg text") and points("cue-conflict-1") == 0)
+    assert browser.execute_script("return document.querySelector('#cue-conflict-1 .chart').classList.contains('empty')")
+    browser.execute_script("document.querySelector('.models .all').click()")
+    wait(lambda: {figure: points(figure) for figure in before} == before)
+    assert browser.get_log("browser") == []
+
+
+def test_models_are_chosen_by_the_keyboard(browser: Any, page: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    show(browser, page)
+    summary = browser.find_element("css selector", ".models > summary")
+    summary.send_keys(Keys.ENTER)
+    box = browser.find_element("css selector", ".models [data-recipe][value=cnn]")
+    box.send_keys(Keys.SPACE)
+    assert not box.is_selected()
+    box.send_keys(Keys.ESCAPE)
+    assert not browser.execute_script("return document.querySelector('.models').open")
+    assert browser.execute_script("return document.activeElement.tagName") == "SUMMARY"
+
+
+def test_continuous_axes_zoom_and_come_back(browser: Any, page: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    def labels(figure: str) -> list[str]:
+        return sorted(texts(browser, f"#{figure} .role-axis-label text"))
+
+    show(browser, page)
+    for figure in ("accuracy-1", "training-1"):  # one chart, and panels that share their axes
+        whole = labels(figure)
+        browser.find_element("css selector", f"#{figure} [data-zoom='0.7']").send_keys(Keys.ENTER)
+        wait(lambda figure=figure, whole=whole: labels(figure) != whole)
+        near = labels(figure)
+        browser.find_element("css selector", f"#{figure} [data-zoom='1.43']").send_keys(Keys.ENTER)
+        wait(lambda figure=figure, near=near: labels(figure) != near)
+        browser.find_element("css selector", f"#{figure} [data-zoom='0']").send_keys(Keys.ENTER)
+        wait(lambda figure=figure, whole=whole: labels(figure) == whole)
+    hidden = browser.execute_script(
+        "return [...document.querySelectorAll('figure')].filter((f) => f.querySelector('.zoom').hidden).map((f) => f.id)"
+    )
+    assert "accuracy-1" not in hidden
+    assert hidden, "a matrix of names has nothing to zoom"
+    assert browser.get_log("browser") == []
 
 
 def test_figures_can_be_saved(browser: Any, page: Path, tmp_path: Path) -> None:
@@ -251,7 +300,7 @@ def test_print_shows_every_chart_and_no_control(browser: Any, page: Path) -> Non
     show(browser, page)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     seen = browser.execute_script(
-        "return [...document.querySelectorAll('.bar, .tools, .families')].filter((e) => e.getClientRects().length)"
+        "return [...document.querySelectorAll('.bar, .tools, .models')].filter((e) => e.getClientRects().length)"
     )
     empty = browser.execute_script("return [...document.querySelectorAll('.chart svg')].filter((svg) => svg.clientHeight < 50)")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -92,6 +92,17 @@ class Subject(Config):
     seed: int = 0
 
 
+class Matrix(Config):
+    """Numbers of names against names, as a table: `cells` line by line, None where there is none."""
+
+    title: str
+    corner: str
+    """What the lines are, and what the columns."""
+    lines: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: tuple[tuple[Metric | None, ...], ...]
+
+
 class Result(Config):
     """Base of what every probe returns.
 
@@ -142,6 +153,10 @@ class Result(Config):
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""
         raise TypeError(f"{type(self).__name__} does not list its metrics")
+
+    def matrices(self) -> list[Matrix]:
+        """Its numbers as tables of names against names, where it is about several networks: what a paper prints."""
+        return []
 
     def trait(self) -> Metric | None:
         """The number that tells its aspect: its value, unless another of its numbers is meant; None where that is missing."""

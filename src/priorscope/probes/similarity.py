@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from priorscope.core.config import Config, Number
-from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, wilson
@@ -135,6 +135,21 @@ class Similarity(Result):
             f"{'kept apart' if self.pooling == 'flatten' else 'averaged'}; jackknife over disjoint groups of batches, of these "
             "checkpoints."
         )
+
+    def matrices(self) -> list[Matrix]:
+        """How well each two networks' layers match."""
+        told = {frozenset((pair.first, pair.second)): pair for pair in self.pairs}
+
+        def cell(first: str, second: str) -> Metric | None:
+            pair = told.get(frozenset((first, second))) if first != second else None
+            if pair is None:
+                return None
+            ends: dict[str, Any] = {"low": pair.low, "high": pair.high}
+            return Metric(metric=self.measure, value=pair.value, n=self.n, unit=self.unit, split=self.split, **ends)
+
+        cells = tuple(tuple(cell(first, second) for second in self.names) for first in self.names)
+        title = "Mean over the layers of two networks of the CKA with their best match in the other."
+        return [Matrix(title=title, corner="network", lines=self.names, columns=self.names, cells=cells)]
 
     def rows_of(self, network: int) -> slice:
         """Where a network's layers stand in the matrices."""

@@ -23,7 +23,7 @@ from pydantic import Field
 from priorscope.attacks import NORMS, Attack, Norm, attacks_of
 from priorscope.attacks.verdict import Check, check
 from priorscope.core.config import Number, content_key
-from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, wilson
@@ -118,6 +118,19 @@ class Transfer(Result):
             counted = counted & self.fooled[source, source]
         n = int(counted.sum())
         return (float(self.fooled[source, target][counted].mean()) if n else float("nan")), n
+
+    def matrices(self) -> list[Matrix]:
+        """Who fools whom, and random signs of the same size beside them."""
+        lines = [(source, [self.share(s, t) for t in range(len(self.names))]) for s, source in enumerate(self.names)]
+        lines.append(("random signs", [self.noise_share(t) for t in range(len(self.names))]))
+        cells = tuple(
+            tuple(self._row("fooled", *cell, f"{source} -> {target}") if cell[1] else None for cell, target in paired)
+            for source, shares in lines
+            for paired in [list(zip(shares, self.names, strict=True))]
+        )
+        title = "Share of images on which the target is fooled by the source's pictures, of those that both get right."
+        names = tuple(source for source, _ in lines)
+        return [Matrix(title=title, corner="source, by target", lines=names, columns=self.names, cells=cells)]
 
     def noise_share(self, target: int) -> tuple[float, int]:
         """How often random signs fool a target, of the images that it gets right."""

@@ -4,7 +4,8 @@
     \\input{tables/models}
 
 `models.tex` has a line a recipe and a column a probe; a table named after each probe says more of it, `NAME-pairs.tex` which
-recipes it tells apart, and `claims.tex` what became of the study's claims. Numbers, intervals and words are those of the page.
+recipes it tells apart, and `claims.tex` what became of the study's claims. A result about several networks has a table of
+who against whom. Numbers, intervals and words are those of the page.
 Names come from users: in a table they are text, whatever they say.
 """
 
@@ -15,15 +16,19 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from priorscope.core.contracts import Metric, Result
 from priorscope.core.folder import write_text
 from priorscope.core.stats import Interval
 from priorscope.report.claims import answers
-from priorscope.report.reading import Reading, read_sources
+from priorscope.report.reading import Outcome, Reading, read_sources
 from priorscope.report.verdict import Arm, Finding, Pair, findings
 from priorscope.report.words import number
 
 COLUMNS = 4
 """How many probes stand beside each other in one table: with their intervals, more do not fit the width of a page."""
+
+LISTED = 40
+"""How many numbers of a result about several networks fit a page, where it is no matrix."""
 
 DAGGER = "$^\\dagger$"
 
@@ -77,6 +82,10 @@ def all_tables(reading: Reading) -> dict[str, str]:
         tables[name] = _arms(reading, finding, name)
         if finding.pairs:
             tables[f"{name}-pairs"] = _pairs(reading, finding, f"{name}-pairs")
+    for outcome in reading.joint:
+        for table in _joint(reading, outcome, _numbered(outcome.probe, seen.count(outcome.probe))):
+            tables[_numbered(outcome.probe, seen.count(outcome.probe))] = table
+            seen.append(outcome.probe)
     if reading.claims:
         tables["claims"] = _claims(reading, found)
     return tables
@@ -147,6 +156,40 @@ def _compared(pair: Pair) -> tuple[str, str, str, str]:
     low, high = scale * difference.interval.low, scale * difference.interval.high
     chance = "$< 0.001$" if p < 0.001 else f"{p:.3f}"
     return _signed(scale * difference.value), f"{_signed(low)} to {_signed(high)}", chance, escaped(pair.comparison.verdict)
+
+
+def _joint(reading: Reading, outcome: Outcome, name: str) -> list[str]:
+    """A result about several networks: names against names where it is such, else its first numbers."""
+    result = outcome.result
+    said = f"{escaped(outcome.result.protocol())}" + "".join(f" {escaped(caveat)}" for caveat in result.caveats)
+    made: list[str] = []
+    for matrix in result.matrices():
+        rows = [(escaped(line), *map(_of, cells)) for line, cells in zip(matrix.lines, matrix.cells, strict=True)]
+        head = (escaped(matrix.corner), *map(escaped, matrix.columns))
+        unit = next((cell.unit for cells in matrix.cells for cell in cells if cell), "")
+        caption = f"{escaped(matrix.title)}{_in(unit)} Intervals at 95\\,\\%. {said}"
+        made.append(_table(name, reading, caption, "l" + "l" * len(matrix.columns), head, rows))
+    return made or [_listed(reading, result, name, said)]
+
+
+def _of(metric: Metric | None) -> str:
+    """A number with its interval, as a cell."""
+    if metric is None:
+        return "--"
+    value, ends = _value(metric.value, metric.unit), (metric.low, metric.high)
+    low, high = ends
+    return value if low is None or high is None else f"{value} ({_value(low, metric.unit)} to {_value(high, metric.unit)})"
+
+
+def _listed(reading: Reading, result: Result, name: str, said: str) -> str:
+    """The first numbers of a result, one a line; the rest are in `results.parquet`."""
+    metrics = result.metrics()
+    rows = [
+        (escaped(m.metric), escaped(m.setting) or "--", _of(m), _digits(f"{m.n:,}"), escaped(m.unit)) for m in metrics[:LISTED]
+    ]
+    more = f" The first {LISTED} of {len(metrics)} numbers." if len(metrics) > LISTED else ""
+    head = ("number", "of", "value (95\\,\\% interval)", "$n$", "unit")
+    return _table(name, reading, f"{escaped(result.question)} {said}{more}", "lllrl", head, rows)
 
 
 def _signed(value: float) -> str:

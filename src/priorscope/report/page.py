@@ -103,6 +103,7 @@ def _payload(page: Page) -> dict[str, Any]:
             }
             for shown in figures
         },
+        "models": [{"recipe": one.recipe, "family": one.family, "runs": list(one.runs)} for one in page.models],
         "theme": THEME,
         "darkOf": dict(DARK_OF),
         "paper": {"light": PAPER, "dark": in_dark(PAPER)},
@@ -110,6 +111,15 @@ def _payload(page: Page) -> dict[str, Any]:
 
 
 # What the template is given -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a reader may choose to see: a recipe, with the names of its runs."""
+
+    recipe: str
+    family: str
+    runs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -143,7 +153,7 @@ class Page:
     beside: SideBySide | None
     differences: dict[str, dict[str, str]]
     failures: tuple[Failure, ...]
-    families: tuple[str, ...]
+    models: tuple[Model, ...]
     diff: Diff | None
     command: str
 
@@ -193,11 +203,19 @@ def contents(reading: Reading, title: str | None, file: str, other: Reading | No
         beside=side_by_side(reading, found),
         differences=recipe_differences(compared_runs(reading, found)),
         failures=tuple(failures),
-        families=tuple(family for family in STYLES if family in {run.family for run in reading.runs}),
+        models=tuple(_models(reading)),
         diff=None if other is None else diff(reading, other),
         command=f"priorscope report {' '.join(reading.sources)} --out {file}"
         + (f" --diff {' '.join(other.sources)}" if other else ""),
     )
+
+
+def _models(reading: Reading) -> Iterable[Model]:
+    """Every recipe that is compared or begun with, in the order of the study."""
+    runs = [run for run in reading.runs if not run.trial]
+    for recipe in dict.fromkeys(run.recipe_name for run in runs):
+        own = [run for run in runs if run.recipe_name == recipe]
+        yield Model(recipe, own[0].family, tuple(run.name for run in own))
 
 
 def _facts(reading: Reading) -> Iterable[tuple[str, str]]:

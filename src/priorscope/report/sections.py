@@ -13,6 +13,7 @@ from priorscope.core.errors import PriorscopeError
 from priorscope.core.figure import Figure
 from priorscope.report.curves import Curve, curve_of, training_figures
 from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, apart
+from priorscope.report.surfaces import surfaces
 from priorscope.report.verdict import Finding
 from priorscope.report.words import sentence
 
@@ -70,7 +71,11 @@ def _training(reading: Reading) -> Section | None:
 
 def _probes(reading: Reading, found: Sequence[Finding], failures: list[Failure]) -> list[Section]:
     sections = [
-        _probe_section(finding.probe, finding.result, finding.outcomes, failures, sentence(finding), finding)
+        _with_surfaces(
+            _probe_section(finding.probe, finding.result, finding.outcomes, failures, sentence(finding), finding),
+            finding,
+            reading,
+        )
         for finding in found
     ]
     joint: dict[tuple[str, str], list[Outcome]] = {}
@@ -80,6 +85,15 @@ def _probes(reading: Reading, found: Sequence[Finding], failures: list[Failure])
         said = outcomes[0].result.headline() if len(outcomes) == 1 else ""
         sections.append(_probe_section(outcomes[0].probe, type(outcomes[0].result), outcomes, failures, said, None))
     return sections
+
+
+def _with_surfaces(section: Section, finding: Finding, reading: Reading) -> Section:
+    """A section with its number over the grids among the recipes, each made again by the commands of all its cells."""
+    shown = [
+        Shown("", replace(figure, command="\n".join(dict.fromkeys(o.command for o in finding.outcomes if o.command))))
+        for figure in surfaces(finding, reading.runs)
+    ]
+    return replace(section, figures=(*shown, *section.figures)) if shown else section
 
 
 def _probe_section(

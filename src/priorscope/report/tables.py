@@ -36,6 +36,8 @@ class Line:
     """A line of a table: an arm, or a run."""
 
     name: str
+    model: str
+    """The recipe that it is about."""
     family: str
     facts: tuple[tuple[float | str, str], ...]
     cells: tuple[Cell | None, ...]
@@ -57,7 +59,7 @@ def arm_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
             continue  # a run that others are compared with, or begin with, and of which nothing was asked
         size = runs[0].parameters
         facts = ((len(runs), str(len(runs))), (size or 0, f"{size:,}" if size else ""))
-        lines.append(Line(label, runs[0].family, facts, tuple(cells)))
+        lines.append(Line(label, label, runs[0].family, facts, tuple(cells)))
     return tuple(lines)
 
 
@@ -68,7 +70,7 @@ def run_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
         for finding in found:
             result = next((r for arm in finding.arms for its, r in zip(arm.runs, arm.results, strict=True) if its is run), None)
             cells.append(_cell(result.value, result.interval, finding, alone=False) if result else None)
-        lines.append(Line(run.name, run.family, ((run.seed, str(run.seed)),), tuple(cells)))
+        lines.append(Line(run.name, run.recipe_name, run.family, ((run.seed, str(run.seed)),), tuple(cells)))
     return tuple(lines)
 
 

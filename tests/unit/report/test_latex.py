@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tomli_w
 from fake_study import accuracy, write_run, write_study
 
 from priorscope.cli import main
-from priorscope.report.latex import _digits, escaped, write_tables
+from priorscope.core.contracts import Metric
+from priorscope.probes.transfer import Transfer
+from priorscope.report.latex import _digits, all_tables, escaped, write_tables
+from priorscope.report.reading import Outcome, Reading
 
 HOSTILE = r"""\input{/etc/passwd} $x_1^2$ & 100% #1 ~{}} [2ex] * --- ``'' "q" <a|b>"""
 
@@ -131,7 +135,7 @@ def test_lines_end_and_hidden_characters_go():
         ("nan", "nan"),
     ],
 )
-def test_numbers_are_written_as_mathematics(number, drawn):
+def planted_are_written_as_mathematics(number, drawn):
     assert _digits(number) == drawn
 
 
@@ -165,3 +169,45 @@ def test_a_report_of_nothing_is_refused(tmp_path, capsys):
         "  wanted: at least one of them\n"
         "  try:    --out report.html\n"
     )
+
+
+def joint(folder, result, names):
+    about = {"subjects": [{"name": name, "family": name[:3], "recipe": name[:3], "seed": 0} for name in names]}
+    result.save(folder / "joint" / result.probe / "0123456789abcdef.json", about)
+
+
+def test_who_fools_whom_has_a_table(tmp_path):
+    fooled = np.zeros((2, 2, 10), bool)
+    fooled[0, 1, :5] = fooled[0, 0] = fooled[1, 1] = True
+    small = {
+        name: np.zeros(0) for name in ("strength", "weakness", "strength_low", "strength_high", "weakness_low", "weakness_high")
+    }
+    result = Transfer(
+        value=0.25, interval=None, n=20, unit="share of images", caveats=("Few images.",), names=("mlp_s0", "cnn-s0"),
+        split="test", attack="mi-fgsm", attacks=("mi-fgsm, 10 steps",), norm="linf", eps=8 / 255, seed=0,
+        clean=np.ones((2, 10), bool), fooled=fooled, noise=np.zeros((2, 10), bool), affinity=np.zeros((0, 0)), **small,
+    )  # fmt: skip
+    study = write_study(tmp_path / "out", {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))
+    joint(study, result, result.names)
+    write_tables([study], tmp_path / "tables")
+    text = (tmp_path / "tables" / "transfer.tex").read_text()
+    head, first, second, noise = rows_of(text)
+    assert head == ["source, by target", "mlp\\_s0", "cnn-s0"]
+    assert first == ["mlp\\_s0", "100.0 (72.2 to 100.0)", "50.0 (23.7 to 76.3)"], "Wilson's intervals of 10 of 10 and 5 of 10"
+    assert second[1].startswith("0.0 (0.0 to ")
+    assert noise[0] == "random signs"
+    assert "(\\%)" in text
+    assert "Few images." in text
+
+
+def test_a_joint_result_without_a_matrix_lists_its_first_numbers(monkeypatch):
+    monkeypatch.setattr(Transfer, "matrices", lambda _self: [])
+    planted = [Metric(metric=f"number {i}", value=i / 100, n=9, unit="share of images") for i in range(60)]
+    monkeypatch.setattr(Transfer, "metrics", lambda _self: planted)
+    monkeypatch.setattr(Transfer, "protocol", lambda _self: "As planted.")
+    reading = Reading("s", "q?", "", ("s",), (), (Outcome(Transfer.model_construct(caveats=()), (), {}),), ())
+    rows = rows_of(all_tables(reading)["transfer"])
+    assert rows[0][:3] == ["number", "of", "value (95\\,\\% interval)"]
+    assert rows[1] == ["number 0", "--", "0.0", "9", "share of images"]
+    assert len(rows) == 41
+    assert "The first 40 of 60 numbers." in all_tables(reading)["transfer"]

@@ -16,8 +16,81 @@
 
   // Charts: drawn when they come near, the rest when the reader is idle, all of them for print.
 
-  const withoutHidden = (datasets) =>
-    Object.fromEntries(Object.entries(datasets ?? {}).map(([name, rows]) => [name, rows.filter((row) => !hidden.has(row.family))]));
+  // Models chosen: rows about the others are left out. A column is about models where most of what it names are models, alone,
+  // in pairs, or followed by a part of theirs ("cnn-s0 blocks/1/out"); a row of which only the family is known goes with it all.
+
+  const recipeOf = new Map(data.models.flatMap(({ recipe, runs }) => [recipe, ...runs].map((name) => [name, recipe])));
+  const modelIn = (value) => {
+    for (let end = value.length; end > 0; end = value.lastIndexOf(" ", end - 1))
+      for (const name of [value.slice(0, end), value.slice(0, end).replace(/,$/, "")]) if (recipeOf.has(name)) return recipeOf.get(name);
+    return undefined;
+  };
+  const modelsIn = (value) => value.split(/ (?:~|→|->) /).map(modelIn);
+  const aboutModels = (rows) =>
+    [...new Set(rows.flatMap(Object.keys))].filter((column) => {
+      if (column === "family") return false;
+      const named = [...new Set(rows.map((row) => row[column]))].filter((value) => typeof value === "string");
+      return named.filter((value) => modelsIn(value).some(Boolean)).length > named.length / 2;
+    });
+  const shownOf = (rows) => {
+    if (!hidden.size) return rows;
+    const columns = aboutModels(rows);
+    const gone = new Set(data.models.map(({ family }) => family).filter((family) => data.models.every((one) => one.family !== family || hidden.has(one.recipe))));
+    return rows.filter((row) => !gone.has(row.family) && !columns.some((column) => typeof row[column] === "string" && modelsIn(row[column]).some((recipe) => hidden.has(recipe))));
+  };
+  const withoutHidden = (datasets) => Object.fromEntries(Object.entries(datasets ?? {}).map(([name, rows]) => [name, shownOf(rows)]));
+
+  // Zoom: on every continuous axis; by dragging, by the wheel with Ctrl held, and by buttons.
+
+  const moves = {
+    type: "interval",
+    zoom: "wheel![event.ctrlKey]",
+    translate: "[pointerdown[event.pointerType !== 'touch'], window:pointerup] > window:pointermove!",
+  };
+  const parted = (spec) => ["concat", "hconcat", "vconcat"].find((kind) => kind in spec);
+  const continuous = (part, unit) =>
+    ["x", "y"].filter((axis) => {
+      const channel = (unit.encoding ?? {})[axis] ?? (part.encoding ?? {})[axis];
+      return channel && channel.type === "quantitative" && channel.field && !channel.bin && !channel.aggregate && !channel.stack;
+    });
+  const withZoom = (spec) => {
+    if ("facet" in spec || "repeat" in spec) return spec;
+    const kind = parted(spec);
+    const views = [];
+    const axes = new Set();
+    const named = (part, i) => {
+      const units = part.layer ?? [part];
+      const at = units.findIndex((unit) => (unit.data?.name ?? "rows") === "rows" && continuous(part, unit).length);
+      if (at < 0) return part;
+      continuous(part, units[at]).forEach((axis) => axes.add(axis));
+      const name = units[at].name ?? `zoomed_${i}`;
+      views.push(name);
+      if (!part.layer) return { ...part, name };
+      return { ...part, layer: part.layer.map((unit, j) => (j === at ? { ...unit, name } : unit)) };
+    };
+    const parts = (kind ? spec[kind] : [spec]).map(named);
+    if (!views.length) return spec;
+    const param = { name: "zoom", select: { ...moves, encodings: [...axes] }, bind: "scales", views };
+    return { ...(kind ? { ...spec, [kind]: parts } : parts[0]), params: [...(spec.params ?? []), param] };
+  };
+
+  // An axis can be moved by a button where it is the chart's alone: panels with axes of their own are moved one by one, by hand.
+
+  const zoomSignals = ({ view, vgSpec }) => {
+    const scales = (vgSpec.scales ?? []).filter((scale) => (scale.name === "x" || scale.name === "y") && scale.domainRaw);
+    const signals = (vgSpec.signals ?? []).map((signal) => signal.name);
+    const moved = scales.map((scale) => [scale.name, `zoom_${scale.domainRaw.signal.match(/"(.+)"/)?.[1]}`]);
+    return moved.filter(([, signal]) => signals.includes(signal)).map(([name, signal]) => [view.scale(name), signal]);
+  };
+  const zoomBy = (chart, share) => {
+    const { view } = views.get(chart);
+    for (const [scale, signal] of zoomSignals(views.get(chart))) {
+      const [from, to] = scale.range();
+      const [middle, half] = [(from + to) / 2, ((to - from) / 2) * share];
+      view.signal(signal, share ? [scale.invert(middle - half), scale.invert(middle + half)] : null);
+    }
+    return view.runAsync();
+  };
 
   const sized = (spec, width) => {
     if (!apart.some((part) => part in spec)) return spec.width ? spec : { ...spec, width, autosize: { type: "fit-x", contains: "padding" } };
@@ -31,15 +104,21 @@
   const draw = async (chart) => {
     const figure = data.figures[chart.dataset.figure];
     chart.dataset.drawn = "yes";
-    const spec = sized({ ...themed(figure.spec), datasets: withoutHidden(figure.spec.datasets), background: "transparent" }, chart.clientWidth);
+    delete chart.dataset.stale;
+    const datasets = withoutHidden(figure.spec.datasets);
+    const nothing = hidden.size > 0 && Object.entries(datasets).some(([name, rows]) => !rows.length && figure.spec.datasets[name].length);
+    chart.classList.toggle("empty", nothing); // the style says so in words
+    const spec = sized({ ...withZoom(themed(figure.spec)), datasets, background: "transparent" }, chart.clientWidth);
     const config = { ...themed(data.theme), ...(chart.clientWidth < 480 ? { legend: { ...themed(data.theme).legend, columns: 3 } } : {}) };
-    const drawn = await vegaEmbed(chart, spec, { actions: false, renderer: "svg", ast: true, config, tooltip: { theme: root.dataset.theme } });
+    const drawn = await vegaEmbed(chart, spec, { actions: false, renderer: "svg", ast: true, config, logLevel: 1, tooltip: { theme: root.dataset.theme } });
     views.get(chart)?.finalize();
     views.set(chart, drawn);
+    chart.closest("figure").querySelector(".zoom").hidden = !zoomSignals(drawn).length;
     chart.querySelector("svg")?.setAttribute("aria-hidden", "true"); // the text alternative stands on the chart itself
   };
   const charts = [...document.querySelectorAll(".chart")];
-  const waiting = () => charts.filter((chart) => !chart.dataset.drawn);
+  const waits = (chart) => !chart.dataset.drawn || chart.dataset.stale;
+  const waiting = () => charts.filter(waits);
   let wide = innerWidth;
   let resizing;
   addEventListener("resize", () => {
@@ -49,14 +128,21 @@
       wide = innerWidth;
     }, 250);
   });
-  const redraw = () => charts.filter((chart) => chart.dataset.drawn).forEach(draw);
+  const redraw = () => {
+    charts.filter((chart) => chart.dataset.drawn).forEach((chart) => {
+      chart.dataset.stale = "yes";
+      seen.unobserve(chart); // looked at again, it is drawn at once where it is near, and else when the reader is idle
+      seen.observe(chart);
+    });
+    setTimeout(() => idle(drawRest), 300);
+  };
 
   const seen = new IntersectionObserver(
-    (entries) => entries.filter((e) => e.isIntersecting && !e.target.dataset.drawn).forEach((e) => draw(e.target)),
+    (entries) => entries.filter((e) => e.isIntersecting && waits(e.target)).forEach((e) => draw(e.target)),
     { rootMargin: "400px" },
   );
   charts.forEach((chart) => seen.observe(chart));
-  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 200));
+  const idle = (work) => (window.requestIdleCallback ? requestIdleCallback(work, { timeout: 500 }) : setTimeout(work, 200));
   const drawRest = () => {
     const next = waiting()[0];
     if (next) draw(next).then(() => idle(drawRest));
@@ -72,16 +158,44 @@
     redraw();
   });
 
-  // Families shown.
+  document.querySelectorAll("[data-zoom]").forEach((button) =>
+    button.addEventListener("click", () => zoomBy(button.closest("figure").querySelector(".chart"), Number(button.dataset.zoom))),
+  );
 
-  document.querySelectorAll(".families input").forEach((box) =>
-    box.addEventListener("change", () => {
-      if (box.checked) hidden.delete(box.value);
-      else hidden.add(box.value);
-      document.querySelectorAll("tr[data-family]").forEach((row) => (row.hidden = hidden.has(row.dataset.family)));
-      redraw();
+  // Models chosen, in one place for the whole page.
+
+  const boxes = [...document.querySelectorAll(".models [data-recipe]")];
+  const families = [...document.querySelectorAll(".models [data-all]")];
+  const choose = () => {
+    boxes.forEach((box) => (box.checked ? hidden.delete(box.value) : hidden.add(box.value)));
+    families.forEach((box) => {
+      const own = boxes.filter((one) => one.dataset.recipe === box.value);
+      const checked = own.filter((one) => one.checked).length;
+      box.checked = checked === own.length;
+      box.indeterminate = checked > 0 && checked < own.length;
+    });
+    const count = boxes.length - hidden.size;
+    document.querySelector(".models .count").textContent = hidden.size ? `${count} of ${boxes.length}` : "all";
+    document.querySelectorAll("tr[data-model]").forEach((row) => (row.hidden = hidden.has(row.dataset.model)));
+    redraw();
+  };
+  boxes.forEach((box) => box.addEventListener("change", choose));
+  families.forEach((family) =>
+    family.addEventListener("change", () => {
+      boxes.filter((box) => box.dataset.recipe === family.value).forEach((box) => (box.checked = family.checked));
+      choose();
     }),
   );
+  document.querySelector(".models .all")?.addEventListener("click", () => {
+    boxes.forEach((box) => (box.checked = true));
+    choose();
+  });
+  addEventListener("keydown", (event) => {
+    const open = document.querySelector(".models[open]");
+    if (event.key !== "Escape" || !open) return;
+    open.open = false;
+    open.querySelector("summary").focus();
+  });
 
   // Downloads.
 

@@ -1,0 +1,144 @@
+"""Ablation surfaces: a number over two settings of which every combination was trained, and where its best one stands.
+
+A grid is found in the recipes themselves, not in a study's file: recipes that differ in exactly two numeric settings, each with
+two values or more. Where the best cell stands at the edge of the grid, a better one may lie beyond, and the picture says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from priorscope.core.figure import Figure
+from priorscope.report.reading import RunRecord, flat
+from priorscope.report.recipes import first_runs
+from priorscope.report.verdict import Arm, Finding
+from priorscope.report.words import listed, number
+
+FEWEST = 4
+"""Cells below which there is no surface: two values of each of two settings."""
+INNER = 3
+"""Values of a setting below which every one of them stands at the edge, which says nothing."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Recipes by the values of two settings; `fixed` says what sets this grid apart from others of the same two."""
+
+    across: str
+    up: str
+    cells: Mapping[tuple[float, float], str]
+    fixed: str
+
+    @property
+    def values(self) -> tuple[list[float], list[float]]:
+        """The values of both settings, rising."""
+        return sorted({x for x, _ in self.cells}), sorted({y for _, y in self.cells})
+
+
+def grids(runs: Sequence[RunRecord]) -> list[Grid]:
+    """Every grid over two numeric settings among recipes."""
+    recipes = {name: dict(flat({k: v for k, v in run.recipe.items() if k != "seed"})) for name, run in first_runs(runs).items()}
+    keys = list(dict.fromkeys(key for recipe in recipes.values() for key in recipe))
+    varied = [key for key in keys if len({recipe.get(key) for recipe in recipes.values()}) > 1]
+    numeric = [
+        key for key in varied if all(_number(recipe.get(key)) is not None for recipe in recipes.values() if key in recipe)
+    ]
+    found: list[Grid] = []
+    for across, up in itertools.combinations(numeric, 2):
+        groups: dict[tuple[tuple[str, str | None], ...], dict[tuple[float, float], str]] = {}
+        for name, recipe in recipes.items():
+            x, y = _number(recipe.get(across)), _number(recipe.get(up))
+            if x is not None and y is not None:
+                rest = tuple((key, recipe.get(key)) for key in varied if key not in (across, up))
+                groups.setdefault(rest, {})[x, y] = name
+        for rest, cells in groups.items():
+            grid = Grid(across, up, cells, _fixed(rest, list(groups)))
+            if len(cells) >= FEWEST and min(map(len, grid.values)) > 1:
+                found.append(grid)
+    return found
+
+
+def surfaces(finding: Finding, runs: Sequence[RunRecord]) -> Iterator[Figure]:
+    """The finding's number over every grid of which it knows enough cells."""
+    arms = {arm.label: arm for arm in finding.arms}
+    for grid in grids([run for run in runs if run.recipe_name in arms]):
+        yield _surface(finding, grid, arms)
+
+
+def edges(grid: Grid, at: tuple[float, float]) -> list[str]:
+    """The settings in which a cell stands at the end of what was tried."""
+    across, up = grid.values
+    ends = ((grid.across, at[0], across), (grid.up, at[1], up))
+    return [name for name, value, values in ends if len(values) >= INNER and value in (values[0], values[-1])]
+
+
+def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
+    from priorscope.core.charts import Axis, heat_map
+
+    unit, (across, up) = finding.unit, grid.values
+    rows: list[dict[str, Any]] = [
+        {"x": f"{x:g}", "y": f"{y:g}", "value": arm.value, "low": _end(arm, 0), "high": _end(arm, 1), "recipe": arm.label}
+        for y in reversed(up)
+        for x in across
+        if (arm := arms.get(grid.cells.get((x, y), "")))
+    ]
+    title = f"{finding.measure[:1].upper()}{finding.measure[1:]} over {_last(grid.across)} and {_last(grid.up)}"
+    if finding.result.better != "neither":
+        title = _best(finding, grid, arms)
+    where = f" ({grid.fixed})" if grid.fixed else ""
+    missing = len(across) * len(up) - len(rows)
+    counts = sorted({arm.seeds for arm in arms.values()})
+    seeds = f"{counts[0]} seed{'s' * (counts[0] > 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    return heat_map(
+        "-".join([finding.probe, "over", _last(grid.across), _last(grid.up)]),
+        title + where,
+        rows,
+        x=grid.across,
+        y=grid.up,
+        value=Axis(finding.measure, format=".1%" if unit.startswith("share") else ".3g"),
+        n=f"{len(rows)} cells of {seeds}, n = {finding.arms[0].results[0].n:,} each",
+        protocol=(f"{missing} combinations are missing. " if missing else "")
+        + "Each cell is a mean over its seeds. It describes what was measured and chooses nothing: settings are chosen on val.",
+        alt=f"{finding.measure} at {_last(grid.across)}, {_last(grid.up)}: "
+        + "; ".join(f"{row['x']}, {row['y']}: {number(row['value'], unit)}" for row in rows)
+        + ".",
+    )
+
+
+def _best(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> str:
+    """Where the best cell stands, and whether a better one may lie beyond."""
+    known = {at: arms[name].value for at, name in grid.cells.items() if name in arms}
+    top = (max if finding.result.better == "higher" else min)(known, key=lambda at: known[at])
+    extreme = "highest" if finding.result.better == "higher" else "lowest"
+    said = (
+        f"{finding.measure[:1].upper()}{finding.measure[1:]} is {extreme}, {number(known[top], finding.unit)}, at "
+        f"{_last(grid.across)} {top[0]:g} and {_last(grid.up)} {top[1]:g}"
+    )
+    beyond = edges(grid, top)
+    return f"{said}, at the edge of the grid in {listed([_last(name) for name in beyond])}" if beyond else said
+
+
+def _fixed(rest: Sequence[tuple[str, str | None]], groups: Sequence[Sequence[tuple[str, str | None]]]) -> str:
+    """The settings by which this grid is not another one of the same two settings."""
+    told = [
+        f"{_last(key)} {value}" for i, (key, value) in enumerate(rest) if len({group[i][1] for group in groups}) > 1 and value
+    ]
+    return ", ".join(told[:3])
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _end(arm: Arm, which: int) -> float | None:
+    return None if arm.interval is None else (arm.interval.low, arm.interval.high)[which]
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None or text in ("True", "False") else float(text)
+    except ValueError:
+        return None
