@@ -84,7 +84,9 @@ def test_a_snapshot_carries_no_results_of_the_finished_run(run, tmp_path):
 def test_a_folder_that_holds_something_is_refused(run, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("my words")
-    with pytest.raises(RequestError, match=r"(?s)mine holds something already.*an empty folder.*choose another folder with --out"):
+    with pytest.raises(
+        RequestError, match=r"(?s)mine holds something already.*an empty folder.*choose another folder with --out"
+    ):
         run.export(tmp_path / "mine")
     assert (tmp_path / "mine" / "README.md").read_text() == "my words"
 

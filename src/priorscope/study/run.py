@@ -84,12 +84,13 @@ def run_study(
         if fresh:
             _forget(out)
         plan = make_plan(study, out)
-        if not (out / STUDY).exists() or (out / STUDY).read_text(encoding="utf-8") != study.toml():
+        asks_anew = not (out / STUDY).exists() or (out / STUDY).read_text(encoding="utf-8") != study.toml()
+        if asks_anew:
             folder.write_text(out / STUDY, study.toml())
         if plan.missing:
             plan = _make_way(plan, elsewhere)
         plan, asked, failed = _carry_out(plan, executor or _on_this_machine(workers), show, elsewhere)
-        changed = _note_failures(out, failed) | _retire(plan) | bool(asked)
+        changed = _note_failures(out, failed) | _retire(plan) | bool(asked) | asks_anew
     return Outcome(out, asked, failed, changed)
 
 

@@ -311,3 +311,12 @@ def test_a_trial_that_diverges_is_done_and_the_study_goes_on(tmp_path):
     assert said.startswith("The loss ")
     assert runs.load(tmp_path / "runs" / "a-s0").recipe.optim.lr == 0.001
     assert make_plan(study, tmp_path).to_do() == []
+
+
+def test_a_study_that_only_asks_otherwise_has_changed_though_nothing_is_to_be_done(tmp_path):
+    """Its page answers its question and its claims."""
+    plain = made(tune=None, recipes={"a": {}}, probes=[])
+    assert run_study(plain, tmp_path, executor=OnPaper(lambda _: 0.5)).changed
+    assert not run_study(plain, tmp_path, executor=OnPaper(lambda _: 0.5)).changed
+    other = run_study(plain.replace(question="Which, again?"), tmp_path, executor=OnPaper(lambda _: 0.5))
+    assert other.changed
