@@ -167,7 +167,7 @@ def _joint(reading: Reading, outcome: Outcome, name: str) -> list[str]:
         rows = [(escaped(line), *map(_of, cells)) for line, cells in zip(matrix.lines, matrix.cells, strict=True)]
         head = (escaped(matrix.corner), *map(escaped, matrix.columns))
         unit = next((cell.unit for cells in matrix.cells for cell in cells if cell), "")
-        caption = f"{escaped(matrix.title)}{_in(unit)} Intervals at 95\\,\\%. {said}"
+        caption = f"{escaped(matrix.title)} In {_unit(unit)}. Intervals at 95\\,\\%. {said}"
         made.append(_table(name, reading, caption, "l" + "l" * len(matrix.columns), head, rows))
     return made or [_listed(reading, result, name, said)]
 
@@ -181,11 +181,16 @@ def _of(metric: Metric | None) -> str:
     return value if low is None or high is None else f"{value} ({_value(low, metric.unit)} to {_value(high, metric.unit)})"
 
 
+def _unit(unit: str) -> str:
+    """A unit beside numbers as they are written: shares in per cent."""
+    return "\\%" if unit.startswith("share") else escaped(unit)
+
+
 def _listed(reading: Reading, result: Result, name: str, said: str) -> str:
     """The first numbers of a result, one a line; the rest are in `results.parquet`."""
     metrics = result.metrics()
     rows = [
-        (escaped(m.metric), escaped(m.setting) or "--", _of(m), _digits(f"{m.n:,}"), escaped(m.unit)) for m in metrics[:LISTED]
+        (escaped(m.metric), escaped(m.setting) or "--", _of(m), _digits(f"{m.n:,}"), _unit(m.unit)) for m in metrics[:LISTED]
     ]
     more = f" The first {LISTED} of {len(metrics)} numbers." if len(metrics) > LISTED else ""
     head = ("number", "of", "value (95\\,\\% interval)", "$n$", "unit")

@@ -196,7 +196,7 @@ def test_who_fools_whom_has_a_table(tmp_path):
     assert first == ["mlp\\_s0", "100.0 (72.2 to 100.0)", "50.0 (23.7 to 76.3)"], "Wilson's intervals of 10 of 10 and 5 of 10"
     assert second[1].startswith("0.0 (0.0 to ")
     assert noise[0] == "random signs"
-    assert "(\\%)" in text
+    assert "that both get right. In \\%. Intervals" in text
     assert "Few images." in text
 
 
@@ -208,6 +208,6 @@ def test_a_joint_result_without_a_matrix_lists_its_first_numbers(monkeypatch):
     reading = Reading("s", "q?", "", ("s",), (), (Outcome(Transfer.model_construct(caveats=()), (), {}),), ())
     rows = rows_of(all_tables(reading)["transfer"])
     assert rows[0][:3] == ["number", "of", "value (95\\,\\% interval)"]
-    assert rows[1] == ["number 0", "--", "0.0", "9", "share of images"]
+    assert rows[1] == ["number 0", "--", "0.0", "9", "\\%"], "as the number is written"
     assert len(rows) == 41
     assert "The first 40 of 60 numbers." in all_tables(reading)["transfer"]

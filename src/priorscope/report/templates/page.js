@@ -110,7 +110,8 @@
     chart.classList.toggle("empty", nothing); // the style says so in words
     const spec = sized({ ...withZoom(themed(figure.spec)), datasets, background: "transparent" }, chart.clientWidth);
     const config = { ...themed(data.theme), ...(chart.clientWidth < 480 ? { legend: { ...themed(data.theme).legend, columns: 3 } } : {}) };
-    const drawn = await vegaEmbed(chart, spec, { actions: false, renderer: "svg", ast: true, config, logLevel: 1, tooltip: { theme: root.dataset.theme } });
+    const logLevel = hidden.size ? 1 : 2; // errors alone, where what the reader put aside leaves a panel without an extent; else warnings too
+    const drawn = await vegaEmbed(chart, spec, { actions: false, renderer: "svg", ast: true, config, logLevel, tooltip: { theme: root.dataset.theme } });
     views.get(chart)?.finalize();
     views.set(chart, drawn);
     chart.closest("figure").querySelector(".zoom").hidden = !zoomSignals(drawn).length;
