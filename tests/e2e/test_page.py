@@ -163,14 +163,16 @@ def test_dark_is_what_the_reader_asks_for(browser: Any, page: Path) -> None:
         return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
 
     def points() -> set[str]:
-        paths = browser.find_elements("css selector", "#accuracy-1 .mark-symbol path")
-        return {path.get_attribute("fill") for path in paths}
+        script = (
+            "return [...document.querySelectorAll('#accuracy-1 .mark-symbol path')].map((path) => path.getAttribute('fill'))"
+        )
+        return set(browser.execute_script(script))  # at once: a chart that is drawn anew replaces its points
 
     show(browser, page, scheme="dark")
     assert ground() == "rgb(21, 24, 29)"
     dark = points()
     browser.find_element("id", "theme").click()
-    wait(lambda: not points() & dark)
+    wait(lambda: bool(points()) and not points() & dark)
     assert ground() == "rgb(255, 255, 255)"
     browser.execute_script("localStorage.clear()")
 
