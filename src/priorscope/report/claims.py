@@ -41,7 +41,7 @@ def answers(reading: Reading, found: Sequence[Finding]) -> list[Answer]:
 
 
 def _answer(text: str, claim: Claim, reading: Reading, found: Sequence[Finding], level: float) -> Answer:
-    for finding in sorted(found, key=lambda one: len(one.where)):  # a probe asked in several ways: the plainest answers
+    for finding in found:
         arms = {arm.label: arm for arm in finding.arms}
         if finding.probe == claim.probe and claim.first in arms and claim.second in arms:
             return _of(text, claim, arms[claim.first], arms[claim.second], finding, reading, level)

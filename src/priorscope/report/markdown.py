@@ -12,6 +12,7 @@ from pathlib import Path
 from priorscope.core.folder import write_text
 from priorscope.report.page import Page, contents
 from priorscope.report.reading import read_sources
+from priorscope.report.recipes import SideBySide
 from priorscope.report.sections import Section, Shown
 from priorscope.report.tables import Line, pair_rows
 
@@ -43,7 +44,8 @@ def _lines(page: Page, pictures: str) -> Iterator[str]:
     yield ""
     if page.promise:
         yield from (_told(page.promise), "")
-    yield from ((" ".join(_told(said) for said in page.verdict) or "No result is stored yet, so there is no answer."), "")
+    yield from (f"- **{_told(one.about)}**: {_told(one.sentence)} *{_told(one.trusted)}*" for one in page.said)
+    yield from ("",) if page.said else ("No result is stored yet, so there is no answer.", "")
     for claim in page.claims:
         needs = f" To decide it: {_told(claim.needs)}." if claim.needs else ""
         yield f"- **{claim.verdict}**: “{_told(claim.text)}”. {_told(claim.sentence)}{needs}"
@@ -53,15 +55,18 @@ def _lines(page: Page, pictures: str) -> Iterator[str]:
     yield from _listed("Also found", [said for _, said, _ in page.more])
     for section in page.sections:
         yield from _section(section, pictures)
-    if page.differences:
-        recipes = list(next(iter(page.differences.values())))
-        yield from ("", "## Where the recipes differ beside the model", "")
-        yield from _rows(
-            ["setting", *recipes], [[f"`{name}`", *map(_told, told.values())] for name, told in page.differences.items()]
-        )
+    if page.beside:
+        yield from _beside(page.beside)
     yield from _listed("What is missing", [f"{failure.step}: {failure.error}" for failure in page.failures])
     yield from ("", "## How it was made", "")
     yield from _rows(["what", "value"], [[name, _told(value)] for name, value in page.facts])
+
+
+def _beside(beside: SideBySide) -> Iterator[str]:
+    """One line a setting in which the recipes differ, and whether it confounds the comparison of families."""
+    yield from ("", "## Recipes side by side", "", _told(beside.said()), "")
+    head = ["setting", *(f"`{name}`" for name, _ in beside.recipes), "what that means"]
+    yield from _rows(head, [[f"`{s.name}`", *map(_told, s.values), s.verdict] for s in beside.settings])
 
 
 def _section(section: Section, pictures: str) -> Iterator[str]:

@@ -23,7 +23,7 @@ from priorscope.report.confounds import limits
 from priorscope.report.diff import Diff, diff
 from priorscope.report.fingerprint import Fingerprint, fingerprint
 from priorscope.report.reading import Failure, Reading, RunRecord, read_source, read_sources
-from priorscope.report.recipes import SideBySide, compared_runs, recipe_differences, side_by_side
+from priorscope.report.recipes import SideBySide, side_by_side
 from priorscope.report.sections import Section, Shown, sections
 from priorscope.report.tables import Line, arm_lines, pair_rows, run_lines
 from priorscope.report.verdict import Finding, findings
@@ -151,16 +151,10 @@ class Page:
     sections: tuple[Section, ...]
     records: tuple[RunRecord, ...]
     beside: SideBySide | None
-    differences: dict[str, dict[str, str]]
     failures: tuple[Failure, ...]
     models: tuple[Model, ...]
     diff: Diff | None
     command: str
-
-    @property
-    def verdict(self) -> tuple[str, ...]:
-        """The first sentences alone."""
-        return tuple(one.sentence for one in self.said)
 
     @property
     def seeded(self) -> bool:
@@ -201,7 +195,6 @@ def contents(reading: Reading, title: str | None, file: str, other: Reading | No
         sections=tuple(parts),
         records=reading.runs,
         beside=side_by_side(reading, found),
-        differences=recipe_differences(compared_runs(reading, found)),
         failures=tuple(failures),
         models=tuple(_models(reading)),
         diff=None if other is None else diff(reading, other),

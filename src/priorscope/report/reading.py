@@ -107,8 +107,8 @@ class Reading:
     runs: tuple[RunRecord, ...]
     joint: tuple[Outcome, ...]
     failures: tuple[Failure, ...]
-    probes: tuple[str, ...] = ()
-    """The probes in the order in which the study asks for them: what it asks first is answered first."""
+    probes: tuple[Plain, ...] = ()
+    """The probes with their settings, in the order in which the study asks: what it asks first is answered first."""
     claims: tuple[str, ...] = ()
     """What the study sets out to decide, in its own words."""
     tuned: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ def read_sources(sources: Sequence[Path]) -> Reading:
         runs=tuple(runs),
         joint=tuple(outcome for one in read for outcome in one.joint),
         failures=tuple(failure for one in read for failure in one.failures),
-        probes=tuple(dict.fromkeys(probe for one in read for probe in one.probes)),
+        probes=tuple(probe for one in read for probe in one.probes),
         claims=tuple(dict.fromkeys(claim for one in read for claim in one.claims)),
         tuned=read[0].tuned if all(one.tuned == read[0].tuned for one in read) else (),
     )
@@ -166,7 +166,7 @@ def read_study(path: Path) -> Reading:
         runs=tuple(sorted(runs, key=_order(study))),
         joint=tuple(read_outcomes(path / JOINT, None, failures)),
         failures=(*_told_failures(path / FAILURES, failures), *failures),
-        probes=tuple(dict.fromkeys(str(entry["probe"]["name"]) for entry in study.get("probes") or ())),
+        probes=tuple(entry["probe"] for entry in study.get("probes") or ()),
         claims=tuple(str(claim) for claim in study.get("claims") or ()),
         tuned=_tuned(study),
     )

@@ -132,8 +132,14 @@ def findings(reading: Reading) -> list[Finding]:
     for run in reading.runs:
         for outcome in run.outcomes:
             groups.setdefault((outcome.probe, content_key(_setting(run, outcome))), []).append((run, outcome))
-    order = {name: i for i, name in enumerate(dict.fromkeys((*reading.probes, *PROBES)))}
-    found = sorted(groups.values(), key=lambda members: order.get(members[0][1].probe, len(order)))
+    order = {name: i for i, name in enumerate(dict.fromkeys((*(str(probe["name"]) for probe in reading.probes), *PROBES)))}
+
+    def asked(members: list[tuple[RunRecord, Outcome]]) -> tuple[int, int]:
+        outcome = members[0][1]
+        settings = (i for i, probe in enumerate(reading.probes) if probe == outcome.about.get("config"))
+        return order.get(outcome.probe, len(order)), next(settings, len(reading.probes))
+
+    found = sorted(groups.values(), key=asked)
     first = [members[0] for members in found]
     same_probe = [[_setting(*other) for other in first if other[1].probe == one[1].probe] for one in first]
     return [_finding(those, apart(_setting(*those[0]), others)) for those, others in zip(found, same_probe, strict=True)]

@@ -68,6 +68,25 @@ def only(runs: Sequence[RunRecord]) -> Finding:
     return finding
 
 
+def test_of_two_ways_to_ask_a_probe_the_one_that_the_study_names_first_comes_first_and_answers_its_claims() -> None:
+    one, other = run("mlp", 0, scored(right(0.5))), run("cnn", 0, scored(right(0.8)))
+    ways: list[dict[str, Any]] = [{"name": "accuracy", "views": "six"}, {"name": "accuracy"}]
+
+    def asked(way: dict[str, Any], share: float, who: RunRecord) -> Outcome:
+        return Outcome(scored(right(share)), who.outcomes[0].subjects, {**who.outcomes[0].about, "config": way})
+
+    runs = [
+        dataclasses.replace(one, outcomes=tuple(asked(way, 0.5, one) for way in ways)),
+        dataclasses.replace(other, outcomes=(asked(ways[0], 0.9, other), asked(ways[1], 0.8, other))),
+    ]
+    for order, best in ((ways, 0.9), (ways[::-1], 0.8)):
+        told = dataclasses.replace(reading(runs), probes=tuple(order), claims=("cnn > mlp in accuracy",))
+        found = findings(told)
+        assert [finding.about["config"] for finding in found] == order
+        assert found[0].arms[0].value == pytest.approx(best)
+        assert f"{best:.1%} against" in answers(told, found)[0].sentence
+
+
 # What rule 2 lets be said ---------------------------------------------------------------------------------------------------
 
 
