@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from in_process import Here
 
 from priorscope.cli import main
 from priorscope.core.errors import RequestError
-from priorscope.study.executors import Ended, attempt
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
 from priorscope.study.study import Study
@@ -25,28 +25,6 @@ BASE = {
     "recipes": {"a": {}, "b": {"optim": {"lr": 0.01}}},
     "probes": [{"name": "accuracy"}],
 }
-
-
-class Here:
-    """Carries out steps at once, in this process, and remembers which."""
-
-    def __init__(self) -> None:
-        self.order: list[str] = []
-        self.ended: list[Ended] = []
-
-    def room(self, threads: int, alone: bool) -> bool:  # noqa: ARG002
-        return not self.ended
-
-    def start(self, id: str, work, threads: int, alone: bool) -> None:  # noqa: ARG002
-        self.order.append(id)
-        self.ended.append(Ended(id, 0.0, 0.0, attempt(work, lambda _: None)))
-
-    def news(self, seconds: float):  # noqa: ARG002
-        found, self.ended = self.ended, []
-        return iter(found)
-
-    def stop(self) -> None:
-        pass
 
 
 def made(**changes) -> Study:

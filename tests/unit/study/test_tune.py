@@ -7,11 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from in_process import Here
 
 from priorscope import run as runs
 from priorscope.core import folder
 from priorscope.core.errors import RequestError
-from priorscope.study.executors import Ended, attempt
+from priorscope.study.executors import Ended
 from priorscope.study.forecast import forecast, remember
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
@@ -40,28 +41,6 @@ def made(**changes) -> Study:
 
 def tuned(**changes) -> Study:
     return made(tune={**BASE["tune"], **changes})
-
-
-class Here:
-    """Carries out steps at once, in this process."""
-
-    def __init__(self) -> None:
-        self.ended: list[Ended] = []
-        self.order: list[str] = []
-
-    def room(self, threads: int, alone: bool) -> bool:  # noqa: ARG002
-        return not self.ended
-
-    def start(self, id: str, work, threads: int, alone: bool) -> None:  # noqa: ARG002
-        self.order.append(id)
-        self.ended.append(Ended(id, 0.0, 0.0, attempt(work, lambda _: None)))
-
-    def news(self, seconds: float):  # noqa: ARG002
-        found, self.ended = self.ended, []
-        return iter(found)
-
-    def stop(self) -> None:
-        pass
 
 
 class OnPaper(Here):

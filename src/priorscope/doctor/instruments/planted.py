@@ -161,3 +161,12 @@ def margins(split: Split, difference: NDArray[np.float64]) -> NDArray[np.float64
     """By how much a linear network prefers each picture's own class, in logits."""
     pixels = np.stack([split[i][0] for i in range(len(split))]).transpose(0, 3, 1, 2).reshape(len(split), -1) / 255
     return (pixels @ difference) * np.where(split.labels == 0, 1, -1)
+
+
+def lit_noise(name: str, seed: int, told: bool, count: int) -> Split:
+    """Noise, and where the class is told, one channel that is lit."""
+    labels = (np.arange(count) % 2).astype(np.int64)
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+    if told:
+        pixels[np.arange(count), :, :, labels] = 255
+    return Split("made", name, ArrayPixels(pixels), labels, ("a", "b"))
