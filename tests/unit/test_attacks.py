@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from priorscope.attacks import ENSEMBLES, PRESETS, Attack, Norm, attack_of, attacks_of
 from priorscope.attacks.apgd import checkpoints_of
-from priorscope.attacks.ball import lengths, picture_keys, pictures, uniform
+from priorscope.attacks.ball import Found, Pictures, lengths, picture_keys, pictures, uniform
 from priorscope.attacks.fab import onto_plane
 from priorscope.attacks.losses import LOSSES, right
 from priorscope.attacks.pgd import fgsm_curve
@@ -90,6 +90,46 @@ def test_the_search_brackets_the_closed_form_and_its_curve_is_exact(norm: Norm) 
     assert (limit[broken] <= found.high[broken] * 1.0001).all()
     assert (found.low[broken] <= limit[broken] * 1.0001).all()
     assert (found.high[broken] <= 1.5 * limit[broken]).all()
+
+
+def _ensemble(first: str, second: str) -> tuple[Attack, Attack]:
+    return attacks_of(first, CLASSES)[0].replace(steps=30), attacks_of(second, CLASSES)[0].replace(steps=30)
+
+
+@pytest.mark.parametrize("order", [("apgd-t", "fgsm"), ("fgsm", "apgd-t"), ("square", "apgd-t")])
+def test_an_ensemble_brackets_the_closed_form_whichever_attack_goes_ahead(order: tuple[str, str]) -> None:
+    net = Linear()
+    images, labels = some(net)
+    limit = nearest(net, images, labels, "linf").numpy()
+    budgets = (0.0, *(float(limit.min()) * 0.9 * 2**k for k in range(9)))
+    found = find_smallest(
+        Victim(net), lambda rows: (images[rows], labels[rows]), np.arange(40), _ensemble(*order), budgets, budgets[-1]
+    )
+    assert (limit <= found.high * 1.0001).all()
+    assert (found.low <= limit * 1.0001).all()
+    apart = found.low > 0
+    assert apart.sum() >= 30
+    assert (found.high[apart] <= 2 ** (1 / 4) * 1.01 * found.low[apart]).all()
+
+
+def test_where_the_first_attack_finds_the_boundary_each_picture_meets_the_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Linear()
+    images, labels = some(net)
+    limit = nearest(net, images, labels, "linf").numpy()
+    budgets = (0.0, *(float(limit.min()) * 0.9 * 2**k for k in range(9)))
+    assert limit.max() < budgets[-1]
+    met = np.zeros(40, np.int64)
+
+    def counted(victim: Victim, of: Pictures, attacks: tuple[Attack, ...], seed: int = 0) -> tuple[Found, Tensor]:
+        found, broken_by = run_in_turn(victim, of, attacks, seed)
+        if len(attacks) > 1:
+            met[of.index[broken_by != 0].numpy()] += 1
+        return found, broken_by
+
+    monkeypatch.setattr("priorscope.attacks.search.run_in_turn", counted)
+    ensemble = _ensemble("apgd-t", "square")
+    find_smallest(Victim(net), lambda rows: (images[rows], labels[rows]), np.arange(40), ensemble, budgets, budgets[-1])
+    assert met.tolist() == [1] * 40
 
 
 def test_a_binary_linear_network_falls_to_fgsm_exactly_at_its_closed_form() -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 PER = "run"
 
 EPS: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
