@@ -1,0 +1,174 @@
+"""Sets our networks beside published ones, in docs/results.
+
+    python scripts/results_pages.py RUNS...    reads the run folders in these folders anew, then writes the pages
+    python scripts/results_pages.py            writes the pages from what was read before
+
+What others published, and why ours differs, is written in docs/results/published.toml; what our runs gave, in
+docs/results/runs.json. The pages hold nothing else but these two.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from priorscope.core.stats import Interval, seed_by_image, wilson
+from priorscope.probes import load_result
+
+FOLDER = Path(__file__).parent.parent / "docs" / "results"
+PUBLISHED, RUNS = FOLDER / "published.toml", FOLDER / "runs.json"
+BEGIN, END = "<!-- runs -->\n", "<!-- end of runs -->"
+Record = dict[str, Any]
+
+
+def collect(folders: Iterable[Path]) -> list[Record]:
+    """One record a recipe: what it trained, for how long, and how often its checkpoints are right."""
+    recipes: dict[str, list[Path]] = {}
+    for folder in folders:
+        for steps in sorted(folder.glob("*/steps.jsonl")):
+            name, dash, seed = steps.parent.name.rpartition("-s")
+            if dash and seed.isdigit() and (steps.parent / "results" / "accuracy").exists():
+                recipes.setdefault(name, []).append(steps.parent)
+    return [_record(name, runs) for name, runs in sorted(recipes.items())]
+
+
+def _record(name: str, runs: list[Path]) -> Record:
+    made = json.loads((runs[0] / "made_from.json").read_text())["recipe"]
+    environments = [json.loads((run / "environment.json").read_text()) for run in runs]
+    logs = [[json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()] for run in runs]
+    return {
+        "recipe": name,
+        "network": made["model"]["name"],
+        "data": made["data"]["source"]["name"],
+        "parameters": environments[0]["model"]["parameters"],
+        "epochs": logs[0][-1]["epoch"],
+        "images": environments[0]["images_seen"],
+        "flops": environments[0]["flops"],
+        "minutes": [round(log[-1]["seconds"] / 60, 1) for log in logs],
+        "seeds": [int(run.name.rpartition("-s")[2]) for run in runs],
+        "val": [_chosen(log, environment)["val"]["accuracy"] for log, environment in zip(logs, environments, strict=True)],
+        "test": _accuracy(runs, views=None),
+        "six views": _accuracy(runs, views="six"),
+    }
+
+
+def _chosen(log: list[Record], environment: Record) -> Record:
+    return next(line for line in log if line["epoch"] == environment["chosen_epoch"])
+
+
+def _accuracy(runs: list[Path], views: str | None) -> Record | None:
+    """Right answers of each seed, their mean, and its interval: over seeds and images, or over the images of one checkpoint."""
+    correct: list[np.ndarray] = []
+    for run in runs:
+        for path in sorted((run / "results" / "accuracy").glob("*.json")):
+            asked = json.loads(path.read_text())["about"]["config"]
+            if (asked.get("views") or {}).get("name") == views and asked["split"] == "test":
+                correct.append(np.asarray(load_result(path).per_image()))
+    if len(correct) != len(runs):
+        return None
+    right, n = [int(one.sum()) for one in correct], len(correct[0])
+    interval = wilson(right[0], n) if len(runs) == 1 else seed_by_image(np.stack(correct))
+    return {"right": right, "n": n, "low": interval.low, "high": interval.high, "over": interval.over}
+
+
+def table(records: Iterable[Record]) -> str:
+    """Our runs, most accurate first."""
+    head = ["recipe", "network", "parameters", "epochs", "minutes", "seeds", "test accuracy", "95 % interval", "six views"]
+    rows = sorted(records, key=lambda record: -_mean(record["test"]))
+    return _markdown(head, [_row(record) for record in rows], right=range(2, 9))
+
+
+def _row(record: Record) -> list[str]:
+    views = record["six views"]
+    return [
+        f"`{record['recipe']}`",
+        f"`{record['network']}`",
+        f"{record['parameters']:,}",
+        str(record["epochs"]),
+        _range(record["minutes"]),
+        ", ".join(map(str, record["seeds"])),
+        _percent(_mean(record["test"])),
+        _interval(record["test"]),
+        "" if views is None else _percent(_mean(views)),
+    ]
+
+
+def page(system: Record, records: list[Record]) -> str:
+    """One predecessor: every published figure beside ours, what ours cost, and why they differ."""
+    known = {record["recipe"]: record for record in records}
+    rows = [_beside(row, known) for row in system["rows"]]
+    head = ["network", "data", "published", "ours", "95 % interval", "budget of ours", "command", "why they differ"]
+    return "\n".join(
+        [
+            "<!-- made by scripts/results_pages.py from published.toml and runs.json -->",
+            f"# {system['title']}\n",
+            system["about"].strip() + "\n",
+            _markdown(head, rows, right=(2, 3, 4)),
+            "",
+            *([system["claims"].strip() + "\n"] if system.get("claims") else []),
+        ]
+    )
+
+
+def _beside(row: Record, known: dict[str, Record]) -> list[str]:
+    ours = known.get(row.get("ours", ""))
+    command = f"`priorscope train {row['command']}`" if "command" in row else ""
+    published = f"{row['published']} %" + (f" ({row['note']})" if "note" in row else "")
+    if ours is None:
+        return [row["network"], row["data"], published, "", "", "", command, row["why"]]
+    budget = f"{ours['epochs']} epochs, {_range(ours['minutes'])} min, {ours['parameters'] / 1e6:.2g} M parameters"
+    command = f"`priorscope train {ours['recipe']}`"
+    value = _percent(_mean(ours["test"])) + ("" if len(ours["seeds"]) > 1 else " (a checkpoint)")
+    return [row["network"], row["data"], published, value, _interval(ours["test"]), budget, command, row["why"]]
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Every page with its text."""
+    records: list[Record] = json.loads(RUNS.read_text(encoding="utf-8"))
+    for name, system in tomllib.loads(PUBLISHED.read_text(encoding="utf-8")).items():
+        yield FOLDER / f"{name}.md", page(system, records)
+    index = FOLDER / "index.md"
+    before, _, rest = index.read_text(encoding="utf-8").partition(BEGIN)
+    yield index, before + BEGIN + table(records) + "\n" + END + rest.partition(END)[2]
+
+
+def _mean(accuracy: Record) -> float:
+    return sum(accuracy["right"]) / len(accuracy["right"]) / accuracy["n"]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _interval(accuracy: Record) -> str:
+    interval = Interval(low=accuracy["low"], high=accuracy["high"], level=0.95, method="", over=accuracy["over"])
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}, {interval.over.replace(' x ', ' and ')}"
+
+
+def _range(values: list[float]) -> str:
+    low, high = round(min(values)), round(max(values))
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _markdown(head: list[str], rows: list[list[str]], right: Iterable[int]) -> str:
+    marks = ["---:" if place in set(right) else "---" for place in range(len(head))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, marks, *rows))
+
+
+def main(folders: list[str]) -> None:
+    """Reads runs, where folders are given, and writes every page."""
+    if folders:
+        records = json.dumps(collect(map(Path, folders)), indent=1)
+        RUNS.write_text(records + "\n", encoding="utf-8")
+    for path, text in pages():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
