@@ -3,7 +3,8 @@
 An `Attack` is plain data; what carries it out lies in one file an idea, and only that needs torch:
 
     losses.py     what an attack raises: cross-entropy, margin, DLR, and DLR towards a class
-    ball.py       budgets: pictures with their budgets, random starts, steps, projections, distances
+    budgets.py    which budgets are asked about, and how they are written
+    ball.py       budgets as geometry: pictures with their budgets, random starts, steps, projections, distances
     victim.py     a network under attack: logits and input gradients in chunks, parameters left alone
     pgd.py        FGSM, BIM, PGD, MI-FGSM; and a whole FGSM curve from one backward pass
     apgd.py       PGD that chooses its own step size (Croce and Hein 2020, arXiv 2003.01690)

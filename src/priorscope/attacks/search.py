@@ -230,9 +230,10 @@ class _Search:
         k.refined[rows[~on_curve]] += 1
         k.refined[rows[hinted & ~broken]] = REFINEMENTS
         k.hinted[rows] += hinted
-        lower = at * at / np.minimum(k.high[rows], levels[-1])
-        again = hinted & broken & (k.hinted[rows] < HINTS) & (lower > k.low[rows]) & (lower < at)
-        k.hint[rows] = np.where(again, lower, np.nan)
+        k.hint[rows] = np.nan
+        again = hinted & broken & (k.hinted[rows] < HINTS) & (at > 0)
+        lower = at[again] ** 2 / np.minimum(k.high[rows[again]], levels[-1])
+        k.hint[rows[again]] = np.where((lower > k.low[rows[again]]) & (lower < at[again]), lower, np.nan)
         stands, falls = rows[~broken], rows[broken]
         k.low[stands] = np.maximum(k.low[stands], at[~broken])
         k.high[falls] = np.minimum(k.high[falls], np.minimum(at[broken], reached[broken]))

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from priorscope.attacks import NORMS, PROTOCOL_BUDGETS, Attack, LossName, Norm, attacks_of
+from priorscope.attacks import NORMS, Attack, LossName, Norm, attacks_of
+from priorscope.attacks.budgets import budget_asked, levels_of, shown
 from priorscope.attacks.verdict import Check, Verdict, verdict_of
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_bootstrap
@@ -42,14 +43,6 @@ if TYPE_CHECKING:
 VERSION = 2
 PER = "run"
 
-EPS: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
-"""The budgets at which the field reports one number (CIFAR-10)."""
-BUDGETS: dict[Norm, tuple[float, ...]] = {
-    "linf": tuple(level / 255 for level in (0.25, 0.5, 1, 2, 4, 8, 16, 32)),
-    "l2": (0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
-}
-PROTOCOL_EPS = 0.0125
-"""The budget at which the published protocols can be compared: both of their lists hold it."""
 Budget = Annotated[Number, Field(ge=0)]
 
 
@@ -224,8 +217,8 @@ def measure_robustness(
     chosen, index = some_images(the_split(data, split), images)
     changes = {name: value for name, value in (("steps", steps), ("restarts", restarts), ("loss", loss)) if value is not None}
     attacks = attacks_of(attack, len(chosen.classes), **changes)
-    at = eps if eps is not None else PROTOCOL_EPS if attack in PROTOCOL_BUDGETS else EPS[norm]
-    levels = _levels(attack, norm, at, budgets)
+    at = budget_asked(attack, norm, eps)
+    levels = levels_of(attack, norm, at, budgets)
     at = min(levels, key=lambda level: abs(level - at))
     asked = _Asked(model, chosen, fetcher(model, chosen), index, attack, attacks, norm, at, levels, seed, folder, audit_images)
     with evaluating(model), frozen(model):
@@ -419,20 +412,6 @@ def median_budget(
 
 def _median(values: NDArray[np.float64], /, *, axis: int) -> NDArray[np.float64]:
     return np.asarray(np.median(values, axis=axis))
-
-
-def _levels(attack: str, norm: Norm, eps: float, budgets: Sequence[float] | None) -> tuple[float, ...]:
-    """The budgets of the curve, 0 first, with `eps` among them."""
-    asked = PROTOCOL_BUDGETS.get(attack, BUDGETS[norm]) if budgets is None else tuple(float(level) for level in budgets)
-    if any(not 0 <= level < np.inf for level in asked):
-        raise RequestError(f"The budgets came as {asked}.", "numbers from 0 up", 'budgets = ["1/255", "2/255", "4/255"]')
-    held = any(abs(level - eps) < 1e-9 for level in asked)
-    return tuple(sorted({0.0, *asked} if held else {0.0, eps, *asked}))
-
-
-def shown(eps: float, norm: Norm) -> str:
-    """A budget as people write it: in 255ths for L-inf."""
-    return f"{eps * 255:.3g}/255" if norm == "linf" else f"{eps:.3g}"
 
 
 def compare_smallest(first: Robustness, second: Robustness, level: float = 0.95) -> Difference:

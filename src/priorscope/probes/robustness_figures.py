@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from priorscope.attacks import Norm
+from priorscope.attacks.budgets import shown
 from priorscope.core.charts import SHARE, Axis, curves_with_band, heat_map, interval_dots
 from priorscope.core.comparison import compare
 from priorscope.core.contracts import Subject
 from priorscope.core.stats import Interval, wilson
-from priorscope.probes.robustness import Robustness, compare_smallest, median_budget, on_common, shown
+from priorscope.probes.robustness import Robustness, compare_smallest, median_budget, on_common
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from priorscope.attacks import NORMS, Attack, Norm, attacks_of
+from priorscope.attacks.budgets import EPS, shown
 from priorscope.attacks.verdict import Check, check
 from priorscope.core.config import Number, content_key
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
@@ -28,7 +29,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, wilson
 from priorscope.probes import ProbeConfig, the_split
-from priorscope.probes.robustness import EPS, shown
+from priorscope.probes.transfer_parts import PARTS, both_right, parts_with_intervals
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -353,7 +354,7 @@ def _result(
     parts: dict[str, Floats] = {name: np.zeros(0) for name in PARTS}
     parts["affinity"] = np.zeros((0, 0))
     if len(names) >= 3 and common:
-        parts = _parts_with_intervals(clean, fooled, ones, draws)
+        parts = parts_with_intervals(clean, fooled, ones, draws)
     if len(names) < 3:
         caveats.append("Two networks have no strength, weakness and affinity apart: that takes three.")
     elif common < FEW:
@@ -381,64 +382,6 @@ def _result(
         noise=noise,
         **parts,  # pyright: ignore[reportArgumentType]
     )
-
-
-PARTS = ("strength", "weakness", "affinity", "strength_low", "strength_high", "weakness_low", "weakness_high")
-
-
-def both_right(clean: Bools, fooled: Bools, weights: NDArray[Any]) -> Floats:
-    """(draws, sources, targets): the fooled share of the images that both get right, each image with its weight in a draw."""
-    both = clean[:, None] & clean[None, :]
-    weighed, shape = weights.astype(np.float64), (len(weights), *both.shape[:2])
-    counted = (weighed @ both.reshape(-1, both.shape[2]).T.astype(np.float64)).reshape(shape)
-    hit = (weighed @ (both & fooled).reshape(-1, both.shape[2]).T.astype(np.float64)).reshape(shape)
-    return np.where(counted > 0, hit / np.maximum(counted, 1e-12), np.nan)
-
-
-def additive_parts(shares: Floats, n: float) -> tuple[Floats, Floats, Floats]:
-    """Strength of sources, weakness of targets and affinity of pairs, from shares (sources, targets) of n images each.
-
-    logit(share) = mean + strength[s] + weakness[t] + affinity[s, t] over all s != t, by least squares, with strengths and
-    weaknesses that sum to 0. Half an image is added to each side of a share, so that 0 and 1 have a logit.
-    """
-    count = len(shares)
-    off = ~np.eye(count, dtype=np.bool_)
-    softened = (shares * n + 0.5) / (n + 1)
-    logit = np.log(softened / (1 - softened))
-    s, t = np.nonzero(off)
-    design = np.zeros((len(s) + 2, 1 + 2 * count))
-    rows = np.arange(len(s))
-    design[rows, 0] = design[rows, 1 + s] = design[rows, 1 + count + t] = 1
-    design[-2, 1 : 1 + count] = design[-1, 1 + count :] = 1  # both sum to 0
-    fitted = np.linalg.lstsq(design, np.r_[logit[off], 0, 0], rcond=None)[0]
-    strength, weakness = fitted[1 : 1 + count], fitted[1 + count :]
-    affinity = np.where(off, logit - fitted[0] - strength[:, None] - weakness[None, :], np.nan)
-    return strength, weakness, affinity
-
-
-def _parts_with_intervals(clean: Bools, fooled: Bools, ones: Floats, draws: NDArray[np.int64]) -> dict[str, Floats]:
-    """The additive parts on the images that all networks get right, with percentile intervals over images."""
-    common = clean.all(0)
-    every = np.broadcast_to(common, clean.shape)
-    strength, weakness, affinity = additive_parts(both_right(every, fooled, ones)[0], float(common.sum()))
-    drawn = [
-        additive_parts(np.nan_to_num(shares), max(float(n), 1.0))[:2]
-        for shares, n in zip(both_right(every, fooled, draws), draws @ common, strict=True)
-    ]
-    strengths, weaknesses = (np.stack(side) for side in zip(*drawn, strict=True))
-    ends = {
-        "strength": np.percentile(strengths, [2.5, 97.5], axis=0),
-        "weakness": np.percentile(weaknesses, [2.5, 97.5], axis=0),
-    }
-    return {
-        "strength": strength,
-        "weakness": weakness,
-        "affinity": affinity,
-        "strength_low": ends["strength"][0],
-        "strength_high": ends["strength"][1],
-        "weakness_low": ends["weakness"][0],
-        "weakness_high": ends["weakness"][1],
-    }
 
 
 def _check_target(names: tuple[str, ...], target: int, clean: Bools, fooled: Bools) -> Check:

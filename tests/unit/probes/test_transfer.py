@@ -17,7 +17,8 @@ from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result
 from priorscope.probes.robustness import measure_robustness
-from priorscope.probes.transfer import Transfer, additive_parts, both_right, measure_transfer
+from priorscope.probes.transfer import Transfer, measure_transfer
+from priorscope.probes.transfer_parts import additive_parts, both_right
 
 SIDE, CLASSES, N = 6, 4, 80
 

@@ -1,0 +1,40 @@
+"""Which budgets are asked about, and how people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from priorscope.attacks import PROTOCOL_BUDGETS, Norm
+from priorscope.core.errors import RequestError
+
+EPS: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
+"""The budgets at which the field reports one number (CIFAR-10)."""
+BUDGETS: dict[Norm, tuple[float, ...]] = {
+    "linf": tuple(level / 255 for level in (0.25, 0.5, 1, 2, 4, 8, 16, 32)),
+    "l2": (0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
+}
+PROTOCOL_EPS = 0.0125
+"""The budget at which the published protocols can be compared: both of their lists hold it."""
+
+
+def budget_asked(attack: str, norm: Norm, eps: float | None) -> float:
+    """The budget of the one number: as given, else the protocol's, else the norm's usual one."""
+    if eps is not None:
+        return eps
+    return PROTOCOL_EPS if attack in PROTOCOL_BUDGETS else EPS[norm]
+
+
+def levels_of(attack: str, norm: Norm, eps: float, budgets: Sequence[float] | None) -> tuple[float, ...]:
+    """The budgets of the curve, 0 first, with `eps` among them."""
+    asked = PROTOCOL_BUDGETS.get(attack, BUDGETS[norm]) if budgets is None else tuple(float(level) for level in budgets)
+    if any(not 0 <= level < np.inf for level in asked):
+        raise RequestError(f"The budgets came as {asked}.", "numbers from 0 up", 'budgets = ["1/255", "2/255", "4/255"]')
+    held = any(abs(level - eps) < 1e-9 for level in asked)
+    return tuple(sorted({0.0, *asked} if held else {0.0, eps, *asked}))
+
+
+def shown(eps: float, norm: Norm) -> str:
+    """A budget as people write it: in 255ths for L-inf."""
+    return f"{eps * 255:.3g}/255" if norm == "linf" else f"{eps:.3g}"
