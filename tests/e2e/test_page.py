@@ -265,6 +265,35 @@ def test_continuous_axes_zoom_and_come_back(browser: Any, page: Path) -> None:
     assert browser.get_log("browser") == []
 
 
+def test_a_chart_is_dragged_and_zoomed_by_the_wheel_with_ctrl_alone(browser: Any, page: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    def labels() -> list[str]:
+        return texts(browser, "#accuracy-1 .role-axis-label text")
+
+    def turn_wheel(ctrl: bool) -> None:
+        browser.execute_script(
+            "const at = document.querySelector('#accuracy-1 .chart svg').getBoundingClientRect();"
+            "const [x, y] = [at.x + at.width / 2, at.y + at.height / 2];"
+            "const how = {deltaY: -200, ctrlKey: arguments[0], bubbles: true, cancelable: true, clientX: x, clientY: y};"
+            "document.elementFromPoint(x, y).dispatchEvent(new WheelEvent('wheel', how))",
+            ctrl,
+        )
+
+    show(browser, page)
+    plot = browser.find_element("css selector", "#accuracy-1 .chart svg")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+    whole = labels()
+    ActionChains(browser).move_to_element(plot).click_and_hold().move_by_offset(40, 0).move_by_offset(40, 0).release().perform()
+    wait(lambda: labels() != whole)
+    moved = labels()
+    turn_wheel(ctrl=False)
+    assert labels() == moved, "the page scrolls; the chart stays"
+    turn_wheel(ctrl=True)
+    wait(lambda: labels() != moved)
+    assert browser.get_log("browser") == []
+
+
 def test_figures_can_be_saved(browser: Any, page: Path, tmp_path: Path) -> None:
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     show(browser, page)

@@ -17,6 +17,10 @@ BUDGET = "L-inf on pixels"
 """How the unit of a budget begins that people write in 255ths."""
 
 
+NAMED = 3
+"""Of so many names at most a sentence also says the numbers."""
+
+
 def number(value: float, unit: str) -> str:
     """A number as a reader wants it: a share in per cent, a budget in 255ths, anything else with about three digits."""
     if not math.isfinite(value):
@@ -138,16 +142,22 @@ def _many(finding: Finding) -> str:
             f"{number(last.value, finding.unit)}, none is distinguishable from the {extreme}, which does not make them equal."
         )
     said, measure, value = _begun(top.said(top.label)), finding.measure, amount(top, finding.unit)
-    parts = [f"{said} has the {extreme} {measure}, {value}"]
-    if finding.result.best and not turned:
-        parts = [f"{said} {finding.result.best}: {measure} {value}"]
+    values = {other.label: number(other.value, finding.unit) for other in others}
+    close = listed([f"{name} ({values[name]})" if len(alike) <= NAMED else name for name in alike]) if alike else ""
+    best = finding.result.best if not turned else None
+    if best and alike:
+        parts = [f"{said} {best}, but not distinguishably from {close}, which does not make them equal: {measure} {value}"]
+    elif best:
+        parts = [f"{said} {best}: {measure} {value}"]
+    else:
+        parts = [f"{said} has the {extreme} {measure}, {value}"]
+        if alike:
+            parts[0] += f", but is not distinguishable from {close}, which does not make them equal"
     if apart:
-        parts[0] += f", told apart from {'all others' if len(apart) == len(others) else listed(apart)}"
+        parts[0] += f"{';' if alike else ','} told apart from {'all others' if len(apart) == len(others) else listed(apart)}"
     if turned:
         leans = (finding.result.leaning or ("is higher", "is lower"))[0 if upwards else 1]
         parts.append(f"but image by image {listed(turned)} {leans} than it")
-    if alike:
-        parts.append(f"from {listed(alike)} it is not distinguishable, which does not make them equal")
     if untested := [other for other in others if not pairs[other.label]]:
         seeds = sorted({other.seeds for other in untested})
         of = f"{seeds[0]} seed{'s' * (seeds[0] > 1)} each" if len(seeds) == 1 else "other numbers of seeds"
@@ -161,7 +171,7 @@ def trusted(finding: Finding) -> str:
     counts = sorted({result.n for arm in finding.arms for result in arm.results})
     if not all(arm.exact for arm in finding.arms):
         many = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-        parts.append(f"n\u00a0=\u00a0{many}")
+        parts.append(f"n\u00a0=\u00a0{many} {finding.result.counted}")
     parts += [ground for ground in [_grounds(finding)] if ground]
     doubted = [arm.label for arm in finding.arms if any(result.caveats for result in arm.results)]
     if doubted:

@@ -143,7 +143,7 @@ def test_the_page_has_it_as_a_table(tmp_path: Path) -> None:
 def test_a_line_says_how_far_a_sentence_can_be_trusted() -> None:
     runs = [run("mlp", s, sure(right(0.5, start=s), caveats=("Doubted.",))) for s in range(3)]
     (family,) = findings(reading([*runs, *(run("cnn", s, sure(right(0.8, start=s))) for s in range(3))]))
-    assert trusted(family) == "3 seeds each: about these families; n\u00a0=\u00a01,000; same for all; caveats on mlp."
+    assert trusted(family) == "3 seeds each: about these families; n\u00a0=\u00a01,000 images; same for all; caveats on mlp."
     (alone,) = findings(reading([run("mlp", 0, sure(right(0.5)))]))
     assert trusted(alone).startswith("One seed each: about these checkpoints; n")
     (mixed,) = findings(reading([*runs, run("vit", 0, sure(right(0.5)))]))
