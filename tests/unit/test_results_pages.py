@@ -28,12 +28,12 @@ def test_every_command_of_a_page_names_a_recipe_that_is_shipped() -> None:
 def test_a_record_holds_what_the_seeds_of_a_recipe_gave(tmp_path: Path, tiny: Recipe) -> None:
     right: list[int] = []
     for seed in (0, 1):
-        run = ps.fit(tiny.replace(seed=seed), out=tmp_path / f"small-s{seed}")
+        run = ps.fit(tiny.replace(seed=seed), out=tmp_path / f"shapetex-mlp-s{seed}")
         result = ps.probes.measure_accuracy(run.model, run.source)
         result.save(run.path / "results" / "accuracy" / "all.json", {"config": {"split": "test"}})
         right.append(int(result.per_image().sum()))
     (record,) = SCRIPT["collect"]([tmp_path])
-    assert record["recipe"] == "small"
+    assert record["recipe"] == "shapetex-mlp"
     assert record["seeds"] == [0, 1]
     assert record["epochs"] == 2
     assert record["test"]["right"] == right
