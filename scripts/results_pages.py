@@ -107,7 +107,7 @@ def picture(records: Iterable[Record]) -> Figure:
     ranked = sorted(records, key=lambda record: -_mean(record["test"]))
     rows = [
         {
-            "subject": record["recipe"].removeprefix("cifar10-") + ("" if len(record["seeds"]) > 1 else ", one checkpoint"),
+            "subject": record["recipe"].removeprefix("cifar10-") + ("" if len(record["seeds"]) > 1 else " (1 seed)"),
             "family": record["network"].partition("/")[0],
             "value": _mean(record["test"]),
             "low": record["test"]["low"],
@@ -115,10 +115,10 @@ def picture(records: Iterable[Record]) -> Figure:
         }
         for record in ranked
     ]
-    best, last = rows[0], rows[-1]
+    best, last = (f"{row['subject'].removesuffix(' (1 seed)')} is right on {row['value']:.0%}" for row in (rows[0], rows[-1]))
     return interval_dots(
         "families",
-        f"In half an hour on two cores {best['subject']} is right on {best['value']:.0%}, {last['subject']} on {last['value']:.0%}",
+        f"In half an hour on two cores {best}, {last.replace('is right ', '')}",
         rows,
         axis=Axis("accuracy on CIFAR-10 as JPEG, 10,000 test images", domain=(0, 1), format=".0%"),
         n=ranked[0]["test"]["n"],
@@ -150,7 +150,7 @@ def _beside(row: Record, known: dict[str, Record]) -> list[str]:
     command = f"`priorscope train {row['command']}`" if "command" in row else ""
     published = f"{row['published']} %" + (f" ({row['note']})" if "note" in row else "")
     if ours is None:
-        return [row["network"], row["data"], published, "", "", "", command, row["why"]]
+        return [row["network"], row["data"], published, "not trained", "", "", command, row["why"]]
     budget = f"{ours['epochs']} epochs, {_range(ours['minutes'])} min, {ours['parameters'] / 1e6:.2g} M parameters"
     command = f"`priorscope train {ours['recipe']}`"
     value = _percent(_mean(ours["test"])) + ("" if len(ours["seeds"]) > 1 else " (a checkpoint)")
