@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -72,3 +74,32 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     shell = Shell(folder)
     shell("study", "small.toml", "--out", "out")
     return shell
+
+
+@pytest.fixture(scope="module")
+def hostile() -> str:
+    """What a recipe of the planted study is called: a name that ends scripts and comments, if a page lets it."""
+    return "<script>alert(1)<!--"
+
+
+def fake_study() -> ModuleType:
+    """The planted study that the unit tests use."""
+    path = Path(__file__).parents[1] / "unit" / "report" / "fake_study.py"
+    spec = importlib.util.spec_from_file_location("fake_study", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fake_study"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, hostile: str) -> Path:
+    """The page of the planted study."""
+    fake = fake_study()
+    study = fake.write_study(tmp_path_factory.mktemp("study"), {"mlp": 0.55, "cnn": 0.78})
+    fake.write_run(study / "runs" / hostile, "vit", 0, {"accuracy": fake.accuracy(0.6, 7)})
+    from priorscope.report import write_report
+
+    return write_report([study], study / "report.html")

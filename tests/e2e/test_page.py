@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from priorscope.report import write_report
-
 pytestmark = pytest.mark.browser
 
-HOSTILE = "<script>alert(1)<!--"
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars"
 )
-
-
-def fake_study() -> ModuleType:
-    """The planted study that the unit tests use."""
-    path = Path(__file__).parents[1] / "unit" / "report" / "fake_study.py"
-    spec = importlib.util.spec_from_file_location("fake_study", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_study"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +36,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     opened = webdriver.Chrome(options=options, service=Service(driver))
     yield opened
     opened.quit()
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    fake = fake_study()
-    study = fake.write_study(tmp_path_factory.mktemp("study"), {"mlp": 0.55, "cnn": 0.78})
-    fake.write_run(study / "runs" / HOSTILE, "vit", 0, {"accuracy": fake.accuracy(0.6, 7)})
-    return write_report([study], study / "report.html")
 
 
 def show(browser: Any, page: Path, *, width: int = 1280, scheme: str = "light") -> None:
@@ -112,16 +86,16 @@ def test_no_request_leaves(browser: Any, page: Path) -> None:
     assert refused == "refused"
 
 
-def test_a_hostile_name_stays_text(browser: Any, page: Path) -> None:
+def test_a_hostile_name_stays_text(browser: Any, page: Path, hostile: str) -> None:
     from selenium.common.exceptions import NoAlertPresentException
 
     show(browser, page)
     with pytest.raises(NoAlertPresentException):
         browser.switch_to.alert.accept()
     rows = texts(browser, "#all-runs tbody th")
-    assert HOSTILE in rows
+    assert hostile in rows
     labels = texts(browser, "#accuracy-1 svg text")
-    assert HOSTILE in labels
+    assert hostile in labels
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -183,7 +157,7 @@ def test_nothing_is_wider_than_the_screen(browser: Any, page: Path, width: int) 
     assert browser.execute_script("return document.documentElement.scrollWidth") == width
 
 
-def test_tables_sort_by_the_keyboard(browser: Any, page: Path) -> None:
+def test_tables_sort_by_the_keyboard(browser: Any, page: Path, hostile: str) -> None:
     from selenium.webdriver.common.keys import Keys
 
     def order() -> list[str]:
@@ -201,10 +175,10 @@ def test_tables_sort_by_the_keyboard(browser: Any, page: Path) -> None:
     conflict = next(head for head in heads if "indifference" in head.text)
     for _ in range(2):
         conflict.find_element("tag name", "button").send_keys(Keys.ENTER)
-        assert order()[-1] == HOSTILE, "what was not measured stands last either way"
+        assert order()[-1] == hostile, "what was not measured stands last either way"
 
 
-def test_a_model_put_aside_is_gone_from_every_chart_and_table(browser: Any, page: Path) -> None:
+def test_a_model_put_aside_is_gone_from_every_chart_and_table(browser: Any, page: Path, hostile: str) -> None:
     def points(figure: str) -> int:
         return browser.execute_script(f"return document.querySelectorAll('#{figure} .mark-symbol.role-mark path').length")
 
@@ -216,11 +190,11 @@ def test_a_model_put_aside_is_gone_from_every_chart_and_table(browser: Any, page
     assert all(count >= 2 for count in before.values())
     browser.execute_script("document.querySelector('.models [data-recipe][value=mlp]').click()")
     wait(lambda: all(0 < points(figure) < count for figure, count in before.items()))
-    assert recipes() == {"cnn", HOSTILE}
+    assert recipes() == {"cnn", hostile}
     assert len(browser.execute_script("return [...document.querySelectorAll('#all-runs tbody tr:not([hidden])')]")) == 4
     assert texts(browser, ".models .count") == ["2 of 3"]
     browser.execute_script("document.querySelector('.models [data-recipe][value=cnn]').click()")
-    wait(lambda: HOSTILE not in texts(browser, "#cue-conflict-1 svg text") and points("cue-conflict-1") == 0)
+    wait(lambda: hostile not in texts(browser, "#cue-conflict-1 svg text") and points("cue-conflict-1") == 0)
     assert browser.execute_script("return document.querySelector('#cue-conflict-1 .chart').classList.contains('empty')")
     browser.execute_script("document.querySelector('.models .all').click()")
     wait(lambda: {figure: points(figure) for figure in before} == before)
