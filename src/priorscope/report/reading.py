@@ -205,7 +205,24 @@ def flat(table: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
 def apart(own: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
     """What sets some settings apart from others, in words; nothing where nothing does."""
     differing = [key for key in own if any(other.get(key) != own[key] for other in others)]
-    return ", ".join(f"{key.rpartition('.')[2]} {own[key]}" for key in differing)
+    return ", ".join(f"{key.rpartition('.')[2].replace('_', ' ')} {setting_said(own[key])}" for key in differing)
+
+
+def setting_said(value: Any) -> str:
+    """A setting as a reader wants it: 2/255, not 0.00784313725490196; 0.06275, not 0.062745098."""
+    if isinstance(value, list | tuple):
+        return ", ".join(setting_said(one) for one in cast("Sequence[Any]", value)) or "none"
+    if isinstance(value, str) and "." in value:
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    if not isinstance(value, float):
+        return str(value)
+    short, levels = f"{value:.4g}", 255 * value
+    if float(short) != value and levels <= 64 and abs(4 * levels - round(4 * levels)) < 1e-9:
+        return f"{levels:g}/255"
+    return short
 
 
 def read_outcomes(folder: Path, subject: Subject | None, failures: list[Failure]) -> Iterator[Outcome]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 from priorscope.core.config import content_key
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.figure import Figure
 from priorscope.report.curves import Curve, curve_of, training_figures
-from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, apart
+from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, apart, setting_said
 from priorscope.report.surfaces import surfaces
 from priorscope.report.verdict import Finding
 from priorscope.report.words import sentence
@@ -109,15 +108,8 @@ def _probe_section(
         figures=tuple(Shown("", figure) for figure in _drawn(kind, outcomes, failures)),
         finding=finding,
         caveats=_caveats(outcomes),
-        told=tuple((name.replace("_", " "), _setting(value)) for name, value in config.items()),
+        told=tuple((name.replace("_", " "), setting_said(value)) for name, value in config.items()),
     )
-
-
-def _setting(value: Any) -> str:
-    """A setting as a reader wants it: 0.06275, not 0.06274509803921569."""
-    if isinstance(value, list | tuple):
-        return ", ".join(_setting(one) for one in cast("Sequence[Any]", value)) or "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _drawn(kind: type[Result], outcomes: Sequence[Outcome], failures: list[Failure]) -> list[Figure]:

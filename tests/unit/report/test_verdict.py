@@ -15,7 +15,7 @@ from priorscope.core.contracts import Array, Result, Subject
 from priorscope.core.stats import Interval
 from priorscope.report.claims import answers
 from priorscope.report.confounds import limits
-from priorscope.report.reading import Outcome, Reading, RunRecord, read_sources
+from priorscope.report.reading import Outcome, Reading, RunRecord, read_sources, setting_said
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.verdict import Finding, findings
 from priorscope.report.words import difference_said, number, sentence
@@ -337,3 +337,22 @@ def test_what_was_not_tested_is_said() -> None:
     said = sentence(only([*runs, run("vit", 0, scored(right(0.6)))]))
     assert said.startswith("cnn has the highest score, 80.0%")
     assert "told apart from mlp; not tested against vit (1 seed each)." in said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (2 / 255, "2/255"),
+        (0.25 / 255, "0.25/255"),
+        ("0.00784313725490196", "2/255"),
+        (0.0125, "0.0125"),
+        (1 / 3, "0.3333"),
+        ("quick", "quick"),
+        ("v1.2.x", "v1.2.x"),
+        (3, "3"),
+        ([], "none"),
+        ([0.5, 1 / 255], "0.5, 1/255"),
+    ],
+)
+def test_settings_are_said_as_people_write_them(value: object, said: str) -> None:
+    assert setting_said(value) == said
