@@ -124,7 +124,7 @@ class Result(Config):
     """What a network does whose value is higher, and whose is lower, where "higher" alone would say nothing to a reader."""
     best: ClassVar[str | None] = None
     """What the network does whose value is the best of many, for the same reason."""
-    counts: ClassVar[str] = "images"
+    sampled: ClassVar[str] = "images"
     """What `n` counts."""
     difference_unit: ClassVar[str | None] = None
     """The unit of `paired`, where that is not the value's own."""

@@ -118,7 +118,7 @@ class Activation(Result):
     probe: ClassVar[str] = "activation"
     question: ClassVar[str] = "What does a network want to see, and do other networks see it too?"
     measure: ClassVar[str] = "probability that other networks give a picture's class"
-    counts: ClassVar[str] = "pictures made"
+    sampled: ClassVar[str] = "pictures made"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "neither"
 
     names: tuple[str, ...]

@@ -83,7 +83,7 @@ class Robustness(Result):
     probe: ClassVar[str] = "robustness"
     question: ClassVar[str] = "How small a change of the pixels breaks it, and can that number be believed?"
     measure: ClassVar[str] = "median smallest breaking budget"
-    counts: ClassVar[str] = "images that it gets right"
+    sampled: ClassVar[str] = "images that it gets right"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
     leaning: ClassVar[tuple[str, str] | None] = ("is harder to break", "is easier to break")
     best: ClassVar[str | None] = "is hardest to break"

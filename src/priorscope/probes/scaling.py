@@ -117,7 +117,7 @@ class Scaling(Result):
     probe: ClassVar[str] = "scaling"
     question: ClassVar[str] = "How does error fall with compute, and what is compute best spent on?"
     measure: ClassVar[str] = "local exponent"
-    counts: ClassVar[str] = "runs"
+    sampled: ClassVar[str] = "runs"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "neither"
 
     split: str

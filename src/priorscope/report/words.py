@@ -171,7 +171,7 @@ def trusted(finding: Finding) -> str:
     counts = sorted({result.n for arm in finding.arms for result in arm.results})
     if not all(arm.exact for arm in finding.arms):
         many = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-        parts.append(f"n\u00a0=\u00a0{many} {finding.result.counts}")
+        parts.append(f"n\u00a0=\u00a0{many} {finding.result.sampled}")
     parts += [ground for ground in [_grounds(finding)] if ground]
     doubted = [arm.label for arm in finding.arms if any(result.caveats for result in arm.results)]
     if doubted:
