@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from priorscope.attacks.ball import Found, Pictures, lengths, picture_keys, pict
 from priorscope.attacks.fab import onto_plane
 from priorscope.attacks.losses import LOSSES, right
 from priorscope.attacks.pgd import fgsm_curve
-from priorscope.attacks.search import find_smallest
+from priorscope.attacks.search import Brackets, find_smallest
 from priorscope.attacks.square import window_side
 from priorscope.attacks.turns import run_attack, run_in_turn
 from priorscope.attacks.victim import Victim, frozen
@@ -120,13 +122,12 @@ def test_where_the_first_attack_finds_the_boundary_each_picture_meets_the_others
     assert limit.max() < budgets[-1]
     met = np.zeros(40, np.int64)
 
-    def counted(victim: Victim, of: Pictures, attacks: tuple[Attack, ...], seed: int = 0) -> tuple[Found, Tensor]:
-        found, broken_by = run_in_turn(victim, of, attacks, seed)
-        if len(attacks) > 1:
-            met[of.index[broken_by != 0].numpy()] += 1
-        return found, broken_by
+    def counted(victim: Victim, of: Pictures, attack: Attack, seed: int = 0) -> Found:
+        if attack.kind == "square":
+            met[of.index.numpy()] += 1
+        return run_attack(victim, of, attack, seed)
 
-    monkeypatch.setattr("priorscope.attacks.search.run_in_turn", counted)
+    monkeypatch.setattr("priorscope.attacks.search.run_attack", counted)
     ensemble = _ensemble("apgd-t", "square")
     find_smallest(Victim(net), lambda rows: (images[rows], labels[rows]), np.arange(40), ensemble, budgets, budgets[-1])
     assert met.tolist() == [1] * 40
@@ -371,6 +372,53 @@ def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "state.npz").write_bytes(b"torn")
     with pytest.raises(WorkError, match="is damaged"):
         search(tmp_path / "state.npz")
+
+
+@pytest.mark.parametrize("before", [1, 2, 5])
+def test_a_search_stopped_after_any_attack_of_an_ensemble_repeats_none(
+    before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Linear()
+    images, labels = some(net)
+    monkeypatch.setattr("priorscope.attacks.search.SAVE_EVERY_SECONDS", 0.0)
+    ensemble = _ensemble("fgsm", "apgd-t")
+    done: list[str] = []
+    stop_at = [10**9]
+
+    def stopping(victim: Victim, of: Pictures, attack: Attack, seed: int = 0) -> Found:
+        if len(done) == stop_at[0]:
+            raise KeyboardInterrupt
+        found = run_attack(victim, of, attack, seed)
+        done.append(attack.name)
+        return found
+
+    monkeypatch.setattr("priorscope.attacks.search.run_attack", stopping)
+
+    def search(state: Path | None) -> Brackets:
+        return find_smallest(
+            Victim(net),
+            lambda rows: (images[rows], labels[rows]),
+            np.arange(40),
+            ensemble,
+            (0.0, 0.01, 0.04),
+            0.04,
+            state=state,
+        )
+
+    whole = search(None)
+    wanted = done.copy()
+    assert len(wanted) > 6
+    assert set(wanted) == {"fgsm", "apgd-t"}
+    done.clear()
+    while len(done) < len(wanted):
+        stop_at[0] = len(done) + before
+        with contextlib.suppress(KeyboardInterrupt):
+            search(tmp_path / "state.npz")
+    stop_at[0] = 10**9
+    resumed = search(tmp_path / "state.npz")
+    assert done == wanted
+    for field in fields(Brackets):
+        np.testing.assert_array_equal(getattr(resumed, field.name), getattr(whole, field.name))
 
 
 def test_attacks_are_plain_data() -> None:

@@ -2,12 +2,14 @@
 
 Budgets share their work: a picture broken at one is broken at every larger one, because its adversarial picture lies in the
 larger ball too. All pictures are attacked at the budget asked about; then each goes on between the largest budget at which
-it stood and the smallest at which it fell, first over the budgets of the curve, then between two of them. Every picture's
-bracket is plain numbers, so that a long search that is stopped goes on where it was.
+it stood and the smallest at which it fell, first over the budgets of the curve, then between two of them.
 
-Of an ensemble the first attack, which is the cheapest, goes ahead alone; all of them in turn are then asked at the largest
-budget at which a picture stood. Where it stands again, it is done, and has met the whole ensemble once; only where it falls do
-all of them bisect.
+Of an ensemble the attacks come in turn, each at what stood; a picture that falls goes on to its next budget at once, while
+others still meet the rest of the ensemble at theirs. The attack that most pictures wait for is the next, so that batches stay
+large. Where a picture is in all this is plain numbers, kept after every attack: a long search that is stopped goes on there.
+
+The first attack, which is the cheapest, goes ahead alone; all of them are then asked at the largest budget at which a picture
+stood. Where it stands again, it is done, and has met the whole ensemble once; only where it falls do all of them bisect.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Brackets:
     """What is known of each picture: whether it is right at budget 0, between which budgets it falls, and by which attack.
 
     `stood` and `fell` number budgets of the curve (`fell` = their count: none); `low` and `high` are the bracket in pixels.
-    `hint` is the budget to be tried before any other, NaN where there is none, and `hinted` how often there was one.
+    `hint` is the budget to be tried before any other, NaN where there is none, and `hinted` how often there was one. `turn`
+    counts the attacks that it has withstood at the budget at which it is being tried.
     """
 
     clean: NDArray[np.int8]
@@ -60,6 +63,7 @@ class Brackets:
     broken_by: NDArray[np.int64]
     hint: NDArray[np.float64]
     hinted: NDArray[np.int64]
+    turn: NDArray[np.int64]
 
     @classmethod
     def unknown(cls, count: int, budgets: int) -> Brackets:
@@ -75,6 +79,7 @@ class Brackets:
             broken_by=np.full(count, -1, np.int64),
             hint=np.full(count, np.nan),
             hinted=np.zeros(count, np.int64),
+            turn=np.zeros(count, np.int64),
         )
 
     def right(self) -> NDArray[np.bool_]:
@@ -128,16 +133,17 @@ class _Block:
 
 
 def _rounds(search: _Search, ahead: _Search | None, block: _Block) -> Iterator[None]:
-    """All that is to be done on a block, a round at a time."""
-    if search.never_asked(block.rows):
-        search.round(block)
+    """All that is to be done on a block, an attack at a time."""
+    rows = block.rows
+    search.look(block)
+    while search.attack(block, search.unasked(rows)):
         yield
     if ahead is not None:
-        ahead.begin_with(search.known, block.rows)
-        while ahead.round(block):
+        ahead.begin_with(search.known, rows)
+        while ahead.attack(block, ahead.open_rows(rows)):
             yield
-        search.follow(ahead.known, block.rows)
-    while search.round(block):
+        search.follow(ahead.known, rows)
+    while search.attack(block, search.open_rows(rows)):
         yield
 
 
@@ -151,18 +157,30 @@ class _Search:
     known: Brackets
     asked: int
 
-    def never_asked(self, rows: NDArray[np.int64]) -> bool:
-        """Whether some rows have not been attacked at the budget asked about."""
-        k = self.known
-        return bool(((k.clean[rows] == UNKNOWN) | ((k.clean[rows] == RIGHT) & ~k.asked[rows])).any())
+    def look(self, block: _Block) -> None:
+        """Finds out which pictures of a block are right at budget 0, where that is not known."""
+        k, rows = self.known, block.rows
+        if not (k.clean[rows] == UNKNOWN).any():
+            return
+        was_right = right(self.victim(block.images), block.labels).cpu().numpy()
+        k.clean[rows] = np.where(was_right, RIGHT, WRONG)
+        k.high[rows[~was_right]] = 0.0
+        k.fell[rows[~was_right]] = 0
+
+    def unasked(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows that are still to be attacked at the budget asked about."""
+        return rows[(self.known.clean[rows] == RIGHT) & ~self.known.asked[rows]]
 
     def open_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows about which something is still to be found out."""
         k = self.known
-        apart = k.fell[rows] - k.stood[rows] > 1
         fallen = (k.fell[rows] < len(self.budgets)) & (k.refined[rows] < REFINEMENTS)
-        going = ~k.asked[rows] | ~np.isnan(k.hint[rows]) | apart | fallen
+        going = ~k.asked[rows] | ~np.isnan(k.hint[rows]) | self._apart(rows) | fallen
         return rows[(k.clean[rows] == UNKNOWN) | ((k.clean[rows] == RIGHT) & going)]
+
+    def _apart(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which rows have budgets of the curve between the last at which they stood and the first at which they fell."""
+        return self.known.fell[rows] - self.known.stood[rows] > 1
 
     def begin_with(self, other: Brackets, rows: NDArray[np.int64]) -> None:
         """Goes on from what another search knows of rows about which this one knows nothing."""
@@ -178,30 +196,29 @@ class _Search:
         k.low[rows] = np.minimum(k.low[rows], k.high[rows])
         k.fell[rows] = np.minimum(k.fell[rows], ahead.fell[rows])
         k.stood[rows] = np.minimum(k.stood[rows], k.fell[rows] - 1)
-        untried = (k.hinted[rows] == 0) & (ahead.low[rows] > k.low[rows])
-        k.hint[rows] = np.where(untried, ahead.low[rows], np.nan)
+        untried = rows[(k.hinted[rows] == 0) & (ahead.low[rows] > k.low[rows])]
+        k.hint[untried] = ahead.low[untried]
         k.refined[rows[ahead.low[rows] == k.low[rows]]] = REFINEMENTS
 
-    def round(self, block: _Block) -> bool:
-        """One attack on every open picture of a block, each at its own budget; False where none is open."""
-        known, rows = self.known, block.rows
-        if (known.clean[rows] == UNKNOWN).any():
-            was_right = right(self.victim(block.images), block.labels).cpu().numpy()
-            known.clean[rows] = np.where(was_right, RIGHT, WRONG)
-            known.high[rows[~was_right]] = 0.0
-            known.fell[rows[~was_right]] = 0
-        open_rows = self.open_rows(rows)
-        if not open_rows.size:
+    def attack(self, block: _Block, rows: NDArray[np.int64]) -> bool:
+        """The attack that most of some rows of a block wait for, on those, each at its own budget; False without rows."""
+        if not rows.size:
             return False
-        at = self._next(open_rows)
-        here = np.searchsorted(rows, open_rows)
+        k = self.known
+        turn = int(np.bincount(k.turn[rows]).argmax())
+        rows = rows[k.turn[rows] == turn]
+        at, here = self._next(rows), np.searchsorted(block.rows, rows)
         picked = torch.from_numpy(here).to(block.images.device)
         eps = torch.from_numpy(at).to(block.images.device, block.images.dtype)
         index = torch.from_numpy(block.index[here])
         of = pictures(block.images[picked], block.labels[picked], eps, norm=self.norm, index=index)
-        found, broken_by = run_in_turn(self.victim, of, self.attacks, self.seed)
+        found = run_attack(self.victim, of, self.attacks[turn], self.seed)
+        broken = found.broken.cpu().numpy()
         reached = lengths(found.adversarial - of.images, self.norm).double().cpu().numpy()
-        self._learn(open_rows, at, found.broken.cpu().numpy(), reached, broken_by.cpu().numpy())
+        done = broken | (turn + 1 == len(self.attacks))
+        k.turn[rows] = np.where(done, 0, turn + 1)
+        k.broken_by[rows[broken & ~k.asked[rows]]] = turn
+        self._learn(rows[done], at[done], broken[done], reached[done])
         return True
 
     def _next(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -215,25 +232,32 @@ class _Search:
         return np.where(k.asked[rows], at, levels[self.asked])
 
     def _learn(
-        self,
-        rows: NDArray[np.int64],
-        at: NDArray[np.float64],
-        broken: NDArray[np.bool_],
-        reached: NDArray[np.float64],
-        broken_by: NDArray[np.int64],
+        self, rows: NDArray[np.int64], at: NDArray[np.float64], broken: NDArray[np.bool_], reached: NDArray[np.float64]
     ) -> None:
-        k, levels = self.known, np.array(self.budgets)
-        first, hinted = ~k.asked[rows], ~np.isnan(k.hint[rows])
-        on_curve = first | hinted | (k.fell[rows] - k.stood[rows] > 1)
-        k.broken_by[rows[first]] = broken_by[first]
+        """What all attacks in turn came to at a budget: `broken` or not, and there how far the pictures had to move."""
+        k = self.known
+        hinted = ~np.isnan(k.hint[rows])
+        k.refined[rows[k.asked[rows] & ~hinted & ~self._apart(rows)]] += 1
         k.asked[rows] = True
-        k.refined[rows[~on_curve]] += 1
-        k.refined[rows[hinted & ~broken]] = REFINEMENTS
-        k.hinted[rows] += hinted
+        self._hint_anew(rows[hinted], at[hinted], broken[hinted])
+        self._narrow(rows, at, broken, reached)
+
+    def _hint_anew(self, rows: NDArray[np.int64], at: NDArray[np.float64], broken: NDArray[np.bool_]) -> None:
+        """A picture that stood at its hint is done; one that fell is asked as far below it as its bracket was wide above."""
+        k = self.known
+        k.refined[rows[~broken]] = REFINEMENTS
+        k.hinted[rows] += 1
         k.hint[rows] = np.nan
-        again = hinted & broken & (k.hinted[rows] < HINTS) & (at > 0)
-        lower = at[again] ** 2 / np.minimum(k.high[rows[again]], levels[-1])
-        k.hint[rows[again]] = np.where((lower > k.low[rows[again]]) & (lower < at[again]), lower, np.nan)
+        again = broken & (k.hinted[rows] < HINTS) & (at > 0)
+        rows, at = rows[again], at[again]
+        lower = at**2 / np.minimum(k.high[rows], self.budgets[-1])
+        k.hint[rows] = np.where((lower > k.low[rows]) & (lower < at), lower, np.nan)
+
+    def _narrow(
+        self, rows: NDArray[np.int64], at: NDArray[np.float64], broken: NDArray[np.bool_], reached: NDArray[np.float64]
+    ) -> None:
+        """The brackets, after pictures stood or fell at a budget."""
+        k, levels = self.known, np.array(self.budgets)
         stands, falls = rows[~broken], rows[broken]
         k.low[stands] = np.maximum(k.low[stands], at[~broken])
         k.high[falls] = np.minimum(k.high[falls], np.minimum(at[broken], reached[broken]))
