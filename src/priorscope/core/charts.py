@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -237,6 +238,69 @@ def heat_map(
         chart = A.layer(cells, base.mark_text().encode(text=A.Text("value:Q", format=value.format or ".2f"), color=ink))
     chart = chart.properties(height=len(lines) * (30 if len(lines) <= 24 else 12))
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
+
+
+def heat_blocks(
+    name: str,
+    title: str,
+    rows: Sequence[Row],
+    *,
+    value: Axis,
+    n: int | str,
+    protocol: str,
+    alt: str,
+) -> Figure:
+    """Matrices of values as colours, laid out as blocks of one: `down` and `across` name a row's block, `y` and `x` its cell.
+
+    Blocks and cells come in the order of their first appearance, cells from left to right and from top to bottom.
+    """
+    import altair as A
+
+    lines, tops = _laid_out([(str(row["down"]), str(row["y"])) for row in rows])
+    columns, lefts = _laid_out([(str(row["across"]), str(row["x"])) for row in rows])
+    drawn = [
+        {**row, "left": left, "right": left + 1, "top": top, "bottom": top + 1}
+        for row in rows
+        for left, top in [(columns[str(row["across"]), str(row["x"])], lines[str(row["down"]), str(row["y"])])]
+    ]
+    low, high = value.domain or _ends(rows, symmetric=False)
+    colours = A.Scale(
+        domain=np.linspace(low, high, len(RAMP)).round(9).tolist(), range=list(RAMP), clamp=True, interpolate="rgb"
+    )
+
+    def axis(names: dict[str, float], **how: Any) -> A.Axis:
+        labels = json.dumps({f"{middle:g}": name for name, middle in names.items()})
+        named = f"{labels}[format(datum.value, '~g')]"
+        return A.Axis(values=list(names.values()), labelExpr=named, title=None, grid=False, **how)
+
+    width, height = (max(end.values()) + 1 for end in (columns, lines))
+    chart = (
+        A.Chart(figure_data())
+        .mark_rect()
+        .encode(
+            x=A.X("left:Q", scale=A.Scale(domain=[0, width], nice=False), axis=axis(lefts, labelAngle=-40)),
+            y=A.Y("top:Q", scale=A.Scale(domain=[0, height], nice=False, reverse=True), axis=axis(tops)),
+            x2="right:Q",
+            y2="bottom:Q",
+            color=A.Color("value:Q", scale=colours, legend=A.Legend(title=value.title, orient="right", **value.number())),
+            tooltip=["down:N", "y:N", "across:N", "x:N", "value:Q"],
+        )
+        .properties(height=round(WIDTH * height / width * 0.8))
+    )
+    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt, drawn=drawn)
+
+
+def _laid_out(cells: Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str], float], dict[str, float]]:
+    """Where each cell of blocks begins, blocks apart by a cell and a half; and the middle of each block."""
+    starts: dict[tuple[str, str], float] = {}
+    ends: dict[str, tuple[float, float]] = {}
+    at, last = 0.0, None
+    for block, cell in dict.fromkeys(cells):
+        at += 1.5 if last is not None and block != last else 0.0
+        starts[block, cell] = at
+        ends[block] = (ends.get(block, (at, at))[0], at + 1)
+        at, last = at + 1, block
+    return starts, {block: (first + end) / 2 for block, (first, end) in ends.items()}
 
 
 def gallery(

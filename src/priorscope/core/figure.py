@@ -227,8 +227,8 @@ class Figure:
         spec = {**self.spec, "description": self.alt, "config": THEME, "padding": 12}
         if title:
             spec["title"] = {
-                "text": textwrap.wrap(self.title, 84),
-                "subtitle": textwrap.wrap(f"{_n(self.n)} {self.protocol}", 104),
+                "text": textwrap.wrap(self.title, 72),
+                "subtitle": textwrap.wrap(f"{_n(self.n)} {self.protocol}", 92),
             }
         if _sizes_itself(spec):
             spec.setdefault("width", WIDTH)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from priorscope.core.charts import Axis, curves_with_band, heat_map, interval_dots
+from priorscope.core.charts import Axis, curves_with_band, heat_blocks, heat_map, interval_dots
 from priorscope.core.stats import wilson
 from priorscope.probes.similarity import Similarity
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
 
-MOST_PAIRS, MOST_ALONE = 6, 4
-"""Heat maps of pairs and of single networks that are drawn; every number is in the table."""
+MOST_APART = 3
+"""Networks of which each pair gets a heat map of its own, with numbers in it, beside the one of all."""
 CKA = Axis("CKA", domain=(0.0, 1.0), format=".2f")
 DEPTH = Axis("depth: 0 is the input, 1 the logits", domain=(0.0, 1.0), format=".1f")
 
@@ -23,9 +23,9 @@ DEPTH = Axis("depth: 0 is the input, 1 the logits", domain=(0.0, 1.0), format=".
 def draw_all(result: Similarity) -> list[Figure]:
     """Pairs beside their untrained twins, who matches whom where, heat maps, what layers hold, and whether n suffices."""
     count = len(result.names)
-    figures = [_pairs(result), _matches(result)]
-    figures += [_map(result, a, b) for a, b in list(combinations(range(count), 2))[:MOST_PAIRS]]
-    figures += [_map(result, a, a) for a in range(min(count, MOST_ALONE))]
+    figures = [_pairs(result), _all_layers(result), _matches(result)]
+    if count <= MOST_APART:
+        figures += [_map(result, a, b) for a, b in (*combinations(range(count), 2), *((a, a) for a in range(count)))]
     if result.logistic.size:
         figures += [_held(result), _dimensions(result)]
     return [*figures, _convergence(result)]
@@ -82,6 +82,40 @@ def _matches(result: Similarity) -> Figure:
         protocol="The largest CKA of each layer with any layer of the other network; the largest of many reads a little high.",
         alt="CKA of each layer with its best match in another network, over depth.",
         panel="panel",
+    )
+
+
+def _all_layers(result: Similarity) -> Figure:
+    layers = list(result.layers())
+    rows = [
+        {
+            "down": result.names[down],
+            "y": down_tap,
+            "across": result.names[beside],
+            "x": beside_tap,
+            "value": value if np.isfinite(value := float(result.cka[i, j])) else None,
+        }
+        for i, down, down_tap in layers
+        for j, beside, beside_tap in layers
+    ]
+    owners = np.array([network for _, network, _ in layers])
+    families = np.array(result.families)[owners]
+    across = len(set(result.families)) > 1
+    apart = families[:, None] != families if across else owners[:, None] != owners
+    between = np.where(apart, np.nan_to_num(result.cka, nan=-1.0), -1.0)
+    i, j = (int(at) for at in np.unravel_index(int(between.argmax()), between.shape))
+    one, other = (f"{tap} of {result.names[network]}" for _, network, tap in (layers[i], layers[j]))
+    title = f"{'Across families' if across else 'Of two networks'}, {one} and {other} are most alike: {between[i, j]:.2f}"
+    finite = result.half[np.isfinite(result.half)]
+    sure = f"intervals up to {finite.max():.2f} either way" if finite.size else "too few batches for intervals"
+    return heat_blocks(
+        "cka",
+        title,
+        rows,
+        value=CKA,
+        n=result.n,
+        protocol=f"Layers of each network from the input (top, left) to the logits; {sure}; empty where a layer is dead.",
+        alt=f"CKA of every layer with every layer of {', '.join(result.names)}.",
     )
 
 

@@ -164,7 +164,7 @@ def test_it_is_stored_and_drawn(result, tmp_path):
     assert isinstance(back, Similarity)
     assert back.table() == result.table()
     names = [figure.name for figure in back.charts()]
-    assert names == ["similarity", "similarity-match", "cka-0-1", "cka-0-2", "cka-1-2", "cka-0-0", "cka-1-1", "cka-2-2",
+    assert names == ["similarity", "cka", "similarity-match", "cka-0-1", "cka-0-2", "cka-1-2", "cka-0-0", "cka-1-1", "cka-2-2",
                      "held-by-depth", "dimension-by-depth", "similarity-convergence"]  # fmt: skip
     for figure in back.charts():
         assert figure.svg().startswith("<svg")
