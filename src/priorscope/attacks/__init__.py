@@ -139,7 +139,16 @@ def attack_of(name: str, **changes: Any) -> Attack:
     """A named attack, with some settings changed."""
     if name not in PRESETS:
         raise unknown_name("named attack", name, (*PRESETS, *ENSEMBLES), "priorscope probe robustness --help")
-    return Attack.parse({"name": name, **PRESETS[name], **changes}, f"attack {name}")
+    attack = Attack.parse({"name": name, **PRESETS[name], **changes}, f"attack {name}")
+    if "loss" in changes and attack.kind in ("fab", "square", "decision"):
+        raise RequestError(f"{name} has a way of its own and raises no {attack.loss}.", "the attack as it is", "leave out loss")
+    if attack.restarts > 1 and attack.start == "none":
+        raise RequestError(
+            f"{name} begins at the picture itself: {attack.restarts} restarts would all be the same.",
+            "one start, or an attack with random starts",
+            'attack = "pgd"',
+        )
+    return attack
 
 
 def attacks_of(name: str, classes: int, **changes: Any) -> tuple[Attack, ...]:

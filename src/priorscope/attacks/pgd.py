@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from priorscope.attacks import Attack
+from priorscope.attacks import Attack, LossName
 from priorscope.attacks.ball import Found, Pictures, direction, project, random_start, wide
-from priorscope.attacks.losses import LOSSES, cross_entropy, right
+from priorscope.attacks.losses import LOSSES, right
 from priorscope.attacks.victim import Victim
 
 
@@ -45,11 +45,11 @@ def pgd(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Ten
     return found
 
 
-def fgsm_curve(victim: Victim, of: Pictures, budgets: Sequence[float]) -> list[Tensor]:
+def fgsm_curve(victim: Victim, of: Pictures, budgets: Sequence[float], loss: LossName = "cross-entropy") -> list[Tensor]:
     """The logits after FGSM at each budget: the gradient at the picture is the same for all, so it is computed once.
 
     At budget 0 they are the logits of that same pass.
     """
-    logits, _, gradient = victim.gradient(of.images, of.labels, cross_entropy)
+    logits, _, gradient = victim.gradient(of.images, of.labels, LOSSES[loss])
     step = direction(gradient, of.norm)
     return [logits if eps == 0 else victim(project(of.images + eps * step, of.at(eps))) for eps in budgets]

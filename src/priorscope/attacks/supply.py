@@ -1,4 +1,4 @@
-"""Where attacked pictures come from: a part of a split, in blocks, on the network's device; and what names its weights."""
+"""Where attacked pictures come from: a part of a split, in blocks, on the network's device; and what names the network."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from priorscope.core.config import content_key
+from priorscope.core.errors import RequestError
 from priorscope.data.loader import Loader
 from priorscope.data.split import Split, balanced_order
+from priorscope.models.classifier import Classifier
 
 Fetch = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
 """Rows of the split -> images in [0, 1] and labels, on the network's device."""
@@ -25,9 +28,15 @@ def some_images(split: Split, count: int | None) -> tuple[Split, NDArray[np.int6
     return split.choose(index), index
 
 
-def fetcher(model: nn.Module, split: Split) -> Fetch:
-    """Rows of a split as float images and labels on the model's device."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+def fetcher(model: Classifier, split: Split) -> Fetch:
+    """Rows of a split as float images and labels on the model's device. Labels that the network does not know are refused."""
+    if len(split.classes) > model.num_classes:
+        raise RequestError(
+            f"{split.source}/{split.name} has {len(split.classes)} classes, and the network tells {model.num_classes} apart.",
+            "a network with a class for every label",
+            "name data with the classes that it learnt",
+        )
+    device = model.mean.device
 
     def fetch(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         some = split.choose(rows)
@@ -37,10 +46,25 @@ def fetcher(model: nn.Module, split: Split) -> Fetch:
     return fetch
 
 
-def weights_key(model: nn.Module) -> str:
-    """A hash of every weight: what an adversarial image is a function of, beside data and attack."""
+def network_key(model: Classifier) -> str:
+    """A hash of every weight and of what is made of them: what an adversarial picture is a function of, beside data and attack.
+
+    A family's config says what its network does; of any other, whose code may do anything, its answers on fixed pictures do.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    does = model.config.plain() if model.config is not None else [repr(model.network), _answers(model)]
+    digest.update(content_key([does, model.image_size, model.input_size, model.resize]).encode())
     return digest.hexdigest()
+
+
+def _answers(model: Classifier) -> list[str]:
+    """Logits of a few fixed pictures, to three digits: rounding differs between machines and numbers of threads."""
+    pictures = torch.linspace(0, 997, 4 * 3 * model.image_size**2).sin().square().view(4, 3, model.image_size, model.image_size)
+    was_training = model.training
+    with torch.no_grad():
+        logits = model.eval()(pictures.to(model.mean.device)).float().cpu()
+    model.train(was_training)
+    return [f"{value:.3g}" for value in logits.flatten().tolist()]

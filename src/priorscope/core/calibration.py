@@ -263,15 +263,17 @@ def brier_parts(answers: Answers) -> Brier:
 
 
 def squared_error(answers: Answers, level: float = 0.95) -> tuple[float, Interval]:
-    """The squared calibration error in 15 equal-mass bins without its bias, and its interval.
+    """The squared calibration error in equal-mass bins without its bias, and its interval.
+
+    There are 15 bins, or fewer where one would hold a single answer, which has no variance to take off.
 
     In a bin of n answers the mean of right - confidence is d, with variance s2 / n, so d^2 - s2 / n has no bias (Kumar et al.
     2019, arXiv 1909.10155, with the differences' own variance); their average over answers may fall below 0. Scaled, it is
     distributed as a noncentral chi-squared whose noncentrality is the true value (Satterthwaite's degrees of freedom), also at
     0, where a bootstrap's interval never reaches: the interval holds the true values under which the estimate is not in a tail.
     """
-    place = equal_mass(answers.confidence)
-    starts = np.unique(_starts(place, BINS))
+    bins = min(BINS, max(len(answers) // 2, 1))
+    starts = np.unique(_starts(equal_mass(answers.confidence, bins), bins))
     n = np.diff(starts)
     apart = answers.right - answers.confidence
     mean = np.add.reduceat(apart, starts[:-1]) / n

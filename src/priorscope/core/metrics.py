@@ -24,6 +24,13 @@ def top_k_correct(logits: ArrayLike, labels: ArrayLike, k: int = 1) -> NDArray[n
     return (rivals <= k) & ~np.isnan(own[:, 0])
 
 
+def decisions(logits: ArrayLike) -> NDArray[np.int64]:
+    """The class with each image's highest logit, the first of several; -1 where a logit is NaN: that decides for none."""
+    scores = np.asarray(logits)
+    known = np.atleast_1d(~np.isnan(scores).any(axis=1))
+    return np.where(known, np.where(known[:, None], scores, 0.0).argmax(axis=1), -1)
+
+
 def softmax(logits: ArrayLike) -> Floats:
     """Probabilities along the last axis in float64: exp(z - max z) over its sum."""
     scores = np.asarray(logits, dtype=np.float64)

@@ -108,7 +108,7 @@ def bootstrap(
 
 
 def over_seeds(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Student's t interval of the mean of one number a seed: for what has no per-image values, such as an indifference point.
+    """Student's t interval of the mean of one number a seed: for what has no per-image values, such as a share of decisions.
 
     mean +- t(S - 1) s / sqrt(S).
     """

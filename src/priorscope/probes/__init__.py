@@ -124,6 +124,14 @@ def the_source(probe: str, data: Source | Split) -> Source:
     return data
 
 
+def check_apart(probe: str, split: str) -> None:
+    """Refuses to score a readout on the pictures from which it learns."""
+    if split == "train":
+        raise RequestError(
+            f"{probe} learns a readout from train and was asked to score it there.", "another split", 'split = "test"'
+        )
+
+
 def __getattr__(name: str) -> Any:
     """`ps.probes.measure_robustness`, `ps.probes.Robustness` and `RobustnessConfig`, imported when they are asked for."""
     for probe in PROBES:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from priorscope.attacks.supply import some_images, weights_key
+from priorscope.attacks.supply import network_key, some_images
 from priorscope.attacks.victim import frozen
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
@@ -102,6 +102,7 @@ class Seen:
 
 def measure(names: tuple[str, ...], models: Sequence[Classifier], asked: Asked) -> Activation:
     """Makes, shows and scores. What cannot be driven is refused before anything is made."""
+    _check_enough(asked)
     for model in models:
         with evaluating(model):
             check_targets(asked.targets, model)
@@ -174,11 +175,23 @@ def _caveats(result: Activation, is_class: NDArray[np.bool_]) -> list[str]:
     return said
 
 
+def _check_enough(asked: Asked) -> None:
+    """Refuses to stop at a probability what does not climb one."""
+    making, others = asked.making, [target.name for target in asked.targets if target.kind != "class"]
+    if making.enough is not None and (making.climb != "probability" or others):
+        what = f"{', '.join(others)} came for it" if others else f"climb = {making.climb!r} came for it"
+        raise RequestError(
+            f"Preset {asked.preset} stops at a probability of {making.enough:g}, and {what}.",
+            'classes and climb = "probability"',
+            'preset = "priorscope"',
+        )
+
+
 def _made(model: Classifier, asked: Asked) -> Bytes:
     """The pictures of one network, uint8 (T, S, H, W, 3), computed once a folder."""
     key = {
         "version": VERSION,
-        "weights": weights_key(model),
+        "network": network_key(model),
         "data": asked.real.fingerprint,
         "making": asked.making.plain(),
         "streams": asked.streams(),

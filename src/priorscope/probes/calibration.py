@@ -319,10 +319,11 @@ def _usable(
 def _score(
     condition: str, logits: NDArray[np.float64], labels: NDArray[np.int64], divisor: float, seed: int
 ) -> tuple[Scores, Reliability]:
+    losses = log_loss(logits, labels)  # refuses labels that the network does not know
     answers = Answers(softmax(logits), labels)
     found, reliability = estimates(answers, seed)
     value, interval = squared(answers)
-    losses, brier, parts = log_loss(logits, labels), brier_scores(answers), brier_parts(answers)
+    brier, parts = brier_scores(answers), brier_parts(answers)
     scores = Scores(
         condition=condition,
         temperature=divisor,

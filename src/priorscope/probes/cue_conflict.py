@@ -5,11 +5,13 @@ made from the user's own classes, there is one setting: `probes/cue_stimuli.py`.
 
 On ShapeTex, where every image carries one shape and one texture and the training world never tells them apart. The dial of
 salience runs from a loud shape (0) to a loud texture (1); at each setting the same scenes are shown with disagreeing cues,
-and each decision is for the shape's class, for the texture's class, or for neither. The share of shape decisions among the
-first two falls along the dial as a logistic curve, fitted by maximum likelihood; where it crosses one half is the
-*indifference point*, the headline: above 0.5 the texture must be the louder cue before it decides as often as the shape.
-One ratio at one setting would say as much about the setting as about the network, so absolute shape and texture accuracy
-and coverage stand beside it at every setting.
+and each decision is for the shape's class, for the texture's class, or for neither. The headline is the *shape share*: of the
+decisions for either cue, how many are for the shape, averaged over the dial. One ratio at one setting would say as much about
+the setting as about the network, so absolute shape and texture accuracy and coverage stand beside it at every setting.
+
+A logistic curve, fitted by maximum likelihood, says where the share crosses one half: the *indifference point*. For a steep
+curve the two are the same number. For a flat one, of a network that goes by both cues however loud they are, there is no such
+point, or it lies anywhere; then it is said not to be identified, and the share still says what the network does.
 
 How fast each cue alone is learnt is read from runs of the same recipe in worlds where only that cue predicts the class.
 """
@@ -23,12 +25,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.special import expit
 
 from priorscope.core.aspects import AspectName
 from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import read_json
+from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, over_seeds, wilson
 from priorscope.data.split import Split
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
     from priorscope.probes.cue_stimuli import Made
 
-VERSION = 1
+VERSION = 2
 PER = "run"
 READS = "runs"
 
@@ -83,7 +87,7 @@ class CueConflict(Result):
 
     probe: ClassVar[str] = "cue_conflict"
     question: ClassVar[str] = "Which cue decides where shape and texture disagree?"
-    measure: ClassVar[str] = "indifference point"
+    measure: ClassVar[str] = "shape share over the dial"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "neither"
     seeds_needed: ClassVar[int] = 5
     aspect: ClassVar[AspectName | None] = "cue preference"
@@ -92,29 +96,33 @@ class CueConflict(Result):
     salience: tuple[float, ...]
     shape: Array
     texture: Array
+    point: float | None
+    """The indifference point; None where it is not identified."""
+    point_interval: Interval | None
     slope: float
     learning: tuple[Learning, ...] = ()
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        lean = "shape and texture decide equally often"
-        if self.interval and self.interval.low > 0.5:
-            lean = "shape decides unless the texture is the louder cue"
-        elif self.interval and self.interval.high < 0.5:
-            lean = "texture decides unless the shape is the louder cue"
-        between = f" ({self.interval.low:.2f} to {self.interval.high:.2f})" if self.interval else ""
-        return f"Indifferent at salience {self.value:.2f}{between}: {lean}."
+        between = f" ({self.interval.low:.0%} to {self.interval.high:.0%})" if self.interval else ""
+        said = f"Of the decisions for either cue, {self.value:.0%}{between} are for the shape, over the dial"
+        if self.point is None or self.point_interval is None:
+            return f"{said}."
+        low, high = self.point_interval.low, self.point_interval.high
+        return f"{said}; indifferent at salience {self.point:.2f} ({low:.2f} to {high:.2f})."
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""
         return (
-            f"The same {self.n:,} scenes with disagreeing cues at {len(self.salience)} settings of the dial; logistic fit; "
-            "percentile bootstrap over images, each point of one checkpoint."
+            f"The same {self.n:,} scenes with disagreeing cues at {len(self.salience)} settings of the dial, equal "
+            "parts of the dial weighing alike; percentile bootstrap over images, of one checkpoint."
         )
 
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""
-        rows = [Metric.of("indifference point", self.value, self.interval, self.n, "salience", split="conflict")]
+        rows = [Metric.of(self.measure, self.value, self.interval, self.n, self.unit, split="conflict")]
+        if self.point is not None:
+            rows.append(Metric.of("indifference point", self.point, self.point_interval, self.n, "salience", split="conflict"))
         for level, shape, texture in zip(self.salience, self.shape, self.texture, strict=True):
             where = {"setting": f"salience {level:g}", "split": f"conflict@{level:g}"}
             rows += [
@@ -146,7 +154,7 @@ class CueConflict(Result):
         if still:
             return [*type(still[0][1]).draw(still), *(cls.draw(dialled) if dialled else [])]
         arms = by_recipe(results)
-        figures = [_draw_points(arms), _draw_dial(arms)]
+        figures = [_draw_shares(arms), _draw_dial(arms)]
         if any(result.learning for _, result in results):
             figures.append(_draw_learning(arms))
         return figures
@@ -197,7 +205,7 @@ def _measure_dial(
     evidence: Evidence, source: Source, salience: Sequence[float], companions: Mapping[str, TrainedRun]
 ) -> CueConflict:
     """Decisions along the dial."""
-    levels = tuple(sorted({float(level) for level in salience}))
+    levels = np.array(sorted({float(level) for level in salience}))
     if len(levels) < 2:
         raise RequestError(f"{len(levels)} setting of the dial was given.", "two or more", "salience = [0, 0.25, 0.5, 0.75, 1]")
     shape, texture = (
@@ -206,51 +214,88 @@ def _measure_dial(
     drawn = stream(0, "cue_conflict", "resample").multinomial(
         shape.shape[1], np.full(shape.shape[1], 1 / shape.shape[1]), RESAMPLES
     )
-    points, _ = fit_dial(np.array(levels), drawn @ shape.T, drawn @ texture.T)
-    (point,), (slope,) = fit_dial(np.array(levels), shape.sum(1)[None], texture.sum(1)[None])
-    low, high = np.percentile(points, [2.5, 97.5])
+    counts = shape.sum(1)[None], texture.sum(1)[None]
+    (value,), (point,), (slope,) = share_over_dial(levels, *counts), *fit_dial(levels, *counts)
+    resampled = drawn @ shape.T, drawn @ texture.T
+    shares, (points, slopes) = share_over_dial(levels, *resampled), fit_dial(levels, *resampled)
+    falls = float(np.percentile(slopes, 2.5)) > 0
+    identified = falls and levels[0] < point < levels[-1]
     learning = tuple(_learning(cue, run.history) for cue, run in sorted(companions.items()))
     return CueConflict(
-        value=float(point),
-        interval=Interval(
-            low=min(float(low), float(point)), high=max(float(high), float(point)), method="percentile bootstrap", over="images"
-        ),
+        value=float(value),
+        interval=_between(shares, float(value), shape.shape[1]),
         n=shape.shape[1],
-        unit="salience",
-        caveats=tuple(_caveats(float(point), shape, texture, learning)),
-        salience=levels,
+        unit="share of decisions",
+        caveats=tuple(_caveats(float(point), falls, identified, shape, texture, learning)),
+        salience=tuple(levels.tolist()),
         shape=shape.sum(1),
         texture=texture.sum(1),
+        point=float(point) if identified else None,
+        point_interval=_between(points, float(point), shape.shape[1]) if identified else None,
         slope=float(slope),
         learning=learning,
     )
 
 
+def _between(resampled: Floats, value: float, n: int) -> Interval:
+    """A percentile interval that holds the value; where all resamples agree, as of a network that goes by one cue, Wilson's."""
+    low, high = (float(end) for end in np.nanpercentile(resampled, [2.5, 97.5]))
+    if low == high:
+        return wilson(round(value * n), n)
+    return Interval(low=min(low, value), high=max(high, value), method="percentile bootstrap", over="images")
+
+
+def share_over_dial(levels: Floats, shape: NDArray[np.integer], texture: NDArray[np.integer]) -> Floats:
+    """The share of shape decisions among those for either cue, averaged over the dial by trapezoids; one a row of counts.
+
+    Settings at which a row has no decision for either cue are left out of it; 0.5 where that leaves none.
+    """
+    gaps = np.diff(levels)
+    weights = (np.append(gaps, 0.0) + np.insert(gaps, 0, 0.0)) / 2
+    either = shape + texture
+    held = np.where(either > 0, weights, 0.0)
+    weighed = (held * shape / np.maximum(either, 1)).sum(1)
+    return np.where(held.sum(1) > 0, weighed / np.where(held.sum(1) > 0, held.sum(1), 1.0), 0.5)
+
+
 def fit_dial(levels: Floats, shape: NDArray[np.integer], texture: NDArray[np.integer]) -> tuple[Floats, Floats]:
     """Fits share(s) = 1 / (1 + exp(slope * (s - point))) to counts of decisions, one fit a row; gives points and slopes.
 
-    Newton's method on the log-likelihood with a weak ridge (1e-3), which keeps slopes finite where the cues are separated
-    perfectly. A point outside of the dial is where the curve would cross, and is given as the dial's nearer end: it was not
-    observed.
+    Newton's method on the log-likelihood, halving steps that would lower it, with a weak ridge (1e-3), which keeps slopes
+    finite where the cues are separated perfectly. A point outside of the dial is where the curve would cross, and is given as
+    the dial's nearer end: it was not observed.
     """
     total = shape + texture
     x = np.stack([np.ones_like(levels), levels - 0.5])
+
+    def likelihood(beta: Floats) -> Floats:
+        z = beta @ x
+        return (shape * z - total * np.logaddexp(0, z)).sum(1) - 5e-4 * (beta**2).sum(1)
+
     beta = np.zeros((len(shape), 2))
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(beta @ x, -30, 30)))
+    for _ in range(100):
+        p = expit(beta @ x)
         gradient = (shape - total * p) @ x.T - 1e-3 * beta
+        if np.abs(gradient).max() < 1e-6:
+            break
         curvature = np.einsum("rl,il,jl->rij", total * p * (1 - p), x, x) + 1e-3 * np.eye(2)
-        beta += np.clip(np.linalg.solve(curvature, gradient[..., None])[..., 0], -5, 5)
+        step, now = np.linalg.solve(curvature, gradient[..., None])[..., 0], likelihood(beta)
+        for _ in range(40):
+            lower = likelihood(beta + step) < now
+            if not lower.any():
+                break
+            step[lower] /= 2
+        beta = beta + step
     intercept, slope = beta.T
     falls = slope < -1e-9
-    above = np.where(intercept > 0, 1.0, 0.0)  # a flat curve has no crossing: its level says which end it lies beyond
+    above = np.where(intercept > 0, levels[-1], levels[0])  # a flat curve has no crossing: its level says beyond which end
     point = np.where(falls, 0.5 - intercept / np.where(falls, slope, -1), above)
-    return np.clip(point, 0, 1), -slope
+    return np.clip(point, levels[0], levels[-1]), -slope
 
 
 def _decisions(evidence: Evidence, split: Split) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """For each image whether the decision was the shape's class, and whether it was the texture's."""
-    decided = evidence.logits(split).argmax(1)
+    decided = decisions(evidence.logits(split))
     return decided == split.columns["shape"], decided == split.columns["texture"]
 
 
@@ -278,13 +323,22 @@ def _learning(cue: str, rows: Sequence[Plain]) -> Learning:
     return Learning(cue=cue, images=reached, final=accuracy[-1], n=int(rows[-1]["val"]["n"]))
 
 
-def _caveats(point: float, shape: NDArray[np.bool_], texture: NDArray[np.bool_], learning: Sequence[Learning]) -> list[str]:
+def _caveats(
+    point: float,
+    falls: bool,
+    identified: bool,
+    shape: NDArray[np.bool_],
+    texture: NDArray[np.bool_],
+    learning: Sequence[Learning],
+) -> list[str]:
     said = []
-    if point in (0.0, 1.0):
-        said.append(f"The curve does not cross one half on the dial: the point lies at or beyond its end, {point:g}.")
+    if not falls:
+        said.append("How loud either cue is hardly moves its decisions: an indifference point is not identified.")
+    elif not identified:
+        said.append(f"The curve does not cross one half on the dial: its point lies at or beyond the end, {point:g}.")
     covered = float((shape | texture).mean())
     if covered < 0.5:
-        said.append(f"Only {covered:.0%} of the decisions are for either cue's class: the point describes few of them.")
+        said.append(f"Only {covered:.0%} of the decisions are for either cue's class: the share describes few of them.")
     if not learning:
         said.append("No run of this recipe saw one cue only: how fast each cue is learnt was not measured.")
     said += [f"Trained on {cue.cue} alone it stayed below one half right." for cue in learning if cue.images is None]
@@ -303,7 +357,7 @@ def _ends(values: Sequence[float], alone: Interval | None) -> dict[str, float | 
     return {"low": None, "high": None} if interval is None else {"low": max(interval.low, 0), "high": interval.high}
 
 
-def _draw_points(arms: Arms) -> Figure:
+def _draw_shares(arms: Arms) -> Figure:
     from priorscope.core.charts import Axis, interval_dots
 
     rows: list[dict[str, Any]] = []
@@ -313,19 +367,19 @@ def _draw_points(arms: Arms) -> Figure:
         rows.append({"subject": subject.name, "family": subject.family, "value": float(np.mean(values)), **ends})
     least, most = min(rows, key=lambda row: row["value"]), max(rows, key=lambda row: row["value"])
     title = (
-        f"{most['subject']} leans to shape ({most['value']:.2f}) more than {least['subject']} does ({least['value']:.2f})"
+        f"{most['subject']} decides by shape in {most['value']:.0%}, {least['subject']} in {least['value']:.0%}"
         if len(rows) > 1
-        else f"{most['subject']} is indifferent at salience {most['value']:.2f}"
+        else f"{most['subject']} decides by shape in {most['value']:.0%}"
     )
     return interval_dots(
-        "indifference-point",
+        "shape-share",
         title,
         rows,
-        axis=Axis("salience at which shape and texture decide equally often (right: shape preferred)", domain=(0, 1)),
+        axis=Axis("of decisions for either cue, those for the shape; mean over the dial", domain=(0, 1), format=".0%"),
         n=f"{arms[0][1][0].n:,} scenes, {len(arms[0][1])} seeds",
         protocol=f"{SEVERAL}; of one checkpoint, percentile bootstrap over images.",
         alt="; ".join(f"{row['subject']} {row['value']:.2f}" for row in rows),
-        reference=(0.5, "equal contrast"),
+        reference=(0.5, "both alike"),
     )
 
 

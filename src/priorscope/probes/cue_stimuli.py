@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from priorscope.core.contracts import Array, Metric, Subject
 from priorscope.core.errors import RequestError
-from priorscope.core.metrics import top_k_correct
+from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.stats import Interval, wilson
 from priorscope.data.transforms import TRANSFORMS, apply
 from priorscope.probes import TrainedRun, the_split
@@ -271,7 +271,7 @@ def measure_made(evidence: Evidence, data: Source | Split, *, made: Made, images
         "agreeing": other_class(chosen.labels, index, 0, "agreeing", same=True),
     }
     shown = {name: _made(chosen, index, rows, made) for name, rows in lent.items()}
-    choice = evidence.logits(shown["conflict"]).argmax(1)
+    choice = decisions(evidence.logits(shown["conflict"]))
     untouched = top_k_correct(evidence.logits(chosen), chosen.labels)
     agreeing = top_k_correct(evidence.logits(shown["agreeing"]), chosen.labels)
     result = _result(

@@ -21,7 +21,7 @@ from priorscope.core.metrics import top_k_correct
 from priorscope.core.ridge import few_of_each, fit_ridge
 from priorscope.core.rng import stream
 from priorscope.core.stats import seed_by_image, wilson
-from priorscope.probes import ProbeConfig, the_source
+from priorscope.probes import ProbeConfig, check_apart, the_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,6 +164,7 @@ def measure_fewshot(
     """Labels a few training images of each class, several times over, and scores the whole split."""
     from priorscope.evidence import evidence_of
 
+    check_apart("fewshot", split)
     evidence = evidence_of(subject)
     source = the_source("fewshot", data)
     train, test = source.split("train"), source.split(split)

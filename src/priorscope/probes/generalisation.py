@@ -25,7 +25,7 @@ from priorscope.core.ridge import few_of_each
 from priorscope.core.rng import stream
 from priorscope.core.stats import seed_by_image, wilson
 from priorscope.models.depth import spread_over_depth
-from priorscope.probes import ProbeConfig, TrainedRun, the_source
+from priorscope.probes import ProbeConfig, TrainedRun, check_apart, the_source
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -256,6 +256,7 @@ class _Plan(NamedTuple):
 
     def chosen(self, source: Source) -> tuple[Split, Split]:
         """Class-balanced parts of a source: images to label, twice as many of each class as the most shots; and to ask."""
+        check_apart("generalisation", self.split)
         train, test = source.split("train"), source.split(self.split)
         wanted = max(self.train_images, 2 * max(self.shots, default=0) * len(train.classes))
         return _some(train, wanted), _some(test, self.test_images)

@@ -27,7 +27,7 @@ from priorscope.core.comparison import Difference, paired_proportions
 from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
-from priorscope.core.metrics import top_k_correct
+from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, bootstrap, wilson
 from priorscope.probes import ProbeConfig, TrainedRun, the_split
@@ -292,7 +292,7 @@ def _look(
     changed = np.zeros((len(waves) if few else 0, few), np.bool_)
 
     def answer(x: Any) -> NDArray[np.int64]:
-        return model(x).argmax(1).cpu().numpy()
+        return decisions(model(x).float().cpu())
 
     with torch.inference_mode():
         for first in range(0, count, 250):
@@ -301,14 +301,14 @@ def _look(
             plain, wanted = answer(x), labels.cpu().numpy()
             correct[rows] = plain == wanted
             for i, move in enumerate(every):
-                agrees[i, rows] = np.mean([answer(way(x)) == plain for way in move.ways], axis=0)
+                agrees[i, rows] = np.mean([(answer(way(x)) == plain) & (plain >= 0) for way in move.ways], axis=0)
             for i, resolution in enumerate(resolutions):
                 sharp[i, rows] = answer(made.coarser(x, resolution)) == wanted
         if few:
             x, _ = fetch(np.arange(few))
             plain = answer(x)
             for i, wave in enumerate(waves):
-                changed[i] = answer(made.with_wave(x, wave, amplitude, index[:few], seed)) != plain
+                changed[i] = (answer(made.with_wave(x, wave, amplitude, index[:few], seed)) != plain) | (plain < 0)
     along = spread_over_depth(model.taps(), depths) if depths else []
     taps = [tap for tap, _ in along]
     with frozen(model):
@@ -328,6 +328,9 @@ def _look(
 
 
 def _interval(values: NDArray[Any], seed: int) -> Interval | None:
+    """Of shares that agree over the ways of a move; where all images say the same, Wilson's, which has a width."""
+    if (values == values[0]).all() and values[0] in (0, 1):
+        return wilson(int(values.sum()), len(values))
     return bootstrap(values.astype(np.float64), seed=seed) if len(values) > 1 else None
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from priorscope.attacks.supply import some_images, weights_key
+from priorscope.attacks.supply import network_key, some_images
 from priorscope.attacks.victim import frozen
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
@@ -64,6 +64,12 @@ class Asked:
 
 def measure(model: Classifier, asked: Asked, taps: Sequence[str] | None, depths: int) -> Inversion:
     """Seeks from one tap after another; taps at which all real pictures look alike are left out and named."""
+    if len(asked.chosen) < 2:
+        raise RequestError(
+            f"{asked.chosen.source}/{asked.chosen.name} has one picture.",
+            "two or more: they say how far apart pictures are",
+            "name another split",
+        )
     places = _places(model, taps, depths)
     caveats = [ZOOMING_FAULTS] if asked.preset == "zooming" else []
     found: list[Bytes] = []
@@ -161,7 +167,7 @@ def _found(model: Classifier, asked: Asked, tap: str, spread: float) -> Bytes:
     """What was found from one tap, computed once a folder."""
     key = {
         "version": VERSION,
-        "weights": weights_key(model),
+        "network": network_key(model),
         "data": asked.chosen.fingerprint,
         "index": asked.sought[1].tolist(),
         "seeking": asked.seeking.plain(),
@@ -192,9 +198,8 @@ def _followed(model: Classifier, asked: Asked, tap: str, spread: float) -> Tenso
         return how.weight * (got - wanted[rows]).square().sum(1) / own[rows]
 
     def penalty(numbers: Tensor, images: Tensor) -> Tensor:
-        if how.z_penalty:
-            return z_penalty(numbers)
-        return how.prior * numbers.square().flatten(1).mean(1) + how.total_variation * total_variation(images)
+        weighed = how.prior * numbers.square().flatten(1).mean(1) + how.total_variation * total_variation(images)
+        return weighed + z_penalty(numbers) if how.z_penalty else weighed
 
     plain = plain_start(form, reference)
     draws = [stream(asked.seed, "inversion", row).standard_normal(plain.shape[1:]) for row in index.tolist()]

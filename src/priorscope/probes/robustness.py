@@ -104,6 +104,8 @@ class Robustness(Result):
     """Each attack of the ensemble with how many images it broke at `eps`, those before it having had their turn."""
     after_audit: float | None = None
     """The accuracy at `eps`, on the images that the audit looked at, after everything that its checks broke as well."""
+    audited: int | None = None
+    """How many images the audit looked at."""
     index: Array
     correct: Array
     smallest: Array
@@ -172,9 +174,12 @@ class Robustness(Result):
                 )
                 for eps, count in zip(self.budgets, counts.tolist(), strict=False)
             ]
-        if self.after_audit is not None:
+        if self.after_audit is not None and self.audited:
             setting = f"{self.attack} {shown(self.eps, self.norm)}"
-            rows.append(Metric.of("accuracy after audit", self.after_audit, None, total, "share of images", setting=setting))
+            between = wilson(round(self.after_audit * self.audited), self.audited)
+            rows.append(
+                Metric.of("accuracy after audit", self.after_audit, between, self.audited, "share of images", setting=setting)
+            )
         rows += [Metric.of(check.name, check.share, None, check.n, "share of images", setting="audit") for check in self.checks]
         return [row for row in rows if row.n]  # a share of no images is no number
 
@@ -225,7 +230,8 @@ def measure_robustness(
     with evaluating(model), frozen(model):
         victim = Victim(model)
         caveats, uncertain = doubts(victim, asked.fetch, len(chosen))
-        return asked.by_protocol(victim, caveats) if attacks[0].judge == "last" else asked.by_search(victim, caveats, uncertain)
+        asked_how = asked.by_protocol if attacks[0].judge == "last" else asked.by_search
+        return asked_how(victim, caveats, uncertain)
 
 
 @dataclass(frozen=True)
@@ -265,6 +271,7 @@ class _Asked:
         correct, standing = brackets.right(), brackets.standing(self.eps)
         checks: list[Check] = []
         after: float | None = None
+        audited: int | None = None
         if self.audit_images:
             looked = np.unique(np.linspace(0, len(correct) - 1, min(self.audit_images, len(correct))).round().astype(np.int64))
             number = Audited(
@@ -280,13 +287,7 @@ class _Asked:
                 self.levels,
             )
             checks, left = audit(number)
-            after = len(left) / len(looked)
-        verdict = verdict_of(self.attacks, checks)
-        if not checks and verdict == "no sign of overestimation":
-            verdict = "suspect"
-            caveats.append("The number was not audited, so nothing speaks for it: it is called suspect until it is.")
-        elif uncertain and verdict == "no sign of overestimation":
-            verdict = "suspect"
+            after, audited = len(left) / len(looked), len(looked)
         turns = [int(np.count_nonzero(brackets.broken_by == i)) for i in range(len(self.attacks))]
         return self._result(
             victim,
@@ -296,13 +297,23 @@ class _Asked:
             stood=brackets.low,
             right_at=np.array([int(brackets.standing(level).sum()) for level in self.levels]),
             within_at=np.zeros(0, np.int64),
-            verdict=verdict,
+            verdict=self._verdict(checks, caveats, uncertain),
             checks=tuple(checks),
             turns=tuple(zip((attack.name for attack in self.attacks), turns, strict=True)),
             after_audit=after,
+            audited=audited,
         )
 
-    def by_protocol(self, victim: Victim, caveats: list[str]) -> Robustness:
+    def _verdict(self, checks: Sequence[Check], caveats: list[str], uncertain: bool) -> Verdict:
+        """What may be said of the number: nothing for it where nothing was checked, or where the network itself is in doubt."""
+        verdict = verdict_of(self.attacks, checks)
+        if verdict != "no sign of overestimation":
+            return verdict
+        if not checks:
+            caveats.append("The number was not audited, so nothing speaks for it: it is called suspect until it is.")
+        return "suspect" if uncertain or not checks else verdict
+
+    def by_protocol(self, victim: Victim, caveats: list[str], uncertain: bool) -> Robustness:
         """A published protocol: every image at every budget, right or wrong before; the last iterate counts."""
         from priorscope.attacks.search import protocol_curve
 
@@ -327,7 +338,7 @@ class _Asked:
             stood=before,
             right_at=counts,
             within_at=curve.within.sum(1),
-            verdict=verdict_of(self.attacks, []),
+            verdict=self._verdict([], caveats, uncertain),
             checks=(),
             turns=(),
             after_audit=None,
@@ -337,11 +348,11 @@ class _Asked:
         """Where the search keeps what it knows: a file named by everything it is a function of."""
         if self.folder is None:
             return None
-        from priorscope.attacks.supply import weights_key
+        from priorscope.attacks.supply import network_key
 
         key = {
             "version": VERSION,
-            "weights": weights_key(self.model),
+            "network": network_key(self.model),
             "data": self.chosen.fingerprint,
             "attacks": [attack.plain() for attack in self.attacks],
             "norm": self.norm,
@@ -372,6 +383,8 @@ class _Asked:
             caveats.append(
                 f"Half of the images or more stand at every budget up to {shown(most, self.norm)}: the median is at least that."
             )
+        elif interval is not None and interval.high >= most:
+            caveats.append(f"The interval ends with the budgets that were tried, at {shown(most, self.norm)}: it may go on.")
         if victim.not_finite:
             caveats.append(f"{victim.not_finite:,} answers under attack were NaN or infinite; they count as wrong.")
         return Robustness(

@@ -23,10 +23,9 @@ from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.power_law import Law
-from priorscope.core.stats import Interval
 from priorscope.probes import ProbeConfig, the_split
 from priorscope.probes.scaling_batches import Batch, batches
-from priorscope.probes.scaling_fit import LEVEL, Estimate, Found, HeldOut, estimate
+from priorscope.probes.scaling_fit import Estimate, Found, HeldOut, estimate
 from priorscope.probes.scaling_points import Count, Spent, as_points, spent_by
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Fit(Config):
     runs: int
     recipes: int
     front: tuple[Best, ...]
-    local: Estimate
+    local: Estimate | None
     law: Law | None = None
     exponent: Estimate | None = None
     floor: Estimate | None = None
@@ -105,6 +104,8 @@ class Fit(Config):
                 f"{self.exponent.high:.2f}) to a floor of {self.floor.value:.1%} ({self.floor.low:.1%} to "
                 f"{self.floor.high:.1%})"
             )
+        if self.local is None:
+            return f"{self.family}: {len(self.front)} amounts of compute on the front say nothing of how error falls"
         return (
             f"{self.family}: the law is not identified; over {self.decades:.1f} decades the local exponent is "
             f"{self.local.value:.2f} ({self.local.low:.2f} to {self.local.high:.2f})"
@@ -112,7 +113,7 @@ class Fit(Config):
 
 
 class Scaling(Result):
-    """Error against compute; `value` is the local exponent of the first family."""
+    """Error against compute; `value` is the local exponent of the first family that has one, 0 where none has."""
 
     probe: ClassVar[str] = "scaling"
     question: ClassVar[str] = "How does error fall with compute, and what is compute best spent on?"
@@ -135,6 +136,11 @@ class Scaling(Result):
     """(points): the number of the family in `fits`."""
     final: Array
     """(points): whether it is the final weights on the split, or an earlier epoch on val."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether some family's error was seen to fall."""
+        return any(fit.local is not None for fit in self.fits)
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
@@ -159,7 +165,7 @@ class Scaling(Result):
         return [row for fit in self.fits for row in self._of(fit)] + [self._of_batch(one) for one in self.batches]
 
     def _of(self, fit: Fit) -> list[Metric]:
-        rows = [self._row(self.measure, fit.local, fit, "exponent")]
+        rows = [self._row(self.measure, fit.local, fit, "exponent")] if fit.local is not None else []
         if fit.identified and fit.exponent and fit.floor:
             rows += [self._row("exponent", fit.exponent, fit, "exponent"), self._row("floor", fit.floor, fit, "share wrong")]
         for name, grown in fit.allocation.items():
@@ -213,10 +219,10 @@ def measure_scaling(
         own = [run for run in runs if run.family == family]
         fits.append(_fit(family, own, estimate(as_points(own), resamples, width, seed)))
     compared = batches(runs)
-    local = fits[0].local
+    local = next((fit.local for fit in fits if fit.local is not None), None)
     return Scaling(
-        value=local.value,
-        interval=Interval(low=local.low, high=local.high, level=LEVEL, method="bootstrap, front anew", over="runs"),
+        value=local.value if local else 0.0,
+        interval=local.interval() if local else None,
         n=len(runs),
         unit="exponent",
         caveats=(*_caveats(fits, runs), *_of_batches(compared)),

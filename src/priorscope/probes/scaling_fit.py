@@ -126,7 +126,8 @@ class Found(NamedTuple):
 
     means: Means
     front: Means
-    local: Estimate
+    local: Estimate | None
+    """None where the front has fewer than three points, of which no slope has an interval."""
     law: Law | None
     exponent: Estimate | None
     floor: Estimate | None
@@ -200,9 +201,9 @@ def _positive(value: float, drawn: Floats, wider: float) -> Estimate:
     return Estimate(value=value, low=low, high=high)
 
 
-def _local(front: Means, fronts: list[Means]) -> Estimate:
-    if len(front.compute) < 2:
-        return Estimate(value=0.0, low=0.0, high=0.0)
+def _local(front: Means, fronts: list[Means]) -> Estimate | None:
+    if len(front.compute) < 3:
+        return None
     found = [local_exponent(one.compute, one.error, one.weight) for one in fronts if len(one.compute) > 1]
     value = local_exponent(front.compute, front.error, front.weight)
     return _estimate(value, np.array(found), _wider(len(front.compute), 2))

@@ -278,14 +278,14 @@ def _adversarial(
 ) -> NDArray[np.float32]:
     """The worst picture found for each image, computed once a folder."""
     from priorscope.attacks.search import attacked
-    from priorscope.attacks.supply import fetcher, weights_key
+    from priorscope.attacks.supply import fetcher, network_key
     from priorscope.attacks.victim import Victim, frozen
     from priorscope.core.folder import replacing
     from priorscope.evidence import evaluating
 
     key = {
         "version": VERSION,
-        "weights": weights_key(model),
+        "network": network_key(model),
         "data": chosen.fingerprint,
         "index": index.tolist(),
         "attacks": [attack.plain() for attack in attacks],
@@ -348,7 +348,7 @@ def _result(
     value = float(np.nanmean(cells))
     resampled = both_right(clean, fooled, draws)[:, off]
     resampled = resampled[~np.isnan(resampled).all(1)]
-    low, high = np.percentile(np.nanmean(resampled, axis=1), [2.5, 97.5])
+    asked = int((clean.sum(0) >= 2).sum())
     common = int(clean.all(0).sum())
     caveats: list[str] = []
     parts: dict[str, Floats] = {name: np.zeros(0) for name in PARTS}
@@ -357,16 +357,14 @@ def _result(
         parts = parts_with_intervals(clean, fooled, ones, draws)
     if len(names) < 3:
         caveats.append("Two networks have no strength, weakness and affinity apart: that takes three.")
-    elif common < FEW:
-        caveats.append(f"Only {common} images are right for all networks: strength, weakness and affinity say little.")
+    if common < FEW:
+        caveats.append(f"Only {common} images are right for all networks: what is said of them says little.")
     checks = tuple(_check_target(names, target, clean, fooled) for target in range(len(names)))
     caveats += [found.sentence for found in checks if found.finding != "fine"]
     return Transfer(
         value=value,
-        interval=Interval(
-            low=min(float(low), value), high=max(float(high), value), method="percentile bootstrap", over="images"
-        ),
-        n=clean.shape[1],
+        interval=_between(np.nanmean(resampled, axis=1), value, asked),
+        n=asked,
         unit="share of images",
         caveats=tuple(caveats),
         names=names,
@@ -382,6 +380,14 @@ def _result(
         noise=noise,
         **parts,  # pyright: ignore[reportArgumentType]
     )
+
+
+def _between(resampled: Floats, value: float, n: int) -> Interval:
+    """Percentiles of the resamples; Wilson's where they all agree, as where nothing carries over, which has a width."""
+    low, high = (float(end) for end in np.percentile(resampled, [2.5, 97.5]))
+    if low == high:
+        return wilson(round(value * n), n)
+    return Interval(low=min(low, value), high=max(high, value), method="percentile bootstrap", over="images")
 
 
 def _check_target(names: tuple[str, ...], target: int, clean: Bools, fooled: Bools) -> Check:

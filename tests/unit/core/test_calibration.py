@@ -163,6 +163,12 @@ def test_the_squared_error_has_no_bias_and_its_interval_covers() -> None:
     assert covered >= 273  # 95 % of 300 less 3 standard deviations
 
 
+@pytest.mark.parametrize("n", [8, 15, 20, 28])
+def test_few_answers_leave_the_squared_error_without_bias(n: int) -> None:
+    values = [squared_error(answers(n, seed, classes=2))[0] for seed in range(400)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(400)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sharper", [1.2, 2.0, 4.0])
 def test_intervals_cover_the_truth_away_from_0(sharper: float) -> None:

@@ -10,7 +10,7 @@ from priorscope.evidence import Evidence
 
 
 class Planted(Evidence):
-    """Evidence that answers what `decide(split)` says, with a margin of 1."""
+    """Evidence that answers what `decide(split)` says, with a margin of 1; NaN where it says -1."""
 
     def __init__(self, decide) -> None:
         self.decide = decide
@@ -20,4 +20,5 @@ class Planted(Evidence):
         return "planted"
 
     def gather(self, split: Split, what) -> dict[str, NDArray[np.float32]]:  # noqa: ARG002  logits are all that is planted
-        return {"logits": np.eye(len(split.classes), dtype=np.float32)[self.decide(split)]}
+        decided = np.asarray(self.decide(split))
+        return {"logits": np.where(decided[:, None] < 0, np.nan, np.eye(len(split.classes), dtype=np.float32)[decided])}

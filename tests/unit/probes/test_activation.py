@@ -185,6 +185,8 @@ def test_what_is_refused(world: Split) -> None:
         ({"targets": ["class:a", "class:0"]}, "targets = "),
         ({"learning_rate": 1}, "'learning_rate' is not a setting"),
         ({"starts": 0}, "starts = 0, images = 256."),
+        ({"preset": "zooming", "climb": "logit"}, "stops at a probability of 0.95, and climb = 'logit' came for it"),
+        ({"preset": "zooming", "targets": ["unit:last@4"]}, "stops at a probability of 0.95, and unit:last@4 came for it"),
         ({"targets": ["channel:last@4"]}, "'last' of Linear has 1 places and 4 channels"),
     ):
         with pytest.raises(RequestError, match=message):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from priorscope.core.errors import RequestError
+from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
 from priorscope.data import open as open_source
 from priorscope.probes import load_result
@@ -45,9 +46,12 @@ def torn_at(point: float):
 @pytest.mark.parametrize("point", [0.2, 0.5, 0.8])
 def test_a_planted_indifference_point_is_found(world, point):
     result = measure_cue_conflict(Planted(torn_at(point)), world)
-    assert result.value == pytest.approx(point, abs=0.04)
-    assert result.interval.contains(point)
-    assert result.interval.width < 0.1
+    assert result.point == pytest.approx(point, abs=0.04)
+    assert result.point_interval.contains(point)
+    assert result.point_interval.width < 0.1
+    area = (np.logaddexp(0, 12 * point) - np.logaddexp(0, 12 * (point - 1))) / 12  # the planted curve's, over the dial
+    assert result.value == pytest.approx(area, abs=0.02)
+    assert result.interval.contains(area)
     assert result.slope == pytest.approx(12, rel=0.25)
     assert (result.shape + result.texture == result.n).all()
 
@@ -67,12 +71,60 @@ def test_the_interval_covers_the_planted_point_as_often_as_it_says():
     assert covered >= 34
 
 
-@pytest.mark.parametrize(("decide", "end", "said"), [(by_shape, 1.0, "shape decides"), (by_texture, 0.0, "texture decides")])
-def test_a_decider_by_one_cue_lies_at_the_dial_s_end_and_says_so(world, decide, end, said):
+def test_the_fit_is_the_likeliest_curve_however_steep():
+    """Counts on which undamped Newton steps go back and forth for ever; the gradient of the penalised likelihood is 0."""
+    levels = np.linspace(0, 1, 9)
+    shape = np.array([[1000] * 7 + [949, 0], [1000] * 4 + [1] + [0] * 4])
+    points, slopes = fit_dial(levels, shape, 1000 - shape)
+    assert points[0] == pytest.approx(0.911, abs=0.001)
+    assert slopes[0] == pytest.approx(81, abs=1)
+    z = -slopes[:, None] * (levels - points[:, None])
+    x = np.stack([np.ones_like(levels), levels - 0.5])
+    beta = np.stack([slopes * (points - 0.5), -slopes], 1)
+    gradient = (shape - 1000 / (1 + np.exp(-z))) @ x.T - 1e-3 * beta
+    assert np.abs(gradient).max() < 1e-4
+
+
+@pytest.mark.parametrize(("decide", "end"), [(by_shape, 1.0), (by_texture, 0.0)])
+def test_a_decider_by_one_cue_has_all_or_nothing_and_no_point(world, decide, end):
     result = measure_cue_conflict(Planted(decide), world)
     assert result.value == end
-    assert said in result.headline()
-    assert any("does not cross one half" in caveat for caveat in result.caveats)
+    assert 0 < result.interval.width < 0.02
+    assert result.point is None
+    assert "indifferent" not in result.headline()
+    assert any("is not identified" in caveat for caveat in result.caveats)
+
+
+def test_a_decider_that_the_dial_does_not_move_has_a_share_and_no_point(world):
+    """A coin for every image, the same at every setting: five such networks would have points all over the dial."""
+
+    def coin(seed):
+        def decide(split):
+            heads = stream(seed, split.name).random(len(split)) < 0.55
+            return np.where(heads, split.columns["shape"], split.columns["texture"])
+
+        return decide
+
+    for seed in range(5):
+        result = measure_cue_conflict(Planted(coin(seed)), world)
+        assert result.value == pytest.approx(0.55, abs=0.03)
+        assert result.point is None or result.slope < 1
+    assert result.interval.contains(0.55)
+
+
+def test_a_curve_that_crosses_beyond_the_dial_has_no_point(world):
+    result = measure_cue_conflict(Planted(torn_at(1.3)), world)
+    assert result.point is None
+    assert any("does not cross one half on the dial" in caveat for caveat in result.caveats)
+
+
+def test_nan_decides_for_neither(world):
+    def lost(split):
+        return np.full(len(split), -1)
+
+    result = measure_cue_conflict(Planted(lost), world)
+    assert result.shape.sum() == result.texture.sum() == 0
+    assert decisions(np.array([[np.nan, 1.0], [0.0, 1.0], [2.0, 2.0]])).tolist() == [-1, 1, 0]
 
 
 def test_a_decider_by_neither_cue_is_named(world):
@@ -116,7 +168,7 @@ def test_it_is_stored_and_drawn(world, tmp_path):
     back = load_result(result.save(tmp_path / "a.json"))
     assert isinstance(back, CueConflict)
     assert back.table() == result.table()
-    assert [figure.name for figure in back.charts()] == ["indifference-point", "cue-conflict-dial"]
+    assert [figure.name for figure in back.charts()] == ["shape-share", "cue-conflict-dial"]
     for figure in back.charts():
         assert figure.svg().startswith("<svg")
 

@@ -98,6 +98,8 @@ def test_a_split_or_an_unknown_head_is_refused():
     with pytest.raises(RequestError) as error:
         measure_fewshot(Features(1.0), Source().split("test"))
     assert str(error.value).startswith("fewshot looks at several splits and was given one")
+    with pytest.raises(RequestError, match="learns a readout from train and was asked to score it there"):
+        measure_fewshot(Features(1.0), Source(), split="train")
     blind = Features(1.0)
     blind.model.taps = lambda: ["embed/out"]
     with pytest.raises(RequestError) as error:

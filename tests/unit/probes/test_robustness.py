@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -295,3 +296,72 @@ def test_the_config_is_what_the_function_takes() -> None:
     takes = inspect.signature(measure_robustness).parameters
     settings = {name: value for name, value in type(config)().__dict__.items() if name != "name"}
     assert {name: takes[name].default for name in settings} == settings
+
+
+def test_a_protocol_of_many_steps_is_suspect_as_long_as_nothing_was_audited(trained: dict[str, Tensor]) -> None:
+    result = measure_robustness(subject(trained), world(), attack="z-pgd5", steps=20, images=None)
+    assert result.verdict == "suspect"
+    assert any("not audited" in caveat for caveat in result.caveats)
+
+
+def test_the_curve_of_a_single_step_follows_the_loss_that_was_asked_for(trained: dict[str, Tensor]) -> None:
+    """At logits a thousand apart cross-entropy has no gradient in float32, and the margin has the one it always had."""
+    plain, scaled = (
+        measure_robustness(subject(trained, scale), world(), attack="z-fgsm", loss="margin", images=None).right_at
+        for scale in (1.0, 1000.0)
+    )
+    assert scaled.tolist() == plain.tolist()
+    blind = measure_robustness(subject(trained, 1000.0), world(), attack="z-fgsm", images=None).right_at
+    assert blind[5] > plain[5] + 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"attack": "fgsm", "restarts": 5}, "begins at the picture itself"),
+        ({"attack": "square", "loss": "cross-entropy"}, "raises no cross-entropy"),
+        ({"attack": "fab-t", "loss": "dlr"}, "raises no dlr"),
+        ({"attack": "decision", "restarts": 2}, "begins at the picture itself"),
+    ],
+)
+def test_what_an_attack_does_not_read_is_refused(trained: dict[str, Tensor], settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        measure_robustness(subject(trained), world(), **settings)
+
+
+class Rounded(nn.Module):
+    """A defence without a weight: pictures are rounded before a network sees them, and no gradient passes."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.first, self.last = inner.first, inner.last
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first((x * 8).round().flatten(1) / 8)))
+
+
+def test_a_defence_without_weights_takes_nothing_over_from_the_undefended_network(
+    trained: dict[str, Tensor], tmp_path: Path
+) -> None:
+    net = Net()
+    net.load_state_dict(trained)
+    how: dict[str, Any] = {"attack": "pgd", "images": None, "audit_images": 0}
+    plain = measure_robustness(wrapped(net), world(), folder=tmp_path, **how)
+    defended = measure_robustness(wrapped(Rounded(net)), world(), folder=tmp_path, **how)
+    assert defended.smallest.tolist() == measure_robustness(wrapped(Rounded(net)), world(), **how).smallest.tolist()
+    assert defended.smallest.tolist() != plain.smallest.tolist()
+
+
+def test_the_accuracy_after_the_audit_counts_the_images_that_it_looked_at(trained: dict[str, Tensor]) -> None:
+    result = measure_robustness(subject(trained), world(), images=None, audit_images=10)
+    (row,) = (row for row in result.metrics() if row.metric == "accuracy after audit")
+    assert row.n == 10
+    assert row.low is not None
+    assert row.low < row.value < (row.high or 0) or row.value in (0, 1)
+
+
+def test_labels_that_the_network_does_not_know_are_refused(trained: dict[str, Tensor]) -> None:
+    more = world()
+    more = Split("made", "test", more.pixels, (np.arange(N) % 7).astype(np.int64), tuple("abcdefg"))
+    with pytest.raises(RequestError, match="has 7 classes, and the network tells 5 apart"):
+        measure_robustness(subject(trained), more)

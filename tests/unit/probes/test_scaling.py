@@ -175,6 +175,15 @@ def test_intervals_cover_the_planted_exponent(levels, decades, noise):
     assert covered / known >= 0.88
 
 
+def test_one_or_two_amounts_of_compute_say_nothing_of_how_error_falls():
+    result = measure_scaling(ladder(levels=2), TEST, resamples=40)
+    assert result.fits[0].local is None
+    assert (result.interval, result.leads) == (None, False)
+    assert "say nothing of how error falls" in result.headline()
+    assert not [row for row in result.metrics() if row.metric == "local exponent"]
+    assert result.charts()
+
+
 def test_families_have_fronts_of_their_own():
     runs = ladder(seeds=3) | ladder(seeds=3, family="cnn", exponent=0.45, floor=0.02)
     result = measure_scaling(runs, TEST, resamples=100)

@@ -54,15 +54,18 @@ def cue_conflict(point: float) -> CueConflict:
     salience = tuple(np.linspace(0, 1, 9).tolist())
     share = 1 / (1 + np.exp(8 * (np.array(salience) - point)))
     shape = (0.9 * IMAGES * share).astype(np.int64)
+    between = Interval(low=point - 0.03, high=point + 0.03, method="percentile bootstrap", over="images")
     return CueConflict(
         value=point,
-        interval=Interval(low=point - 0.03, high=point + 0.03, method="percentile bootstrap", over="images"),
+        interval=between,
         n=IMAGES,
-        unit="salience",
+        unit="share of decisions",
         caveats=("No run of this recipe saw one cue only: how fast each cue is learnt was not measured.",),
         salience=salience,
         shape=shape,
         texture=(0.9 * IMAGES - shape).astype(np.int64),
+        point=point,
+        point_interval=between,
         slope=8.0,
         learning=(
             Learning(cue="shape", images=21_000.0, final=0.97, n=1000),

@@ -154,7 +154,7 @@ def test_a_probe_that_cannot_draw_is_a_failure_of_the_page_not_its_end(tmp_path:
     text = render(read_sources([write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))]))
     assert "draw accuracy" in text
     assert "ValueError: no colour left" in text
-    assert "indifference point" in text
+    assert "shape share over the dial" in text
 
 
 def test_the_page_is_small(page: str) -> None:

@@ -1,4 +1,4 @@
-"""The indifference point of deciders that follow shape with a planted chance, along the dial of salience."""
+"""Deciders that follow shape with a planted chance along the dial of salience: their indifference point and shape share."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def known_answers() -> Iterator[Answer]:
     for point in (0.3, 0.6):
         result = measure_cue_conflict(Decider(_torn_at(point)), world, salience=LEVELS)
         yield Answer(
-            probe="cue_conflict", question=f"a point planted at {point}", expected=point, got=result.value, within=0.04
+            probe="cue_conflict", question=f"a point planted at {point}", expected=point, got=result.point or 0.0, within=0.04
         )
     shape_alone = measure_cue_conflict(Decider(lambda split: split.columns["shape"]), world, salience=LEVELS)
     yield Answer(
-        probe="cue_conflict", question="shape alone decides: the dial's end", expected=1, got=shape_alone.value, within=0
+        probe="cue_conflict", question="shape alone decides: all of the share", expected=1, got=shape_alone.value, within=0
     )
