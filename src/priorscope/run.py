@@ -247,10 +247,17 @@ def fit(
     return Run(out)
 
 
+def begun(out: Path) -> bool:
+    """Whether a folder holds something of a training: one that was refused before its first step leaves its recipe alone."""
+    return any((out / name).exists() for name in (ENVIRONMENT, checkpoint.FILE, STEPS))
+
+
 def _prepare(out: Path, recipe: Recipe, made_from: Plain) -> None:
     """Writes what is asked into a folder, or refuses a folder where something else was asked."""
     folder.remove_leftovers(out)
-    before = folder.read_json(out / MADE_FROM) if (out / MADE_FROM).exists() else None
+    if (out / ENVIRONMENT).exists() and not (out / WEIGHTS).exists() and "diverged" not in folder.read_json(out / ENVIRONMENT):
+        (out / ENVIRONMENT).unlink()  # its weights are gone: it is carried out again
+    before = folder.read_json(out / MADE_FROM) if begun(out) and (out / MADE_FROM).exists() else None
     if before is not None and before != made_from:
         longer = not extension.differing(before, made_from) and (out / ENVIRONMENT).exists()
         raise RequestError(

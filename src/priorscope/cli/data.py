@@ -70,10 +70,10 @@ def get(name: Annotated[str, typer.Argument(help="A source with an official addr
     """Download a source from its official address, checked and resumable, and unpack it."""
     from priorscope.data import get as fetch
 
-    folder = fetch(name)
+    paths = [str(path) for path in fetch(name)]
     if as_json:
-        return print_json({"path": str(folder)})
-    print(folder)
+        return print_json({"paths": paths})
+    print("\n".join(paths))
     return None
 
 

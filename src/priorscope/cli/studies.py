@@ -42,8 +42,8 @@ def study(
         return _show_shipped(shipped_studies(), as_json)
     asked = Study.load(name, settings, budget)
     folder = out or Path("out") / asked.name
-    if plan:
-        return _show_plan(make_plan(asked, folder), shared, workers, as_json)
+    if plan:  # to forget what is there is to find nothing
+        return _show_plan(make_plan(asked, folder / "anew" if fresh else folder), shared, workers, as_json)
     from priorscope.report import write_study_page
     from priorscope.study.run import run_study
 

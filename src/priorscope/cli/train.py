@@ -42,7 +42,7 @@ def train(
     place = place_of(os.environ)
     if place is not None and not place.ranks.first:  # the first rank alone speaks
         return _quietly(lambda: runs.fit(recipe, folder, extend=extend, exporters=exporters or ()))
-    if (folder / runs.RECIPE).exists() and not (folder / runs.ENVIRONMENT).exists() and not resume:
+    if runs.begun(folder) and not (folder / runs.ENVIRONMENT).exists() and not resume:
         raise RequestError(
             f"{folder} holds an unfinished run.", "leave to go on with it", "add --resume, or choose another folder with --out"
         )

@@ -86,6 +86,9 @@ def read_toml(path: Path) -> Plain:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RequestError(f"There is no file {str(path)!r}.", "a TOML file", "check the path") from None
+    except OSError as error:
+        told = "name the recipe.toml or study.toml in it" if path.is_dir() else "check the path"
+        raise RequestError(f"{path} cannot be read: {error.strerror}.", "a TOML file", told) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} is not valid TOML: {error}.", "TOML 1.0 in UTF-8", "mend the line named above") from None
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from priorscope.core.config import assign
 from priorscope.core.listing import Listing
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def named(source: str | Path) -> dict[str, Any]:
     text = str(source)
     if text in SOURCES:
         return {"name": text}
+    if text.startswith("{"):  # a table, written as in a recipe
+        return dict(assign({}, f"source={text}")["source"])
     path = Path(text).expanduser()
     official = OFFICIAL.get(path.name.partition(".")[0])
     if official is not None and path.exists():

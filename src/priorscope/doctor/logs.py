@@ -35,7 +35,11 @@ def read_log(path: Path) -> Log:
     readers = {".json": _json, ".yaml": _yaml, ".yml": _yaml, ".csv": _csv}
     if path.suffix.lower() not in readers or not path.is_file():
         raise RequestError(f"There is no log {str(path)!r}.", "a file in .json, .yaml or .csv", "check the path")
-    columns = readers[path.suffix.lower()](path, path.read_text(encoding="utf-8"))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} cannot be read: {error}.", "a text file in UTF-8", "check the file") from None
+    columns = readers[path.suffix.lower()](path, text)
     points: dict[tuple[str, str], tuple[float, ...]] = {}
     for name, values in columns.items():
         if found := COLUMN.fullmatch(name):

@@ -35,6 +35,15 @@ def look_at_run(run: Run) -> Iterator[Finding]:
 
 def _judged(where: str, losses: Sequence[float], accuracies: Sequence[float]) -> Iterator[Finding]:
     for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=False), 1):
+        if not math.isfinite(loss):
+            yield Finding(
+                check="loss_scale",
+                severity="fault",
+                saw=f"{where}: the loss of epoch {epoch} is {loss}.",
+                means="the network diverged: what follows says nothing of its recipe",
+                do="a lower learning rate, a warm-up, or clipping: --set optim.clip=1",
+            )
+            return
         least = (1 - accuracy) * math.log(2)
         if least * (1 - 1e-6) <= loss <= MOST:
             continue

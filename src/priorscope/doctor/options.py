@@ -36,7 +36,7 @@ def unread(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield f"model.resize = {model.resize!r}", "the pictures have the backbone's own size, and nothing is resized"
     if optim.decay_norms_and_biases and optim.weight_decay == 0:
         yield "optim.decay_norms_and_biases = true", "optim.weight_decay is 0"
-    if train.steps is None and train.patience is not None and train.patience >= train.epochs:
+    if train.steps is None and train.flops is None and train.patience is not None and train.patience >= train.epochs:
         yield f"train.patience = {train.patience}", f"the run has {train.epochs} epochs"
     if train.track_images != type(train).model_fields["track_images"].default and set(train.track) <= {"val"}:
         yield f"train.track_images = {train.track_images}", "only val is tracked, and val is always looked at whole"

@@ -10,6 +10,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from priorscope.core.folder import read_json
 from priorscope.doctor import Finding
 from priorscope.doctor.scripts import HELD_OUT, Script, keyword, targets
 
@@ -22,9 +23,7 @@ MEANS = "the score is of fewer images than it says, and two networks may have be
 def look_at_run(run: Run) -> Iterator[Finding]:
     """Validation, and every stored accuracy, over as many images as the split has."""
     scored = [(f"epoch {row['epoch']}", "val", int(row["val"]["n"])) for row in run.history]
-    scored += [
-        ("a stored accuracy", str(getattr(result, "split", "test")), result.n) for result in run.results.get("accuracy", ())
-    ]
+    scored += [("a stored accuracy", split, n) for split, n in _stored(run)]
     sizes = {name: len(run.source.split(name)) for name in {name for _, name, _ in scored} if name in run.source.splits()}
     for where, name, n in scored:
         if n != sizes.get(name, n):
@@ -36,6 +35,18 @@ def look_at_run(run: Run) -> Iterator[Finding]:
                 do="score every image once: priorscope probe accuracy " + str(run.path),
             )
             return
+
+
+def _stored(run: Run) -> Iterator[tuple[str, int]]:
+    """Split and number of images of each accuracy that is kept with a run, those on other data than its own left out."""
+    from priorscope.probes import load_result
+
+    own = run.recipe.data.source.plain()
+    for path in sorted((run.path / "results" / "accuracy").glob("*.json")):
+        asked_on = (read_json(path)["about"].get("made_from") or {}).get("data", own)
+        if asked_on == own:
+            result = load_result(path)
+            yield str(getattr(result, "split", "test")), result.n
 
 
 def look_at_script(script: Script) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ def look_at_run(run: Run) -> Iterator[Finding]:
     """The logged rates beside those that the recipe asks for."""
     if not run.history:
         return
-    for row, wanted in zip(run.history, asked_for(run.recipe, run.history), strict=True):
+    for row, wanted in zip(run.history, asked_for(run.recipe, run.history), strict=False):
         if not math.isclose(float(row["lr"]), wanted, rel_tol=1e-6, abs_tol=1e-12):
             yield Finding(
                 check="schedule",
@@ -52,11 +52,17 @@ def look_at_run(run: Run) -> Iterator[Finding]:
 
 
 def asked_for(recipe: Recipe, history: Sequence[Plain]) -> list[float]:
-    """The rate of the last step of each logged epoch."""
+    """The rate of the last step of each logged epoch; none where the log does not say how long epoch and run are.
+
+    A run that counts steps or operations may end in its first epoch, and one that counts operations before its last step.
+    """
     from priorscope.train.schedule import learning_rate
 
-    per_epoch = int(history[0]["step"])
-    total = recipe.train.total(per_epoch)
+    train, per_epoch = recipe.train, int(history[0]["step"])
+    counts_epochs = train.steps is None and train.flops is None
+    if not counts_epochs and (len(history) == 1 or train.patience is not None):
+        return []
+    total = train.total(per_epoch) if train.flops is None else int(history[-1]["step"])
     return [learning_rate(recipe.optim, int(row["step"]) - 1, total, per_epoch, history[:at]) for at, row in enumerate(history)]
 
 

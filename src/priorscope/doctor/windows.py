@@ -30,5 +30,5 @@ def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
             severity="warning",
             saw=f"{recipe.model.name} at {side} pixels has windows of {told}: none of them shifts.",
             means="what gives Swin its name is absent; what the network reaches says little about shifted windows",
-            do="smaller windows or patches: --set model.name=swin/shifted, or --set model.window=4 model.patch=2",
+            do="smaller windows or patches: --set model.name=swin/shifted, or --set model.window=4 --set model.patch=2",
         )

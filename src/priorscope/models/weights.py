@@ -46,7 +46,7 @@ def _pickled(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of pickle protocols: the refusal below says what matters
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         if "nsupported global" not in str(error) and not _is_pickle(path):
             raise _damaged(path, str(error)) from None
         raise RequestError(

@@ -96,9 +96,9 @@ class CueConflict(Result):
     salience: tuple[float, ...]
     shape: Array
     texture: Array
-    point: float | None
+    point: float | None = None
     """The indifference point; None where it is not identified."""
-    point_interval: Interval | None
+    point_interval: Interval | None = None
     slope: float
     learning: tuple[Learning, ...] = ()
 

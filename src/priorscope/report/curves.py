@@ -204,6 +204,10 @@ def _foreign(path: Path, columns: Columns) -> Curve:
     for name, values in columns.items():
         if found := COLUMN.fullmatch(name):
             at = columns.get("epoch") or [float(i + 1) for i in range(len(values))]
+            if len(at) != len(values):
+                raise RequestError(
+                    f"{path} has {len(at)} epochs and {len(values)} values of {name}.", "as many of both", "check the file"
+                )
             seen = [(x, y) for x, y in zip(at, values, strict=True) if x is not None and y is not None and math.isfinite(y)]
             points[SPLITS[found[1].lower()], "loss" if found[2].lower() == "loss" else "acc"] = tuple(seen)
     if not any(points.values()):

@@ -220,7 +220,7 @@ def _facts(reading: Reading) -> Iterable[tuple[str, str]]:
         yield "Data", ", ".join(one for one in data if one) or "not recorded"
     if seconds := sum(float(run.environment.get("seconds") or 0) for run in reading.runs):
         yield "Training time", _duration(seconds)
-    for label, name in (("Priorscope", "code"), ("PyTorch", "torch")):
+    for label, name in (("Priorscope", "priorscope"), ("PyTorch", "torch")):
         if versions := sorted({str(run.environment[name]) for run in reading.runs if run.environment.get(name)}):
             yield label, ", ".join(versions)
     if machines := sorted({_machine(run) for run in reading.runs} - {""}):
@@ -229,8 +229,8 @@ def _facts(reading: Reading) -> Iterable[tuple[str, str]]:
 
 def _machine(run: RunRecord) -> str:
     hardware: Any = run.environment.get("hardware") or {}
-    parts = [str(hardware[name]) for name in ("gpu", "processor", "cpu") if isinstance(hardware, dict) and hardware.get(name)]
-    return ", ".join(parts[:2])
+    names = [*dict.fromkeys(map(str, hardware.get("gpus") or ())), str(hardware.get("processor") or "")]
+    return ", ".join(name for name in names if name)
 
 
 def _count(n: int, what: str) -> str:

@@ -56,9 +56,16 @@ class Outcome:
         """What makes the result again."""
         return str(self.about.get("command", ""))
 
+    @property
+    def world(self) -> dict[str, str]:
+        """The source that it was asked on, where the result says so; see `RunRecord.world`."""
+        source = (self.about.get("made_from") or {}).get("data")
+        return world_of(cast("Mapping[str, Any]", source)) if isinstance(source, Mapping) else {}
+
     def setting(self) -> str:
         """What must be equal for two results to be comparable: data, split and the probe's own settings."""
-        return content_key({name: self.about.get(name) for name in ("data", "split", "config")})
+        told = {name: self.about.get(name) for name in ("data", "split", "config")}
+        return content_key({**told, "world": self.world})
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,7 @@ class RunRecord:
     def world(self) -> dict[str, str]:
         """The source of the run's images, as flat settings, the seed of a drawn world left out."""
         source: Any = (self.recipe.get("data") or {}).get("source") or {}
-        table: dict[str, Any] = {"name": source} if isinstance(source, str) else dict(source)
-        return {name: value for name, value in flat(table) if name != "seed"}
+        return world_of({"name": source} if isinstance(source, str) else source)
 
     @property
     def parameters(self) -> int | None:
@@ -119,12 +125,18 @@ def read_sources(sources: Sequence[Path]) -> Reading:
     """Study folders and run folders as one reading, in the order given."""
     if not sources:
         raise RequestError("No folder was given.", "the folders of studies or runs", "priorscope report OUT --out report.html")
-    read = [read_source(Path(source)) for source in sources]
+    places = list({Path(source).resolve(): Path(source) for source in sources}.values())
+    read = [read_source(place) for place in places]
     if len(read) == 1:
         return read[0]
     names = [run.name for one in read for run in one.runs]
     twice = {name for name in names if names.count(name) > 1}
-    runs = [_within(one.name, run) if run.name in twice else run for one in read for run in one.runs]
+    within = [one.name for one in read]
+    if len(set(within)) < len(within):
+        within = _apart([place.resolve().parent if (place / RECIPE).exists() else place.resolve() for place in places])
+    runs = [
+        _within(name, run) if run.name in twice else run for name, one in zip(within, read, strict=True) for run in one.runs
+    ]
     return Reading(
         name=" + ".join(dict.fromkeys(one.name for one in read)),
         question=" / ".join(dict.fromkeys(one.question for one in read if one.question)),
@@ -137,6 +149,13 @@ def read_sources(sources: Sequence[Path]) -> Reading:
         claims=tuple(dict.fromkeys(claim for one in read for claim in one.claims)),
         tuned=read[0].tuned if all(one.tuned == read[0].tuned for one in read) else (),
     )
+
+
+def _apart(folders: Sequence[Path]) -> list[str]:
+    """Folders by the fewest last parts of their paths that tell different ones apart."""
+    most = max(len(folder.parts) for folder in folders)
+    named = (["/".join(folder.parts[-count:]) for folder in folders] for count in range(1, most + 1))
+    return next(names for names in named if len(set(names)) == len(set(folders)))
 
 
 def read_source(path: Path) -> Reading:
@@ -191,6 +210,11 @@ def family_of(recipe: Mapping[str, Any]) -> str:
     model: Any = recipe.get("model") or "other"
     name: Any = cast("Mapping[str, Any]", model).get("name", "other") if isinstance(model, Mapping) else model
     return str(name).partition("/")[0]
+
+
+def world_of(source: Mapping[str, Any]) -> dict[str, str]:
+    """A source as flat settings, the seed of a drawn world left out."""
+    return {name: value for name, value in flat(source) if name != "seed"}
 
 
 def flat(table: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:

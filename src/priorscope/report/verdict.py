@@ -147,9 +147,9 @@ def findings(reading: Reading) -> list[Finding]:
 
 def _setting(run: RunRecord, outcome: Outcome) -> dict[str, str]:
     """What must be equal for two numbers to stand in one column: data, split and the probe's own settings."""
-    told = {key: outcome.about.get(key) for key in ("data", "split", "config")}
-    own = run.world if outcome.about.get("data") == run.world.get("name") else {}
-    return dict(flat({**told, "world": own}))
+    told = {key: outcome.about.get(key) for key in ("split", "config")}
+    own = run.world if outcome.about.get("data") == run.world.get("name") else {"name": outcome.about.get("data")}
+    return dict(flat({**told, "data": outcome.world or own}))
 
 
 def _finding(members: Sequence[tuple[RunRecord, Outcome]], where: str) -> Finding:

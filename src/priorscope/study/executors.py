@@ -110,10 +110,19 @@ class LocalExecutor:
         return len(busy) < self._most and sum(worker.threads for worker in busy) + threads <= self._cores
 
     def start(self, id: str, work: Work, threads: int, alone: bool) -> None:
-        """Hands a step to an idle process, or to a new one."""
-        worker = next((worker for worker in self._workers if worker.step is None), None) or self._hire()
-        worker.step, worker.threads, worker.alone, worker.began = id, threads, alone, time.monotonic()
-        worker.pipe.send(work)
+        """Hands a step to an idle process, or to a new one: one that has died while it was idle hears nothing."""
+        while idle := next((worker for worker in self._workers if worker.step is None), None):
+            try:
+                idle.pipe.send(work)
+            except OSError:
+                self._workers.remove(idle)
+                idle.process.join()
+                continue
+            break
+        else:
+            idle = self._hire()
+            idle.pipe.send(work)
+        idle.step, idle.threads, idle.alone, idle.began = id, threads, alone, time.monotonic()
 
     def _hire(self) -> _Worker:
         spawning = multiprocessing.get_context("spawn")
@@ -174,10 +183,9 @@ def _serve(pipe: Connection, parent: int) -> None:
     while True:
         try:
             work: Work = pipe.recv()
+            pipe.send(_Last(attempt(work, pipe.send), most_memory()))
         except (EOFError, OSError):
             return
-        error = attempt(work, pipe.send)
-        pipe.send(_Last(error, most_memory()))
 
 
 def most_memory() -> float:

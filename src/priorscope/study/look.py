@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,13 @@ from priorscope import run as runs
 from priorscope.core.config import Plain, content_key, inline_toml
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import RequestError
+from priorscope.core.imports import made_by
+from priorscope.data import source_config
 from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import Recipe
 
 if TYPE_CHECKING:
+    from priorscope.data.sources import SourceConfig
     from priorscope.data.split import Source
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
@@ -114,15 +116,15 @@ def _of_timm(name: str, data: Source) -> Network:
 
 def own_network(factory: str, weights: Path | None, data: Source | None) -> Network:
     """What a user's function returns: a classifier as it is, any other module as one that takes pixels in [0, 1]."""
+    from torch.nn import Module
+
     from priorscope.models import wrap
     from priorscope.models.classifier import Classifier
     from priorscope.models.weights import check_fit, read_tensors
 
-    module, _, function = factory.partition(":")
-    try:
-        made = getattr(import_module(module), function)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RequestError(f"{factory!r} is not found: {error}.", "package.module:function", "check the name") from None
+    made = made_by(factory)
+    if not isinstance(made, Module):
+        raise RequestError(f"{factory!r} returns a {type(made).__name__}.", "a torch.nn.Module", "return the network itself")
     if weights is not None:
         tensors = read_tensors(weights)
         check_fit(tensors, made.state_dict(), weights.name, "give the file that this network wrote")
@@ -130,7 +132,7 @@ def own_network(factory: str, weights: Path | None, data: Source | None) -> Netw
     if not isinstance(made, Classifier):
         split = _needed(factory, data).split("test")
         made = wrap(made, image_size=split.image_size, classes=split.classes)
-    return _elsewhere(function, made)
+    return _elsewhere(factory.partition(":")[2], made)
 
 
 def _needed(what: str, data: Source | None) -> Source:
@@ -168,16 +170,32 @@ def _own(one: Network) -> Source:
 
 
 def _keep(probe: ProbeConfig, run: runs.Run, data: str | None, result: Result) -> None:
+    own = run.recipe.data.source
+    asked_on = source_config(data) if data else own
     made_from: Plain = {
         "probe": probe.plain(),
         "version": PROBES.load(probe.name).VERSION,
         "weights": run.key,
         "companions": {},
+        "data": asked_on.plain(),
     }
-    made_from["data"] = data or run.recipe.data.source.plain()
-    told = about(probe, [(subject_of(run.name, "", run.recipe), str(run.path))], data or run.recipe.data.source.name, made_from)
+    whom = [(subject_of(run.name, "", run.recipe), str(run.path))]
+    told = about(probe, whom, asked_on, made_from, other_data=asked_on != own)
     path = run.path / runs.RESULTS / probe.name / f"{content_key(made_from)}.json"
     result.save(path, {**told, "protocol": result.protocol()})
+
+
+def _typed_source(source: SourceConfig) -> str:
+    """A source as people type it: its name or its path where that says it all, else a table."""
+    short = (source.name, str(source.plain().get("path", "")))
+    return next((text for text in short if text and _means(text) == source), inline_toml(source.plain()))
+
+
+def _means(text: str) -> SourceConfig | None:
+    try:
+        return source_config(text)
+    except RequestError:
+        return None
 
 
 def _typed(value: Any) -> str:
@@ -191,18 +209,26 @@ def subject_of(run: str, recipe_name: str, recipe: Recipe) -> Subject:
 
 
 def about(
-    probe: ProbeConfig, subjects: Sequence[tuple[Subject, str]], data: str, made_from: Plain, other_data: str | None = None
+    probe: ProbeConfig,
+    subjects: Sequence[tuple[Subject, str]],
+    data: SourceConfig,
+    made_from: Plain,
+    *,
+    other_data: bool,
 ) -> Plain:
-    """What a reader needs to know beside a result: subjects with their folders, data, and the command that makes it again."""
+    """What a reader needs to know beside a result: subjects with their folders, data, and the command that makes it again.
+
+    `other_data` says that it is not what the subjects learnt from.
+    """
     plain = probe_config(probe.name)
     given = {name: value for name, value in probe.plain().items() if value != plain.plain().get(name)}
     settings = [f"--set {shlex.quote(f'{name}={_typed(value)}')}" for name, value in given.items()]
     if other_data:
-        settings.append(f"--data {other_data}")
+        settings.append(f"--data {shlex.quote(_typed_source(data))}")
     whom = [subject.plain() for subject, _ in subjects]
     return {
         **({"subject": whom[0]} if len(whom) == 1 else {"subjects": whom}),
-        "data": data,
+        "data": data.name,
         "split": getattr(probe, "split", ""),
         "command": " ".join(["priorscope", "probe", probe.name, *(shlex.quote(path) for _, path in subjects), *settings]),
         "config": probe.plain(),

@@ -193,9 +193,9 @@ def _work(step: Step, out: Path) -> Work:
     told = look.about(
         step.probe,
         [_shown(subject, out) for subject in step.subjects],
-        step.source.name,
+        step.source,
         step.made_from,
-        None if step.data is None else step.data.name,
+        other_data=step.data is not None,
     )
     paths = tuple(subject.out for subject in step.subjects)
     companions = {name: other.out for name, other in step.companions.items()}

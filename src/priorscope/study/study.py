@@ -176,6 +176,9 @@ def assign_study(values: Plain, setting: str) -> Plain:
     """
     match = re.fullmatch(r"\s*probes\.(\w+)\.([^=]+=.*)", setting, re.DOTALL)
     if not match:
+        recipe = re.match(r"\s*recipes\.([^.=\s]+)\.", setting)
+        if recipe and recipe[1] not in values.get("recipes", {}):
+            raise unknown_name("recipe of this study", recipe[1], values.get("recipes", {}), "priorscope study NAME --plan")
         return assign(values, setting)
     name, rest = match.groups()
     probes: list[Plain] = [dict(table) for table in values.get("probes", [])]

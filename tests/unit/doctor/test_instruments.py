@@ -52,7 +52,9 @@ def test_a_dial_that_runs_backwards_is_caught(monkeypatch):
 
     def backwards(who, world, salience):
         result = measure(who, world, salience=salience)
-        return result.model_copy(update={"value": 1 - result.value})
+        return result.model_copy(
+            update={"value": 1 - result.value, "point": None if result.point is None else 1 - result.point}
+        )
 
     monkeypatch.setattr(cue_conflict, "measure_cue_conflict", backwards)
     assert len(wrong(certify("cue_conflict"))) == 3

@@ -11,6 +11,7 @@ import numpy as np
 import tomli_w
 
 from priorscope.core.contracts import Result
+from priorscope.core.machine import hardware, versions
 from priorscope.core.stats import Interval, wilson
 from priorscope.probes.accuracy import Accuracy
 from priorscope.probes.cue_conflict import CueConflict, Learning
@@ -88,11 +89,10 @@ def write_run(
     }
     (folder / "recipe.toml").write_text(tomli_w.dumps(recipe), encoding="utf-8")
     environment = {
-        "code": "0.1.0",
-        "torch": "2.8.0",
+        **versions(),
         "data": {"source": "shapetex", "fingerprint": "f00d", "train": 10_000},
         "model": {"parameters": 21_000 + 1_000 * len(family)},
-        "hardware": {"cpu": "a processor"},
+        "hardware": {**hardware(), "processor": "a processor", "gpus": ["a GPU", "a GPU"]},
         "seconds": 21.5,
         "key": f"{family}{seed}",
         "threads": 1,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from fake_study import accuracy, write_run, write_study
 
 from priorscope.core.errors import RequestError
 from priorscope.report.reading import family_of, read_sources
+from priorscope.report.verdict import findings
 
 
 def test_reads_runs_in_the_order_of_the_study(tmp_path: Path) -> None:
@@ -31,6 +33,28 @@ def test_two_studies_with_one_run_name_stay_apart(tmp_path: Path) -> None:
     assert [run.name for run in read.runs] == ["first/mlp-s0", "second/mlp-s0"]
     assert [run.recipe_name for run in read.runs] == ["first/mlp", "second/mlp"]
     assert [run.outcomes[0].subject.name for run in read.runs] == ["first/mlp-s0", "second/mlp-s0"]
+
+
+def test_two_runs_of_one_name_from_different_places_stay_apart(tmp_path: Path) -> None:
+    places = [write_study(tmp_path / at, {"mlp": right}, seeds=(0,)) / "runs/mlp-s0" for at, right in (("a", 0.5), ("b", 0.9))]
+    read = read_sources([*places, places[0]])
+    assert len(read.runs) == 2
+    assert len({run.name for run in read.runs}) == len({run.recipe_name for run in read.runs}) == 2
+    assert all(len(finding.arms) == 2 for finding in findings(read))
+
+
+def test_one_run_asked_on_two_sets_of_data_is_not_two_seeds(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))
+    (path,) = (study / "runs/mlp-s0/results/accuracy").glob("*.json")
+    stored = json.loads(path.read_text())
+    for name, source in (("own", {"name": "shapetex", "cue": "both"}), ("other", {"name": "shapetex", "cue": "texture"})):
+        stored["about"]["made_from"] = {"data": source}
+        path.with_stem(name).write_text(json.dumps(stored))
+        shutil.copy(path.with_suffix(".npz"), path.with_stem(name).with_suffix(".npz"))
+    path.unlink()
+    found = [finding for finding in findings(read_sources([study])) if finding.probe == "accuracy"]
+    assert [len(finding.arms[0].results) for finding in found] == [1, 1]
+    assert {finding.where for finding in found} == {"cue both", "cue texture"}
 
 
 def test_a_damaged_result_is_a_failure_and_the_rest_is_read(tmp_path: Path) -> None:

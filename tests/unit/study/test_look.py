@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shlex
 
+import pytest
+
 from priorscope.core.config import assign
 from priorscope.core.contracts import Subject
+from priorscope.data import source_config
 from priorscope.probes import probe_config
 from priorscope.study.look import about
 
 
 def test_the_command_can_be_typed_again():
     wanted = probe_config({"name": "accuracy", "views": {"name": "six", "shift": 2}, "split": "val"})
-    told = about(wanted, [(Subject(name="a-s0", family="mlp"), "runs/a s0")], "shapetex", {})
+    told = about(wanted, [(Subject(name="a-s0", family="mlp"), "runs/a s0")], source_config("shapetex"), {}, other_data=False)
     words = shlex.split(told["command"])
     assert words[:4] == ["priorscope", "probe", "accuracy", "runs/a s0"]
     table = {"name": "accuracy"}
@@ -20,3 +23,20 @@ def test_the_command_can_be_typed_again():
         assert flag == "--set"
         table = assign(table, setting)
     assert probe_config(table) == wanted
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"name": "cifar10"},
+        {"name": "shapetex", "cue": "texture"},
+        {"name": "beton", "path": "some pets.beton"},
+        {"name": "folder", "path": "pets", "res": 32},
+    ],
+)
+def test_the_data_can_be_typed_again(source):
+    asked_on = source_config(source)
+    told = about(probe_config("accuracy"), [(Subject(name="a", family="mlp"), "a")], asked_on, {}, other_data=True)
+    *_, flag, typed = shlex.split(told["command"])
+    assert flag == "--data"
+    assert source_config(typed) == asked_on

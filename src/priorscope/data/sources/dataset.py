@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError
+from priorscope.core.imports import made_by
 from priorscope.data.decode import rgb
 from priorscope.data.parts import Part, PublishedSource, part_named
 from priorscope.data.sources import SourceConfig
@@ -45,12 +45,7 @@ class DatasetConfig(SourceConfig):
 
 def open_source(config: DatasetConfig) -> PublishedSource:
     """Calls the factory and opens what it returns."""
-    module, _, function = config.factory.partition(":")
-    try:
-        made = getattr(import_module(module), function)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RequestError(f"{config.factory!r} is not found: {error}.", "package.module:function", "check the name") from None
-    return of_datasets(made, name=function)
+    return of_datasets(made_by(config.factory), name=config.factory.partition(":")[2])
 
 
 def of_datasets(made: object, name: str = "dataset") -> PublishedSource:
