@@ -19,6 +19,7 @@ from priorscope.core.config import Plain
 from priorscope.core.errors import WorkError
 from priorscope.core.machine import hardware, pick_device, versions
 from priorscope.core.stopping import Stopped, stopping
+from priorscope.data.stamp import files_stamp
 from priorscope.material import Material, first_model, shape_of
 from priorscope.recipe import Recipe
 from priorscope.train import checkpoint, extension, loop
@@ -299,7 +300,13 @@ class Fitting:
         seen = self.counters.seen(progress.steps(len(self.loader)))
         return {
             "key": progress.key,
-            "data": {"source": data.source, "train": len(data), "fingerprint": data.fingerprint, **self.material.told},
+            "data": {
+                "source": data.source,
+                "train": len(data),
+                "fingerprint": data.fingerprint,
+                "files": files_stamp(self.recipe.data.source),
+                **self.material.told,
+            },
             "model": self.shape,
             "chosen_epoch": chosen,
             "threads": self.config.threads,

@@ -20,6 +20,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.machine import pick_device, versions
 from priorscope.data import SOURCES, augment
 from priorscope.data import open as open_source
+from priorscope.data.stamp import files_stamp
 from priorscope.fitting import ENVIRONMENT, SNAPSHOTS, STEPS, WEIGHTS, Fitting, Report, Status, snapshot_path
 from priorscope.material import shape_of
 from priorscope.models import FAMILIES
@@ -32,6 +33,7 @@ from priorscope.train.start import Start, Stored, Timm
 if TYPE_CHECKING:
     from priorscope.core.contracts import Result
     from priorscope.core.notebook import Shown
+    from priorscope.data.sources import SourceConfig
     from priorscope.data.split import Source
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
@@ -247,6 +249,12 @@ def fit(
     return Run(out)
 
 
+def data_changed(environment: Plain, source: SourceConfig) -> bool:
+    """Whether the files that a finished run learnt from are others now; one whose files are elsewhere is taken at its word."""
+    before, now = (environment.get("data") or {}).get("files"), files_stamp(source)
+    return before is not None and now is not None and before != now
+
+
 def begun(out: Path) -> bool:
     """Whether a folder holds something of a training: one that was refused before its first step leaves its recipe alone."""
     return any((out / name).exists() for name in (ENVIRONMENT, checkpoint.FILE, STEPS))
@@ -258,6 +266,13 @@ def _prepare(out: Path, recipe: Recipe, made_from: Plain) -> None:
     if (out / ENVIRONMENT).exists() and not (out / WEIGHTS).exists() and "diverged" not in folder.read_json(out / ENVIRONMENT):
         (out / ENVIRONMENT).unlink()  # its weights are gone: it is carried out again
     before = folder.read_json(out / MADE_FROM) if begun(out) and (out / MADE_FROM).exists() else None
+    finished = folder.read_json(out / ENVIRONMENT) if (out / ENVIRONMENT).exists() else {}
+    if before == made_from and data_changed(finished, recipe.data.source):
+        raise RequestError(
+            f"The data of the run in {out} has changed since it was trained.",
+            "the data as it was",
+            "train in another folder with --out",
+        )
     if before is not None and before != made_from:
         longer = not extension.differing(before, made_from) and (out / ENVIRONMENT).exists()
         raise RequestError(

@@ -13,7 +13,8 @@ import pytest
 import typer
 
 from priorscope.cli import app
-from priorscope.core.config import merge
+from priorscope.core.config import assign, merge
+from priorscope.probes import probe_config
 from priorscope.recipe import Recipe
 from priorscope.study.plan import make_plan
 from priorscope.study.study import Study
@@ -64,3 +65,8 @@ def test_command_lines_parse(page, line):
         _, command, words = command.resolve_command(context, words)
         context = command.make_context(command.name, list(words), parent=context)
     assert context.params is not None, page
+    if context.info_name == "probe":
+        table = {"name": context.params["name"]}
+        for setting in context.params["settings"]:
+            table = assign(table, setting)
+        assert probe_config(table)

@@ -131,6 +131,21 @@ def test_a_folder_of_another_recipe_is_refused(tiny, whole):
         ps.fit(tiny.replace(seed=5), whole.path)
 
 
+def test_a_recipe_refused_for_its_data_leaves_the_folder_free(tiny, tmp_path):
+    data = tiny.data.plain()
+    with pytest.raises(RequestError):
+        ps.fit(tiny.replace(data={**data, "subset": 10**6}), tmp_path / "run")
+    assert not runs.begun(tmp_path / "run")
+    assert ps.fit(tiny, tmp_path / "run").history
+
+
+def test_a_run_whose_weights_are_gone_is_carried_out_again(tiny, whole):
+    before = weights_of(whole.path)
+    (whole.path / runs.WEIGHTS).unlink()
+    again = ps.fit(tiny, whole.path)
+    assert weights_of(again.path) == before
+
+
 def test_an_unfinished_or_missing_run_cannot_be_loaded(tmp_path):
     with pytest.raises(RequestError, match="holds no run"):
         ps.load(tmp_path / "nothing")

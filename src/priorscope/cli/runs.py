@@ -29,12 +29,14 @@ def probe(
     settings: Setting = [],  # noqa: B006  typer reads the default
     as_json: AsJson = False,
 ) -> None:
-    """Look at networks with one probe; what it says about a run is kept in the run's folder."""
+    """Look at networks with one probe; what it says about a run is kept in its folder. `probe list` shows them all."""
     from priorscope.core.config import assign
     from priorscope.data import open as open_source
-    from priorscope.probes import probe_config
+    from priorscope.probes import PROBES, probe_config, result_class
     from priorscope.study.look import look, network, own_network
 
+    if name == "list":
+        return print_table(("probe", "question"), [(probe, result_class(probe).question) for probe in PROBES], as_json)
     table: dict[str, Any] = {"name": name}
     for setting in settings:
         table = assign(table, setting)

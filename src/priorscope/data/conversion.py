@@ -118,11 +118,19 @@ def convert(
         if subset is not None and name == names[0]:
             whole = whole.subset(subset)
         siblings = {other: files[other].name for other in names if other != name}
-        origin = str(getattr(opened, "origin", ""))
-        written[name] = _write(whole, files[name], siblings, quality, workers, origin, progress, state)
+        about: dict[str, Any] = {"origin": str(getattr(opened, "origin", "")), "caveats": _caveats(opened, quality)}
+        written[name] = _write(whole, files[name], siblings, quality, workers, about, progress, state)
     state.forget()
     ordered = tuple(written[name] for name in names)
     return Conversion(files=ordered, skipped=tuple(skipped), seconds=round(time.monotonic() - began, 3))
+
+
+def _caveats(source: Source, quality: int | None) -> tuple[str, ...]:
+    """What the source said of its pictures, and what storing them as JPEG adds to it."""
+    told = tuple(getattr(source, "caveats", ()))
+    if quality is None:
+        return told
+    return (*told, f"The pictures were stored again as JPEG of quality {quality}: they are not the pixels of their source.")
 
 
 def _target(dst: str | Path) -> Path:
@@ -222,7 +230,7 @@ def _write(
     siblings: Mapping[str, str],
     quality: int | None,
     workers: int | None,
-    origin: str,
+    about: Mapping[str, Any],
     progress: Progress | None,
     state: _State,
 ) -> Converted:
@@ -232,7 +240,7 @@ def _write(
         _check_room(split, file, quality)
         pictures = split.pixels.of if isinstance(split.pixels, SquarePixels) else split.pixels
         one_thread = behind(pictures, DatasetPixels)  # others' code, which may not stand several threads
-        options: dict[str, Any] = {"quality": quality, "siblings": siblings, "origin": origin, "resume": key}
+        options: dict[str, Any] = {"quality": quality, "siblings": siblings, "resume": key, **about}
         options["workers"] = 1 if workers is None and one_thread else workers
         if progress is not None:
             write_split(split, file, progress=progress, **options)

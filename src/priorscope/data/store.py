@@ -6,7 +6,7 @@ which split, its siblings, statistics, origin) stands in the manifest beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ def write_split(
     workers: int | None = None,
     siblings: Mapping[str, str] | None = None,
     origin: str = "",
+    caveats: Sequence[str] = (),
     resume: str | None = None,
     progress: Progress = silent,
 ) -> Manifest:
@@ -50,7 +51,14 @@ def write_split(
     images = ImageField("raw") if quality is None else ImageField("jpg", quality=quality)
     fields: dict[str, Field] = {IMAGE: images, LABEL: IntField()}
     fields |= {name: _field(name, column) for name, column in split.columns.items()}
-    about = About(classes=split.classes, split=split.name, siblings=dict(siblings or {}), source=split.source, origin=origin)
+    about = About(
+        classes=split.classes,
+        split=split.name,
+        siblings=dict(siblings or {}),
+        source=split.source,
+        origin=origin,
+        caveats=tuple(caveats),
+    )
     return write(
         path, fields, _samples(split, progress), len(split), workers=workers or threads(), manifest=about, resume=resume
     )

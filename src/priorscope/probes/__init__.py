@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PROBES = Listing(
     "probe",
-    "priorscope probe --help",
+    "priorscope probe list",
     {
         "accuracy": "priorscope.probes.accuracy",
         "activation": "priorscope.probes.activation",

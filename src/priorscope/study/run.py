@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from priorscope import run as runs
@@ -111,13 +111,18 @@ def _make_way(plan: Plan, elsewhere: Mapping[str, Path]) -> Plan:
     plan = make_plan(plan.study, plan.out)
     for step in plan.to_do():
         if isinstance(step, TrainStep):
-            if step.out.exists() and plan.missing[step.id].startswith("changed"):
+            if step.out.exists() and _has_changed(plan.missing[step.id]):
                 _set_aside(plan.out, step.out)
             kept = plan.out / STALE / f"{step.cell.run}-{step.key}"
-            if kept.exists() and not step.out.exists():
+            if kept.exists() and not step.out.exists() and not _has_changed(replace(step, out=kept).missing()):
                 kept.rename(step.out)
     plan = make_plan(plan.study, plan.out)
     return make_plan(plan.study, plan.out) if take(plan, elsewhere) else plan
+
+
+def _has_changed(why: str | None) -> bool:
+    """Whether what stands there is of another recipe, or of data that are others now."""
+    return why is not None and why.startswith("changed")
 
 
 def _set_aside(out: Path, run: Path) -> None:

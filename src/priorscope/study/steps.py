@@ -19,6 +19,7 @@ from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.machine import processor
 from priorscope.data.sources import SourceConfig
+from priorscope.data.stamp import files_stamp
 from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.study.study import Cell
 
@@ -61,7 +62,10 @@ class TrainStep:
             return f"changed: {difference(before, self.made_from)}"
         if not (self.out / runs.ENVIRONMENT).exists():
             return "not finished"
-        if (self.out / runs.WEIGHTS).exists() or (self.trial and "diverged" in _read(self.out / runs.ENVIRONMENT)):
+        environment = _read(self.out / runs.ENVIRONMENT)
+        if runs.data_changed(environment, self.cell.recipe.data.source):
+            return "changed: the files of its data"
+        if (self.out / runs.WEIGHTS).exists() or (self.trial and "diverged" in environment):
             return None
         return "its weights are gone"
 
@@ -120,6 +124,7 @@ class ProbeStep:
             "version": self.module.VERSION,
             "weights": weights if self.joint else self.subjects[0].key,
             "data": self.source.plain(),
+            **({"files": stamp} if self.data is not None and (stamp := files_stamp(self.data)) else {}),
             "companions": {name: step.key for name, step in sorted(self.companions.items())},
             **({"machine": processor()} if self.alone else {}),
         }

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,16 @@ def test_a_size_and_a_quality(folder: Path, tmp_path: Path) -> None:
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "JPEG", quality=95, subsampling="4:2:0")
         np.testing.assert_array_equal(stored.read(index), np.asarray(Image.open(buffer)))
+
+
+def test_what_must_be_known_of_the_pictures_goes_with_them(folder: Path, tmp_path: Path) -> None:
+    told = replace(data.open_published(str(folder)), caveats=("Drawn by hand.",))
+    data.convert(told, tmp_path / "plain.beton")
+    assert data.open(tmp_path / "plain.beton").caveats == ("Drawn by hand.",)
+    data.convert(told, tmp_path / "jpeg.beton", quality=80)
+    first, second = data.open(tmp_path / "jpeg.beton").caveats
+    assert first == "Drawn by hand."
+    assert "JPEG of quality 80" in second
 
 
 def test_decoded_pictures_are_scaled_too(folder: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import priorscope as ps
 from priorscope import run as runs
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
@@ -23,7 +24,9 @@ from priorscope.doctor import (
     windows,
 )
 from priorscope.doctor.examination import examine
+from priorscope.probes import probe_config
 from priorscope.recipe import Recipe, find_recipe, shipped_recipes
+from priorscope.study.look import look, network_of_run
 
 from .conftest import WELL
 
@@ -132,6 +135,23 @@ def test_a_schedule_an_epoch_late(ill):
 
     (finding,) = schedule.look_at_run(ill(late))
     assert finding.saw.startswith("At the end of epoch 2 the rate was 0.003; the recipe's cosine schedule has 0.00")
+
+
+@pytest.mark.parametrize("length", [{"steps": 3}, {"steps": 9}, {"flops": 2e9}])
+def test_a_run_that_counts_steps_or_operations_has_the_rates_that_it_asked_for(length, tmp_path):
+    train = {name: value for name, value in WELL["train"].items() if name != "epochs"}
+    recipe = Recipe.of({**WELL, "optim": {**WELL["optim"], "warmup": 0.2}, "train": {**train, **length}})
+    assert not [*schedule.look_at_run(ps.fit(recipe, tmp_path / "run"))]
+
+
+def test_an_accuracy_on_other_data_is_no_partial_score(ill):
+    def other(rows, _environment):
+        assert rows
+
+    run = ill(other, "run")
+    look(probe_config("accuracy"), [network_of_run(run.path)], '{name = "shapetex", test = 40}')
+    assert list((run.path / "results/accuracy").glob("*.json"))
+    assert not [*partial_data.look_at_run(run)]
 
 
 def test_normalisation_by_the_mean_of_the_pictures_own_deviations(ill):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def test_a_step_that_measures_time_has_the_machine_to_itself(executor):
 def test_nothing_starts_beside_a_step_that_measures_time(executor):
     executor.start("a", WORK, threads=1, alone=True)
     assert not executor.room(1, alone=False)
+
+
+def test_a_process_that_died_while_it_was_idle_is_replaced(executor):
+    executor.start("a", WORK, threads=1, alone=False)
+    ended(executor, 1)
+    (idle,) = multiprocessing.active_children()
+    idle.kill()
+    idle.join()
+    executor.start("b", WORK, threads=1, alone=False)
+    (end,) = ended(executor, 1)
+    assert (end.id, "nowhere holds no run" in str(end.error)) == ("b", True)
 
 
 def test_a_step_larger_than_the_machine_runs_when_nothing_else_does(executor):

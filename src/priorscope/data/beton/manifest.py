@@ -29,13 +29,18 @@ def _plain_name(name: str) -> str:
 
 
 class About(Config):
-    """What the writer is told of a file. `siblings` maps the names of the source's other splits to files in the same folder."""
+    """What the writer is told of a file.
+
+    `siblings` maps the names of the source's other splits to files in the same folder; `caveats` are what a reader of numbers
+    must know about the pictures.
+    """
 
     classes: tuple[str, ...] = ()
     split: str = "all"
     siblings: dict[str, Annotated[str, AfterValidator(_plain_name)]] = Field(default_factory=dict[str, str])
     source: str = ""
     origin: str = ""
+    caveats: tuple[str, ...] = ()
 
 
 class Manifest(About):

@@ -68,6 +68,7 @@ def _source(files: dict[str, Path], config: BetonConfig, opened: Beton, *, carve
         first.classes,
         {name: partial(_part, file, config) for name, file in files.items()},
         origin=(manifest.origin if manifest else "") or str(opened.path),
+        caveats=manifest.caveats if manifest else (),
         carve=carve,
     )
 

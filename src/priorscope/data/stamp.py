@@ -1,0 +1,34 @@
+"""Whether the files of a user's own data are still what they were: cheap enough to ask whenever a study is planned."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from priorscope.data.sources import SourceConfig
+
+OWN = ("folder", "beton", "parquet")
+"""The sources whose files people change; published ones are checked when they are fetched."""
+
+WHOLE = 64 << 20
+"""Up to so many bytes files are hashed whole; beyond, names and sizes stand for them."""
+
+
+def files_stamp(source: SourceConfig) -> str | None:
+    """A hash of the files of a user's own source; None for others, and where nothing is at its path."""
+    if source.name not in OWN:
+        return None
+    root = Path(str(getattr(source, "path", ""))).expanduser()
+    if not root.exists():
+        return None
+    if root.is_dir():
+        files = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    else:
+        files = sorted(path for path in root.parent.glob(f"{root.name}*") if path.is_file())  # a manifest stands beside a store
+    sizes = [path.stat().st_size for path in files]
+    digest = hashlib.sha256()
+    for path, size in zip(files, sizes, strict=True):
+        digest.update(f"{path.relative_to(root.parent)}\0{size}\0".encode())
+        if sum(sizes) <= WHOLE:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,38 @@
+"""Functions that users name in their own code."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from priorscope.core.errors import RequestError
+from priorscope.core.imports import made_by
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    (tmp_path / "my_own_net.py").write_text(
+        "def made():\n    return 7\n\n\ndef wrong():\n    return object().nothing\n", encoding="utf-8"
+    )
+    yield
+    sys.modules.pop("my_own_net", None)
+
+
+def test_a_module_of_the_current_folder_is_found():
+    assert made_by("my_own_net:made") == 7
+
+
+@pytest.mark.parametrize("factory", ["my_own_net:missing", "no_such_module:made", "my_own_net", ":made"])
+def test_what_is_not_there_is_said(factory):
+    with pytest.raises(RequestError, match="is not found"):
+        made_by(factory)
+
+
+def test_an_error_of_the_user_s_own_keeps_its_place():
+    with pytest.raises(AttributeError, match="nothing"):
+        made_by("my_own_net:wrong")
