@@ -104,6 +104,24 @@ def bootstrap(
     return Interval(low=low, high=high, level=level, method="percentile bootstrap", over="images")
 
 
+def bootstrap_of_shares(values: ArrayLike, *, seed: int) -> Interval | None:
+    """The bootstrap's interval of a mean of shares; Wilson's where all images agree on 0 or 1, None for a single image."""
+    data = np.asarray(values, np.float64)
+    if len(data) < 2:
+        return None
+    if data.min() == data.max() and data[0] in (0, 1):
+        return wilson(int(data.sum()), len(data))
+    return bootstrap(data, seed=seed)
+
+
+def share_from_resamples(drawn: ArrayLike, value: float, n: int, level: float = 0.95) -> Interval:
+    """Percentiles of a share's resamples, the value between them; Wilson's where all resamples agree, which has a width."""
+    low, high = (float(end) for end in np.nanpercentile(np.asarray(drawn), [50 * (1 - level), 50 * (1 + level)]))
+    if low == high:
+        return wilson(round(value * n), n, level)
+    return Interval(low=min(low, value), high=max(high, value), level=level, method="percentile bootstrap", over="images")
+
+
 # Over seeds: a family.
 
 

@@ -20,7 +20,7 @@ from pydantic import Field
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.metrics import top_k_correct
-from priorscope.core.stats import Interval, bootstrap, wilson
+from priorscope.core.stats import bootstrap_of_shares, wilson
 from priorscope.data.corruptions import EXTRA, KINDS, SEVERITIES, SMALL, corrupted, group_of
 from priorscope.probes import ProbeConfig, the_split
 
@@ -104,7 +104,14 @@ class Corruptions(Result):
         ]
         added = self.per_image() - ~self.correct
         rows.append(
-            Metric.of("error added by corruption", float(added.mean()), _interval(added, self.seed), n, UNIT, split=split)
+            Metric.of(
+                "error added by corruption",
+                float(added.mean()),
+                bootstrap_of_shares(added, seed=self.seed),
+                n,
+                UNIT,
+                split=split,
+            )
         )
         for kind, right in zip(self.kinds, self.right, strict=True):
             error = 1 - right.mean(0)
@@ -112,7 +119,7 @@ class Corruptions(Result):
                 Metric.of(
                     "corruption error",
                     float(error.mean()),
-                    _interval(error, self.seed),
+                    bootstrap_of_shares(error, seed=self.seed),
                     n,
                     UNIT,
                     setting=kind,
@@ -188,7 +195,7 @@ def measure_corruptions(
         right=right,
     )
     wrong = result.per_image()
-    return result.model_copy(update={"value": float(wrong.mean()), "interval": _interval(wrong, seed)})
+    return result.model_copy(update={"value": float(wrong.mean()), "interval": bootstrap_of_shares(wrong, seed=seed)})
 
 
 def _checked(kinds: Sequence[str] | None) -> tuple[str, ...]:
@@ -199,15 +206,6 @@ def _checked(kinds: Sequence[str] | None) -> tuple[str, ...]:
     if kinds is not None and not kinds:
         raise RequestError("No kind of corruption was asked for.", "one at least", "leave out kinds: all 19")
     return KINDS if kinds is None else tuple(sorted(set(kinds), key=KINDS.index))
-
-
-def _interval(wrong: NDArray[np.float64], seed: int) -> Interval | None:
-    """The bootstrap's, or Wilson's where all images agree on right or wrong, of which a bootstrap would be certain."""
-    if len(wrong) < 2:
-        return None
-    if wrong.min() == wrong.max() and wrong[0] in (0, 1):
-        return wilson(int(wrong.sum()), len(wrong))
-    return bootstrap(wrong, seed=seed)
 
 
 def by_group(result: Corruptions) -> dict[str, float]:

@@ -34,7 +34,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.folder import read_json
 from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, over_seeds, wilson
+from priorscope.core.stats import Interval, over_seeds, share_from_resamples, wilson
 from priorscope.data.split import Split
 from priorscope.probes import ProbeConfig, TrainedRun, the_source
 
@@ -223,7 +223,7 @@ def _measure_dial(
     learning = tuple(_learning(cue, run.history) for cue, run in sorted(companions.items()))
     return CueConflict(
         value=float(value),
-        interval=_between(shares, float(value), shape.shape[1]),
+        interval=share_from_resamples(shares, float(value), shape.shape[1]),
         n=shape.shape[1],
         unit="share of decisions",
         caveats=tuple(_caveats(float(point), falls, identified, shape, texture, learning)),
@@ -231,18 +231,10 @@ def _measure_dial(
         shape=shape.sum(1),
         texture=texture.sum(1),
         point=float(point) if identified else None,
-        point_interval=_between(points, float(point), shape.shape[1]) if identified else None,
+        point_interval=share_from_resamples(points, float(point), shape.shape[1]) if identified else None,
         slope=float(slope),
         learning=learning,
     )
-
-
-def _between(resampled: Floats, value: float, n: int) -> Interval:
-    """A percentile interval that holds the value; where all resamples agree, as of a network that goes by one cue, Wilson's."""
-    low, high = (float(end) for end in np.nanpercentile(resampled, [2.5, 97.5]))
-    if low == high:
-        return wilson(round(value * n), n)
-    return Interval(low=min(low, value), high=max(high, value), method="percentile bootstrap", over="images")
 
 
 def share_over_dial(levels: Floats, shape: NDArray[np.integer], texture: NDArray[np.integer]) -> Floats:

@@ -29,7 +29,7 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, bootstrap, wilson
+from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, wilson
 from priorscope.probes import ProbeConfig, TrainedRun, the_split
 
 if TYPE_CHECKING:
@@ -167,7 +167,11 @@ class Invariance(Result):
         rows = [Metric.of(self.measure, self.value, self.interval, n, SHARE, split=split)]
         for one, agrees in zip(self.moved, self.agrees, strict=True):
             mean = float(agrees.mean())
-            rows.append(Metric.of("consistency", mean, _interval(agrees, self.seed), n, SHARE, setting=one.said(), split=split))
+            rows.append(
+                Metric.of(
+                    "consistency", mean, bootstrap_of_shares(agrees, seed=self.seed), n, SHARE, setting=one.said(), split=split
+                )
+            )
         for label, right in (
             ("as it is", self.correct),
             *((f"{side} px", own) for side, own in zip(self.resolutions, self.sharp, strict=True)),
@@ -259,7 +263,7 @@ def measure_invariance(
         **looked,
     )
     agrees = result.per_image()
-    result = result.model_copy(update={"value": float(agrees.mean()), "interval": _interval(agrees, seed)})
+    result = result.model_copy(update={"value": float(agrees.mean()), "interval": bootstrap_of_shares(agrees, seed=seed)})
     return result.model_copy(update={"caveats": tuple(_caveats(result, model))})
 
 
@@ -325,13 +329,6 @@ def _look(
         "depth": tuple(at for _, at in along),
         "reach": reach,
     }
-
-
-def _interval(values: NDArray[Any], seed: int) -> Interval | None:
-    """Of shares that agree over the ways of a move; where all images say the same, Wilson's, which has a width."""
-    if (values == values[0]).all() and values[0] in (0, 1):
-        return wilson(int(values.sum()), len(values))
-    return bootstrap(values.astype(np.float64), seed=seed) if len(values) > 1 else None
 
 
 def _caveats(result: Invariance, model: Classifier) -> list[str]:

@@ -27,7 +27,7 @@ from priorscope.core.config import Number, content_key
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, wilson
+from priorscope.core.stats import Interval, share_from_resamples, wilson
 from priorscope.probes import ProbeConfig, the_split
 from priorscope.probes.transfer_parts import PARTS, both_right, parts_with_intervals
 
@@ -363,7 +363,7 @@ def _result(
     caveats += [found.sentence for found in checks if found.finding != "fine"]
     return Transfer(
         value=value,
-        interval=_between(np.nanmean(resampled, axis=1), value, asked),
+        interval=share_from_resamples(np.nanmean(resampled, axis=1), value, asked),
         n=asked,
         unit="share of images",
         caveats=tuple(caveats),
@@ -380,14 +380,6 @@ def _result(
         noise=noise,
         **parts,  # pyright: ignore[reportArgumentType]
     )
-
-
-def _between(resampled: Floats, value: float, n: int) -> Interval:
-    """Percentiles of the resamples; Wilson's where they all agree, as where nothing carries over, which has a width."""
-    low, high = (float(end) for end in np.percentile(resampled, [2.5, 97.5]))
-    if low == high:
-        return wilson(round(value * n), n)
-    return Interval(low=min(low, value), high=max(high, value), method="percentile bootstrap", over="images")
 
 
 def _check_target(names: tuple[str, ...], target: int, clean: Bools, fooled: Bools) -> Check:
