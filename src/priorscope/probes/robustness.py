@@ -13,17 +13,16 @@ An attack gives an upper bound, so the verdict belongs to network, attack and nu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from priorscope.attacks import NORMS, Attack, LossName, Norm, attacks_of
+from priorscope.attacks import NORMS, LossName, Norm, attacks_of
 from priorscope.attacks.budgets import budget_asked, levels_of, shown
-from priorscope.attacks.verdict import Check, Verdict, verdict_of
+from priorscope.attacks.verdict import Check, Verdict
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_bootstrap
 from priorscope.core.config import Number, content_key
@@ -33,12 +32,11 @@ from priorscope.core.stats import Interval, bootstrap, wilson
 from priorscope.probes import ProbeConfig, the_split
 
 if TYPE_CHECKING:
-    from priorscope.attacks.supply import Fetch
-    from priorscope.attacks.victim import Victim
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
+    from priorscope.probes.robustness_measured import Asked
 
 VERSION = 2
 PER = "run"
@@ -213,200 +211,80 @@ def measure_robustness(
 
     With a `folder` (not set: the evidence's own) a search that is stopped goes on where it was.
     """
-    from priorscope.attacks.audit import doubts
-    from priorscope.attacks.supply import fetcher, some_images
-    from priorscope.attacks.victim import Victim, frozen
-    from priorscope.evidence import evaluating, evidence_of
+    from priorscope.attacks.supply import some_images
+    from priorscope.evidence import evidence_of
+    from priorscope.probes.robustness_measured import Asked
 
     evidence = evidence_of(subject)
-    model, folder = evidence.model, folder or evidence.folder
     chosen, index = some_images(the_split(data, split), images)
     changes = {name: value for name, value in (("steps", steps), ("restarts", restarts), ("loss", loss)) if value is not None}
     attacks = attacks_of(attack, len(chosen.classes), **changes)
     at = budget_asked(attack, norm, eps)
     levels = levels_of(attack, norm, at, budgets)
     at = min(levels, key=lambda level: abs(level - at))
-    asked = _Asked(model, chosen, fetcher(model, chosen), index, attack, attacks, norm, at, levels, seed, folder, audit_images)
-    with evaluating(model), frozen(model):
-        victim = Victim(model)
-        caveats, uncertain = doubts(victim, asked.fetch, len(chosen))
-        asked_how = asked.by_protocol if attacks[0].judge == "last" else asked.by_search
-        return asked_how(victim, caveats, uncertain)
+    asked = Asked(evidence.model, chosen, index, attacks, norm, at, levels, seed, audit_images)
+    found = asked.find(_state(asked, folder or evidence.folder))
+    n, total, most = int(found.correct.sum()), len(index), levels[-1]
+    value, interval = median_budget(found.stood[found.correct], found.smallest[found.correct], most, seed) if n else (0.0, None)
+    return Robustness(
+        value=value,
+        interval=interval,
+        n=n,
+        unit=f"{NORMS[norm]} on pixels in [0, 1]",
+        caveats=(*found.caveats, *_caveats(n, total, value, interval, asked)),
+        split=chosen.name,
+        attack=attack,
+        attacks=tuple(each.sentence() for each in attacks),
+        norm=norm,
+        eps=at,
+        budgets=levels,
+        classes=len(chosen.classes),
+        seed=seed,
+        index=index,
+        correct=found.correct,
+        smallest=found.smallest,
+        stood=found.stood,
+        right_at=found.right_at,
+        within_at=found.within_at,
+        verdict=found.verdict,
+        checks=found.checks,
+        turns=found.turns,
+        after_audit=found.after_audit,
+        audited=found.audited,
+    )
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """One measurement under way."""
+def _state(asked: Asked, folder: Path | None) -> Path | None:
+    """Where the search keeps what it knows: a file named by everything it is a function of."""
+    if folder is None:
+        return None
+    from priorscope.attacks.supply import network_key
 
-    model: Classifier
-    chosen: Split
-    fetch: Fetch
-    index: NDArray[np.int64]
-    name: str
-    attacks: tuple[Attack, ...]
-    norm: Norm
-    eps: float
-    levels: tuple[float, ...]
-    seed: int
-    folder: Path | None
-    audit_images: int
+    key = {
+        "version": VERSION,
+        "network": network_key(asked.model),
+        "data": asked.images.fingerprint,
+        "attacks": [attack.plain() for attack in asked.attacks],
+        "norm": asked.norm,
+        "eps": asked.eps,
+        "budgets": list(asked.levels),
+        "seed": asked.seed,
+    }
+    return folder / f"robustness-{content_key(key)}.npz"
 
-    def by_search(self, victim: Victim, caveats: list[str], uncertain: bool) -> Robustness:
-        """The smallest budgets by bisection, then the audit of the accuracy at `eps`."""
-        from priorscope.attacks.audit import Number as Audited
-        from priorscope.attacks.audit import audit
-        from priorscope.attacks.search import find_smallest
 
-        brackets = find_smallest(
-            victim,
-            self.fetch,
-            self.index,
-            self.attacks,
-            self.levels,
-            self.eps,
-            norm=self.norm,
-            seed=self.seed,
-            state=self._state(),
+def _caveats(n: int, total: int, value: float, interval: Interval | None, asked: Asked) -> list[str]:
+    """What is to be doubted of the headline number."""
+    said, most = [], asked.levels[-1]
+    if wilson(n, total).low <= 1 / len(asked.images.classes):
+        said.append(f"Right on {n / total:.1%} of the images, which is not above chance: there is little to break.")
+    if n and value >= most:
+        said.append(
+            f"Half of the images or more stand at every budget up to {shown(most, asked.norm)}: the median is at least that."
         )
-        correct, standing = brackets.right(), brackets.standing(self.eps)
-        checks: list[Check] = []
-        after: float | None = None
-        audited: int | None = None
-        if self.audit_images:
-            looked = np.unique(np.linspace(0, len(correct) - 1, min(self.audit_images, len(correct))).round().astype(np.int64))
-            number = Audited(
-                victim,
-                self.fetch,
-                self.index,
-                self.attacks,
-                self.eps,
-                self.norm,
-                self.seed,
-                looked[correct[looked]],
-                looked[standing[looked]],
-                self.levels,
-            )
-            checks, left = audit(number)
-            after, audited = len(left) / len(looked), len(looked)
-        turns = [int(np.count_nonzero(brackets.broken_by == i)) for i in range(len(self.attacks))]
-        return self._result(
-            victim,
-            caveats,
-            correct=correct,
-            smallest=brackets.high,
-            stood=brackets.low,
-            right_at=np.array([int(brackets.standing(level).sum()) for level in self.levels]),
-            within_at=np.zeros(0, np.int64),
-            verdict=self._verdict(checks, caveats, uncertain),
-            checks=tuple(checks),
-            turns=tuple(zip((attack.name for attack in self.attacks), turns, strict=True)),
-            after_audit=after,
-            audited=audited,
-        )
-
-    def _verdict(self, checks: Sequence[Check], caveats: list[str], uncertain: bool) -> Verdict:
-        """What may be said of the number: nothing for it where nothing was checked, or where the network itself is in doubt."""
-        verdict = verdict_of(self.attacks, checks)
-        if verdict != "no sign of overestimation":
-            return verdict
-        if not checks:
-            caveats.append("The number was not audited, so nothing speaks for it: it is called suspect until it is.")
-        return "suspect" if uncertain or not checks else verdict
-
-    def by_protocol(self, victim: Victim, caveats: list[str], uncertain: bool) -> Robustness:
-        """A published protocol: every image at every budget, right or wrong before; the last iterate counts."""
-        from priorscope.attacks.search import protocol_curve
-
-        curve = protocol_curve(victim, self.fetch, self.index, self.attacks[0], self.levels, norm=self.norm, seed=self.seed)
-        correct = curve.right[0]
-        wrong = ~curve.right
-        levels, at = np.array(self.levels), wrong.argmax(0)
-        first = np.where(wrong.any(0), levels[at], np.inf)
-        before = np.where(wrong.any(0), levels[np.maximum(at - 1, 0)], levels[-1])
-        counts = curve.right.sum(1)
-        rise = int(np.max(counts - np.minimum.accumulate(counts)))
-        if rise > 0.01 * len(self.index):
-            caveats.append(
-                f"The curve rises again with the budget, by {rise} images: "
-                "the attack loses its way, not the network its weakness."
-            )
-        return self._result(
-            victim,
-            caveats,
-            correct=correct,
-            smallest=first,
-            stood=before,
-            right_at=counts,
-            within_at=curve.within.sum(1),
-            verdict=self._verdict([], caveats, uncertain),
-            checks=(),
-            turns=(),
-            after_audit=None,
-        )
-
-    def _state(self) -> Path | None:
-        """Where the search keeps what it knows: a file named by everything it is a function of."""
-        if self.folder is None:
-            return None
-        from priorscope.attacks.supply import network_key
-
-        key = {
-            "version": VERSION,
-            "network": network_key(self.model),
-            "data": self.chosen.fingerprint,
-            "attacks": [attack.plain() for attack in self.attacks],
-            "norm": self.norm,
-            "eps": self.eps,
-            "budgets": list(self.levels),
-            "seed": self.seed,
-        }
-        return self.folder / f"robustness-{content_key(key)}.npz"
-
-    def _result(
-        self,
-        victim: Victim,
-        caveats: list[str],
-        *,
-        correct: NDArray[np.bool_],
-        smallest: NDArray[np.float64],
-        stood: NDArray[np.float64],
-        **rest: Any,
-    ) -> Robustness:
-        """The result with its headline number and what is to be doubted about it."""
-        n, total = int(correct.sum()), len(correct)
-        most = self.levels[-1]
-        value, interval = median_budget(stood[correct], smallest[correct], most, self.seed) if n else (0.0, None)
-        chance = 1 / len(self.chosen.classes)
-        if wilson(n, total).low <= chance:
-            caveats.append(f"Right on {n / total:.1%} of the images, which is not above chance: there is little to break.")
-        if n and value >= most:
-            caveats.append(
-                f"Half of the images or more stand at every budget up to {shown(most, self.norm)}: the median is at least that."
-            )
-        elif interval is not None and interval.high >= most:
-            caveats.append(f"The interval ends with the budgets that were tried, at {shown(most, self.norm)}: it may go on.")
-        if victim.not_finite:
-            caveats.append(f"{victim.not_finite:,} answers under attack were NaN or infinite; they count as wrong.")
-        return Robustness(
-            value=value,
-            interval=interval,
-            n=n,
-            unit=f"{NORMS[self.norm]} on pixels in [0, 1]",
-            caveats=tuple(caveats),
-            split=self.chosen.name,
-            attack=self.name,
-            attacks=tuple(attack.sentence() for attack in self.attacks),
-            norm=self.norm,
-            eps=self.eps,
-            budgets=self.levels,
-            classes=len(self.chosen.classes),
-            seed=self.seed,
-            index=self.index,
-            correct=correct,
-            smallest=smallest,
-            stood=stood,
-            **rest,
-        )
+    elif interval is not None and interval.high >= most:
+        said.append(f"The interval ends with the budgets that were tried, at {shown(most, asked.norm)}: it may go on.")
+    return said
 
 
 def median_budget(

@@ -1,0 +1,141 @@
+"""What an attack finds of one network: how small a budget breaks each image, and what the audit says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.attacks import Attack, Norm
+from priorscope.attacks.audit import Number, audit, doubts
+from priorscope.attacks.search import find_smallest, protocol_curve
+from priorscope.attacks.supply import Fetch, fetcher
+from priorscope.attacks.verdict import Check, Verdict, verdict_of
+from priorscope.attacks.victim import Victim, frozen
+from priorscope.data.split import Split
+from priorscope.evidence import evaluating
+from priorscope.models.classifier import Classifier
+
+RISE = 0.01
+"""Share of the images by which a curve may rise again with the budget before it is said."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found; the names are those of the result, `priorscope.probes.robustness.Robustness`."""
+
+    correct: NDArray[np.bool_]
+    smallest: NDArray[np.float64]
+    stood: NDArray[np.float64]
+    right_at: NDArray[np.int64]
+    within_at: NDArray[np.int64]
+    verdict: Verdict
+    caveats: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
+    turns: tuple[tuple[str, int], ...] = ()
+    after_audit: float | None = None
+    audited: int | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One network, the images and their place in the split, and what is to break them."""
+
+    model: Classifier
+    images: Split
+    index: NDArray[np.int64]
+    attacks: tuple[Attack, ...]
+    norm: Norm
+    eps: float
+    levels: tuple[float, ...]
+    seed: int
+    audit_images: int
+
+    def find(self, state: Path | None) -> Found:
+        """Attacks the network; a search that is stopped goes on from its `state`."""
+        fetch = fetcher(self.model, self.images)
+        with evaluating(self.model), frozen(self.model):
+            victim = Victim(self.model)
+            caveats, uncertain = doubts(victim, fetch, len(self.images))
+            if self.attacks[0].judge == "last":
+                return self._by_protocol(victim, fetch, caveats, uncertain)
+            return self._by_search(victim, fetch, caveats, uncertain, state)
+
+    def _by_search(self, victim: Victim, fetch: Fetch, caveats: list[str], uncertain: bool, state: Path | None) -> Found:
+        """The smallest budgets by bisection, then the audit of the accuracy at `eps`."""
+        brackets = find_smallest(
+            victim, fetch, self.index, self.attacks, self.levels, self.eps, norm=self.norm, seed=self.seed, state=state
+        )
+        correct, standing = brackets.right(), brackets.standing(self.eps)
+        checks: list[Check] = []
+        after: float | None = None
+        audited: int | None = None
+        if self.audit_images:
+            looked = np.unique(np.linspace(0, len(correct) - 1, min(self.audit_images, len(correct))).round().astype(np.int64))
+            number = Number(
+                victim,
+                fetch,
+                self.index,
+                self.attacks,
+                self.eps,
+                self.norm,
+                self.seed,
+                looked[correct[looked]],
+                looked[standing[looked]],
+                self.levels,
+            )
+            checks, left = audit(number)
+            after, audited = len(left) / len(looked), len(looked)
+        broken = [int(np.count_nonzero(brackets.broken_by == i)) for i in range(len(self.attacks))]
+        verdict, unaudited = self._verdict(checks, uncertain)
+        return Found(
+            correct=correct,
+            smallest=brackets.high,
+            stood=brackets.low,
+            right_at=np.array([int(brackets.standing(level).sum()) for level in self.levels]),
+            within_at=np.zeros(0, np.int64),
+            verdict=verdict,
+            caveats=(*caveats, *unaudited, *_not_finite(victim)),
+            checks=tuple(checks),
+            turns=tuple(zip((attack.name for attack in self.attacks), broken, strict=True)),
+            after_audit=after,
+            audited=audited,
+        )
+
+    def _by_protocol(self, victim: Victim, fetch: Fetch, caveats: list[str], uncertain: bool) -> Found:
+        """A published protocol: every image at every budget, right or wrong before; the last iterate counts."""
+        curve = protocol_curve(victim, fetch, self.index, self.attacks[0], self.levels, norm=self.norm, seed=self.seed)
+        wrong, levels, counts = ~curve.right, np.array(self.levels), curve.right.sum(1)
+        ever, at = wrong.any(0), wrong.argmax(0)
+        rise = int(np.max(counts - np.minimum.accumulate(counts)))
+        rises = (
+            f"The curve rises again with the budget, by {rise} images: the attack loses its way, not the network its weakness."
+        )
+        verdict, unaudited = self._verdict([], uncertain)
+        return Found(
+            correct=curve.right[0],
+            smallest=np.where(ever, levels[at], np.inf),
+            stood=np.where(ever, levels[np.maximum(at - 1, 0)], levels[-1]),
+            right_at=counts,
+            within_at=curve.within.sum(1),
+            verdict=verdict,
+            caveats=(*caveats, *([rises] if rise > RISE * len(self.index) else []), *unaudited, *_not_finite(victim)),
+        )
+
+    def _verdict(self, checks: Sequence[Check], uncertain: bool) -> tuple[Verdict, list[str]]:
+        """What may be said of the number: nothing for it where nothing was checked, or where the network itself is in doubt."""
+        verdict = verdict_of(self.attacks, checks)
+        if verdict != "no sign of overestimation":
+            return verdict, []
+        if not checks:
+            return "suspect", ["The number was not audited, so nothing speaks for it: it is called suspect until it is."]
+        return ("suspect" if uncertain else verdict), []
+
+
+def _not_finite(victim: Victim) -> list[str]:
+    if not victim.not_finite:
+        return []
+    return [f"{victim.not_finite:,} answers under attack were NaN or infinite; they count as wrong."]
