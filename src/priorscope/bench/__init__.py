@@ -1,1 +1,1 @@
-"""Measurements beside peers: one file a case. Ratios are taken within one run, for machines and their load differ."""
+"""How fast it is: one file a case, beside peers where there are any. Ratios hold within one run, since load differs."""

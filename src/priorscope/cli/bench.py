@@ -1,4 +1,4 @@
-"""The verbs that measure: each beside its peers, ratios taken within one run."""
+"""The verbs that measure speed: beside peers where there are any, ratios taken within one run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from priorscope.cli.printing import application
 
-bench_app = application("Measurements beside peers, ratios within one run.")
+bench_app = application("How fast it is: beside peers where there are any, ratios within one run.")
 
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the cases here as JSON.")]
 
@@ -71,3 +71,21 @@ def train(
 
     named = models if models == "all" else models.split(",")
     _tell(run(named, image_size=image_size, batch_size=batch_size, say=_say), json)
+
+
+@bench_app.command()
+def probes(
+    kinds: Annotated[
+        str, typer.Option(help="Of similarity, activation and transform, separated by commas.")
+    ] = "similarity,activation,transform",
+    json: JsonFile = None,
+) -> None:
+    """What looking inside costs: time and peak memory of similarity, of wanted pictures and of every transform."""
+    from priorscope.bench.probes import ALL, run
+    from priorscope.core.errors import unknown_name
+
+    named = kinds.split(",")
+    for name in named:
+        if name not in ALL:
+            raise unknown_name("kind", name, ALL, "priorscope bench probes --help")
+    _tell(run([kind for kind in ALL if kind in named], say=_say), json)

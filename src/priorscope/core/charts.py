@@ -1,13 +1,10 @@
-"""Pieces that figures are made of: values with intervals, curves with bands, matrices, pictures in a grid.
+"""Pieces that figures are made of: axes, values with intervals, curves with bands.
 
 And the channels by which a family looks the same in all of them.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.figure import DIVERGING, INK, MUTED, PAPER, RAMP, ROWS, STYLES, WIDTH, Figure, Row, colour_of, style_of
+from priorscope.core.figure import (
+    HEIGHT,
+    MUTED,
+    ROWS,
+    STYLES,
+    WIDTH,
+    Figure,
+    Row,
+    colour_of,
+    style_of,
+)
 
 if TYPE_CHECKING:
     import altair as alt
@@ -80,7 +87,7 @@ Scale = Literal["linear", "log", "symlog", "sqrt"]
 class Axis:
     """A quantitative axis: its title with the unit, its scale, its ends (not set: the data's) and d3's number format.
 
-    `counts` says that there is nothing between whole numbers.
+    `counts` says that there is nothing between whole numbers; `ticks` are the only places with a number.
     """
 
     title: str
@@ -88,6 +95,7 @@ class Axis:
     domain: tuple[float, float] | None = None
     format: str | None = None
     counts: bool = False
+    ticks: tuple[float, ...] = ()
 
     def number(self) -> dict[str, Any]:
         return ({} if self.format is None else {"format": self.format}) | ({"tickMinStep": 1} if self.counts else {})
@@ -100,7 +108,7 @@ class Axis:
             if self.domain is None
             else {"domain": list(self.domain), "nice": False}
         )
-        axis = alt.Axis(title=self.title, **self.number())
+        axis = alt.Axis(title=self.title, **self.number(), **({"values": list(self.ticks)} if self.ticks else {}))
         return kind(f"{column}:Q", axis=axis, scale=alt.Scale(type=self.scale, **ends))
 
 
@@ -166,11 +174,13 @@ def curves_with_band(
 
     Rows have `series` (one curve each), `family` (its colour), `x`, `y`, and `low`, `high` (None where there is no band).
     Where a row has an `end` that is not None, the curve's name is written beside it: for curves of one family, which look the
-    same. `reference` is a height to compare with and its label. `panel` as in `interval_dots`; `own_x` says that the panels' x
-    are different things, which share no axis.
+    same; names that would cover each other move apart. `reference` is a height to compare with and its label. `panel` as in
+    `interval_dots`; `own_x` says that the panels' x are different things, which share no axis.
     """
     import altair as A
 
+    height = 220 if panel else HEIGHT
+    placed = _names_apart(rows, y, height, panel)
     chosen, faded = choose_family()
     base = A.Chart(figure_data()).encode(x=x.channel(A.X, "x"), detail="series:N")
     colour, shape = family_colour(rows), family_shape(rows)
@@ -187,171 +197,53 @@ def curves_with_band(
     layers.append(dots)
     if any(row.get("end") is not None for row in rows):
         names = base.transform_filter("isValid(datum.end)").mark_text(align="left", dx=8, limit=120)
-        layers.append(names.encode(y=y.channel(A.Y, "y"), text="end:N", color=colour, opacity=faded))
+        layers.append(names.encode(y=y.channel(A.Y, "end_y"), text="end:N", color=colour, opacity=faded))
     chart: Any = A.layer(*layers).add_params(chosen)
-    chart = _panels(chart, rows, panel, 220, own_x) if panel else chart
-    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
+    chart = _panels(chart, rows, panel, height, own_x) if panel else chart
+    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt, drawn=placed)
 
 
-def heat_map(
-    name: str,
-    title: str,
-    rows: Sequence[Row],
-    *,
-    x: str,
-    y: str,
-    value: Axis,
-    n: int | str,
-    protocol: str,
-    alt: str,
-    diverging: bool = False,
-) -> Figure:
-    """A matrix of values as colours and numbers.
+NAME_HEIGHT = 13
+"""Pixels from one name beside a curve to the next, at least."""
 
-    Rows have `x`, `y` (names, in the order of their first appearance) and `value`; `x` and `y` here are the axes' titles. A
-    diverging map has its middle at 0, or in the middle of the value's domain.
+
+def _names_apart(rows: Sequence[Row], y: Axis, height: int, panel: str | None) -> Sequence[Row]:
+    """Rows with `end_y`, where the name in `end` stands: by the curve's last point, and off other names in its panel.
+
+    Moved by the least squares that leave room between them (names in order of height; neighbours that are too near share a
+    middle). One name of several curves is written once, in their middle.
     """
-    import altair as A
-
-    columns, lines = (list(dict.fromkeys(str(row[axis]) for row in rows)) for axis in ("x", "y"))
-    low, high = value.domain or _ends(rows, symmetric=diverging)
-    ramp = DIVERGING if diverging else RAMP
-    colours = A.Scale(
-        domain=list(np.linspace(low, high, len(ramp)).round(9).tolist()), range=list(ramp), clamp=True, interpolate="rgb"
-    )
-    legend = A.Legend(title=value.title, orient="right", **value.number())
-    base = A.Chart(figure_data()).encode(
-        x=A.X("x:N", sort=None, title=x, axis=A.Axis(labelAngle=-40 if max(map(len, columns)) > 4 else 0, orient="bottom")),
-        y=A.Y("y:N", sort=None, title=y),
-    )
-    cells = base.mark_rect(stroke=PAPER, strokeWidth=1).encode(
-        color=A.Color("value:Q", scale=colours, legend=legend), tooltip=["y:N", "x:N", "value:Q"]
-    )
-    chart: Any = cells
-    if len(columns) <= 12 and len(lines) <= 24:
-        far = (
-            f"abs(datum.value - {(low + high) / 2!r}) > {0.32 * (high - low)!r}"
-            if diverging
-            else f"datum.value > {(low + high) / 2!r}"
-        )
-        ink = A.when(far).then(A.value(PAPER)).otherwise(A.value(INK))
-        chart = A.layer(cells, base.mark_text().encode(text=A.Text("value:Q", format=value.format or ".2f"), color=ink))
-    chart = chart.properties(height=len(lines) * (30 if len(lines) <= 24 else 12))
-    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
+    if all(row.get("end") is None for row in rows):
+        return rows
+    heights = [float(row[key]) for row in rows for key in ("y", "low", "high") if row.get(key) is not None]
+    low, high = y.domain or (min(heights), max(heights))
+    gap = NAME_HEIGHT * (high - low) / height
+    placed: dict[int, float] = {}
+    named: dict[tuple[Any, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        if row.get("end") is not None:
+            named.setdefault((row[panel] if panel else None, row["x"], row["end"]), []).append(i)
+    places: dict[tuple[Any, ...], list[tuple[float, int]]] = {}
+    for (where, x, _), several in named.items():
+        middle = float(np.mean([float(rows[i]["y"]) for i in several]))
+        places.setdefault((where, x), []).append((middle, several[0]))
+    for there in places.values():
+        there.sort()
+        wanted = np.array([at for at, _ in there])
+        apart = _rising(wanted - gap * np.arange(len(there))) + gap * np.arange(len(there)) if y.scale == "linear" else wanted
+        placed |= {i: float(at) for (_, i), at in zip(there, apart, strict=True)}
+    return [{**row, "end": row.get("end") if i in placed else None, "end_y": placed.get(i)} for i, row in enumerate(rows)]
 
 
-def heat_blocks(
-    name: str,
-    title: str,
-    rows: Sequence[Row],
-    *,
-    value: Axis,
-    n: int | str,
-    protocol: str,
-    alt: str,
-) -> Figure:
-    """Matrices of values as colours, laid out as blocks of one: `down` and `across` name a row's block, `y` and `x` its cell.
-
-    Blocks and cells come in the order of their first appearance, cells from left to right and from top to bottom.
-    """
-    import altair as A
-
-    lines, tops = _laid_out([(str(row["down"]), str(row["y"])) for row in rows])
-    columns, lefts = _laid_out([(str(row["across"]), str(row["x"])) for row in rows])
-    drawn = [
-        {**row, "left": left, "right": left + 1, "top": top, "bottom": top + 1}
-        for row in rows
-        for left, top in [(columns[str(row["across"]), str(row["x"])], lines[str(row["down"]), str(row["y"])])]
-    ]
-    low, high = value.domain or _ends(rows, symmetric=False)
-    colours = A.Scale(
-        domain=np.linspace(low, high, len(RAMP)).round(9).tolist(), range=list(RAMP), clamp=True, interpolate="rgb"
-    )
-
-    def axis(names: dict[str, float], **how: Any) -> A.Axis:
-        labels = json.dumps({f"{middle:g}": name for name, middle in names.items()})
-        named = f"{labels}[format(datum.value, '~g')]"
-        ticks = list(names.values())  # counted, because of more than the theme's count Vega draws every second one
-        return A.Axis(values=ticks, tickCount=len(ticks), labelExpr=named, title=None, grid=False, **how)
-
-    width, height = (max(end.values()) + 1 for end in (columns, lines))
-    chart = (
-        A.Chart(figure_data())
-        .mark_rect()
-        .encode(
-            x=A.X("left:Q", scale=A.Scale(domain=[0, width], nice=False), axis=axis(lefts, labelAngle=-40)),
-            y=A.Y("top:Q", scale=A.Scale(domain=[0, height], nice=False, reverse=True), axis=axis(tops)),
-            x2="right:Q",
-            y2="bottom:Q",
-            color=A.Color("value:Q", scale=colours, legend=A.Legend(title=value.title, orient="right", **value.number())),
-            tooltip=["down:N", "y:N", "across:N", "x:N", "value:Q"],
-        )
-        .properties(height=round(WIDTH * height / width * 0.8))
-    )
-    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt, drawn=drawn)
-
-
-def _laid_out(cells: Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str], float], dict[str, float]]:
-    """Where each cell of blocks begins, blocks apart by a cell and a half; and the middle of each block."""
-    starts: dict[tuple[str, str], float] = {}
-    ends: dict[str, tuple[float, float]] = {}
-    at, last = 0.0, None
-    for block, cell in dict.fromkeys(cells):
-        at += 1.5 if last is not None and block != last else 0.0
-        starts[block, cell] = at
-        ends[block] = (ends.get(block, (at, at))[0], at + 1)
-        at, last = at + 1, block
-    return starts, {block: (first + end) / 2 for block, (first, end) in ends.items()}
-
-
-def gallery(
-    name: str,
-    title: str,
-    pictures: Sequence[tuple[str, str, NDArray[np.uint8]]],
-    *,
-    n: int | str,
-    protocol: str,
-    alt: str,
-    side: int = 72,
-) -> Figure:
-    """Pictures in a grid: each is the name of its line, the name of its column and its pixels (uint8, H x W x 3 or H x W).
-
-    Small pictures are shown with their pixels as squares, not smoothed: what is seen is what the network saw. The data behind
-    it are the names; the pixels are in the spec.
-    """
-    import altair as A
-
-    rows = [{"line": line, "column": column} for line, column, _ in pictures]
-    drawn = [{**row, "url": _png(pixels)} for row, (_, _, pixels) in zip(rows, pictures, strict=True)]
-    chart = (
-        A.Chart(figure_data())
-        .mark_image(width=side, height=side, smooth=False)
-        .encode(
-            x=A.X("column:N", sort=None, title=None, axis=A.Axis(orient="top", labelAngle=0, labelLimit=side)),
-            y=A.Y("line:N", sort=None, title=None),
-            url="url:N",
-            tooltip=["line:N", "column:N"],
-        )
-        .properties(width={"step": side + 8}, height={"step": side + 8})
-    )
-    return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt, drawn=drawn)
-
-
-def _png(pixels: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _ends(rows: Sequence[Row], *, symmetric: bool) -> tuple[float, float]:
-    values = [float(row["value"]) for row in rows if row["value"] is not None] or [0.0]
-    if symmetric:
-        most = max(abs(value) for value in values) or 1.0
-        return -most, most
-    low, high = min(values), max(values)
-    return (low, high) if low < high else (low - 0.5, high + 0.5)
+def _rising(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest numbers, by squares, that never fall (pool adjacent violators)."""
+    pools: list[tuple[float, int]] = []
+    for value in values.tolist():
+        pools.append((value, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (a, m), (b, n) = pools[-2:]
+            pools[-2:] = [((a * m + b * n) / (m + n), m + n)]
+    return np.concatenate([np.full(count, value) for value, count in pools])
 
 
 def _reference_line(reference: tuple[float, str], axis: Literal["x", "y"]) -> list[Any]:

@@ -226,9 +226,10 @@ class Figure:
         """The whole spec as it is drawn outside of the page: with size, theme, text alternative and, if asked, title."""
         spec = {**self.spec, "description": self.alt, "config": THEME, "padding": 12}
         if title:
+            share = min(1.0, _width_of(spec) / WIDTH)
             spec["title"] = {
-                "text": textwrap.wrap(self.title, 72),
-                "subtitle": textwrap.wrap(f"{_n(self.n)} {self.protocol}", 92),
+                "text": textwrap.wrap(self.title, int(share * 78) if share < 1 else 72),
+                "subtitle": textwrap.wrap(f"{_n(self.n)} {self.protocol}", int(share * 100) if share < 1 else 92),
             }
         if _sizes_itself(spec):
             spec.setdefault("width", WIDTH)
@@ -316,6 +317,16 @@ def _cell(value: Any) -> Any:
 def _sizes_itself(spec: Plain) -> bool:
     """Whether a width may be put on the spec: views beside each other carry their own."""
     return not any(part in spec for part in ("hconcat", "vconcat", "concat", "facet", "repeat"))
+
+
+def _width_of(spec: Plain) -> float:
+    """Pixels that the views are wide, where they say it; a title beyond the end of views beside each other is cut off."""
+    if "concat" in spec:
+        views = spec["concat"]
+        columns = min(int(spec.get("columns", len(views))), len(views))
+        return sum(_width_of(view) for view in views[:columns]) + (columns - 1) * float(spec.get("spacing", 20))
+    own = spec.get("width")
+    return float(own) if isinstance(own, int | float) else WIDTH
 
 
 def _picture(spec: Plain, ending: str) -> bytes:

@@ -230,7 +230,8 @@ def _draw_accuracy(arms: Arms) -> Figure:
 
 
 def _draw_classes(arms: Arms) -> Figure:
-    from priorscope.core.charts import SHARE, heat_map
+    from priorscope.core.charts import SHARE
+    from priorscope.core.matrices import heat_map
 
     first = arms[0][1][0]
     rows: list[dict[str, Any]] = []
@@ -283,7 +284,8 @@ def _draw_confidence(arms: Arms) -> Figure:
 
 
 def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
-    from priorscope.core.charts import SHARE, heat_map
+    from priorscope.core.charts import SHARE
+    from priorscope.core.matrices import heat_map
 
     counts, names = np.sum([result.confusion for result in seeds], axis=0), seeds[0].classes
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from priorscope.core.charts import Axis, curves_with_band, gallery, heat_map
+from priorscope.core.charts import Axis, curves_with_band
+from priorscope.core.matrices import gallery, heat_map
 from priorscope.probes.activation import Activation
 
 if TYPE_CHECKING:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from priorscope.core.charts import Axis, family_colour, family_dash, figure_data, heat_map, interval_dots
+from priorscope.core.charts import Axis, family_colour, family_dash, figure_data, interval_dots
 from priorscope.core.comparison import compare, paired_bootstrap
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.figure import Figure
+from priorscope.core.matrices import heat_map
 from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.data.corruptions import SEVERITIES
 from priorscope.probes.corruptions import Corruptions, by_group
@@ -85,13 +86,7 @@ def draw_kinds(results: Results) -> Figure:
     hardest = {
         subject.name: max(by_group(seeds[0]), key=by_group(seeds[0]).__getitem__) for subject, seeds in by_recipe(results)
     }
-    groups = set(hardest.values())
-    title = (
-        f"{groups.pop().capitalize()} hurts most" + (" whatever the network" if len(hardest) > 1 else "")
-        if len(groups) == 1
-        else "What hurts most depends on the network: "
-        + ", ".join(f"{group} {name}" for name, group in list(hardest.items())[:4])
-    )
+    title = _what_hurts(hardest)
     return heat_map(
         "corruption-kinds",
         title,
@@ -104,6 +99,18 @@ def draw_kinds(results: Results) -> Figure:
         "The table of results holds the intervals.",
         alt=f"The largest error: {worst['y']} for {worst['x']}, {worst['value']:.1%}.",
     )
+
+
+def _what_hurts(hardest: Mapping[str, str]) -> str:
+    """Which group of corruptions hurts which networks most, the group that hurts most of them first."""
+    hurt: dict[str, list[str]] = {}
+    for name, group in hardest.items():
+        hurt.setdefault(group, []).append(name)
+    (most, names), *others = sorted(hurt.items(), key=lambda item: -len(item[1]))
+    if not others:
+        return f"{most.capitalize()} hurts most" + (" whatever the network" if len(names) > 1 else "")
+    shown = {group: ", ".join(names) if len(names) <= 2 else f"{len(names)} networks" for group, names in hurt.items()}
+    return f"{most.capitalize()} hurts {shown[most]} most, " + ", ".join(f"{group} {shown[group]}" for group, _ in others)
 
 
 def draw_severities(results: Results) -> Figure:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from priorscope.core.charts import SHARE, Axis, gallery, heat_map, interval_dots
+from priorscope.core.charts import SHARE, Axis, interval_dots
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.matrices import gallery, heat_map
 from priorscope.core.stats import Interval, over_seeds, wilson
 from priorscope.probes.cue_stimuli import StimuliConflict
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
     from priorscope.probes.readouts import Readout
 
-VERSION = 1
+VERSION = 2
 PER = "run"
 READS = "runs"
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from priorscope.core.charts import SHARE, Axis, curves_with_band, heat_map, interval_dots
+from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.matrices import heat_map
 from priorscope.core.stats import seed_by_image, wilson
 from priorscope.probes.generalisation import NAMES, Generalisation, Reading, Who
 

@@ -95,12 +95,12 @@ def draw_resolution(results: Results) -> Figure:
         own = rows[-1 - len(first.resolutions) :]
         kept[subject.name] = own[1]["y"] - own[0]["y"]
     name, change = min(kept.items(), key=lambda item: item[1])
-    half = results[0][1].resolutions[0]
+    sides = (results[0][1].image_size, *results[0][1].resolutions)
     return curves_with_band(
         "resolution",
-        f"At {half} pixels a side {name} loses {'most, ' if len(kept) > 1 else ''}{-100 * change:.0f} points of accuracy",
+        f"At {sides[1]} pixels a side {name} loses {'most, ' if len(kept) > 1 else ''}{-100 * change:.0f} points of accuracy",
         rows,
-        x=Axis("pixels a side", scale="log", domain=(0.8 * results[0][1].resolutions[-1], 1.2 * results[0][1].image_size)),
+        x=Axis("pixels a side", "log", (0.8 * sides[-1], 1.2 * sides[0]), ticks=sides),
         y=ACCURACY,
         n=results[0][1].n,
         protocol="Each picture averaged to fewer pixels and shown at its old size; trained at full resolution.",
@@ -127,12 +127,13 @@ def draw_reach(results: Results) -> Figure:
         f"widest in {wide['series']} ({wide['y']:.0%})"
     )
     units = results[0][1].reach.shape[1]
+    highest = max(1.0, *(row["y"] if row["high"] is None else row["high"] for row in rows))
     return curves_with_band(
         "reach",
         title,
         rows,
         x=Axis("depth, from the first block to the head", domain=(0.0, 1.0)),
-        y=Axis("radius of half the squared gradient, of an even spread", format=".0%"),
+        y=Axis("radius of half the squared gradient, of an even spread", domain=(0.0, 1.05 * highest), format=".0%"),
         n=f"{units} units a depth and network",
         protocol="Squared input gradients of units in the middle of the map (of any unit where there is no map), averaged over "
         "images; intervals over units.",
@@ -155,11 +156,14 @@ def draw_waves(results: Results) -> Figure:
                 rows.append(_point(subject, float(radius[inside].mean()), value, interval))
                 if value > peaks.get(subject.name, (0.0, -1.0))[1]:
                     peaks[subject.name] = (rows[-1]["x"], value)
-    told = ", ".join(f"{name} at {at:.0%}" for name, (at, _) in list(peaks.items())[:4])
+    low, high = (pick(peaks, key=lambda name: peaks[name][0]) for pick in (min, max))
+    told = f"A wave disturbs {low} most at {peaks[low][0]:.0%} of the highest frequency" + (
+        f", {high} at {peaks[high][0]:.0%}" if high != low else ""
+    )
     first = results[0][1]
     return curves_with_band(
         "waves",
-        f"A wave disturbs most at this share of the highest frequency: {told}",
+        told,
         rows,
         x=Axis("frequency, as a share of the highest that pixels hold"),
         y=Axis("answers changed", domain=(0.0, 1.0), format=".0%"),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.charts import Axis, curves_with_band, gallery
+from priorscope.core.charts import Axis, curves_with_band
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.matrices import gallery
 from priorscope.core.stats import over_seeds
 from priorscope.probes.inversion import Floats, Inversion, interval_over
 

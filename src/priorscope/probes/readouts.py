@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from priorscope.core.errors import RequestError
-from priorscope.core.metrics import top_k_correct
 from priorscope.core.ridge import fit_ridge
 from priorscope.data.loader import Loader
 from priorscope.data.split import Split
@@ -37,9 +36,12 @@ AT_ONCE = 1000
 
 
 def answered(kind: Readout, known: Floats, labels: Ints, asked: Floats, truths: Ints, classes: int) -> NDArray[np.bool_]:
-    """Whether each asked image's class is read out right, from the features and labels of the known ones."""
+    """Whether each asked image's class is read out right, from the features and labels of the known ones.
+
+    Every readout names one class, the first of equals: features that tell nothing read out at chance, not below it.
+    """
     if kind == "ridge":
-        return top_k_correct(fit_ridge(known, labels, classes).scores(asked), truths)
+        return fit_ridge(known, labels, classes).scores(asked).argmax(1) == truths
     if kind == "logistic":
         return _by_logistic(torch.from_numpy(known), labels, torch.from_numpy(asked), classes) == truths
     return _by_neighbours(torch.from_numpy(known), labels, torch.from_numpy(asked), classes) == truths

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from priorscope.attacks import Norm
 from priorscope.attacks.budgets import shown
-from priorscope.core.charts import SHARE, Axis, curves_with_band, heat_map, interval_dots
+from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.comparison import compare
 from priorscope.core.contracts import Subject
+from priorscope.core.matrices import heat_map
 from priorscope.core.stats import Interval, wilson
 from priorscope.probes.robustness import Robustness, compare_smallest, median_budget, on_common
 

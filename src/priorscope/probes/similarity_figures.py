@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from priorscope.core.charts import Axis, curves_with_band, heat_blocks, heat_map, interval_dots
+from priorscope.core.charts import Axis, curves_with_band, interval_dots
+from priorscope.core.matrices import heat_blocks, heat_map
 from priorscope.core.stats import wilson
 from priorscope.probes.similarity import Similarity
 

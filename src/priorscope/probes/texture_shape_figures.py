@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from priorscope.core.charts import SHARE, Axis, curves_with_band, gallery, heat_map, interval_dots
+from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.comparison import Difference, holm, paired_proportions, seed_by_image_difference
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.matrices import gallery, heat_map
 from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.data.transforms import TRANSFORMS
 from priorscope.probes.texture_shape import Condition, TextureShape

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from priorscope.core.charts import SHARE, Axis, heat_map, interval_dots
+from priorscope.core.charts import SHARE, Axis, interval_dots
+from priorscope.core.matrices import heat_map
 from priorscope.probes.transfer import Transfer
 
 if TYPE_CHECKING:

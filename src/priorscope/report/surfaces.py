@@ -76,7 +76,8 @@ def edges(grid: Grid, at: tuple[float, float]) -> list[str]:
 
 
 def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
-    from priorscope.core.charts import Axis, heat_map
+    from priorscope.core.charts import Axis
+    from priorscope.core.matrices import heat_map
 
     unit, (across, up) = finding.unit, grid.values
     rows: list[dict[str, Any]] = [

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from priorscope.core.charts import Axis, heat_blocks, interval_dots
+import re
+
+import numpy as np
+import pytest
+
+from priorscope.core.charts import Axis, curves_with_band, interval_dots
+from priorscope.core.matrices import heat_blocks
 
 
 def test_a_panel_shows_its_own_rows_beside_a_line_to_compare_with(tmp_path):
@@ -33,3 +39,58 @@ def test_blocks_stand_apart_and_each_is_named():
     lefts = sorted({row["left"] for row in figure.spec["datasets"]["rows"]})
     assert lefts[:4] == [0, 1, 3.5, 4.5]
     assert len(lefts) == 18
+
+
+def curve(name: str, height: float, panel: str = "a") -> list[dict[str, object]]:
+    return [
+        {
+            "series": f"{name} {panel}",
+            "family": "mlp",
+            "panel": panel,
+            "x": x,
+            "y": height,
+            "low": None,
+            "high": None,
+            "end": end,
+        }
+        for x, end in ((0.0, None), (1.0, name))
+    ]
+
+
+def ends(figure) -> dict[str, float]:
+    return {row["end"]: row["end_y"] for row in figure.spec["datasets"]["rows"] if row["end"] is not None}
+
+
+def test_names_beside_curves_move_apart_and_no_further():
+    """Three curves end at 0.5 on an axis of 320 pixels: names 13 apart, the middle one stays; a lone name stays where it is."""
+    rows = [row for name in ("one", "two", "three") for row in curve(name, 0.5)] + curve("far", 0.9)
+    unit = Axis("y", domain=(0.0, 1.0))
+    figure = curves_with_band("f", "t", rows, x=unit, y=unit, n=1, protocol="p", alt="a")
+    told = ends(figure)
+    assert told["far"] == pytest.approx(0.9)
+    assert np.diff(sorted(told[name] for name in ("one", "two", "three"))) == pytest.approx(13 / 320)
+    assert np.median([told[name] for name in ("one", "two", "three")]) == pytest.approx(0.5)
+    assert all("end_y" not in row for row in figure.rows)
+
+
+def test_a_name_of_several_curves_stands_once_in_each_panel():
+    rows = [row for height in (0.2, 0.4) for panel in "ab" for row in curve("untrained", height, panel)]
+    unit = Axis("y", domain=(0.0, 1.0))
+    figure = curves_with_band("f", "t", rows, x=unit, y=unit, n=1, protocol="p", alt="a", panel="panel")
+    assert figure.svg().count(">untrained<") == 2
+    assert ends(figure) == {"untrained": pytest.approx(0.3)}
+
+
+def test_the_title_of_small_charts_beside_each_other_ends_where_they_do():
+    import altair as A
+
+    from priorscope.core.figure import ROWS, Figure
+
+    part = A.Chart(A.NamedData(ROWS)).mark_point().encode(x="x:Q").properties(width=94, height=80)
+    title = "From severity 1 to 5 the error of a network grows most under contrast: by 66 points"
+    figure = Figure.from_chart("f", title, A.concat(*[part] * 5, columns=5, spacing=14), [{"x": 1}], n=1, protocol="p", alt="a")
+    svg = figure.svg()
+    lines = re.findall(r"<tspan[^>]*>([^<]*)</tspan>", svg)
+    assert len(lines) == 2
+    width = float(re.search(r'width="([0-9.]+)"', svg)[1])  # type: ignore[index]
+    assert max(len(line) for line in lines) * 8.0 < width

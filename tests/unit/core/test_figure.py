@@ -14,9 +14,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from priorscope.core.charts import Axis, curves_with_band, gallery, heat_map, interval_dots
+from priorscope.core.charts import Axis, curves_with_band, interval_dots
 from priorscope.core.errors import RequestError
 from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, Figure, colour_of, in_dark, inline_json, style_of
+from priorscope.core.matrices import gallery, heat_map
 
 ROWS = [
     {"subject": "mlp-s0", "family": "mlp", "value": 0.5, "low": 0.4, "high": 0.6},

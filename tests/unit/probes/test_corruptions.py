@@ -133,3 +133,18 @@ def test_a_kind_that_there_is_not_is_refused():
     with pytest.raises(RequestError) as error:
         measure_corruptions(network(), SPLIT, kinds=())
     assert str(error.value).startswith("No kind of corruption was asked for.")
+
+
+@pytest.mark.parametrize(
+    ("hardest", "title"),
+    [
+        ({"mlp": "noise"}, "Noise hurts most"),
+        ({"mlp": "noise", "cnn": "noise"}, "Noise hurts most whatever the network"),
+        ({"mlp": "weather", "cnn": "noise", "vit": "noise"}, "Noise hurts cnn, vit most, weather mlp"),
+        ({"mlp": "weather", "cnn": "noise", "vit": "noise", "tnt": "noise"}, "Noise hurts 3 networks most, weather mlp"),
+    ],
+)
+def test_the_title_says_what_hurts_whom(hardest, title):
+    from priorscope.probes.corruptions_figures import _what_hurts
+
+    assert _what_hurts(hardest) == title

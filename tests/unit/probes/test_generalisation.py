@@ -37,6 +37,14 @@ def test_every_readout_tells_apart_what_lies_apart_and_guesses_at_noise(kind):
         assert right.mean() == pytest.approx(expected, abs=within)
 
 
+@pytest.mark.parametrize("kind", ["ridge", "logistic", "knn"])
+def test_features_that_tell_nothing_read_out_at_chance(kind):
+    """One feature, the same for all images: every readout names one class of ten, and is right on a tenth."""
+    known, asked = np.ones((100, 1), np.float32), np.ones((50, 1), np.float32)
+    right = answered(kind, known, np.arange(100) % 10, asked, np.arange(50) % 10, 10)
+    assert right.mean() == pytest.approx(0.1)
+
+
 def test_readouts_equal_scikit_learn_s():
     """Pinned from scikit-learn 1.9.1 on these features, standardised with the labelled images' own deviation for the first:
     LogisticRegression(C=1 / (1e-3 * 150), tol=1e-10, max_iter=5000) is right on 103 of 150, no image within 0.009 of a tie;
