@@ -1,4 +1,4 @@
-"""What looking inside costs: similarity of two deep networks, pictures that a network wants to see, each transform.
+"""What looking inside costs: similarity of two deep networks, wanted pictures, every transform.
 
 Every case has a process of its own, so that its peak of memory is its own. Weights and pictures are drawn at random: a product
 takes as long on any numbers. `cpu_s` is the processor time of all threads: where it is far below threads times `seconds`, other
@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Literal
 
 from priorscope.core.config import Config
+from priorscope.data.transforms import USUAL, transform_named
 
 SIDE = 32
 BLOCK = 500
@@ -47,7 +48,7 @@ class ProbeBench(Config):
         width = max(len(case.case) for case in self.cases)
         lines = [f"{'case':>{width}} {'images':>7} {'s':>8} {'cpu s':>8} {'img/s':>9} {'peak GiB':>8}"]
         lines += [
-            f"{case.case:>{width}} {case.images:>7,} {case.seconds:>8.2f} {case.cpu_s:>8.2f} {case.img_per_s:>9,.0f} "
+            f"{case.case:>{width}} {case.images:>7,} {case.seconds:>8.2f} {case.cpu_s:>8.2f} {case.img_per_s:>9,.1f} "
             f"{case.peak_gib:>8.2f}"
             for case in self.cases
         ]
@@ -61,12 +62,11 @@ def run(
     images: int = 2048,
     wanted: Sequence[str] = ("mlp/b6-w512", "cnn/resnet18"),
     steps: int = 256,
+    transforms: Sequence[str] = USUAL,
     say: Callable[[str], None] = lambda _: None,
 ) -> ProbeBench:
     """Measures the kinds asked for, one case after the other."""
     import torch
-
-    from priorscope.data.transforms import USUAL
 
     cases: list[ProbeCase] = []
 
@@ -92,8 +92,9 @@ def run(
         for name in wanted:
             add("activation", f"10 classes, {steps} steps, {name}", _activation, name, steps)
     if "transform" in kinds:
-        for name in USUAL:
-            add("transform", name, _transform, name)
+        for name in transforms:
+            for level in transform_named(name).at():
+                add("transform", name if level is None else f"{name} {level:g}", _transform, name, level)
     return ProbeBench(cases=tuple(cases), threads=torch.get_num_threads())
 
 
@@ -138,8 +139,8 @@ def _activation(name: str, steps: int) -> Callable[[], float]:
     return measured
 
 
-def _transform(name: str) -> Callable[[], float]:
-    """A transform at its usual strength, for half a second at least."""
+def _transform(name: str, level: float | None) -> Callable[[], float]:
+    """A transform at one strength, for half a second at least."""
     import numpy as np
     import torch
 
@@ -150,7 +151,8 @@ def _transform(name: str) -> Callable[[], float]:
     pictures, donors = torch.rand(2, BLOCK, 3, SIDE, SIDE)
 
     def once(index: int) -> None:
-        apply(name, pictures, np.arange(index * BLOCK, (index + 1) * BLOCK), statistics=grey, donors=donors)
+        rows = np.arange(index * BLOCK, (index + 1) * BLOCK)
+        apply(name, pictures, rows, level=level, statistics=grey, donors=donors)
 
     once(0)
 

@@ -93,7 +93,7 @@ def draw_depth(results: Results) -> Figure:
         f"Most of {best['panel']} is read out at {best['tap']} of {best['who']}: {best['y']:.1%}",
         rows,
         x=Axis("depth: 0 is the embedding, 1 what the head sees", domain=(0.0, 1.0), format=".1f"),
-        y=Axis("share right", format=".0%"),
+        y=Axis("share right", domain=(0.0, 1.0), format=".0%"),
         n=f"{min(one.n for one in first.sources):,} images or more a data set",
         protocol=f"{NAMES[first.readouts[0]]} on all labelled images; grey: untrained twins; Wilson's intervals of one "
         f"checkpoint, means over seeds without. Raw pixels: {_pixels(first)}; chance: {_chances(first)}.",
