@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -150,6 +151,13 @@ def test_probe_plot_report_and_lists_work_on_what_is_stored(studied, tmp_path):
     two = ("out/runs/mlp-s0", "out/runs/cnn-s0")
     assert "curves" in studied("plot", "curves", *two, "--labels", "a,b", "--out", str(tmp_path / "curves.svg"))
     assert (tmp_path / "curves.svg").read_text().startswith("<svg")
+    drawn = studied("probe", "similarity", *two, "--set", "images=40", "--set", "batch=10", "--out", str(tmp_path / "drawn"))
+    made = {path.name for path in (tmp_path / "drawn").iterdir()}
+    assert {"similarity.json", "similarity.npz"} < made
+    assert all(f"{Path(name).stem}.csv" in made for name in made if name.endswith(".svg"))
+    assert str(tmp_path / "drawn" / "similarity.json") in drawn
+    studied("probe", "accuracy", *two, "--set", "split=val", "--out", str(tmp_path / "side"))
+    assert "mlp-s0,mlp," in (tmp_path / "side" / "accuracy.csv").read_text()
     studied("report", "out/runs/mlp-s0", "--out", str(tmp_path / "one.html"))
     assert "<html" in (tmp_path / "one.html").read_text()
     assert "quickstart" in studied("study", "list")

@@ -69,7 +69,7 @@ class Attack(Config):
         """Whether its number is an upper bound by construction: one step, few steps, or few queries."""
         if self.gradient_free:
             return self.steps < 1000
-        return self.kind == "pgd" and self.steps < FEW_STEPS
+        return self.steps < FEW_STEPS
 
     @property
     def classes_needed(self) -> int:

@@ -55,7 +55,7 @@ def apgd(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Te
     checkpoints = checkpoints_of(attack.steps)
     for k in range(attack.steps + 1):
         wrong = ~right(logits, of.labels)
-        found.note(state.rows, seen, wrong)  # not state.x: a checkpoint may have taken that back to the best so far
+        found.note(state.rows, seen, wrong, k)  # not state.x: a checkpoint may have taken that back to the best so far
         if attack.leave and bool(wrong.any()):
             stay = torch.nonzero(~wrong)[:, 0]
             state, of, targets = state.take(stay), of.take(stay), None if targets is None else targets[stay]

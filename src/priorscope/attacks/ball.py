@@ -56,19 +56,25 @@ def pictures(
 
 
 class Found:
-    """What an attack has come to: whether each picture is broken, and the worst picture it has for each."""
+    """What an attack has come to: whether each picture is broken, and the worst picture it has for each.
+
+    Of a broken picture `steps` is after how many steps (or queries) of its start it fell, and `start` in which.
+    """
 
     def __init__(self, of: Pictures) -> None:
         self.adversarial = of.images.clone()
         self.broken = torch.zeros(len(of), dtype=torch.bool, device=of.images.device)
+        self.steps = torch.zeros(len(of), dtype=torch.int64, device=of.images.device)
+        self.start = torch.zeros_like(self.steps)
 
     def standing(self) -> Tensor:
         """The rows that are not broken."""
         return torch.nonzero(~self.broken)[:, 0]
 
-    def note(self, rows: Tensor, x: Tensor, wrong: Tensor) -> None:
-        """Keeps the iterates that fool the network, as proofs."""
-        hit = rows[wrong]
+    def note(self, rows: Tensor, x: Tensor, wrong: Tensor, steps: int | Tensor) -> None:
+        """Keeps the iterates that fool the network, as proofs; the first of each says after how many steps it fell."""
+        hit, fresh = rows[wrong], wrong & ~self.broken[rows]
+        self.steps[rows[fresh]] = steps[fresh] if isinstance(steps, Tensor) else steps
         self.adversarial[hit] = x[wrong]
         self.broken[hit] = True
 
@@ -77,10 +83,13 @@ class Found:
         standing = ~self.broken[rows]
         self.adversarial[rows[standing]] = x[standing]
 
-    def merge(self, rows: Tensor, other: Found) -> None:
-        """Takes over what another attack came to on some rows that stood."""
-        self.adversarial[rows] = other.adversarial
+    def merge(self, rows: Tensor, other: Found, worse: Tensor, start: int = 0) -> None:
+        """Takes over what another attack came to on some rows that stood: its picture where that is the worse of the two."""
+        taken = other.broken | worse
+        self.adversarial[rows[taken]] = other.adversarial[taken]
         self.broken[rows] = other.broken
+        self.steps[rows] = other.steps
+        self.start[rows[other.broken]] = start
 
 
 def wide(values: Tensor) -> Tensor:
@@ -105,6 +114,13 @@ def project(x: Tensor, onto: Pictures) -> Tensor:
     delta = x - onto.images
     scale = (onto.eps / lengths(delta, "l2").clamp_min(1e-12)).clamp_max(1)
     return (onto.images + delta * wide(scale)).clamp(0, 1)
+
+
+def whole(x: Tensor, onto: Pictures) -> Tensor:
+    """x moved to the edge of the ball along the way that it went; x itself where it went nowhere."""
+    delta = x - onto.images
+    longer = (onto.eps / lengths(delta, onto.norm).clamp_min(1e-12)).clamp_min(1)
+    return project(onto.images + delta * wide(longer), onto)
 
 
 def direction(gradient: Tensor, norm: Norm) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from priorscope.attacks import Attack, Norm
-from priorscope.attacks.ball import Found, Pictures, lengths, random_start, wide
+from priorscope.attacks.ball import Found, Pictures, lengths, random_start, whole, wide
 from priorscope.attacks.losses import LOSSES, right
 from priorscope.attacks.victim import Victim
 
@@ -24,18 +24,22 @@ BISECTIONS = 5
 
 
 def fab(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Tensor | None = None) -> Found:
-    """Runs one start towards `targets`; a picture is broken where a boundary was found within its budget."""
+    """Runs one start towards `targets`; a picture is broken where a boundary was found within its budget.
+
+    Where it leaves none early, what is wanted is a picture at the whole budget: a broken one goes on along its way as far as
+    that, unless it stops fooling there. One that stands goes towards the nearest boundary, or along its last step.
+    """
     found, rows = Found(of), torch.arange(len(of), device=of.images.device)
     x = random_start(of, keys) if attack.start == "random" else of.images
     nearest = torch.full_like(of.eps, torch.inf)
     best = of.images.clone()
-    for _ in range(attack.steps):
+    for done in range(attack.steps):
         logits, value, gradient = victim.gradient(x, of.labels, LOSSES["margin"], targets)
         wrong = ~right(logits, of.labels)
         best, nearest = _nearer(best, nearest, x, wrong, of)
         if attack.leave:
             inside = nearest <= of.eps
-            found.note(rows, best, inside)
+            found.note(rows, best, inside, done)
             stay = torch.nonzero(~inside)[:, 0]
             if len(stay) < len(rows):
                 rows, x, best, nearest, of = rows[stay], x[stay], best[stay], nearest[stay], of.take(stay)
@@ -48,7 +52,11 @@ def fab(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Ten
         x = torch.where(wide(wrong), back, ahead)
     best, nearest = _nearer(best, nearest, x, ~right(victim(x), of.labels), of)
     best, nearest = _bisected(victim, best, nearest, of)
-    found.note(rows, best, nearest <= of.eps)
+    inside = nearest <= of.eps
+    ahead = whole(torch.where(wide(torch.isfinite(nearest)), best, x), of)
+    kept = best if attack.leave else torch.where(wide(~right(victim(ahead), of.labels)), ahead, best)
+    found.note(rows, kept, inside, attack.steps)
+    found.finish(rows, ahead)
     return found
 
 

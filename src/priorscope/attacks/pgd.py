@@ -24,11 +24,11 @@ def pgd(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Ten
     rows = torch.arange(len(of), device=of.images.device)
     x = random_start(of, keys) if attack.start == "random" else of.images
     running = torch.zeros_like(x) if attack.momentum else None
-    for _ in range(attack.steps):
+    for done in range(attack.steps):
         logits, _, gradient = victim.gradient(x, of.labels, loss, targets)
         if attack.judge == "any":
             wrong = ~right(logits, of.labels)
-            found.note(rows, x, wrong)
+            found.note(rows, x, wrong, done)
             if attack.leave and bool(wrong.any()):
                 stay = torch.nonzero(~wrong)[:, 0]
                 rows, x, gradient, of = rows[stay], x[stay], gradient[stay], of.take(stay)
@@ -40,7 +40,7 @@ def pgd(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Ten
             running = attack.momentum * running + gradient / wide(gradient.flatten(1).abs().mean(1).clamp_min(1e-30))
             gradient = running
         x = project(x + wide(of.eps * attack.step) * direction(gradient, of.norm), of)
-    found.note(rows, x, ~right(victim(x), of.labels))
+    found.note(rows, x, ~right(victim(x), of.labels), attack.steps)
     found.finish(rows, x)
     return found
 

@@ -24,15 +24,20 @@ def rays(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Te
     signs = torch.ones_like(of.images)
     radius = torch.where(right(victim(of.images), of.labels), torch.inf, torch.zeros_like(of.eps))
     count = of.images[0].numel()
-    blocks, block, spent = 1, 0, 1
+    blocks, block = 1, 0
+    spent = torch.ones(len(of), dtype=torch.int64, device=of.images.device)
     while True:
         inside = _distance(of, signs, radius) <= of.eps
-        found.note(rows, _along(of, signs, radius.nan_to_num(posinf=0.0)), inside)
-        if bool(inside.any()) and attack.leave:
-            stay = torch.nonzero(~inside)[:, 0]
-            rows, signs, radius, of = rows[stay], signs[stay], radius[stay], of.take(stay)
-        if len(rows) == 0 or spent >= attack.steps:
-            break
+        found.note(rows, _along(of, signs, radius.nan_to_num(posinf=0.0)), inside, spent)
+        over = spent >= attack.steps
+        if bool(over.any()):
+            _finish(victim, found, rows[over], of.take(over), signs[over], attack)
+        gone = over | inside if attack.leave else over
+        if bool(gone.any()):
+            stay = torch.nonzero(~gone)[:, 0]
+            rows, signs, radius, spent, of = rows[stay], signs[stay], radius[stay], spent[stay], of.take(stay)
+        if len(rows) == 0:
+            return found
         length = -(-count // blocks)
         turned = signs.clone().flatten(1)
         turned[:, block * length : (block + 1) * length] *= -1
@@ -42,12 +47,18 @@ def rays(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Te
         spent += 1
         if bool(fools.any()):
             radius, signs = _bisected(victim, of, turned, signs, radius, reach, fools)
-            spent += BISECTIONS
+            spent = spent + BISECTIONS * fools
         block += 1
         if block * length >= count:
             blocks, block = min(blocks * 2, count), 0
-    found.finish(rows, project(_along(of, signs, of.eps), of))
-    return found
+
+
+def _finish(victim: Victim, found: Found, rows: Tensor, of: Pictures, signs: Tensor, attack: Attack) -> None:
+    """Keeps the pictures at the whole budget along the best directions: of what stands, and where none leaves early of all."""
+    ahead = project(_along(of, signs, of.eps), of)
+    if not attack.leave:
+        found.note(rows, ahead, found.broken[rows] & ~right(victim(ahead), of.labels), attack.steps)
+    found.finish(rows, ahead)
 
 
 def _along(of: Pictures, signs: Tensor, radius: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def square(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: 
     best = margin(victim(x), of.labels, targets)
     for query in range(1, attack.steps + 1):
         wrong = ~(best < 0)
-        found.note(rows, x, wrong)
+        found.note(rows, x, wrong, query)
         if attack.leave and bool(wrong.any()):
             stay = torch.nonzero(~wrong)[:, 0]
             rows, x, best, keys, of = rows[stay], x[stay], best[stay], keys[stay], of.take(stay)
@@ -46,7 +46,7 @@ def square(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: 
         better = value > best
         x = torch.where(wide(better), tried, x)
         best = torch.where(better, value, best)
-    found.note(rows, x, ~(best < 0))
+    found.note(rows, x, ~(best < 0), attack.steps + 1)
     found.finish(rows, x)
     return found
 

@@ -11,7 +11,7 @@ from priorscope.attacks import Attack, Kind
 from priorscope.attacks.apgd import apgd
 from priorscope.attacks.ball import Found, Pictures, picture_keys
 from priorscope.attacks.fab import fab
-from priorscope.attacks.losses import right
+from priorscope.attacks.losses import margin, right
 from priorscope.attacks.pgd import pgd
 from priorscope.attacks.rays import rays
 from priorscope.attacks.square import square
@@ -33,11 +33,13 @@ def run_attack(victim: Victim, of: Pictures, attack: Attack, seed: int = 0) -> F
                 return found
             keys = picture_keys(seed, of.index[rows], attack.name, restart, rank)
             targets = None if ranked is None else ranked[rows, rank]
-            found.merge(rows, ONE_START[attack.kind](victim, of.take(rows), attack, keys, targets))
+            other = ONE_START[attack.kind](victim, of.take(rows), attack, keys, targets)
+            first = restart == rank == 0
+            found.merge(rows, other, ~found.broken[rows] if first else _worse(victim, of, found, rows, other), restart)
     if attack.start == "random" and attack.judge == "any":
         rows = found.standing()  # a random start never looks at the picture itself, which lies in the ball too
         if len(rows):
-            found.note(rows, of.images[rows], ~right(victim(of.images[rows]), of.labels[rows]))
+            found.note(rows, of.images[rows], ~right(victim(of.images[rows]), of.labels[rows]), 0)
     return found
 
 
@@ -49,9 +51,21 @@ def run_in_turn(victim: Victim, of: Pictures, attacks: Sequence[Attack], seed: i
         rows = found.standing()
         if len(rows) == 0:
             break
-        found.merge(rows, run_attack(victim, of.take(rows), attack, seed))
+        other = run_attack(victim, of.take(rows), attack, seed)
+        found.merge(rows, other, ~found.broken[rows] if number == 0 else _worse(victim, of, found, rows, other))
         broken_by[rows[found.broken[rows]]] = number
     return found, broken_by
+
+
+def _worse(victim: Victim, of: Pictures, found: Found, rows: Tensor, other: Found) -> Tensor:
+    """Of rows that stand still, where the other attack's picture is nearer to fooling the network than the one at hand."""
+    still = torch.nonzero(~other.broken)[:, 0]
+    nearer = torch.zeros_like(other.broken)
+    if len(still):
+        labels = of.labels[rows[still]]
+        now, before = (margin(victim(x), labels, None) for x in (other.adversarial[still], found.adversarial[rows[still]]))
+        nearer[still] = now > before
+    return nearer
 
 
 def _rivals(victim: Victim, of: Pictures, count: int) -> Tensor:

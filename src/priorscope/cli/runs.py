@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from priorscope.cli.printing import AsJson, Setting, application, print_json, print_table
 from priorscope.core.errors import RequestError
+
+if TYPE_CHECKING:
+    from priorscope.core.contracts import Result
+    from priorscope.core.figure import Figure
 
 plot_app = application("Plots of logs.")
 recipes_app = application("Recipes that come with the package.")
@@ -27,13 +32,16 @@ def probe(
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="The file of weights for --model.")] = None,
     settings: Setting = [],  # noqa: B006  typer reads the default
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write results (JSON) and pictures (SVG, and their rows as CSV) there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at networks with one probe; what it says about a run is kept in its folder. `probe list` shows them all."""
     from priorscope.core.config import assign
     from priorscope.data import open as open_source
     from priorscope.probes import PROBES, probe_config, result_class
-    from priorscope.study.look import look, network, own_network
+    from priorscope.study.look import look, network, own_network, pictures
 
     if name == "list":
         return print_table(("probe", "question"), [(probe, result_class(probe).question) for probe in PROBES], as_json)
@@ -52,13 +60,26 @@ def probe(
     if not networks:
         raise RequestError("No network was named.", "one or more", f"priorscope probe {name} runs/a")
     results = look(config, networks, data)
+    written = [] if out is None else _write_probe(out, name, results, pictures(networks, results))
     if as_json:
         return print_json({path: [metric.plain() for metric in result.metrics()] for path, result in results.items()})
     for path, result in results.items():
         print(f"{path}: {result.headline()}\n{result.protocol()}\n{result.table()}")
         for caveat in result.caveats:
             print(f"  but: {caveat}")
+    for file in written:
+        print(file)
     return None
+
+
+def _write_probe(out: Path, probe: str, results: Mapping[str, Result], figures: Sequence[Figure]) -> list[Path]:
+    """Results as `PROBE.json` (`PROBE-2.json` for the second network), pictures by their names, with the rows behind them."""
+    files = [
+        result.save(out / (f"{probe}-{i}.json" if i > 1 else f"{probe}.json")) for i, result in enumerate(results.values(), 1)
+    ]
+    for figure in figures:
+        files += [figure.save(out / f"{figure.name}{ending}") for ending in (".svg", ".csv")]
+    return files
 
 
 def report(

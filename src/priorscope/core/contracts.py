@@ -127,7 +127,7 @@ class Result(Config):
     sampled: ClassVar[str] = "images"
     """What `n` counts."""
     difference_unit: ClassVar[str | None] = None
-    """The unit of `paired`, where that is not the value's own."""
+    """The unit in which two are compared, `paired` or `side_by_side`, where that is not the value's own."""
     aspect: ClassVar[AspectName | None] = None
     """Which aspect of a network's fingerprint it tells, if any."""
     untold: ClassVar[str] = "not measured"
@@ -143,6 +143,16 @@ class Result(Config):
     def leads(self) -> bool:
         """Whether its number may stand among a report's first sentences: not where it lacks what its name promises."""
         return True
+
+    @property
+    def believed(self) -> bool:
+        """Whether its number can decide a claim: not where it is known to be a bound only, or its instrument to be blind."""
+        return True
+
+    @property
+    def doubted(self) -> bool:
+        """Whether what it stands on (`ground`) is a reason against what it says."""
+        return not self.believed
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
@@ -174,6 +184,17 @@ class Result(Config):
         It is what intervals over seeds x images and paired tests are made from.
         """
         return None
+
+    @classmethod
+    def side_by_side(cls, results: Sequence[Any]) -> NDArray[Any] | None:
+        """(results, images): what networks are compared by, on the images on which all of them can be; None where none are.
+
+        All results that are given looked at the same images, in the same order.
+        """
+        own = [result.per_image() for result in results]
+        if any(score is None or score.size < 2 or len(score) != len(own[0]) for score in own):
+            return None
+        return np.stack(own)
 
     def paired(self, other: Any, level: float = 0.95) -> Difference | None:
         """This minus the other, two checkpoints asked about the same images; None where they allow no test."""

@@ -124,9 +124,25 @@ class Robustness(Result):
             f"{share:.1%} of all are right at {shown(self.eps, self.norm)} ({self.attack}: {self.verdict})."
         )
 
+    @property
+    def believed(self) -> bool:
+        """A weak attack bounds from above only, and a blind one says nothing: neither decides who is the more robust."""
+        return self.verdict not in ("weak attack: upper bound only", "masked")
+
+    @property
+    def doubted(self) -> bool:
+        """Whether the audit found anything."""
+        return self.verdict != "no sign of overestimation"
+
     def ground(self) -> str:
         """What the audit says: an attack gives an upper bound."""
         return GROUNDS[self.verdict]
+
+    @classmethod
+    def side_by_side(cls, results: Sequence[Self]) -> NDArray[np.float64] | None:
+        """Doublings of the budget that break each of the images that all get right; see `compare_smallest`."""
+        asked = {(result.norm, result.attacks, result.budgets, result.split) for result in results}
+        return doublings(results) if len(asked) == 1 else None
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""
@@ -317,10 +333,16 @@ def compare_smallest(first: Robustness, second: Robustness, level: float = 0.95)
             "one attack, norm, split and list of budgets for both",
             "measure both with the same settings",
         )
-    rows, most = on_common([first, second]), first.budgets[-1]
-    least = min(level for level in first.budgets if level > 0) / 2**10
-    a, b = (np.log2(np.clip(r.smallest[at], least, most)) for r, at in zip((first, second), rows, strict=True))
+    a, b = doublings([first, second])
     return paired_bootstrap(a, b, seed=first.seed, level=level)
+
+
+def doublings(results: Sequence[Robustness]) -> NDArray[np.float64]:
+    """(networks, images): log2 of the smallest breaking budget, of the images that all of them get right."""
+    most = results[0].budgets[-1]
+    least = min(level for level in results[0].budgets if level > 0) / 2**10
+    rows = on_common(results)
+    return np.stack([np.log2(np.clip(result.smallest[at], least, most)) for result, at in zip(results, rows, strict=True)])
 
 
 def on_common(results: Sequence[Robustness]) -> list[NDArray[np.int64]]:

@@ -65,7 +65,11 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
         )
     tested = difference_unit(first)
     if tested != unit and claim.margin:
-        needs = f"{needed} seeds of each: two checkpoints are compared in {tested}, in which the margin is not"
+        needs = f"a margin in {tested}, in which the two are compared"
+        return Answer(text, "undecided", f"{values}.", needs, confounds)
+    unbelieved = [arm.label for arm in (first, second) if not all(result.believed for result in arm.results)]
+    if unbelieved:
+        needs = f"numbers of {' and '.join(unbelieved)} that can be believed"
         return Answer(text, "undecided", f"{values}.", needs, confounds)
     interval = difference.interval
     verdict = claim.verdict(interval)
@@ -104,5 +108,7 @@ def _confounds(first: Arm, second: Arm, reading: Reading) -> tuple[str, ...]:
     sizes = [arm.runs[0].parameters for arm in (first, second)]
     if sizes[0] and sizes[1] and max(sizes[0], sizes[1]) > 1.5 * min(sizes[0], sizes[1]):
         said.append(f"Their sizes differ: {sizes[0]:,} and {sizes[1]:,} parameters.")
-    doubts = dict.fromkeys(caveat for arm in (first, second) for result in arm.results for caveat in result.caveats)
-    return (*said, *list(doubts)[:2])
+    results = [result for arm in (first, second) for result in arm.results]
+    grounds = dict.fromkeys(f"{result.ground()[:1].upper()}{result.ground()[1:]}." for result in results if result.doubted)
+    doubts = dict.fromkeys(caveat for result in results for caveat in result.caveats)
+    return (*said, *grounds, *list(doubts)[:2])

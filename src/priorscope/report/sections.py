@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -123,8 +124,19 @@ def _drawn(kind: type[Result], outcomes: Sequence[Outcome], failures: list[Failu
     except (PriorscopeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError) as error:
         failures.append(Failure(f"draw {kind.probe}", f"{type(error).__name__}: {error}"))
         return []
-    commands = "\n".join(dict.fromkeys(outcome.command for outcome in outcomes if outcome.command))
-    return [figure if figure.command else replace(figure, command=commands) for figure in figures]
+    return [figure if figure.command else replace(figure, command=_command(outcomes)) for figure in figures]
+
+
+PROBE = re.compile(r"(?P<asked>priorscope probe \S+) (?P<runs>.+?)(?P<how>(?: --(?:set|data) .*)?)")
+
+
+def _command(outcomes: Sequence[Outcome]) -> str:
+    """What makes the numbers and draws them again: one command for all runs that were asked in one way."""
+    ways: dict[tuple[str, str], dict[str, None]] = {}
+    for outcome in outcomes:
+        if parts := PROBE.fullmatch(outcome.command):
+            ways.setdefault((parts["asked"], parts["how"]), {})[parts["runs"]] = None
+    return "\n".join(f"{asked} {' '.join(runs)}{how} --out pictures" for (asked, how), runs in ways.items())
 
 
 def _caveats(outcomes: Sequence[Outcome]) -> tuple[tuple[str, str], ...]:

@@ -177,7 +177,7 @@ def _interval(runs: Sequence[RunRecord], results: Sequence[Result]) -> Interval 
     """Over images for one run; over seeds x images where all seeds saw the same images, else over seeds."""
     if len(results) == 1:
         return results[0].interval
-    table = _crossed(runs, results)
+    table = None if results[0].difference_unit else _crossed(runs, results)  # its scores' mean is no value of another unit
     try:
         return over_seeds([result.value for result in results]) if table is None else seed_by_image(table)
     except PriorscopeError:
@@ -186,12 +186,7 @@ def _interval(runs: Sequence[RunRecord], results: Sequence[Result]) -> Interval 
 
 def _crossed(runs: Sequence[RunRecord], results: Sequence[Result]) -> NDArray[Any] | None:
     """The scores as (seeds, images); None where there are none an image, or the seeds had images of their own."""
-    scores = [result.per_image() for result in results]
-    if len({run.data for run in runs}) > 1 or any(score is None or score.size < 2 for score in scores):
-        return None
-    if len({len(score) for score in scores if score is not None}) > 1:
-        return None
-    return np.stack([score for score in scores if score is not None])
+    return type(results[0]).side_by_side(results) if len({run.data for run in runs}) == 1 else None
 
 
 def _pairs(arms: Sequence[Arm]) -> list[Pair]:
@@ -225,21 +220,18 @@ def arm_difference(one: Arm, other: Arm, level: float = 0.95) -> Difference | No
 
 
 def difference_unit(arm: Arm) -> str:
-    """The unit in which an arm is compared with others of its scope."""
-    result = arm.results[0]
-    return (result.difference_unit if arm.scope == "checkpoint" else None) or result.unit
+    """The unit in which an arm is compared with others."""
+    return arm.results[0].difference_unit or arm.results[0].unit
 
 
-def _family_difference(one: Arm, other: Arm, level: float) -> Difference:
-    first, second = (_crossed(arm.runs, arm.results) for arm in (one, other))
+def _family_difference(one: Arm, other: Arm, level: float) -> Difference | None:
+    """Over seeds and images where all looked at the same ones; else, of values that are compared themselves, over seeds."""
+    table = _crossed([*one.runs, *other.runs], [*one.results, *other.results])
+    if table is not None:
+        return seed_by_image_difference(table[: one.seeds], table[one.seeds :], level=level)
+    if one.results[0].difference_unit:
+        return None
     worlds = [[(run.seed, run.data) for run in arm.runs] for arm in (one, other)]
-    if (
-        first is not None
-        and second is not None
-        and first.shape[1] == second.shape[1]
-        and one.runs[0].data == other.runs[0].data
-    ):
-        return seed_by_image_difference(first, second, level=level)
     values = [[result.value for result in arm.results] for arm in (one, other)]
     own_worlds = worlds[0] == worlds[1] and len({data for _, data in worlds[0]}) > 1
     return over_seeds_difference(values[0], values[1], paired=own_worlds, level=level)

@@ -22,6 +22,7 @@ from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import Recipe
 
 if TYPE_CHECKING:
+    from priorscope.core.figure import Figure
     from priorscope.data.sources import SourceConfig
     from priorscope.data.split import Source
     from priorscope.evidence import Evidence
@@ -162,6 +163,18 @@ def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None) -> d
             _keep(probe, one.run, data, result)
         found[one.name if one.run is None else str(one.run.path)] = result
     return found
+
+
+def pictures(networks: Sequence[Network], results: Mapping[str, Result]) -> list[Figure]:
+    """The pictures of what `look` found: networks that were asked one after another stand side by side in them."""
+    found = list(results.values())
+    if len(found) < len(networks):
+        return [figure for result in found for figure in result.charts()]
+    subjects = [
+        Subject(name=one.name, family="other") if one.run is None else subject_of(one.name, "", one.run.recipe)
+        for one in networks
+    ]
+    return type(found[0]).draw(list(zip(subjects, found, strict=True)))
 
 
 def _own(one: Network) -> Source:

@@ -321,6 +321,47 @@ def test_a_test_that_turns_the_order_of_the_values_is_told() -> None:
     )
 
 
+def test_families_are_compared_image_by_image_where_the_probe_can() -> None:
+    """Three seeds each, a whole doubling apart on every image: told in doublings, though values say the contrary."""
+    noise = np.random.default_rng(0).normal(size=(3, 200)) / 10
+    runs = [run(label, s, one) for label, more in (("cnn", 1.0), ("mlp", 0.0)) for s, one in enumerate(seeds_of(noise + more))]
+    (pair,) = only(runs).pairs
+    assert pair.comparison is not None
+    assert pair.unit == "doublings"
+    assert pair.first.label == "mlp"
+    assert pair.comparison.difference.value == pytest.approx(-1, abs=1e-9)
+    assert pair.comparison.difference.interval.over == "seeds x images"
+
+
+def seeds_of(table: NDArray[Any], kind: type[Budget] = Budget) -> list[Budget]:
+    """Values that stand the other way round: a median is over a network's own images."""
+    between = Interval(low=0.001, high=0.01, method="bootstrap", over="images")
+    unit = "L-inf on pixels in [0, 1]"
+    return [kind(value=0.01 - one.mean() / 1000, interval=between, n=one.size, unit=unit, scores=one) for one in table]
+
+
+class Blind(Budget):
+    """What an attack without a gradient finds."""
+
+    @property
+    def believed(self) -> bool:
+        return False
+
+    def ground(self) -> str:
+        return "masked gradients: do not believe it"
+
+
+def test_a_number_that_is_not_believed_decides_no_claim() -> None:
+    noise = np.random.default_rng(0).normal(size=(3, 200)) / 10
+    for kind, verdict in ((Budget, "supported"), (Blind, "undecided")):
+        cnn, mlp = seeds_of(noise + 1, kind), seeds_of(noise)
+        read = reading([run(name, s, one) for name, those in (("cnn", cnn), ("mlp", mlp)) for s, one in enumerate(those)])
+        (told,) = answers(dataclasses.replace(read, claims=("cnn > mlp in accuracy",)), findings(read))
+        assert told.verdict == verdict
+        assert ("Masked gradients: do not believe it." in told.confounds) == (kind is Blind)
+    assert told.needs == "numbers of cnn that can be believed"
+
+
 def test_a_claim_in_another_unit_than_its_test_stays_undecided() -> None:
     noise = np.random.default_rng(0).normal(size=200) / 4
     read = reading([budgets("cnn", noise + 1, 4 / 255), budgets("mlp", noise * 1.1, 2 / 255)])
@@ -329,7 +370,7 @@ def test_a_claim_in_another_unit_than_its_test_stays_undecided() -> None:
     assert plain.verdict == "supported"
     assert "a difference of +" in plain.sentence
     assert wide.verdict == "undecided"
-    assert wide.needs == "3 seeds of each: two checkpoints are compared in doublings, in which the margin is not"
+    assert wide.needs == "a margin in doublings, in which the two are compared"
 
 
 def test_what_was_not_tested_is_said() -> None:
