@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from priorscope.data.split import Source, Split
     from priorscope.probes import TrainedRun
 
-VERSION = 1
+VERSION = 2
 PER = "set"
 READS = "runs"
 

@@ -45,7 +45,7 @@ class Spent:
     right: NDArray[np.bool_]
     """(images): whether the final weights answer right."""
     val_error: float | None
-    """The last error on val in the log: what a setting may be chosen by."""
+    """The error on val of the epoch whose weights were kept: what a setting may be chosen by."""
     began: str | None
     """The run among those given that this one began with."""
 
@@ -114,7 +114,6 @@ def _spent(
     least = 0.5 / len(right)  # no error is 0: so many images say that it is no more than about this
     rows = _steady(run, recipe) if intermediate and recipe.get("init", {}).get("kind", "scratch") == "scratch" else []
     val = [max(1 - float(row["val"]["accuracy"]), 0.5 / int(row["val"].get("n", len(right)))) for row in rows]
-    last_val = run.history[-1].get("val", {}).get("accuracy")
     return Spent(
         name=name,
         family=str(recipe["model"]["name"]).partition("/")[0],
@@ -127,9 +126,18 @@ def _spent(
         step=(*(int(row["step"]) for row in rows), int(run.history[-1]["step"])),
         seen=(*(int(row["images"]) for row in rows), images),
         right=right,
-        val_error=None if last_val is None else 1 - float(last_val),
+        val_error=_val_error(run),
         began=began[name],
     )
+
+
+def _val_error(run: TrainedRun) -> float | None:
+    """The error on val of the weights that are scored: of the epoch that was kept, which need not be the last."""
+    last = run.history[-1]
+    epoch = run.environment.get("chosen_epoch") or last.get("epoch")
+    kept = next((row for row in run.history if row.get("epoch") == epoch), last)
+    accuracy = kept.get("val", {}).get("accuracy")
+    return None if accuracy is None else 1 - float(accuracy)
 
 
 def _image_compute(name: str, run: TrainedRun, count: Count) -> float:

@@ -266,6 +266,24 @@ def test_batch_sizes_are_compared_at_equal_samples_and_at_equal_steps():
     assert result.charts()[-1].title == "At equal samples a batch of 10 errs least: 20.0% (mlp/tiny (width 100))"
 
 
+def test_a_rate_is_chosen_by_the_epoch_whose_weights_are_scored():
+    """The larger rate was better at the epoch that was kept, and had fallen behind at the last one."""
+    runs: dict[str, Planted] = {}
+    for batch in (10, 40):
+        for lr, kept, last, error in ((0.1, 0.70, 0.70, 0.30), (0.2, 0.80, 0.50, 0.20)):
+            run = Planted("x", error, images=1000, optim={"lr": lr}, train={"batch_size": batch})
+            ends = run.history[0]
+            run.history = [
+                {**ends, "epoch": 1, "step": ends["step"] // 2, "images": 500, "val": {"accuracy": kept, "n": 500}},
+                {**ends, "epoch": 2, "val": {"accuracy": last, "n": 500}},
+            ]
+            run.environment["chosen_epoch"] = 1
+            runs[f"b{batch}-{lr}"] = run
+    result = measure_scaling(runs, TEST, resamples=100)
+    at_equal_samples = [one for one in result.batches if one.held == "samples"]
+    assert [(one.batch, one.lr, round(one.error, 2)) for one in at_equal_samples] == [(10, 0.2, 0.2), (40, 0.2, 0.2)]
+
+
 def test_it_is_stored_and_drawn(result, tmp_path):
     back = load_result(result.save(tmp_path / "a.json"))
     assert isinstance(back, Scaling)
