@@ -20,6 +20,7 @@ from priorscope.attacks.victim import frozen
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import replacing
+from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
 from priorscope.core.stats import wilson
 from priorscope.data.split import Split
@@ -273,7 +274,7 @@ def _seen_by(model: Classifier, own: Bytes, everyone: Bytes, asked: Asked) -> Se
         np.stack([per_picture[t, :, t] for t in range(len(targets))]),
         real,
         np.stack(by_target, 1),
-        float((logits.argmax(1) == asked.real.labels).mean()),
+        float((decisions(logits) == asked.real.labels).mean()),
     )
 
 

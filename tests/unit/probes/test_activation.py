@@ -62,6 +62,23 @@ def test_the_favourite_picture_of_a_linear_network_is_the_sign_of_its_template(w
     assert result.targets == ("class:a", "class:b", "class:c", "class:d")
 
 
+class Broken(Linear):
+    """Knows nothing of what it sees: one logit is not a number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x).clone()
+        logits[:, 0] = torch.nan
+        return logits
+
+
+def test_a_network_whose_logits_are_no_numbers_is_never_right(world: Split) -> None:
+    """The place of NaN is where argmax looks first: a quarter of the pictures are of that class."""
+    broken = models.wrap(Broken(), image_size=SIDE, classes=CLASSES)
+    result = measure_activation({"broken": broken}, world, starts=1, targets=["class:b"], steps=1, **STILL)
+    assert result.accuracy == (0.0,)
+    assert any("broken is right on 0% of the real pictures" in caveat for caveat in result.caveats)
+
+
 def result_real(world: Split) -> np.ndarray:
     assert isinstance(world.pixels, ArrayPixels)
     return world.pixels.array.astype(np.float64) / 255
