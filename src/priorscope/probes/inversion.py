@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 PER = "run"
 
 Floats = NDArray[np.float64]
@@ -81,7 +81,7 @@ PRESETS: Mapping[str, Seeking] = {
 
 ZOOMING_FAULTS = (
     "Preset zooming clamps normalised pixels to [0.0001, 1], so nothing darker than the mean colour can be found; its total "
-    "variation punishes colours and rows and no columns; its first 80 steps of rate 1500 may diverge; its residual is relative "
+    "variation punishes colours and rows and no columns; its first step has a rate of 1500 and the next 80 one of 150, which may diverge; its residual is relative "
     "to the activations' norm, which a constant part of them makes small. Its numbers are kept for comparison only."
 )
 

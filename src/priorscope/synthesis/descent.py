@@ -45,7 +45,9 @@ class Steps(Config):
         """The learning rate of a step."""
         if self.schedule == "cosine":
             return self.lr * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return self.lr / 10 ** (step // 80) if self.schedule == "tenth-every-80" else self.lr
+        if self.schedule == "tenth-every-80":  # divided after steps 0, 80, 160, ...: one step goes at the whole rate
+            return self.lr / 10 ** ((step + 79) // 80)
+        return self.lr
 
 
 class Loss(Protocol):

@@ -95,8 +95,13 @@ def test_a_gradient_that_is_not_a_number_moves_nothing() -> None:
 
 
 def test_rates() -> None:
-    how = Steps(steps=200, lr=1.0, schedule="tenth-every-80")
-    assert [how.rate(step) for step in (0, 79, 80, 160)] == pytest.approx([1, 1, 0.1, 0.01])
+    how = Steps(steps=350, lr=1500.0, schedule="tenth-every-80")
+    divided, rates = 1500.0, list[float]()
+    for step in range(350):  # that study's loop: a step, then at 0, 80, 160, ... a tenth of the rate from there on
+        rates.append(divided)
+        divided /= 10 if step % 80 == 0 else 1
+    assert [how.rate(step) for step in range(350)] == pytest.approx(rates)
+    assert [how.rate(step) for step in (0, 1, 80, 81, 160, 161)] == pytest.approx([1500, 150, 150, 15, 15, 1.5])
     cosine = Steps(steps=100, lr=2.0, schedule="cosine")
     assert [cosine.rate(step) for step in (0, 50)] == pytest.approx([2, 1])
     assert cosine.rate(25) == pytest.approx(1 + math.cos(math.pi / 4))
