@@ -14,6 +14,7 @@ An `Attack` is plain data; what carries it out lies in one file an idea, and onl
     supply.py     where the pictures come from
     turns.py      restarts, targets and ensembles: each in turn on what still stands
     search.py     the smallest budget that breaks each picture, resumable
+    doubts.py     what is wrong with the answers before anything is attacked
     audit.py      what the attack may have missed
     verdict.py    whether a number deserves belief
 

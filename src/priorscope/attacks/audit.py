@@ -6,24 +6,26 @@ What they mean together is `priorscope.attacks.verdict`'s.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from priorscope.attacks import Attack, LossName, Norm, attack_of
 from priorscope.attacks.losses import LOSSES
-from priorscope.attacks.search import attacked
+from priorscope.attacks.search import Attacked, attacked
 from priorscope.attacks.supply import Fetch
 from priorscope.attacks.verdict import Check, check
-from priorscope.attacks.victim import Victim
-from priorscope.core.errors import WorkError
+from priorscope.attacks.victim import GradientError, Victim
 
 QUERIES = 100
 STEPS = 10
 """Of the attack in those checks that run it at other budgets."""
+SHORT = 25
+"""Of APGD, which is tried on every number."""
+TIMES = (1, 2, 4)
+"""How many times the steps, and how many more starts, are told apart."""
 
 
 @dataclass(frozen=True)
@@ -41,50 +43,95 @@ class Number:
     standing: NDArray[np.int64]
     budgets: Sequence[float]
 
-    def broken(self, rows: NDArray[np.int64], attacks: Sequence[Attack], eps: float) -> NDArray[np.bool_]:
-        """Whether attacks in turn break some rows at a budget."""
-        return attacked(self.victim, self.fetch, rows, self.index, attacks, eps, norm=self.norm, seed=self.seed)[0]
+    def attacked(self, rows: NDArray[np.int64], attacks: Sequence[Attack], eps: float) -> Attacked:
+        """What attacks in turn come to on some rows at a budget."""
+        return attacked(self.victim, self.fetch, rows, self.index, attacks, eps, norm=self.norm, seed=self.seed)
+
+    @property
+    def blind(self) -> bool:
+        """Whether any of the attacks follows gradients, which may lead nowhere."""
+        return any(not attack.gradient_free for attack in self.attacks)
+
+
+@dataclass(frozen=True)
+class _Try:
+    """What may break pictures that the attack left; `marks` reads off a run what stood after less of it."""
+
+    name: str
+    words: str
+    attacks: tuple[Attack, ...]
+    marks: Callable[[Attacked, int], NDArray[np.bool_]] | None = None
 
 
 def audit(number: Number) -> tuple[list[Check], NDArray[np.int64]]:
     """All checks of a number, and the rows that still stand after them."""
-    n = len(number.right)
     left = np.ones(len(number.standing), np.bool_)
     iterated = [attack for attack in number.attacks if not attack.gradient_free]
-    checks = [_zero_gradients(number, iterated)] if iterated else []
-    for name, words, attacks in _tries(iterated):
-        broken = number.broken(number.standing, attacks, number.eps)
-        left &= ~broken
-        count = int(broken.sum())
-        checks.append(check(name, count, n, f"{count} of {n} more images are broken {words}."))
+    checks, reaches = _zero_gradients(number, iterated)
+    for each in _tries(iterated, reaches=reaches):
+        found = number.attacked(number.standing, each.attacks, number.eps)
+        left &= ~found.broken
+        checks.append(_more(number, each, found))
     if any(attack.steps > 1 for attack in iterated):
         checks.append(_half_the_range(number, iterated))
         checks.append(_falling_curve(number, iterated))
     return checks, number.standing[left]
 
 
-def _tries(iterated: Sequence[Attack]) -> Iterator[tuple[str, str, tuple[Attack, ...]]]:
-    """What may break pictures that the attack left: the check's name, how it tries, and with which attacks."""
+def _tries(iterated: Sequence[Attack], *, reaches: bool) -> Iterator[_Try]:
+    """Other losses, other steps and more of the same; gradients where `reaches` says that one reaches the pixels.
+
+    A number without gradients is tried with them too, as one with them is tried without.
+    """
+    if reaches:
+        yield _Try("margin loss", "with the margin loss", (attack_of("pgd-margin"),))
+        short = attack_of("apgd", steps=SHORT)
+        yield _Try("own step size", f"by {SHORT} steps of APGD, which chooses their size", (short,))
     if iterated:
         last = iterated[-1]
-        yield "margin loss", "with the margin loss", (attack_of("pgd-margin"),)
-        yield "more steps", "with four times the steps", (_longer(last),)
+        yield _Try("more steps", "with four times the steps", (_longer(last),), lambda found, k: found.steps <= k * last.steps)
         again = last.replace(start="random", restarts=4, judge="any", leave=True, name=f"{last.name} again")
-        yield "more starts", "from four more starts", (again,)
+        yield _Try("more starts", "from four more starts", (again,), lambda found, k: found.start < k)
     free = attack_of("square", steps=QUERIES), attack_of("decision", steps=QUERIES)
-    yield "without gradients", f"by {QUERIES} queries each of Square and RayS", free
+    yield _Try("without gradients", f"by {QUERIES} queries each of Square and RayS", free)
 
 
-def _zero_gradients(number: Number, attacks: Sequence[Attack]) -> Check:
-    """Pictures at which every loss that is raised has a gradient of exactly 0 in every pixel."""
+def _more(number: Number, each: _Try, found: Attacked) -> Check:
+    """How many more images a try broke, and where it can be told how many stood after 1, 2 and 4 times as much of it."""
+    n, count = len(number.right), int(found.broken.sum())
+    said, left = f"{count} of {n} more images are broken {each.words}", ()
+    if each.marks is not None and n:
+        fell = [int((found.broken & each.marks(found, k)).sum()) for k in TIMES]
+        left = tuple((k, (len(number.standing) - gone) / n) for k, gone in zip(TIMES, fell, strict=True))
+        said += f" (left after {_listed(map(str, TIMES))} times as many: {_listed(f'{share:.1%}' for _, share in left)})"
+    return check(each.name, count, n, f"{said}.", blind=number.blind, left=left)
+
+
+def _listed(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}"
+
+
+def _zero_gradients(number: Number, iterated: Sequence[Attack]) -> tuple[list[Check], bool]:
+    """Pictures at which every loss that is raised has a gradient of exactly 0, and whether a gradient reaches pixels at all.
+
+    Of attacks without gradients it is asked about the losses of those with one that are tried beside them.
+    """
     zero = np.ones(len(number.right), np.bool_)
-    losses: list[LossName] = sorted({attack.loss for attack in attacks}) if zero.size else []
-    images, labels = number.fetch(number.right) if losses else (torch.zeros(0), torch.zeros(0))
-    for loss in losses:
-        _, _, gradient = number.victim.gradient(images, labels, LOSSES[loss])
-        zero &= (gradient.flatten(1).abs().amax(1) == 0).cpu().numpy()
+    if not zero.size:
+        return [check("zero gradients", 0, 0, "No image is right, so no gradient was looked at.")], True
+    losses: list[LossName] = sorted({attack.loss for attack in iterated} or {"cross-entropy", "margin"})
+    images, labels = number.fetch(number.right)
+    try:
+        for loss in losses:
+            _, _, gradient = number.victim.gradient(images, labels, LOSSES[loss])
+            zero &= (gradient.flatten(1).abs().amax(1) == 0).cpu().numpy()
+    except GradientError:
+        said = "No gradient reaches the pixels, so that nothing that follows one could be tried."
+        return [check("zero gradients", zero.size, zero.size, said, blind=number.blind)], False
     count = int(zero.sum())
-    return check("zero gradients", count, zero.size, f"At {count} of {zero.size} images the gradient is 0 in every pixel.")
+    said = f"At {count} of {zero.size} images the gradient is 0 in every pixel."
+    return [check("zero gradients", count, zero.size, said, blind=number.blind)], True
 
 
 def _longer(attack: Attack) -> Attack:
@@ -108,7 +155,7 @@ def _half_the_range(number: Number, attacks: Sequence[Attack]) -> Check:
     eps = 0.5 if number.norm == "linf" else 0.5 * math.sqrt(pixels)
     from_picture = [_short(attack).replace(start="none") for attack in attacks]
     as_it_is = [attack.replace(leave=True, judge="any") for attack in attacks]
-    count = int((~number.broken(number.standing, [*from_picture, *as_it_is], eps)).sum())
+    count = int((~number.attacked(number.standing, [*from_picture, *as_it_is], eps).broken).sum())
     n = len(number.right)
     sentence = f"At a budget of half the range of pixels {count} of {n} images stand; none should."
     return check("half the range", count, n, sentence)
@@ -117,39 +164,7 @@ def _half_the_range(number: Number, attacks: Sequence[Attack]) -> Check:
 def _falling_curve(number: Number, attacks: Sequence[Attack]) -> Check:
     """One iterated attack on its own at each budget: where it breaks fewer pictures at a larger one, it lost its way."""
     alone = [_short(next(attack for attack in reversed(attacks) if attack.steps > 1))]
-    broken = [int(number.broken(number.right, alone, eps).sum()) for eps in number.budgets if eps > 0]
+    broken = [int(number.attacked(number.right, alone, eps).broken.sum()) for eps in number.budgets if eps > 0]
     rise = int(np.max(np.maximum.accumulate(broken) - broken)) if broken else 0
     sentence = f"Run on its own at each budget, up to {rise} of {len(number.right)} images stand again at a larger one."
     return check("falling curve", rise, len(number.right), sentence)
-
-
-# What is wrong with the network before anything is attacked.
-
-
-SAMPLE = 100
-
-
-def doubts(victim: Victim, fetch: Fetch, count: int) -> tuple[list[str], bool]:
-    """Caveats about a network's answers, and whether they alone make every number suspect. NaN is refused."""
-    rows = np.arange(min(count, SAMPLE))
-    images, _ = fetch(rows)
-    first, second = victim(images), victim(images)
-    bad = int((~torch.isfinite(first)).any(1).sum())
-    if bad:
-        raise WorkError(
-            f"The network answers NaN or infinity for {bad} of {len(rows)} images.",
-            "finite logits: what is not a number cannot be attacked or defended",
-            "look at the run's curve for where it diverged",
-        )
-    said: list[str] = []
-    varies = not torch.allclose(first, second, rtol=1e-3, atol=1e-4)
-    if varies:
-        said.append("Its answers differ between two passes over the same images: attacks that assume a fixed network miss.")
-    sums = first.sum(1)
-    if bool((first >= 0).all() and (sums - 1).abs().max() < 1e-3) and first.shape[1] > 1:
-        said.append(
-            "Its outputs are probabilities, not logits (they sum to 1): cross-entropy takes their softmax again, which "
-            "flattens its gradient; wrap the network without its last softmax."
-        )
-        return said, True
-    return said, varies

@@ -83,13 +83,16 @@ class Found:
         standing = ~self.broken[rows]
         self.adversarial[rows[standing]] = x[standing]
 
-    def merge(self, rows: Tensor, other: Found, worse: Tensor, start: int = 0) -> None:
-        """Takes over what another attack came to on some rows that stood: its picture where that is the worse of the two."""
+    def merge(self, rows: Tensor, other: Found, worse: Tensor, start: int | None = None) -> None:
+        """Takes over what another attack, or its start of that number, came to on rows that stood.
+
+        Its pictures are taken where they are the worse of the two.
+        """
         taken = other.broken | worse
         self.adversarial[rows[taken]] = other.adversarial[taken]
         self.broken[rows] = other.broken
         self.steps[rows] = other.steps
-        self.start[rows[other.broken]] = start
+        self.start[rows] = other.start if start is None else start
 
 
 def wide(values: Tensor) -> Tensor:

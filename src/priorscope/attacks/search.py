@@ -305,6 +305,19 @@ def protocol_curve(
     return Curve(*(np.concatenate(side, axis=1) for side in zip(*parts, strict=True)))
 
 
+@dataclass(frozen=True)
+class Attacked:
+    """What attacks in turn came to at one budget: which pictures are broken, and the worst pictures found.
+
+    `steps` and `start` are after how many steps, and in which start of its attack, a broken one fell.
+    """
+
+    broken: NDArray[np.bool_]
+    worst: NDArray[np.float32]
+    steps: NDArray[np.int64]
+    start: NDArray[np.int64]
+
+
 def attacked(
     victim: Victim,
     fetch: Fetch,
@@ -315,20 +328,20 @@ def attacked(
     *,
     norm: Norm = "linf",
     seed: int = 0,
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Whether attacks in turn break each of some rows at one budget, and the worst pictures they found."""
-    broken: list[NDArray[np.bool_]] = []
-    worst: list[NDArray[np.float32]] = []
+) -> Attacked:
+    """Attacks in turn on some rows, each picture at one budget."""
+    parts: list[Attacked] = []
     for start in range(0, len(rows), BLOCK):
         some = rows[start : start + BLOCK]
         images, labels = fetch(some)
         of = pictures(images, labels, eps, norm=norm, index=torch.from_numpy(index[some]))
         found: Found = run_in_turn(victim, of, attacks, seed)[0]
-        broken.append(found.broken.cpu().numpy())
-        worst.append(found.adversarial.float().cpu().numpy())
-    if not broken:
-        return np.zeros(0, np.bool_), np.zeros((0, 0, 0, 0), np.float32)
-    return np.concatenate(broken), np.concatenate(worst)
+        tensors = found.broken, found.adversarial.float(), found.steps, found.start
+        parts.append(Attacked(*(tensor.cpu().numpy() for tensor in tensors)))
+    if not parts:
+        none = np.zeros(0, np.int64)
+        return Attacked(none.astype(np.bool_), np.zeros((0, 0, 0, 0), np.float32), none, none)
+    return Attacked(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Attacked)))
 
 
 def _write(path: Path, *both: Brackets) -> None:

@@ -64,9 +64,13 @@ def _input_gradient(values: Tensor, x: Tensor) -> Tensor:
         raise
 
 
-def no_gradient() -> RequestError:
+class GradientError(RequestError):
+    """Says that no gradient flows to the pixels."""
+
+
+def no_gradient() -> GradientError:
     """The error for a network through which no gradient flows to the pixels."""
-    return RequestError(
+    return GradientError(
         "No gradient reaches the pixels: the network's logits do not depend on them by a differentiable path.",
         "a network without detach(), numpy or no_grad() between pixels and logits",
         'attack = "square" or "decision", which need no gradient',

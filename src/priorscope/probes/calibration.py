@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.attacks.doubts import PROBABILITIES, are_probabilities
 from priorscope.core.aspects import AspectName
 from priorscope.core.calibration import BINS, Answers, Reliability, brier_parts, brier_scores, estimates, fit_temperature
 from priorscope.core.calibration import squared_error as squared
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 PER = "run"
 READS = "runs"
 
@@ -217,8 +218,14 @@ def measure_calibration(
     evidence = _evidence(subject)
     chosen, caveats = the_split(data, split), list[str]()
     seen = views_config(views)
+    plain = evidence.logits(chosen)
+    if are_probabilities(plain):
+        caveats.append(
+            f"{PROBABILITIES}: their softmax is taken again, and the confidence judged is not the network's own; wrap it "
+            "without its last softmax."
+        )
     conditions: list[tuple[str, NDArray[np.float32], NDArray[np.int64], Views | None]] = [
-        (AS_IT_IS, evidence.logits(chosen), chosen.labels, None)
+        (AS_IT_IS, plain, chosen.labels, None)
     ]
     if seen is not None:
         conditions.append((seen.label, evidence.logits(chosen, seen), chosen.labels, seen))
@@ -365,7 +372,7 @@ def _attacked(
     model = evidence.model
     with evaluating(model), frozen(model):
         victim = Victim(model)
-        _, worst = attacked(victim, fetcher(model, part), np.arange(len(part)), index, attacks, eps, seed=seed)
+        worst = attacked(victim, fetcher(model, part), np.arange(len(part)), index, attacks, eps, seed=seed).worst
         logits = victim(torch.from_numpy(worst).to(device_of(model))).cpu().numpy()
     return logits, part.labels, f"{name} {eps * 255:.3g}/255"
 

@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
     from priorscope.probes.robustness_measured import Asked
 
-VERSION = 2
+VERSION = 3
+SEARCH = 2
+"""The version of what a search keeps. It is its own, so that a change of the audit does not throw finished searches away."""
+RAYS = 3
+"""That of a search with RayS, whose answers once depended on the batch."""
 PER = "run"
 
 Budget = Annotated[Number, Field(ge=0)]
@@ -89,6 +93,8 @@ class Robustness(Result):
     aspect: ClassVar[AspectName | None] = "robustness"
 
     split: str
+    data: str = ""
+    """The fingerprint of the whole split, which the positions in `index` are of; empty in results from before it was kept."""
     attack: str
     attacks: tuple[str, ...]
     norm: Norm
@@ -141,8 +147,11 @@ class Robustness(Result):
     @classmethod
     def side_by_side(cls, results: Sequence[Self]) -> NDArray[np.float64] | None:
         """Doublings of the budget that break each of the images that all get right; see `compare_smallest`."""
-        asked = {(result.norm, result.attacks, result.budgets, result.split) for result in results}
-        return doublings(results) if len(asked) == 1 else None
+        return doublings(results) if len({result.asked() for result in results}) == 1 else None
+
+    def asked(self) -> tuple[object, ...]:
+        """What results must share for their images to be paired: positions in two data sets may be equal, images are not."""
+        return self.norm, self.attacks, self.budgets, self.split, self.data
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""
@@ -202,6 +211,8 @@ class Robustness(Result):
         """The pictures of one or many results side by side, most important first."""
         from priorscope.probes import robustness_figures as figures
 
+        if len({result.data for _, result in results}) > 1:  # a picture that pairs images tells splits apart by their names
+            results = [(who, r.model_copy(update={"split": f"{r.split} ({r.data or 'unknown data'})"})) for who, r in results]
         drawn = [figures.draw_smallest(results), figures.draw_curve(results)]
         return drawn + ([figures.draw_audit(results)] if any(result.checks for _, result in results) else [])
 
@@ -232,7 +243,8 @@ def measure_robustness(
     from priorscope.probes.robustness_measured import Asked
 
     evidence = evidence_of(subject)
-    chosen, index = some_images(the_split(data, split), images)
+    asked_of = the_split(data, split)
+    chosen, index = some_images(asked_of, images)
     changes = {name: value for name, value in (("steps", steps), ("restarts", restarts), ("loss", loss)) if value is not None}
     attacks = attacks_of(attack, len(chosen.classes), **changes)
     at = budget_asked(attack, norm, eps)
@@ -249,6 +261,7 @@ def measure_robustness(
         unit=f"{NORMS[norm]} on pixels in [0, 1]",
         caveats=(*found.caveats, *_caveats(n, total, value, interval, asked)),
         split=chosen.name,
+        data=asked_of.fingerprint,
         attack=attack,
         attacks=tuple(each.sentence() for each in attacks),
         norm=norm,
@@ -277,7 +290,7 @@ def _state(asked: Asked, folder: Path | None) -> Path | None:
     from priorscope.attacks.supply import network_key
 
     key = {
-        "version": VERSION,
+        "version": RAYS if any(attack.kind == "decision" for attack in asked.attacks) else SEARCH,
         "network": network_key(asked.model),
         "data": asked.images.fingerprint,
         "attacks": [attack.plain() for attack in asked.attacks],
@@ -327,11 +340,11 @@ def compare_smallest(first: Robustness, second: Robustness, level: float = 0.95)
 
     Budgets that no attack reached count with the curve's largest. The mean over images of log2(first / second).
     """
-    if (first.norm, first.attacks, first.budgets, first.split) != (second.norm, second.attacks, second.budgets, second.split):
+    if first.asked() != second.asked():
         raise RequestError(
             f"{first.attack} ({NORMS[first.norm]}) and {second.attack} ({NORMS[second.norm]}) are not the same measurement.",
-            "one attack, norm, split and list of budgets for both",
-            "measure both with the same settings",
+            "one attack, norm, list of budgets and split of the same data for both",
+            "measure both with the same settings on the same data",
         )
     a, b = doublings([first, second])
     return paired_bootstrap(a, b, seed=first.seed, level=level)

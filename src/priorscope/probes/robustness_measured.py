@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.attacks import Attack, Norm
-from priorscope.attacks.audit import Number, audit, doubts
+from priorscope.attacks.audit import Number, audit
+from priorscope.attacks.doubts import doubts
 from priorscope.attacks.search import find_smallest, protocol_curve
 from priorscope.attacks.supply import Fetch, fetcher
 from priorscope.attacks.verdict import Check, Verdict, verdict_of
@@ -37,6 +38,15 @@ class Found:
     checks: tuple[Check, ...] = ()
     turns: tuple[tuple[str, int], ...] = ()
     after_audit: float | None = None
+    audited: int | None = None
+
+
+@dataclass(frozen=True)
+class _Audited:
+    """What the audit says, the accuracy that it leaves, and of how many images; nothing where it was not asked for."""
+
+    checks: tuple[Check, ...] = ()
+    after: float | None = None
     audited: int | None = None
 
 
@@ -69,28 +79,10 @@ class Asked:
         brackets = find_smallest(
             victim, fetch, self.index, self.attacks, self.levels, self.eps, norm=self.norm, seed=self.seed, state=state
         )
-        correct, standing = brackets.right(), brackets.standing(self.eps)
-        checks: list[Check] = []
-        after: float | None = None
-        audited: int | None = None
-        if self.audit_images:
-            looked = np.unique(np.linspace(0, len(correct) - 1, min(self.audit_images, len(correct))).round().astype(np.int64))
-            number = Number(
-                victim,
-                fetch,
-                self.index,
-                self.attacks,
-                self.eps,
-                self.norm,
-                self.seed,
-                looked[correct[looked]],
-                looked[standing[looked]],
-                self.levels,
-            )
-            checks, left = audit(number)
-            after, audited = len(left) / len(looked), len(looked)
+        correct = brackets.right()
+        seen = self._audit(victim, fetch, correct, brackets.standing(self.eps))
         broken = [int(np.count_nonzero(brackets.broken_by == i)) for i in range(len(self.attacks))]
-        verdict, unaudited = self._verdict(checks, uncertain)
+        verdict, unaudited = self._verdict(seen.checks, uncertain)
         return Found(
             correct=correct,
             smallest=brackets.high,
@@ -99,14 +91,37 @@ class Asked:
             within_at=np.zeros(0, np.int64),
             verdict=verdict,
             caveats=(*caveats, *unaudited, *_not_finite(victim)),
-            checks=tuple(checks),
+            checks=seen.checks,
             turns=tuple(zip((attack.name for attack in self.attacks), broken, strict=True)),
-            after_audit=after,
-            audited=audited,
+            after_audit=seen.after,
+            audited=seen.audited,
         )
 
+    def _audit(self, victim: Victim, fetch: Fetch, correct: NDArray[np.bool_], standing: NDArray[np.bool_]) -> _Audited:
+        """The audit of the accuracy at `eps` on some of the images, where any are asked for."""
+        if not self.audit_images:
+            return _Audited()
+        looked = np.unique(np.linspace(0, len(correct) - 1, min(self.audit_images, len(correct))).round().astype(np.int64))
+        number = Number(
+            victim,
+            fetch,
+            self.index,
+            self.attacks,
+            self.eps,
+            self.norm,
+            self.seed,
+            looked[correct[looked]],
+            looked[standing[looked]],
+            self.levels,
+        )
+        checks, left = audit(number)
+        return _Audited(tuple(checks), len(left) / len(looked), len(looked))
+
     def _by_protocol(self, victim: Victim, fetch: Fetch, caveats: list[str], uncertain: bool) -> Found:
-        """A published protocol: every image at every budget, right or wrong before; the last iterate counts."""
+        """A published protocol: every image at every budget, right or wrong before; the last iterate counts.
+
+        Its audit looks at images that are right before and at `eps`: the others are broken without an attack.
+        """
         curve = protocol_curve(victim, fetch, self.index, self.attacks[0], self.levels, norm=self.norm, seed=self.seed)
         wrong, levels, counts = ~curve.right, np.array(self.levels), curve.right.sum(1)
         ever, at = wrong.any(0), wrong.argmax(0)
@@ -114,7 +129,8 @@ class Asked:
         rises = (
             f"The curve rises again with the budget, by {rise} images: the attack loses its way, not the network its weakness."
         )
-        verdict, unaudited = self._verdict([], uncertain)
+        seen = self._audit(victim, fetch, curve.right[0], curve.right[0] & curve.right[self.levels.index(self.eps)])
+        verdict, unaudited = self._verdict(seen.checks, uncertain)
         return Found(
             correct=curve.right[0],
             smallest=np.where(ever, levels[at], np.inf),
@@ -123,6 +139,9 @@ class Asked:
             within_at=curve.within.sum(1),
             verdict=verdict,
             caveats=(*caveats, *([rises] if rise > RISE * len(self.index) else []), *unaudited, *_not_finite(victim)),
+            checks=seen.checks,
+            after_audit=seen.after,
+            audited=seen.audited,
         )
 
     def _verdict(self, checks: Sequence[Check], uncertain: bool) -> tuple[Verdict, list[str]]:

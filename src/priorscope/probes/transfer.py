@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 PER = "set"
 
 RESAMPLES = 1000
@@ -217,14 +217,24 @@ def measure_transfer(
         for each in attacks_of(attack, len(chosen.classes), **({} if steps is None else {"steps": steps}))
     ]
     at = EPS[norm] if eps is None else eps
-    clean = np.stack([_right(model, chosen, None) for model in models])
+    caveats = [said for name, model in zip(names, models, strict=True) for said in _doubts(name, model, chosen)]
+    not_finite = np.zeros(len(models), np.int64)
+    clean = np.stack([_right(model, chosen, None)[0] for model in models])
     fooled = np.zeros((len(models), len(models), len(chosen)), np.bool_)
     for s, model in enumerate(models):
         worst = _adversarial(model, chosen, index, attacks, at, norm, seed, folder or asked[s].folder)
-        fooled[s] = np.stack([~_right(target, chosen, worst) for target in models])
+        for t, target in enumerate(models):
+            stays, bad = _right(target, chosen, worst)
+            fooled[s, t] = ~stays
+            not_finite[t] += bad
     noisy = _noise(models[0], chosen, index, at, norm, seed)
-    noise = np.stack([~_right(model, chosen, noisy) for model in models])
-    return _result(names, chosen.name, attack, attacks, norm, at, seed, clean, fooled, noise)
+    noise = np.stack([~_right(model, chosen, noisy)[0] for model in models])
+    caveats += [
+        f"{name}: {bad:,} of its answers to made pictures were NaN or infinite; they count as fooled."
+        for name, bad in zip(names, not_finite.tolist(), strict=True)
+        if bad
+    ]
+    return _result(names, chosen.name, attack, attacks, norm, at, seed, clean, fooled, noise, caveats)
 
 
 def _ends(interval: Interval | None) -> dict[str, float]:
@@ -245,8 +255,20 @@ def _check(names: tuple[str, ...], models: Sequence[Classifier]) -> None:
             )
 
 
-def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None) -> Bools:
-    """Which images a network gets right, as they are or as they were made."""
+def _doubts(name: str, model: Classifier, chosen: Split) -> list[str]:
+    """What is to be said of a network's answers before anything is attacked."""
+    from priorscope.attacks.doubts import doubts
+    from priorscope.attacks.supply import fetcher
+    from priorscope.attacks.victim import Victim
+    from priorscope.evidence import evaluating
+
+    with evaluating(model):
+        said, _ = doubts(Victim(model), fetcher(model, chosen), len(chosen), name)
+    return [f"{name}: {each}" for each in said]
+
+
+def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None) -> tuple[Bools, int]:
+    """Which images a network gets right, as they are or as they were made; and how many of its answers are not finite."""
     import torch
 
     from priorscope.attacks.losses import right
@@ -263,7 +285,7 @@ def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None) 
             images, labels = fetch(rows)
             x = images if worst is None else torch.from_numpy(worst[rows]).to(images.device)
             parts.append(right(victim(x), labels).cpu().numpy())
-    return np.concatenate(parts)
+    return np.concatenate(parts), victim.not_finite
 
 
 def _adversarial(
@@ -298,7 +320,7 @@ def _adversarial(
         return np.load(path, allow_pickle=False)
     rows = np.arange(len(chosen))
     with evaluating(model), frozen(model):
-        _, worst = attacked(Victim(model), fetcher(model, chosen), rows, index, attacks, eps, norm=norm, seed=seed)
+        worst = attacked(Victim(model), fetcher(model, chosen), rows, index, attacks, eps, norm=norm, seed=seed).worst
     if path is not None:
         with replacing(path) as file:
             np.save(file, worst)
@@ -332,6 +354,7 @@ def _result(
     clean: Bools,
     fooled: Bools,
     noise: Bools,
+    caveats: list[str],
 ) -> Transfer:
     draws = stream(seed, "transfer", "resample").multinomial(
         clean.shape[1], np.full(clean.shape[1], 1 / clean.shape[1]), RESAMPLES
@@ -350,7 +373,7 @@ def _result(
     resampled = resampled[~np.isnan(resampled).all(1)]
     asked = int((clean.sum(0) >= 2).sum())
     common = int(clean.all(0).sum())
-    caveats: list[str] = []
+    caveats = list(caveats)
     parts: dict[str, Floats] = {name: np.zeros(0) for name in PARTS}
     parts["affinity"] = np.zeros((0, 0))
     if len(names) >= 3 and common:
