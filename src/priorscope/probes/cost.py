@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 PER = "run"
 READS = "runs"
 ALONE = True
@@ -40,7 +40,8 @@ ALONE = True
 AGREE = 0.005
 """The two counts may differ by this share: torch's leaves out products of a matrix and a vector."""
 TRAINING = 3
-"""Forward passes that a training step costs: the backward pass makes two products for each."""
+"""Forward passes that a plain training step costs, for logs without a count of their own: the backward pass makes two products
+for each."""
 
 Share = Annotated[Number, Field(gt=0, le=1)]
 
@@ -285,16 +286,18 @@ def median_interval(values: NDArray[np.float64], level: float = 0.95) -> Interva
 
 
 def _log(run: Any, macs: int, targets: Sequence[float]) -> Plain:
-    """What the run's log says of time: the curve, and when each target was first reached on val."""
+    """What the run's log says of time: the curve, and when each target was first reached on val.
+
+    The log's own count of multiply-adds is taken: it knows of adversarial and sharpness-aware steps and of frozen bodies.
+    """
     rows: list[Plain] = [row for row in run.history if "seconds" in row and "val" in row]
     reached: list[Reached] = []
     for target in sorted(targets):
         first = next((row for row in rows if row["val"]["accuracy"] >= target), None)
         if first is not None:
             seen = int(first["images"])
-            reached.append(
-                Reached(target=target, seconds=first["seconds"], epoch=first["epoch"], images=seen, macs=TRAINING * macs * seen)
-            )
+            counted = int(first.get("macs", TRAINING * macs * seen))
+            reached.append(Reached(target=target, seconds=first["seconds"], epoch=first["epoch"], images=seen, macs=counted))
     environment: Plain = run.environment
     hardware: Plain = environment.get("hardware", {})
     return {
