@@ -34,6 +34,9 @@ STEPS: dict[Kind, int] = {"fgsm": 1, "pgd": 10, "trades": 10}
 STEP: dict[Kind, float] = {"fgsm": 1.25, "pgd": 0.25, "trades": 0.25}
 """Step sizes as shares of the budget: those of the papers (10/255 and 2/255 of 8/255)."""
 
+LARGER = 2.0**12
+"""In half precision, how much larger the loss is made whose gradient moves the pixels: float16 ends at 6e-8 and 65504."""
+
 LOOKED_AT = 500
 LOST = 0.5
 """An epoch after which iterated attacks leave less than this share of the best epoch's accuracy has overfitted to one step."""
@@ -125,10 +128,30 @@ def move(
     x = random_start(of, keys)
     with evaluating(network), frozen(network):
         for _ in range(config.steps or 1):
-            x = x.detach().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(loss(network(x)), x)
+            gradient = _gradient(network, x, loss)
             x = project(x.detach() + wide(of.eps * float(config.step or 1.0)) * direction(gradient, of.norm), of)
     return x.detach()
+
+
+def _gradient(network: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """The gradient of the pixels, of which a step takes the direction alone: its size may be anything.
+
+    In half precision small gradients would become 0, so that the loss is made larger; a picture whose gradient is too large
+    then is asked again without. Which it is, is each picture's own affair and not the batch's.
+    """
+    import torch
+
+    x = x.detach().requires_grad_(True)
+    kind = x.device.type
+    half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
+    (gradient,) = torch.autograd.grad(loss(network(x)) * (LARGER if half else 1.0), x)
+    if not half:
+        return gradient
+    finite = gradient.flatten(1).isfinite().all(1)
+    if bool(finite.all()):
+        return gradient
+    (plain,) = torch.autograd.grad(loss(network(x)), x)
+    return torch.where(finite.view(-1, *[1] * (x.ndim - 1)), gradient, plain)
 
 
 def divergence(wanted: Tensor, logits: Tensor) -> Tensor:
