@@ -16,7 +16,7 @@ Six honest numbers, each with one picture:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,19 +31,27 @@ from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, wilson
 from priorscope.probes import ProbeConfig, TrainedRun, the_split
+from priorscope.probes.progress import Progress, at_once, state_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from priorscope.attacks.supply import Fetch
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 PER = "run"
 
 SHARE = "share of images"
 LOOKS = 32
 """Images over which a unit's squared gradients are averaged."""
+BLOCK = 250
+"""Images of side 32 that are moved and shown at a time; of larger ones as many pixels."""
 
 WHOLE = "in the whole picture"
 """What is permuted by the order of pixels that says how much locality is worth."""
@@ -231,9 +239,13 @@ def measure_invariance(
     units: int = 8,
     seed: int = 0,
     companions: Mapping[str, TrainedRun] | None = None,
+    folder: Path | None = None,
 ) -> Invariance:
-    """Moves, coarsens and disturbs pictures, and asks units where they look. `companions` are runs with permuted pixels."""
-    from priorscope.attacks.supply import fetcher, some_images
+    """Moves, coarsens and disturbs pictures, and asks units where they look. `companions` are runs with permuted pixels.
+
+    With a `folder` (not set: the evidence's own) a measurement that is stopped goes on where it was.
+    """
+    from priorscope.attacks.supply import some_images
     from priorscope.evidence import evaluating, evidence_of
 
     evidence = evidence_of(subject)
@@ -242,11 +254,12 @@ def measure_invariance(
     if len(whole) < 2:
         raise RequestError(f"{whole.name} has {len(whole)} images.", "two or more", "name another split")
     chosen, index = some_images(whole, images)
-    fetch = fetcher(model, chosen)
+    asked = _Asked(few=min(wave_images, len(chosen)), amplitude=amplitude, depths=depths, units=units, seed=seed)
     with evaluating(model):
-        looked = _look(model, fetch, chosen, index, wave_images, float(amplitude), depths, units, seed)
+        looked = _look(model, chosen, index, asked, folder or evidence.folder)
     permuted = dict(sorted((companions or {}).items()))
-    right = [top_k_correct(one.logits(whole), whole.labels) for one in (evidence, *(run.evidence for run in permuted.values()))]
+    beside = (evidence, *(run.evidence for run in permuted.values())) if permuted else ()
+    right = [top_k_correct(one.logits(whole), whole.labels) for one in beside]
     result = Invariance(
         value=0.0,
         interval=None,
@@ -267,68 +280,118 @@ def measure_invariance(
     return result.model_copy(update={"caveats": tuple(_caveats(result, model))})
 
 
-def _look(
-    model: Classifier,
-    fetch: Any,
-    chosen: Split,
-    index: NDArray[np.int64],
-    wave_images: int,
-    amplitude: float,
-    depths: int,
-    units: int,
-    seed: int,
-) -> Plain:
+class _Asked(Config):
+    """What is measured beside moves and resolution, and how much of it."""
+
+    few: int
+    amplitude: Number
+    depths: int
+    units: int
+    seed: int
+
+
+def _look(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: _Asked, folder: Path | None) -> Plain:
     """Everything that is computed with the network."""
     import torch
 
+    from priorscope.attacks.supply import fetcher
     from priorscope.attacks.victim import frozen
     from priorscope.models.depth import spread_over_depth
     from priorscope.probes import invariance_moves as made
 
-    side, count = chosen.image_size, len(chosen)
+    side, count, few = chosen.image_size, len(chosen), asked.few
     every = made.moves(side)
     resolutions = [side // part for part in (2, 4, 8) if side // part >= 2]
-    waves = made.frequencies(side)
-    few = min(wave_images, count)
-    agrees = np.zeros((len(every), count))
-    sharp = np.zeros((len(resolutions), count), np.bool_)
-    correct = np.zeros(count, np.bool_)
-    changed = np.zeros((len(waves) if few else 0, few), np.bool_)
-
-    def answer(x: Any) -> NDArray[np.int64]:
-        return decisions(model(x).float().cpu())
-
+    waves = made.frequencies(side) if few else np.zeros((0, 2), np.int64)
+    along = spread_over_depth(model.taps(), asked.depths) if asked.depths else []
+    settings = {"version": VERSION, "index": index.tolist(), **asked.plain()}
+    known = Progress(
+        state_of(folder, "invariance", model, chosen, settings),
+        {
+            "answer": ((count,), np.int64),
+            "agrees": ((len(every), count), np.float64),
+            "sharp": ((len(resolutions), count), np.int8),
+            "changed": ((len(waves), few), np.int8),
+            "reach": ((len(along), asked.units), np.float64),
+        },
+    )
+    fetch = fetcher(model, chosen)
+    block = at_once(side, BLOCK)
     with torch.inference_mode():
-        for first in range(0, count, 250):
-            rows = np.arange(first, min(first + 250, count))
-            x, labels = fetch(rows)
-            plain, wanted = answer(x), labels.cpu().numpy()
-            correct[rows] = plain == wanted
-            for i, move in enumerate(every):
-                agrees[i, rows] = np.mean([(answer(way(x)) == plain) & (plain >= 0) for way in move.ways], axis=0)
-            for i, resolution in enumerate(resolutions):
-                sharp[i, rows] = answer(made.coarser(x, resolution)) == wanted
-        if few:
-            x, _ = fetch(np.arange(few))
-            plain = answer(x)
-            for i, wave in enumerate(waves):
-                changed[i] = (answer(made.with_wave(x, wave, amplitude, index[:few], seed)) != plain) | (plain < 0)
-    along = spread_over_depth(model.taps(), depths) if depths else []
-    taps = [tap for tap, _ in along]
+        for first in range(0, count, block):
+            _move(model, fetch, np.arange(first, min(first + block, count)), resolutions, chosen.labels, known)
+        for first in range(0, few, block):
+            rows = np.arange(first, min(first + block, few))
+            _disturb(model, fetch, rows, waves, index, asked, known)
     with frozen(model):
-        reach = made.spread_of_units(model, fetch(np.arange(min(LOOKS, count)))[0], taps, units, seed)
+        for row, (tap, _) in enumerate(along):
+            if known.lacks("reach", row):
+                looks = fetch(np.arange(min(LOOKS, count)))[0]
+                known.learn("reach", row, made.spread_of_units(model, looks, [tap], asked.units, asked.seed)[0])
+    known.keep()
     return {
         "moved": tuple(move.about for move in every),
-        "agrees": agrees,
-        "correct": correct,
+        "agrees": known["agrees"],
+        "correct": known["answer"] == chosen.labels,
         "resolutions": tuple(resolutions),
-        "sharp": sharp,
-        "waves": waves if few else np.zeros((0, 2), np.int64),
-        "changed": changed,
-        "taps": tuple(taps),
+        "sharp": known["sharp"] == 1,
+        "waves": waves,
+        "changed": known["changed"] == 1,
+        "taps": tuple(tap for tap, _ in along),
         "depth": tuple(at for _, at in along),
-        "reach": reach,
+        "reach": known["reach"],
     }
+
+
+def _move(
+    model: Classifier,
+    fetch: Fetch,
+    rows: NDArray[np.int64],
+    resolutions: Sequence[int],
+    labels: NDArray[np.int64],
+    known: Progress,
+) -> None:
+    """A block of pictures as it is, under every move and with fewer pixels, as far as that is not known."""
+    from priorscope.probes import invariance_moves as made
+
+    if not any(known.lacks(name, (..., rows)) for name in ("answer", "agrees", "sharp")):
+        return
+    x = fetch(rows)[0]
+    if known.lacks("answer", rows):
+        known.learn("answer", rows, _answer(model, x))
+    plain = known["answer"][rows]
+    for i, move in enumerate(made.moves(x.shape[-1])):
+        if known.lacks("agrees", (i, rows)):
+            stays = [(_answer(model, way(x)) == plain) & (plain >= 0) for way in move.ways]
+            known.learn("agrees", (i, rows), np.mean(stays, axis=0))
+    for i, resolution in enumerate(resolutions):
+        if known.lacks("sharp", (i, rows)):
+            known.learn("sharp", (i, rows), _answer(model, made.coarser(x, resolution)) == labels[rows])
+
+
+def _disturb(
+    model: Classifier,
+    fetch: Fetch,
+    rows: NDArray[np.int64],
+    waves: NDArray[np.int64],
+    index: NDArray[np.int64],
+    asked: _Asked,
+    known: Progress,
+) -> None:
+    """A block of pictures under every wave, as far as that is not known."""
+    from priorscope.probes import invariance_moves as made
+
+    if not known.lacks("changed", (..., rows)):
+        return
+    x, plain = fetch(rows)[0], known["answer"][rows]
+    for i, wave in enumerate(waves):
+        if known.lacks("changed", (i, rows)):
+            moved = _answer(model, made.with_wave(x, wave, asked.amplitude, index[rows], asked.seed))
+            known.learn("changed", (i, rows), (moved != plain) | (plain < 0))
+
+
+def _answer(model: Classifier, x: Tensor) -> NDArray[np.int64]:
+    return decisions(model(x).float().cpu())
 
 
 def _caveats(result: Invariance, model: Classifier) -> list[str]:

@@ -82,11 +82,19 @@ def coarser(x: Tensor, resolution: int) -> Tensor:
 
 
 def frequencies(side: int) -> NDArray[np.int64]:
-    """Waves (down, across) in cycles a picture, one of each pair of opposite ones, at most 17 x 9, none without a wave."""
+    """Waves (down, across) in cycles a picture, each once: 129 where 16 divides the side; none without a wave.
+
+    A wave of the opposite frequencies is the same one, and at the highest frequency that pixels hold, half the side, so is one
+    whose sign there is turned: (-v, -u) = (v, u) and (-side / 2, u) = (side / 2, u), up to phase.
+    """
     step = max(1, side // 16)
     half = side // 2 // step * step
-    found = [(v, u) for u in range(0, half + 1, step) for v in range(-half, half + 1, step) if u > 0 or v > 0]
-    return np.array(found, np.int64)
+    found: dict[frozenset[tuple[int, int]], tuple[int, int]] = {}
+    for u in range(half + 1):
+        for v in range(half, -half - 1, -1):
+            if u % step == v % step == 0 and (u > 0 or v > 0):
+                found.setdefault(frozenset(((v % side, u % side), (-v % side, -u % side))), (v, u))
+    return np.array(list(found.values()), np.int64)
 
 
 def with_wave(x: Tensor, wave: NDArray[np.int64], amplitude: float, index: NDArray[np.int64], seed: int) -> Tensor:

@@ -81,8 +81,9 @@ PRESETS: Mapping[str, Seeking] = {
 
 ZOOMING_FAULTS = (
     "Preset zooming clamps normalised pixels to [0.0001, 1], so nothing darker than the mean colour can be found; its total "
-    "variation punishes colours and rows and no columns; its first step has a rate of 1500 and the next 80 one of 150, which may diverge; its residual is relative "
-    "to the activations' norm, which a constant part of them makes small. Its numbers are kept for comparison only."
+    "variation punishes colours and rows and no columns; its first step has a rate of 1500 and the next 80 one of 150, which "
+    "may diverge; its residual is relative to the activations' norm, which a constant part of them makes small. Its numbers "
+    "are kept for comparison only."
 )
 
 

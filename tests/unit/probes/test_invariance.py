@@ -11,10 +11,11 @@ from torch import nn
 
 from priorscope import models
 from priorscope.core.contracts import Subject
+from priorscope.core.errors import WorkError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.probes import invariance_moves as made
-from priorscope.probes import load_result
+from priorscope.probes import load_result, progress
 from priorscope.probes.invariance import Invariance, companions, measure_invariance
 
 SIDE, CLASSES, N = 16, 4, 60
@@ -34,6 +35,23 @@ class Corner(nn.Module):
     def forward(self, x):
         level = x[:, 0, 0, 0] * CLASSES
         return -(level[:, None] - torch.arange(CLASSES) - 0.5).abs()
+
+
+class Silent(nn.Module):
+    """Never answers."""
+
+    def forward(self, x):
+        return torch.full((len(x), CLASSES), torch.nan)
+
+
+class Counted(Brightest):
+    """Counts the pictures that it sees."""
+
+    seen = 0
+
+    def forward(self, x):
+        self.seen += len(x)
+        return super().forward(x)
 
 
 class Window(nn.Module):
@@ -120,12 +138,46 @@ def test_a_wave_has_its_frequency_and_its_amplitude():
     assert {tuple(place) for place in torch.nonzero(spectrum > spectrum.max() / 2).tolist()} == {(2, 3), (SIDE - 2, SIDE - 3)}
 
 
-def test_every_frequency_stands_once():
-    waves = [tuple(wave) for wave in made.frequencies(SIDE)]
-    assert len(set(waves)) == len(waves)
-    assert (0, 0) not in waves
+@pytest.mark.parametrize(("side", "count"), [(16, 129), (32, 129), (15, 112)])
+def test_every_wave_stands_once_the_highest_as_well(side, count):
+    """By the pictures' own spectra: no two waves fill the same places of it, up to phase, and none is missing."""
+    waves = made.frequencies(side)
+    assert len(waves) == count  # of (side squared - 1) places half, and the three that are their own opposites once
+    down, across = (
+        (torch.arange(side, dtype=torch.float64) / side)[:, None],
+        torch.arange(side, dtype=torch.float64)[None] / side,
+    )
+    filled = set()
+    for v, u in waves.tolist():
+        spectrum = torch.fft.fft2(torch.cos(2 * torch.pi * (v * down + u * across + 0.07))).abs()
+        filled.add(tuple(torch.nonzero(spectrum.flatten() > spectrum.max() / 2).flatten().tolist()))
+    assert len(filled) == count
+    assert (0,) not in filled
+
+
+def test_every_wave_alike_has_its_centre_at_the_mean_of_all_distinct_ones(split):
+    """A network whose answer is never known is disturbed by each wave; waves that stood twice would pull the mean."""
+    silent = measured(Silent(), split, wave_images=2)
     half = SIDE // 2
-    assert not {(-v, -u) for v, u in waves if abs(v) < half and 0 < u < half} & set(waves)
+    assert silent.changed.all()
+    own = [(v, u) for v in range(SIDE) for u in range(SIDE) if (v, u) > (0, 0) and (v, u) <= (-v % SIDE, -u % SIDE)]
+    expected = np.mean([np.hypot(min(v, SIDE - v), min(u, SIDE - u)) / half for v, u in own])
+    assert len(own) == 129
+    assert silent.centre_of_sensitivity()[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("side", "passes"), [(16, 33), (32, 41)])
+def test_it_takes_as_many_passes_as_the_documentation_says(side, passes):
+    """docs/invariance.md counts the pictures that a network sees."""
+    counted = Counted()
+    flat = Split("flat", "test", ArrayPixels(np.full((6, side, side, 3), 90, np.uint8)), np.arange(6) % 4, tuple("abcd"))
+    model = models.wrap(counted, image_size=side, classes=CLASSES)
+    counted.seen = 0
+    measure_invariance(model, flat, images=None, wave_images=0, depths=0)
+    assert counted.seen == 6 * passes
+    counted.seen = 0
+    measure_invariance(model, flat, images=None, wave_images=4, depths=0)
+    assert counted.seen == 6 * passes + 4 * 129
 
 
 def test_a_network_of_one_band_is_disturbed_there(split):
@@ -184,6 +236,45 @@ def test_it_is_a_function_of_the_picture_not_of_the_batch(split):
     some = measure_invariance(wrapped(Corner()), split, images=20, wave_images=10, depths=0)
     again = measure_invariance(wrapped(Corner()), split, images=20, wave_images=10, depths=0)
     assert some.table() == again.table()
+
+
+class Stopping(Corner):
+    """Stops at a picture of its count, once; counts what it has seen."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.left, self.seen = after, 0
+
+    def forward(self, x):
+        self.seen += len(x)
+        if self.left is not None and self.seen > self.left:
+            raise KeyboardInterrupt
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("after", [8 * 30, 33 * 30 + 40 * 6])
+def test_an_interrupted_measurement_goes_on(split, tmp_path, monkeypatch, after):
+    """Stopped among the moves, or among the waves: what was known is not asked again, and the numbers are the same."""
+    monkeypatch.setattr(progress, "SAVE_EVERY_SECONDS", 0.0)
+    settings = {"images": 30, "wave_images": 6, "depths": 1, "units": 2}
+    stopped = Stopping(after)
+    model = wrapped(stopped)
+    stopped.seen = 0
+    with pytest.raises(KeyboardInterrupt):
+        measure_invariance(model, split, folder=tmp_path, **settings)
+    stopped.left, stopped.seen = None, 0
+    result = measure_invariance(model, split, folder=tmp_path, **settings)
+    whole = 33 * 30 + 129 * 6
+    assert stopped.seen < whole - after + 9 * 30 + 40, "a move of eight ways at most is made anew, and what units look at"
+    assert result.table() == measure_invariance(model, split, **settings).table()
+    stopped.seen = 0
+    again = measure_invariance(model, split, folder=tmp_path, **settings)
+    assert stopped.seen <= 4, "all is known: no picture but those that name the network"
+    assert again.table() == result.table()
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(WorkError, match="is damaged"):
+        measure_invariance(model, split, folder=tmp_path, **settings)
 
 
 def test_it_is_stored_and_drawn(split, tmp_path):

@@ -1,0 +1,91 @@
+"""What a long measurement knows so far, kept in a file, so that one that is stopped goes on there.
+
+A measurement of many conditions on many pictures is a table that is filled piece by piece. The file is named by a hash of
+everything that the table is a function of, and stays: the same measurement asked for again reads it.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.core.config import Plain, content_key
+from priorscope.core.errors import WorkError
+from priorscope.core.folder import write_bytes
+
+if TYPE_CHECKING:
+    from priorscope.data.split import Split
+    from priorscope.models.classifier import Classifier
+
+UNKNOWN = -2
+"""What stands where nothing is known yet: below -1, which decides for no class."""
+SAVE_EVERY_SECONDS = 5.0
+SIDE = 32
+"""Blocks of pictures are counted at this side; of larger pictures as many pixels make a block."""
+
+Shape = tuple[int, ...]
+
+
+class Progress:
+    """Tables of numbers by name, `UNKNOWN` where nothing is known; read from the file where there is one."""
+
+    def __init__(self, path: Path | None, tables: Mapping[str, tuple[Shape, type[np.generic]]]) -> None:
+        self._path = path
+        self._saved = time.perf_counter()
+        self._tables: dict[str, NDArray[Any]] = {name: np.full(shape, UNKNOWN, kind) for name, (shape, kind) in tables.items()}
+        if path is not None and path.exists():
+            self._read(path)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._tables[name]
+
+    def lacks(self, name: str, place: Any = ...) -> bool:
+        """Whether something of a place in a table is not known."""
+        return bool((self._tables[name][place] == UNKNOWN).any())
+
+    def learn(self, name: str, place: Any, values: Any) -> None:
+        """Notes what was found, and every few seconds keeps everything that is known."""
+        self._tables[name][place] = values
+        if time.perf_counter() - self._saved >= SAVE_EVERY_SECONDS:
+            self.keep()
+
+    def keep(self) -> None:
+        """Writes the file, whole or not at all."""
+        if self._path is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, allow_pickle=False, **self._tables)
+            write_bytes(self._path, buffer.getvalue())
+        self._saved = time.perf_counter()
+
+    def _read(self, path: Path) -> None:
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+                self._tables = {name: stored[name].reshape(table.shape) for name, table in self._tables.items()}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise WorkError(
+                f"What a measurement knew so far, {path}, is damaged: {error}.",
+                "a file as it was written",
+                f"delete {path.name}",
+            ) from None
+
+
+def state_of(folder: Path | None, probe: str, model: Classifier, chosen: Split, settings: Plain) -> Path | None:
+    """The file of a measurement in a folder, named by network, pictures and settings, its version among these."""
+    if folder is None:
+        return None
+    from priorscope.attacks.supply import network_key
+
+    key = {"network": network_key(model), "data": chosen.fingerprint, **settings}
+    return folder / f"{probe}-{content_key(key)}.npz"
+
+
+def at_once(side: int, most: int) -> int:
+    """How many pictures make a block: `most` up to side 32, and as many pixels of larger ones."""
+    return max(1, min(most, most * SIDE**2 // side**2))
