@@ -13,21 +13,26 @@ what it is, and is comparable with no published stylisation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from priorscope.core.config import Config
+from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Array, Metric, Result, Statistics, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import Interval, bootstrap, wilson
 from priorscope.data.transforms import TRANSFORMS, USUAL, Z, apply, transform_named
 from priorscope.probes import ProbeConfig, the_split
+from priorscope.probes.progress import Progress, at_once, state_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from priorscope.attacks.supply import Fetch
@@ -40,9 +45,16 @@ VERSION = 1
 PER = "run"
 
 BLOCK = 500
-"""Pictures that are changed and shown at a time."""
+"""Pictures of side 32 that are changed and shown at a time; of larger ones as many pixels."""
 SHOWN, SHOWN_SIDE = 4, 64
 """Pictures that are kept to look at, and their side at most."""
+RIGHT, BORROWED = 1, 2
+"""What was answered: the picture's own class, or that of the picture that it borrows from."""
+
+PAST_NORMALISATION = (
+    "The stylised pictures are normalised here like all others; the study whose transforms these are fed them past the "
+    "normalisation, so that this accuracy does not compare with its own."
+)
 
 Bools = NDArray[np.bool_]
 
@@ -173,8 +185,12 @@ def measure_texture_shape(
     curves: bool = True,
     stylised: str | None = None,
     seed: int = 0,
+    folder: Path | None = None,
 ) -> TextureShape:
-    """Shows every picture under every condition. Memory: a block of 500 pictures, its donors, and what the network needs."""
+    """Shows every picture under every condition. Memory: a block of pictures, its donors, and what the network needs.
+
+    With a `folder` (not set: the evidence's own) a measurement that is stopped goes on where it was.
+    """
     from priorscope.attacks.supply import some_images
     from priorscope.data.transforms.draws import other_class
     from priorscope.evidence import evidence_of
@@ -184,29 +200,26 @@ def measure_texture_shape(
     whole = the_split(data, split)
     chosen, index = some_images(whole, images)
     lent = other_class(chosen.labels, index, seed) if any(TRANSFORMS[one.transform].donors for one in conditions) else None
-    clean, answers, kept = _answers(evidence.model, chosen, index, whole.statistics, conditions, lent, seed)
-    right = np.stack([top_k_correct(logits, chosen.labels) for logits in answers])
-    borrowed = np.zeros_like(right)
-    for at, one in enumerate(conditions):
-        if TRANSFORMS[one.transform].donors and lent is not None:
-            borrowed[at] = top_k_correct(answers[at], chosen.labels[lent])
+    shown = _Shown(evidence.model, chosen, index, whole.statistics, conditions, lent, seed)
+    answered = shown.answered(folder or evidence.folder)
+    right, borrowed = answered[1:] == RIGHT, answered[1:] == BORROWED
     scores = right[[one.usual for one in conditions]].mean(0)
     return TextureShape(
         value=float(scores.mean()),
         interval=_interval(scores, seed),
         n=len(chosen),
         unit="share of images",
-        caveats=tuple(_caveats(conditions, chosen)),
+        caveats=(*_caveats(conditions, chosen), *([PAST_NORMALISATION] if stylised and _of_z(conditions) else [])),
         split=chosen.name,
         classes=chosen.classes,
         seed=seed,
         conditions=conditions,
         stylised=_stylised(evidence, stylised, chosen) if stylised else None,
         labels=chosen.labels,
-        clean=top_k_correct(clean, chosen.labels),
+        clean=answered[0] == RIGHT,
         right=right,
         borrowed=borrowed,
-        pictures=kept,
+        pictures=shown.looks(),
     )
 
 
@@ -222,58 +235,85 @@ def _conditions(transforms: Sequence[str], curves: bool) -> tuple[Condition, ...
     return tuple(one for one in found if curves or one.usual)
 
 
-def _answers(
-    model: Classifier,
-    chosen: Split,
-    index: NDArray[np.int64],
-    statistics: Statistics,
-    conditions: Sequence[Condition],
-    lent: NDArray[np.int64] | None,
-    seed: int,
-) -> tuple[NDArray[np.float32], list[NDArray[np.float32]], NDArray[np.uint8]]:
-    """Logits without a transform, logits under every condition, and a few pictures of the usual ones."""
-    import torch
+@dataclass(frozen=True)
+class _Shown:
+    """What is shown to whom: every picture under every condition."""
 
-    from priorscope.attacks.supply import fetcher
-    from priorscope.evidence import evaluating
+    model: Classifier
+    chosen: Split
+    index: NDArray[np.int64]
+    statistics: Statistics
+    conditions: tuple[Condition, ...]
+    lent: NDArray[np.int64] | None
+    seed: int
 
-    fetch: Fetch = fetcher(model, chosen)
-    parts: list[list[NDArray[np.float32]]] = [[] for _ in range(1 + len(conditions))]
-    kept: list[NDArray[np.uint8]] = []
-    with evaluating(model), torch.inference_mode():
-        for start in range(0, len(chosen), BLOCK):
-            rows = np.arange(start, min(start + BLOCK, len(chosen)))
-            pictures = fetch(rows)[0]
-            donors = fetch(lent[rows])[0] if lent is not None else None
-            parts[0].append(_said(model, pictures))
-            if not start:
-                kept.append(_look(pictures))
-            for at, one in enumerate(conditions):
-                changed = apply(
-                    one.transform,
-                    pictures,
-                    index[rows],
-                    level=one.level,
-                    seed=seed,
-                    statistics=statistics,
-                    donors=donors,
-                )
-                parts[1 + at].append(_said(model, changed))
-                if not start and one.usual:
-                    kept.append(_look(changed))
-    logits = [np.concatenate(part) for part in parts]
-    return logits[0], logits[1:], np.stack(kept)
+    @cached_property
+    def fetch(self) -> Fetch:
+        from priorscope.attacks.supply import fetcher
 
+        return fetcher(self.model, self.chosen)
 
-def _said(model: Classifier, pictures: Tensor) -> NDArray[np.float32]:
-    return model(pictures).float().cpu().numpy()
+    def answered(self, folder: Path | None) -> NDArray[np.int8]:
+        """(1 + conditions, pictures) `RIGHT`, `BORROWED` or neither, first without a transform; kept in the folder."""
+        import torch
+
+        from priorscope.evidence import evaluating
+
+        conditions = [[one.transform, one.level] for one in self.conditions]
+        settings: Plain = {"version": VERSION, "index": self.index.tolist(), "conditions": conditions, "seed": self.seed}
+        settings["statistics"] = self.statistics.plain()
+        state = state_of(folder, "texture_shape", self.model, self.chosen, settings)
+        known = Progress(state, {"answered": ((1 + len(conditions), len(self.chosen)), np.int8)})
+        block = at_once(self.chosen.image_size, BLOCK)
+        with evaluating(self.model), torch.inference_mode():
+            for start in range(0, len(self.chosen), block):
+                self._answer(np.arange(start, min(start + block, len(self.chosen))), known)
+        known.keep()
+        return known["answered"]
+
+    def _answer(self, rows: NDArray[np.int64], known: Progress) -> None:
+        """A block of pictures under the conditions under which it was not answered yet."""
+        missing = [at for at in range(1 + len(self.conditions)) if known.lacks("answered", (at, rows))]
+        if not missing:
+            return
+        pictures, donors = self._pictures(rows)
+        for at in missing:
+            one = self.conditions[at - 1] if at else None
+            changed = self._changed(one, pictures, donors, rows) if one else pictures
+            logits = self.model(changed).float().cpu().numpy()
+            answered = np.where(top_k_correct(logits, self.chosen.labels[rows]), RIGHT, 0)
+            if one and TRANSFORMS[one.transform].donors and self.lent is not None:
+                answered[top_k_correct(logits, self.chosen.labels[self.lent[rows]])] = BORROWED
+            known.learn("answered", (at, rows), answered)
+
+    def looks(self) -> NDArray[np.uint8]:
+        """The first few pictures without a transform and under each usual condition."""
+        rows = np.arange(min(SHOWN, len(self.chosen)))
+        pictures, donors = self._pictures(rows)
+        usual = [self._changed(one, pictures, donors, rows) for one in self.conditions if one.usual]
+        return np.stack([_look(each) for each in (pictures, *usual)])
+
+    def _pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+        """Pictures, and those that they borrow from."""
+        return self.fetch(rows)[0], self.fetch(self.lent[rows])[0] if self.lent is not None else None
+
+    def _changed(self, one: Condition, pictures: Tensor, donors: Tensor | None, rows: NDArray[np.int64]) -> Tensor:
+        return apply(
+            one.transform,
+            pictures,
+            self.index[rows],
+            level=one.level,
+            seed=self.seed,
+            statistics=self.statistics,
+            donors=donors,
+        )
 
 
 def _look(pictures: Tensor) -> NDArray[np.uint8]:
-    """The first few pictures as bytes, made smaller where they are large."""
+    """Pictures as bytes, made smaller where they are large."""
     from torch.nn import functional as F
 
-    some = pictures[:SHOWN].clamp(0, 1)
+    some = pictures.clamp(0, 1)
     if some.shape[-1] > SHOWN_SIDE:
         some = F.interpolate(some, size=(SHOWN_SIDE, SHOWN_SIDE), mode="area")
     return (some * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -305,6 +345,10 @@ def _stylised(evidence: Evidence, folder: str, chosen: Split) -> Stylised:
     hits = np.bincount(labels[right], minlength=len(chosen.classes))
     by_class = tuple((name, int(a), int(b)) for name, a, b in zip(chosen.classes, hits, asked, strict=True))
     return Stylised(folder=folder, right=int(right.sum()), n=len(right), by_class=by_class)
+
+
+def _of_z(conditions: Sequence[Condition]) -> bool:
+    return any(one.transform in Z for one in conditions)
 
 
 def _caveats(conditions: Sequence[Condition], chosen: Split) -> list[str]:

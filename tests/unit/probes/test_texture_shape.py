@@ -13,7 +13,8 @@ from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.data.split import ArrayPixels, Split
-from priorscope.probes import load_result
+from priorscope.probes import load_result, progress, texture_shape
+from priorscope.probes.progress import at_once
 from priorscope.probes.texture_shape import TextureShape, TextureShapeConfig, measure_texture_shape
 from priorscope.probes.texture_shape_figures import difference
 
@@ -90,6 +91,51 @@ def test_the_first_pictures_of_a_subset_are_changed_alike_in_the_whole(coloured)
     assert np.array_equal(some.right, whole.right[:, index])
 
 
+def test_a_block_holds_as_many_pixels_whatever_their_side(coloured, monkeypatch):
+    assert [at_once(side, 500) for side in (16, 32, 64, 224, 2000)] == [500, 500, 125, 10, 1]
+    asked = {"images": None, "transforms": ["occlusion", "histogram"]}
+    whole = measure_texture_shape(wrapped(ByPlace()), coloured, **asked)
+    monkeypatch.setattr(texture_shape, "BLOCK", 7)
+    parts = measure_texture_shape(wrapped(ByPlace()), coloured, **asked)
+    assert np.array_equal(parts.right, whole.right)
+    assert np.array_equal(parts.borrowed, whole.borrowed)
+    assert np.array_equal(parts.pictures, whole.pictures)
+
+
+class Stopping(ByPlace):
+    """Stops once it has seen so many pictures."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.left, self.seen = after, 0
+
+    def forward(self, x):
+        self.seen += len(x)
+        if self.left is not None and self.seen > self.left:
+            raise KeyboardInterrupt
+        return super().forward(x)
+
+
+def test_an_interrupted_measurement_goes_on(coloured, tmp_path, monkeypatch):
+    """Four conditions of three blocks: stopped in the second block, it shows what is left and nothing else."""
+    monkeypatch.setattr(texture_shape, "BLOCK", 20)
+    monkeypatch.setattr(progress, "SAVE_EVERY_SECONDS", 0.0)
+    asked = {"images": None, "transforms": ["grayscale", "shuffle"]}
+    stopped = Stopping(None)
+    model = wrapped(stopped)
+    naming = 4  # pictures by whose answers a network of no family is named
+    stopped.left, stopped.seen = naming + 140, 0
+    with pytest.raises(KeyboardInterrupt):
+        measure_texture_shape(model, coloured, folder=tmp_path, **asked)
+    assert stopped.seen == naming + 160
+    stopped.left, stopped.seen = None, 0
+    result = measure_texture_shape(model, coloured, folder=tmp_path, **asked)
+    assert stopped.seen == naming + 5 * 60 - 140
+    assert result.table() == measure_texture_shape(model, coloured, **asked).table()
+    measure_texture_shape(model, coloured, folder=tmp_path, seed=1, **asked)
+    assert len(list(tmp_path.iterdir())) == 2, "another seed is another measurement"
+
+
 def test_differences_are_paired_over_images_or_over_seeds(coloured):
     one, other = (measure_texture_shape(wrapped(net), coloured, transforms=["grayscale"]) for net in (ByColour(), ByPlace()))
     condition = one.conditions[0]
@@ -114,6 +160,9 @@ def test_pictures_stylised_elsewhere_are_counted_apart(coloured, tmp_path):
     assert (result.stylised.right, result.stylised.n) == (1, 2)
     assert result.stylised.by_class == (("red", 1, 1), ("green", 0, 0), ("blue", 0, 1))
     assert "stylised elsewhere" in result.table()
+    assert not any("past the normalisation" in caveat for caveat in result.caveats)
+    z = measure_texture_shape(wrapped(ByColour()), coloured, transforms=["z-shuffle"], stylised=str(tmp_path))
+    assert any("The stylised pictures are normalised here like all others" in caveat for caveat in z.caveats)
     (tmp_path / "purple").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "purple" / "1.png")
     with pytest.raises(RequestError, match="has the class 'purple'"):
