@@ -80,7 +80,7 @@ DARK_OF: Mapping[str, str] = {
 """Light colour -> dark colour, for whatever a figure draws with the colours of this module."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-WIDTH, HEIGHT = 640, 320
+WIDTH, HEIGHT, PADDING = 640, 320, 12
 """Pixels of a figure that does not say its own size: on paper; in the page the width is the column's."""
 
 ROWS = "rows"
@@ -224,13 +224,14 @@ class Figure:
 
     def themed(self, *, dark: bool = False, title: bool = True) -> Plain:
         """The whole spec as it is drawn outside of the page: with size, theme, text alternative and, if asked, title."""
-        spec = {**self.spec, "description": self.alt, "config": THEME, "padding": 12}
+        spec = {**self.spec, "description": self.alt, "config": THEME, "padding": PADDING}
         if title:
-            share = min(1.0, _width_of(spec) / WIDTH)
             spec["title"] = {
-                "text": textwrap.wrap(self.title, int(share * 78) if share < 1 else 72),
-                "subtitle": textwrap.wrap(f"{_n(self.n)} {self.protocol}", int(share * 100) if share < 1 else 92),
+                "text": textwrap.wrap(self.title, 72),
+                "subtitle": textwrap.wrap(f"{_n(self.n)} {self.protocol}", 92),
             }
+            room = max(0.0, WIDTH - _width_of(spec))  # beyond the end of narrow views a title would be cut off
+            spec["padding"] = {"left": PADDING, "top": PADDING, "bottom": PADDING, "right": PADDING + room}
         if _sizes_itself(spec):
             spec.setdefault("width", WIDTH)
             spec.setdefault("height", HEIGHT)
@@ -320,7 +321,7 @@ def _sizes_itself(spec: Plain) -> bool:
 
 
 def _width_of(spec: Plain) -> float:
-    """Pixels that the views are wide, where they say it; a title beyond the end of views beside each other is cut off."""
+    """Pixels that the views are wide; those that do not say it are as wide as a figure."""
     if "concat" in spec:
         views = spec["concat"]
         columns = min(int(spec.get("columns", len(views))), len(views))

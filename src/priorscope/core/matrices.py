@@ -145,6 +145,7 @@ def gallery(
 
     rows = [{"line": line, "column": column} for line, column, _ in pictures]
     drawn = [{**row, "url": _png(pixels)} for row, (_, _, pixels) in zip(rows, pictures, strict=True)]
+    across, down = (len({row[axis] for row in rows}) * (side + 8) for axis in ("column", "line"))
     chart = (
         A.Chart(figure_data())
         .mark_image(width=side, height=side, smooth=False)
@@ -154,7 +155,7 @@ def gallery(
             url="url:N",
             tooltip=["line:N", "column:N"],
         )
-        .properties(width={"step": side + 8}, height={"step": side + 8})
+        .properties(width=across, height=down)
     )
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt, drawn=drawn)
 

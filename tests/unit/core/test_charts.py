@@ -81,16 +81,22 @@ def test_a_name_of_several_curves_stands_once_in_each_panel():
     assert ends(figure) == {"untrained": pytest.approx(0.3)}
 
 
-def test_the_title_of_small_charts_beside_each_other_ends_where_they_do():
+def test_a_title_fits_above_views_that_are_narrower_than_it():
+    """Five small charts, and a gallery of one column: the longest line of title and subtitle ends within the picture."""
     import altair as A
 
     from priorscope.core.figure import ROWS, Figure
+    from priorscope.core.matrices import gallery
 
     part = A.Chart(A.NamedData(ROWS)).mark_point().encode(x="x:Q").properties(width=94, height=80)
-    title = "From severity 1 to 5 the error of a network grows most under contrast: by 66 points"
-    figure = Figure.from_chart("f", title, A.concat(*[part] * 5, columns=5, spacing=14), [{"x": 1}], n=1, protocol="p", alt="a")
-    svg = figure.svg()
-    lines = re.findall(r"<tspan[^>]*>([^<]*)</tspan>", svg)
-    assert len(lines) == 2
-    width = float(re.search(r'width="([0-9.]+)"', svg)[1])  # type: ignore[index]
-    assert max(len(line) for line in lines) * 8.0 < width
+    words = "From severity 1 to 5 the error of a network grows most under contrast: by 66 points"
+    charts = A.concat(*[part] * 5, columns=5, spacing=14)
+    narrow = gallery("g", words, [("a", "b", np.zeros((8, 8, 3), np.uint8))], n=1, protocol=words * 2, alt="a")
+    for figure in (Figure.from_chart("f", words, charts, [{"x": 1}], n=1, protocol="p", alt="a"), narrow):
+        svg = figure.svg()
+        title = re.search(r'role-title".*', svg, re.DOTALL)
+        assert title
+        longest = max(len(line) for line in re.findall(r">([^<>]{20,})<", title[0]))
+        assert longest >= 60
+        width = float(re.search(r'width="([0-9.]+)"', svg)[1])  # type: ignore[index]
+        assert 8.2 * longest < width
