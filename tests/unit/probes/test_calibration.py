@@ -121,6 +121,17 @@ def test_images_without_finite_logits_are_left_out_and_counted():
     assert "7 images got logits that are not finite and are left out." in result.caveats
 
 
+def test_probabilities_in_place_of_logits_are_named():
+    source = Planted()
+    for fingerprint, logits in source.logits_of.items():
+        source.logits_of[fingerprint] = softmax(logits).astype(np.float32)
+    said = "Its outputs are probabilities, not logits (they sum to 1): their softmax is taken again"
+    result = measure_calibration(source.evidence(), source)
+    assert any(caveat.startswith(said) for caveat in result.caveats)
+    plain = Planted()
+    assert not any(caveat.startswith(said) for caveat in measure_calibration(plain.evidence(), plain).caveats)
+
+
 class _Recipe(Config):
     data: dict
     train: dict

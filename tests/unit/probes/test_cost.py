@@ -89,6 +89,14 @@ def test_the_log_gives_the_first_time_at_each_accuracy(result):
     assert (result.times.training_seconds, result.times.training_hardware, result.times.training_threads) == (41.5, "P", 1)
 
 
+def test_what_training_took_is_what_the_log_counted():
+    """An adversarial, a sharpness-aware or a frozen step does not cost three forward passes, and the log knows."""
+    run = finished(network())
+    run.history = [{**row, "macs": 777 * row["images"], "flops": 1554 * row["images"]} for row in HISTORY]
+    result = measure_cost(run, SPLIT, batch_sizes=(1,), repeats=6, seconds=0.01)
+    assert [one.macs for one in result.times.reached] == [777 * one.images for one in result.times.reached]
+
+
 def test_without_a_run_the_log_is_left_out_and_that_is_said():
     result = measure_cost(network(), SPLIT, batch_sizes=(2,), repeats=6, seconds=0.01)
     assert result.times.reached == ()

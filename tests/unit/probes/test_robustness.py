@@ -226,6 +226,40 @@ def test_a_search_is_resumed_from_its_folder(trained: dict[str, Tensor], tmp_pat
     assert len(list(tmp_path.glob("robustness-*.npz"))) == 3
 
 
+def test_a_finished_search_outlives_a_change_of_the_audit(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    """What the file is named by: the search's own version, for which 2 was the probe's when files were first kept."""
+    from priorscope.probes import robustness
+
+    assert robustness.SEARCH == 2
+    settings = {"budgets": CURVE, "audit_images": 0, "folder": tmp_path}
+    measure_robustness(subject(trained), world(30), **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(robustness, "VERSION", 99)
+        measure_robustness(subject(trained), world(30), **settings)
+    assert len(list(tmp_path.glob("robustness-*.npz"))) == 1
+
+
+def test_images_of_different_data_are_never_paired(trained: dict[str, Tensor]) -> None:
+    """Two sources of one split's name and one number of images, and the same positions."""
+    here = world(30)
+    flipped = ArrayPixels(np.stack([here[i][0][::-1] for i in range(30)]))
+    there = Split("other", "test", flipped, here.labels, here.classes)
+    how: dict[str, Any] = {"budgets": CURVE, "audit_images": 0}
+    one, other = (measure_robustness(subject(trained), split, **how) for split in (here, there))
+    part = measure_robustness(subject(trained), here, images=20, **how)
+    assert one.data == part.data != other.data
+    assert compare_smallest(one, part).value == pytest.approx(0, abs=0.02)
+    with pytest.raises(RequestError, match="are not the same measurement"):
+        compare_smallest(one, other)
+    assert Robustness.side_by_side([one, other]) is None
+    drawn = Robustness.draw([(Subject(name=name, family="mlp"), each) for name, each in (("one", one), ("other", other))])
+    assert "that all networks get right" not in "".join(figure.alt + figure.title for figure in drawn)
+    assert "withstand most" not in drawn[0].title
+    table = one.model_dump()
+    del table["data"]
+    assert Robustness(**table).data == "", "as a result was stored before"
+
+
 class Nan(Net):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * torch.where(x.mean((1, 2, 3)) > 0.49, torch.nan, 1.0)[:, None]
@@ -299,9 +333,21 @@ def test_the_config_is_what_the_function_takes() -> None:
 
 
 def test_a_protocol_of_many_steps_is_suspect_as_long_as_nothing_was_audited(trained: dict[str, Tensor]) -> None:
-    result = measure_robustness(subject(trained), world(), attack="z-pgd5", steps=20, images=None)
+    result = measure_robustness(subject(trained), world(), attack="z-pgd5", steps=20, images=None, audit_images=0)
     assert result.verdict == "suspect"
     assert any("not audited" in caveat for caveat in result.caveats)
+
+
+def test_a_protocol_is_audited_on_as_many_images_as_its_settings_say(trained: dict[str, Tensor]) -> None:
+    """A thousand times larger logits hide every gradient of cross-entropy: the protocol's number is not what stands."""
+    how: dict[str, Any] = {"attack": "z-fgsm", "eps": 8 / 255, "images": None, "audit_images": 40}
+    plain, blind = (measure_robustness(subject(trained, scale), world(), **how) for scale in (1.0, 1000.0))
+    assert plain.audited == blind.audited == 40
+    assert blind.after_audit == pytest.approx(plain.after_audit, abs=0.03)
+    assert blind.accuracy_at(blind.eps) > (blind.after_audit or 0) + 0.15
+    assert finding(blind, "zero gradients")[0] == "masked"
+    assert blind.verdict == plain.verdict == "weak attack: upper bound only"
+    assert not any("not audited" in caveat for caveat in blind.caveats)
 
 
 def test_the_curve_of_a_single_step_follows_the_loss_that_was_asked_for(trained: dict[str, Tensor]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from priorscope import models
 from priorscope.core.contracts import Subject
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
@@ -170,6 +170,56 @@ def test_n_is_what_two_networks_get_right_and_few_of_them_are_named() -> None:
     assert (result.value, result.interval.low) == (0.0, 0.0)
     assert result.interval.high > 0.1
     assert any(f"Only {common} images are right for all networks" in caveat for caveat in result.caveats)
+
+
+class Softmax(Half):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).softmax(1)
+
+
+class Fragile(Half):
+    """Answers NaN where any pixel is at the top of its range, as no clean picture's is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * torch.where(x.amax((1, 2, 3)) > 0.7, torch.nan, 1.0)[:, None]
+
+
+class Noisy(Half):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.randn(len(x), CLASSES)
+
+
+def test_networks_whose_answers_are_doubtful_are_named() -> None:
+    plain = wrapped(Half(0, 0))
+    split = world(plain)
+    nets = {"plain": plain, "soft": wrapped(Softmax(0, 0)), "fragile": wrapped(Fragile(0, 0)), "noisy": wrapped(Noisy(0, 0))}
+    result = measure_transfer(nets, split, eps=0.2, images=None)
+    said = [caveat for caveat in result.caveats if caveat.partition(":")[0] in nets]
+    assert any(caveat.startswith("soft: Its outputs are probabilities") for caveat in said)
+    assert any(caveat.startswith("noisy: Its answers differ between two passes") for caveat in said)
+    (broken,) = (caveat for caveat in said if "NaN" in caveat)
+    assert broken == "fragile: 320 of its answers to made pictures were NaN or infinite; they count as fooled."
+    assert not any(caveat.startswith("plain: Its") for caveat in said)
+
+
+def test_a_network_that_answers_nan_to_a_clean_picture_is_refused_by_name() -> None:
+    one, broken = wrapped(Half(0, 0)), wrapped(Half(0, 0))
+    with torch.no_grad():
+        next(broken.parameters()).fill_(torch.nan)
+    with pytest.raises(WorkError, match="broken answers NaN or infinity for 80 of 80 images"):
+        measure_transfer({"one": one, "broken": broken}, world(one), images=None)
+
+
+@pytest.mark.parametrize("attack", ["fab-t", "decision"])
+def test_every_picture_is_at_the_whole_budget_whatever_the_attack(attack: str, tmp_path: Path) -> None:
+    one, other = wrapped(Half(0, 0)), wrapped(Half(1, 7))
+    split = world(one, other)
+    measure_transfer({"one": one, "other": other}, split, attack=attack, eps=0.02, steps=20, images=None, folder=tmp_path)
+    clean = np.stack([split[i][0] for i in range(N)]).transpose(0, 3, 1, 2) / 255
+    for path in tmp_path.glob("adversarial-*.npy"):
+        moved = np.abs(np.load(path) - clean).max((1, 2, 3))
+        moved = moved[5:]  # the first five were wrong before: the picture itself is the proof
+        np.testing.assert_allclose(moved, 0.02, rtol=1e-4)
 
 
 def test_networks_that_do_not_answer_the_same_question_are_refused() -> None:

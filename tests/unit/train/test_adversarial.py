@@ -102,6 +102,21 @@ def test_the_network_is_moved_against_in_evaluation_mode_and_learns_in_training_
     assert all(p.grad is not None for p in network.parameters())
 
 
+@pytest.mark.parametrize("size", [2e-5, 3e4])
+def test_in_half_precision_neither_a_small_nor_a_large_gradient_is_lost(size):
+    """Two products of 2e-5 give a gradient of 4e-10, below float16's 6e-8; larger ones meet its end when made larger still."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 1, bias=False), nn.Linear(1, 2, bias=False))
+    signs = torch.where(torch.arange(12) % 3 == 0, -1.0, 1.0)
+    with torch.no_grad():
+        network[1].weight.copy_(signs[None] * min(size, 1.0))
+        network[2].weight.copy_(torch.tensor([[1.0], [-1.0]]) * size)
+    images = torch.full((2, 3, 2, 2), 0.5)
+    config = AdversarialConfig(kind="pgd", steps=2, step=1.0, eps=EPS)
+    with torch.autocast("cpu", torch.float16):
+        moved = move(network, images, KEYS[:2], config, EPS, lambda logits: (logits[:, 0] - logits[:, 1]).float().sum())
+    assert torch.allclose(moved, images + EPS * signs.view(3, 2, 2), atol=1e-6)
+
+
 def test_the_budget_grows_over_its_share_of_the_run():
     config = AdversarialConfig(eps=0.1, ramp=0.5)
     assert [round(config.budget(done), 4) for done in (0, 0.25, 0.5, 1)] == [0, 0.05, 0.1, 0.1]

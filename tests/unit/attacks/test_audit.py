@@ -1,0 +1,107 @@
+"""The audit on networks whose truth is known: what gradients find that queries do not, and what more of the same finds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from priorscope.attacks import Attack, attack_of
+from priorscope.attacks.audit import Number, audit
+from priorscope.attacks.doubts import are_probabilities, doubts
+from priorscope.attacks.verdict import Check, verdict_of
+from priorscope.attacks.victim import Victim
+from priorscope.core.errors import WorkError
+
+SIDE, N = 8, 30
+
+
+class Line(nn.Module):
+    """Two classes, a hair apart in every pixel: a nearest adversarial picture at 0.01 that queries hardly find."""
+
+    def __init__(self, detached: bool = False) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(0)
+        self.weight = torch.randn(3 * SIDE * SIDE, generator=draw)
+        self.detached = detached
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.detach() if self.detached else x
+        rise = (x - 0.5).flatten(1) @ self.weight / self.weight.abs().sum()
+        return torch.stack([torch.full_like(rise, 0.01), rise], 1)
+
+
+def number(net: nn.Module, attacks: list[Attack], eps: float) -> Number:
+    """All pictures are grey, and all stand."""
+    everyone = np.arange(N)
+
+    def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        return torch.full((len(rows), 3, SIDE, SIDE), 0.5), torch.zeros(len(rows), dtype=torch.int64)
+
+    return Number(Victim(net), fetch, everyone, attacks, eps, "linf", 0, everyone, everyone, (0.0, eps))
+
+
+def named(checks: list[Check], name: str) -> Check:
+    return next(check for check in checks if check.name == name)
+
+
+@pytest.mark.parametrize("name", ["square", "decision"])
+def test_gradients_are_tried_on_a_number_that_came_without_them(name: str) -> None:
+    attacks = [attack_of(name, steps=1000)]
+    checks, left = audit(number(Line(), attacks, 0.011))
+    assert named(checks, "margin loss").share == named(checks, "own step size").share == 1
+    assert named(checks, "zero gradients").finding == "fine"
+    assert verdict_of(attacks, checks) == "suspect"
+    assert len(left) == 0
+    checks, left = audit(number(Line(), attacks, 0.009))
+    assert verdict_of(attacks, checks) == "no sign of overestimation"
+    assert len(left) == N
+
+
+def test_where_no_gradient_reaches_the_pixels_that_is_said() -> None:
+    attacks = [attack_of("square", steps=1000)]
+    checks, _ = audit(number(Line(detached=True), attacks, 0.009))
+    assert [check.name for check in checks] == ["zero gradients", "without gradients"]
+    assert checks[0].sentence.startswith("No gradient reaches the pixels")
+    assert verdict_of(attacks, checks) == "suspect"
+
+
+def test_more_steps_and_more_starts_are_read_at_one_two_and_four_times_as_many() -> None:
+    """PGD of 10 steps of a twentieth of the budget goes half of the way; halved, 20 steps of 40 reach what 10 did."""
+    attack = attack_of("pgd", steps=10, step=0.05, start="none")
+    asked = number(Line(), [attack], 0.0101)
+    checks, _ = audit(asked)
+    longer = named(checks, "more steps")
+    assert longer.left == ((1, 1.0), (2, 1.0), (4, 0.0))
+    assert longer.sentence == (
+        f"{N} of {N} more images are broken with four times the steps (left after 1, 2 and 4 times as many: "
+        "100.0%, 100.0% and 0.0%)."
+    )
+    again = named(checks, "more starts")
+    assert [times for times, _ in again.left] == [1, 2, 4]
+    shares = [share for _, share in again.left]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] == pytest.approx(1 - again.share)
+    nobody = replace(asked, right=np.zeros(0, np.int64), standing=np.zeros(0, np.int64))
+    assert {check.n for check in audit(nobody)[0]} == {0}
+
+
+def test_nan_is_refused_wherever_it_comes_and_probabilities_are_told_from_logits() -> None:
+    def late(x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :2] / (x.flatten(1)[:, :1] < 0.7)
+
+    def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(np.where(rows == 640, 0.9, 0.4)).float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2), torch.zeros(
+            len(rows)
+        )
+
+    assert doubts(Victim(late), fetch, 640) == ([], False)
+    with pytest.raises(WorkError, match="late answers NaN or infinity for 1 of 700 images"):
+        doubts(Victim(late), fetch, 700, "late")
+    assert are_probabilities(np.array([[0.2, 0.8], [1.0, 0.0]]))
+    assert not are_probabilities(np.array([[0.2, 0.8], [1.0, 0.1]]))
+    assert not are_probabilities(np.array([[2.0, -1.0]]))
+    assert not are_probabilities(np.ones((3, 1)))
