@@ -63,6 +63,25 @@ def import_weights(
     return None
 
 
+@models_app.command()
+def fetch(
+    key: Annotated[str | None, typer.Argument(help="The checkpoint; without it all that are known are listed.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where its files go.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Download a published checkpoint of "Scaling MLPs" with its config, and check it."""
+    from priorscope.models.published import REGISTRY, fetch_published
+
+    if key is None:
+        rows = [(name, entry.source, "yes" if entry.weights_id else "no") for name, entry in REGISTRY.items()]
+        return print_table(("checkpoint", "trained on", "link"), rows, as_json)
+    weights = fetch_published(key, folder)
+    if as_json:
+        return print_json({"weights": str(weights)})
+    print(f"{weights}. A run to look at: priorscope models import {weights} --out RUN")
+    return None
+
+
 @models_app.command("export")
 def export(
     run: Annotated[Path, typer.Argument(help="A finished run's folder.")],

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from priorscope.core.config import Plain
 from priorscope.core.contracts import Statistics
-from priorscope.core.errors import RequestError, WorkError, unknown_name
+from priorscope.core.errors import PriorscopeError, RequestError, WorkError, unknown_name
 from priorscope.core.folder import read_json
 from priorscope.models import FamilyConfig, create, family_config
 
@@ -142,11 +142,15 @@ def import_published(weights: Path | str, out: Path | str) -> Path:
 
 
 def fetch_published(key: str, folder: Path | str, link: str = _DRIVE) -> Path:
-    """Downloads a registered checkpoint's two files, named as published, and gives the path of its weights."""
+    """Downloads a registered checkpoint's two files, named as published, and gives the path of its weights.
+
+    The files have no published hash. What came is read, every key held against the network, before the path is given; what is
+    no such file (a page that asks to sign in, say) is deleted, so that trying again downloads again.
+    """
     import pooch
 
     if key not in REGISTRY:
-        raise unknown_name("published checkpoint", key, REGISTRY, "priorscope models list")
+        raise unknown_name("published checkpoint", key, REGISTRY, "priorscope models fetch")
     entry = REGISTRY[key]
     if entry.weights_id is None:
         raise RequestError(
@@ -164,7 +168,18 @@ def fetch_published(key: str, folder: Path | str, link: str = _DRIVE) -> Path:
                 "a reachable link",
                 f"put the files {' and '.join(files)} into {folder} by hand",
             ) from None
-    return Path(folder) / f"{entry.file}_weights"
+    path = Path(folder) / f"{entry.file}_weights"
+    try:
+        read_published(path)
+    except PriorscopeError as error:
+        for name in files:
+            Path(folder, name).unlink(missing_ok=True)
+        raise WorkError(
+            f"What came for {key} is not that checkpoint: {error.came}",
+            "the published files",
+            f"open the link in a browser and put {' and '.join(files)} into {folder} by hand",
+        ) from None
+    return path
 
 
 def _read_resnet(path: Path, depth: str, digits: str) -> Classifier:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -159,11 +160,33 @@ def test_fetching_says_what_cannot_be_had(tmp_path: Path) -> None:
         fetch_published("B_6-Wi_512_res_64_in21k_cifar10", tmp_path, link="http://127.0.0.1:1/{}")
 
 
+def published_files() -> dict[str, bytes]:
+    """A small file of weights that fits its config, as the two links would give them."""
+    buffer = io.BytesIO()
+    torch.save(state("mlp/b6-w512", 64, 10), buffer)
+    return {
+        "1VjHgjheSm_w7xPtheEmY5kV_KE4-38zQ": buffer.getvalue(),
+        "1Fjf4RA_yUXHgHncb9GIlf9zBNAJ-8giv": json.dumps(CONFIG).encode(),
+    }
+
+
 def test_fetching_puts_files_under_their_published_names(tmp_path: Path, files_over_http) -> None:
-    served = {"1VjHgjheSm_w7xPtheEmY5kV_KE4-38zQ": b"weights", "1Fjf4RA_yUXHgHncb9GIlf9zBNAJ-8giv": b"{}"}
+    served = published_files()
     path = fetch_published("B_6-Wi_512_res_64_in21k_cifar10", tmp_path, link=files_over_http(served) + "/{}")
-    assert path.read_bytes() == b"weights"
-    assert (tmp_path / "B-6_Wi-512_res_64_imagenet21_epochs_800_config").read_bytes() == b"{}"
+    assert path.read_bytes() == served["1VjHgjheSm_w7xPtheEmY5kV_KE4-38zQ"]
+    assert read_published(path).name == "mlp/b6-w512"
+    assert (tmp_path / "B-6_Wi-512_res_64_imagenet21_epochs_800_config").is_file()
+
+
+def test_what_is_no_checkpoint_is_not_kept(tmp_path: Path, files_over_http) -> None:
+    """A page that asks to sign in comes with status 200, as a file does; the next try must download again."""
+    served = published_files() | {"1VjHgjheSm_w7xPtheEmY5kV_KE4-38zQ": b"<html>Sign in</html>"}
+    link = files_over_http(served) + "/{}"
+    with pytest.raises(WorkError, match="is not that checkpoint"):
+        fetch_published("B_6-Wi_512_res_64_in21k_cifar10", tmp_path, link=link)
+    assert list(tmp_path.iterdir()) == []
+    served.update(published_files())
+    assert fetch_published("B_6-Wi_512_res_64_in21k_cifar10", tmp_path, link=link).is_file()
 
 
 @pytest.fixture
