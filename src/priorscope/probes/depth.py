@@ -18,6 +18,9 @@ STEPS = 50
 RIDGE = 1e-3
 """Half the weight of the squared weights beside the mean log loss: fixed, not tuned on anything."""
 
+BYTES = 1 << 26
+"""What distances and differences may take at a time."""
+
 Ints = NDArray[np.int64]
 
 
@@ -57,11 +60,24 @@ def fit_logistic(x: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def nearest(features: Tensor, count: int) -> Tensor:
-    """(n, count) the rows of each image's nearest others, nearest first, by Euclid's distance."""
-    near = features - features.mean(0)
-    squared = torch.cdist(near, near, compute_mode="use_mm_for_euclid_dist")
-    squared.fill_diagonal_(torch.inf)
-    return squared.topk(count, dim=1, largest=False).indices
+    """(n, count) the rows of each image's nearest others, nearest first, by Euclid's distance.
+
+    Distances are differences of large products: they are formed in float64 around the mean, some images against some others
+    at a time.
+    """
+    mean, n = features.mean(0), len(features)
+    many = max(1, BYTES // (8 * (n + 4 * features.shape[1])))
+    found: list[Tensor] = []
+    for start in range(0, n, many):
+        some = (features[start : start + many] - mean).double()
+        squared = torch.empty(len(some), n, dtype=torch.float64)
+        for first in range(0, n, many):
+            others = (features[first : first + many] - mean).double()
+            lengths = some.square().sum(1)[:, None] + others.square().sum(1)
+            squared[:, first : first + many] = lengths - 2 * (some @ others.T)
+        squared[torch.arange(len(some)), torch.arange(start, start + len(some))] = torch.inf
+        found.append(squared.topk(count, dim=1, largest=False).indices)
+    return torch.cat(found)
 
 
 def neighbours_right(neighbours: Tensor, labels: Ints) -> NDArray[np.bool_]:
@@ -80,7 +96,10 @@ def two_nn(features: Tensor, neighbours: Tensor, seed: int) -> tuple[float, Inte
     2017): d is the inverse of the mean of log r. It reads low where d is beyond about 20 (n grows as a power of d, and
     borders are everywhere), reads the noise where that is what the nearest differ in, and NaN where images coincide.
     """
-    found = (features[neighbours[:, :3]] - features[:, None]).double().norm(dim=2).sort(1).values
+    many = max(1, BYTES // (2 * 8 * 3 * features.shape[1]))
+    parts = zip(features.split(many), neighbours[:, :3].split(many), strict=True)
+    apart = [(features[near] - some[:, None]).double().norm(dim=2) for some, near in parts]
+    found = torch.cat(apart).sort(1).values
     first, second = found[:, 0], found[:, 1]
     logs = torch.log(second / first)[(first > 0) & torch.isfinite(second / first)].numpy()
     if len(logs) < 0.5 * len(features) or logs.mean() <= 0:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorscope.core.errors import RequestError
+from priorscope.core.machine import memory_bytes
 from priorscope.core.rng import seed_of
 from priorscope.data.split import Split
 from priorscope.evidence import evaluating
@@ -23,16 +24,19 @@ from priorscope.probes.cka import Alignment, gram, median_distance
 from priorscope.probes.similarity import Kernel, Pooling, matching
 
 MB = 1 << 20
+COPIES = 6
+"""Copies of one layer's features over all images that reading it by depth holds at most: joined, cleaned, halves, with ones."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network, the layers to read, and the bytes that each takes for one image."""
+    """A network, the layers to read, the bytes that each takes for one image, and its features averaged over positions."""
 
     name: str
     model: Classifier
     taps: tuple[str, ...]
     bytes_of: tuple[int, ...]
+    widths: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, name: str, model: Classifier, patterns: Sequence[str], chosen: Split) -> Network:
@@ -46,7 +50,8 @@ class Network:
         taps = matching(model.taps(), patterns, name)
         with evaluating(model), torch.inference_mode():
             read = model.activations(torch.rand(2, 3, model.image_size, model.image_size).to(model.mean.device), taps)
-        return cls(name, model, taps, tuple(read[tap].numel() * 4 // 2 for tap in taps))
+        widths = tuple(pooled(read[tap], model.tap(tap).layout, 2).shape[1] for tap in taps)
+        return cls(name, model, taps, tuple(read[tap].numel() * 4 // 2 for tap in taps), widths)
 
     @property
     def family(self) -> str:
@@ -76,7 +81,7 @@ def twin_of(network: Network, seed: int) -> Network | None:
         statistics=model.statistics,
         seed=seed_of(seed, "untrained twin", network.name),  # two networks of one config have two twins
     ).to(model.mean.device)
-    return Network(f"{network.name}, untrained", twin, network.taps, network.bytes_of)
+    return Network(f"{network.name}, untrained", twin, network.taps, network.bytes_of, network.widths)
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Found:
-    """Sums of HSIC, features averaged over positions (raw pixels first), and the memory that was planned."""
+    """Sums of HSIC, and features averaged over positions (raw pixels first)."""
 
     alignment: Alignment
     features: list[list[Tensor]]
-    planned_mb: float
 
     def by_depth(self, labels: NDArray[np.int64], seed: int) -> dict[str, Any]:
         """What each layer holds, in the order that the images were read in."""
@@ -118,11 +122,50 @@ class Found:
         }
 
 
+def planned_mb(networks: Sequence[Network], images: int, batch: int, groups: int, reading: Reading) -> float:
+    """MB that the pass will hold beside the networks and their own working memory; refused where that does not fit."""
+    layers, kernel = sum(len(network.taps) for network in networks), 3 * batch**2 * 8
+    if kernel > reading.memory * MB:
+        most = int((reading.memory * MB / 24) ** 0.5)
+        raise RequestError(
+            f"One layer's kernels alone take {kernel / MB:,.2g} MB in batches of {batch}, and memory = {reading.memory:g}.",
+            "smaller batches, which change no bias, or more memory",
+            f"--set batch={max(most, 4)}" if most >= 4 else "--set memory=1024",
+        )
+    held = max(
+        batch * sum(network.bytes_of[network.taps.index(tap)] for tap in taps)
+        for network in networks
+        for taps in network.passes(batch, reading.memory)
+    )
+    total = (held + layers * kernel + 2 * groups * layers**2 * 8 + _by_depth(networks, images, reading)) / MB
+    machine = memory_bytes() / MB
+    if total > machine:
+        raise RequestError(
+            f"{total:,.0f} MB would be held, {layers * kernel / MB:,.0f} of them kernels of {layers} layers in batches of "
+            f"{batch}; this machine has {machine:,.0f}.",
+            "smaller batches, fewer images or fewer layers",
+            f"--set batch={max(batch // 4, 4)}",
+        )
+    return total
+
+
+def _by_depth(networks: Sequence[Network], images: int, reading: Reading) -> int:
+    """Bytes of the features that are kept for what stands by depth, and of reading the widest of them."""
+    from priorscope.probes.readouts import PIXEL_SIDE
+
+    if not reading.depth:
+        return 0
+    of_pixels = 3 * min(networks[0].model.image_size, PIXEL_SIDE) ** 2
+    widths = [of_pixels, *(width for network in networks[: reading.pooled] for width in network.widths)]
+    return 4 * images * (sum(widths) + COPIES * max(widths)) + 3 * depth.BYTES
+
+
 def collect(
     networks: Sequence[Network], chosen: Split, batches: Sequence[NDArray[np.int64]], groups: int, reading: Reading
 ) -> Found:
     """One pass over the images: every layer's kernel of every batch, each activation let go before the next is made."""
     from priorscope.attacks.supply import fetcher
+    from priorscope.probes.readouts import PIXEL_SIDE
 
     layers = sum(len(network.taps) for network in networks)
     alignment = Alignment(layers, groups)
@@ -133,7 +176,8 @@ def collect(
     for number, rows in enumerate(batches):
         images = fetch(rows)[0]
         if features:
-            features[0].append(images.flatten(1).cpu())
+            side = min(images.shape[-1], PIXEL_SIDE)
+            features[0].append(torch.nn.functional.adaptive_avg_pool2d(images, side).flatten(1).cpu())
         kernels: list[Tensor] = []
         for layer, (layout, value) in enumerate(_read(networks, images, reading.memory)):
             flat = value.reshape(len(images), -1) if reading.pooling == "flatten" else pooled(value, layout, len(images))
@@ -145,7 +189,7 @@ def collect(
             if layer < kept:
                 features[1 + layer].append(pooled(value, layout, len(images)).float().cpu())
         alignment.add(number * groups // len(batches), kernels)
-    return Found(alignment, features, _planned(networks, max(map(len, batches)), groups, reading, features))
+    return Found(alignment, features)
 
 
 def _read(networks: Sequence[Network], images: Tensor, memory: float) -> Iterator[tuple[Layout, Tensor]]:
@@ -168,15 +212,3 @@ def pooled(value: Tensor, layout: Layout, n: int) -> Tensor:
     if layout in ("NCL", "NCHW") or (layout == "any" and value.ndim == 4):
         return value.flatten(2).mean(2)
     return value.flatten(1, -2).mean(1)
-
-
-def _planned(networks: Sequence[Network], batch: int, groups: int, reading: Reading, features: list[list[Tensor]]) -> float:
-    """MB that the pass holds beside the networks and their own working memory."""
-    layers = sum(len(network.taps) for network in networks)
-    held = max(
-        batch * sum(network.bytes_of[network.taps.index(tap)] for tap in taps)
-        for network in networks
-        for taps in network.passes(batch, reading.memory)
-    )
-    kernels = 3 * layers * batch**2 * 8 + 2 * groups * layers**2 * 8
-    return (held + kernels + sum(part.numel() * 4 for parts in features for part in parts)) / MB

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from priorscope.probes.cka import Alignment
     from priorscope.probes.layers import Network
 
-VERSION = 1
+VERSION = 2
 PER = "set"
 
 GROUPS = 16
@@ -52,8 +52,8 @@ class SimilarityConfig(ProbeConfig):
     """Which images, which layers, and how they are compared.
 
     `taps` are patterns of addresses ("*" is every tap). `pooling` keeps every position of a layer apart (flatten) or averages
-    over them. `memory` bounds the activations that are held at a time, in MB. `preset = "z"` is the protocol of the "zooming in
-    on MLPs" study: rows scaled to length one, batches of 32, the whole split, no references.
+    over them. `memory` bounds the activations that are held at a time, in MB. `preset = "z"` is the estimate of the "zooming in
+    on MLPs" study: rows scaled to length one, batches of 32, the whole split, no references; `taps` stay those asked for.
     """
 
     name: str = "similarity"
@@ -226,7 +226,7 @@ def measure_similarity(
 ) -> Similarity:
     """Compares all layers of all networks on the same images."""
     from priorscope.evidence import evidence_of
-    from priorscope.probes.layers import Network, Reading, collect, twin_of
+    from priorscope.probes.layers import Network, Reading, collect, planned_mb, twin_of
 
     if preset == "z":
         kernel, batch, images, pooling, twins = "cosine", 32, None, "flatten", False
@@ -239,7 +239,9 @@ def measure_similarity(
     networks = [*trained, *(other for other in others if other is not None and twinned)]
     reading = Reading(kernel, bandwidth, pooling, memory, depth, len(trained))
     batches = np.array_split(order, max(1, len(order) // batch))
-    found = collect(networks, chosen, batches, min(GROUPS, len(batches)), reading)
+    groups = min(GROUPS, len(batches))
+    planned = planned_mb(networks, len(chosen), max(map(len, batches)), groups, reading)
+    found = collect(networks, chosen, batches, groups, reading)
     ends = np.cumsum([len(network.taps) for network in trained])
     blocks = [slice(int(end) - len(network.taps), int(end)) for end, network in zip(ends, trained, strict=True)]
     result = _result(trained, blocks, found.alignment, twinned, len(chosen))
@@ -249,8 +251,10 @@ def measure_similarity(
     ]
     if preset == "z":
         caveats.append(
-            "Z's protocol is kept with its fault: every image's features are scaled to length one without a word, so that this "
-            "is CKA of directions and compares with no published value. A zero vector stays zero here; there it was NaN."
+            "Z's estimate is kept with its fault: every image's features are scaled to length one without a word, so that this "
+            "is CKA of directions and compares with no published value. A zero vector stays zero here; there it was NaN. The "
+            "layers are not Z's (every Linear of an MLP; Linear, Conv2d, pooling and Identity of a CNN; Linear and Attention of "
+            f"a ViT) but those of the taps asked for: {', '.join(taps)}."
         )
     return Similarity(
         **result,
@@ -265,7 +269,7 @@ def measure_similarity(
         pooling=pooling,
         batch=batch,
         seed=seed,
-        planned_mb=found.planned_mb,
+        planned_mb=planned,
         classes=len(chosen.classes),
     )
 
