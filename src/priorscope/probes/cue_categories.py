@@ -8,7 +8,8 @@ another data set is judged by the same rule on the categories that it knows; tha
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,14 +55,40 @@ def imagenet_members(category: str) -> list[int]:
     return members
 
 
+ANCHORS: Mapping[int, str] = {0: "tench", 404: "airliner", 499: "cleaver", 766: "rotisserie", 999: "toilet"}
+"""Some of ImageNet's 1,000 classes by name, which tell whether named classes are these, in the order of their wnids."""
+
+WNID = re.compile(r"n\d{8}")
+
+
+def imagenet_order(classes: Sequence[str]) -> tuple[Sequence[int], str | None] | None:
+    """Where each ImageNet class, in the order of wnids, stands among 1,000 classes, and what had to be assumed for that.
+
+    wnids say it themselves, in whatever order; names are held against some that are known; numbers and nothing else leave it
+    open, and the usual order is assumed aloud. None where the classes are not ImageNet's.
+    """
+    if len(classes) != 1000:
+        return None
+    if all(WNID.fullmatch(name) for name in classes):
+        return sorted(range(1000), key=lambda at: classes[at]), None
+    if list(classes) == [str(at) for at in range(1000)]:
+        assumed = (
+            "1,000 classes without names are taken for ImageNet's in the order of their wnids: nothing says that they are."
+        )
+        return range(1000), assumed
+    words = {at: classes[at].casefold().replace("_", " ") for at in ANCHORS}
+    return (range(1000), None) if all(name in words[at] for at, name in ANCHORS.items()) else None
+
+
 def members_of(classes: Sequence[str], listed: Path | None) -> dict[str, list[int]]:
     """For each category that a network knows, which of its classes are of it.
 
-    1,000 classes are ImageNet's. Others are found in the file of categories (wnids or names under each category, in as many
-    tables as there are data sets), by the category's own name, or by a synonym.
+    ImageNet's 1,000 classes are the authors'. Others are found in the file of categories (wnids or names under each category,
+    in as many tables as there are data sets), by the category's own name, or by a synonym.
     """
-    if len(classes) == 1000:
-        return {category: imagenet_members(category) for category in CATEGORIES}
+    order = imagenet_order(classes)
+    if order is not None:
+        return {category: [order[0][at] for at in imagenet_members(category)] for category in CATEGORIES}
     category_of = {**{name: name for name in CATEGORIES}, **SYNONYMS, **(_listed(listed) if listed else {})}
     found: dict[str, list[int]] = {}
     for at, name in enumerate(classes):
@@ -103,7 +130,7 @@ def decided(logits: NDArray[np.floating], members: Mapping[str, Sequence[int]]) 
 
 
 class Humans(Config):
-    """What people decided on the same pairs of categories, choosing among all 16."""
+    """What people decided on the same stimuli, choosing among all 16 categories."""
 
     subjects: int
     trials: int
@@ -112,9 +139,34 @@ class Humans(Config):
     shares: tuple[float, ...]
     """Each person's share of shape decisions."""
 
+    def mean(self) -> float:
+        """The mean of people's shares, each person counted once: what the interval over people is about; nan of nobody."""
+        return float(np.mean(self.shares)) if self.shares else float("nan")
 
-def read_humans(path: Path, categories: Sequence[str]) -> Humans:
-    """Decisions from the authors' CSV files (columns subj, object_response, imagename), on conflicts among these categories."""
+
+def stems_of(pixels: object) -> frozenset[str] | None:
+    """The names of stimuli without their endings (`cat7-truck3`), from files or a table's column; None where they have none."""
+    from priorscope.data.encoded import FilePixels
+    from priorscope.data.table import TablePixels
+
+    if isinstance(pixels, FilePixels):
+        return frozenset(Path(file).stem for file in pixels.files)
+    if not isinstance(pixels, TablePixels):
+        return None
+    import pyarrow.parquet as pq
+
+    found: list[str | None] = []
+    for file in pixels.table.files:
+        named = pq.read_table(file, columns=[f"{pixels.column}.path"])  # none where the column is plain bytes
+        found += named.column(0).to_pylist() if named.num_columns else [None]
+    return frozenset(Path(name).stem for name in found if name) if all(found) else None
+
+
+def read_humans(path: Path, categories: Sequence[str], shown: Collection[str] | None = None) -> Humans:
+    """Decisions from the authors' CSV files (columns subj, object_response, imagename), on conflicts among these categories.
+
+    `shown` are the stimuli's names; not known, decisions on all pictures of these categories count.
+    """
     files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
     counts: dict[str, list[int]] = {}
     for file in files:
@@ -126,7 +178,8 @@ def read_humans(path: Path, categories: Sequence[str]) -> Humans:
                 if found is None:
                     raise WorkError(f"{file} names the picture {row['imagename']!r}.", "cat7-truck3.png", "check the file")
                 shape, texture = found.groups()
-                if shape != texture and shape in categories and texture in categories:
+                known = shown is None or found.group() in shown
+                if shape != texture and shape in categories and texture in categories and known:
                     said = counts.setdefault(row["subj"], [0, 0, 0])
                     said[0] += row["object_response"] == shape
                     said[1] += row["object_response"] == texture

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from priorscope.core.config import Plain
 from priorscope.core.contracts import Array, Metric, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.stats import Interval, wilson
 from priorscope.data.transforms import TRANSFORMS, apply
 from priorscope.probes import TrainedRun, the_split
-from priorscope.probes.cue_categories import CATEGORIES, Humans, decided, members_of, read_humans
+from priorscope.probes.cue_categories import CATEGORIES, Humans, decided, imagenet_order, members_of, read_humans, stems_of
 from priorscope.probes.cue_conflict import CueConflict
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ Kind = Literal["published", "part of the published", "made here"]
 IMAGES = 1000
 BLOCK = 250
 SHOWN, SHOWN_SIDE = 6, 64
+PEOPLE = "people, 16 choices"
 FEW = 0.2
 """A coverage below this, and the ratio describes few decisions."""
 
@@ -117,10 +119,13 @@ class StimuliConflict(CueConflict):
                 Metric.of(self.measure, hits / n, wilson(hits, n), n, self.unit, setting=f"shape of {name}", split=self.source)
             )
         if self.humans:
-            people, n = self.humans, self.humans.shape + self.humans.texture
-            share = people.shape / max(n, 1)
-            rows.append(Metric.of(self.measure, share, human_interval(people), n, self.unit, setting="people, 16 choices"))
-            rows.append(Metric.of("coverage", n / people.trials, None, people.trials, "share of trials", setting="people"))
+            people, decided_either = self.humans, self.humans.shape + self.humans.texture
+            if people.shares:
+                each = len(people.shares)
+                own = Metric.of(self.measure, people.mean(), human_interval(people), each, self.unit, setting=PEOPLE)
+                rows.append(own)
+            covered_by = decided_either / people.trials
+            rows.append(Metric.of("coverage", covered_by, None, people.trials, "share of trials", setting="people"))
         return rows
 
     def by_category(self) -> list[tuple[str, int, int]]:
@@ -164,9 +169,10 @@ def measure_stimuli(
     """Decisions on the published stimuli, or on others of that layout."""
     from priorscope.data import open as open_source
 
-    given = open_source(stimuli) if stimuli else data
+    given = open_source(_written(stimuli)) if stimuli else data
     whole = the_split(given, "test")
-    members = members_of(_classes(evidence, data if stimuli else None, run, whole), _list_of_categories(categories))
+    classes = _classes(evidence, data if stimuli else None, run, whole)
+    members = members_of(classes, _list_of_categories(categories, stimuli))
     shape, texture = (np.asarray(whole.columns[cue], np.int64) for cue in ("shape", "texture"))
     known = np.isin(shape, [CATEGORIES.index(name) for name in members])
     known &= np.isin(texture, [CATEGORIES.index(name) for name in members])
@@ -176,6 +182,7 @@ def measure_stimuli(
     conflict = shape != texture
     right = int((choice == shape)[~conflict].sum())
     full = len(members) == len(CATEGORIES)
+    names = _names(given, stimuli) if humans else None
     result = _result(
         shape[conflict],
         texture[conflict],
@@ -187,7 +194,7 @@ def measure_stimuli(
         side=evidence.model.image_size,
         outside=outside,
         agreeing=(right, int((~conflict).sum())),
-        humans=read_humans(Path(humans).expanduser(), tuple(members)) if humans else None,
+        humans=read_humans(Path(humans).expanduser(), tuple(members), names) if humans else None,
         pictures=_looks(shown, conflict),
     )
     caveats = list(result.caveats)
@@ -200,6 +207,11 @@ def measure_stimuli(
         )
     if evidence.model.image_size < 224:
         caveats.append(f"The stimuli were made at 224 pixels and are shown at {evidence.model.image_size}.")
+    order = imagenet_order(classes)
+    if order is not None and order[1]:
+        caveats.append(order[1])
+    if humans and names is None:
+        caveats.append("The stimuli have no names here: people's decisions are those on every picture of the same categories.")
     if humans:
         caveats.append("People chose among 16 categories whatever the network chose among.")
     return result.model_copy(
@@ -237,16 +249,38 @@ def _classes(evidence: Evidence, own: Source | Split | None, run: TrainedRun | N
     )
 
 
-def _list_of_categories(path: str | None) -> Path | None:
-    """The file given, or the one that lies beside the stimuli."""
+def _written(stimuli: str) -> str | Plain:
+    """Stimuli by their source's name or from a place: a table, or the authors' folder, which looks like any class folders."""
+    place = Path(stimuli).expanduser()
+    published = place.is_dir() or (place.is_file() and place.suffix == ".parquet")
+    return {"name": "cue_conflict", "path": stimuli} if published else stimuli
+
+
+def _names(given: Source | Split, stimuli: str | None) -> frozenset[str] | None:
+    """The names of the stimuli shown, as they were published; None where pictures in memory are all there is."""
+    from priorscope.data import open_published
+    from priorscope.data.split import Split
+
+    if isinstance(given, Split):
+        return stems_of(given.pixels)
+    published = getattr(given, "of", None)
+    if published is None and stimuli is not None:
+        published = open_published(_written(stimuli))
+    return stems_of(the_split(published, "test").pixels) if published is not None else None
+
+
+def _list_of_categories(path: str | None, stimuli: str | None) -> Path | None:
+    """The file given, or the one that lies beside the stimuli: where these were asked for, then in the data folder."""
     if path is not None:
         if not Path(path).expanduser().is_file():
             raise RequestError(f"There is no file {path!r}.", "a list of classes by category", "leave categories out")
         return Path(path).expanduser()
     from priorscope.data.places import data_folder
 
-    beside = data_folder() / "cue-conflict" / "categories.json"
-    return beside if beside.is_file() else None
+    place = Path(stimuli).expanduser() if stimuli is not None else None
+    near = [] if place is None else [place / "categories.json", place.parent / "categories.json"] if place.exists() else []
+    found = (beside for beside in (*near, data_folder() / "cue-conflict" / "categories.json") if beside.is_file())
+    return next(found, None)
 
 
 def _at_side(split: Split, side: int) -> Split:

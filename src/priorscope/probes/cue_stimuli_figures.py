@@ -11,7 +11,7 @@ from priorscope.core.charts import SHARE, Axis, interval_dots
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.matrices import gallery, heat_map
 from priorscope.core.stats import Interval, over_seeds, wilson
-from priorscope.probes.cue_stimuli import StimuliConflict
+from priorscope.probes.cue_stimuli import PEOPLE, StimuliConflict
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -46,8 +46,8 @@ def _share(arms: Arms) -> Figure:
     rows = [_row(subject, [seed.value for seed in seeds], seeds[0].interval) for subject, seeds in arms]
     most = max(rows, key=lambda row: row["value"])
     reference = (0.5, "both cues equally often")
-    if first.humans:
-        reference = (first.humans.shape / (first.humans.shape + first.humans.texture), "people, 16 choices")
+    if first.humans and first.humans.shares:
+        reference = (first.humans.mean(), PEOPLE)
     return interval_dots(
         f"shape-share-{first.kind.replace(' ', '-')}",
         f"{_not_published(first)}{most['subject']} decides by shape most often: {most['value']:.0%}",

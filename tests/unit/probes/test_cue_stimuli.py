@@ -12,7 +12,7 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.sources.cue_conflict import CLASSES
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result
-from priorscope.probes.cue_categories import IMAGENET, decided, imagenet_members, members_of, read_humans
+from priorscope.probes.cue_categories import IMAGENET, decided, imagenet_members, members_of, read_humans, stems_of
 from priorscope.probes.cue_conflict import CueConflict, CueConflictConfig, measure_cue_conflict
 from priorscope.probes.cue_stimuli import StimuliConflict
 
@@ -104,7 +104,9 @@ def _named_stimuli(monkeypatch):
     import priorscope.data
 
     usual = priorscope.data.open
-    monkeypatch.setattr(priorscope.data, "open", lambda what: _OPENED[what] if what in _OPENED else usual(what))
+    monkeypatch.setattr(
+        priorscope.data, "open", lambda what: _OPENED[what] if isinstance(what, str) and what in _OPENED else usual(what)
+    )
 
 
 _OPENED: dict[str, _Source] = {}
@@ -166,6 +168,87 @@ def test_people_are_filtered_to_the_same_pairs(tmp_path, stimuli):
     (tmp_path / "people.csv").write_text("subj,imagename\na,cat1-dog1.png\n")
     with pytest.raises(WorkError, match="lacks a column"):
         read_humans(path, CLASSES)
+
+
+def test_people_are_filtered_to_the_stimuli_that_are_shown(tmp_path):
+    """Three pictures lie in the folder; people also judged a fourth of the same pair, which is not shown."""
+    from PIL import Image
+
+    folder = tmp_path / "stimuli"
+    for name in ("cat1-dog2", "dog1-cat1", "cat2-cat1"):
+        (folder / name[:3]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(folder / name[:3] / f"{name}.png")
+    rows = ["subj,object_response,imagename",
+            "a,cat,0001_cue_cat1-dog2.png", "a,cat,cat1-dog2.png", "a,cat,dog1-cat1.png", "b,dog,cat1-dog2.png",
+            "b,cat,cat9-dog9.png", "b,cat,cat9-dog9.png"]  # fmt: skip
+    people = tmp_path / "people.csv"
+    people.write_text("\n".join(rows))
+    own = Split("mine", "test", ArrayPixels(np.zeros((16, 16, 16, 3), np.uint8)), np.arange(16), CLASSES)
+    result = measure_cue_conflict(Decider(by("shape")), _Source(own), stimuli=str(folder), humans=str(people))
+    assert (result.humans.trials, result.humans.shape, result.humans.texture) == (4, 2, 2)
+    assert not any("The stimuli have no names here" in caveat for caveat in result.caveats)
+    told = next(row for row in result.metrics() if row.setting == "people, 16 choices")
+    assert told.value == pytest.approx((2 / 3 + 0 / 1) / 2), "each person once: pooled it would be 2 of 4"
+    assert told.n == 2
+    assert told.low <= told.value <= told.high
+    share = [2 / 3, 0.0]
+    half = 12.7062047 * np.std(share, ddof=1) / np.sqrt(2)  # Student's t of one degree of freedom
+    assert (told.low, told.high) == (max(np.mean(share) - half, 0), min(np.mean(share) + half, 1))
+
+
+def test_a_table_of_stimuli_knows_their_names(tmp_path):
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    from priorscope.data import open_published
+
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    rows = [{"bytes": picture.getvalue(), "path": f"cat/{name}.png"} for name in ("cat1-dog2", "cat3-car1")]
+    pq.write_table(pa.table({"image": rows, "shape": ["cat", "cat"], "texture": ["dog", "car"]}), tmp_path / "s.parquet")
+    pixels = open_published({"name": "cue_conflict", "path": str(tmp_path)}).split("test").pixels
+    assert stems_of(pixels) == {"cat1-dog2", "cat3-car1"}
+    nameless = [{"bytes": row["bytes"], "path": None} for row in rows]
+    pq.write_table(pa.table({"image": nameless, "shape": ["cat", "cat"], "texture": ["dog", "car"]}), tmp_path / "s.parquet")
+    assert stems_of(open_published({"name": "cue_conflict", "path": str(tmp_path)}).split("test").pixels) is None
+
+
+def test_the_list_of_categories_is_looked_for_beside_the_stimuli_first(tmp_path, monkeypatch):
+    from priorscope.probes.cue_stimuli import _list_of_categories
+
+    usual, own = tmp_path / "data" / "cue-conflict", tmp_path / "own"
+    for place in (usual, own):
+        place.mkdir(parents=True)
+        (place / "categories.json").write_text("{}")
+    (own / "stimuli.parquet").write_bytes(b"")
+    monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path / "data"))
+    assert _list_of_categories(None, str(own)) == own / "categories.json"
+    assert _list_of_categories(None, str(own / "stimuli.parquet")) == own / "categories.json"
+    assert _list_of_categories(None, "cue_conflict") == usual / "categories.json"
+    assert _list_of_categories(None, None) == usual / "categories.json"
+
+
+def test_a_thousand_classes_are_imagenet_s_only_where_their_names_allow_it(stimuli):
+    wnids = [f"n{10_000_000 + 7 * at}" for at in range(1000)]
+    turned = members_of(wnids[::-1], None)
+    assert turned["knife"] == [999 - 499], "wnids say their order themselves"
+    named = [f"class {at}" for at in range(1000)]
+    for at, name in {0: "tench, Tinca tinca", 404: "Airliner", 499: "cleaver", 766: "rotisserie", 999: "toilet_tissue"}.items():
+        named[at] = name
+    assert members_of(named, None)["knife"] == [499]
+    with pytest.raises(RequestError, match="0 categories of the stimuli are known"):
+        members_of([f"thing {at}" for at in range(1000)], None)
+    others = [f"thing {at}" for at in range(998)] + ["cat", "dog"]
+    assert members_of(others, None) == {"cat": [998], "dog": [999]}
+
+    def shape(split):
+        return np.array([imagenet_members(CLASSES[one])[0] for one in split.columns["shape"]])
+
+    result = measure_cue_conflict(Decider(shape, 1000), stimuli)
+    assert any("1,000 classes without names are taken for ImageNet's" in caveat for caveat in result.caveats)
 
 
 def own_world(classes: int = 4, n: int = 80) -> Split:
