@@ -253,8 +253,8 @@ def measure_similarity(
         caveats.append(
             "Z's estimate is kept with its fault: every image's features are scaled to length one without a word, so that this "
             "is CKA of directions and compares with no published value. A zero vector stays zero here; there it was NaN. The "
-            "layers are not Z's (every Linear of an MLP; Linear, Conv2d, pooling and Identity of a CNN; Linear and Attention of "
-            f"a ViT) but those of the taps asked for: {', '.join(taps)}."
+            "layers are not Z's (every Linear of an MLP; Linear, Conv2d, pooling and Identity of a CNN; Linear and Attention "
+            f"of a ViT) but those of the taps asked for: {', '.join(taps)}."
         )
     return Similarity(
         **result,

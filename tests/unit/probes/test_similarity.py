@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import priorscope as ps
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
-from priorscope.probes import load_result
+from priorscope.probes import depth, layers, load_result
 from priorscope.probes.cka import Alignment, gram
 from priorscope.probes.layers import Network, pooled
 from priorscope.probes.similarity import Similarity, SimilarityConfig, matching, measure_similarity
@@ -151,6 +152,7 @@ def test_other_kernels_and_z_s_protocol(world):
     z = measure_similarity(networks, world, preset="z", depth=False)
     assert (z.kernel, z.batch, z.n, z.untrained.size) == ("cosine", 32, 96, 0)
     assert any("scaled to length one without a word" in caveat for caveat in z.caveats)
+    assert any("The layers are not Z's" in caveat and "embed/out, */out, head/in, logits" in caveat for caveat in z.caveats)
 
 
 def test_convergence_ends_at_the_value(result):
@@ -174,6 +176,75 @@ def test_a_pass_holds_no_more_than_it_may():
     network = Network("a", model("mlp/tiny"), ("w", "x", "y", "z"), (600, 600, 100, 2000))
     assert network.passes(1024, 1.0) == [("w",), ("x", "y"), ("z",)]
     assert network.passes(1024, 100.0) == [("w", "x", "y", "z")]
+
+
+def test_the_plan_comes_before_the_pass_and_what_cannot_fit_is_refused(world, monkeypatch):
+    networks = {"a": model("mlp/tiny"), "b": model("mlp/tiny", 1)}
+    settings = {"images": 96, "batch": 48, "twins": False}
+    held = measure_similarity(networks, world, **settings).planned_mb * 2**20
+    width, layer_count = 4 * 128 + 10, 10
+    kernels, sums = layer_count * 3 * 48**2 * 8, 2 * 2 * layer_count**2 * 8
+    by_depth = 4 * 96 * (3 * 16**2 + 2 * width + 6 * 768) + 3 * depth.BYTES
+    assert held == pytest.approx(48 * 4 * width + kernels + sums + by_depth)
+
+    def no_pass(*_given):
+        raise AssertionError("the pass began")
+
+    monkeypatch.setattr(layers, "collect", no_pass)
+    with pytest.raises(
+        RequestError, match=r"One layer's kernels alone take 0.053 MB in batches of 48, and memory = 0.01"
+    ) as no:
+        measure_similarity(networks, world, memory=0.01, **settings)
+    assert no.value.do == "--set batch=20"
+    monkeypatch.setattr(layers, "memory_bytes", lambda: 2**20)
+    with pytest.raises(RequestError, match=r"MB would be held, .* of them kernels of 10 layers in batches of 48; this machine"):
+        measure_similarity(networks, world, **settings)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that is made."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for one in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(one, torch.Tensor) and one._base is None:
+                self.bytes = max(self.bytes, one.numel() * one.element_size())
+        return made
+
+
+def test_neighbours_and_dimension_in_parts_are_those_of_all_at_once(monkeypatch):
+    """Against all differences in float64; far from the origin, with near twins that float32 products cannot tell apart."""
+    rng = torch.Generator().manual_seed(0)
+    features = torch.randn(60, 500, generator=rng)
+    features[30:] = features[:30] + 1e-4 * torch.randn(30, 500, generator=rng)
+    features += 3
+    apart = (features.double()[:, None] - features.double()[None]).norm(dim=2)
+    apart.fill_diagonal_(torch.inf)
+    expected = apart.topk(5, largest=False)
+    whole = depth.two_nn(features, expected.indices, 0)
+    logs = (expected.values[:, 1] / expected.values[:, 0]).log()
+    assert whole[0] == pytest.approx(59 / 60 / float(logs.mean()), rel=1e-3)
+    monkeypatch.setattr(depth, "BYTES", 40_000)
+    with Largest() as largest:
+        near = depth.nearest(features, 5)
+        parts = depth.two_nn(features, near, 0)
+    assert torch.equal(near, expected.indices)
+    assert parts == whole
+    assert largest.bytes <= 40_000, "features are 120,000 bytes, and differences of three neighbours were 720,000"
+
+
+def test_raw_pixels_are_averaged_to_sixteen_a_side():
+    side32 = open_source({"name": "shapetex", "train": 20, "val": 20, "test": 64})
+    nets = {n: ps.models.create("mlp/tiny", image_size=32, num_classes=10, seed=s) for s, n in enumerate("ab")}
+    result = measure_similarity(nets, side32, images=64, batch=32, twins=False)
+    split = side32.split("test")
+    pixels = np.stack([split[i][0] for i in range(64)]).reshape(64, 16, 2, 16, 2, 3).mean((2, 4)).reshape(64, -1)
+    apart = np.linalg.norm(pixels[:, None] - pixels[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    near = torch.from_numpy(apart.argsort(1)[:, :10].copy())
+    assert result.neighbours[0] == depth.neighbours_right(near, split.labels[:64]).sum()
 
 
 def test_wrong_requests_are_refused(world):
