@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
     from priorscope.probes.cue_stimuli import Made
 
-VERSION = 2
+VERSION = 3
 PER = "run"
 READS = "runs"
 
