@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from priorscope.core.figure import (
     HEIGHT,
@@ -98,7 +97,12 @@ class Axis:
     ticks: tuple[float, ...] = ()
 
     def number(self) -> dict[str, Any]:
-        return ({} if self.format is None else {"format": self.format}) | ({"tickMinStep": 1} if self.counts else {})
+        """What it says of its numbers, as Vega-Lite's axes and legends take it."""
+        return (
+            ({} if self.format is None else {"format": self.format})
+            | ({"tickMinStep": 1} if self.counts else {})
+            | ({"values": list(self.ticks)} if self.ticks else {})
+        )
 
     def channel(self, kind: type[Any], column: str) -> Any:
         import altair as alt
@@ -108,7 +112,7 @@ class Axis:
             if self.domain is None
             else {"domain": list(self.domain), "nice": False}
         )
-        axis = alt.Axis(title=self.title, **self.number(), **({"values": list(self.ticks)} if self.ticks else {}))
+        axis = alt.Axis(title=self.title, **self.number())
         return kind(f"{column}:Q", axis=axis, scale=alt.Scale(type=self.scale, **ends))
 
 
@@ -229,21 +233,21 @@ def _names_apart(rows: Sequence[Row], y: Axis, height: int, panel: str | None) -
         places.setdefault((where, x), []).append((middle, several[0]))
     for there in places.values():
         there.sort()
-        wanted = np.array([at for at, _ in there])
-        apart = _rising(wanted - gap * np.arange(len(there))) + gap * np.arange(len(there)) if y.scale == "linear" else wanted
-        placed |= {i: float(at) for (_, i), at in zip(there, apart, strict=True)}
+        room = [gap * place if y.scale == "linear" else 0.0 for place in range(len(there))]
+        apart = _rising([at - before for (at, _), before in zip(there, room, strict=True)])
+        placed |= {i: at + before for (_, i), at, before in zip(there, apart, room, strict=True)}
     return [{**row, "end": row.get("end") if i in placed else None, "end_y": placed.get(i)} for i, row in enumerate(rows)]
 
 
-def _rising(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rising(values: Sequence[float]) -> list[float]:
     """The nearest numbers, by squares, that never fall (pool adjacent violators)."""
     pools: list[tuple[float, int]] = []
-    for value in values.tolist():
+    for value in values:
         pools.append((value, 1))
         while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
             (a, m), (b, n) = pools[-2:]
             pools[-2:] = [((a * m + b * n) / (m + n), m + n)]
-    return np.concatenate([np.full(count, value) for value, count in pools])
+    return [value for value, count in pools for _ in range(count)]
 
 
 def _reference_line(reference: tuple[float, str], axis: Literal["x", "y"]) -> list[Any]:
