@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.folder import write_bytes
 from priorscope.core.machine import memory_bytes
 from priorscope.core.rng import seed_of
 from priorscope.data.split import Split
@@ -24,6 +29,7 @@ from priorscope.probes.cka import Alignment, gram, median_distance
 from priorscope.probes.similarity import Kernel, Pooling, matching
 
 MB = 1 << 20
+SAVE_EVERY_SECONDS = 30.0
 COPIES = 6
 """Copies of one layer's features over all images that reading it by depth holds at most: joined, cleaned, halves, with ones."""
 
@@ -161,9 +167,18 @@ def _by_depth(networks: Sequence[Network], images: int, reading: Reading) -> int
 
 
 def collect(
-    networks: Sequence[Network], chosen: Split, batches: Sequence[NDArray[np.int64]], groups: int, reading: Reading
+    networks: Sequence[Network],
+    chosen: Split,
+    batches: Sequence[NDArray[np.int64]],
+    groups: int,
+    reading: Reading,
+    state: Path | None = None,
 ) -> Found:
-    """One pass over the images: every layer's kernel of every batch, each activation let go before the next is made."""
+    """One pass over the images: every layer's kernel of every batch, each activation let go before the next is made.
+
+    What is known is kept in the file `state` every now and then, so that a pass that is stopped goes on with the next batch; at
+    the end the file goes.
+    """
     from priorscope.attacks.supply import fetcher
     from priorscope.probes.readouts import PIXEL_SIDE
 
@@ -173,8 +188,10 @@ def collect(
     kept = sum(len(network.taps) for network in networks[: reading.pooled]) if reading.depth else 0
     features: list[list[Tensor]] = [[] for _ in range(1 + kept)] if reading.depth else []
     fetch = fetcher(networks[0].model, chosen)
-    for number, rows in enumerate(batches):
-        images = fetch(rows)[0]
+    done = _resumed(state, alignment, widths, features) if state is not None and state.exists() else 0
+    saved = time.perf_counter()
+    for number in range(done, len(batches)):
+        images = fetch(batches[number])[0]
         if features:
             side = min(images.shape[-1], PIXEL_SIDE)
             features[0].append(torch.nn.functional.adaptive_avg_pool2d(images, side).flatten(1).cpu())
@@ -189,7 +206,47 @@ def collect(
             if layer < kept:
                 features[1 + layer].append(pooled(value, layout, len(images)).float().cpu())
         alignment.add(number * groups // len(batches), kernels)
+        if state is not None and time.perf_counter() - saved >= SAVE_EVERY_SECONDS:
+            _keep(state, number + 1, alignment, widths, features)
+            saved = time.perf_counter()
+    if state is not None:
+        state.unlink(missing_ok=True)
     return Found(alignment, features)
+
+
+def _keep(state: Path, done: int, alignment: Alignment, widths: Mapping[int, float], features: list[list[Tensor]]) -> None:
+    """Writes what is known after so many batches, whole or not at all."""
+    for parts in features:
+        parts[:] = [torch.cat(parts)]
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        allow_pickle=False,
+        done=done,
+        sums=alignment.sums,
+        variance=alignment.variance,
+        size=alignment.size,
+        widths=np.array([widths.get(layer, np.nan) for layer in range(len(alignment.size))]),
+        **{f"features{i}": parts[0].numpy() for i, parts in enumerate(features)},  # pyright: ignore[reportArgumentType]
+    )
+    write_bytes(state, buffer.getvalue())
+
+
+def _resumed(state: Path, alignment: Alignment, widths: dict[int, float], features: list[list[Tensor]]) -> int:
+    """Reads what `_keep` wrote; how many batches it knows."""
+    try:
+        with np.load(state, allow_pickle=False) as stored:
+            alignment.sums, alignment.variance, alignment.size = (stored[name] for name in ("sums", "variance", "size"))
+            widths |= {layer: float(width) for layer, width in enumerate(stored["widths"]) if np.isfinite(width)}
+            for i, parts in enumerate(features):
+                parts[:] = [torch.from_numpy(stored[f"features{i}"])]
+            return int(stored["done"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise WorkError(
+            f"What a comparison of layers knew so far, {state}, is damaged: {error}.",
+            "a file as it was written",
+            f"delete {state.name}",
+        ) from None
 
 
 def _read(networks: Sequence[Network], images: Tensor, memory: float) -> Iterator[tuple[Layout, Tensor]]:

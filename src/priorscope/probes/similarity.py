@@ -15,13 +15,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from priorscope.core.config import Config, Number
+from priorscope.core.config import Config, Number, content_key
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
     from priorscope.probes.cka import Alignment
-    from priorscope.probes.layers import Network
+    from priorscope.probes.layers import Network, Reading
 
 VERSION = 2
 PER = "set"
@@ -223,8 +224,12 @@ def measure_similarity(
     memory: float = 1024.0,
     preset: Literal["z"] | None = None,
     seed: int = 0,
+    folder: Path | None = None,
 ) -> Similarity:
-    """Compares all layers of all networks on the same images."""
+    """Compares all layers of all networks on the same images.
+
+    With a `folder` (not set: that of the first network's evidence) a comparison that is stopped goes on where it was.
+    """
     from priorscope.evidence import evidence_of
     from priorscope.probes.layers import Network, Reading, collect, planned_mb, twin_of
 
@@ -241,7 +246,8 @@ def measure_similarity(
     batches = np.array_split(order, max(1, len(order) // batch))
     groups = min(GROUPS, len(batches))
     planned = planned_mb(networks, len(chosen), max(map(len, batches)), groups, reading)
-    found = collect(networks, chosen, batches, groups, reading)
+    state = _state(folder or evidence_of(next(iter(subjects.values()))).folder, networks, chosen, reading, batch, seed)
+    found = collect(networks, chosen, batches, groups, reading, state)
     ends = np.cumsum([len(network.taps) for network in trained])
     blocks = [slice(int(end) - len(network.taps), int(end)) for end, network in zip(ends, trained, strict=True)]
     result = _result(trained, blocks, found.alignment, twinned, len(chosen))
@@ -272,6 +278,25 @@ def measure_similarity(
         planned_mb=planned,
         classes=len(chosen.classes),
     )
+
+
+def _state(
+    folder: Path | None, networks: Sequence[Network], chosen: Split, reading: Reading, batch: int, seed: int
+) -> Path | None:
+    """Where a comparison keeps what it knows: a file named by everything that its sums are a function of."""
+    if folder is None:
+        return None
+    from priorscope.attacks.supply import network_key
+
+    key = {
+        "version": VERSION,
+        "networks": [[network_key(network.model), *network.taps] for network in networks],
+        "data": chosen.fingerprint,
+        "reading": [reading.kernel, reading.bandwidth, reading.pooling, reading.depth, reading.pooled],
+        "batch": batch,
+        "seed": seed,
+    }
+    return folder / f"similarity-{content_key(key)}.npz"
 
 
 def _images(whole: Split, images: int | None, batch: int, seed: int) -> tuple[Split, NDArray[np.int64]]:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import priorscope as ps
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.data import open as open_source
 from priorscope.probes import depth, layers, load_result
 from priorscope.probes.cka import Alignment, gram
@@ -260,3 +260,34 @@ def test_wrong_requests_are_refused(world):
         measure_similarity({"a": one, "b": other}, world, images=64, batch=16)
     assert matching(["a/out", "b/in"], ["*/out"], "x") == ("a/out",)
     assert SimilarityConfig().images == 2048
+
+
+def test_an_interrupted_comparison_goes_on(world, tmp_path, monkeypatch):
+    """Stopped after three of eight batches, whatever the kernel, it makes the other five only, and says the same."""
+    networks = {"a": model("mlp/tiny"), "b": model("cnn/tiny", seed=1)}
+    asked = {"images": 64, "batch": 8, "kernel": "rbf", "twins": False}
+    whole = measure_similarity(networks, world, **asked)
+    monkeypatch.setattr(layers, "SAVE_EVERY_SECONDS", 0.0)
+    add, made = layers.Alignment.add, []
+
+    def stops(self, group, kernels):
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append(group)
+        add(self, group, kernels)
+
+    monkeypatch.setattr(layers.Alignment, "add", stops)
+    with pytest.raises(KeyboardInterrupt):
+        measure_similarity(networks, world, **asked, folder=tmp_path)
+    (state,) = tmp_path.iterdir()
+    made[:] = [None] * 10
+    monkeypatch.setattr(layers.Alignment, "add", lambda self, group, kernels: (made.append(group), add(self, group, kernels)))
+    again = measure_similarity(networks, world, **asked, folder=tmp_path)
+    assert len(made) == 15
+    assert again.pairs == whole.pairs
+    assert np.array_equal(again.cka, whole.cka, equal_nan=True)
+    assert np.array_equal(again.logistic, whole.logistic)
+    assert list(tmp_path.iterdir()) == []
+    state.write_bytes(b"PK torn")
+    with pytest.raises(WorkError, match="is damaged"):
+        measure_similarity(networks, world, **asked, folder=tmp_path)
