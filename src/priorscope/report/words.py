@@ -135,6 +135,9 @@ def _many(finding: Finding) -> str:
     turned = [name for name, pair in pairs.items() if pair and pair.differs and pair.above(top) != upwards]
     alike = [name for name, pair in pairs.items() if pair and not pair.differs]
     extreme = "highest" if upwards else "lowest"
+    equal = bool(alike) and all(pair.comparison is None for pair in pairs.values() if pair and not pair.differs)
+    if equal and len(alike) == len(others):
+        return f"All have the same {finding.measure}: {number(top.value, finding.unit)}, exactly."
     if not apart and not turned:
         last = others[-1]
         return (
@@ -151,7 +154,9 @@ def _many(finding: Finding) -> str:
         parts = [f"{said} {best}: {measure} {value}"]
     else:
         parts = [f"{said} has the {extreme} {measure}, {value}"]
-        if alike:
+        if equal:
+            parts[0] += f", exactly as {listed(alike)}"
+        elif alike:
             parts[0] += f", but is not distinguishable from {close}, which does not make them equal"
     if apart:
         parts[0] += f"{';' if alike else ','} told apart from {'all others' if len(apart) == len(others) else listed(apart)}"

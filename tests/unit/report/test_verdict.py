@@ -397,3 +397,18 @@ def test_what_was_not_tested_is_said() -> None:
 )
 def test_settings_are_said_as_people_write_them(value: object, said: str) -> None:
     assert setting_said(value) == said
+
+
+def test_counts_that_are_the_same_are_called_so() -> None:
+    """A count is not sampled: of three networks two of one size are equal, not undistinguished."""
+
+    def costs(*counts: int) -> str:
+        runs = [
+            run(name, 0, Cost(value=n, interval=None, n=1, unit="multiply-adds")) for name, n in zip("abc", counts, strict=True)
+        ]
+        return sentence(only(runs))
+
+    said = costs(100, 100, 300)
+    assert "exactly as b; told apart from c" in said
+    assert "does not make them equal" not in said
+    assert costs(100, 100, 100).startswith("All have the same cost: 100")
