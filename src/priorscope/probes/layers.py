@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from priorscope.core.errors import RequestError, WorkError
-from priorscope.core.folder import write_bytes
+from priorscope.core.errors import RequestError
 from priorscope.core.machine import memory_bytes
 from priorscope.core.rng import seed_of
 from priorscope.data.split import Split
@@ -26,6 +23,7 @@ from priorscope.models import create
 from priorscope.models.classifier import Classifier, Layout
 from priorscope.probes import depth
 from priorscope.probes.cka import Alignment, gram, median_distance
+from priorscope.probes.progress import read_arrays, write_arrays
 from priorscope.probes.similarity import Kernel, Pooling, matching
 
 MB = 1 << 20
@@ -218,35 +216,25 @@ def _keep(state: Path, done: int, alignment: Alignment, widths: Mapping[int, flo
     """Writes what is known after so many batches, whole or not at all."""
     for parts in features:
         parts[:] = [torch.cat(parts)]
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        allow_pickle=False,
-        done=done,
-        sums=alignment.sums,
-        variance=alignment.variance,
-        size=alignment.size,
-        widths=np.array([widths.get(layer, np.nan) for layer in range(len(alignment.size))]),
-        **{f"features{i}": parts[0].numpy() for i, parts in enumerate(features)},  # pyright: ignore[reportArgumentType]
-    )
-    write_bytes(state, buffer.getvalue())
+    known = {
+        "done": np.array(done),
+        "sums": alignment.sums,
+        "variance": alignment.variance,
+        "size": alignment.size,
+        "widths": np.array([widths.get(layer, np.nan) for layer in range(len(alignment.size))]),
+    }
+    write_arrays(state, known | {f"features{i}": parts[0].numpy() for i, parts in enumerate(features)})
 
 
 def _resumed(state: Path, alignment: Alignment, widths: dict[int, float], features: list[list[Tensor]]) -> int:
     """Reads what `_keep` wrote; how many batches it knows."""
-    try:
-        with np.load(state, allow_pickle=False) as stored:
-            alignment.sums, alignment.variance, alignment.size = (stored[name] for name in ("sums", "variance", "size"))
-            widths |= {layer: float(width) for layer, width in enumerate(stored["widths"]) if np.isfinite(width)}
-            for i, parts in enumerate(features):
-                parts[:] = [torch.from_numpy(stored[f"features{i}"])]
-            return int(stored["done"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise WorkError(
-            f"What a comparison of layers knew so far, {state}, is damaged: {error}.",
-            "a file as it was written",
-            f"delete {state.name}",
-        ) from None
+    kept = [f"features{i}" for i in range(len(features))]
+    known = read_arrays(state, ["done", "sums", "variance", "size", "widths", *kept])
+    alignment.sums, alignment.variance, alignment.size = (known[name] for name in ("sums", "variance", "size"))
+    widths |= {layer: float(width) for layer, width in enumerate(known["widths"]) if np.isfinite(width)}
+    for parts, name in zip(features, kept, strict=True):
+        parts[:] = [torch.from_numpy(known[name])]
+    return int(known["done"])
 
 
 def _read(networks: Sequence[Network], images: Tensor, memory: float) -> Iterator[tuple[Layout, Tensor]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class Progress:
         self._saved = time.perf_counter()
         self._tables: dict[str, NDArray[Any]] = {name: np.full(shape, UNKNOWN, kind) for name, (shape, kind) in tables.items()}
         if path is not None and path.exists():
-            self._read(path)
+            self._tables = read_arrays(path, self._tables)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._tables[name]
@@ -59,21 +59,28 @@ class Progress:
     def keep(self) -> None:
         """Writes the file, whole or not at all."""
         if self._path is not None:
-            buffer = io.BytesIO()
-            np.savez(buffer, allow_pickle=False, **self._tables)
-            write_bytes(self._path, buffer.getvalue())
+            write_arrays(self._path, self._tables)
         self._saved = time.perf_counter()
 
-    def _read(self, path: Path) -> None:
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-                self._tables = {name: stored[name].reshape(table.shape) for name, table in self._tables.items()}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise WorkError(
-                f"What a measurement knew so far, {path}, is damaged: {error}.",
-                "a file as it was written",
-                f"delete {path.name}",
-            ) from None
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes arrays by name, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
+    write_bytes(path, buffer.getvalue())
+
+
+def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Reads back what `write_arrays` wrote."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            return {name: stored[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise WorkError(
+            f"What a measurement knew so far, {path}, is damaged: {error}.",
+            "a file as it was written",
+            f"delete {path.name}",
+        ) from None
 
 
 def state_of(folder: Path | None, probe: str, model: Classifier, chosen: Split, settings: Plain) -> Path | None:
