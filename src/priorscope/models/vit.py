@@ -4,8 +4,12 @@ Paper: Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv 2010.11929). T
 patch, depth and width; keys are timm's. Names follow a grammar: `vit/d6-w192-p4` is 6 blocks of width 192 on patches of 4
 pixels, with heads of 64 channels (`-h2` for 2 heads).
 
+`v-baseline` is the ViT that an earlier study set beside its TNT: 6 blocks of width 512 whose MLPs are no wider, queries, keys
+and values without bias, a head with a hidden layer of 512, dropout 0.1. 9,786,378 parameters at 32 pixels and 10 classes.
+
 Deviations: stochastic depth and dropout are 0 unless set. `pool = "avg"` takes the mean of the patches where the paper takes a
-class token. The start of a fine-tuning from pre-trained weights is `timm/vit_small_patch16_224`.
+class token. `v-baseline` starts from timm's initial weights and adds timm's 1e-6 to variances. The start of a fine-tuning from
+pre-trained weights is `timm/vit_small_patch16_224`.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from priorscope.models.patches import check_heads, check_patches
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from priorscope.models.classifier import Backbone, Tap
 
@@ -30,7 +34,11 @@ HEAD_WIDTH = 64
 
 
 class VitConfig(FamilyConfig):
-    """Patch, depth, width and heads of a vision transformer."""
+    """Patch, depth, width and heads of a vision transformer.
+
+    `qkv_bias` says whether queries, keys and values have a bias (not set: yes); `head_hidden` is the width of a hidden layer
+    in the head (not set: none). What is not set stands in no key, so that runs from before these settings keep theirs.
+    """
 
     patch: int = Field(ge=1)
     depth: int = Field(ge=1)
@@ -38,6 +46,8 @@ class VitConfig(FamilyConfig):
     heads: int = Field(ge=1)
     mlp_ratio: float = Field(default=4.0, gt=0.0)
     pool: Literal["token", "avg"] = "token"
+    qkv_bias: bool | None = None
+    head_hidden: int | None = Field(default=None, ge=1)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
 
@@ -70,6 +80,7 @@ PRESETS: dict[str, Plain] = {
     },
     "s16": _named("d12-w384-p16"),
     "b16": _named("d12-w768-p16"),
+    "v-baseline": {**_named("d6-w512-p4"), "mlp_ratio": 1.0, "qkv_bias": False, "head_hidden": 512, "dropout": 0.1},
 }
 
 
@@ -82,19 +93,41 @@ def build(config: VitConfig, image_size: int, num_classes: int) -> Backbone:
     from priorscope.models.classifier import Backbone
     from priorscope.models.networks.transformer import quicken
 
-    network = VisionTransformer(num_classes=num_classes, **in_timm(config, image_size)[1])
-    return Backbone(quicken(network), taps(config.depth), "head")
+    network = VisionTransformer(num_classes=num_classes, **_settings(config, image_size))
+    if config.head_hidden is None:
+        return Backbone(quicken(network), taps(config.depth), "head")
+    network.set_submodule("head", _two_layers(config.width, config.head_hidden, num_classes, config.dropout))
+    return Backbone(quicken(network), taps(config.depth, f"head.{LAST}"), f"head.{LAST}")
 
 
-def in_timm(config: VitConfig, image_size: int) -> tuple[str, Plain]:
-    """A network of timm's and the settings that make it this one."""
-    return "vit_tiny_patch16_224", {
+LAST = 3
+"""Where the last linear map stands in a head of two layers."""
+
+
+def _two_layers(width: int, hidden: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """A head with a hidden layer, its weights drawn as timm draws every linear map's."""
+    from timm.models.vision_transformer import init_weights_vit_timm
+    from torch import nn
+
+    head = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes))
+    return head.apply(init_weights_vit_timm)
+
+
+def in_timm(config: VitConfig, image_size: int) -> tuple[str, Plain] | None:
+    """A network of timm's and the settings that make it this one; None with a hidden layer in the head, which timm has not."""
+    return None if config.head_hidden else ("vit_tiny_patch16_224", _settings(config, image_size))
+
+
+def _settings(config: VitConfig, image_size: int) -> Plain:
+    """timm's settings of the network, but for its head."""
+    return {
         "img_size": image_size,
         "patch_size": config.patch,
         "embed_dim": config.width,
         "depth": config.depth,
         "num_heads": config.heads,
         "mlp_ratio": config.mlp_ratio,
+        **({} if config.qkv_bias is None else {"qkv_bias": config.qkv_bias}),
         "class_token": config.pool == "token",
         "global_pool": config.pool,
         "pos_drop_rate": config.dropout,
@@ -103,8 +136,8 @@ def in_timm(config: VitConfig, image_size: int) -> tuple[str, Plain]:
     }
 
 
-def taps(depth: int) -> dict[str, Tap]:
-    """The taps of timm's vision transformers."""
+def taps(depth: int, last: str = "head") -> dict[str, Tap]:
+    """The taps of timm's vision transformers. `last` is the last linear map; `head/norm` is what a layer before it receives."""
     from priorscope.models.classifier import Tap
 
     addresses = {"embed/out": Tap("norm_pre", "NLC")}
@@ -116,7 +149,9 @@ def taps(depth: int) -> dict[str, Tap]:
             f"blocks/{i}/mlp": Tap(f"blocks.{i}.mlp", "NLC"),
             f"blocks/{i}/out": Tap(f"blocks.{i}", "NLC"),
         }
-    return addresses | {"head/in": Tap("head", "NC", "input"), "logits": Tap("head", "NC")}
+    if last != "head":
+        addresses["head/norm"] = Tap("head", "NC", "input")
+    return addresses | {"head/in": Tap(last, "NC", "input"), "logits": Tap(last, "NC")}
 
 
 def resample(state: dict[str, Tensor], network: VisionTransformer) -> dict[str, Tensor]:

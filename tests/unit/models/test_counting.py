@@ -37,6 +37,14 @@ def test_multiply_adds_of_attention() -> None:
     assert counted.macs == (tokens - 1) * 48 * width + depth * block + width * 10
 
 
+def test_multiply_adds_of_a_head_with_a_hidden_layer() -> None:
+    """As above, with MLPs as wide as the stream, and a hidden layer before the classes."""
+    width, tokens = 512, 65
+    counted = info(models.create("vit/v-baseline", image_size=32, num_classes=10))
+    block = tokens * width * width * (3 + 1 + 1 + 1) + 2 * tokens * tokens * width
+    assert counted.macs == (tokens - 1) * 48 * width + 6 * block + width * width + width * 10
+
+
 def test_multiply_adds_of_convolutions() -> None:
     counted = info(models.create("cnn/resnet20", image_size=32, num_classes=10))
     stages = [(32, 16), (16, 32), (8, 64)]

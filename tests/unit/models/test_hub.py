@@ -33,7 +33,15 @@ def test_a_folder_gives_back_the_model(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["vit/tiny", "swin/tiny", "mixer/s16", "timm/test_vit", "timm/resnet10t", {"name": "vit/tiny", "pool": "avg"}]
+    "name",
+    [
+        "vit/tiny",
+        "swin/tiny",
+        "mixer/s16",
+        "timm/test_vit",
+        "timm/resnet10t",
+        {"name": "vit/tiny", "pool": "avg", "qkv_bias": False},
+    ],
 )
 def test_timm_opens_the_folder_where_it_has_the_network(name: str | dict[str, str], tmp_path: Path) -> None:
     """timm builds the network from our config and reads our weights; it wants its pictures resized and normalised."""
@@ -59,10 +67,15 @@ def test_timm_gives_the_folder_another_head(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mlp/tiny", "cnn/tiny", "mixer/tiny", "perceiver/tiny", {"name": "vit/tiny", "permute": {"seed": 1}}]
+    "name",
+    [
+        *("mlp/tiny", "cnn/tiny", "mixer/tiny", "perceiver/tiny"),
+        {"name": "vit/tiny", "permute": {"seed": 1}},
+        {"name": "vit/tiny", "head_hidden": 8},
+    ],
 )
 def test_nothing_is_promised_of_timm_where_it_has_not_the_network(name: str | dict[str, object], tmp_path: Path) -> None:
-    """A Mixer of another size than the paper's cannot be asked of timm; pixels out of order are ours."""
+    """A Mixer of another size than the paper's cannot be asked of timm; pixels out of order and a deeper head are ours."""
     model = models.create(name, image_size=32, num_classes=3, statistics=STATISTICS, seed=5).eval()
     folder = save_hub(model, tmp_path / "m")
     assert not {"architecture", "model_args", "pretrained_cfg"} & set(json.loads((folder / "config.json").read_text()))
