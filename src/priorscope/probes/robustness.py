@@ -162,6 +162,13 @@ class Robustness(Result):
             "bootstrap over images, of one checkpoint."
         )
 
+    def checked(self, more: Sequence[Check]) -> Self:
+        """With further checks of the number: they can make the verdict worse, and a weak attack's number stays a bound."""
+        verdict, found = self.verdict, {each.finding for each in more}
+        if verdict in ("suspect", "no sign of overestimation"):
+            verdict = "masked" if "masked" in found else "suspect" if "suspect" in found else verdict
+        return self.model_copy(update={"checks": (*self.checks, *more), "verdict": verdict})
+
     def paired(self, other: Self, level: float = 0.95) -> Difference | None:
         """How many doublings of the budget this withstands more, on the images that both get right."""
         return compare_smallest(self, other, level)

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
+PICTURES = 2
+"""The version of the adversarial pictures that are kept. It is its own: what is said of them changes oftener than they do."""
 PER = "set"
 
 RESAMPLES = 1000
@@ -71,6 +73,8 @@ class Transfer(Result):
 
     names: tuple[str, ...]
     split: str
+    data: str = ""
+    """The fingerprint of the whole split, which the positions in `index` are of; empty in results from before it was kept."""
     attack: str
     attacks: tuple[str, ...]
     norm: Norm
@@ -78,6 +82,8 @@ class Transfer(Result):
     seed: int
     checks: tuple[Check, ...] = ()
     """For each target whether another network's pictures break it where its own attack did not."""
+    index: Array = Field(default_factory=lambda: np.zeros(0, np.int64))
+    """The position of each image in the split."""
     clean: Array
     """(networks, images): right without an attack."""
     fooled: Array
@@ -211,7 +217,8 @@ def measure_transfer(
     asked = [evidence_of(subject) for subject in subjects.values()]
     models = [evidence.model for evidence in asked]
     _check(names, models)
-    chosen, index = some_images(the_split(data, split), images)
+    whole = the_split(data, split)
+    chosen, index = some_images(whole, images)
     attacks = [
         each.replace(leave=False)
         for each in attacks_of(attack, len(chosen.classes), **({} if steps is None else {"steps": steps}))
@@ -234,7 +241,26 @@ def measure_transfer(
         for name, bad in zip(names, not_finite.tolist(), strict=True)
         if bad
     ]
-    return _result(names, chosen.name, attack, attacks, norm, at, seed, clean, fooled, noise, caveats)
+    numbers = _numbers(clean, fooled, seed)
+    checks = tuple(_check_target(names, target, clean, fooled) for target in range(len(names)))
+    return Transfer(
+        **numbers,
+        unit="share of images",
+        caveats=(*caveats, *_caveats(clean), *(found.sentence for found in checks if found.finding != "fine")),
+        names=names,
+        split=chosen.name,
+        data=whole.fingerprint,
+        attack=attack,
+        attacks=tuple(each.sentence() for each in attacks),
+        norm=norm,
+        eps=at,
+        seed=seed,
+        checks=checks,
+        index=index,
+        clean=clean,
+        fooled=fooled,
+        noise=noise,
+    )
 
 
 def _ends(interval: Interval | None) -> dict[str, float]:
@@ -306,7 +332,7 @@ def _adversarial(
     from priorscope.evidence import evaluating
 
     key = {
-        "version": VERSION,
+        "version": PICTURES,
         "network": network_key(model),
         "data": chosen.fingerprint,
         "index": index.tolist(),
@@ -343,24 +369,12 @@ def _noise(
     return project(images + eps * signs, of).cpu().numpy()
 
 
-def _result(
-    names: tuple[str, ...],
-    split: str,
-    attack: str,
-    attacks: Sequence[Attack],
-    norm: Norm,
-    eps: float,
-    seed: int,
-    clean: Bools,
-    fooled: Bools,
-    noise: Bools,
-    caveats: list[str],
-) -> Transfer:
-    draws = stream(seed, "transfer", "resample").multinomial(
-        clean.shape[1], np.full(clean.shape[1], 1 / clean.shape[1]), RESAMPLES
-    )
-    ones = np.ones((1, clean.shape[1]))
-    off = ~np.eye(len(names), dtype=np.bool_)
+def _numbers(clean: Bools, fooled: Bools, seed: int) -> dict[str, Any]:
+    """The mean share fooled with its interval over images, and the matrix's parts where there are enough networks."""
+    networks, images = clean.shape
+    draws = stream(seed, "transfer", "resample").multinomial(images, np.full(images, 1 / images), RESAMPLES)
+    ones = np.ones((1, images))
+    off = ~np.eye(networks, dtype=np.bool_)
     cells = both_right(clean, fooled, ones)[0][off]
     if np.isnan(cells).all():
         raise RequestError(
@@ -372,37 +386,21 @@ def _result(
     resampled = both_right(clean, fooled, draws)[:, off]
     resampled = resampled[~np.isnan(resampled).all(1)]
     asked = int((clean.sum(0) >= 2).sum())
-    common = int(clean.all(0).sum())
-    caveats = list(caveats)
-    parts: dict[str, Floats] = {name: np.zeros(0) for name in PARTS}
-    parts["affinity"] = np.zeros((0, 0))
-    if len(names) >= 3 and common:
+    parts: dict[str, Floats] = {**{name: np.zeros(0) for name in PARTS}, "affinity": np.zeros((0, 0))}
+    if networks >= 3 and clean.all(0).any():
         parts = parts_with_intervals(clean, fooled, ones, draws)
-    if len(names) < 3:
-        caveats.append("Two networks have no strength, weakness and affinity apart: that takes three.")
+    interval = share_from_resamples(np.nanmean(resampled, axis=1), value, asked)
+    return {"value": value, "interval": interval, "n": asked, **parts}
+
+
+def _caveats(clean: Bools) -> list[str]:
+    """What the networks and the images that they get right are too few for."""
+    said, common = list[str](), int(clean.all(0).sum())
+    if len(clean) < 3:
+        said.append("Two networks have no strength, weakness and affinity apart: that takes three.")
     if common < FEW:
-        caveats.append(f"Only {common} images are right for all networks: what is said of them says little.")
-    checks = tuple(_check_target(names, target, clean, fooled) for target in range(len(names)))
-    caveats += [found.sentence for found in checks if found.finding != "fine"]
-    return Transfer(
-        value=value,
-        interval=share_from_resamples(np.nanmean(resampled, axis=1), value, asked),
-        n=asked,
-        unit="share of images",
-        caveats=tuple(caveats),
-        names=names,
-        split=split,
-        attack=attack,
-        attacks=tuple(each.sentence() for each in attacks),
-        norm=norm,
-        eps=eps,
-        seed=seed,
-        checks=checks,
-        clean=clean,
-        fooled=fooled,
-        noise=noise,
-        **parts,  # pyright: ignore[reportArgumentType]
-    )
+        said.append(f"Only {common} images are right for all networks: what is said of them says little.")
+    return said
 
 
 def _check_target(names: tuple[str, ...], target: int, clean: Bools, fooled: Bools) -> Check:

@@ -16,6 +16,7 @@ from priorscope.core.config import Plain, content_key, read_toml
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.folder import read_json, read_rows
+from priorscope.report.transferred import held_against
 
 STUDY, RUNS, JOINT, FAILURES = "study.toml", "runs", "joint", "failures.json"
 RECIPE, ENVIRONMENT, STEPS, RESULTS = "recipe.toml", "environment.json", "steps.jsonl", "results"
@@ -176,14 +177,15 @@ def read_study(path: Path) -> Reading:
     failures: list[Failure] = []
     study = _table(path / STUDY, failures) if (path / STUDY).exists() else {}
     folders = sorted(folder for folder in (path / RUNS).glob("*") if (folder / RECIPE).exists())
-    runs = [_placed(run, study) for folder in folders if (run := read_run(folder, failures))]
+    joint = tuple(read_outcomes(path / JOINT, None, failures))
+    runs = [_placed(_held_against(joint, run), study) for folder in folders if (run := read_run(folder, failures))]
     return Reading(
         name=str(study.get("name") or path.name),
         question=str(study.get("question") or ""),
         promise=str(study.get("promise") or ""),
         sources=(path.name,),
         runs=tuple(sorted(runs, key=_order(study))),
-        joint=tuple(read_outcomes(path / JOINT, None, failures)),
+        joint=joint,
         failures=(*_told_failures(path / FAILURES, failures), *failures),
         probes=tuple(entry["probe"] for entry in study.get("probes") or ()),
         claims=tuple(str(claim) for claim in study.get("claims") or ()),
@@ -274,6 +276,13 @@ def _within(study: str, run: RunRecord) -> RunRecord:
     name = f"{study}/{run.name}"
     outcomes = [replace(o, subjects=tuple(s.replace(name=name) for s in o.subjects)) for o in run.outcomes]
     return replace(run, name=name, recipe_name=f"{study}/{run.recipe_name}", outcomes=tuple(outcomes))
+
+
+def _held_against(joint: Sequence[Outcome], run: RunRecord) -> RunRecord:
+    """The run with its verdicts drawn again from what was found of all networks together."""
+    together = [outcome.result for outcome in joint]
+    outcomes = (replace(outcome, result=held_against(outcome.result, run.name, together)) for outcome in run.outcomes)
+    return replace(run, outcomes=tuple(outcomes))
 
 
 def _placed(run: RunRecord, study: Plain) -> RunRecord:
