@@ -278,7 +278,7 @@ class Fitting:
 
     def finish(self) -> None:
         """Writes what came out; `environment.json` last, because it says that the rest is complete."""
-        progress, best = self.progress, self.config.choose == "best"
+        progress, best = self.progress, self.config.choose == "best" and self.config.trains
         chosen = progress.best_epoch if best else len(progress.history)
         weights = progress.best_weights if best else self.learner.weights()
         if weights is None:

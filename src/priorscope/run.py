@@ -327,10 +327,11 @@ def _start(recipe: Recipe, init: Path | None) -> Start | None:
     if recipe.init.kind == "timm":
         return Timm(str(recipe.init.timm))
     if recipe.init.kind == "published":
-        from priorscope.models.published import read_published
+        from priorscope.models.published import read_published, weights_file
 
-        path = Path(str(recipe.init.published))
-        return Stored(path, read_published(path).num_classes)
+        path = weights_file(str(recipe.init.published))
+        published = read_published(path)
+        return Stored(path, published.num_classes, None if recipe.train.trains else published.statistics)
     earlier = load(init) if init else _branched_from(recipe)
     if earlier is None:
         raise RequestError(
@@ -348,15 +349,15 @@ def _branched_from(recipe: Recipe) -> Run | None:
 
 
 def adopt(weights: Path | str, out: Path | str, data: str | None = None) -> Run:
-    """Makes a run of zero steps of a published file of weights, so that every probe runs on it like on a run of ours.
+    """Makes a run of zero steps of published weights (a file, or a folder of the hub), so that every probe runs on it.
 
     `data` names the source it was trained on, where the file's own name does not say.
     """
     from safetensors.torch import save as to_bytes
 
-    from priorscope.models.published import read_published, trained_on
+    from priorscope.models.published import read_published, trained_on, weights_file
 
-    path, out = Path(weights), Path(out)
+    path, out = weights_file(weights), Path(out)
     model = read_published(path)
     source = data or trained_on(path)
     if source is None:

@@ -48,7 +48,7 @@ def info(
 
 @models_app.command("import")
 def import_weights(
-    weights: Annotated[Path, typer.Argument(help="A published file, named as published.")],
+    weights: Annotated[Path, typer.Argument(help="A published file or folder of the hub, named as published.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data: Annotated[str | None, typer.Option(help="The source it was trained on, where its name does not say.")] = None,
     as_json: AsJson = False,
@@ -69,11 +69,11 @@ def fetch(
     folder: Annotated[Path, typer.Option(help="Where its files go.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Download a published checkpoint of "Scaling MLPs" with its config, and check it."""
-    from priorscope.models.published import REGISTRY, fetch_published
+    """Download a published checkpoint (of "Scaling MLPs", or a CIFAR ResNet of the hub), and check it."""
+    from priorscope.models.published import fetch_published, published_names
 
     if key is None:
-        rows = [(name, entry.source, "yes" if entry.weights_id else "no") for name, entry in REGISTRY.items()]
+        rows = [(name, source, "yes" if linked else "no") for name, (source, linked) in published_names().items()]
         return print_table(("checkpoint", "trained on", "link"), rows, as_json)
     weights = fetch_published(key, folder)
     if as_json:

@@ -190,6 +190,12 @@ class Classifier(nn.Module):
         self.network.set_submodule(str(self._head), fresh.to(old.weight.device, old.weight.dtype))
         self.num_classes = num_classes
 
+    def normalise_by(self, statistics: Statistics) -> None:
+        """Takes the mean and standard deviation that some weights were made with."""
+        self.mean.copy_(torch.tensor(statistics.mean).view_as(self.mean))
+        self.std.copy_(torch.tensor(statistics.std).view_as(self.std))
+        self.statistics = statistics
+
     def normalisation(self) -> dict[str, Tensor]:
         """The mean and standard deviation that are part of the state."""
         return {"mean": self.mean.cpu(), "std": self.std.cpu()}

@@ -1,9 +1,10 @@
 """Checkpoints that others published: which there are, how their files are named, and how they become models of ours.
 
-Two kinds are read. The MLPs of "Scaling MLPs" (arXiv 2306.13575) come as `<name>_weights` (a bare state dict) beside
+Three kinds are read. The MLPs of "Scaling MLPs" (arXiv 2306.13575) come as `<name>_weights` (a bare state dict) beside
 `<name>_config` (JSON); fine-tuned ones take the config of the model that they began as. A network trained with that code is
 read too: any file of weights beside the `config.txt` that its training wrote. The CIFAR ResNets of Idelbayev's
-pytorch_resnet_cifar10 are one file each, with the first eight digits of its sha256 in the name.
+pytorch_resnet_cifar10 are one file each, with the first eight digits of its sha256 in the name. Those of `detectors` are a file
+or a folder with a name of theirs (`published_resnets`).
 
 The MLPs saw 64 x 64 pixels. CIFAR images reached that size by area resampling, which at a factor of two repeats every pixel;
 so do they here, inside the model. CIFAR-100 checkpoints were trained with CIFAR-10's statistics, and get them.
@@ -21,9 +22,12 @@ from priorscope.core.config import Plain
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError, unknown_name
 from priorscope.core.folder import read_json
-from priorscope.models import FamilyConfig, create, family_config
+from priorscope.models import FamilyConfig, create, family_config, published_resnets
+from priorscope.models.published_resnets import HUB_FILES, RESNETS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from priorscope.models.classifier import Classifier
@@ -110,17 +114,35 @@ _RESNET = re.compile(r"resnet(?P<depth>20|32|44|56)-(?P<digits>[0-9a-f]{8})\.th"
 _DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 
 
-def read_published(weights: Path | str) -> Classifier:
-    """A published file as a model of ours, every key checked."""
+def published_names() -> dict[str, tuple[str, bool]]:
+    """Every checkpoint that can be asked for by name: what it was trained on, and whether it has a link of its own."""
+    mlps = {name: (entry.source, entry.weights_id is not None) for name, entry in REGISTRY.items()}
+    return mlps | {name: (known.source, True) for name, known in RESNETS.items()}
+
+
+def weights_file(weights: Path | str) -> Path:
+    """The file of weights that a path names: itself, or the one in a folder of the hub's layout."""
     path = Path(weights)
+    inside = [path / name for name in HUB_FILES if (path / name).is_file()]
+    if inside:
+        return inside[0]
+    if path.is_dir():
+        raise RequestError(f"The folder {str(path)!r} holds no weights.", f"{' or '.join(HUB_FILES)} in it", "name the file")
     if not path.is_file():
+        known = [f"{next(iter(REGISTRY.values())).file}_weights", f"{next(iter(RESNETS))}.pth"]
         raise RequestError(
-            f"There is no file {str(path)!r}.",
-            "a published file of weights: " + ", ".join(f"{p.file}_weights" for p in list(REGISTRY.values())[:2]) + ", ...",
-            "check the path",
+            f"There is no file {str(path)!r}.", f"a published file of weights: {', '.join(known)}, ...", "check the path"
         )
+    return path
+
+
+def read_published(weights: Path | str) -> Classifier:
+    """A published file (or folder of the hub's layout) as a model of ours, every key checked."""
+    path = weights_file(weights)
     if match := _RESNET.fullmatch(path.name):
         return _read_resnet(path, match["depth"], match["digits"])
+    if name := published_resnets.name_of(path):
+        return published_resnets.read(path, name)
     return _read_mlp(path)
 
 
@@ -128,6 +150,8 @@ def trained_on(weights: Path) -> str | None:
     """The source that a published file's name says it was trained on, by the source's name here."""
     if _RESNET.fullmatch(weights.name):
         return "cifar10"
+    if name := published_resnets.name_of(weights):
+        return RESNETS[name].source
     names = {entry.file: entry.source for entry in REGISTRY.values()}
     ours = {"imagenet21": "imagenet21k", "tinyimagenet": "tiny_imagenet"}
     found = names.get(weights.name.removesuffix("_weights"))
@@ -142,15 +166,47 @@ def import_published(weights: Path | str, out: Path | str) -> Path:
 
 
 def fetch_published(key: str, folder: Path | str, link: str = _DRIVE) -> Path:
-    """Downloads a registered checkpoint's two files, named as published, and gives the path of its weights.
+    """Downloads a checkpoint's files, named as published, and gives the path of its weights.
 
     The files have no published hash. What came is read, every key held against the network, before the path is given; what is
     no such file (a page that asks to sign in, say) is deleted, so that trying again downloads again.
     """
     import pooch
 
+    links = _links(key, link)
+    for name, address in links.items():
+        try:
+            pooch.retrieve(address, known_hash=None, fname=name, path=folder)
+        except OSError as error:
+            raise WorkError(
+                f"{name} could not be downloaded ({type(error).__name__}: {error}).".replace("\n", " ")[:400],
+                "a reachable link",
+                f"put {_files(links)} into {folder} by hand",
+            ) from None
+    path = Path(folder) / next(iter(links))
+    try:
+        read_published(path)
+    except PriorscopeError as error:
+        for name in links:
+            Path(folder, name).unlink(missing_ok=True)
+        raise WorkError(
+            f"What came for {key} is not that checkpoint: {error.came}",
+            "the published files",
+            f"open the link in a browser and put {_files(links)} into {folder} by hand",
+        ) from None
+    return path
+
+
+def _files(links: Mapping[str, str]) -> str:
+    return f"the file{'s' * (len(links) > 1)} {' and '.join(links)}"
+
+
+def _links(key: str, link: str) -> dict[str, str]:
+    """The files of a checkpoint and their addresses, the weights first."""
+    if key in RESNETS:
+        return {f"{key}.pth": published_resnets.link(key)}
     if key not in REGISTRY:
-        raise unknown_name("published checkpoint", key, REGISTRY, "priorscope models fetch")
+        raise unknown_name("published checkpoint", key, published_names(), "priorscope models fetch")
     entry = REGISTRY[key]
     if entry.weights_id is None:
         raise RequestError(
@@ -158,28 +214,8 @@ def fetch_published(key: str, folder: Path | str, link: str = _DRIVE) -> Path:
             "a checkpoint with a link of its own",
             f"ask its authors for {entry.file}_weights, then: priorscope models import {entry.file}_weights --out RUN",
         )
-    files = {f"{entry.file}_weights": entry.weights_id, f"{entry.config_file}_config": entry.config_id}
-    for name, identity in files.items():
-        try:
-            pooch.retrieve(link.format(identity), known_hash=None, fname=name, path=folder)
-        except OSError as error:
-            raise WorkError(
-                f"{name} could not be downloaded ({type(error).__name__}: {error}).".replace("\n", " ")[:400],
-                "a reachable link",
-                f"put the files {' and '.join(files)} into {folder} by hand",
-            ) from None
-    path = Path(folder) / f"{entry.file}_weights"
-    try:
-        read_published(path)
-    except PriorscopeError as error:
-        for name in files:
-            Path(folder, name).unlink(missing_ok=True)
-        raise WorkError(
-            f"What came for {key} is not that checkpoint: {error.came}",
-            "the published files",
-            f"open the link in a browser and put {' and '.join(files)} into {folder} by hand",
-        ) from None
-    return path
+    ids = {f"{entry.file}_weights": entry.weights_id, f"{entry.config_file}_config": entry.config_id}
+    return {name: link.format(identity) for name, identity in ids.items()}
 
 
 def _read_resnet(path: Path, depth: str, digits: str) -> Classifier:
@@ -215,7 +251,7 @@ def _about(path: Path, entry: Published | None) -> tuple[Plain, Path]:
             return _checked(read_json(found), found), found
     raise RequestError(
         f"{path} has no config beside it.",
-        "one of: " + ", ".join(dict.fromkeys(names)),
+        f"one of: {', '.join(dict.fromkeys(names))}; or the name of a network that needs none ({next(iter(RESNETS))}.pth, ...)",
         f"put the published config into {path.parent}",
     )
 

@@ -177,7 +177,7 @@ def contents(reading: Reading, title: str | None, file: str, other: Reading | No
     said = [
         Said(finding.result.aspect or finding.measure, statement(finding), trusted(finding), anchors.get(id(finding), ""))
         for finding in found
-    ] + _said_of_sets(reading, parts)
+    ] + _said_of_sets(parts)
     arms = arm_lines(reading, found)
     return Page(
         title=title or reading.question or reading.name,
@@ -203,13 +203,12 @@ def contents(reading: Reading, title: str | None, file: str, other: Reading | No
     )
 
 
-def _said_of_sets(reading: Reading, parts: Sequence[Section]) -> list[Said]:
+def _said_of_sets(parts: Sequence[Section]) -> list[Said]:
     """What probes say that look at several networks at once: about these checkpoints, by their own protocol."""
-    told = {section.sentence: section for section in parts if section.finding is None}
     return [
-        Said(section.heading.lower(), section.sentence, outcome.result.protocol(), section.id)
-        for outcome in reading.joint
-        if (section := told.get(outcome.result.headline())) is not None
+        Said(section.heading.lower(), section.sentence, section.together.protocol(), section.id)
+        for section in parts
+        if section.together
     ]
 
 

@@ -42,6 +42,8 @@ class Section:
     sentence: str
     figures: tuple[Shown, ...]
     finding: Finding | None = None
+    together: Result | None = None
+    """What it says of several networks at once, where it says one thing."""
     caveats: tuple[tuple[str, str], ...] = ()
     told: tuple[tuple[str, str], ...] = ()
 
@@ -82,8 +84,10 @@ def _probes(reading: Reading, found: Sequence[Finding], failures: list[Failure])
     for outcome in reading.joint:
         joint.setdefault((outcome.probe, outcome.setting()), []).append(outcome)
     for outcomes in joint.values():
-        said = outcomes[0].result.headline() if len(outcomes) == 1 else ""
-        sections.append(_probe_section(outcomes[0].probe, type(outcomes[0].result), outcomes, failures, said, None))
+        together = outcomes[0].result if len(outcomes) == 1 else None
+        said = together.headline() if together else ""
+        section = _probe_section(outcomes[0].probe, type(outcomes[0].result), outcomes, failures, said, None)
+        sections.append(replace(section, together=together))
     return sections
 
 

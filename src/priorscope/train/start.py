@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from priorscope.core.contracts import Statistics
     from priorscope.models.classifier import Classifier
 
 
@@ -20,15 +21,22 @@ class Start(Protocol):
 
 @dataclass(frozen=True)
 class Stored:
-    """A file of weights, and how many classes they tell apart."""
+    """A file of weights, and how many classes they tell apart.
+
+    A run's file holds its normalisation. A published one does not: a network that is taken as it is has its authors'
+    `statistics`, and one that is trained further those of the data that it is trained on, as its authors did it, too.
+    """
 
     weights: Path
     classes: int
+    statistics: Statistics | None = None
 
     def put_into(self, model: Classifier, seed: int) -> None:
         """Puts the file's weights in."""
         from priorscope.models.classifier import load_weights
 
+        if self.statistics is not None:
+            model.normalise_by(self.statistics)
         classes = model.num_classes
         if self.classes == classes:
             load_weights(model, self.weights)

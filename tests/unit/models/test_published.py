@@ -95,7 +95,8 @@ def test_a_missing_config_is_named(tmp_path: Path) -> None:
     assert str(refused.value) == (
         f"{weights} has no config beside it.\n"
         "  wanted: one of: B-6_Wi-512_res_64_cifar10_epochs_20_config, "
-        "B-6_Wi-512_res_64_imagenet21_epochs_800_config, config.txt\n"
+        "B-6_Wi-512_res_64_imagenet21_epochs_800_config, config.txt; "
+        "or the name of a network that needs none (resnet18_cifar10.pth, ...)\n"
         f"  try:    put the published config into {tmp_path}"
     )
 
