@@ -2,6 +2,8 @@
 
 - `cnn/resnet18`, `resnet34`, `resnet50` (He et al. 2015, arXiv 1512.03385): the ImageNet networks with a 3x3 stem of stride 1
   and no max-pool; keys as in timm. 11,173,962 parameters for ResNet-18 at 10 classes. `stem = "imagenet"` is the original stem.
+  The hub's CIFAR nets of the `detectors` package are these: `priorscope models fetch resnet18_cifar10` (or `_cifar100`, or
+  `resnet34_...`, `resnet50_...`), then `priorscope models import`, which keeps their own mean and deviation.
 - `cnn/resnet20`, `32`, `44`, `56` (the same paper, section 4.2): three stages of widths 16, 32, 64 whose shortcuts have no
   parameters (option A: every other pixel, zeros for the new channels).
 - `cnn/air-s`, `air-m`, `air-l` (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498): a 2x2
