@@ -1,6 +1,8 @@
-"""Perceiver IO against perceiver-pytorch with copied weights, the published counts, and what its faults are."""
+"""Perceiver IO against a plain float64 reading and perceiver-pytorch, the published counts, and what its faults are."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
@@ -52,6 +54,144 @@ def test_the_published_networks_have_their_counts(name: str) -> None:
     assert model.parameter_count() == count
     assert model.network.queries.shape == (1, classes)
     assert 0 <= model.network.queries.min() <= model.network.queries.max() < 1
+
+
+def scrambled(model: Classifier) -> Classifier:
+    """The model with every weight moved, norms and biases among them, so that each shows in the logits."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+Weights = dict[str, Tensor]
+
+
+def plain_norm(x: Tensor, weights: Weights, at: str) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weights[f"{at}.weight"] + weights[f"{at}.bias"]
+
+
+def plain_read(readers: Tensor, read: Tensor, weights: Weights, at: str, heads: int) -> Tensor:
+    """What attention of some rows to others gives, row by row and head by head: weights that sum to 1, of what is read."""
+    width = weights[f"{at}.to_q.weight"].shape[0] // heads
+    to_keys, to_values = weights[f"{at}.to_kv.weight"].chunk(2)
+    rows: list[Tensor] = []
+    for reader in readers:
+        heard: list[Tensor] = []
+        for head in range(heads):
+            own = slice(head * width, (head + 1) * width)
+            scores = (read @ to_keys[own].T) @ (weights[f"{at}.to_q.weight"][own] @ reader) / math.sqrt(width)
+            shares = scores.exp() / scores.exp().sum()
+            heard.append(shares @ (read @ to_values[own].T))
+        rows.append(weights[f"{at}.to_out.weight"] @ torch.cat(heard) + weights[f"{at}.to_out.bias"])
+    return torch.stack(rows)
+
+
+def plain_attention(x: Tensor, context: Tensor | None, weights: Weights, at: str, heads: int) -> Tensor:
+    """Of rows to another set, which has a norm of its own, or to themselves."""
+    normed = plain_norm(x, weights, f"{at}.norm")
+    read = normed if context is None else plain_norm(context, weights, f"{at}.norm_context")
+    return plain_read(normed, read, weights, f"{at}.fn", heads)
+
+
+def plain_mlp(x: Tensor, weights: Weights, at: str) -> Tensor:
+    hidden = plain_norm(x, weights, f"{at}.norm") @ weights[f"{at}.fn.net.0.weight"].T + weights[f"{at}.fn.net.0.bias"]
+    values, gates = hidden.chunk(2, -1)
+    gelu = gates * (1 + torch.erf(gates / math.sqrt(2))) / 2
+    return values * gelu @ weights[f"{at}.fn.net.2.weight"].T + weights[f"{at}.fn.net.2.bias"]
+
+
+def plain_tokens(image: Tensor, model: Classifier) -> Tensor:
+    """A colour image as tokens: itself as 2x - 1, or each square's values, colour last, and where its row and column are."""
+    config, side = model.config, image.shape[-1]
+    if config.tokens == "image":
+        return torch.stack([2 * image[colour, i, j] - 1 for i in range(side) for j in range(side) for colour in range(3)])[None]
+    grid = side // config.patch
+    scales = [1 + k * (config.max_freq / 2 - 1) / (config.bands - 1) for k in range(config.bands)]
+    tokens: list[Tensor] = []
+    for i in range(grid):
+        for j in range(grid):
+            square = image[:, i * config.patch : (i + 1) * config.patch, j * config.patch : (j + 1) * config.patch]
+            places = [2 * at / (grid - 1) - 1 for at in (i, j)]
+            features = [
+                one
+                for place in places
+                for one in (
+                    *(math.sin(math.pi * scale * place) for scale in scales),
+                    *(math.cos(math.pi * scale * place) for scale in scales),
+                    place,
+                )
+            ]
+            tokens.append(torch.cat([square.permute(1, 2, 0).flatten(), torch.tensor(features).float().double()]))
+    return torch.stack(tokens)
+
+
+def plain(model: Classifier, x: Tensor) -> Tensor:
+    """The definition in float64, image by image: latents read the tokens, think, and are read by the query."""
+    config = model.config
+    weights = {key: value.double() for key, value in model.network.state_dict().items()}
+    logits: list[Tensor] = []
+    for image in x.double():
+        tokens, latents = plain_tokens(image, model), weights["latents"]
+        read = plain_attention(latents, tokens, weights, "cross_attend_block.cross_attn", config.cross_heads)
+        latents = latents + read
+        latents = latents + plain_mlp(latents, weights, "cross_attend_block.cross_ff")
+        for i in range(config.depth):
+            at = f"layers.{i}.self_attns.0"
+            latents = latents + plain_attention(latents, None, weights, f"{at}.0", config.heads)
+            latents = latents + plain_mlp(latents, weights, f"{at}.1")
+        answer = plain_attention(weights["queries"], latents, weights, "decoder_cross_attn", config.cross_heads)
+        if config.decoder_mlp:
+            answer = answer + plain_mlp(answer, weights, "decoder_ff")
+        logits.append(weights["to_logits.weight"] @ answer[0] + weights["to_logits.bias"])
+    return torch.stack(logits)
+
+
+SMALL = {"latents": 5, "width": 24, "cross_head_width": 12, "heads": 2, "head_width": 8, "depth": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "settings"),
+    [
+        ("tiny", 8, {}),
+        ("tiny", 8, {"patch": 4, "cross_heads": 2, "head_width": 64}),
+        ("tiny", 6, {"patch": 1, "queries": "fixed", "query_width": 0, "decoder_mlp": False, "bands": 3, "max_freq": 6.0}),
+        ("v-cifar10", 8, SMALL),
+        ("v-stl10", 12, {**SMALL, "cross_heads": 2, "head_width": 32}),
+        ("v-tiny", 8, {**SMALL, "queries": "trained", "decoder_mlp": True}),
+    ],
+)
+def test_equals_a_plain_reading_in_float64(name: str, side: int, settings: dict[str, object]) -> None:
+    model = scrambled(create(name, side, **settings))
+    x = images(2, side)
+    with torch.no_grad():
+        wanted = plain(model, x)
+        torch.testing.assert_close(model(x).double(), wanted, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(model.double()(x.double()), wanted, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["s", *COUNTS])
+def test_the_presets_equal_a_plain_reading(name: str) -> None:
+    side, classes, _ = COUNTS.get(name, (16, 10, 0))
+    model = create(name, side, classes)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images(1, side)).double(), plain(model, images(1, side)), atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_are_those_of_the_plain_reading() -> None:
+    """Of the pixels, which every token reaches, and of each weight that the definition names."""
+    model = scrambled(create("tiny", 4, **SMALL)).double()
+    pixels, twin = (images(2, 4).double().requires_grad_() for _ in range(2))
+    ours = torch.autograd.grad(model(pixels).square().sum(), [pixels, *model.network.parameters()])
+    names = dict(model.network.named_parameters())
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in names.items()}
+    model.network.state_dict = lambda: leaves
+    theirs = torch.autograd.grad(plain(model, twin).square().sum(), [twin, *leaves.values()])
+    for name, one, other in zip(["pixels", *names], ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("name", ["v-cifar10", pytest.param("v-stl10", marks=pytest.mark.slow)])

@@ -11,7 +11,8 @@ first LayerNorm get no gradient, and every latent reads the same. The query was 
 differed by place in the batch, so that a prediction depended on its place; here one fixed query serves all places, which is
 the only deviation. Tokens enter as 2x - 1.
 
-Deviations from the paper elsewhere: none in the mechanism; sizes are ours, made for 32 to 96 pixels.
+Deviations from the paper elsewhere are perceiver-pytorch's: MLPs are gated (GEGLU, four widths), and maps to queries, keys and
+values have no bias. Sizes are ours, made for 32 to 96 pixels.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from priorscope.attacks.ball import picture_keys
 from priorscope.core.errors import RequestError
-from priorscope.models import create
+from priorscope.models import FAMILIES, create
 from priorscope.recipe import Recipe
 from priorscope.run import fit
 from priorscope.train.adversarial import AdversarialConfig, adversarial_loss, divergence, move, overfitted
@@ -115,6 +115,32 @@ def test_in_half_precision_neither_a_small_nor_a_large_gradient_is_lost(size):
     with torch.autocast("cpu", torch.float16):
         moved = move(network, images, KEYS[:2], config, EPS, lambda logits: (logits[:, 0] - logits[:, 1]).float().sum())
     assert torch.allclose(moved, images + EPS * signs.view(3, 2, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["fgsm", "pgd", "trades"])
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "timm"])
+def test_every_family_learns_from_pictures_moved_against_it(family, kind):
+    """In both precisions: the moved pictures cost it more than as they were, and every parameter is asked."""
+    model = create(f"{family}/tiny", image_size=32, num_classes=10)
+    model.replace_head(10, seed=1)  # one that starts at zero would move nothing
+    generator = torch.Generator().manual_seed(3)
+    images, labels = torch.rand(8, 3, 32, 32, generator=generator), torch.arange(8) % 10
+    with torch.no_grad():
+        for _ in range(20):
+            model(images)  # a network with batch statistics answers next to nothing before it has any
+    keys = picture_keys(0, torch.arange(8))
+    config = AdversarialConfig(kind=kind, eps=8 / 255, steps=1 if kind == "fgsm" else 3)
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            moved = move(model, images, keys, config, 8 / 255, lambda logits: mean(logits.float(), labels) * 8)
+            loss = adversarial_loss(model, model, images, labels, keys, config, 1.0, lambda x, y: mean(x.float(), y))
+        model.eval()
+        with torch.no_grad():
+            as_they_were, after = (mean(model(x), labels).item() for x in (images, moved))
+        assert after > as_they_were
+        model.train().zero_grad()
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 
 def test_the_budget_grows_over_its_share_of_the_run():
