@@ -5,10 +5,10 @@ perceiver-pytorch, to the parameter; weights load in the key layouts of its vers
 the 13 configurations of an earlier study.
 
 Deviations from the paper are that library's: MLPs are gated (GEGLU, four widths), and maps to queries, keys and values have no
-bias. From the library: none in the function. The context's LayerNorm is split into the part that the image determines, computed once for
-all depths, and each depth's gain and shift, which the attention absorbs; keys and values of the pixels are never made.
-Between 0.7.5 and 0.11.0 dropout moved: `dropout_at = "output"` is the older place (after an attention's output and inside the
-gated MLP), "weights" the newer (on attention weights, and after the MLP). Weights are not shared between depths.
+bias. From the library: none in the function. The context's LayerNorm is split into the part that the image determines,
+computed once for all depths, and each depth's gain and shift, which the attention absorbs; keys and values of the pixels are
+never made. Between 0.7.5 and 0.11.0 dropout moved: `dropout_at = "output"` is the older place (after an attention's output and
+inside the gated MLP), "weights" the newer (on attention weights, and after the MLP). Weights are not shared between depths.
 """
 
 from __future__ import annotations
