@@ -13,7 +13,10 @@ import yaml
 import priorscope as ps
 from priorscope.cli import app
 from priorscope.core.errors import RequestError
+from priorscope.data import open as source
 from priorscope.models.hub import load_hub
+from priorscope.run import adopt
+from priorscope.study.look import network
 
 
 def front_matter(folder) -> dict:
@@ -98,3 +101,30 @@ def test_the_command(run, tmp_path, capsys):
     app(["models", "export", str(run.path), "--out", str(tmp_path / "b")], standalone_mode=False)
     assert capsys.readouterr().out.endswith("The card leaves the licence to you.\n")
     assert (tmp_path / "a" / "README.md").read_bytes() == (tmp_path / "b" / "README.md").read_bytes()
+
+
+def test_a_folder_that_was_exported_becomes_a_run_again(run, tmp_path):
+    """Somebody else's, say: the folder has no training to read, and the data must be named."""
+    folder = run.export(tmp_path / "hub")
+    with pytest.raises(RequestError, match="does not say what it was trained on"):
+        adopt(folder, tmp_path / "again")
+    again = adopt(folder, tmp_path / "again", data="shapetex")
+    assert (again.recipe.model, again.model.statistics) == (run.recipe.model, run.model.statistics)
+    seen = network(str(folder), source("shapetex"))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again.model(x), run.model(x))
+        assert torch.equal(seen.evidence.model.eval()(x), run.model(x))
+
+
+def test_a_folder_of_nobodys_name_or_making_is_refused(run, tmp_path):
+    folder = run.export(tmp_path / "hub")
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet18"}))
+    with pytest.raises(RequestError) as refused:
+        adopt(folder, tmp_path / "again", data="shapetex")
+    assert str(refused.value) == (
+        f"{folder} is no network that is known here: its name is not published, and its config.json is not ours.\n"
+        "  wanted: a folder of the name of resnet18_cifar10, resnet34_cifar10, resnet50_cifar10, ..., "
+        "or one that priorscope wrote\n"
+        f"  try:    priorscope probe accuracy timm/local-dir:{folder} --data NAME, if timm wrote it"
+    )

@@ -38,17 +38,19 @@ def info(
     for setting in settings:
         table = assign(table, setting)
     model = create(table, image_size=image_size, num_classes=num_classes)
-    told = {**describe(model).plain(), "taps": model.taps()}
+    counted = describe(model)
+    told = {**counted.plain(), "taps": model.taps()}
     if as_json:
         return print_json(told)
     print_table(("what", "value"), [(key, f"{value:,}") for key, value in told.items() if isinstance(value, int | float)])
+    print(f"tokens: {', '.join(f'{count:,} at {tap}' for tap, count in counted.tokens.items()) or 'none'}")
     print(f"taps: {', '.join(model.taps())}")
     return None
 
 
 @models_app.command("import")
 def import_weights(
-    weights: Annotated[Path, typer.Argument(help="A published file or folder of the hub, named as published.")],
+    weights: Annotated[Path, typer.Argument(help="A published file or folder, named as published, or what `export` wrote.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     data: Annotated[str | None, typer.Option(help="The source it was trained on, where its name does not say.")] = None,
     as_json: AsJson = False,

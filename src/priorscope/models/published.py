@@ -143,7 +143,22 @@ def read_published(weights: Path | str) -> Classifier:
         return _read_resnet(path, match["depth"], match["digits"])
     if name := published_resnets.name_of(path):
         return published_resnets.read(path, name)
+    if path.name in HUB_FILES and path.with_name("config.json").is_file():
+        return _read_exported(path.parent)
     return _read_mlp(path)
+
+
+def _read_exported(folder: Path) -> Classifier:
+    """A folder that `models export` wrote, wherever it was written."""
+    from priorscope.models.hub import load_hub
+
+    if read_json(folder / "config.json").get("library") != "priorscope":
+        raise RequestError(
+            f"{folder} is no network that is known here: its name is not published, and its config.json is not ours.",
+            f"a folder of the name of {', '.join(list(RESNETS)[:3])}, ..., or one that priorscope wrote",
+            f"priorscope probe accuracy timm/local-dir:{folder} --data NAME, if timm wrote it",
+        )
+    return load_hub(folder)
 
 
 def trained_on(weights: Path) -> str | None:

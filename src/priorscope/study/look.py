@@ -18,6 +18,7 @@ from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.imports import made_by
 from priorscope.data import source_config
+from priorscope.models.published_resnets import HUB_FILES
 from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import Recipe
 
@@ -89,11 +90,11 @@ def network_of_run(path: Path) -> Network:
 
 
 def network(subject: str, data: Source | None) -> Network:
-    """What a user names: a run's folder, a published file of weights, or a network of timm's with its published weights."""
+    """What a user names: a run's folder, published weights (a file or a folder), or a network of timm's with its own."""
     path = Path(subject)
     if (path / runs.RECIPE).exists():
         return network_of_run(path)
-    if path.is_file():
+    if path.is_file() or any((path / name).is_file() for name in HUB_FILES):
         from priorscope.models.published import read_published
 
         return _elsewhere(path.name, read_published(path))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from priorscope import models
+from priorscope.cli import app
 from priorscope.models.counting import info
 
 
@@ -76,6 +77,16 @@ def test_activation_memory_of_an_mlp() -> None:
 )
 def test_tokens(name: str, tokens: dict[str, int]) -> None:
     assert info(models.create(name, image_size=32, num_classes=10)).tokens == tokens
+
+
+def test_the_command_tells_every_count(capsys: pytest.CaptureFixture[str]) -> None:
+    app(["models", "info", "cnn/tiny"], standalone_mode=False)
+    said = capsys.readouterr().out
+    counted = info(models.create("cnn/tiny", image_size=32, num_classes=10))
+    for name in ("parameters", "macs", "flops", "activation_bytes"):
+        assert f"{name} " in said
+        assert f" {getattr(counted, name):,}\n" in said
+    assert f"tokens: {', '.join(f'{count:,} at {tap}' for tap, count in counted.tokens.items())}\n" in said
 
 
 def test_counting_changes_nothing() -> None:
