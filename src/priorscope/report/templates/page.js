@@ -92,12 +92,17 @@
     return view.runAsync();
   };
 
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `12px ${data.theme.font}`;
+
   const sized = (spec, width) => {
     if (!apart.some((part) => part in spec)) return spec.width ? spec : { ...spec, width, autosize: { type: "fit-x", contains: "padding" } };
     if (!spec.concat || !spec.concat.every((part) => typeof part.width === "number")) return spec;
     const columns = Math.min(width >= 700 ? 2 : 1, spec.concat.length);
-    const named = (spec.datasets.rows ?? []).some((row) => row.end); // names beside the curves' ends
-    const room = Math.max(Math.floor((width - 28 * (columns - 1)) / columns) - (named ? 210 : 90), 180); // 90: what an axis takes
+    const rows = spec.datasets.rows ?? [];
+    const named = rows.some((row) => row.end) ? 210 : 90; // what an axis takes, with names beside the curves' ends and without
+    const lines = Math.min(Math.max(...rows.map((row) => pen.measureText(row.subject ?? "").width)), 220) + 40; // names of lines
+    const room = Math.max(Math.floor((width - 28 * (columns - 1)) / columns) - Math.max(named, lines), 180);
     return { ...spec, columns, concat: spec.concat.map((part) => ({ ...part, width: room })) };
   };
 
