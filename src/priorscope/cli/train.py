@@ -39,20 +39,34 @@ def train(
     path = find_recipe(name)
     recipe = Recipe.load(path, settings)
     folder = out or Path("runs") / path.stem
+
+    def carry_out(report: Report) -> runs.Run:
+        # Before the ranks meet, so that none of them waits for one that has refused.
+        if runs.begun(folder) and not (folder / runs.ENVIRONMENT).exists() and not resume:
+            raise RequestError(
+                f"{folder} holds an unfinished run.",
+                "leave to go on with it",
+                "add --resume, or choose another folder with --out",
+            )
+        return runs.fit(recipe, folder, report=report, extend=extend, exporters=exporters or ())
+
     place = place_of(os.environ)
     if place is not None and not place.ranks.first:  # the first rank alone speaks
-        return _quietly(lambda: runs.fit(recipe, folder, extend=extend, exporters=exporters or ()))
-    if runs.begun(folder) and not (folder / runs.ENVIRONMENT).exists() and not resume:
-        raise RequestError(
-            f"{folder} holds an unfinished run.", "leave to go on with it", "add --resume, or choose another folder with --out"
-        )
+        return _quietly(lambda: carry_out(_silent))
     with _bar(path.stem) as report:
-        run = runs.fit(recipe, folder, report=report, extend=extend, exporters=exporters or ())
-    last = run.history[int(run.environment["chosen_epoch"]) - 1]
+        run = carry_out(report)
+    last = run.history[int(run.environment["chosen_epoch"]) - 1] if run.history else None
     if as_json:
         return print_json({"out": str(folder), "chosen": last, "seconds": run.environment["seconds"]})
-    print(f"{folder}: epoch {last['epoch']} chosen on val, {last['val']['accuracy']:.1%} of {last['val']['n']:,} right.")
+    print(f"{folder}: {_outcome(last)}")
     return None
+
+
+def _outcome(last: Plain | None) -> str:
+    """What came of a run, in a sentence."""
+    if last is None:
+        return "the weights as they were published; nothing was trained."
+    return f"epoch {last['epoch']} chosen on val, {last['val']['accuracy']:.1%} of {last['val']['n']:,} right."
 
 
 def _quietly(fit: Callable[[], object]) -> None:
