@@ -239,7 +239,7 @@ class Fitting:
 
     def _check(self) -> None:
         """Stops a diverged run before anything is written of it."""
-        loop.check_finite(self.unchecked, self.loader, self.kept)
+        loop.check_finite(self.unchecked, self.loader, self.kept, self.learner.is_finite())
         self.unchecked.clear()
 
     def _save(self, file: str = checkpoint.FILE) -> None:

@@ -247,9 +247,28 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tiny, tmp_path, monkeypat
     assert kept["position"] == (1, 1)
 
 
-def test_a_run_whose_last_update_ruined_it_is_not_kept(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "learning_rate", lambda _optim, step, *_: math.nan if step == 5 else 1e-3)
-    with pytest.raises(WorkError, match="The loss on val became nan in epoch 2, step 3"):
+RATES = [0.003 * 0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
+
+
+def test_weights_that_an_update_ruined_are_not_saved_over_good_ones(tiny, tmp_path, monkeypatch, whole):
+    """The fourth step's loss is finite, its update is not: the checkpoint before it stays, and the run goes on there."""
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+        patched.setattr(loop, "learning_rate", lambda _optim, step, *_: math.nan if step == 3 else RATES[step])
+        with pytest.raises(WorkError, match="The weights became nan or infinite in epoch 2, step 1, on the training") as caught:
+            ps.fit(tiny, tmp_path / "a")
+    assert caught.value.came.endswith("The last good checkpoint stands before step 1 of epoch 2.")
+    assert torch.load(tmp_path / "a" / checkpoint.FILE, weights_only=True)["position"] == (1, 0)
+    ps.fit(tiny, tmp_path / "a")
+    assert weights_of(tmp_path / "a") == weights_of(whole.path)
+
+
+@pytest.mark.parametrize(
+    ("rate", "what"), [(math.nan, "The weights became nan or infinite"), (1e30, "The loss on val became nan")]
+)
+def test_a_run_whose_last_update_ruined_it_is_not_kept(tiny, tmp_path, monkeypatch, rate, what):
+    monkeypatch.setattr(loop, "learning_rate", lambda _optim, step, *_: rate if step == 5 else 1e-3)
+    with pytest.raises(WorkError, match=f"{what} in epoch 2, step 3"):
         ps.fit(tiny, tmp_path / "a")
     assert not (tmp_path / "a" / runs.ENVIRONMENT).exists()
 

@@ -72,6 +72,14 @@ class Learner:
         """What a checkpoint keeps. Where weights lie in shares, every rank must ask at once."""
         return {name: part.state_dict() for name, part in self.parts.items()}
 
+    def is_finite(self) -> bool:
+        """Whether all weights are numbers; the same answer on every rank, each of which must ask at once."""
+        import torch
+
+        own: list[Any] = [p.to_local() if self.sharded else p for p in cast("list[Any]", list(self.model.parameters()))]
+        ruined = not bool(torch.stack([p.detach().isfinite().all() for p in own]).all())
+        return not any(self.ranks.any(ruined))
+
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights as they are judged now, whole and on the processor."""
         state = self.parts["model"].state_dict() if self.sharded else self.judged.state_dict()

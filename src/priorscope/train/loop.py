@@ -101,17 +101,27 @@ def train(
             yield Step(Position(epoch, index), after, number, loss, lr, loader.batch_size, ends)
 
 
-def check_finite(steps: Sequence[Step], loader: Loader, kept: Position | None) -> None:
-    """Stops a run that has diverged: with the step, the pictures it was taken on, and where the last good checkpoint stands."""
+def check_finite(steps: Sequence[Step], loader: Loader, kept: Position | None, weights_finite: bool) -> None:
+    """Stops a run that has diverged: with the step, the pictures it was taken on, and where the last good checkpoint stands.
+
+    A loss may be finite where its gradient is not. Then the last of the steps has ruined the weights, and a checkpoint of them
+    could only go on to the same end.
+    """
     import torch
 
-    finite = torch.stack([step.loss for step in steps]).isfinite().tolist() if steps else []
-    if all(finite):
+    if not steps:
         return
-    bad = steps[finite.index(False)]
+    finite = torch.stack([step.loss for step in steps]).isfinite().tolist()
+    if not all(finite):
+        bad = steps[finite.index(False)]
+        what = f"The loss became {bad.loss.item()}"
+    elif not weights_finite:
+        bad, what = steps[-1], "The weights became nan or infinite"
+    else:
+        return
     first = bad.at.step * loader.batch_size
     pictures = loader.order(bad.at.epoch)[first : first + loader.batch_size].tolist()
-    raise diverged(f"The loss became {bad.loss.item()}", bad.at, kept, f", on the training pictures {pictures}")
+    raise diverged(what, bad.at, kept, f", on the training pictures {pictures}")
 
 
 class DivergedError(WorkError):
