@@ -126,7 +126,7 @@ class TrainConfig(Config):
                 f"at least {step_flops:g}",
                 "a larger train.flops, or a smaller train.batch_size",
             )
-        return self.model_copy(update={"flops": None, "steps": steps})
+        return self.replace(flops=None, steps=steps)
 
     def total(self, steps_per_epoch: int) -> int:
         """How many updates a run makes whose budget is settled."""

@@ -40,6 +40,11 @@ def test_a_budget_pays_for_whole_steps():
         config.settled(1051.0)
     assert caught.value.came == "train.flops = 1050 does not pay for one step, which takes 1051."
     assert TrainConfig(epochs=3).settled(100.0) == TrainConfig(epochs=3)
+    many = TrainConfig.parse({"flops": 1050.0, "keep": 11, "precision": "fp32"})
+    assert many.settled(95.0) == TrainConfig.parse({"steps": 11, "keep": 11, "precision": "fp32"})
+    with pytest.raises(RequestError) as caught:  # ten steps have no eleven snapshots
+        many.settled(100.0)
+    assert caught.value.came == "train.keep = 11 came with train.steps = 10."
 
 
 @pytest.mark.parametrize(
