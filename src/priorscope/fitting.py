@@ -18,7 +18,7 @@ from priorscope.core import folder
 from priorscope.core.config import Plain
 from priorscope.core.errors import WorkError
 from priorscope.core.machine import hardware, pick_device, versions
-from priorscope.core.stopping import Stopped, stopping
+from priorscope.core.stopping import AGAIN, Stopped, stopping
 from priorscope.data.stamp import files_stamp
 from priorscope.material import Material, first_model, shape_of
 from priorscope.recipe import Recipe
@@ -112,7 +112,7 @@ class Fitting:
                 f"The training data has changed since the run in {self.out} began: its fingerprint was {progress.data}, and is"
                 f" {fingerprint}.",
                 "the data that it began with",
-                "put that data back and run the same command again, or train anew in another folder",
+                f"put that data back, then {AGAIN}; or train anew in another folder",
             )
         progress.data = fingerprint
         return progress
@@ -160,7 +160,7 @@ class Fitting:
                     return
                 if stop:
                     where = f"{self.out} is saved after {done:.0%} of its steps"
-                    raise Stopped(asked.number or SIGTERM, where, "the same command again goes on where it stopped")
+                    raise Stopped(asked.number or SIGTERM, where, f"{AGAIN} goes on where it stopped")
 
     def _steps(self) -> Iterator[loop.Step]:
         """The steps that are left: none where the run had stopped early already."""
@@ -261,7 +261,7 @@ class Fitting:
         """Says in our words that pictures cannot be read any more, or that memory ran out, and where the run goes on."""
         from priorscope.train.gradient import ran_out
 
-        kept = "the same command again goes on from the last checkpoint"
+        kept = f"{AGAIN} goes on from the last checkpoint"
         try:
             yield
         except OSError as error:

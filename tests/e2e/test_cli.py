@@ -177,5 +177,6 @@ def test_a_recipe_is_trained_and_stopped_and_resumed(shell):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
     assert process.returncode == 143, err
+    assert "the same command again (train: with --resume) goes on where it stopped" in err
     assert "add --resume" in shell("train", "r.toml", "--out", "a", status=2)
     assert (shell.folder / "a" / "checkpoint.pt").exists()

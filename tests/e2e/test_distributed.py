@@ -156,7 +156,9 @@ def test_a_rank_that_is_killed_ends_the_others_in_words_and_the_run_goes_on(rank
         other = answers[1 - rank]
         assert other["status"] == 1
         assert other["said"].startswith("Another rank of this run has ended (")
-        assert other["said"].endswith("see what that rank said; the same command again goes on from the last checkpoint")
+        assert other["said"].endswith(
+            "see what that rank said; the same command again (train: with --resume) goes on from the last checkpoint"
+        )
         kept = torch.load(out / checkpoint.FILE, weights_only=True)
         assert kept["position"] in ((0, 8), (0, 9))
         assert not (out / ENVIRONMENT).exists()

@@ -372,7 +372,7 @@ def test_memory_that_runs_out_in_a_look_at_val_is_named_and_the_checkpoint_kept(
         patched.setattr(fitting, "score", cramped)
         with pytest.raises(WorkError, match=r"Memory ran out: no more was said") as caught:
             ps.fit(tiny, tmp_path / "a")
-        assert caught.value.do.endswith("the same command again goes on from the last checkpoint")
+        assert caught.value.do.endswith("the same command again (train: with --resume) goes on from the last checkpoint")
     kept_after(tmp_path / "a", 2)
     assert weights_of(ps.fit(tiny, tmp_path / "a")) == weights_of(ps.fit(tiny, tmp_path / "b"))
 
@@ -507,7 +507,7 @@ def test_pictures_that_cannot_be_read_any_more_are_named_and_the_checkpoint_kept
         with pytest.raises(WorkError) as caught:
             ps.fit(tiny, tmp_path / "a")
     assert caught.value.came.startswith("The pictures cannot be read any more: [Errno 116] Stale file handle")
-    assert caught.value.do == "put it back: the same command again goes on from the last checkpoint"
+    assert caught.value.do == "put it back: the same command again (train: with --resume) goes on from the last checkpoint"
     kept_after(tmp_path / "a", 3)
     ps.fit(tiny, tmp_path / "a")
 

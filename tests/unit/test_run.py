@@ -160,7 +160,10 @@ def test_a_damaged_checkpoint_is_named_and_the_folder_kept(tiny, tmp_path, monke
     with pytest.raises(WorkError) as caught:
         ps.fit(tiny, tmp_path / "a")
     assert caught.value.came.startswith(f"The checkpoint {path} is damaged:")
-    assert caught.value.do == "delete checkpoint.pt to train this run from its beginning, then the same command again"
+    assert (
+        caught.value.do
+        == "delete checkpoint.pt to train this run from its beginning, then the same command again (train: with --resume)"
+    )
     path.unlink()
     ps.fit(tiny, tmp_path / "a")
 

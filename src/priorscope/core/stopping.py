@@ -12,6 +12,9 @@ from priorscope.core.errors import WorkError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+AGAIN = "the same command again (train: with --resume)"
+"""What makes a run go on, whichever verb began it: `train` wants to be told that going on is meant."""
+
 
 class Stopped(WorkError):  # noqa: N818  it is no error to have been asked
     """Work that was asked to stop, and has; the exit status is 128 + the signal's number, as shells expect."""

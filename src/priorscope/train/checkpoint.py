@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from priorscope.core.config import Plain
 from priorscope.core.errors import WorkError
 from priorscope.core.folder import replacing
+from priorscope.core.stopping import AGAIN
 from priorscope.train.loop import Position, Step
 
 if TYPE_CHECKING:
@@ -134,5 +135,5 @@ def load(path: Path, key: str, parts: Mapping[str, Stateful]) -> Progress:
         raise WorkError(
             f"The checkpoint {path} is damaged: {str(error).splitlines()[0]}",
             "a checkpoint as it was written",
-            f"delete {path.name} to train this run from its beginning, then the same command again",
+            f"delete {path.name} to train this run from its beginning, then {AGAIN}",
         ) from error

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.stopping import AGAIN
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,7 +138,7 @@ def naming_a_lost_rank() -> Iterator[None]:
         raise WorkError(
             f"Another rank of this run has ended ({str(error).splitlines()[0][:200]}).",
             "every rank alive until the end",
-            "see what that rank said; the same command again goes on from the last checkpoint",
+            f"see what that rank said; {AGAIN} goes on from the last checkpoint",
         ) from error
 
 
