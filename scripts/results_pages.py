@@ -3,7 +3,7 @@
     python scripts/results_pages.py RUNS...    reads the run folders in these folders anew, then writes the pages
     python scripts/results_pages.py            writes the pages from what was read before
 
-What others published, and why ours differs, is written in docs/results/published.toml; what our runs gave, in
+What others published and claimed, and why ours differs, is written in docs/results/published.toml; what our runs gave, in
 docs/results/runs.json. The pages hold nothing else but these two.
 """
 
@@ -27,6 +27,7 @@ from priorscope.recipe import shipped_recipes
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
 PUBLISHED, RUNS = FOLDER / "published.toml", FOLDER / "runs.json"
 BEGIN, END = "<!-- runs -->\n", "<!-- end of runs -->"
+VERDICTS = ("supported", "contradicted", "not decidable here")
 Record = dict[str, Any]
 
 
@@ -118,7 +119,8 @@ def picture(records: Iterable[Record]) -> Figure:
     best, last = (f"{row['subject'].removesuffix(' (1 seed)')} is right on {row['value']:.0%}" for row in (rows[0], rows[-1]))
     return interval_dots(
         "families",
-        f"In half an hour on two cores {best}, {last.replace('is right ', '')}",
+        f"In {_range([minutes for record in ranked for minutes in record['minutes']])} minutes on two cores {best}, "
+        f"{last.replace('is right ', '')}",
         rows,
         axis=Axis("accuracy on CIFAR-10 as JPEG, 10,000 test images", domain=(0, 1), format=".0%"),
         n=ranked[0]["test"]["n"],
@@ -129,32 +131,62 @@ def picture(records: Iterable[Record]) -> Figure:
 
 
 def page(system: Record, records: list[Record]) -> str:
-    """One predecessor: every published figure beside ours, what ours cost, and why they differ."""
+    """One predecessor: every published figure, beside ours where there is one, and what became of its claims."""
     known = {record["recipe"]: record for record in records}
-    rows = [_beside(row, known) for row in system["rows"]]
+    asked = [row for row in system["rows"] if "ours" in row]
     head = ["network", "data", "published", "ours", "95 % interval", "budget of ours", "command", "why they differ"]
     return "\n".join(
         [
             "<!-- made by scripts/results_pages.py from published.toml and runs.json -->",
             f"# {system['title']}\n",
             system["about"].strip() + "\n",
-            _markdown(head, rows, right=(2, 3, 4)),
+            _markdown(head, [_beside(row, known[row["ours"]]) for row in asked], right=(2, 3, 4)),
             "",
-            *([system["claims"].strip() + "\n"] if system.get("claims") else []),
+            "## Published, and not run here\n",
+            _not_run([row for row in system["rows"] if "ours" not in row]),
+            "",
+            "## Its claims\n",
+            _tally(system["claims"]) + "\n" + system["caveats"].strip() + "\n",
+            _claims(system["claims"]),
+            "",
         ]
     )
 
 
-def _beside(row: Record, known: dict[str, Record]) -> list[str]:
-    ours = known.get(row.get("ours", ""))
-    command = f"`priorscope train {row['command']}`" if "command" in row else ""
-    published = f"{row['published']} %" + (f" ({row['note']})" if "note" in row else "")
-    if ours is None:
-        return [row["network"], row["data"], published, "not trained", "", "", command, row["why"]]
+def _beside(row: Record, ours: Record) -> list[str]:
     budget = f"{ours['epochs']} epochs, {_range(ours['minutes'])} min, {ours['parameters'] / 1e6:.2g} M parameters"
-    command = f"`priorscope train {ours['recipe']}`"
     value = _percent(_mean(ours["test"])) + ("" if len(ours["seeds"]) > 1 else " (a checkpoint)")
-    return [row["network"], row["data"], published, value, _interval(ours["test"]), budget, command, row["why"]]
+    command = f"`priorscope train {ours['recipe']}`"
+    return [row["network"], row["data"], _published(row), value, _interval(ours["test"]), budget, command, row["why"]]
+
+
+def _not_run(rows: list[Record]) -> str:
+    verbs = {"command": "train", "study": "study"}
+    commands = [next(f"`priorscope {verb} {row[key]}`" for key, verb in verbs.items() if key in row) for row in rows]
+    cells = [
+        [row["network"], row["data"], _published(row), command, row["why"]] for row, command in zip(rows, commands, strict=True)
+    ]
+    return _markdown(["network", "data", "published", "command", "what it takes"], cells, right=(2,))
+
+
+def _published(row: Record) -> str:
+    return f"{row['published']} %" + (f" ({row['note']})" if "note" in row else "")
+
+
+def _tally(claims: list[Record]) -> str:
+    """How many claims came out how; a verdict of another name is refused."""
+    counts = dict.fromkeys(VERDICTS, 0)
+    for claim in claims:
+        counts[claim["verdict"]] += 1
+    return f"Of {len(claims)} claims, " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + "."
+
+
+def _claims(claims: list[Record]) -> str:
+    """What was said, chapters in the order of their first claims, and the number that bears it out or does not."""
+    chapters = list(dict.fromkeys(claim["chapter"] for claim in claims))
+    ranked = sorted(claims, key=lambda claim: chapters.index(claim["chapter"]))
+    head = ["chapter", "claim", "verdict", "by what number, or what would decide it"]
+    return _markdown(head, [[claim[key] for key in ("chapter", "claim", "verdict", "by")] for claim in ranked])
 
 
 def pages() -> Iterator[tuple[Path, str]]:
@@ -185,9 +217,9 @@ def _range(values: list[float]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _markdown(head: list[str], rows: list[list[str]], right: Iterable[int]) -> str:
+def _markdown(head: list[str], rows: list[list[str]], right: Iterable[int] = ()) -> str:
     marks = ["---:" if place in set(right) else "---" for place in range(len(head))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, marks, *rows))
+    return "\n".join("| " + " | ".join(" ".join(cell.split()) for cell in cells) + " |" for cells in (head, marks, *rows))
 
 
 def main(folders: list[str]) -> None:
