@@ -146,9 +146,12 @@ class Fitting:
     def carry_out(self, report: Report) -> None:
         """Takes every step that is left, saving now and then; a signal saves and stops."""
         saved = time.perf_counter()
-        with stopping() as asked, closing(self.exporters), self._naming_what_failed():
+        with stopping() as asked, closing(self.exporters):
             for step in self._steps():
-                row = self._after(step)
+                with self._naming_what_failed():
+                    row = self._after(step)
+                if row is not None:
+                    self.exporters.row(row)
                 done = 1.0 if self._is_stale() else (step.number + 1) / self.total
                 report(Status(done, step.images, row, self.counters.pace(step, SHOW_EVERY_SECONDS)))
                 due = time.perf_counter() - saved > SAVE_EVERY_SECONDS and self.ranks.first
@@ -165,20 +168,21 @@ class Fitting:
     def _steps(self) -> Iterator[loop.Step]:
         """The steps that are left: none where the run had stopped early already."""
         if self._is_stale():
-            return iter(())
+            return
         learner, recipe, progress = self.learner, self.recipe, self.progress
-        return loop.train(
-            learner.model,
-            self.loader,
-            learner.optimiser,
-            learner.scaler,
-            self.config,
-            recipe.optim,
-            recipe.seed,
-            progress.position,
-            history=progress.history,
-            gradient=self.gradient,
-        )
+        with self._naming_what_failed():
+            yield from loop.train(
+                learner.model,
+                self.loader,
+                learner.optimiser,
+                learner.scaler,
+                self.config,
+                recipe.optim,
+                recipe.seed,
+                progress.position,
+                history=progress.history,
+                gradient=self.gradient,
+            )
 
     def _is_stale(self) -> bool:
         """Whether val has not been better for as many epochs as the recipe has patience."""
@@ -234,7 +238,6 @@ class Fitting:
         progress.end_epoch(row, self.learner.weights if self.config.choose == "best" else None)
         if self.ranks.first:
             folder.write_rows(self.out / STEPS, progress.history)
-            self.exporters.row(row)
         return row
 
     def _check(self) -> None:

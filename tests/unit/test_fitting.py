@@ -491,6 +491,19 @@ def test_a_store_that_is_cut_short_in_the_middle_of_a_run_is_named_and_the_check
     ps.fit(recipe, tmp_path / "a")
 
 
+@pytest.mark.parametrize("where", ["display", "tracker"])
+def test_what_fails_beside_the_pictures_is_not_laid_to_them(tiny, tmp_path, monkeypatch, where):
+    """A display whose pipe is broken, a tracker whose disk is full: their own errors, not "the pictures cannot be read"."""
+
+    def broken(*_):
+        raise BrokenPipeError("nobody reads")
+
+    if where == "tracker":
+        monkeypatch.setattr(fitting.Exporters, "row", broken)
+    with pytest.raises(BrokenPipeError, match="nobody reads"):
+        ps.fit(tiny, tmp_path / "a", report=broken if where == "display" else lambda _: None)
+
+
 def test_pictures_that_cannot_be_read_any_more_are_named_and_the_checkpoint_kept(tiny, tmp_path, monkeypatch):
     """A disk of the network goes away under the fourth step."""
     from priorscope.train.watched import WatchedLoader
