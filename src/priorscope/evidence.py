@@ -263,7 +263,7 @@ class _Sum:
     def add(self, logits: Tensor, weight: float) -> None:
         import torch
 
-        values = logits.double().cpu()
+        values = logits.cpu().double()  # in this order: not every device has float64
         if self._mean == "logits":
             self._sum = self._sum + weight * values
         else:

@@ -168,6 +168,36 @@ def test_a_damaged_checkpoint_is_named_and_the_folder_kept(tiny, tmp_path, monke
     ps.fit(tiny, tmp_path / "a")
 
 
+def test_a_checkpoint_of_a_device_that_is_not_here_is_read_all_the_same(tiny, tmp_path, monkeypatch, whole):
+    """`device = "auto"` may have meant a GPU when the run began: its tensors are tagged with it in the file."""
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.serialization, "_package_registry", [(0, lambda _: "cuda:7", lambda *_: None)])
+        with pytest.raises(CutError):
+            ps.fit(tiny, tmp_path / "a", report=cut_after(4))
+    with pytest.raises(RuntimeError, match=r"on (a )?CUDA"):
+        torch.load(tmp_path / "a" / checkpoint.FILE, weights_only=True)
+    ps.fit(tiny, tmp_path / "a")
+    assert weights_of(tmp_path / "a") == weights_of(whole.path)
+
+
+def test_the_mean_loss_is_summed_in_float64_also_where_the_device_has_none():
+    class OnApple:
+        device = torch.device("mps")
+
+        def double(self):
+            raise TypeError("Cannot convert a MPS Tensor to float64")
+
+        def cpu(self):
+            return torch.tensor(0.1)
+
+    progress = checkpoint.Progress("key")
+    for _ in range(1000):
+        step = loop.Step(loop.Position(), loop.Position(0, 1), 0, OnApple(), 0.1, 7, False)
+        progress.count(step)
+    assert progress.mean_loss() == pytest.approx(float(torch.tensor(0.1)), rel=1e-12)
+
+
 def test_val_alone_chooses_the_epoch(tiny, tmp_path, monkeypatch):
     """Tracked test scores rise while val falls: the first epoch must be kept, whatever test says."""
     told = {"val": iter([0.9, 0.1]), "test": iter([0.1, 0.9]), "train": iter([0.1, 0.9])}

@@ -55,7 +55,8 @@ class Progress:
 
     def count(self, step: Step) -> None:
         """Notes one step; the sum stays on the device in float64, so that it does not depend on where a run was cut."""
-        self.loss_sum = self.loss_sum + step.loss.double() * step.images
+        loss = step.loss.cpu() if step.loss.device.type == "mps" else step.loss  # which has no float64
+        self.loss_sum = self.loss_sum + loss.double() * step.images
         self.images += step.images
         self.position = step.next
 
@@ -116,14 +117,15 @@ def save(path: Path, progress: Progress, states: Mapping[str, dict[str, Any]]) -
 def load(path: Path, key: str, parts: Mapping[str, Stateful]) -> Progress:
     """Puts a checkpoint's states in place and gives its progress.
 
-    Fresh progress where there is no checkpoint, or one of another recipe.
+    Fresh progress where there is no checkpoint, or one of another recipe. It is read into the processor's memory: its device
+    may not be here, and every rank would fill that of the first.
     """
     import torch
 
     if not path.exists():
         return Progress(key)
     try:
-        content: dict[str, Any] = torch.load(path, weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if content["key"] != key:
             return Progress(key)
         states = content.pop("parts")
