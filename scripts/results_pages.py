@@ -106,7 +106,7 @@ def _row(record: Record) -> list[str]:
 def picture(records: Iterable[Record]) -> Figure:
     """How often each recipe's networks are right, most accurate first."""
     ranked = sorted(records, key=lambda record: -_mean(record["test"]))
-    rows = [
+    rows: list[Record] = [
         {
             "subject": record["recipe"].removeprefix("cifar10-") + ("" if len(record["seeds"]) > 1 else " (1 seed)"),
             "family": record["network"].partition("/")[0],
