@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -62,6 +62,11 @@ class Outcome:
         """The source that it was asked on, where the result says so; see `RunRecord.world`."""
         source = (self.about.get("made_from") or {}).get("data")
         return world_of(cast("Mapping[str, Any]", source)) if isinstance(source, Mapping) else {}
+
+    @property
+    def version(self) -> int:
+        """That of the probe that measured it; 0 where it does not say."""
+        return int((self.about.get("made_from") or {}).get("version") or 0)
 
     def setting(self) -> str:
         """What must be equal for two results to be comparable: data, split and the probe's own settings."""
@@ -251,18 +256,29 @@ def setting_said(value: Any) -> str:
     return short
 
 
-def read_outcomes(folder: Path, subject: Subject | None, failures: list[Failure]) -> Iterator[Outcome]:
+def read_outcomes(folder: Path, subject: Subject | None, failures: list[Failure]) -> list[Outcome]:
     """Every stored result below a folder, `subject` where it does not say itself whom it is about."""
     from priorscope.probes import load_result
 
+    outcomes: list[Outcome] = []
     for path in sorted(folder.glob("*/*.json")):
         if path.name.endswith(".made_from.json"):
             continue
         try:
             about: Plain = dict(read_json(path).get("about") or {})
-            yield Outcome(load_result(path), _subjects(about, subject), about)
+            outcomes.append(Outcome(load_result(path), _subjects(about, subject), about))
         except PriorscopeError as error:
             failures.append(Failure(f"{folder.parent.name}/{path.parent.name}/{path.name}", str(error)))
+    return _newest(outcomes)
+
+
+def _newest(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Without what an earlier version of a probe left beside the same question's new answer: a number never counts twice."""
+    asked = [(outcome.probe, *(subject.name for subject in outcome.subjects), outcome.setting()) for outcome in outcomes]
+    newest: dict[tuple[str, ...], int] = {}
+    for question, outcome in zip(asked, outcomes, strict=True):
+        newest[question] = max(newest.get(question, 0), outcome.version)
+    return [outcome for question, outcome in zip(asked, outcomes, strict=True) if outcome.version == newest[question]]
 
 
 def _subjects(about: Plain, subject: Subject | None) -> tuple[Subject, ...]:

@@ -57,6 +57,21 @@ def test_one_run_asked_on_two_sets_of_data_is_not_two_seeds(tmp_path: Path) -> N
     assert {finding.where for finding in found} == {"cue both", "cue texture"}
 
 
+def test_a_number_that_a_newer_version_measured_again_does_not_count_twice(tmp_path: Path) -> None:
+    """As a study leaves it that is stopped, or looked at, after an update and before its end."""
+    study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0, 1, 2))
+    for path in sorted(study.glob("runs/*/results/accuracy/*.json")):
+        for version, right in ((1, 0.2), (2, 0.6)):
+            stored = json.loads(path.read_text())
+            stored["about"]["made_from"] = {"version": version}
+            new = accuracy(right, 0).save(path.with_stem(f"{'f' if version == 1 else '0'}{version}"), stored["about"])
+            assert new.exists()
+        path.unlink()
+        path.with_suffix(".npz").unlink()
+    (found,) = (finding for finding in findings(read_sources([study])) if finding.probe == "accuracy")
+    assert [(arm.seeds, arm.value) for arm in found.arms] == [(3, 0.6), (3, 0.6)]
+
+
 def test_a_damaged_result_is_a_failure_and_the_rest_is_read(tmp_path: Path) -> None:
     study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))
     (study / "runs/mlp-s0/results/accuracy/0123456789abcdef.json").write_text("{ torn")
