@@ -141,6 +141,10 @@ class Fitting:
             )
         gradient = self.learner.gradient(batch_size, progress.compiled)
         gradient.parts = progress.in_parts or gradient.parts
+        if self.learner.sharded:
+            from priorscope.train import sharding
+
+            sharding.check_parts(batch_size, gradient.parts, self.ranks.size)
         return gradient
 
     def carry_out(self, report: Report) -> None:

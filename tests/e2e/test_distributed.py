@@ -182,6 +182,10 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(ranks, tmp_path):
         ({"train": {"batch_size": 1}}, "A batch of 1 pictures came with 2 ranks."),
         ({"train": {"compile": "always"}}, "train.compile = 'always' came with 2 ranks."),
         ({"train": {"shard": True}, "optim": {"name": "muon"}}, "train.shard came with optim.name = 'muon', which is not made"),
+        (
+            {"train": {"shard": True, "batch_size": 9, "accumulate": 4}},
+            "train.shard came with a batch of 9 pictures that 2 ranks would send through in 3 and 4 parts.",
+        ),
         ({"train": {"shard": True, "ema": 0.9}}, "train.shard came with train.ema, which is not made for weights in shares."),
     ],
 )

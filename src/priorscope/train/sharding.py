@@ -40,6 +40,19 @@ def check_shardable(config: TrainConfig, optim: OptimConfig) -> None:
     raise RequestError(f"train.shard came with {came}, which is not made for weights in shares.", wanted, do)
 
 
+def check_parts(batch_size: int, parts: int, ranks: int) -> None:
+    """Refuses a batch that ranks would send through in different numbers of parts: each waits for all others at each part."""
+    shares = [len(range(rank, batch_size, ranks)) for rank in range(ranks)]
+    counts = sorted({-(-share // -(-share // parts)) for share in shares})
+    if len(counts) > 1:
+        raise RequestError(
+            f"train.shard came with a batch of {batch_size} pictures that {ranks} ranks would send through in "
+            f"{' and '.join(map(str, counts))} parts.",
+            "as many parts on every rank",
+            f"a train.batch_size that {ranks * parts} divides",
+        )
+
+
 def shard(model: Classifier, ranks: int, device: str) -> Classifier:
     """Lays the weights in shares on the ranks, a block at a time, so that only one block is whole at any moment."""
     from torch.distributed.device_mesh import init_device_mesh
