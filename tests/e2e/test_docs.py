@@ -15,7 +15,7 @@ import typer
 from priorscope.cli import app
 from priorscope.core.config import assign, merge
 from priorscope.probes import probe_config
-from priorscope.recipe import Recipe
+from priorscope.recipe import Recipe, find_recipe
 from priorscope.study.plan import make_plan
 from priorscope.study.study import Study
 
@@ -53,6 +53,8 @@ def test_toml_blocks_are_recipes_or_studies(page, text, tmp_path):
 def command_lines() -> list[tuple[str, str]]:
     lines = [(page, line) for page, text in blocks("bash") for line in text.splitlines()]
     found = [(page, match[1]) for page, line in lines if (match := re.search(r"\bpriorscope (.*?)\s*(?:#.*)?$", line))]
+    rows = [(page.name, row) for page in PAGES for row in page.read_text().splitlines() if row.startswith("|")]
+    found += [(page, said) for page, row in rows for said in re.findall(r"`priorscope ([^`]+)`", row)]
     return [(page, re.sub(r"\s*>.*$", "", line)) for page, line in found]
 
 
@@ -70,3 +72,5 @@ def test_command_lines_parse(page, line):
         for setting in context.params["settings"]:
             table = assign(table, setting)
         assert probe_config(table)
+    if context.info_name == "train" and not context.params["name"].endswith(".toml"):
+        assert Recipe.load(find_recipe(context.params["name"]), context.params["settings"])
