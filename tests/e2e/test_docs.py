@@ -72,5 +72,5 @@ def test_command_lines_parse(page, line):
         for setting in context.params["settings"]:
             table = assign(table, setting)
         assert probe_config(table)
-    if context.info_name == "train" and not context.params["name"].endswith(".toml"):
+    if line.startswith("train ") and not context.params["name"].endswith(".toml"):
         assert Recipe.load(find_recipe(context.params["name"]), context.params["settings"])
