@@ -34,6 +34,7 @@ CHECKS = Listing(
         "windows": "priorscope.doctor.windows",
         "schedule": "priorscope.doctor.schedule",
         "options": "priorscope.doctor.options",
+        "resume": "priorscope.doctor.resume",
         "partial_data": "priorscope.doctor.partial_data",
         "loss_scale": "priorscope.doctor.loss_scale",
         "evaluation_noise": "priorscope.doctor.evaluation_noise",

@@ -229,6 +229,58 @@ def test_a_best_score_inside_of_the_test_function(tmp_path):
     assert finding.saw == "train.py:5 compares acc with best_acc in test()."
 
 
+SWALLOWED = """
+if args.reload:
+    try:
+        net.load_state_dict(torch.load("checkpoints/name_of_checkpoint"))
+        start = 350
+    except%s:
+        %s
+"""
+
+
+@pytest.mark.parametrize("catching", ["", " Exception", " Exception as error"])
+def test_a_checkpoint_that_is_not_there_and_nobody_hears_of_it(tmp_path, catching):
+    (finding,) = examine(script(tmp_path, SWALLOWED % (catching, 'print("no checkpoint")'))).findings
+    assert (finding.check, finding.severity) == ("resume", "fault")
+    assert finding.saw == "train.py:3 loads weights, and line 6 forgets whatever error that raises."
+
+
+@pytest.mark.parametrize(
+    ("catching", "then"),
+    [
+        (" FileNotFoundError", "pass"),
+        ("", "raise"),
+        (" Exception", 'sys.exit("no checkpoint")'),
+        (" Exception", 'net = torch.load("whole.pt")'),
+    ],
+)
+def test_an_error_that_is_named_or_ends_the_run_is_well(tmp_path, catching, then):
+    assert examine(script(tmp_path, SWALLOWED % (catching, then))).findings == ()
+
+
+RESUMED = """
+if args.resume:
+    checkpoint = torch.load(f"checkpoint/{args.net}-ckpt.t7")
+    net.load_state_dict(checkpoint["%s"])
+    start_epoch = checkpoint["epoch"]
+
+def test(epoch):
+    state = {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
+    torch.save(state, f"checkpoint/{args.net}-ckpt.t7")
+"""
+
+
+def test_a_checkpoint_that_is_asked_for_what_is_never_saved(tmp_path):
+    """As the study's TNT did; weights from elsewhere, or of a table that is made elsewhere, are left alone."""
+    (finding,) = examine(script(tmp_path, RESUMED % "net")).findings
+    assert (finding.check, finding.severity) == ("resume", "fault")
+    assert finding.saw == "train.py:4 asks a checkpoint for 'net'; the script saves 'epoch', 'model', 'optimizer'."
+    assert examine(script(tmp_path, RESUMED % "model")).findings == ()
+    assert examine(script(tmp_path, (RESUMED % "net").replace("args.resume", "args.pretrained"))).findings == ()
+    assert examine(script(tmp_path, (RESUMED % "net").replace("save(state", "save(state_of(net)"))).findings == ()
+
+
 def test_what_is_no_python_is_refused(tmp_path):
     with pytest.raises(RequestError, match="is no Python"):
         examine(script(tmp_path, "def train(:\n"))
