@@ -25,18 +25,22 @@ LOADER_IMAGES, STEP_IMAGES = 512, 64
 """Batches no larger than this are timed: a step on 1,024 images of a large network takes minutes on one core."""
 MOST = 0.2
 """The share of a run's time that it may wait; a loader that keeps up leaves it at a few hundredths."""
+LEAST_SECONDS = 5.0
+"""A shorter wait is not worth a word: the network of a toy run learns from a batch in the time that starting a thread takes."""
 DO = "convert the pictures to a store of their final size: priorscope data convert SRC DST.beton --res N"
 
 
 def look_at_run(run: Run) -> Iterator[Finding]:
     """The share of its time that a run logged as waiting; the first epoch, in which things are opened, left out."""
-    waits = [float(row["data_wait_share"]) for row in run.history[1:] if "data_wait_share" in row]
-    if waits and sum(waits) / len(waits) > MOST:
+    shares = [float(row["measured"]["data_wait_share"]) for row in run.history]
+    took = [float(row["seconds"]) - float(before["seconds"]) for before, row in itertools.pairwise(run.history)]
+    waited = sum(share * seconds for share, seconds in zip(shares[1:], took, strict=True))
+    if waited > max(MOST * sum(took), LEAST_SECONDS):
         yield Finding(
             check="loader_bound",
             severity="warning",
-            saw=f"{run.name} waited for its pictures for {sum(waits) / len(waits):.0%} of its time "
-            f"(most in one epoch: {max(waits):.0%}).",
+            saw=f"{run.name} waited for its pictures for {waited / sum(took):.0%} of its time "
+            f"({waited:,.0f} s; most in one epoch: {max(shares[1:]):.0%}).",
             means="the network could have learnt faster than its loader made batches",
             do=DO,
         )

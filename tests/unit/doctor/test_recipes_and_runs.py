@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -211,18 +213,39 @@ def test_a_run_that_learnt_nothing(ill):
     assert finding.saw == "run is right on 12.0% of 100 images of val (7.0% to 19.8%); one guess in 10 is 10.0%."
 
 
+def waiting(*shares, seconds=20.0):
+    """What makes a run's epochs of so many seconds wait for such shares of them."""
+
+    def wait(rows, _environment):
+        for number, (row, share) in enumerate(zip(rows, shares, strict=True), 1):
+            row["measured"]["data_wait_share"], row["seconds"] = share, number * seconds
+
+    return wait
+
+
 def test_a_run_that_waited(ill):
-    def waited(rows, _environment):
-        for row, share in zip(rows, (0.9, 0.5, 0.4, 0.6), strict=True):
-            row["data_wait_share"] = share
+    (finding,) = loader_bound.look_at_run(ill(waiting(0.9, 0.5, 0.4, 0.6), "run"))
+    assert finding.saw == "run waited for its pictures for 50% of its time (30 s; most in one epoch: 60%)."
+    assert not [*loader_bound.look_at_run(ill(waiting(0.9, 0.05, 0.0, 0.01), "other"))]
+    assert not [*loader_bound.look_at_run(ill(waiting(0.9, 0.5, 0.4, 0.6, seconds=0.1), "short"))]
 
-    def did_not(rows, _environment):
-        for row, share in zip(rows, (0.9, 0.05, 0.0, 0.01), strict=True):
-            row["data_wait_share"] = share
 
-    (finding,) = loader_bound.look_at_run(ill(waited, "run"))
-    assert finding.saw == "run waited for its pictures for 50% of its time (most in one epoch: 60%)."
-    assert not [*loader_bound.look_at_run(ill(did_not, "other"))]
+def test_what_a_run_logs_of_its_waiting_is_what_is_looked_at(tmp_path, monkeypatch):
+    """A loader that takes a hundredth of a second a batch beside a network that takes a thousandth."""
+    from priorscope.data.loader import Loader
+
+    made = Loader.epoch
+
+    def slowly(self, epoch, start=0):
+        for batch in made(self, epoch, start):
+            time.sleep(0.01)
+            yield batch
+
+    monkeypatch.setattr(Loader, "epoch", slowly)
+    monkeypatch.setattr(loader_bound, "LEAST_SECONDS", 0.0)
+    run = ps.fit(changed(model={"width": 16, "blocks": 1}, train={"epochs": 3}, optim={"warmup": 0}), tmp_path / "run")
+    (finding,) = loader_bound.look_at_run(run)
+    assert finding.saw.startswith("run waited for its pictures for ")
 
 
 def test_a_masked_number_that_is_stored(ill):
