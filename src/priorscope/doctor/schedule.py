@@ -18,20 +18,40 @@ from priorscope.doctor.logs import Log
 from priorscope.doctor.scripts import Script
 
 if TYPE_CHECKING:
+    from priorscope.data.split import Split
+    from priorscope.models.classifier import Classifier
     from priorscope.recipe import Recipe
     from priorscope.run import Run
 
 
 def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
-    """A warm-up that the run never leaves."""
-    if recipe.train.steps is None and recipe.optim.warmup >= recipe.train.epochs > 0:
-        yield Finding(
-            check="schedule",
-            severity="fault",
-            saw=f"optim.warmup = {recipe.optim.warmup:g} epochs came with train.epochs = {recipe.train.epochs}.",
-            means="the rate rises to the very end: the schedule after the warm-up never happens",
-            do=f"--set optim.warmup={recipe.train.epochs / 20:g}",
-        )
+    """A warm-up that the run never leaves, where it counts epochs."""
+    if recipe.optim.warmup >= recipe.train.epochs > 0:
+        yield _never_warm(recipe.optim.warmup, f"train.epochs = {recipe.train.epochs}", recipe.train.epochs)
+
+
+def look_at_training(recipe: Recipe, split: Split, network: Classifier) -> Iterator[Finding]:
+    """The same where it counts steps or operations: how many epochs these are, the data and the network tell."""
+    from priorscope.train.budget import image_flops
+
+    if recipe.train.epochs:
+        return
+    pictures = recipe.data.subset or len(split)
+    batch = min(recipe.train.batch_size, pictures)
+    steps = recipe.train.settled(image_flops(network, recipe.train, recipe.optim) * batch).steps or 0
+    epochs = steps / (pictures // batch)
+    if recipe.optim.warmup >= epochs > 0:
+        yield _never_warm(recipe.optim.warmup, f"{steps:,} steps, which are {epochs:.3g} epochs", epochs)
+
+
+def _never_warm(warmup: float, length: str, epochs: float) -> Finding:
+    return Finding(
+        check="schedule",
+        severity="fault",
+        saw=f"optim.warmup = {warmup:g} epochs came with {length}.",
+        means="the rate rises to the very end: the schedule after the warm-up never happens",
+        do=f"--set optim.warmup={epochs / 20:.2g}",
+    )
 
 
 def look_at_run(run: Run) -> Iterator[Finding]:

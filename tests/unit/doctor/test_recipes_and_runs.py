@@ -29,6 +29,7 @@ from priorscope.doctor.examination import examine
 from priorscope.probes import probe_config
 from priorscope.recipe import Recipe, find_recipe, shipped_recipes
 from priorscope.study.look import look, network_of_run
+from priorscope.train.budget import image_flops
 
 from .conftest import WELL
 
@@ -39,6 +40,10 @@ TRUE_ALARMS = {
     "v-swin-cifar10": {"one_token", "windows"},
 }
 """Published networks that are shipped with what was wrong with them, and say so in their opening comment."""
+
+
+def network_of(recipe: Recipe):
+    return ps.models.create(recipe.model, image_size=32, num_classes=10)
 
 
 def changed(**tables) -> Recipe:
@@ -127,6 +132,26 @@ def test_a_warm_up_that_never_ends():
     (finding,) = schedule.look_at_recipe(changed(optim={"warmup": 4}))
     assert finding.severity == "fault"
     assert not [*schedule.look_at_recipe(changed(optim={"warmup": 3}))]
+
+
+@pytest.mark.parametrize(
+    ("length", "warmup", "said"),
+    [
+        ({"steps": 20}, 2.5, "optim.warmup = 2.5 epochs came with 20 steps, which are 2.5 epochs."),
+        ({"steps": 20}, 2.4, None),
+        ({"flops": 10.0}, 1.25, "optim.warmup = 1.25 epochs came with 10 steps, which are 1.25 epochs."),
+        ({"flops": 10.0}, 1.2, None),
+    ],
+)
+def test_a_warm_up_that_never_ends_in_a_run_that_counts_steps_or_operations(length, warmup, said):
+    """400 pictures in batches of 50 are 8 steps an epoch."""
+    recipe = changed(train={"epochs": 0, "steps": 1}, optim={"warmup": warmup})
+    network = network_of(recipe)
+    if "flops" in length:  # given here in steps
+        length = {"flops": length["flops"] * 50 * image_flops(network, recipe.train, recipe.optim)}
+    recipe = recipe.replace(train={**WELL["train"], "epochs": 0, **length})
+    found = [*schedule.look_at_training(recipe, open_source(recipe.data.source).split("train"), network)]
+    assert [finding.saw for finding in found] == ([said] if said else [])
 
 
 def test_a_schedule_an_epoch_late(ill):
