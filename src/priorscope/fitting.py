@@ -71,13 +71,10 @@ class Fitting:
         ranks: Ranks = ALONE,
         exporters: Sequence[str] = (),
     ) -> None:
-        import torch
-
         from priorscope.train.budget import image_flops
         from priorscope.train.counters import Counters
         from priorscope.train.learner import Learner
 
-        torch.set_num_threads(recipe.train.threads)
         self.recipe, self.out, self.ranks = recipe, out, ranks
         device = own_device(pick_device(recipe.train.device), ranks)
         self.material = Material.of(recipe, ranks, device)

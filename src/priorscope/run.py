@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import RequestError
-from priorscope.core.machine import pick_device, versions
+from priorscope.core.machine import on_threads, pick_device, versions
 from priorscope.data import SOURCES, augment
 from priorscope.data import open as open_source
 from priorscope.data.stamp import files_stamp
@@ -234,7 +234,7 @@ def fit(
             _prepare(out, recipe, made_from)
         ranks.any(True)  # the others look at the folder when it is prepared
         if not (out / ENVIRONMENT).exists():
-            with numerics(recipe.train.precision, torch.device(device)):
+            with on_threads(recipe.train.threads), numerics(recipe.train.precision, torch.device(device)):
                 fitting = Fitting(
                     recipe,
                     out,

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import signal
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -118,6 +119,23 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(tiny, tmp_path, whole):
     ps.fit(tiny, tmp_path / "a")
     assert weights_of(tmp_path / "a") == weights_of(whole.path)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_run_leaves_its_caller_as_many_threads_as_before(tiny, tmp_path, ends):
+    """A run has its recipe's; what is measured after it in the same process has the machine's."""
+    before, during = torch.get_num_threads(), []
+
+    def report(_status: runs.Status) -> None:
+        during.append(torch.get_num_threads())
+        if not ends:
+            raise CutError
+
+    recipe = changed(tiny, {"train": {"threads": before + 1}})
+    with nullcontext() if ends else pytest.raises(CutError):
+        ps.fit(recipe, tmp_path / "a", report=report)
+    assert set(during) == {before + 1}
+    assert torch.get_num_threads() == before
 
 
 def test_a_finished_run_is_not_trained_again(tiny, whole):

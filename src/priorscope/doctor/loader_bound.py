@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from priorscope.core.machine import on_threads
 from priorscope.doctor import Finding
 
 if TYPE_CHECKING:
@@ -89,9 +90,7 @@ def step_rate(recipe: Recipe, split: Split, network: Classifier) -> float:
         batch_loss(logits, wanted, recipe.train.label_smoothing).backward()
         return len(batch.labels)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(recipe.train.threads)  # as the run will have them
-    with evaluating(network):
+    with on_threads(recipe.train.threads), evaluating(network):  # as many as the run will have
         state = {name: value.clone() for name, value in network.state_dict().items()}
         freeze(network, recipe.train.finetune)
         step()
@@ -99,7 +98,6 @@ def step_rate(recipe: Recipe, split: Split, network: Classifier) -> float:
         network.zero_grad(set_to_none=True)
         network.requires_grad_(True)
         network.load_state_dict(state)
-    torch.set_num_threads(threads)
     return rate
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from priorscope.core.config import Plain
+from priorscope.core.machine import on_threads
 
 if TYPE_CHECKING:
     import torch
@@ -79,9 +80,7 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float:
     """
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with on_threads(threads):
         side = 8192 if device.type == "cuda" else 1024
         left = torch.ones((side, side), device=device, dtype=dtype)
         out = torch.empty_like(left)
@@ -93,5 +92,3 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float:
                 torch.cuda.synchronize(device)
             best = min(best, time.perf_counter() - begun)
         return 2 * side**3 / best
-    finally:
-        torch.set_num_threads(before)
