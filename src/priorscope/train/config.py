@@ -31,7 +31,9 @@ class TrainConfig(Config):
     patience: int | None = Field(
         default=None, ge=1, description="stop after this many epochs in which val was no better than before"
     )
-    batch_size: int = Field(default=128, ge=1, description="pictures of an update, over all ranks together")
+    batch_size: int = Field(
+        default=128, ge=1, description="pictures of an update, over all ranks together; all there are where these are fewer"
+    )
     accumulate: int | None = Field(
         default=None,
         ge=2,
@@ -62,7 +64,10 @@ class TrainConfig(Config):
         default="best", description="which epoch's weights are kept: the best on val, or the last"
     )
     keep: int | None = Field(
-        default=None, ge=1, description="how many snapshots of the weights are kept, evenly spaced, the last at the end"
+        default=None,
+        ge=1,
+        description="how many snapshots of the weights are kept, evenly spaced, the last at the end; fewer where patience ends"
+        " a run before",
     )
     ema: Number | None = Field(
         default=None, gt=0, lt=1, description="decay of a moving average of the weights, which is evaluated and kept"
