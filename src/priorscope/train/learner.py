@@ -73,10 +73,14 @@ class Learner:
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def is_finite(self) -> bool:
-        """Whether all weights are numbers; the same answer on every rank, each of which must ask at once."""
+        """Whether all weights that learn are numbers; the same answer on every rank, each of which must ask at once.
+
+        The optimiser has them as they are now; a network in shares may still show the copies of its last pass.
+        """
         import torch
 
-        own: list[Any] = [p.to_local() if self.sharded else p for p in cast("list[Any]", list(self.model.parameters()))]
+        learning = [p for group in self.optimiser.param_groups for p in group["params"]]
+        own = [p.to_local() if self.sharded else p for p in learning]
         ruined = not bool(torch.stack([p.detach().isfinite().all() for p in own]).all())
         return not any(self.ranks.any(ruined))
 
