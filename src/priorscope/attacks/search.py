@@ -214,7 +214,7 @@ class _Search:
         of = pictures(block.images[picked], block.labels[picked], eps, norm=self.norm, index=index)
         found = run_attack(self.victim, of, self.attacks[turn], self.seed)
         broken = found.broken.cpu().numpy()
-        reached = lengths(found.adversarial - of.images, self.norm).double().cpu().numpy()
+        reached = lengths(found.adversarial - of.images, self.norm).cpu().double().numpy()
         done = broken | (turn + 1 == len(self.attacks))
         k.turn[rows] = np.where(done, 0, turn + 1)
         k.broken_by[rows[broken & ~k.asked[rows]]] = turn

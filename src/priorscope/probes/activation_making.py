@@ -289,7 +289,7 @@ def _answers(model: Classifier, pixels: Bytes, targets: Sequence[Target]) -> tup
             each = [own_scores([target] * len(images), read, model) for target in targets]
             scores.append(torch.stack(each, 1) if each else images.new_zeros(len(images), 0))
             logits.append(read[LOGITS])
-    return torch.cat(scores).double().cpu().numpy(), torch.cat(logits).double().cpu().numpy()
+    return torch.cat(scores).cpu().double().numpy(), torch.cat(logits).cpu().double().numpy()
 
 
 def _examples(asked: Asked, driven: Floats) -> NDArray[np.int64]:

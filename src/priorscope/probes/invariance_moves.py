@@ -130,7 +130,7 @@ def spread_of_units(model: Classifier, images: Tensor, taps: Sequence[str], unit
             for column, unit in enumerate(draw.tolist()):
                 (gradient,) = torch.autograd.grad(values[:, unit].sum(), x, retain_graph=True, allow_unused=True)
                 if gradient is not None:  # pyright: ignore[reportUnnecessaryComparison]  torch gives None for what is unused
-                    spread[row, column] = _half_radius(gradient.double().square().sum(1).mean(0).cpu().numpy())
+                    spread[row, column] = _half_radius(gradient.cpu().double().square().sum(1).mean(0).numpy())
     return spread
 
 

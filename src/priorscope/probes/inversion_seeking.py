@@ -147,7 +147,7 @@ def _spread(model: Classifier, asked: Asked, tap: str) -> float:
     pixels = asked.reference[0]
     with torch.no_grad():
         parts = [
-            model.activations(as_images(pixels[start : start + REFERENCE], model.mean.device), [tap])[tap].flatten(1)
+            model.activations(as_images(pixels[start : start + REFERENCE], model.mean.device), [tap])[tap].flatten(1).cpu()
             for start in range(0, len(pixels), REFERENCE)
         ]
         return 2 * float(torch.cat(parts).double().var(dim=0).sum())
@@ -158,9 +158,10 @@ def _residual(model: Classifier, asked: Asked, tap: str, spread: float, found: B
     device = model.mean.device
     with torch.no_grad():
         sought, got = (
-            model.activations(as_images(pixels, device), [tap])[tap].flatten(1).double() for pixels in (asked.sought[0], found)
+            model.activations(as_images(pixels, device), [tap])[tap].flatten(1).cpu().double()
+            for pixels in (asked.sought[0], found)
         )
-    return ((sought - got).square().sum(1) / spread).cpu().numpy()
+    return ((sought - got).square().sum(1) / spread).numpy()
 
 
 def _found(model: Classifier, asked: Asked, tap: str, spread: float) -> Bytes:
