@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 HEAD_WIDTH = 64
 """Channels an attention head has in every ViT of the paper's table 1."""
+LAST = 3
+"""Where the last linear map stands in a head of two layers."""
 
 
 class VitConfig(FamilyConfig):
@@ -98,10 +100,6 @@ def build(config: VitConfig, image_size: int, num_classes: int) -> Backbone:
         return Backbone(quicken(network), taps(config.depth), "head")
     network.set_submodule("head", _two_layers(config.width, config.head_hidden, num_classes, config.dropout))
     return Backbone(quicken(network), taps(config.depth, f"head.{LAST}"), f"head.{LAST}")
-
-
-LAST = 3
-"""Where the last linear map stands in a head of two layers."""
 
 
 def _two_layers(width: int, hidden: int, num_classes: int, dropout: float) -> nn.Sequential:

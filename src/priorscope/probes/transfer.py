@@ -405,9 +405,14 @@ def _caveats(clean: Bools) -> list[str]:
 
 def _check_target(names: tuple[str, ...], target: int, clean: Bools, fooled: Bools) -> Check:
     """Whether some other network's pictures break the target on images where its own attack did not."""
-    stood = clean[target] & ~fooled[target, target]
-    others = {s: int((fooled[s, target] & stood).sum()) for s in range(len(names)) if s != target}
-    worst = max(others, key=lambda s: others[s])
     n = int(clean[target].sum())
-    said = f"pictures made for {names[worst]} break {others[worst]} of {n} images that its own attack left"
-    return check("transfer", others[worst], n, f"{names[target]}: {said}.")
+    worst, count = most_broken(names, target, fooled[:, target] & clean[target] & ~fooled[target, target])
+    said = f"pictures made for {worst} break {count} of {n} images that its own attack left"
+    return check("transfer", count, n, f"{names[target]}: {said}.")
+
+
+def most_broken(names: tuple[str, ...], target: int, broken: Bools) -> tuple[str, int]:
+    """The other network whose pictures break most of the target's images, and how many; `broken` is (sources, images)."""
+    others = {name: int(row.sum()) for source, (name, row) in enumerate(zip(names, broken, strict=True)) if source != target}
+    worst = max(others, key=lambda name: others[name])
+    return worst, others[worst]

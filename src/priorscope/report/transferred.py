@@ -16,7 +16,7 @@ from priorscope.attacks.budgets import shown
 from priorscope.attacks.verdict import Check, check
 from priorscope.core.contracts import Result
 from priorscope.probes.robustness import Robustness
-from priorscope.probes.transfer import Transfer
+from priorscope.probes.transfer import Transfer, most_broken
 
 
 def held_against(result: Result, who: str, others: Iterable[Result]) -> Result:
@@ -39,8 +39,8 @@ def above_white_box(result: Robustness, who: str, matrix: Transfer) -> Check | N
     if not right.any():
         return None
     left = right & (result.stood[at] >= matrix.eps * (1 - 1e-6))
-    broken = {name: int((matrix.fooled[s, target, there] & left).sum()) for s, name in enumerate(matrix.names) if s != target}
-    worst = max(broken, key=lambda name: broken[name])
+    worst, count = most_broken(matrix.names, target, matrix.fooled[:, target, there] & left)
     blind = any(not attack.gradient_free for attack in attacks_of(result.attack, result.classes))
-    said = f"pictures made for {worst} break {broken[worst]} of {int(right.sum())} images that {result.attack} left"
-    return check("transfer", broken[worst], int(right.sum()), f"{said} at {shown(matrix.eps, matrix.norm)}", blind=blind)
+    n = int(right.sum())
+    said = f"pictures made for {worst} break {count} of {n} images that {result.attack} left"
+    return check("transfer", count, n, f"{said} at {shown(matrix.eps, matrix.norm)}", blind=blind)

@@ -101,8 +101,9 @@
     const columns = Math.min(width >= 700 ? 2 : 1, spec.concat.length);
     const rows = spec.datasets.rows ?? [];
     const named = rows.some((row) => row.end) ? 210 : 90; // what an axis takes, with names beside the curves' ends and without
-    const lines = Math.min(Math.max(...rows.map((row) => pen.measureText(row.subject ?? "").width)), 220) + 40; // names of lines
-    const room = Math.max(Math.floor((width - 28 * (columns - 1)) / columns) - Math.max(named, lines), 180);
+    const names = [...new Set(rows.map((row) => row.subject ?? ""))].map((name) => pen.measureText(name).width);
+    const axis = Math.max(named, Math.min(Math.max(...names), 220) + 40); // names of lines, which the theme cuts at 220
+    const room = Math.max(Math.floor((width - 28 * (columns - 1)) / columns) - axis, 180);
     return { ...spec, columns, concat: spec.concat.map((part) => ({ ...part, width: room })) };
   };
 
