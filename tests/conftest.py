@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,65 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def real_data() -> Path:
     """The folder of real images and published weights."""
     return REAL
+
+
+Answer = Callable[[str, Mapping[str, str]], tuple[int, dict[str, str], bytes]]
+"""What a server says to a path and the headers of a request: status, headers of its own, content."""
+
+
+@pytest.fixture(scope="session")
+def loopback() -> Iterator[Callable[[Answer], str]]:
+    """Starts servers on this machine, which run until the tests have ended, and gives their addresses.
+
+    One that names a Content-Length beyond its content cuts the connection after it.
+    """
+    running: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
+
+    def start(answer: Answer) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                status, headers, content = answer(self.path, self.headers)
+                headers = {"Content-Length": str(len(content)), **headers}
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(content)
+                    self.close_connection = int(headers["Content-Length"]) > len(content)
+
+            do_HEAD = do_GET  # noqa: N815  (the name that http.server asks for)
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        running.append((server, thread))
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def files_over_http(loopback: Callable[[Answer], str]) -> Callable[[Mapping[str, bytes]], str]:
+    """Serves a table of files, path -> content, as it stands when each is asked for; 404 for every other path."""
+
+    def serve(files: Mapping[str, bytes]) -> str:
+        def answer(path: str, _: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+            content = files.get(path.strip("/"))
+            return (404, {}, b"") if content is None else (200, {}, content)
+
+        return loopback(answer)
+
+    return serve
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,11 +10,9 @@ import struct
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -360,39 +358,21 @@ MAKERS: dict[str, Maker] = {
 # ---- The loopback server ----
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Serves a folder, with HTTP ranges."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        content = (self.server.folder / self.path.lstrip("/")).read_bytes()  # type: ignore[attr-defined]
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked else 0
-        self.send_response(206 if asked else 200)
-        if asked:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        self.wfile.write(content[start:])
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """(a folder, the address at which its files can be had)."""
+def served(tmp_path: Path, loopback: Callable[..., str]) -> tuple[Path, str]:
+    """(a folder, the address at which its files can be had, from any byte on)."""
     folder = tmp_path / "served"
     folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.folder = folder  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+
+    def answer(path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        content = (folder / path.lstrip("/")).read_bytes()
+        asked = re.fullmatch(r"bytes=(\d+)-", headers.get("Range", ""))
+        if asked is None:
+            return 200, {}, content
+        start = int(asked[1])
+        return 206, {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}, content[start:]
+
+    return folder, loopback(answer)
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -97,46 +95,23 @@ def test_own_weights_take_the_place_of_published_ones(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def hub(tmp_path_factory: pytest.TempPathFactory, loopback: Callable[..., str]) -> tuple[str, Path]:
     """A hub of two repositories that timm itself saved: one under timm's own name for a network, one under somebody's."""
     root = tmp_path_factory.mktemp("hub")
     torch.manual_seed(0)
     save_for_hf(timm.create_model("test_vit"), root / "timm" / "test_vit.r160_in1k", safe_serialization=True)
     save_for_hf(timm.create_model("test_resnet", num_classes=5), root / "somebody" / "small", safe_serialization=True)
 
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self, body: bool) -> None:
-            owner, name, verb, _revision, *file = self.path.strip("/").split("/")
-            path = root / owner / name / "/".join(file)
-            if verb != "resolve" or not path.is_file():
-                self.send_response(404)
-                self.send_header("X-Error-Code", "EntryNotFound" if (root / owner / name).is_dir() else "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            content = path.read_bytes()
-            self.send_response(200)
-            self.send_header("X-Repo-Commit", "0" * 40)
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
+    def answer(address: str, _: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        owner, name, verb, _revision, *file = address.strip("/").split("/")
+        path = root / owner / name / "/".join(file)
+        if verb != "resolve" or not path.is_file():
+            code = "EntryNotFound" if (root / owner / name).is_dir() else "RepoNotFound"
+            return 404, {"X-Error-Code": code}, b""
+        content = path.read_bytes()
+        return 200, {"X-Repo-Commit": "0" * 40, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}, content
 
-        def do_GET(self) -> None:
-            self.answer(body=True)
-
-        def do_HEAD(self) -> None:
-            self.answer(body=False)
-
-        def log_message(self, *_args: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", root
-    server.shutdown()
-    server.server_close()
+    return loopback(answer), root
 
 
 SCRIPT = """

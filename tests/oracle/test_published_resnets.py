@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -175,31 +173,15 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
-    """A hub on this machine, and its files by path."""
+def hub(monkeypatch: pytest.MonkeyPatch, files_over_http: Callable[[dict[str, bytes]], str]) -> dict[str, bytes]:
+    """The files, by path, of a hub on this machine."""
     files: dict[str, bytes] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            content = files.get(self.path, b"")
-            self.send_response(200 if content else 404)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_args: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_ENDPOINT", files_over_http(files))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield files
-    server.shutdown()
-    server.server_close()
+    return files
 
 
-ADDRESS = "/edadaltocg/resnet18_cifar10/resolve/main/pytorch_model.bin"
+ADDRESS = "edadaltocg/resnet18_cifar10/resolve/main/pytorch_model.bin"
 
 
 def test_one_is_fetched_from_the_hub(hub: dict[str, bytes], tmp_path: Path) -> None:

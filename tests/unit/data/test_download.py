@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,52 +19,35 @@ CONTENT = np.random.default_rng(0).bytes(300_000)
 class Server:
     """A server whose answers a test chooses. `asked` collects the byte at which each request wanted to begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, loopback: Callable[..., str]) -> None:
         self.content = CONTENT
         self.cut_after: list[int] = []
         self.status = 0
         self.ranges = True
         self.asked: list[int] = []
-        outer = self
+        self.address = loopback(self.answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-                start = int(found[1]) if found and outer.ranges else 0
-                outer.asked.append(int(found[1]) if found else 0)
-                if outer.status:
-                    self.send_error(outer.status)
-                    return
-                if start >= len(outer.content):
-                    self.send_error(416)
-                    return
-                self.send_response(206 if start else 200)
-                if start:
-                    self.send_header("Content-Range", f"bytes {start}-{len(outer.content) - 1}/{len(outer.content)}")
-                self.send_header("Content-Length", str(len(outer.content) - start))
-                self.end_headers()
-                stop = start + outer.cut_after.pop(0) if outer.cut_after else len(outer.content)
-                self.wfile.write(outer.content[start:stop])
-
-            def log_message(self, *_: object) -> None:
-                """Quiet."""
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
+    def answer(self, _: str, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        found = re.fullmatch(r"bytes=(\d+)-", headers.get("Range", ""))
+        self.asked.append(int(found[1]) if found else 0)
+        if self.status:
+            return self.status, {}, b""
+        start = int(found[1]) if found and self.ranges else 0
+        size = len(self.content)
+        if start >= size:
+            return 416, {}, b""
+        stop = start + self.cut_after.pop(0) if self.cut_after else size
+        partial = {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
+        return 206 if start else 200, {**partial, "Content-Length": str(size - start)}, self.content[start:stop]
 
     def file(self, content: bytes = CONTENT, digest: str | None = None, size: int | None = None) -> Published:
         digest = digest or f"sha256:{hashlib.sha256(content).hexdigest()}"
-        return Published(f"http://127.0.0.1:{self.http.server_port}/set.tar.gz", digest, size or len(content))
+        return Published(f"{self.address}/set.tar.gz", digest, size or len(content))
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.http.shutdown()
-    running.thread.join()
-    running.http.server_close()
+def server(loopback: Callable[..., str]) -> Server:
+    return Server(loopback)
 
 
 Fetch = Callable[[Published], Path]
@@ -154,9 +135,8 @@ def test_a_busy_server_is_asked_again_and_then_given_up(server: Server, get: Fet
 
 
 def test_no_server_is_a_failure_that_says_so(server: Server, get: Fetch) -> None:
+    server.address = "http://127.0.0.1:9"
     wanted = server.file()
-    server.http.shutdown()
-    server.http.server_close()
     with pytest.raises(WorkError, match=r"cannot be downloaded: .*refused"):
         get(wanted)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -236,86 +234,52 @@ def test_jpeg_copies_of_raw_data_sets_are_marked(tmp_path: Path, monkeypatch: py
 # ---- hf:// ----
 
 
-class Hub:
-    """As much of the hub's interface as its client asks for when it takes a snapshot."""
+def hub_of(files: dict[str, bytes]) -> Callable[..., tuple[int, dict[str, str], bytes]]:
+    """As much of the hub's interface, for one repository, as its client asks for when it takes a snapshot."""
 
-    def __init__(self, files: dict[str, bytes], revisions: tuple[str, ...] = ("main",)) -> None:
-        self.files = files
-        outer = self
+    def answer(address: str, _: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        path = address.partition("?")[0].replace("%2F", "/")
+        info = re.fullmatch(r"/api/datasets/owner/name(?:/revision/(.+))?", path)
+        tree = re.fullmatch(r"/api/datasets/owner/name/tree/(.+)", path)
+        file = re.fullmatch(r"/datasets/owner/name/resolve/[^/]+/(.+)", path)
+        if info and (info[1] or "main") in ("main", "a" * 40):
+            about = {"id": "owner/name", "sha": "a" * 40, "siblings": [{"rfilename": name} for name in files]}
+            return 200, {}, json.dumps(about).encode()
+        if tree:
+            sizes = {name: len(content) for name, content in files.items()}
+            entries = [{"type": "file", "path": name, "size": size, "oid": "b" * 40} for name, size in sizes.items()]
+            return 200, {}, json.dumps(entries).encode()
+        if file and (content := files.get(file[1])) is not None:
+            return 200, {"ETag": f'"{len(content)}-{file[1].replace("/", "-")}"', "X-Repo-Commit": "a" * 40}, content
+        return 404, {"X-Error-Code": "RevisionNotFound" if info and info[1] else "RepoNotFound"}, b"{}"
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def answer(self, content: bytes, status: int = 200, **headers: str) -> None:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(content)
-
-            def do_GET(self) -> None:
-                path = self.path.partition("?")[0].replace("%2F", "/")
-                info = re.fullmatch(r"/api/datasets/owner/name(?:/revision/(.+))?", path)
-                tree = re.fullmatch(r"/api/datasets/owner/name/tree/(.+)", path)
-                file = re.fullmatch(r"/datasets/owner/name/resolve/[^/]+/(.+)", path)
-                if info and (info[1] or "main") in (*revisions, "a" * 40):
-                    siblings = [{"rfilename": name} for name in outer.files]
-                    self.answer(json.dumps({"id": "owner/name", "sha": "a" * 40, "siblings": siblings}).encode())
-                elif tree:
-                    entries = [
-                        {"type": "file", "path": name, "size": len(content), "oid": "b" * 40}
-                        for name, content in outer.files.items()
-                    ]
-                    self.answer(json.dumps(entries).encode())
-                elif file and file[1] in outer.files:
-                    content = outer.files[file[1]]
-                    self.answer(content, ETag=f'"{len(content)}-{file[1].replace("/", "-")}"', X_Repo_Commit="a" * 40)
-                else:
-                    code = "RevisionNotFound" if info and info[1] else "RepoNotFound"
-                    self.answer(b"{}", 404, X_Error_Code=code)
-
-            do_HEAD = do_GET  # noqa: N815  (the name that http.server asks for)
-
-            def log_message(self, *_: object) -> None:
-                """Quiet."""
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
+    return answer
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: Callable[..., str]) -> dict[str, bytes]:
+    """The files of owner/name, on a hub on this machine."""
     import huggingface_hub.constants
 
     content = {part: labelled(tmp_path / "made" / f"{part}.parquet").read_bytes() for part in ("train", "test")}
     files = {f"data/{part}-00000-of-00001.parquet": content[part] for part in content} | {"README.md": b"hello"}
-    running = Hub(files)
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{running.http.server_port}")
+    monkeypatch.setenv("HF_ENDPOINT", loopback(hub_of(files)))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    yield running
-    running.close()
+    return files
 
 
-def test_a_repository_of_the_hub_opens(hub: Hub) -> None:
+def test_a_repository_of_the_hub_opens(hub: dict[str, bytes]) -> None:
     source = data.open("hf://owner/name")
     assert source.splits() == ("train", "val", "test")
     np.testing.assert_array_equal(source.split("test").pixels.array, PICTURES)
     again = data.open("hf://owner/name@main/data")
     assert again.split("test").fingerprint == source.split("test").fingerprint
-    assert len(hub.files) == 3
+    assert len(hub) == 3
 
 
-def test_an_earlier_download_opens_without_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("hub")
+def test_an_earlier_download_opens_without_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     first = data.open("hf://owner/name").split("test").fingerprint
-    hub.http.shutdown()
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert data.open("hf://owner/name").split("test").fingerprint == first
 
@@ -326,9 +290,9 @@ def test_an_unknown_repository_is_refused() -> None:
         data.open("hf://owner/nothing")
 
 
-def test_a_repository_without_tables_is_refused(hub: Hub) -> None:
-    hub.files.clear()
-    hub.files["README.md"] = b"hello"
+def test_a_repository_without_tables_is_refused(hub: dict[str, bytes]) -> None:
+    hub.clear()
+    hub["README.md"] = b"hello"
     with pytest.raises(RequestError, match="There is no data set hf://owner/name"):
         data.open("hf://owner/name")
 

@@ -188,34 +188,3 @@ def test_what_is_no_checkpoint_is_not_kept(tmp_path: Path, files_over_http) -> N
     assert list(tmp_path.iterdir()) == []
     served.update(published_files())
     assert fetch_published("B_6-Wi_512_res_64_in21k_cifar10", tmp_path, link=link).is_file()
-
-
-@pytest.fixture
-def files_over_http():
-    """Serves a table of files on this machine for as long as a test runs."""
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-    from threading import Thread
-
-    servers: list[ThreadingHTTPServer] = []
-
-    def serve(files: dict[str, bytes]) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                content = files[self.path.strip("/")]
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_args: object) -> None:
-                return
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
