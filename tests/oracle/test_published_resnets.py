@@ -17,7 +17,7 @@ import priorscope as ps
 from priorscope import run as runs
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.models.published import fetch_published, published_names, read_published, trained_on
-from priorscope.models.published_resnets import RESNETS, name_of
+from priorscope.models.published_resnets import RESNETS, known_as
 
 NORMAL = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
@@ -95,9 +95,9 @@ def test_logits_equal_timms_on_images_normalised_as_theirs(name: str, saved: Cal
 def test_names() -> None:
     assert sorted(RESNETS) == [f"resnet{depth}_{source}" for depth in (18, 34, 50) for source in ("cifar10", "cifar100")]
     assert all(published_names()[name] == (known.source, True) for name, known in RESNETS.items())
-    assert name_of(Path("a/resnet18_cifar10/pytorch_model.bin")) == "resnet18_cifar10"
-    assert name_of(Path("resnet18_cifar10/epoch_20")) is None
-    assert name_of(Path("a/resnet18_cifar11.pth")) is None
+    assert known_as(Path("a/resnet18_cifar10/pytorch_model.bin")) == RESNETS["resnet18_cifar10"]
+    assert known_as(Path("resnet18_cifar10/epoch_20")) is None
+    assert known_as(Path("a/resnet18_cifar11.pth")) is None
 
 
 @pytest.mark.parametrize("saved", [as_file, as_folder])

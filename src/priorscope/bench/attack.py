@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from priorscope.core.config import Config
-from priorscope.core.contracts import Statistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from priorscope.data.split import Split
     from priorscope.models.classifier import Classifier
 
-IMAGENET = Statistics(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 STEPS = 20
 BATCH = 250
 CURVE = tuple(k * 0.0125 for k in range(21))
@@ -211,15 +209,14 @@ def _torchattacks() -> Any:
 
 def _subject(table: str, count: int, device: str) -> Subject:
     """The published network and real images, or a network trained here on the built-in world."""
-    from priorscope import models
     from priorscope.data import open as open_source
+    from priorscope.models.published import read_published
 
     root = Path(os.environ.get("PRIORSCOPE_DATA", ""))
     file, weights = root / "cifar10" / f"{table}.parquet", sorted((root / "weights").glob("resnet20-*.th"))
     if file.exists() and weights:
         split = open_source(file).split("test")
-        model = models.create("cnn/resnet20", image_size=32, num_classes=10, statistics=IMAGENET, weights=weights[0])
-        name = "resnet20"
+        name, model = "resnet20", read_published(weights[0])
     else:
         source = open_source({"name": "shapetex", "train": 2000, "val": 100, "test": max(count, 1000)})
         split, model, name = source.split("test"), _trained(source.split("train")), "resnet20 (shapetex)"

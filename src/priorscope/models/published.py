@@ -1,10 +1,8 @@
 """Checkpoints that others published: which there are, how their files are named, and how they become models of ours.
 
-Three kinds are read. The MLPs of "Scaling MLPs" (arXiv 2306.13575) come as `<name>_weights` (a bare state dict) beside
-`<name>_config` (JSON); fine-tuned ones take the config of the model that they began as. A network trained with that code is
-read too: any file of weights beside the `config.txt` that its training wrote. The CIFAR ResNets of Idelbayev's
-pytorch_resnet_cifar10 are one file each, with the first eight digits of its sha256 in the name. Those of `detectors` are a file
-or a folder with a name of theirs (`published_resnets`).
+The MLPs of "Scaling MLPs" (arXiv 2306.13575) come as `<name>_weights` (a bare state dict) beside `<name>_config` (JSON);
+fine-tuned ones take the config of the model that they began as. A network trained with that code is read too: any file of
+weights beside the `config.txt` that its training wrote. CIFAR's ResNets have names of their own (`published_resnets`).
 
 The MLPs saw 64 x 64 pixels. CIFAR images reached that size by area resampling, which at a factor of two repeats every pixel;
 so do they here, inside the model. CIFAR-100 checkpoints were trained with CIFAR-10's statistics, and get them.
@@ -12,8 +10,6 @@ so do they here, inside the model. CIFAR-100 checkpoints were trained with CIFAR
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +19,7 @@ from priorscope.core.contracts import Statistics
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError, unknown_name
 from priorscope.core.folder import read_json
 from priorscope.models import FamilyConfig, create, family_config, published_resnets
-from priorscope.models.published_resnets import HUB_FILES, RESNETS
+from priorscope.models.published_resnets import HUB_FILES, IMAGENET, RESNETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
 
     from priorscope.models.classifier import Classifier
 
-IMAGENET = Statistics(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 CIFAR10 = Statistics(mean=(0.49139968, 0.48215827, 0.44653124), std=(0.24703233, 0.24348505, 0.26158768))
 STL10 = Statistics(mean=(0.4914, 0.4822, 0.4465), std=(0.2471, 0.2435, 0.2616))
 
@@ -109,8 +104,6 @@ def _registry() -> dict[str, Published]:
 
 REGISTRY = _registry()
 
-_RESNET = re.compile(r"resnet(?P<depth>20|32|44|56)-(?P<digits>[0-9a-f]{8})\.th")
-
 _DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 
 
@@ -139,10 +132,8 @@ def weights_file(weights: Path | str) -> Path:
 def read_published(weights: Path | str) -> Classifier:
     """A published file (or folder of the hub's layout) as a model of ours, every key checked."""
     path = weights_file(weights)
-    if match := _RESNET.fullmatch(path.name):
-        return _read_resnet(path, match["depth"], match["digits"])
-    if name := published_resnets.name_of(path):
-        return published_resnets.read(path, name)
+    if known := published_resnets.known_as(path):
+        return published_resnets.read(path, known)
     if path.name in HUB_FILES and path.with_name("config.json").is_file():
         return _read_exported(path.parent)
     return _read_mlp(path)
@@ -163,10 +154,8 @@ def _read_exported(folder: Path) -> Classifier:
 
 def trained_on(weights: Path) -> str | None:
     """The source that a published file's name says it was trained on, by the source's name here."""
-    if _RESNET.fullmatch(weights.name):
-        return "cifar10"
-    if name := published_resnets.name_of(weights):
-        return RESNETS[name].source
+    if known := published_resnets.known_as(weights):
+        return known.source
     names = {entry.file: entry.source for entry in REGISTRY.values()}
     ours = {"imagenet21": "imagenet21k", "tinyimagenet": "tiny_imagenet"}
     found = names.get(weights.name.removesuffix("_weights"))
@@ -231,15 +220,6 @@ def _links(key: str, link: str) -> dict[str, str]:
         )
     ids = {f"{entry.file}_weights": entry.weights_id, f"{entry.config_file}_config": entry.config_id}
     return {name: link.format(identity) for name, identity in ids.items()}
-
-
-def _read_resnet(path: Path, depth: str, digits: str) -> Classifier:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    if found != digits:
-        raise WorkError(
-            f"{path} is damaged: its sha256 begins with {found}.", f"{digits}, as its name says", "download it again"
-        )
-    return create(f"cnn/resnet{depth}", image_size=32, num_classes=10, statistics=IMAGENET, weights=path)
 
 
 def _read_mlp(path: Path) -> Classifier:
