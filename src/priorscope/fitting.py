@@ -80,6 +80,7 @@ class Fitting:
         self.material = Material.of(recipe, ranks, device)
         self.loader = self.material.loader
         model = first_model(recipe, self.material.data, start)
+        self.began_with = start.learnt_from if start else None
         self.shape = shape_of(model, self.material.data.classes)
         flops = image_flops(model, recipe.train, recipe.optim)
         self.step_flops = flops * self.loader.batch_size
@@ -311,6 +312,7 @@ class Fitting:
                 "files": files_stamp(self.recipe.data.source),
                 **self.material.told,
             },
+            "began_with": self.began_with,
             "model": self.shape,
             "chosen_epoch": chosen,
             "threads": self.config.threads,

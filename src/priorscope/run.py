@@ -255,6 +255,14 @@ def data_changed(environment: Plain, source: SourceConfig) -> bool:
     return before is not None and now is not None and before != now
 
 
+def beginning_changed(environment: Plain, init: Path) -> bool:
+    """Whether the run that a finished one began with has been trained anew since, on other pictures."""
+    before = environment.get("began_with")
+    if before is None or not (init / ENVIRONMENT).exists():
+        return False
+    return before != folder.read_json(init / ENVIRONMENT)["data"].get("fingerprint")
+
+
 def begun(out: Path) -> bool:
     """Whether a folder holds something of a training: one that was refused before its first step leaves its recipe alone."""
     return any((out / name).exists() for name in (ENVIRONMENT, checkpoint.FILE, STEPS))
@@ -337,7 +345,8 @@ def _start(recipe: Recipe, init: Path | None) -> Start | None:
         raise RequestError(
             f"The recipe begins with the recipe {recipe.init.recipe!r} of its study.", "its study", "priorscope study NAME"
         )
-    return Stored(earlier.weights, int(earlier.environment["model"]["num_classes"]))
+    environment = earlier.environment
+    return Stored(earlier.weights, int(environment["model"]["num_classes"]), learnt_from=environment["data"].get("fingerprint"))
 
 
 def _branched_from(recipe: Recipe) -> Run | None:

@@ -14,11 +14,11 @@ WHOLE = 64 << 20
 """Up to so many bytes files are hashed whole; beyond, names and sizes stand for them."""
 
 
-def files_stamp(source: SourceConfig) -> str | None:
-    """A hash of the files of a user's own source; None for others, and where nothing is at its path."""
-    if source.name not in OWN:
+def files_stamp(own: SourceConfig | Path) -> str | None:
+    """A hash of the files of a user's own source, or at a path; None for other sources, and where nothing is there."""
+    if not isinstance(own, Path) and own.name not in OWN:
         return None
-    root = Path(str(getattr(source, "path", ""))).expanduser()
+    root = Path(str(getattr(own, "path", "")) if not isinstance(own, Path) else own).expanduser()
     if not root.exists():
         return None
     if root.is_dir():

@@ -73,6 +73,10 @@ class ProbeConfig(Config):
 
     name: str
 
+    def reads(self) -> tuple[str | Plain | Path, ...]:
+        """What it looks at besides the data that it is asked on: sources as a recipe names them, and a user's own files."""
+        return ()
+
 
 def probe_config(probe: str | dict[str, Any] | ProbeConfig) -> ProbeConfig:
     """The checked config of a probe, from its name or from a table with `name` and its settings."""

@@ -35,6 +35,7 @@ from priorscope.core.folder import read_json
 from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, share_from_resamples, wilson
+from priorscope.data import SOURCES
 from priorscope.data.split import Split
 from priorscope.probes import ProbeConfig, TrainedRun, the_source
 
@@ -71,6 +72,10 @@ class CueConflictConfig(ProbeConfig):
     humans: str | None = None
     made: Literal["quilting", "phase-swap", "histogram"] | None = None
     images: int | None = Field(default=None, ge=2)
+
+    def reads(self) -> tuple[str | Plain | Path, ...]:
+        stimuli = () if self.stimuli is None else (self.stimuli if self.stimuli in SOURCES else Path(self.stimuli),)
+        return (*stimuli, *(Path(file) for file in (self.categories, self.humans) if file is not None))
 
 
 class Learning(Config):

@@ -10,6 +10,7 @@ no more than these has learnt nothing that carries.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -18,13 +19,13 @@ from pydantic import Field
 
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import paired_proportions
-from priorscope.core.config import Config, Number
+from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.ridge import few_of_each
 from priorscope.core.rng import stream
 from priorscope.core.stats import seed_by_image, wilson
-from priorscope.models.depth import spread_over_depth
+from priorscope.models.depth import depths_of, spread_over_depth
 from priorscope.probes import ProbeConfig, TrainedRun, check_apart, the_source
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class GeneralisationConfig(ProbeConfig):
     test_images: int = Field(default=2000, ge=2)
     memory: Annotated[Number, Field(gt=0)] = 2048.0
     seed: int = Field(default=0, ge=0)
+
+    def reads(self) -> tuple[str | Plain | Path, ...]:
+        return self.sources or ()
 
 
 class Reading(Config):
@@ -269,8 +273,7 @@ def _some(split: Split, most: int) -> Split:
 def _asked_for(model: Classifier, taps: Sequence[str]) -> list[tuple[str, float]]:
     for tap in taps:
         model.tap(tap)
-    every = model.taps()
-    return [(tap, every.index(tap) / max(1, len(every) - 1)) for tap in sorted(taps, key=every.index)]
+    return depths_of(model.taps(), taps)
 
 
 def _opened(sources: Sequence[str | Mapping[str, Any]]) -> list[Source]:

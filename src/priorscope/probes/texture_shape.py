@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
@@ -31,8 +32,6 @@ from priorscope.probes import ProbeConfig, the_split
 from priorscope.probes.progress import Progress, at_once, state_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
     from priorscope.attacks.supply import Fetch
@@ -69,6 +68,9 @@ class TextureShapeConfig(ProbeConfig):
     curves: bool = True
     stylised: str | None = None
     seed: int = Field(default=0, ge=0)
+
+    def reads(self) -> tuple[str | Plain | Path, ...]:
+        return () if self.stylised is None else (Path(self.stylised),)
 
 
 class Condition(Config):

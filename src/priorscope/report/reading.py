@@ -284,14 +284,16 @@ def _newest(outcomes: Sequence[Outcome]) -> list[Outcome]:
 def _subjects(about: Plain, subject: Subject | None) -> tuple[Subject, ...]:
     told = about.get("subjects") or ([about["subject"]] if "subject" in about else [])
     subjects = tuple(Subject.parse(one) for one in told)
-    return subjects or ((subject,) if subject else ())
+    if subject is None:
+        return subjects
+    return tuple(one.replace(recipe=subject.recipe) for one in subjects) or (subject,)
 
 
 def _within(study: str, run: RunRecord) -> RunRecord:
     """The run called by its study as well, and its results' subjects with it: two studies may use one name."""
-    name = f"{study}/{run.name}"
-    outcomes = [replace(o, subjects=tuple(s.replace(name=name) for s in o.subjects)) for o in run.outcomes]
-    return replace(run, name=name, recipe_name=f"{study}/{run.recipe_name}", outcomes=tuple(outcomes))
+    name, recipe = f"{study}/{run.name}", f"{study}/{run.recipe_name}"
+    outcomes = [replace(o, subjects=tuple(s.replace(name=name, recipe=recipe) for s in o.subjects)) for o in run.outcomes]
+    return replace(run, name=name, recipe_name=recipe, outcomes=tuple(outcomes))
 
 
 def _held_against(joint: Sequence[Outcome], run: RunRecord) -> RunRecord:

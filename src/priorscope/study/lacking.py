@@ -38,15 +38,20 @@ def _wants(step: Step) -> Iterator[str]:
         return
     if step.data is not None:
         yield from _of_source(step.data)
-    for source in getattr(step.probe, "sources", None) or ():
-        yield from _of_source(source_config(source))
+    for read in step.probe.reads():
+        yield from _of_path(read) if isinstance(read, Path) else _of_source(source_config(read))
+
+
+def _of_path(path: Path) -> Iterator[str]:
+    if not path.expanduser().exists():
+        yield f"{path} is not here"
 
 
 def _of_source(source: SourceConfig) -> Iterator[str]:
     path = getattr(source, "path", None)
-    if path is not None and not Path(path).expanduser().exists():
-        yield f"{path} is not here"
-    elif path is None and not is_here(source.name):
+    if path is not None:
+        yield from _of_path(Path(path))
+    elif not is_here(source.name):
         published = getattr(SOURCES.load(source.name), "PUBLISHED", ())
         do = f"priorscope data get {source.name}, or set PRIORSCOPE_DATA" if published else "set PRIORSCOPE_DATA"
         yield f"{source.name} is not here ({do})"

@@ -7,7 +7,7 @@ end and kept in `failures.json`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, Loc
 from priorscope.study.forecast import remember
 from priorscope.study.plan import JOINT, RUNS, TUNING, Plan, make_plan
 from priorscope.study.sharing import finished_runs, take
-from priorscope.study.steps import Step, TrainStep
+from priorscope.study.steps import ProbeStep, Step, TrainStep
 from priorscope.study.study import Study
 from priorscope.study.work import ProbeWork, TrainWork, Work
 
@@ -113,6 +113,7 @@ def _make_way(plan: Plan, elsewhere: Mapping[str, Path]) -> Plan:
         if isinstance(step, TrainStep):
             if step.out.exists() and _has_changed(plan.missing[step.id]):
                 _set_aside(plan.out, step.out)
+                _delete(other.out for other in plan.steps if isinstance(other, ProbeStep) and step.id in other.needs)
             kept = plan.out / STALE / f"{step.cell.run}-{step.key}"
             if kept.exists() and not step.out.exists() and not _has_changed(replace(step, out=kept).missing()):
                 kept.rename(step.out)
@@ -153,7 +154,7 @@ def _carry_out(plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[st
                         progress.going[news.id] = news.status.done
                         continue
                     _note_end(news, steps[news.id], progress)
-                    if plan.open and isinstance(steps[news.id], TrainStep):
+                    if isinstance(steps[news.id], TrainStep) and (plan.open or _begun_with(news.id, waiting)):
                         plan = _make_way(plan, elsewhere)
                         grown = [step for step in plan.to_do() if step.id not in steps]
                         steps |= {step.id: step for step in grown}
@@ -165,6 +166,11 @@ def _carry_out(plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[st
             executor.stop()
     _leave_out(plan, progress)
     return plan, progress.to_do, progress.failed
+
+
+def _begun_with(train: str, waiting: Sequence[Step]) -> bool:
+    """Whether a run that still waits begins with this one: it may have been trained before this one's data changed."""
+    return any(isinstance(step, TrainStep) and train in step.needs for step in waiting)
 
 
 def _leave_out(plan: Plan, progress: Progress) -> None:
@@ -210,7 +216,7 @@ def _work(step: Step, out: Path) -> Work:
 def _shown(subject: TrainStep, out: Path) -> tuple[Subject, str]:
     """A run as a result about it names it, and its folder as seen from the study's."""
     cell = subject.cell
-    return look.subject_of(cell.run, cell.recipe_name, cell.recipe), subject.out.relative_to(out).as_posix()
+    return look.subject_of(cell.run, cell.arm, cell.recipe), subject.out.relative_to(out).as_posix()
 
 
 def _note_end(news: Ended, step: Step, progress: Progress) -> None:
@@ -253,7 +259,12 @@ def _retire(plan: Plan) -> bool:
         _set_aside(plan.out, run)
     results = [*(plan.out / RUNS).glob(f"*/{runs.RESULTS}/*/*.json"), *(plan.out / JOINT).glob("*/*.json")]
     superseded = [path for path in results if path not in wanted]
-    for path in superseded:
-        path.unlink()
-        path.with_suffix(".npz").unlink(missing_ok=True)
+    _delete(superseded)
     return bool(strangers or superseded)
+
+
+def _delete(results: Iterable[Path]) -> None:
+    """Deletes results with their arrays; one that is not there is no error."""
+    for path in results:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".npz").unlink(missing_ok=True)

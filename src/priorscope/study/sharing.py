@@ -35,7 +35,8 @@ def finished_runs(places: Sequence[Path]) -> dict[str, Path]:
 
 def shared(plan: Plan, found: Mapping[str, Path]) -> dict[str, Path]:
     """The steps of a plan that are still to be done and need not be, with the run that each can be taken from."""
-    return {step.id: found[step.key] for step in plan.to_do() if isinstance(step, TrainStep) and step.key in found}
+    trains = (step for step in plan.to_do() if isinstance(step, TrainStep) and step.key in found)
+    return {step.id: found[step.key] for step in trains if replace(step, out=found[step.key]).missing() is None}
 
 
 def without(plan: Plan, steps: Mapping[str, Path]) -> Plan:

@@ -18,6 +18,7 @@ from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.machine import processor
+from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.data.stamp import files_stamp
 from priorscope.probes import PROBES, ProbeConfig, probe_config
@@ -65,6 +66,8 @@ class TrainStep:
         environment = _read(self.out / runs.ENVIRONMENT)
         if runs.data_changed(environment, self.cell.recipe.data.source):
             return "changed: the files of its data"
+        if self.init is not None and runs.beginning_changed(environment, self.init):
+            return "changed: the data of the run that it begins with"
         if (self.out / runs.WEIGHTS).exists() or (self.trial and "diverged" in environment):
             return None
         return "its weights are gone"
@@ -125,9 +128,15 @@ class ProbeStep:
             "weights": weights if self.joint else self.subjects[0].key,
             "data": self.source.plain(),
             **({"files": stamp} if self.data is not None and (stamp := files_stamp(self.data)) else {}),
+            **({"read": read} if (read := self._read()) else {}),
             "companions": {name: step.key for name, step in sorted(self.companions.items())},
             **({"machine": processor()} if self.alone else {}),
         }
+
+    def _read(self) -> Plain:
+        """The stamps of a user's own files that the probe's settings name."""
+        named = {str(one): one if isinstance(one, Path) else source_config(one) for one in self.probe.reads()}
+        return {name: stamp for name, one in named.items() if (stamp := files_stamp(one))}
 
     @cached_property
     def key(self) -> str:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 class Start(Protocol):
     """Weights to begin with."""
 
+    @property
+    def learnt_from(self) -> str | None:
+        """The fingerprint of the pictures that made them, where that is known."""
+        ...
+
     def put_into(self, model: Classifier, seed: int) -> None:
         """Puts them in, with their own normalisation; a head for other classes is made anew."""
         ...
@@ -30,6 +35,7 @@ class Stored:
     weights: Path
     classes: int
     statistics: Statistics | None = None
+    learnt_from: str | None = None
 
     def put_into(self, model: Classifier, seed: int) -> None:
         """Puts the file's weights in."""
@@ -51,6 +57,7 @@ class Timm:
     """Weights that timm publishes, by timm's name of them, for its own network or for one of ours with the same parts."""
 
     name: str
+    learnt_from: None = None
 
     def put_into(self, model: Classifier, seed: int) -> None:
         """Fetches the weights (or takes them from the hub's cache) and puts them in."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from in_process import Here
 
@@ -50,6 +52,89 @@ def test_a_run_whose_data_has_changed_is_not_taken_for_done(tmp_path):
     run_study(study, out, executor=Here()).check()
     assert not make_plan(study, out).missing
     assert list((out / "stale").iterdir())
+
+
+TWO = """question = "Which?"
+[base]
+model = "mlp/tiny"
+train = {{epochs = 1, batch_size = 20}}
+[recipes.before]
+data = {{source = {{name = "beton", path = "{path}"}}}}
+[recipes.after]
+data = {{source = {{name = "shapetex", train = 40, val = 20, test = 20}}}}
+init = {{kind = "recipe", recipe = "before"}}
+[[probes]]
+name = "similarity"
+batch = 10
+data = {{name = "shapetex", train = 40, val = 20, test = 20}}
+"""
+
+
+def test_what_began_with_a_run_of_changed_data_is_trained_anew_and_compared_anew(tmp_path):
+    store, out = tmp_path / "mine.beton", tmp_path / "out"
+    ps.data.convert(WORLD, store)
+    (tmp_path / "mine.toml").write_text(TWO.format(path=store), encoding="utf-8")
+    study = Study.load(str(tmp_path / "mine.toml"))
+    run_study(study, out, executor=Here()).check()
+    weights = out / "runs/after-s0/weights.safetensors"
+    first, (compared,) = weights.read_bytes(), (out / "joint/similarity").glob("*.json")
+    told = compared.read_bytes()
+
+    store.unlink()
+    ps.data.convert({**WORLD, "seed": 1}, store)
+    executor = Here()
+    run_study(study, out, executor=executor).check()
+    assert executor.order == ["train before-s0", "train after-s0", "similarity of all runs (" + compared.stem[:6] + ")"]
+    assert weights.read_bytes() != first
+    assert compared.read_bytes() != told
+    assert not make_plan(study, out).missing
+
+    store.unlink()
+    ps.data.convert(WORLD, store)
+    (out / "runs/before-s0").rename(tmp_path / "before")
+    shutil.copytree(out / "stale" / next(path.name for path in (out / "stale").glob("before-*")), out / "runs/before-s0")
+    assert make_plan(study, out).missing["train after-s0"] == "changed: the data of the run that it begins with"
+    run_study(study, out, executor=Here()).check()
+    assert weights.read_bytes() == first
+
+
+def test_a_run_elsewhere_whose_data_has_changed_is_not_taken(tmp_path):
+    store = tmp_path / "mine.beton"
+    ps.data.convert(WORLD, store)
+    (tmp_path / "mine.toml").write_text(STUDY.format(path=store), encoding="utf-8")
+    study = Study.load(str(tmp_path / "mine.toml"))
+    run_study(study, tmp_path / "first", executor=Here()).check()
+    store.unlink()
+    ps.data.convert({**WORLD, "seed": 1}, store)
+    executor = Here()
+    run_study(study, tmp_path / "second", executor=executor, shared=[tmp_path / "first"]).check()
+    assert executor.order == ["train a-s0", "accuracy of a-s0"]
+    assert not make_plan(study, tmp_path / "second").missing
+
+
+def test_a_result_is_a_function_of_the_files_that_its_settings_name(tmp_path):
+    store, humans = tmp_path / "mine.beton", tmp_path / "humans.csv"
+    humans.write_text("someone", encoding="utf-8")
+    ps.data.convert(WORLD, store)
+    source = {"name": "beton", "path": str(store)}
+    probes = [{"name": "generalisation", "sources": [source]}, {"name": "cue_conflict", "humans": str(humans)}]
+    study = Study.parse(
+        {"name": "made", "question": "?", "recipes": {"a": {"model": "mlp/tiny", "data": {"source": WORLD}}}, "probes": probes}
+    )
+
+    def keys() -> list[str]:
+        return [step.key for step in make_plan(study, tmp_path / "out").steps[1:]]
+
+    first = keys()
+    assert keys() == first
+    humans.write_text("someone else", encoding="utf-8")
+    second = keys()
+    assert second[0] == first[0]
+    assert second[1] != first[1]
+    ps.data.convert({**WORLD, "seed": 1}, tmp_path / "other.beton")
+    (tmp_path / "other.beton").replace(store)
+    assert keys()[0] != second[0]
+    assert keys()[1] == second[1]
 
 
 def test_a_stamp_is_of_names_and_contents_wherever_the_files_lie(tmp_path):

@@ -55,6 +55,18 @@ def test_other_data_of_probes_count_too(nothing_here):
     ]
 
 
+def test_what_a_probe_reads_beside_its_data_counts_too(nothing_here):
+    probes = [
+        {"name": "cue_conflict", "stimuli": "cue_conflict", "humans": "no/csv"},
+        {"name": "texture_shape", "stylised": "no/pictures"},
+    ]
+    assert said(nothing_here, {"a": {"data": {"source": "shapetex"}}}, probes) == [
+        "cue_conflict is not here (set PRIORSCOPE_DATA): 1 step needs it.",
+        "no/csv is not here: 1 step needs it.",
+        "no/pictures is not here: 1 step needs it.",
+    ]
+
+
 def test_a_path_and_weights_that_are_not_there_are_named(nothing_here):
     recipes = {
         "a": {"data": {"source": {"name": "cifar10", "path": "no/where"}}},

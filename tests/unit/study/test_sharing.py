@@ -8,7 +8,9 @@ import pytest
 from in_process import Here
 
 from priorscope.cli import main
+from priorscope.core.contracts import by_recipe
 from priorscope.core.errors import RequestError
+from priorscope.report.reading import read_study
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
 from priorscope.study.study import Study
@@ -52,6 +54,23 @@ def test_equal_runs_are_taken_and_what_is_measured_on_them_is_measured_here(firs
     for name in ("weights.safetensors", "steps.jsonl", "recipe.toml", "environment.json", "made_from.json"):
         assert (tmp_path / "out/runs/mine-s0" / name).read_bytes() == (first / "runs/a-s0" / name).read_bytes()
     assert asked(made(name="second", recipes=recipes), tmp_path / "out", []) == []
+
+
+def test_cells_of_a_grid_are_not_seeds_of_one_recipe(tmp_path):
+    study = made(recipes={"a": {"grid": {"optim.lr": [0.01, 0.02]}}}, seeds=[0, 1])
+    assert run_study(study, tmp_path / "out", executor=Here()).failed == {}
+
+    def arms() -> list[tuple[str, int]]:
+        read = read_study(tmp_path / "out")
+        found = by_recipe([(outcome.subject, outcome.result) for run in read.runs for outcome in run.outcomes])
+        return [(subject.name, len(seeds)) for subject, seeds in found]
+
+    assert arms() == [("a-lr=0.01", 2), ("a-lr=0.02", 2)]
+    for path in (tmp_path / "out/runs").glob("*/results/*/*.json"):  # as results were written once
+        stored = json.loads(path.read_text())
+        stored["about"]["subject"]["recipe"] = "a"
+        path.write_text(json.dumps(stored))
+    assert arms() == [("a-lr=0.01", 2), ("a-lr=0.02", 2)]
 
 
 def test_a_folder_of_runs_and_a_run_can_be_named_as_well(first, tmp_path):
