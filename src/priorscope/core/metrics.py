@@ -49,14 +49,18 @@ def log_loss(logits: ArrayLike, labels: ArrayLike) -> Floats:
         return np.log(np.exp(below).sum(axis=1)) - own
 
 
-def confusion(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """How often each label (row) was answered with each class (column)."""
-    answers, given = _classes(labels, classes, "label"), _classes(predicted, classes, "predicted class")
-    if answers.shape != given.shape:
-        raise RequestError(
-            f"{given.size} predictions came with {answers.size} labels.", "one for each", "score the whole split"
-        )
-    return np.bincount(answers * classes + given, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+def confusion(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
+    """How often each label (row) was answered with each class (column), and in the last column with no one class: ties and NaN.
+
+    So the diagonal is what `top_k_correct` counts.
+    """
+    scores, answers = _scored(logits, labels)
+    classes = scores.shape[1]
+    guess = decisions(scores)
+    alone = np.count_nonzero(scores >= scores.max(axis=1, keepdims=True), axis=1) == 1
+    given = np.where(alone & (guess >= 0), guess, classes)
+    counts = np.bincount(answers * (classes + 1) + given, minlength=classes * (classes + 1))
+    return counts.reshape(classes, classes + 1).astype(np.int64)
 
 
 def _scored(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.floating], NDArray[np.int64]]:

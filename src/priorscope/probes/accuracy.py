@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
+NO_ONE = "no one class"
+"""The answer of a network that gives several classes its highest logit, or NaN."""
 PER = "run"
 
 BINS = 20
@@ -171,7 +173,7 @@ def measure_accuracy(
         views=seen,
         real=real_accuracy(logits, chosen.columns["real"]) if "real" in chosen.columns else None,
         correct=right,
-        confusion=confusion(logits.argmax(1), chosen.labels, len(chosen.classes)),
+        confusion=confusion(logits, chosen.labels),
         confidence_right=np.histogram(confidence[right], edges)[0],
         confidence_wrong=np.histogram(confidence[~right], edges)[0],
     )
@@ -236,7 +238,7 @@ def _draw_classes(arms: Arms) -> Figure:
     first = arms[0][1][0]
     rows: list[dict[str, Any]] = []
     for subject, seeds in arms:
-        total = np.sum([result.confusion for result in seeds], axis=0)
+        total = _answers(seeds)
         for name, right, asked in zip(first.classes, total.diagonal(), total.sum(1), strict=True):
             if asked:
                 rows.append({"x": name, "y": subject.name, "value": float(right / asked)})
@@ -283,15 +285,22 @@ def _draw_confidence(arms: Arms) -> Figure:
     )
 
 
+def _answers(seeds: Sequence[Accuracy]) -> NDArray[np.int64]:
+    """How often each label (row) was answered with each class (column), and in the last column with no one class."""
+    width = len(seeds[0].classes) + 1
+    return np.sum([np.pad(one.confusion, ((0, 0), (0, width - one.confusion.shape[1]))) for one in seeds], axis=0)
+
+
 def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
     from priorscope.core.charts import SHARE
     from priorscope.core.matrices import heat_map
 
-    counts, names = np.sum([result.confusion for result in seeds], axis=0), seeds[0].classes
+    counts, names = _answers(seeds), seeds[0].classes
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    off = shares * (1 - np.eye(len(shares)))
+    off = shares[:, : len(names)] * (1 - np.eye(len(names)))
     asked, answered = np.unravel_index(int(off.argmax()), off.shape)
-    rows = [{"x": names[j], "y": names[i], "value": float(shares[i, j])} for i in range(len(names)) for j in range(len(names))]
+    given = (*names, NO_ONE) if counts[:, len(names)].any() else names
+    rows = [{"x": x, "y": y, "value": float(shares[i, j])} for i, y in enumerate(names) for j, x in enumerate(given)]
     title = f"{subject.name} most often takes {names[asked]} for {names[answered]}: {off.max():.0%} of {names[asked]}"
     return heat_map(
         "confusion",

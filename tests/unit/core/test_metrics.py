@@ -56,14 +56,18 @@ def test_log_loss_of_a_diverged_network_is_nan_and_no_warning() -> None:
     assert math.isnan(log_loss([[math.inf, 0.0]], [1])[0])
 
 
-def test_confusion_has_labels_down_and_predictions_across() -> None:
-    table = confusion(predicted=[0, 1, 1, 2, 1], labels=[0, 0, 1, 2, 0], classes=3)
-    assert table.tolist() == [[1, 2, 0], [0, 1, 0], [0, 0, 1]]
+def test_confusion_has_labels_down_and_answers_across() -> None:
+    table = confusion(np.eye(3)[[0, 1, 1, 2, 1]], labels=[0, 0, 1, 2, 0])
+    assert table.tolist() == [[1, 2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
     assert table.dtype == np.int64
 
 
-def test_confusion_of_classes_never_seen_keeps_their_rows() -> None:
-    assert confusion([1], [1], classes=4).shape == (4, 4)
+def test_what_is_no_answer_stands_in_the_last_column() -> None:
+    logits = [[1.0, 1.0], [math.nan, 2.0], [0.0, 3.0], [math.nan, math.nan], [math.inf, math.inf]]
+    labels = [0, 1, 1, 0, 1]
+    table = confusion(logits, labels)
+    assert table.tolist() == [[0, 0, 2], [0, 1, 2]]
+    assert table.trace() == top_k_correct(logits, labels).sum()
 
 
 @pytest.mark.parametrize("label", [-1, 3])
@@ -71,7 +75,7 @@ def test_a_label_that_is_no_class_is_refused(label: int) -> None:
     for refused in (
         lambda: top_k_correct(np.zeros((1, 3)), [label]),
         lambda: log_loss(np.zeros((1, 3)), [label]),
-        lambda: confusion([0], [label], classes=3),
+        lambda: confusion(np.zeros((1, 3)), [label]),
     ):
         with pytest.raises(RequestError, match=rf"^{label} is not a label\.\n  wanted: 0 to 2\n"):
             refused()
@@ -82,7 +86,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         log_loss(np.zeros((2, 3)), [0, 1, 2])
     with pytest.raises(RequestError, match=r"^Logits of shape \(3,\) came with 3 labels\."):
         top_k_correct(np.zeros(3), [0, 1, 2])
-    with pytest.raises(RequestError, match=r"^2 predictions came with 1 labels\."):
-        confusion([0, 1], [0], classes=2)
+    with pytest.raises(RequestError, match=r"^Logits of shape \(2, 3\) came with 1 labels\."):
+        confusion(np.zeros((2, 3)), [0])
     with pytest.raises(RequestError, match=r"^A label array of float64 \(1,\) was given\."):
-        confusion([0], [0.0], classes=2)
+        confusion(np.zeros((1, 2)), [0.0])

@@ -31,7 +31,7 @@ def test_every_image_counts_once(result):
     assert result.n == 200
     assert result.interval.contains(0.75)
     np.testing.assert_array_equal(result.per_image(), LABELS != 2)
-    assert result.confusion.tolist() == [[50, 0, 0, 0], [0, 50, 0, 0], [50, 0, 0, 0], [0, 0, 0, 50]]
+    assert result.confusion.tolist() == [[50, 0, 0, 0, 0], [0, 50, 0, 0, 0], [50, 0, 0, 0, 0], [0, 0, 0, 50, 0]]
     assert result.confidence_right.sum() == 150
     assert result.confidence_wrong.sum() == 50
     assert result.headline() == "It is right on 75.0% of 200 images (68.6% to 80.5%)."
@@ -58,6 +58,9 @@ def test_logits_that_are_not_finite_count_as_wrong():
 
     result = measure_accuracy(Broken(lambda split: split.labels), SPLIT, k=2)
     assert result.value == 0.95
+    assert result.confusion[:, 4].sum() == 10
+    assert sum(right for _, right, _ in result.class_accuracy()) == 190
+    assert sum(asked for _, _, asked in result.class_accuracy()) == 200
     assert "10 images got logits that are not finite" in result.caveats[0]
 
 
