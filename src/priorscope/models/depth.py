@@ -29,6 +29,16 @@ def depth_taps(taps: Sequence[str]) -> list[str]:
     return [*(numbered if len(numbered) > 1 else outermost), *ends]
 
 
+def depths_of(taps: Sequence[str], asked: Sequence[str]) -> list[tuple[str, float]]:
+    """Some of a network's taps in the order of execution, each with its depth: 0 is the embedding, 1 what the head sees.
+
+    A tap between two of those along the depth lies between them.
+    """
+    along = [taps.index(tap) for tap in depth_taps(taps)] or [0, len(taps) - 1]
+    rows = sorted(taps.index(tap) for tap in dict.fromkeys(asked))
+    return [(taps[row], float(np.interp(row, along, np.linspace(0, 1, len(along))))) for row in rows]
+
+
 def spread_over_depth(taps: Sequence[str], count: int) -> list[tuple[str, float]]:
     """Up to `count` of the taps along the depth, the first and the last among them, each with its depth from 0 to 1."""
     along = depth_taps(taps)

@@ -21,7 +21,7 @@ from priorscope.core.rng import stream
 from priorscope.data.split import Split
 from priorscope.evidence import evaluating
 from priorscope.models.classifier import Classifier
-from priorscope.models.depth import depth_taps, spread_over_depth
+from priorscope.models.depth import depths_of, spread_over_depth
 from priorscope.probes.inversion import VERSION, ZOOMING_FAULTS, Inversion, Seeking, interval_over
 from priorscope.synthesis.descent import Steps, descend
 from priorscope.synthesis.forms import as_bytes, as_images, form_of, plain_start
@@ -97,11 +97,7 @@ def _places(model: Classifier, taps: Sequence[str] | None, depths: int) -> list[
         return spread_over_depth(model.taps(), depths)
     for tap in taps:
         model.tap(tap)
-    order = model.taps()
-    along = [order.index(tap) for tap in depth_taps(order)] or [0, len(order) - 1]
-    first, last = along[0], max(along[-1], along[0] + 1)
-    rows = sorted(order.index(tap) for tap in dict.fromkeys(taps))
-    return [(order[row], float(np.clip((row - first) / (last - first), 0, 1))) for row in rows]
+    return depths_of(model.taps(), taps)
 
 
 def _result(

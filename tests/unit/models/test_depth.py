@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from priorscope import models
-from priorscope.models.depth import depth_taps, spread_over_depth
+from priorscope.models.depth import depth_taps, depths_of, spread_over_depth
 
 
 @pytest.mark.parametrize("family", [f for f in models.FAMILIES if f != "timm"])
@@ -30,3 +30,15 @@ def test_spread_keeps_both_ends() -> None:
     assert [depth for _, depth in spread_over_depth(taps, 5)] == pytest.approx([0, 0.2, 0.5, 0.8, 1])
     assert len(spread_over_depth(taps, 99)) == 11
     assert spread_over_depth(taps, 1) == [("embed/out", 0.0)]
+
+
+@pytest.mark.parametrize("family", [f for f in models.FAMILIES if f != "timm"])
+def test_a_tap_has_one_depth_whether_it_is_named_or_chosen(family: str) -> None:
+    taps = models.create(f"{family}/tiny", image_size=32, num_classes=10).taps()
+    chosen = spread_over_depth(taps, 4)
+    assert dict(depths_of(taps, [tap for tap, _ in reversed(chosen)])) == pytest.approx(dict(chosen))
+
+
+def test_taps_between_lie_between() -> None:
+    taps = ["embed/out", "blocks/0/act", "blocks/0/out", "head/in", "logits"]
+    assert depths_of(taps, ["logits", "blocks/0/act", "blocks/0/act"]) == [("blocks/0/act", 0.25), ("logits", 1.0)]
