@@ -8,13 +8,13 @@ work had a share of the machine, or the case waits for one thread.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Literal
 
 from priorscope.core.config import Config
+from priorscope.core.machine import most_memory
 from priorscope.data.transforms import USUAL, transform_named
 
 SIDE = 32
@@ -104,7 +104,7 @@ def _timed(work: Callable[..., Callable[[], float]], *given: object) -> tuple[fl
     wall, cpu = time.perf_counter(), time.process_time()
     count = measured()
     seconds, busy = time.perf_counter() - wall, time.process_time() - cpu
-    return count, seconds, busy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return count, seconds, busy, most_memory() / 2**30
 
 
 def _similarity(networks: tuple[str, str], images: int) -> Callable[[], float]:

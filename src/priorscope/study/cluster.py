@@ -23,8 +23,8 @@ from priorscope import run as runs
 from priorscope.core import folder
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
-from priorscope.core.machine import processor, versions
-from priorscope.study.executors import WORKER_BYTES, Ended, Going, News, attempt, most_memory
+from priorscope.core.machine import most_memory, processor, versions
+from priorscope.study.executors import WORKER_BYTES, Ended, Going, News, attempt
 from priorscope.study.work import TrainWork, Work
 
 QUEUE = 16

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import signal
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import Protocol
 
 from priorscope import run as runs
 from priorscope.core.errors import PriorscopeError
+from priorscope.core.machine import forget_most_memory, most_memory
 from priorscope.core.stopping import SIGNALS
 from priorscope.study.work import Work
 
@@ -188,14 +188,10 @@ def _serve(pipe: Connection, parent: int) -> None:
             return
 
 
-def most_memory() -> float:
-    """The most bytes that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-
-
 def attempt(work: Work, tell: Callable[[runs.Status], None], every: float = TELL_EVERY_SECONDS) -> str | None:
     """Carries out one step in this process, telling how far it is now and then; gives what went wrong, in words."""
     last = 0.0
+    forget_most_memory()
 
     def report(status: runs.Status) -> None:
         nonlocal last

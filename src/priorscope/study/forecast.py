@@ -125,9 +125,9 @@ def _length(step: Step) -> int:
 
 
 def _costing(cell: Cell) -> Plain:
-    """A recipe without its seed, its length, what is tracked, and the numbers of its optimiser."""
+    """A recipe without its seed, its length, what is tracked, and the numbers of its optimiser; SAM takes every step twice."""
     recipe = _without_seed(cell)
-    optim = {name: value for name, value in recipe["optim"].items() if isinstance(value, str)}
+    optim = {name: value for name, value in recipe["optim"].items() if isinstance(value, str) or name == "sam"}
     train = {name: value for name, value in recipe["train"].items() if name not in ("epochs", "track", "keep", "patience")}
     return {**recipe, "optim": optim, "train": train}
 

@@ -144,7 +144,7 @@ class Tune(Config):
 
     def tried(self, over: Over, where: str) -> list[Plain]:
         """The settings of every trial, as dotted names and values; `where` names the recipe in an error."""
-        held = next((name for name in over for kept in HELD if name == kept or name.startswith(f"{kept}.")), None)
+        held = next((name for name in over for kept in HELD if _changes(name, over[name], kept)), None)
         if held is not None:
             raise RequestError(
                 f"The trials of {where} change {held!r}.",
@@ -181,6 +181,17 @@ class Tune(Config):
 
 def _at(values: Spread | tuple[Any, ...], share: float) -> Any:
     return values.at(share) if isinstance(values, Spread) else values[int(share * len(values))]
+
+
+def _changes(name: str, values: object, kept: str) -> bool:
+    """Whether to try values of a setting changes one that is kept: it is the same, stands below, or is a table around it."""
+    if name == kept or name.startswith(f"{kept}."):
+        return True
+    if not kept.startswith(f"{name}.") or not isinstance(values, tuple):
+        return False
+    below = kept.removeprefix(f"{name}.")
+    tables = (cast("Mapping[str, Any]", dotted(value)) for value in values if isinstance(value, Mapping))
+    return any(key == below or key.startswith(f"{below}.") for table in tables for key in table)
 
 
 def nested(settings: Mapping[str, Any]) -> Plain:

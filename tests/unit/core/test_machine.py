@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from priorscope.core.machine import forget_most_memory, most_memory
+
 FAULTS = """
 import resource
 import sys
@@ -37,3 +39,12 @@ def test_freed_memory_is_found_again_without_page_faults() -> None:
     }
     assert faults["returned"] > 10_000
     assert faults["kept"] < 1_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets its peak of memory")
+def test_the_most_memory_is_that_since_it_was_forgotten() -> None:
+    held = bytearray(b"x") * (256 << 20)
+    most = most_memory()
+    del held
+    forget_most_memory()
+    assert most_memory() < most - (200 << 20)

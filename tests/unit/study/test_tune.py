@@ -130,6 +130,8 @@ def test_both_spellings_of_a_setting_mean_the_same():
         ({"tune": {"trials": 3, "over": {"data.subset": [10, 20, 30]}}}, "change 'data.subset'"),
         ({"tune": {"trials": 3, "over": {"train.epochs": [1, 2, 3]}}}, "change 'train.epochs'"),
         ({"tune": {"trials": 3, "over": {"data.source.seed": [1, 2, 3]}}}, "change 'data.source.seed'"),
+        ({"tune": {"over": {"train": [{"epochs": 1}, {"epochs": 9}]}}}, "change 'train'"),
+        ({"tune": {"over": {"data": [{"source": {"seed": 1}}, {"source": {"seed": 2}}]}}}, "change 'data'"),
         ({"tune": {"trials": 3, "over": {"optim.lrr": [1, 2, 3]}}}, "optim.lr = ... (did you mean that?)"),
         ({"tune": {"trials": 9, "over": {"optim.lr": [1, 2, 3]}}}, "9 trials were asked of recipe 'a' of made"),
         ({"tune": {"trials": 1, "over": {"optim.lr": [1, 2, 3]}}}, "tune.trials"),
@@ -178,6 +180,16 @@ def test_a_trial_foretells_the_others_and_what_follows_by_its_length(tmp_path, m
     remember(next(step for step in plan.steps if step.id == "train a-t1"), 4.0, 2e9)
     found = forecast(plan, workers=1)
     assert (found.seconds, found.memory, found.unknown) == (36.0, 2e9, len(plan.steps) - 5)
+
+
+def test_sam_takes_every_step_twice_and_foretells_nothing_of_steps_without(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    recipes = {"a": {}, "b": {"optim": {"sam": {"rho": 0.05}}}, "c": {"optim": {"lr": 0.3}}}
+    plan = make_plan(made(tune=None, recipes=recipes, probes=[], seeds=[0]), tmp_path / "out")
+    remember(next(step for step in plan.steps if step.id == "train a-s0"), 4.0, 2e9)
+    found = forecast(plan, workers=1)
+    assert found.seconds == pytest.approx(8, abs=0.01)
+    assert found.unknown == 1
 
 
 def test_trials_are_shorter_look_at_val_alone_and_have_a_seed_of_their_own(tmp_path):
