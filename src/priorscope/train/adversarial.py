@@ -94,13 +94,14 @@ def adversarial_loss(
     """
     import torch
 
+    from priorscope.attacks.victim import frozen
     from priorscope.evidence import evaluating
 
     eps = config.budget(done)
     if config.kind != "trades":
         moved = move(network, images, keys, config, eps, lambda logits: plain_loss(logits, wanted) * len(logits))
         return plain_loss(forward(moved), wanted)
-    with evaluating(network), torch.no_grad():
+    with evaluating(network), frozen(network), torch.no_grad():  # autocast of torch < 2.11 would keep casts without a gradient
         clean = network(images).float().softmax(1)
     moved = move(network, images, keys, config, eps, lambda logits: divergence(clean, logits))
     both = forward(torch.cat([images, moved]))
