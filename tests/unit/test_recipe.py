@@ -80,3 +80,11 @@ def test_the_page_on_training_shows_every_option_as_the_code_has_it() -> None:
 def test_every_option_says_what_it_does() -> None:
     silent = [name for name, field in SCRIPT["options"](Recipe) if not field.description]
     assert silent == []
+
+
+@pytest.mark.parametrize("name", ["dropout", "drop_path"])
+def test_a_rate_that_a_frozen_body_cannot_honour_is_refused(name: str) -> None:
+    values = {"data": {"source": "shapetex"}, "model": {"name": "vit/tiny", name: 0.2}}
+    assert Recipe.of({**values, "train": {"finetune": {"mode": "body", "factor": 0.1}}})
+    with pytest.raises(RequestError, match=rf"^model\.{name} = 0\.2 came with train\.finetune\.mode = 'head'\."):
+        Recipe.of({**values, "train": {"finetune": {"mode": "head"}}})

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from priorscope.models.classifier import Classifier
-    from priorscope.recipe import Recipe
 
 RATES = ("dropout", "drop_path")
 
@@ -24,20 +23,6 @@ def rates_of(config: object) -> dict[str, float]:
     """The rates above 0 that a model's settings ask for."""
     found = {name: getattr(config, name, 0.0) for name in RATES}
     return {name: rate for name, rate in found.items() if rate}
-
-
-def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
-    """A frozen body is in evaluation mode, so that nothing in it drops."""
-    asked = rates_of(recipe.model)
-    if asked and recipe.train.finetune is not None and recipe.train.finetune.mode == "head":
-        told = ", ".join(f"model.{name} = {rate:g}" for name, rate in asked.items())
-        yield Finding(
-            check="dropout",
-            severity="warning",
-            saw=f"{told} came with train.finetune.mode = 'head'.",
-            means="the frozen body is in evaluation mode, and nothing drops: the setting changes no number",
-            do=f"remove it: --set model.{next(iter(asked))}=0",
-        )
 
 
 def look_at_network(network: Classifier) -> Iterator[Finding]:

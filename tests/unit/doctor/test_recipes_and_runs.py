@@ -12,7 +12,6 @@ from priorscope import run as runs
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.doctor import (
-    dropout,
     grid_edge,
     learnt_nothing,
     loader_bound,
@@ -53,7 +52,7 @@ def changed(**tables) -> Recipe:
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_no_false_alarm_on_a_shipped_recipe(name):
     recipe = Recipe.load(find_recipe(name))
-    found = [finding for check in (dropout, one_token, windows, schedule, options) for finding in check.look_at_recipe(recipe)]
+    found = [finding for check in (one_token, windows, schedule, options) for finding in check.look_at_recipe(recipe)]
     assert {finding.check for finding in found} == TRUE_ALARMS.get(name, set())
 
 
@@ -89,13 +88,6 @@ def test_windows_that_never_shift():
     assert "windows of 8 on a map of 8, 4 on a map of 4, 2 on a map of 2, 1 on a map of 1: none of them shifts" in finding.saw
     for repaired in ("swin/shifted", "swin/tiny", {"name": "swin/v-cifar10", "input_size": 64}):
         assert not [*windows.look_at_recipe(Recipe.of({**WELL, "model": repaired}))]
-
-
-def test_dropout_in_a_frozen_body():
-    recipe = changed(train={"finetune": {"mode": "head"}}, model={"dropout": 0.2})
-    (finding,) = dropout.look_at_recipe(recipe)
-    assert finding.saw == "model.dropout = 0.2 came with train.finetune.mode = 'head'."
-    assert not [*dropout.look_at_recipe(changed(model={"dropout": 0.2}))]
 
 
 @pytest.mark.parametrize(
