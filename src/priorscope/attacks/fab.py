@@ -2,7 +2,8 @@
 
 Each step takes the boundary for the plane that it is to first order, projects both the iterate and the picture onto it
 within [0, 1], and goes between the two; where the iterate is across, it steps back towards the picture. It finds how near
-a boundary is, not only whether one lies within a budget, and it does not depend on the scale of the logits.
+a boundary is, not only whether one lies within a budget, and it does not depend on the scale of the logits. A step takes one
+gradient and goes one way; the published code goes ahead and back in one iteration where the first led across.
 """
 
 from __future__ import annotations
