@@ -101,7 +101,7 @@ def adversarial_loss(
     if config.kind != "trades":
         moved = move(network, images, keys, config, eps, lambda logits: plain_loss(logits, wanted) * len(logits))
         return plain_loss(forward(moved), wanted)
-    with evaluating(network), frozen(network), torch.no_grad():  # autocast of torch < 2.11 would keep casts without a gradient
+    with evaluating(network), frozen(network), torch.no_grad():  # else autocast of torch 2.8 keeps casts that have no gradient
         clean = network(images).float().softmax(1)
     moved = move(network, images, keys, config, eps, lambda logits: divergence(clean, logits))
     both = forward(torch.cat([images, moved]))
