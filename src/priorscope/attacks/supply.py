@@ -28,6 +28,11 @@ def some_images(split: Split, count: int | None) -> tuple[Split, NDArray[np.int6
     return split.choose(index), index
 
 
+def evenly(count: int, some: int) -> NDArray[np.int64]:
+    """Up to `some` of `count` rows, from the first to the last at equal distances: pictures often lie class by class."""
+    return np.unique(np.linspace(0, count - 1, min(some, count)).round().astype(np.int64))
+
+
 def fetcher(model: Classifier, split: Split) -> Fetch:
     """Rows of a split as float images and labels on the model's device. Labels that the network does not know are refused."""
     if len(split.classes) > model.num_classes:

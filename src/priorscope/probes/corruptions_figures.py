@@ -83,10 +83,7 @@ def draw_kinds(results: Results) -> Figure:
         ]
     worst = max(rows, key=lambda row: row["value"])
     first = results[0][1]
-    hardest = {
-        subject.name: max(by_group(seeds[0]), key=by_group(seeds[0]).__getitem__) for subject, seeds in by_recipe(results)
-    }
-    title = _what_hurts(hardest)
+    title = _what_hurts({subject.name: _hardest(seeds) for subject, seeds in by_recipe(results)})
     return heat_map(
         "corruption-kinds",
         title,
@@ -99,6 +96,12 @@ def draw_kinds(results: Results) -> Figure:
         "The table of results holds the intervals.",
         alt=f"The largest error: {worst['y']} for {worst['x']}, {worst['value']:.1%}.",
     )
+
+
+def _hardest(seeds: Sequence[Corruptions]) -> str:
+    """The group of corruptions with the largest mean error over the seeds."""
+    groups = [by_group(result) for result in seeds]
+    return max(groups[0], key=lambda group: float(np.mean([one[group] for one in groups])))
 
 
 def _what_hurts(hardest: Mapping[str, str]) -> str:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
 PER = "run"
 
 SHARE = "share of images"
@@ -294,7 +294,7 @@ def _look(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: _As
     """Everything that is computed with the network."""
     import torch
 
-    from priorscope.attacks.supply import fetcher
+    from priorscope.attacks.supply import evenly, fetcher
     from priorscope.attacks.victim import frozen
     from priorscope.models.depth import spread_over_depth
     from priorscope.probes import invariance_moves as made
@@ -315,18 +315,18 @@ def _look(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: _As
             "reach": ((len(along), asked.units), np.float64),
         },
     )
-    fetch = fetcher(model, chosen)
+    fetch, disturbed = fetcher(model, chosen), evenly(count, few)
     block = at_once(side, BLOCK)
     with torch.inference_mode():
         for first in range(0, count, block):
             _move(model, fetch, np.arange(first, min(first + block, count)), resolutions, chosen.labels, known)
         for first in range(0, few, block):
-            rows = np.arange(first, min(first + block, few))
-            _disturb(model, fetch, rows, waves, index, asked, known)
+            places = np.arange(first, min(first + block, few))
+            _disturb(model, fetch, places, disturbed[places], waves, index, asked, known)
     with frozen(model):
         for row, (tap, _) in enumerate(along):
             if known.lacks("reach", row):
-                looks = fetch(np.arange(min(LOOKS, count)))[0]
+                looks = fetch(evenly(count, LOOKS))[0]
                 known.learn("reach", row, made.spread_of_units(model, looks, [tap], asked.units, asked.seed)[0])
     known.keep()
     return {
@@ -372,22 +372,23 @@ def _move(
 def _disturb(
     model: Classifier,
     fetch: Fetch,
+    places: NDArray[np.int64],
     rows: NDArray[np.int64],
     waves: NDArray[np.int64],
     index: NDArray[np.int64],
     asked: _Asked,
     known: Progress,
 ) -> None:
-    """A block of pictures under every wave, as far as that is not known."""
+    """A block of pictures under every wave, as far as that is not known: rows of the split, at their places in the result."""
     from priorscope.probes import invariance_moves as made
 
-    if not known.lacks("changed", (..., rows)):
+    if not known.lacks("changed", (..., places)):
         return
     x, plain = fetch(rows)[0], known["answer"][rows]
     for i, wave in enumerate(waves):
-        if known.lacks("changed", (i, rows)):
+        if known.lacks("changed", (i, places)):
             moved = _answer(model, made.with_wave(x, wave, asked.amplitude, index[rows], asked.seed))
-            known.learn("changed", (i, rows), (moved != plain) | (plain < 0))
+            known.learn("changed", (i, places), (moved != plain) | (plain < 0))
 
 
 def _answer(model: Classifier, x: Tensor) -> NDArray[np.int64]:

@@ -59,9 +59,9 @@ def draw_locality(results: Results) -> Figure:
     """What a network loses when it is trained on pixels out of order."""
     rows: list[dict[str, Any]] = []
     for subject, seeds in by_recipe([(subject, result) for subject, result in results if result.permuted]):
-        for i, kind in enumerate(seeds[0].permuted):
+        for kind in sorted({kind for result in seeds for kind in result.permuted}):
             lost = [
-                result.permuted_right[0].astype(float) - result.permuted_right[1 + i]
+                result.permuted_right[0].astype(float) - result.permuted_right[1 + result.permuted.index(kind)]
                 for result in seeds
                 if kind in result.permuted
             ]

@@ -13,7 +13,7 @@ from priorscope.attacks import Attack, Norm
 from priorscope.attacks.audit import Number, audit
 from priorscope.attacks.doubts import doubts
 from priorscope.attacks.search import find_smallest, protocol_curve
-from priorscope.attacks.supply import Fetch, fetcher
+from priorscope.attacks.supply import Fetch, evenly, fetcher
 from priorscope.attacks.verdict import Check, Verdict, verdict_of
 from priorscope.attacks.victim import Victim, frozen
 from priorscope.data.split import Split
@@ -101,7 +101,7 @@ class Asked:
         """The audit of the accuracy at `eps` on some of the images, where any are asked for."""
         if not self.audit_images:
             return _Audited()
-        looked = np.unique(np.linspace(0, len(correct) - 1, min(self.audit_images, len(correct))).round().astype(np.int64))
+        looked = evenly(len(correct), self.audit_images)
         number = Number(
             victim,
             fetch,

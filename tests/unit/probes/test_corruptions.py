@@ -15,6 +15,7 @@ from priorscope.data.split import ArrayPixels, Split, balanced_order
 from priorscope.evidence import Evidence
 from priorscope.probes import load_result
 from priorscope.probes.corruptions import Corruptions, by_group, measure_corruptions
+from priorscope.probes.corruptions_figures import draw_kinds
 
 LABELS = np.arange(40, dtype=np.int64) % 2
 PIXELS = np.where(LABELS[:, None, None, None] == 1, 140, 90) + np.random.default_rng(0).integers(-4, 5, (40, 16, 16, 3))
@@ -73,6 +74,20 @@ def test_rows_say_each_kind_and_severity(result):
     assert "The mean is over 3 kinds and not over the 15 of the benchmark." in result.caveats
     assert "mean over kinds, severities and 40 images of test, unnormalised" in result.protocol()
     assert result.headline().startswith("It is wrong on ")
+
+
+def test_what_corruption_adds_leaves_out_what_was_wrong_without_it():
+    always_dark = measure_corruptions(network(2.0), SPLIT, kinds=("contrast", "fog"))
+    rows = {row.metric: row.value for row in always_dark.metrics()}
+    assert always_dark.value == rows["error without a corruption"] == 0.5
+    assert rows["error added by corruption"] == 0
+
+
+def test_fog_is_as_thick_at_every_severity_as_is_published():
+    """Fog of up to c scales a white picture down by 1 + c: it stays white where fog is thickest, and is 1 / (1 + c) without."""
+    white = np.full((2, 32, 32, 3), 255, np.uint8)
+    least = [int(corrupt(white, "fog", severity, index=np.arange(2)).min()) for severity in (1, 2, 3, 4, 5)]
+    assert least == [int(255 / (1 + thick)) for thick in (0.2, 0.5, 0.75, 1.0, 1.5)]
 
 
 def test_what_was_scored_is_kept_and_only_as_right_or_wrong(tmp_path):
@@ -148,3 +163,15 @@ def test_the_title_says_what_hurts_whom(hardest, title):
     from priorscope.probes.corruptions_figures import _what_hurts
 
     assert _what_hurts(hardest) == title
+
+
+def test_what_hurts_most_is_of_all_seeds_together(result):
+    kinds = ("gaussian_noise", "defocus_blur")
+    seeds = [
+        result.model_copy(
+            update={"kinds": kinds, "right": np.arange(40) / 40 < np.array(shares)[:, None, None] * np.ones((1, 5, 1))}
+        )
+        for shares in ((0.5, 0.4), (0.5, 0.9))
+    ]
+    figure = draw_kinds([(Subject(name=f"a-s{i}", family="mlp", recipe="a", seed=i), one) for i, one in enumerate(seeds)])
+    assert figure.title == "Noise hurts most"

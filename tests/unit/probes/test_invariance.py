@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from priorscope import models
+from priorscope.attacks.supply import evenly
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import WorkError
 from priorscope.data.split import ArrayPixels, Split
@@ -17,8 +18,10 @@ from priorscope.evidence import Evidence
 from priorscope.probes import invariance_moves as made
 from priorscope.probes import load_result, progress
 from priorscope.probes.invariance import Invariance, companions, measure_invariance
+from priorscope.probes.invariance_figures import draw_locality
 
 SIDE, CLASSES, N = 16, 4, 60
+CHESSBOARD = np.indices((SIDE, SIDE)).sum(0) % 2
 
 
 class Brightest(nn.Module):
@@ -35,6 +38,14 @@ class Corner(nn.Module):
     def forward(self, x):
         level = x[:, 0, 0, 0] * CLASSES
         return -(level[:, None] - torch.arange(CLASSES) - 0.5).abs()
+
+
+class Fine(nn.Module):
+    """Answers 0 where neighbouring pixels differ, else 1."""
+
+    def forward(self, x):
+        rough = x.diff(dim=-1).abs().mean((1, 2, 3)) - 0.5
+        return torch.stack([rough, -rough, rough - 9, rough - 9], 1)
 
 
 class Silent(nn.Module):
@@ -80,6 +91,14 @@ class Band(nn.Module):
         return torch.stack([strength, -strength, torch.full_like(strength, -9), torch.full_like(strength, -9)], 1)
 
 
+class Fragile(nn.Module):
+    """Gives dark pictures another answer as soon as they are not of one grey; bright ones have theirs whatever happens."""
+
+    def forward(self, x):
+        disturbed = (x.flatten(1).std(1) > 1e-3) & (x.mean((1, 2, 3)) < 0.5)
+        return nn.functional.one_hot(disturbed.long(), CLASSES).float()
+
+
 def wrapped(network):
     return models.wrap(network, image_size=SIDE, classes=CLASSES)
 
@@ -123,11 +142,31 @@ def test_moves_move_as_they_say():
     assert (back(there(smooth))[inner] - smooth[inner]).abs().max() < 0.08
 
 
+def test_a_quarter_turn_is_one_and_a_factor_of_two_shows_the_middle_half():
+    x = torch.rand(1, 3, SIDE, SIDE)
+    turned = made._warp(angle=90)(x)
+    assert any(torch.allclose(turned, torch.rot90(x, way, (2, 3)), atol=1e-5) for way in (1, 3))
+    middle = x[..., SIDE // 4 : -SIDE // 4, SIDE // 4 : -SIDE // 4]
+    twice = torch.nn.functional.interpolate(middle, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(made._warp(factor=2)(x)[..., 1:-1, 1:-1], twice[..., 1:-1, 1:-1], atol=1e-5, rtol=0)
+
+
 def test_a_coarse_picture_has_the_means_of_its_blocks():
     x = torch.rand(2, 3, 8, 8)
-    small = torch.nn.functional.interpolate(made.coarser(x, 4), size=(4, 4), mode="area")
     assert torch.allclose(made.coarser(x, 8), x, atol=1e-6)
-    assert (small.mean((2, 3)) - x.mean((2, 3))).abs().max() < 0.05
+    board = torch.from_numpy(CHESSBOARD).float().expand(1, 3, SIDE, SIDE)
+    torch.testing.assert_close(made.coarser(board, SIDE // 2), torch.full_like(board, 0.5))
+    blocks = x.view(2, 3, 4, 2, 4, 2).mean((3, 5))
+    assert made.coarser(x, 4)[..., 0, 0] == pytest.approx(blocks[..., 0, 0])
+
+
+def test_accuracy_by_resolution_is_of_the_labels_and_not_of_the_first_answers():
+    """Chessboards and grey pictures, all of class 1: what tells them apart is gone at half of the resolution."""
+    boards = np.broadcast_to(255 * CHESSBOARD[:, :, None], (20, SIDE, SIDE, 3))
+    pixels = np.concatenate([boards, np.full_like(boards, 128)]).astype(np.uint8)
+    split = Split("made", "test", ArrayPixels(pixels), np.ones(40, np.int64), tuple("abcd"))
+    told = {row.setting: row.value for row in measured(Fine(), split).metrics() if row.metric == "accuracy by resolution"}
+    assert told == {"as it is": 0.5, "8 px": 1.0, "4 px": 1.0, "2 px": 1.0}
 
 
 def test_a_wave_has_its_frequency_and_its_amplitude():
@@ -136,6 +175,15 @@ def test_a_wave_has_its_frequency_and_its_amplitude():
     assert moved.square().mean((1, 2, 3)).sqrt() == pytest.approx([0.1] * 3, rel=1e-4)
     spectrum = torch.fft.fft2(moved[0, 0]).abs()
     assert {tuple(place) for place in torch.nonzero(spectrum > spectrum.max() / 2).tolist()} == {(2, 3), (SIDE - 2, SIDE - 3)}
+
+
+def test_waves_disturb_pictures_of_every_class_where_they_lie_class_by_class():
+    pixels = np.full((40, SIDE, SIDE, 3), 60, np.uint8)
+    pixels[20:] = 200
+    result = measured(Fragile(), Split("made", "test", ArrayPixels(pixels), np.arange(40) // 20, tuple("abcd")), wave_images=4)
+    assert evenly(40, 4).tolist() == [0, 13, 26, 39]
+    assert result.changed.all(0).tolist() == [True, True, False, False]
+    assert result.changed.any(0).tolist() == [True, True, False, False]
 
 
 @pytest.mark.parametrize(("side", "count"), [(16, 129), (32, 129), (15, 112)])
@@ -228,6 +276,7 @@ def test_what_permutation_costs_is_paired_on_the_same_images(split):
     told = result.trait()
     assert told is not None
     assert told.value == pytest.approx(right[0] - right[1]), "its mark in a fingerprint: what permutation costs"
+    assert told.low < told.value < told.high
     assert told in result.metrics()
     assert measure_invariance(plain, split, images=None, wave_images=0, depths=0).trait() is None
 
@@ -294,3 +343,15 @@ def test_units_that_no_pixel_reaches_have_no_reach():
     first, last = made.spread_of_units(model, torch.rand(2, 3, 32, 32), ["embed/out", "head/in"], 3, seed=0)
     assert np.isnan(first).all()
     assert np.isfinite(last).any()
+
+
+def test_seeds_that_saw_different_orders_are_not_mixed(split):
+    whole, patches = "in the whole picture", "within patches of 4"
+    alone = measured(Brightest(), split)
+    lost = {(patches,): [1.0, 0.75], (whole, patches): [1.0, 0.0, 0.5]}
+    seeds = [
+        alone.model_copy(update={"permuted": kinds, "permuted_right": np.arange(N) / N < np.array(shares)[:, None]})
+        for kinds, shares in lost.items()
+    ]
+    figure = draw_locality([(Subject(name=f"a-s{i}", family="mlp", recipe="a"), one) for i, one in enumerate(seeds)])
+    assert {row["panel"]: row["value"] for row in figure.rows} == {whole: 1.0, patches: pytest.approx((0.25 + 0.5) / 2)}
