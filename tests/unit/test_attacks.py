@@ -17,7 +17,7 @@ from priorscope.attacks.ball import Found, Pictures, lengths, picture_keys, pict
 from priorscope.attacks.fab import onto_plane
 from priorscope.attacks.losses import LOSSES, right
 from priorscope.attacks.pgd import fgsm_curve
-from priorscope.attacks.search import Brackets, find_smallest
+from priorscope.attacks.search import Brackets, find_smallest, protocol_curve
 from priorscope.attacks.square import window_side
 from priorscope.attacks.turns import run_attack, run_in_turn
 from priorscope.attacks.victim import Victim, frozen
@@ -156,6 +156,52 @@ def test_one_step_of_pgd_without_a_random_start_is_fgsm() -> None:
     assert torch.equal(curve[1], net(by_hand))
 
 
+def falls_at_100(rise: Tensor) -> Tensor:
+    """Two logits of which the second leads from a `rise` of 100 on: attacks climb, and break nothing."""
+    return torch.stack([torch.zeros_like(rise), rise - 100], 1)
+
+
+def test_momentum_keeps_the_way_that_a_step_turned_back_from() -> None:
+    """Over the mean of its size, the slope along the first pixel is +1.5 and after one step -0.5: summed, it still rises."""
+
+    def turning(x: Tensor) -> Tensor:
+        a, b = x[:, 0, 0, 0], x[:, 0, 0, 1]
+        return falls_at_100(torch.where(a + b < 1.01, 3 * a + b, 3 * b - a))
+
+    grey, ends = torch.full((1, 1, 1, 2), 0.5), {}
+    for momentum in (0.0, 1.0):
+        attack = attack_of("mi-fgsm", steps=2, step=0.5, momentum=momentum, loss="margin")
+        ends[momentum] = run_attack(Victim(turning), pictures(grey, torch.tensor([0]), 0.1), attack).adversarial.flatten()
+    assert ends[0.0].tolist() == pytest.approx([0.5, 0.6])
+    assert ends[1.0].tolist() == pytest.approx([0.6, 0.6])
+
+
+def test_apgd_halves_its_step_until_it_stands_on_the_top() -> None:
+    """Nineteen tops at which the loss has a kink: a step of twice the budget, never halved, stays far from most."""
+    tops = torch.linspace(0.41, 0.59, 19)
+
+    def tent(x: Tensor) -> Tensor:
+        return falls_at_100(-(x[:, 0, 0, 0] - tops[: len(x)]).abs())
+
+    of = pictures(torch.full((19, 1, 1, 1), 0.5), torch.zeros(19, dtype=torch.int64), 0.1)
+    found = run_attack(Victim(tent), of, attack_of("apgd", steps=100, loss="margin")).adversarial.flatten()
+    assert (found - tops).abs().max() < 0.1 / 32
+
+
+def test_the_curve_of_a_protocol_counts_the_first_guess_and_the_first_five() -> None:
+    """Eight pictures with a label each, and a network that always guesses 0, 1, 2, ... in this order."""
+
+    def in_order(x: Tensor) -> Tensor:
+        return 0 * x.sum((1, 2, 3))[:, None] - torch.arange(8.0)
+
+    def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        return torch.full((len(rows), 3, 2, 2), 0.5), torch.from_numpy(rows)
+
+    curve = protocol_curve(Victim(in_order), fetch, np.arange(8), attack_of("z-fgsm"), [0.0, 0.1])
+    assert curve.right.tolist() == [[True] + [False] * 7] * 2
+    assert curve.within.tolist() == [[True] * 5 + [False] * 3] * 2
+
+
 def test_a_whole_fgsm_curve_takes_one_backward_pass() -> None:
     net = Linear()
     victim = Victim(net)
@@ -222,6 +268,13 @@ def test_dlr_does_not_see_the_scale_of_the_logits() -> None:
     z = torch.tensor([[3.0, 1.0, 0.0, -1.0]])
     assert float(LOSSES["dlr"](z, torch.tensor([0]), None)) == pytest.approx(-(3 - 1) / (3 - 0))
     assert float(LOSSES["targeted-dlr"](z, torch.tensor([0]), torch.tensor([2]))) == pytest.approx(-(3 - 0) / (3 + 0.5))
+
+
+def test_cross_entropy_falls_towards_the_target_and_rises_away_from_the_label() -> None:
+    z, label, target = torch.tensor([[3.0, 1.0, 0.0, -1.0]]), torch.tensor([0]), torch.tensor([2])
+    p = z[0].double().softmax(0)
+    assert float(LOSSES["cross-entropy"](z, label, target)) == pytest.approx(float(p[2].log()), rel=1e-6)
+    assert float(LOSSES["cross-entropy"](z, label, None)) == pytest.approx(-float(p[0].log()), rel=1e-4)
 
 
 def test_ties_and_nan_count_as_wrong() -> None:

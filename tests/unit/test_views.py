@@ -90,6 +90,14 @@ def test_what_was_computed_outlives_the_process(network: Weighted, evidence: Evi
     assert network.seen == 0
 
 
+@pytest.mark.parametrize("views", [None, Views(name="six")])
+def test_what_was_kept_is_of_the_same_weights_alone(evidence: Evidence, tmp_path, views: Views | None) -> None:
+    first = Evidence(evidence.model, "some weights", tmp_path).logits(SPLIT, views)
+    evidence.model.network.weights *= 2
+    second = Evidence(evidence.model, "other weights", tmp_path).logits(SPLIT, views)
+    assert not np.allclose(first, second)
+
+
 def test_certain_answers_stay_finite(evidence: Evidence) -> None:
     """A view whose probability underflows to 0 has a logarithm all the same."""
     evidence.model.network.weights *= 1e3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -34,14 +35,14 @@ class Line(nn.Module):
         return torch.stack([torch.full_like(rise, 0.01), rise], 1)
 
 
-def number(net: nn.Module, attacks: list[Attack], eps: float) -> Number:
-    """All pictures are grey, and all stand."""
+def number(net: Callable[[Tensor], Tensor], attacks: list[Attack], eps: float, budgets: tuple[float, ...] = ()) -> Number:
+    """All pictures are grey, and all stand; the curve is at 0 and `eps` where no other `budgets` are given."""
     everyone = np.arange(N)
 
     def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         return torch.full((len(rows), 3, SIDE, SIDE), 0.5), torch.zeros(len(rows), dtype=torch.int64)
 
-    return Number(Victim(net), fetch, everyone, attacks, eps, "linf", 0, everyone, everyone, (0.0, eps))
+    return Number(Victim(net), fetch, everyone, attacks, eps, "linf", 0, everyone, everyone, budgets or (0.0, eps))
 
 
 def named(checks: list[Check], name: str) -> Check:
@@ -87,6 +88,33 @@ def test_more_steps_and_more_starts_are_read_at_one_two_and_four_times_as_many()
     assert shares[-1] == pytest.approx(1 - again.share)
     nobody = replace(asked, right=np.zeros(0, np.int64), standing=np.zeros(0, np.int64))
     assert {check.n for check in audit(nobody)[0]} == {0}
+
+
+STEEP = attack_of("pgd", steps=10, step=0.25, start="none", loss="margin")
+
+
+def test_what_stands_at_half_the_range_of_pixels_is_masked() -> None:
+    """The first class leads by one, and no picture lifts the second by more than a thousandth."""
+
+    def immovable(x: Tensor) -> Tensor:
+        mean = x.mean((1, 2, 3))
+        return torch.stack([torch.ones_like(mean), mean / 1e3], 1)
+
+    checks, _ = audit(number(immovable, [STEEP], 0.01))
+    half = named(checks, "half the range")
+    assert (half.share, half.finding) == (1.0, "masked")
+
+
+def test_an_attack_that_breaks_less_at_a_larger_budget_makes_the_number_suspect() -> None:
+    """Pictures fall in a narrow strip above grey: steps of a quarter of the largest budget go past it."""
+
+    def strip(x: Tensor) -> Tensor:
+        rise = -(x.mean((1, 2, 3)) - 0.52).abs()
+        return torch.stack([torch.full_like(rise, -0.008), rise], 1)
+
+    checks, _ = audit(number(strip, [STEEP], 0.005, (0.0, 0.005, 0.03, 0.4)))
+    falling = named(checks, "falling curve")
+    assert (falling.share, falling.finding) == (1.0, "suspect")
 
 
 def test_nan_is_refused_wherever_it_comes_and_probabilities_are_told_from_logits() -> None:

@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from priorscope.core.calibration import (
     BINS,
     Answers,
+    Null,
     brier_parts,
     brier_scores,
     equal_mass,
@@ -77,6 +79,27 @@ def test_closed_forms() -> None:
     assert found["MCE"] == pytest.approx(0.6)
     assert found["class-wise ECE"] == pytest.approx((4 * 0.05 + 0.6) / 5)  # both classes tell the same of two
     assert brier_scores(given).tolist() == pytest.approx([0.08, 0.08, 0.08, 1.28, 0.72])
+
+
+def test_bins_of_equal_mass_part_what_bins_of_equal_width_hold_together() -> None:
+    """Four answers in one bin of a fifteenth; of equal mass each has a bin of its own."""
+    sure = np.array([0.95, 0.951, 0.952, 0.953])
+    found = named(Answers(np.stack([sure, 1 - sure], 1), np.array([1, 0, 0, 0])))
+    assert found["ECE"] == pytest.approx(sure.mean() - 0.75)
+    assert found["ECE, equal mass"] == pytest.approx((0.95 + 0.049 + 0.048 + 0.047) / 4)
+
+
+def test_the_band_of_a_bin_is_the_binomial_s() -> None:
+    bins = estimates(Answers(np.tile([0.8, 0.2], (400, 1)), (np.arange(400) % 5 == 0).astype(int)), 0)[1]
+    low, high = stats.binom.ppf([0.025, 0.975], 400, 0.8) / 400
+    (place,) = np.flatnonzero(bins.n)
+    assert (bins.low[place], bins.high[place]) == pytest.approx((low, high), abs=0.006)
+
+
+def test_the_p_value_is_the_share_of_draws_that_are_as_high_the_data_among_them() -> None:
+    drawn = np.arange(99) / 99
+    assert Null.of("x", 0.5, drawn).p_value == pytest.approx((1 + (drawn >= 0.5).sum()) / 100)
+    assert Null.of("x", 2.0, drawn).p_value == pytest.approx(0.01)
 
 
 def test_the_sweep_takes_as_many_bins_as_rise() -> None:

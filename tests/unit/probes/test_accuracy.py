@@ -37,6 +37,11 @@ def test_every_image_counts_once(result):
     assert result.headline() == "It is right on 75.0% of 200 images (68.6% to 80.5%)."
 
 
+def test_the_loss_is_the_mean_of_its_closed_form(result):
+    """Logits lie 1 apart: where it is right log(1 + 3/e), where it is wrong 1 more."""
+    assert result.loss == pytest.approx(np.log1p(3 / np.e) + 0.25, rel=1e-6)
+
+
 def test_ties_do_not_help(result):
     """All but the first logit are equal: the second guess is not known, and is not counted as right."""
     assert result.top_k == 0.75

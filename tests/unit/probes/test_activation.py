@@ -16,6 +16,7 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result
 from priorscope.probes.activation import ActivationConfig, measure_activation
+from priorscope.probes.activation_making import _between
 
 SIDE, CLASSES = 8, 4
 STILL = {"shift": 0.0, "zoom": 0.0, "turn": 0.0}
@@ -192,6 +193,12 @@ def test_other_targets_are_held_against_real_pictures(world: Split) -> None:
     assert mixed.value == pytest.approx(mixed.probability[0, 0, 0].mean())
     assert any("The headline is about the class targets alone" in caveat for caveat in mixed.caveats)
     assert all("<svg" in figure.svg() for figure in [*result.charts(), *mixed.charts()])
+
+
+def test_what_starts_differ_by_is_the_root_mean_square_over_pixels_and_pairs() -> None:
+    black, white = np.zeros((4, 4, 3)), np.full((4, 4, 3), 255)
+    pictures = np.stack([np.stack([black, white]), np.stack([white, white])])[None].astype(np.uint8)
+    assert _between(pictures).tolist() == [pytest.approx([1, 0])]
 
 
 def test_what_is_refused(world: Split) -> None:

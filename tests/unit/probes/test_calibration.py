@@ -71,6 +71,11 @@ def test_an_overconfident_network_is_called_so_and_its_temperature_mends_it(over
     assert "Temperature" in over.protocol()
 
 
+def test_an_underconfident_network_is_called_so():
+    source = Planted(sharper=0.5)
+    assert measure_calibration(source.evidence(), source).headline().endswith("it is underconfident.")
+
+
 def test_a_calibrated_network_shows_no_sign():
     source = Planted()
     result = measure_calibration(source.evidence(), source)
@@ -101,6 +106,25 @@ def test_several_networks_stand_over_their_own_bands(over):
     assert first.name == "calibration-error"
     assert first.title == f"over is farthest from calibrated: off by {over.value:.1%}"
     assert {row["line"]: row["value"] <= row["high"] for row in first.rows} == {"over": False, "good": True}
+
+
+def test_the_temperature_is_val_s_and_not_the_judged_split_s():
+    """Three times as sure on val as on test: the temperature that val asks for does not mend test."""
+    source = Planted(n=2000)
+    source.logits_of[source.split("val").fingerprint] *= 3
+    found = measure_calibration(source.evidence(), source)
+    assert found.temperature == pytest.approx(3, rel=0.1)
+    assert found.scores[1].error.value > found.scores[1].error.null_high
+
+
+def test_views_have_a_temperature_of_their_own():
+    """Answers over views are twice the plain ones, on val and on test: so is their temperature."""
+    source = Planted(n=2000)
+    evidence = source.evidence()
+    evidence.logits = lambda split, views=None: source.logits_of[split.fingerprint] * (1 if views is None else 2)
+    found = measure_calibration(evidence, source, views="flip")
+    fitted = {score.condition: score.temperature for score in found.scores if score.temperature != 1}
+    assert fitted["2 views"] == pytest.approx(2 * fitted["as it is"], rel=1e-3)
 
 
 def test_one_split_gives_no_temperature():

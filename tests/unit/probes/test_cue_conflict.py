@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,8 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
 from priorscope.data import open as open_source
-from priorscope.probes import load_result
-from priorscope.probes.cue_conflict import CueConflict, companions, fit_dial, measure_cue_conflict
+from priorscope.probes import cue_conflict, load_result
+from priorscope.probes.cue_conflict import CueConflict, companions, fit_dial, measure_cue_conflict, share_over_dial
 
 from .planted import Planted
 
@@ -21,7 +22,9 @@ WORLD = {"name": "shapetex", "train": 20, "val": 20, "test": 450, "image_size": 
 
 @pytest.fixture(scope="module")
 def world():
-    return open_source(WORLD)
+    """A world that draws each of its splits once."""
+    source = open_source(WORLD)
+    return SimpleNamespace(name=source.name, split=cache(source.split))
 
 
 def by_shape(split):
@@ -95,21 +98,30 @@ def test_a_decider_by_one_cue_has_all_or_nothing_and_no_point(world, decide, end
     assert any("is not identified" in caveat for caveat in result.caveats)
 
 
-def test_a_decider_that_the_dial_does_not_move_has_a_share_and_no_point(world):
-    """A coin for every image, the same at every setting: five such networks would have points all over the dial."""
+def coin(seed: int, share: float):
+    """Goes by the shape with this probability, whatever the setting."""
 
-    def coin(seed):
-        def decide(split):
-            heads = stream(seed, split.name).random(len(split)) < 0.55
-            return np.where(heads, split.columns["shape"], split.columns["texture"])
+    def decide(split):
+        heads = stream(seed, split.name).random(len(split)) < share
+        return np.where(heads, split.columns["shape"], split.columns["texture"])
 
-        return decide
+    return decide
 
-    for seed in range(5):
-        result = measure_cue_conflict(Planted(coin(seed)), world)
-        assert result.value == pytest.approx(0.55, abs=0.03)
-        assert result.point is None or result.slope < 1
-    assert result.interval.contains(0.55)
+
+def test_a_decider_that_the_dial_does_not_move_has_a_share_and_no_point(world, monkeypatch):
+    """Every second fair coin has a curve that falls a little; that three of twenty have a point has a chance near 1 %."""
+    unfair = measure_cue_conflict(Planted(coin(0, 0.55)), world)
+    assert unfair.value == pytest.approx(0.55, abs=0.03)
+    assert unfair.interval.contains(0.55)
+    monkeypatch.setattr(cue_conflict, "RESAMPLES", 200)
+    fair = [measure_cue_conflict(Planted(coin(seed, 0.5)), world) for seed in range(20)]
+    assert sum(result.slope > 0 for result in fair) > 5
+    assert sum(result.point is not None for result in fair) <= 2
+
+
+def test_a_setting_without_a_decision_is_left_out_of_the_share():
+    share = share_over_dial(np.array([0.0, 0.5, 1.0]), np.array([[4, 0, 0]]), np.array([[0, 0, 4]]))
+    assert share.tolist() == [0.5]
 
 
 def test_a_curve_that_crosses_beyond_the_dial_has_no_point(world):

@@ -15,7 +15,7 @@ from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.probes import load_result
-from priorscope.probes.generalisation import Generalisation, GeneralisationConfig, measure_generalisation
+from priorscope.probes.generalisation import Generalisation, GeneralisationConfig, Told, measure_generalisation
 from priorscope.probes.readouts import answered, pixels, seeing
 
 SHAPETEX = {"name": "shapetex", "train": 120, "val": 20, "test": 60, "image_size": 16}
@@ -103,6 +103,22 @@ def test_a_network_that_keeps_colour_is_right_and_a_blind_one_is_not():
     np.testing.assert_array_equal(keeps.pixels, blind.pixels)
     gain = {row.metric: row for row in blind.metrics()}["gain over raw pixels"]
     assert gain.high < 0
+
+
+def test_the_untrained_twin_has_none_of_the_network_s_weights():
+    """Weights of zero tell nothing apart; those that its config begins with do."""
+    network = ps.models.create("mlp/tiny", image_size=8, num_classes=3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    found = measure_generalisation(network, world(), shots=(2,), draws=2, depths=1)
+    assert found.right.mean() == pytest.approx(1 / 3)
+    assert found.untrained.mean() > 0.6
+
+
+def test_images_of_several_data_sets_stand_one_after_the_other():
+    told = (Told(name="a", classes=2, labelled=1, n=3), Told(name="b", classes=2, labelled=1, n=2))
+    assert Generalisation.model_construct(sources=told).spans() == [slice(0, 3), slice(3, 5)]
 
 
 @pytest.fixture(scope="module")

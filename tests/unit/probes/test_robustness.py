@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from priorscope import models
+from priorscope.attacks.verdict import check
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.split import ArrayPixels, Split
@@ -94,6 +95,19 @@ def test_the_headline_is_the_median_smallest_budget_and_the_curve_falls(trained:
     assert f"{result.value * 255:.3g}/255" in result.headline()
 
 
+def test_images_that_no_budget_breaks_are_counted_as_censored(trained: dict[str, Tensor]) -> None:
+    result = measure_robustness(subject(trained), world(40), eps=2 / 255, budgets=(4 / 255,), audit_images=0)
+    assert 0 < result.censored() == result.right_at[-1] < result.n
+    (row,) = (row for row in result.metrics() if row.metric == "censored")
+    assert row.value == result.right_at[-1] / result.n
+
+
+def test_what_transfers_makes_a_number_worse_by_how_much_of_it_does() -> None:
+    fine = Robustness.model_construct(verdict="no sign of overestimation", checks=())
+    said = [fine.checked([check("transfer", count, 100, "")]).verdict for count in (0, 4, 30)]
+    assert said == ["no sign of overestimation", "suspect", "masked"]
+
+
 def test_logits_a_thousand_times_larger_mask_pgd_and_leave_the_ensemble(trained: dict[str, Tensor]) -> None:
     plain = measure_robustness(subject(trained), world(), attack="pgd", eps=8 / 255, budgets=CURVE)
     blind = measure_robustness(subject(trained, 1000.0), world(), attack="pgd", eps=8 / 255, budgets=CURVE)
@@ -144,9 +158,14 @@ def test_z_fgsm_is_the_published_protocol(trained: dict[str, Tensor]) -> None:
     (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(images), labels), images)
     budgets = [k * 0.0125 for k in range(21)]
     shown = [model((images + eps * gradient.sign()).clamp(0, 1)) for eps in budgets]
-    assert result.right_at.tolist() == [int((logits.argmax(1) == labels).sum()) for logits in shown]
-    assert result.within_at.tolist() == [60] * 21  # five guesses of five classes
+    right = np.stack([(logits.argmax(1) == labels).numpy() for logits in shown])
+    assert result.right_at.tolist() == right.sum(1).tolist()
     np.testing.assert_allclose(result.budgets, budgets, atol=1e-12)
+    first = right.argmin(0)  # the place of the first budget that breaks it, where one does
+    fell = right[0] & ~right.all(0)
+    assert fell.sum() > 30
+    np.testing.assert_allclose(result.smallest[fell], np.array(budgets)[first[fell]], atol=1e-12)
+    np.testing.assert_allclose(result.stood[fell], np.array(budgets)[first[fell] - 1], atol=1e-12)
 
 
 def test_z_pgd5_attacks_every_image_and_judges_the_last_iterate(trained: dict[str, Tensor]) -> None:
@@ -216,7 +235,7 @@ def test_a_search_is_resumed_from_its_folder(trained: dict[str, Tensor], tmp_pat
     first = measure_robustness(subject(trained), world(30), **settings)
     assert len(list(tmp_path.glob("robustness-*.npz"))) == 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("priorscope.attacks.search.run_in_turn", None)  # nothing is attacked again
+        patch.setattr("priorscope.attacks.search.run_attack", None)  # nothing is attacked again
         assert measure_robustness(subject(trained), world(30), **settings).table() == first.table()
     other = subject(trained)
     with torch.no_grad():

@@ -56,10 +56,11 @@ def test_the_matrix_is_symmetric_with_ones_and_holds_every_network_s_layers(resu
     np.testing.assert_allclose(result.match[result.rows_of(0), 2], block.max(1))
 
 
-def test_a_network_is_wholly_matched_by_itself(world):
+def test_a_network_is_wholly_matched_by_itself_and_its_two_twins_are_not_one(world):
     twice = model("mlp/tiny")
     result = measure_similarity({"a": twice, "b": twice}, world, images=64, batch=16, depth=False)
     assert result.value == pytest.approx(1)
+    assert result.pairs[0].untrained < 0.99
     assert result.logistic.size == 0
     assert "linear readout" not in result.table()
 
@@ -119,6 +120,14 @@ def test_dead_layers_are_named_and_masked_and_a_network_of_one_s_own_has_no_twin
     assert [figure.svg()[:4] for figure in result.charts()] == ["<svg"] * len(result.charts())
 
 
+def test_rows_by_depth_are_named_by_their_layer(result):
+    planted = result.model_copy(update={"logistic": np.arange(len(result.logistic))})
+    told = {row.setting: round(row.value * result.n) for row in planted.metrics() if row.metric == "linear readout"}
+    assert next(iter(told.items())) == ("raw pixels", 0)
+    assert told["a-s0 embed/out"] == 1
+    assert told["a-s1 embed/out"] == 1 + len(result.taps[0])
+
+
 def test_tokens_are_averaged_where_that_is_asked():
     value = torch.arange(2 * 3 * 4 * 4.0).view(2, 3, 4, 4)
     assert torch.equal(pooled(value, "NCHW", 2), value.mean((2, 3)))
@@ -166,6 +175,8 @@ def test_it_is_stored_and_drawn(result, tmp_path):
     assert isinstance(back, Similarity)
     assert back.table() == result.table()
     names = [figure.name for figure in back.charts()]
+    most = max(back.pairs, key=lambda pair: pair.value)
+    assert back.charts()[0].title.startswith(f"{most.first} and {most.second} are most alike: ")
     assert names == ["similarity", "cka", "similarity-match", "cka-0-1", "cka-0-2", "cka-1-2", "cka-0-0", "cka-1-1", "cka-2-2",
                      "held-by-depth", "dimension-by-depth", "similarity-convergence"]  # fmt: skip
     for figure in back.charts():

@@ -83,6 +83,14 @@ def test_networks_that_look_at_different_pixels_do_not_share_their_weaknesses() 
     assert any("takes three" in caveat for caveat in result.caveats)
 
 
+def test_a_share_is_of_the_images_that_source_and_target_both_get_right() -> None:
+    fooled = np.zeros((2, 2, 3), bool)
+    fooled[0, 1, 0] = True
+    made = Transfer.model_construct(clean=np.array([[1, 1, 0], [1, 0, 1]], bool), fooled=fooled)
+    assert made.share(0, 1) == (1.0, 1)
+    assert made.share(1, 0) == (0.0, 1)
+
+
 def test_a_masked_network_is_accused_by_what_transfers_to_it() -> None:
     open_, masked = wrapped(Half(0, 0)), wrapped(Half(0, 0, scale=1e5))
     split = world(open_, masked)

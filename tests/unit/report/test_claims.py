@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_verdict import reading, right, run, scored
+from scipy import stats
+from test_verdict import Score, reading, right, run, scored
 
 from priorscope.core.claim import Verdict
 from priorscope.report.claims import Answer, answers
@@ -74,6 +77,30 @@ def test_several_claims_widen_each_others_intervals() -> None:
     among = answer("mlp > cnn in accuracy", arms(0.8, 0.5), *["mlp > cnn in accuracy"] * 4)
     assert "95% interval" in alone.sentence
     assert "99% interval" in among.sentence
+
+
+def test_intervals_widen_as_five_claims_ask_and_not_in_their_words_alone() -> None:
+    def width(*others: str) -> float:
+        said = answer("mlp > cnn in accuracy", arms(0.8, 0.5, seeds=1), *others).sentence
+        low, high = re.search(r"\(([+-][\d.]+) points to ([+-][\d.]+) points", said).groups()
+        return float(high) - float(low)
+
+    wanted = stats.norm.ppf(0.995) / stats.norm.ppf(0.975)
+    assert width(*["mlp > cnn in accuracy"] * 4) / width() == pytest.approx(wanted, abs=0.02)
+
+
+def test_seeds_are_forecast_by_how_intervals_over_seeds_shrink() -> None:
+    """Each network has images of its own: the interval is Welch's over seeds, and has to fall to the difference, 0.02."""
+    shares = {"mlp": [0.60, 0.66, 0.63], "cnn": [0.58, 0.64, 0.61]}
+    runs = [
+        run(name, seed, Score(value=share, interval=None, n=500, unit="share of images"), data=f"world {name} {seed}")
+        for name, those in shares.items()
+        for seed, share in enumerate(those)
+    ]
+    half = np.ptp(stats.ttest_ind(*shares.values(), equal_var=False).confidence_interval(0.95)) / 2
+    wanted = math.ceil(3 * (half / 0.02) ** 2)
+    assert wanted > 20
+    assert answer("mlp > cnn in accuracy", runs).needs.startswith(f"about {wanted} seeds of each")
 
 
 def test_confounds_name_the_settings_that_differ_and_the_sizes() -> None:

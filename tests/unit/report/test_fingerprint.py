@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 from fake_study import write_study
@@ -80,6 +80,15 @@ def test_places_are_on_one_scale_and_the_best_says_from_whom_it_is_told_apart() 
     assert trait(shown, "mlp").notes == ()
     assert trait(shown, "mlp").alone, "one seed is a checkpoint"
     assert shown.few
+
+
+def test_the_best_is_called_lowest_where_lower_is_better() -> None:
+    class Wrong(Sure):
+        better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+
+    runs = [run(label, 0, Wrong(**sure(right(share)).model_dump())) for label, share in (("mlp", 0.5), ("cnn", 0.8))]
+    assert trait(of(*runs), "mlp").notes == ("lowest, told apart from all",)
+    assert trait(of(*runs), "cnn").notes == ()
 
 
 def test_what_the_probe_says_of_all_numbers_stands_in_the_head() -> None:
