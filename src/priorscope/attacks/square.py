@@ -65,12 +65,16 @@ def _stripes(of: Pictures, keys: Tensor) -> Tensor:
 
 
 def _window(x: Tensor, of: Pictures, draws: Tensor, side: int) -> Tensor:
-    """x with one window at the ball's edge, plus or minus in each channel; never x itself, which would waste the query."""
+    """x with one window at the ball's edge, plus or minus in each channel."""
     inside = _inside(x, draws[:, :2], side)
     signs = _signs(draws[:, 5 : 5 + x.shape[1]])[:, :, None, None]
     tried = project(torch.where(inside, of.images + wide(of.eps) * signs, x), of)
-    same = (tried == x).flatten(1).all(1)
-    return torch.where(wide(same) & inside, of.images - wide(of.eps) * signs, tried)
+    return torch.where(wide(_wasted(tried, x)) & inside, of.images - wide(of.eps) * signs, tried)
+
+
+def _wasted(tried: Tensor, x: Tensor) -> Tensor:
+    """Where a query would ask the same again: the authors' attack draws anew there, so that the opposite signs are tried."""
+    return (tried == x).flatten(1).all(1)
 
 
 def _inside(x: Tensor, corner: Tensor, side: int) -> Tensor:
