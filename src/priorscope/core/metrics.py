@@ -31,6 +31,13 @@ def decisions(logits: ArrayLike) -> NDArray[np.int64]:
     return np.where(known, np.where(known[:, None], scores, 0.0).argmax(axis=1), -1)
 
 
+def answers_alone(logits: ArrayLike) -> NDArray[np.int64]:
+    """The one class with each image's highest logit; -1 where several have it, or a logit is NaN."""
+    scores = np.asarray(logits)
+    alone = np.count_nonzero(scores >= scores.max(axis=1, keepdims=True), axis=1) == 1
+    return np.where(alone, decisions(scores), -1)
+
+
 def softmax(logits: ArrayLike) -> Floats:
     """Probabilities along the last axis in float64: exp(z - max z) over its sum."""
     scores = np.asarray(logits, dtype=np.float64)
@@ -55,10 +62,8 @@ def confusion(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
     So the diagonal is what `top_k_correct` counts.
     """
     scores, answers = _scored(logits, labels)
-    classes = scores.shape[1]
-    guess = decisions(scores)
-    alone = np.count_nonzero(scores >= scores.max(axis=1, keepdims=True), axis=1) == 1
-    given = np.where(alone & (guess >= 0), guess, classes)
+    classes, given = scores.shape[1], answers_alone(scores)
+    given = np.where(given >= 0, given, classes)
     counts = np.bincount(answers * (classes + 1) + given, minlength=classes * (classes + 1))
     return counts.reshape(classes, classes + 1).astype(np.int64)
 

@@ -22,7 +22,7 @@ from priorscope.core.aspects import AspectName
 from priorscope.core.config import Config
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
-from priorscope.core.metrics import confusion, log_loss, softmax, top_k_correct
+from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
 from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.evidence import Views, ViewsSetting, views_config
 from priorscope.probes import ProbeConfig, the_split
@@ -184,9 +184,8 @@ def real_accuracy(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Re
 
     Ties and NaN count as wrong, as everywhere.
     """
-    guess = logits.argmax(1)
-    alone = (logits >= logits.max(1, keepdims=True)).sum(1) == 1
-    right = (labels == guess[:, None]).any(1) & alone
+    guess = answers_alone(logits)
+    right = (labels == guess[:, None]).any(1) & (guess >= 0)
     labelled = (labels >= 0).any(1)
     hits, n, total = int(right[labelled].sum()), int(labelled.sum()), len(labels)
     if n == 0:
