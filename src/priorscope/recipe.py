@@ -115,13 +115,12 @@ class Recipe(Config):
         if not self.train.trains and init.kind != "published":
             raise RequestError("train.epochs = 0 trains nothing.", "one or more", "train.epochs = 10")
         frozen = self.train.finetune is not None and self.train.finetune.mode == "head"
-        dropping = [name for name in ("dropout", "drop_path") if frozen and getattr(self.model, name, 0)]
-        if dropping:
-            told = " and ".join(f"model.{name} = {getattr(self.model, name):g}" for name in dropping)
+        if frozen and self.model.rates:
+            told = " and ".join(f"model.{name} = {rate:g}" for name, rate in self.model.rates.items())
             raise RequestError(
                 f"{told} came with train.finetune.mode = 'head'.",
                 "none: the frozen body is in evaluation mode, in which nothing drops",
-                f"--set model.{dropping[0]}=0",
+                f"--set model.{next(iter(self.model.rates))}=0",
             )
         if self.train.precision == "fp16" and self.optim.sam is not None:
             raise RequestError(

@@ -16,18 +16,10 @@ if TYPE_CHECKING:
 
     from priorscope.models.classifier import Classifier
 
-RATES = ("dropout", "drop_path")
-
-
-def rates_of(config: object) -> dict[str, float]:
-    """The rates above 0 that a model's settings ask for."""
-    found = {name: getattr(config, name, 0.0) for name in RATES}
-    return {name: rate for name, rate in found.items() if rate}
-
 
 def look_at_network(network: Classifier) -> Iterator[Finding]:
     """Where a rate is set, two training passes over the same images must differ."""
-    asked = rates_of(network.config) or _drops(network)
+    asked = (network.config.rates if network.config else {}) or _drops(network)
     if asked and not _answers_differ(network):
         told = ", ".join(f"{name} {rate:g}" for name, rate in asked.items())
         yield Finding(

@@ -85,6 +85,12 @@ class FamilyConfig(Config):
         """The family's name in the list: what stands before the slash."""
         return self.name.partition("/")[0]
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """Its rates of dropout above 0, by their settings."""
+        found = {name: float(getattr(self, name, 0.0)) for name in ("dropout", "drop_path")}
+        return {name: rate for name, rate in found.items() if rate}
+
     def without_start(self) -> FamilyConfig:
         """The config without pre-trained weights, for when others are loaded at once."""
         return self
