@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from priorscope.models.classifier import Classifier
 
 _BLOCK = re.compile(r"(embed|encoder|(stages/\d+/)?(blocks|layers)/\d+)/out|head/in")
 _ELSEWHERE = re.compile(r"[^/]+/\d+")
@@ -29,18 +33,27 @@ def depth_taps(taps: Sequence[str]) -> list[str]:
     return [*(numbered if len(numbered) > 1 else outermost), *ends]
 
 
+def taps_along(model: Classifier, named: Sequence[str] | None, count: int) -> list[tuple[str, float]]:
+    """The taps that are named, which must be there, or `count` of them along the network; each with its depth."""
+    if named is None:
+        return spread_over_depth(model.taps(), count)
+    for tap in named:
+        model.tap(tap)
+    return depths_of(model.taps(), named)
+
+
 def depths_of(taps: Sequence[str], asked: Sequence[str]) -> list[tuple[str, float]]:
     """Some of a network's taps in the order of execution, each with its depth: 0 is the embedding, 1 what the head sees.
 
     A tap between two of those along the depth lies between them.
     """
-    along = [taps.index(tap) for tap in depth_taps(taps)] or [0, len(taps) - 1]
+    marks = [taps.index(tap) for tap in depth_taps(taps)] or [0, len(taps) - 1]
     rows = sorted(taps.index(tap) for tap in dict.fromkeys(asked))
-    return [(taps[row], float(np.interp(row, along, np.linspace(0, 1, len(along))))) for row in rows]
+    return [(taps[row], float(np.interp(row, marks, np.linspace(0, 1, len(marks))))) for row in rows]
 
 
 def spread_over_depth(taps: Sequence[str], count: int) -> list[tuple[str, float]]:
     """Up to `count` of the taps along the depth, the first and the last among them, each with its depth from 0 to 1."""
-    along = depth_taps(taps)
-    rows = np.unique(np.linspace(0, len(along) - 1, min(count, len(along))).round().astype(int)).tolist()
-    return [(along[row], row / max(1, len(along) - 1)) for row in rows]
+    every = depth_taps(taps)
+    rows = np.unique(np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)).tolist()
+    return [(every[row], row / max(1, len(every) - 1)) for row in rows]

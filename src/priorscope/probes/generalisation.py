@@ -25,7 +25,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.ridge import few_of_each
 from priorscope.core.rng import stream
 from priorscope.core.stats import seed_by_image, wilson
-from priorscope.models.depth import depths_of, spread_over_depth
+from priorscope.models.depth import taps_along
 from priorscope.probes import ProbeConfig, TrainedRun, check_apart, the_source
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def measure_generalisation(
     run: Any = subject if hasattr(subject, "recipe") and hasattr(subject, "evidence") else None
     evidence: Evidence = run.evidence if run is not None else evidence_of(subject)  # pyright: ignore[reportArgumentType]
     model = evidence.model
-    along = spread_over_depth(model.taps(), depths) if taps is None else _asked_for(model, taps)
+    along = taps_along(model, taps, depths)
     own = [the_source("generalisation", data)] if sources is None else _opened(sources)
     twin = twin_of(Network(model.name, model, (), ()), seed)
     plan = _Plan(along, tuple(readouts), tuple(shots), draws, train_images, test_images, split, seed)
@@ -268,12 +268,6 @@ class _Plan(NamedTuple):
 
 def _some(split: Split, most: int) -> Split:
     return split if len(split) <= most else split.subset(most)
-
-
-def _asked_for(model: Classifier, taps: Sequence[str]) -> list[tuple[str, float]]:
-    for tap in taps:
-        model.tap(tap)
-    return depths_of(model.taps(), taps)
 
 
 def _opened(sources: Sequence[str | Mapping[str, Any]]) -> list[Source]:

@@ -21,7 +21,7 @@ from priorscope.core.rng import stream
 from priorscope.data.split import Split
 from priorscope.evidence import evaluating
 from priorscope.models.classifier import Classifier
-from priorscope.models.depth import depths_of, spread_over_depth
+from priorscope.models.depth import taps_along
 from priorscope.probes.inversion import VERSION, ZOOMING_FAULTS, Inversion, Seeking, interval_over
 from priorscope.synthesis.descent import Steps, descend
 from priorscope.synthesis.forms import as_bytes, as_images, form_of, plain_start
@@ -70,7 +70,7 @@ def measure(model: Classifier, asked: Asked, taps: Sequence[str] | None, depths:
             "two or more: they say how far apart pictures are",
             "name another split",
         )
-    places = _places(model, taps, depths)
+    places = taps_along(model, taps, depths)
     caveats = [ZOOMING_FAULTS] if asked.preset == "zooming" else []
     found: list[Bytes] = []
     residual: list[Floats] = []
@@ -89,15 +89,6 @@ def measure(model: Classifier, asked: Asked, taps: Sequence[str] | None, depths:
             "At no tap do two pictures differ.", "a network whose activations depend on the picture", "train it first"
         )
     return _result(asked, kept, np.stack(found), np.stack(residual), caveats)
-
-
-def _places(model: Classifier, taps: Sequence[str] | None, depths: int) -> list[tuple[str, float]]:
-    """The taps and their depths: those named, in the order of execution, or some evenly spread."""
-    if taps is None:
-        return spread_over_depth(model.taps(), depths)
-    for tap in taps:
-        model.tap(tap)
-    return depths_of(model.taps(), taps)
 
 
 def _result(
