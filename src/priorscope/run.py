@@ -255,12 +255,12 @@ def data_changed(environment: Plain, source: SourceConfig) -> bool:
     return before is not None and now is not None and before != now
 
 
-def beginning_changed(environment: Plain, init: Path) -> bool:
+def beginning_changed(environment: Plain, init: Path | str | None) -> bool:
     """Whether the run that a finished one began with has been trained anew since, on other pictures."""
     before = environment.get("began_with")
-    if before is None or not (init / ENVIRONMENT).exists():
+    if before is None or init is None or not Path(init, ENVIRONMENT).exists():
         return False
-    return before != folder.read_json(init / ENVIRONMENT)["data"].get("fingerprint")
+    return before != folder.read_json(Path(init, ENVIRONMENT))["data"].get("fingerprint")
 
 
 def begun(out: Path) -> bool:

@@ -16,9 +16,9 @@ WHOLE = 64 << 20
 
 def files_stamp(own: SourceConfig | Path) -> str | None:
     """A hash of the files of a user's own source, or at a path; None for other sources, and where nothing is there."""
-    if not isinstance(own, Path) and own.name not in OWN:
-        return None
-    root = Path(str(getattr(own, "path", "")) if not isinstance(own, Path) else own).expanduser()
+    if not isinstance(own, Path):
+        return files_stamp(Path(str(getattr(own, "path", "")))) if own.name in OWN else None
+    root = own.expanduser()
     if not root.exists():
         return None
     if root.is_dir():

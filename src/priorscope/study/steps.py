@@ -66,7 +66,7 @@ class TrainStep:
         environment = _read(self.out / runs.ENVIRONMENT)
         if runs.data_changed(environment, self.cell.recipe.data.source):
             return "changed: the files of its data"
-        if self.init is not None and runs.beginning_changed(environment, self.init):
+        if runs.beginning_changed(environment, self.init or self.cell.recipe.init.run):
             return "changed: the data of the run that it begins with"
         if (self.out / runs.WEIGHTS).exists() or (self.trial and "diverged" in environment):
             return None

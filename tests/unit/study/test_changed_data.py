@@ -30,19 +30,37 @@ name = "accuracy"
 """
 
 
-def test_a_run_whose_data_has_changed_is_not_taken_for_done(tmp_path):
-    store, out = tmp_path / "mine.beton", tmp_path / "out"
-    ps.data.convert(WORLD, store)
-    (tmp_path / "mine.toml").write_text(STUDY.format(path=store), encoding="utf-8")
-    study = Study.load(str(tmp_path / "mine.toml"))
+@pytest.fixture
+def store(tmp_path):
+    """A user's own pictures."""
+    ps.data.convert(WORLD, tmp_path / "mine.beton")
+    return tmp_path / "mine.beton"
+
+
+def change(store):
+    """Other pictures under the same name."""
+    store.unlink(missing_ok=True)
+    ps.data.convert({**WORLD, "seed": 1}, store)
+
+
+def carried_out(text, out, **settings) -> Study:
+    """A study from its text, done in a folder."""
+    out.with_suffix(".toml").write_text(text.format(**settings), encoding="utf-8")
+    study = Study.load(str(out.with_suffix(".toml")))
     run_study(study, out, executor=Here()).check()
+    return study
+
+
+def test_a_run_whose_data_has_changed_is_not_taken_for_done(tmp_path, store):
+    out = tmp_path / "out"
+    study = carried_out(STUDY, out, path=store)
     assert not make_plan(study, out).missing
     recipe = Recipe.load(out / "runs/a-s0/recipe.toml")
     assert ps.fit(recipe, out / "runs/a-s0").history
 
     store.rename(tmp_path / "elsewhere")
     assert not make_plan(study, out).missing, "where the files are gone, nobody knows that they have changed"
-    ps.data.convert({**WORLD, "seed": 1}, store)
+    change(store)
     assert make_plan(study, out).missing == {
         "train a-s0": "changed: the files of its data",
         "accuracy of a-s0": "after train a-s0",
@@ -70,18 +88,14 @@ data = {{name = "shapetex", train = 40, val = 20, test = 20}}
 """
 
 
-def test_what_began_with_a_run_of_changed_data_is_trained_anew_and_compared_anew(tmp_path):
-    store, out = tmp_path / "mine.beton", tmp_path / "out"
-    ps.data.convert(WORLD, store)
-    (tmp_path / "mine.toml").write_text(TWO.format(path=store), encoding="utf-8")
-    study = Study.load(str(tmp_path / "mine.toml"))
-    run_study(study, out, executor=Here()).check()
+def test_what_began_with_a_run_of_changed_data_is_trained_anew_and_compared_anew(tmp_path, store):
+    out = tmp_path / "out"
+    study = carried_out(TWO, out, path=store)
     weights = out / "runs/after-s0/weights.safetensors"
     first, (compared,) = weights.read_bytes(), (out / "joint/similarity").glob("*.json")
     told = compared.read_bytes()
 
-    store.unlink()
-    ps.data.convert({**WORLD, "seed": 1}, store)
+    change(store)
     executor = Here()
     run_study(study, out, executor=executor).check()
     assert executor.order == ["train before-s0", "train after-s0", "similarity of all runs (" + compared.stem[:6] + ")"]
@@ -98,24 +112,37 @@ def test_what_began_with_a_run_of_changed_data_is_trained_anew_and_compared_anew
     assert weights.read_bytes() == first
 
 
-def test_a_run_elsewhere_whose_data_has_changed_is_not_taken(tmp_path):
-    store = tmp_path / "mine.beton"
-    ps.data.convert(WORLD, store)
-    (tmp_path / "mine.toml").write_text(STUDY.format(path=store), encoding="utf-8")
-    study = Study.load(str(tmp_path / "mine.toml"))
-    run_study(study, tmp_path / "first", executor=Here()).check()
-    store.unlink()
-    ps.data.convert({**WORLD, "seed": 1}, store)
+BRANCH = """question = "Which?"
+[recipes.b]
+model = "mlp/tiny"
+data = {{source = {{name = "shapetex", train = 40, val = 20, test = 20}}}}
+init = {{kind = "run", run = "{run}"}}
+train = {{epochs = 1, batch_size = 20}}
+"""
+
+
+def test_what_branched_off_a_run_notices_as_well(tmp_path, store):
+    first, second = tmp_path / "first", tmp_path / "second"
+    study = carried_out(STUDY, first, path=store)
+    branch = carried_out(BRANCH, second, run=first / "runs/a-s0")
+    assert not make_plan(branch, second).missing
+    change(store)
+    run_study(study, first, executor=Here()).check()
+    assert make_plan(branch, second).missing == {"train b-s0": "changed: the data of the run that it begins with"}
+
+
+def test_a_run_elsewhere_whose_data_has_changed_is_not_taken(tmp_path, store):
+    study = carried_out(STUDY, tmp_path / "first", path=store)
+    change(store)
     executor = Here()
     run_study(study, tmp_path / "second", executor=executor, shared=[tmp_path / "first"]).check()
     assert executor.order == ["train a-s0", "accuracy of a-s0"]
     assert not make_plan(study, tmp_path / "second").missing
 
 
-def test_a_result_is_a_function_of_the_files_that_its_settings_name(tmp_path):
-    store, humans = tmp_path / "mine.beton", tmp_path / "humans.csv"
+def test_a_result_is_a_function_of_the_files_that_its_settings_name(tmp_path, store):
+    humans = tmp_path / "humans.csv"
     humans.write_text("someone", encoding="utf-8")
-    ps.data.convert(WORLD, store)
     source = {"name": "beton", "path": str(store)}
     probes = [{"name": "generalisation", "sources": [source]}, {"name": "cue_conflict", "humans": str(humans)}]
     study = Study.parse(
@@ -131,8 +158,7 @@ def test_a_result_is_a_function_of_the_files_that_its_settings_name(tmp_path):
     second = keys()
     assert second[0] == first[0]
     assert second[1] != first[1]
-    ps.data.convert({**WORLD, "seed": 1}, tmp_path / "other.beton")
-    (tmp_path / "other.beton").replace(store)
+    change(store)
     assert keys()[0] != second[0]
     assert keys()[1] == second[1]
 
