@@ -30,11 +30,10 @@ from priorscope.attacks.supply import fetcher
 from priorscope.attacks.turns import run_attack
 from priorscope.attacks.victim import Victim, frozen
 from priorscope.core.comparison import paired_bootstrap
-from priorscope.core.contracts import Statistics
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier
+from priorscope.models.published import read_published
 
-IMAGENET = Statistics(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 DATA = Path(os.environ.get("PRIORSCOPE_DATA", "missing"))
 
 pytestmark = [
@@ -61,7 +60,7 @@ def network(name: str) -> Classifier:
     torch.set_num_threads(1)
     if name.startswith("resnet"):
         (weights,) = (DATA / "weights").glob(f"{name}-*.th")
-        return models.create(f"cnn/{name}", image_size=32, num_classes=10, statistics=IMAGENET, weights=weights).eval()
+        return read_published(weights).eval()
     split = images_of("train_lossless_4000")
     model = models.create("mlp/tiny", image_size=32, num_classes=10, statistics=split.statistics, seed=0)
     images, labels = fetcher(model, split)(np.arange(len(split)))
