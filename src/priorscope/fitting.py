@@ -26,6 +26,7 @@ from priorscope.train import checkpoint, extension, loop
 from priorscope.train.distributed import ALONE, Ranks, own_device
 from priorscope.train.exporters import Exporters
 from priorscope.train.pace import Pace
+from priorscope.train.precision import settled
 from priorscope.train.schedule import LENGTHLESS, fall_begins
 from priorscope.train.score import score
 from priorscope.train.start import Start
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from priorscope.train.gradient import Gradient
     from priorscope.train.learner import Learner
+    from priorscope.train.precision import Precision
 
 ENVIRONMENT, STEPS, WEIGHTS, SNAPSHOTS = "environment.json", "steps.jsonl", "weights.safetensors", "snapshots"
 SAVE_EVERY_SECONDS = 10.0
@@ -88,6 +90,7 @@ class Fitting:
         self.total = self.config.total(len(self.loader))
         self.learner: Learner = Learner(model, self.config, recipe.optim, ranks, device)
         self.progress = self._progress(key, earlier)
+        self.config = self.config.replace(precision=self._precision())
         self.gradient = self._gradient()
         self.counters = Counters(self.loader, self.config, flops, self.progress, self.total)
         self.kept = self.progress.position if self.progress.position != loop.Position() else None
@@ -125,6 +128,14 @@ class Fitting:
             if step <= taken and self.ranks.first:
                 extension.take_over(snapshot_path(earlier.path, step), snapshot_path(self.out, step))
 
+    def _precision(self) -> Precision:
+        """As an earlier attempt began with it, or as this machine chooses."""
+        import torch
+
+        progress = self.progress
+        progress.precision = progress.precision or settled(self.config.precision, torch.device(self.learner.device))
+        return progress.precision
+
     def _gradient(self) -> Gradient:
         """What makes the steps: as an earlier attempt came to make them, or as the recipe and this machine will have it."""
         progress, batch_size = self.progress, self.loader.batch_size
@@ -137,7 +148,7 @@ class Fitting:
                     self.learner.model, self.loader.batch(0, 0), self.config, self.total - progress.steps(len(self.loader))
                 )
             )
-        gradient = self.learner.gradient(batch_size, progress.compiled)
+        gradient = self.learner.gradient(self.config, batch_size, progress.compiled)
         gradient.parts = progress.in_parts or gradient.parts
         if self.learner.sharded:
             from priorscope.train import sharding
@@ -315,6 +326,7 @@ class Fitting:
             "began_with": self.began_with,
             "model": self.shape,
             "chosen_epoch": chosen,
+            "precision": progress.precision,
             "threads": self.config.threads,
             "ranks": self.ranks.size,
             "parts": self.gradient.parts,

@@ -17,7 +17,7 @@ from priorscope import fitting
 from priorscope.core import folder
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.run import ENVIRONMENT, WEIGHTS
-from priorscope.train import checkpoint, loop
+from priorscope.train import checkpoint, loop, precision
 
 
 class CutError(Exception):
@@ -354,6 +354,22 @@ def test_memory_that_runs_out_splits_the_batch_for_the_rest_of_the_run_and_its_r
     most[:], asked[:] = [99], []
     assert weights_of(ps.fit(tiny, tmp_path / "b")) == weights_of(run)
     assert asked == [4, 4]
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_with(tiny, tmp_path, monkeypatch):
+    """Here on a processor that has bfloat16, and then on one that has not."""
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda _: True)
+    recipe = with_train(tiny, precision="auto")
+    with pytest.raises(CutError):
+        ps.fit(recipe, tmp_path / "a", report=cut_after(2))
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda _: False)
+    moved, short, plain = (
+        ps.fit(tried, tmp_path / name)
+        for name, tried in (("a", recipe), ("b", with_train(tiny, precision="bf16")), ("c", recipe))
+    )
+    assert [run.environment["precision"] for run in (moved, short, plain)] == ["bf16", "bf16", "fp32"]
+    assert weights_of(moved) == weights_of(short) != weights_of(plain)
 
 
 def kept_after(out, steps):

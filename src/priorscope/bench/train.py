@@ -163,14 +163,11 @@ def run(
 
 def _case(config: FamilyConfig, side: int, batch: int, setting: Setting) -> TrainCase:
     """The products of a step, then rounds in which each contender has its turn and the products theirs."""
-    import torch
-
     from priorscope.bench.products import Replay, flops
-    from priorscope.train.precision import compute_dtype
+    from priorscope.train.precision import compute_dtype, settled
 
-    kinds: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-    dtype = compute_dtype(setting.precision, setting.device)
-    precision = kinds[dtype]
+    precision = settled(setting.precision, setting.device)
+    dtype = compute_dtype(precision, setting.device)
     contenders, recorded, library = _contenders(config, side, batch, setting, precision)
     products = recorded.recorded()
     replay = Replay(products, dtype, setting.device)

@@ -40,6 +40,7 @@ CHECKS = Listing(
         "evaluation_noise": "priorscope.doctor.evaluation_noise",
         "duplicates": "priorscope.doctor.duplicates",
         "loader_bound": "priorscope.doctor.loader_bound",
+        "precision": "priorscope.doctor.precision",
         "grid_edge": "priorscope.doctor.grid_edge",
         "learnt_nothing": "priorscope.doctor.learnt_nothing",
         "masked": "priorscope.doctor.masked",

@@ -18,7 +18,7 @@ from priorscope.doctor import Finding
 if TYPE_CHECKING:
     import torch
 
-SIDE, SECONDS, LEAST = 1024, 0.3, 12
+SIDE, LEAST, SECONDS, MOST_SECONDS = 1024, 12, 0.3, 3.0
 GIB = 1 << 30
 LEAST_MEMORY, LEAST_DISK = 2 * GIB, 5 * GIB
 
@@ -39,8 +39,8 @@ def facts() -> Plain:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "memory_free": int(psutil.virtual_memory().available),
         "bf16_in_hardware": has_fast_bf16(cpu),
-        "fp32_gflops": round(matrix_rate(torch.float32) / 1e9),
-        "bf16_gflops": round(matrix_rate(torch.bfloat16) / 1e9),
+        "fp32_gflops": giga(matrix_rate(torch.float32)),
+        "bf16_gflops": giga(matrix_rate(torch.bfloat16)),
         "data_folder": str(data_folder()),
         "data_folder_there": data_folder().is_dir(),
         "cache_folder": str(cache_folder()),
@@ -49,17 +49,25 @@ def facts() -> Plain:
 
 
 def matrix_rate(dtype: torch.dtype) -> float:
-    """FLOP a second of a matrix product of 1024 x 1024, at the best of several moments: a busy moment is not the machine's."""
+    """FLOP a second of a matrix product of 1024 x 1024, at the best of several moments: a busy moment is not the machine's.
+
+    Where a processor emulates the type, a product may take seconds: then fewer count.
+    """
     import torch
 
     left, right = torch.ones(SIDE, SIDE, dtype=dtype), torch.ones(SIDE, SIDE, dtype=dtype)
     torch.mm(left, right)
     began, times = time.perf_counter(), list[float]()
-    while len(times) < LEAST or time.perf_counter() - began < SECONDS:
+    while (taken := time.perf_counter() - began) < SECONDS or (len(times) < LEAST and taken < MOST_SECONDS):
         at = time.perf_counter()
         torch.mm(left, right)
         times.append(time.perf_counter() - at)
     return 2 * SIDE**3 / min(times)
+
+
+def giga(rate: float) -> float:
+    """In 10^9 a second; below 10 with one decimal, for 0 would say that there is none."""
+    return round(rate / 1e9, 1 if rate < 1e10 else None)
 
 
 def _existing(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from priorscope.core.errors import WorkError
 from priorscope.core.folder import replacing
 from priorscope.core.stopping import AGAIN
 from priorscope.train.loop import Position, Step
+from priorscope.train.precision import Precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,8 @@ class Stateful(Protocol):
 class Progress:
     """What a run has done so far, beside its weights: enough to go on, to choose an epoch and to say how it went.
 
-    `data` is the fingerprint of what it is trained on; `in_parts` and `compiled` are how its steps came to be made.
+    `data` is the fingerprint of what it is trained on; `precision`, `in_parts` and `compiled` are how its
+    steps came to be made.
     """
 
     key: str
@@ -49,6 +51,7 @@ class Progress:
     best_score: tuple[float, float] | None = None
     best_weights: dict[str, Tensor] | None = None
     data: str | None = None
+    precision: Precision | None = None
     in_parts: int | None = None
     compiled: bool | None = None
     joules: float | None = None

@@ -31,7 +31,7 @@ class Learner:
         keep_freed_memory()
         check_precision(config.precision, torch.device(device))
         check_compiles(config, ranks.size)
-        self.config, self.ranks, self.device = config, ranks, device
+        self.ranks, self.device = ranks, device
         self.sharded = config.shard is not None and ranks.size > 1
         model = _with_shared_statistics(model, config, ranks, device).to(device)
         finetune.freeze(model, config.finetune)
@@ -59,14 +59,14 @@ class Learner:
 
         return {"model": ShardedModel(self.model), "optimiser": ShardedOptimiser(self.optimiser)}
 
-    def gradient(self, batch_size: int, compile: bool) -> Gradient:
-        """What makes the gradient of batches of so many pictures over all ranks."""
+    def gradient(self, config: TrainConfig, batch_size: int, compile: bool) -> Gradient:
+        """What makes the gradient of batches of so many pictures over all ranks, as the settings say."""
         forward: Forward = self.model
         if compile:
             forward = compiled(self.model)
         elif self.ranks.size > 1 and not self.sharded:
             forward = replicated(self.model, self.ranks, self.device)
-        return Gradient(self.model, self.config, self.scaler, forward=forward, ranks=self.ranks, batch_size=batch_size)
+        return Gradient(self.model, config, self.scaler, forward=forward, ranks=self.ranks, batch_size=batch_size)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint keeps. Where weights lie in shares, every rank must ask at once."""

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 
 
+def settled(precision: Precision, device: torch.device) -> Precision:
+    """The precision itself; `auto` is bfloat16 where a device multiplies it in hardware, else float32."""
+    if precision != "auto":
+        return precision
+    return "bf16" if has_fast_bf16(device) else "fp32"
+
+
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """The type that matrix products are computed in; TF32 is a way to multiply float32."""
     import torch
 
-    if precision == "fp16":
-        return torch.float16
-    if precision in ("fp32", "tf32") or (precision == "auto" and not has_fast_bf16(device)):
-        return torch.float32
-    return torch.bfloat16
+    return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(settled(precision, device), torch.float32)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

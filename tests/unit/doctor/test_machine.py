@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import torch
+
 from priorscope.core.machine import cores
 from priorscope.doctor import machine
 from priorscope.doctor.examination import examine
@@ -49,3 +51,16 @@ def test_this_machine_is_told(monkeypatch):
     assert told.facts["fp32_gflops"] >= 0
     assert {"processor", "torch", "timm", "threads", "cache_disk_free", "bf16_in_hardware"} <= set(told.facts)
     assert set(QUIET) <= set(told.facts)
+
+
+def test_a_rate_below_ten_is_not_told_as_none():
+    assert [machine.giga(rate) for rate in (4e8, 9.96e9, 83.2e9)] == [0.4, 10.0, 83]
+
+
+def test_a_type_that_takes_seconds_is_measured_for_a_few_alone(monkeypatch):
+    """Of a clock on which each product takes two seconds: the first one is not timed, and two others are enough."""
+    clock, calls = iter(range(1000)), []
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: 2.0 * next(clock))
+    monkeypatch.setattr(torch, "mm", lambda a, _: calls.append(a.dtype))
+    assert machine.matrix_rate(torch.bfloat16) == 2 * machine.SIDE**3 / 2.0
+    assert 2 <= len(calls) <= 4

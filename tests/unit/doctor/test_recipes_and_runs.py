@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 import priorscope as ps
 from priorscope import run as runs
@@ -21,6 +22,7 @@ from priorscope.doctor import (
     one_token,
     options,
     partial_data,
+    precision,
     schedule,
     windows,
 )
@@ -52,7 +54,8 @@ def changed(**tables) -> Recipe:
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_no_false_alarm_on_a_shipped_recipe(name):
     recipe = Recipe.load(find_recipe(name))
-    found = [finding for check in (one_token, windows, schedule, options) for finding in check.look_at_recipe(recipe)]
+    checks = (one_token, windows, schedule, options, precision)
+    found = [finding for check in checks for finding in check.look_at_recipe(recipe)]
     assert {finding.check for finding in found} == TRUE_ALARMS.get(name, set())
 
 
@@ -301,6 +304,16 @@ def test_the_best_of_a_grid_on_its_edge(ill):
 
 def test_the_best_of_a_grid_inside_it(ill):
     assert not [*grid_edge.look_at_study(grid(ill, {1e-4: 0.1, 1e-3: 0.2, 1e-2: 0.18}))]
+
+
+@pytest.mark.parametrize(("named", "rate", "told"), [("bf16", 8e8, 1), ("fp16", 8e8, 1), ("bf16", 9e10, 0), ("auto", 8e8, 0)])
+def test_a_type_that_the_processor_emulates_is_told(monkeypatch, named, rate, told):
+    monkeypatch.setattr(precision, "matrix_rate", lambda dtype: 8e10 if dtype == torch.float32 else rate)
+    found = [*precision.look_at_recipe(changed(train={"precision": named}))]
+    assert len(found) == told
+    for finding in found:
+        assert finding.saw == f"This processor multiplies 0.8 GFLOP/s in train.precision = '{named}', and 80 in float32."
+        assert "100 times as long" in finding.means
 
 
 def test_a_study_is_looked_at_run_by_run_and_together(ill, tmp_path):
