@@ -54,7 +54,7 @@ def attack(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of PGD-20, of which the medians count.")] = 3,
     json: JsonFile = None,
 ) -> None:
-    """PGD-20 and a curve of FGSM on ResNet-20 beside torchattacks (where it is installed): 15 to 60 minutes on two cores."""
+    """PGD-20 and a curve of FGSM on ResNet-20 beside torchattacks (where it is installed): about half an hour on two cores."""
     from priorscope.bench.attack import run
 
     _tell(run(images=images, curve_images=curve_images, rounds=rounds, say=_say), json)
