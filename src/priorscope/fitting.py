@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from priorscope.core import folder
 from priorscope.core.config import Plain
-from priorscope.core.errors import WorkError
+from priorscope.core.errors import WorkError, first_line
 from priorscope.core.machine import hardware, pick_device, versions
 from priorscope.core.stopping import AGAIN, Stopped, stopping
 from priorscope.data.stamp import files_stamp
@@ -287,9 +287,10 @@ class Fitting:
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):
                 raise
-            said = str(error).splitlines()[0][:200] if str(error) else "no more was said"
             raise WorkError(
-                f"Memory ran out: {said}", "room for the network and a batch", f"train.accumulate = 2, or free memory: {kept}"
+                f"Memory ran out: {first_line(error)}.",
+                "room for the network and a batch",
+                f"train.accumulate = 2, or free memory: {kept}",
             ) from error
 
     def finish(self) -> None:

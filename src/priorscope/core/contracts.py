@@ -20,7 +20,7 @@ from pydantic_core import core_schema
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_bootstrap, paired_proportions
 from priorscope.core.config import Config, Plain
-from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.folder import read_json, write_bytes, write_json
 from priorscope.core.stats import Interval, is_proportion
 
@@ -272,7 +272,7 @@ class Result(Config):
                     values |= {name: arrays[name] for name in stored["arrays"]}
             return cls.model_validate({"interval": None, **values})
         except (OSError, ValueError, KeyError, ValidationError) as error:
-            raise torn_result(path, str(error).splitlines()[0]) from None
+            raise torn_result(path, first_line(error)) from None
 
 
 def by_recipe(results: Sequence[tuple[Subject, R]]) -> list[tuple[Subject, list[R]]]:

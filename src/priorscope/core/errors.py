@@ -38,6 +38,13 @@ class WorkError(PriorscopeError):
     """The work failed: a full disk, a torn file, a diverged run."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what a library's error says, without the advice of torch and numpy to open a file unchecked."""
+    said = str(error).rpartition("WeightsUnpickler error:")[2]
+    lines = [line.strip() for line in said.splitlines() if "allow_pickle" not in line]
+    return next(filter(None, lines), "no more was said").rstrip(".")[:200]
+
+
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """The choice that a mistyped name most likely meant, or None where nothing is close."""
     by_folded = {choice.casefold(): choice for choice in choices}

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.errors import RequestError, WorkError, first_line
 
 PREFIX = "hf://"
 ADDRESS = re.compile(r"hf://(?:datasets/)?([\w.-]+/[\w.-]+)(?:@(refs/(?:convert|pr)/[\w-]+|[\w.-]+))?(?:/([\w./ -]+?))?/?")
@@ -73,7 +73,7 @@ def _snapshot(address: str, repository: str, revision: str | None, folder: str) 
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise WorkError(
-            f"{address} cannot be downloaded: {str(error).splitlines()[0].rstrip('.')}.",
+            f"{address} cannot be downloaded: {first_line(error)}.",
             "the hub, or an earlier download of it",
             "check the connection, then run the same command again",
         ) from None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.data.encoded import EncodedPixels, files_key
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _open(file: Path) -> pq.ParquetFile:
 
 def torn_table(file: Path, error: Exception) -> WorkError:
     """The error for a parquet file that cannot be read."""
-    return WorkError(f"{file} is damaged: {str(error).splitlines()[0].rstrip('.')}.", "a parquet file", "download it again")
+    return WorkError(f"{file} is damaged: {first_line(error)}.", "a parquet file", "download it again")
 
 
 def _schema(file: Path) -> Any:

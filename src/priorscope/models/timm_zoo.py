@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from priorscope.core.config import Plain
-from priorscope.core.errors import RequestError, WorkError, nearest
+from priorscope.core.errors import RequestError, WorkError, first_line, nearest
 from priorscope.models import FamilyConfig
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _published_elsewhere(config: TimmConfig) -> Mapping[str, Any]:
 
 def _explained(config: TimmConfig, image_size: int, error: Exception) -> RequestError | WorkError:
     """Why timm could not build a network: the hub was out of reach, or the settings do not suit it."""
-    reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    reason = f"{type(error).__name__}: {first_line(error)}"
     if config.pretrained or config.architecture.startswith(("hf-hub:", "hf_hub:")):
         return WorkError(
             f"The published weights of {config.name} could not be had ({reason}).",

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.errors import RequestError, WorkError, first_line
 
 WRAPPERS = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every key of what they wrap."""
@@ -38,7 +38,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise _damaged(path, str(error)) from None
+        raise _damaged(path, error) from None
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
@@ -48,7 +48,7 @@ def _pickled(path: Path) -> dict[str, Tensor]:
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         if "nsupported global" not in str(error) and not _is_pickle(path):
-            raise _damaged(path, str(error)) from None
+            raise _damaged(path, error) from None
         raise RequestError(
             f"{path} holds a pickled Python object, not only tensors: opening it would run code from the file.",
             "a state dict, or safetensors",
@@ -70,10 +70,11 @@ def _is_pickle(path: Path) -> bool:
         return file.read(1) == b"\x80"
 
 
-def _damaged(path: Path, reason: str) -> WorkError:
-    first = reason.splitlines()[0] if reason else "unreadable"
+def _damaged(path: Path, error: Exception) -> WorkError:
     return WorkError(
-        f"The weights {path} are damaged: {first[:200]}", "a file as it was written", "get the file again, or write it again"
+        f"The weights {path} are damaged: {first_line(error)}.",
+        "a file as it was written",
+        "get the file again, or write it again",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from priorscope.core.config import Plain
-from priorscope.core.errors import WorkError
+from priorscope.core.errors import WorkError, first_line
 from priorscope.core.folder import replacing
 from priorscope.core.stopping import AGAIN
 from priorscope.train.loop import Position, Step
@@ -138,7 +138,7 @@ def load(path: Path, key: str, parts: Mapping[str, Stateful]) -> Progress:
         return Progress(**content)
     except Exception as error:  # torch reports a torn file in a dozen ways; each means the same here
         raise WorkError(
-            f"The checkpoint {path} is damaged: {str(error).splitlines()[0]}",
+            f"The checkpoint {path} is damaged: {first_line(error)}.",
             "a checkpoint as it was written",
             f"delete {path.name} to train this run from its beginning, then {AGAIN}",
         ) from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
-from priorscope.core.errors import PriorscopeError, RequestError
+from priorscope.core.errors import PriorscopeError, RequestError, first_line
 from priorscope.core.machine import processor, versions
 from priorscope.data.places import cache_folder
 from priorscope.train.gradient import Forward, Gradient, ran_out
@@ -82,7 +82,7 @@ def _measured(model: Classifier, batch: Batch, config: TrainConfig, steps: int, 
     except Exception as error:
         if ran_out(error):
             raise
-        return {"compile": False, "failed": str(error).splitlines()[0][:300]}  # no compiler on this machine, say
+        return {"compile": False, "failed": first_line(error)}  # no compiler on this machine, say
     turns: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(TURNS):
         for name, kind in kinds.items():

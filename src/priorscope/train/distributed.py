@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.stopping import AGAIN
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def naming_a_lost_rank() -> Iterator[None]:
         if not any(said in str(error) for said in LOST):
             raise
         raise WorkError(
-            f"Another rank of this run has ended ({str(error).splitlines()[0][:200]}).",
+            f"Another rank of this run has ended ({first_line(error)}).",
             "every rank alive until the end",
             f"see what that rank said; {AGAIN} goes on from the last checkpoint",
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from priorscope.core.errors import WorkError
+from priorscope.core.errors import WorkError, first_line
 from priorscope.core.rng import seed_of
 from priorscope.train.adversarial import adversarial_loss
 from priorscope.train.distributed import ALONE, Ranks
@@ -60,7 +60,7 @@ class Gradient:
             except (RuntimeError, MemoryError) as error:
                 if not ran_out(error):
                     raise
-                said = str(error).splitlines()[0] if str(error) else "out of memory"
+                said = first_line(error)
             self._make_room(len(batch.images), said)  # outside of the block, where the error no longer holds the step's tensors
 
     def _in_parts(self, batch: Batch, draws: int, done: float) -> Tensor:
@@ -108,7 +108,7 @@ class Gradient:
             reason = "even one picture at a time does not fit"
         if reason is not None:
             raise WorkError(
-                f"Memory ran out in a step of {images} pictures in {self.parts} parts: {said[:200]}",
+                f"Memory ran out in a step of {images} pictures in {self.parts} parts: {said}.",
                 f"room for a part; it is not made smaller by itself, because {reason}",
                 "a smaller train.batch_size, or train.accumulate = 2 or more",
             )

@@ -105,7 +105,7 @@ def test_a_batch_that_may_not_be_split_further_ends_in_words(norm, config, reaso
     with pytest.raises(WorkError) as caught:
         gradient_of(model, Cramped(model, 0, MemoryError("no room")), TrainConfig(precision="fp32", **config))
     parts = config.get("accumulate", 1)
-    assert caught.value.came == f"Memory ran out in a step of 8 pictures in {parts} parts: no room"
+    assert caught.value.came == f"Memory ran out in a step of 8 pictures in {parts} parts: no room."
     assert caught.value.wanted == f"room for a part; it is not made smaller by itself, because {reason}"
 
 

@@ -1,0 +1,36 @@
+"""What libraries' errors are cut down to."""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from priorscope.core.errors import first_line
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("No space left.\nmore"), "No space left"),
+        (MemoryError(), "no more was said"),
+        (RuntimeError("\n  torn \n"), "torn"),
+        (ValueError("x" * 300), "x" * 200),
+    ],
+)
+def test_an_error_is_told_in_one_line(error, said):
+    assert first_line(error) == said
+
+
+def test_nobody_is_advised_to_open_a_file_unchecked():
+    """Both libraries say how, in the first line of what they say of a file that they cannot read."""
+    torn = b"\xc5 nothing that either of them wrote" * 20
+    with pytest.raises(pickle.UnpicklingError, match="weights_only") as by_torch:
+        torch.load(io.BytesIO(torn), weights_only=True)
+    with pytest.raises(ValueError, match="allow_pickle") as by_numpy:
+        np.load(io.BytesIO(torn), allow_pickle=False)
+    assert first_line(by_torch.value) == "Unsupported operand 197"
+    assert first_line(by_numpy.value) == "no more was said"
