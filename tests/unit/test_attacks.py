@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import fields
 from pathlib import Path
 
@@ -186,6 +187,59 @@ def test_apgd_halves_its_step_until_it_stands_on_the_top() -> None:
     of = pictures(torch.full((19, 1, 1, 1), 0.5), torch.zeros(19, dtype=torch.int64), 0.1)
     found = run_attack(Victim(tent), of, attack_of("apgd", steps=100, loss="margin")).adversarial.flatten()
     assert (found - tops).abs().max() < 0.1 / 32
+
+
+def _climb(x: float, waves: float, phase: float, eps: float, steps: int) -> list[float]:
+    """The points at which APGD looks along one pixel, as its authors' code goes: a reading of it in plain numbers."""
+
+    def seen(at: float) -> tuple[float, float]:
+        """The cross-entropy and the sign of its slope."""
+        rise = 3 * math.sin(waves * at + phase) - 5
+        return math.log1p(math.exp(rise)), math.copysign(1.0, math.cos(waves * at + phase))
+
+    low, high = x - eps, x + eps
+    looked, losses, before, step, gap, since = [x], [0.0], x, 2 * eps, max(int(0.22 * steps), 1), 0
+    (loss, slope), halved = seen(x), True
+    best, best_loss, best_slope, best_then = x, loss, slope, loss
+    for k in range(steps):
+        ahead = min(max(x + step * slope, low), high)
+        share = 0.75 if k else 1.0
+        x, before = min(max(x + share * (ahead - x) + (1 - share) * (x - before), low), high), x
+        loss, slope = seen(x)
+        looked.append(x)
+        losses.append(loss)
+        if loss > best_loss:
+            best, best_loss, best_slope = x, loss, slope
+        since += 1
+        if since == gap:
+            rises = sum(losses[-i] > losses[-i - 1] for i in range(1, gap + 1))
+            halved = rises <= 0.75 * gap or (not halved and best_then >= best_loss)
+            best_then = best_loss
+            if halved:
+                step, x, slope = step / 2, best, best_slope
+            since, gap = 0, max(gap - max(int(0.03 * steps), 1), max(int(0.06 * steps), 1))
+    return looked
+
+
+@pytest.mark.parametrize(("steps", "waves"), [(10, 25), (20, 90), (100, 90)])
+def test_apgd_goes_where_its_authors_code_goes(steps: int, waves: float) -> None:
+    """Sixty-four pixels, each with waves of its own to climb, and none high enough to fall."""
+    phases = torch.linspace(0, 6, 64, dtype=torch.float64)
+    looked: list[Tensor] = []
+
+    def hilly(x: Tensor) -> Tensor:
+        looked.append(x.detach().flatten())
+        rise = 3 * torch.sin(waves * x[:, 0, 0, 0] + phases) - 5
+        return torch.stack([torch.zeros_like(rise), rise], 1)
+
+    of = pictures(torch.full((64, 1, 1, 1), 0.5, dtype=torch.float64), torch.zeros(64, dtype=torch.int64), 0.1)
+    run_attack(Victim(hilly), of, attack_of("apgd", steps=steps, start="none"))
+    ours = torch.stack(looked[-steps - 1 :], 1)
+    wanted = torch.tensor([_climb(0.5, waves, float(phase), 0.1, steps) for phase in phases], dtype=torch.float64)
+    apart = wanted.diff(dim=1).abs()
+    told = ((apart == 0) | (apart > 1e-9)).all(1)  # of points that differ by rounding alone, rounding says which is higher
+    assert told.sum() > 40
+    torch.testing.assert_close(ours[told], wanted[told], rtol=0, atol=1e-5)
 
 
 def test_the_curve_of_a_protocol_counts_the_first_guess_and_the_first_five() -> None:

@@ -1,8 +1,10 @@
 """Auto-PGD: projected gradient steps whose size no one has to choose (Croce and Hein 2020, arXiv 2003.01690).
 
-It begins with steps of twice the budget and momentum; at checkpoints that come ever closer, a picture whose loss rose in
-fewer than three quarters of the steps, or whose best value and step size have not changed since the last checkpoint, has
-its step halved and goes back to its best point.
+It begins with steps of twice the budget and momentum; at checkpoints that come ever closer, a picture whose loss rose in no
+more than three quarters of the steps, or whose best value and step size have not changed since the last checkpoint, has its
+step halved and goes back to its best point. Where the paper and its authors' code differ this is the code, from which the
+field's numbers come: "no more" where the paper has "fewer", the first step of all is compared with a loss of 0, and the one
+after a return to the best point with the one before it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from priorscope.attacks.victim import Victim
 
 INERTIA = 0.75
 """The weight of the new step; the rest goes on as before."""
-ENOUGH_RISES = 0.75
+MOST_RISES = 0.75
+"""The share of steps up to which a loss that rises in them is taken to have stalled."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,8 @@ def apgd(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Te
     x = _far_start(of, keys) if attack.start == "random" else of.images
     logits, value, gradient = victim.gradient(x, of.labels, loss, targets)
     seen, rows, step = x, torch.arange(len(of), device=x.device), 2 * of.eps
-    state = _State(
-        rows, x, x, gradient, value, step, torch.zeros_like(value), x, value, gradient, step, torch.full_like(value, -torch.inf)
-    )
+    none = torch.zeros_like(value)
+    state = _State(rows, x, x, gradient, none, step, none, x, value, gradient, step, torch.full_like(value, -torch.inf))
     checkpoints = checkpoints_of(attack.steps)
     for k in range(attack.steps + 1):
         wrong = ~right(logits, of.labels)
@@ -116,12 +118,11 @@ def _noted(state: _State, moved: Tensor, value: Tensor, gradient: Tensor) -> _St
 def _checked(state: _State, interval: int) -> _State:
     """Halves the step where progress stalled, and goes back to the best point there."""
     stuck = (state.step == state.step_then) & (state.best_value <= state.best_value_then)
-    stalled = (state.rises < ENOUGH_RISES * interval) | stuck
+    stalled = (state.rises <= MOST_RISES * interval) | stuck
     return replace(
         state,
         x=torch.where(wide(stalled), state.best, state.x),
         gradient=torch.where(wide(stalled), state.best_gradient, state.gradient),
-        value=torch.where(stalled, state.best_value, state.value),
         step=torch.where(stalled, state.step / 2, state.step),
         rises=torch.zeros_like(state.rises),
         step_then=state.step,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
 PER = "run"
 READS = "runs"
 

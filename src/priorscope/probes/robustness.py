@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
     from priorscope.probes.robustness_measured import Asked
 
-VERSION = 3
+VERSION = 4
 SEARCH = 2
 """The version of what a search keeps. It is its own, so that a change of the audit does not throw finished searches away."""
 RAYS = 3

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 3
+VERSION = 4
 PICTURES = 2
 """The version of the adversarial pictures that are kept. It is its own: what is said of them changes oftener than they do."""
 PER = "set"
