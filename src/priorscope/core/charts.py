@@ -6,6 +6,7 @@ And the channels by which a family looks the same in all of them.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -177,14 +178,15 @@ def curves_with_band(
     """Curves with a band around each.
 
     Rows have `series` (one curve each), `family` (its colour), `x`, `y`, and `low`, `high` (None where there is no band).
-    Where a row has an `end` that is not None, the curve's name is written beside it: for curves of one family, which look the
-    same; names that would cover each other move apart. `reference` is a height to compare with and its label. `panel` as in
-    `interval_dots`; `own_x` says that the panels' x are different things, which share no axis.
+    Curves of one family look the same: where some meet in a panel, the name of each is written beside its end. A row's own
+    `end` is written beside it in place of that; names that would cover each other move apart. `reference` is a height to
+    compare with and its label. `panel` as in `interval_dots`; `own_x` says that the panels' x are different things, which share
+    no axis.
     """
     import altair as A
 
     height = 220 if panel else HEIGHT
-    placed = _names_apart(rows, y, height, panel)
+    placed = _names_apart(_named_where_alike(rows, height, panel), y, height, panel)
     chosen, faded = choose_family()
     base = A.Chart(figure_data()).encode(x=x.channel(A.X, "x"), detail="series:N")
     colour, shape = family_colour(rows), family_shape(rows)
@@ -199,7 +201,7 @@ def curves_with_band(
         y=y.channel(A.Y, "y"), color=colour, shape=shape, opacity=faded, tooltip=tips
     )
     layers.append(dots)
-    if any(row.get("end") is not None for row in rows):
+    if any(row.get("end") is not None for row in placed):
         names = base.transform_filter("isValid(datum.end)").mark_text(align="left", dx=8, limit=120)
         layers.append(names.encode(y=y.channel(A.Y, "end_y"), text="end:N", color=colour, opacity=faded))
     chart: Any = A.layer(*layers).add_params(chosen)
@@ -211,11 +213,31 @@ NAME_HEIGHT = 13
 """Pixels from one name beside a curve to the next, at least."""
 
 
+def _named_where_alike(rows: Sequence[Row], height: int, panel: str | None) -> Sequence[Row]:
+    """Rows with an `end` for each curve whose family has others in its panel: its series, at its last point.
+
+    They stay as they are where some row has an `end` of its own, or where the names would not fit beside a panel.
+    """
+    if any(row.get("end") is not None for row in rows):
+        return rows
+
+    def where(row: Row) -> str:
+        return str(row[panel]) if panel else ""
+
+    last = {(where(row), row["family"], row["series"]): row for row in sorted(rows, key=lambda row: row["x"])}
+    alike = Counter((there, family) for there, family, _ in last)
+    named = {key: row for key, row in last.items() if alike[key[:2]] > 1}
+    if max(Counter(there for there, _, _ in named).values(), default=0) * NAME_HEIGHT > height:
+        return rows
+    ends = {id(row) for row in named.values()}
+    return [{**row, "end": row["series"]} if id(row) in ends else row for row in rows]
+
+
 def _names_apart(rows: Sequence[Row], y: Axis, height: int, panel: str | None) -> Sequence[Row]:
     """Rows with `end_y`, where the name in `end` stands: by the curve's last point, and off other names in its panel.
 
-    Moved by the least squares that leave room between them (names in order of height; neighbours that are too near share a
-    middle). One name of several curves is written once, in their middle.
+    Moved by the least squares that leave room between them and keep them beside the panel (names in order of height; neighbours
+    that are too near share a middle). One name of several curves is written once, in their middle.
     """
     if all(row.get("end") is None for row in rows):
         return rows
@@ -234,8 +256,8 @@ def _names_apart(rows: Sequence[Row], y: Axis, height: int, panel: str | None) -
     for there in places.values():
         there.sort()
         room = [gap * place if y.scale == "linear" else 0.0 for place in range(len(there))]
-        apart = _rising([at - before for (at, _), before in zip(there, room, strict=True)])
-        placed |= {i: at + before for (_, i), at, before in zip(there, apart, room, strict=True)}
+        apart = np.clip(_rising([at - before for (at, _), before in zip(there, room, strict=True)]), low, high - room[-1])
+        placed |= {i: at + before for (_, i), at, before in zip(there, apart.tolist(), room, strict=True)}
     return [{**row, "end": row.get("end") if i in placed else None, "end_y": placed.get(i)} for i, row in enumerate(rows)]
 
 

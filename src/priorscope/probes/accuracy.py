@@ -267,7 +267,7 @@ def _draw_confidence(arms: Arms) -> Figure:
         sure.append((float(wrong[-BINS // 10 :].sum() / max(wrong.sum(), 1)), subject.name))
         for panel, counts in (("where it is right", right), ("where it is wrong", wrong)):
             shares = counts / (right.sum() + wrong.sum())
-            series = {"series": f"{subject.name} {panel}", "family": subject.family, "panel": panel}
+            series = {"series": subject.name, "family": subject.family, "panel": panel}
             rows += [{**series, "x": x, "y": y} for x, y in zip(middles, shares.tolist(), strict=True)]
     share, name = max(sure)
     return curves_with_band(

@@ -201,7 +201,7 @@ def draw_confidences(results: Results) -> Figure:
         top = -(len(bins.n) // 5)  # the bins above 80 %
         sure.append((float(wrong[top:].sum() / max(wrong.sum(), 1)), subject.name))
         for panel, counts in (("where it is right", right), ("where it is wrong", wrong)):
-            series = {"series": f"{subject.name} {panel}", "family": subject.family, "panel": panel}
+            series = {"series": subject.name, "family": subject.family, "panel": panel}
             rows += [
                 {**series, "x": x, "y": y}
                 for x, y in zip(middles.tolist(), (counts / max(counts.sum(), 1)).tolist(), strict=True)

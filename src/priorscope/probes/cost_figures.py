@@ -122,9 +122,6 @@ def draw_latency(results: Results) -> Figure:
                     "y": 1000 * median / batch,
                     "low": 1000 * low / batch,
                     "high": 1000 * high / batch,
-                    "end": subject.name
-                    if batch == seeds[0].times.latencies[-1].batch and len(by_recipe(results)) > 1
-                    else None,
                 }
             )
     first = results[0][1]
@@ -197,7 +194,6 @@ def draw_training(results: Results) -> Figure:
             best = max(best, accuracy)
             rows.append({"series": subject.name, "family": subject.family, "x": seconds, "y": best})
         if result.times.log:
-            rows[-1]["end"] = subject.name if len(results) > 1 else None
             finals.append((best, result.times.log[-1][0], subject.name))
     best, seconds, _ = min(finals)
     common = [(next(row["x"] for row in rows if row["series"] == who and row["y"] >= best), who) for _, _, who in finals]

@@ -80,7 +80,7 @@ def _dial_rows(subject: Subject, seeds: Sequence[CueConflict]) -> Iterator[dict[
         for panel, per_seed in zip(("shape accuracy", "texture accuracy", "coverage"), zip(*counted, strict=True), strict=True):
             shares = [count / n for _, count, n in per_seed]
             ends = _ends(shares, wilson(per_seed[0][1], per_seed[0][2]))
-            series = {"series": f"{subject.name} {panel}", "family": subject.family, "panel": panel}
+            series = {"series": subject.name, "family": subject.family, "panel": panel}
             yield {**series, "x": level, "y": float(np.mean(shares)), "low": ends["low"], "high": min(ends["high"] or 0, 1.0)}
 
 

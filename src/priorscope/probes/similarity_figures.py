@@ -160,7 +160,7 @@ def _held(result: Similarity) -> Figure:
             right = [int(counts[0]), *(int(count) for count in counts[1:][span])]
             for x, count in zip([0.0, *_depths(result, network)], right, strict=True):
                 between = wilson(count, result.n)
-                who = {"series": f"{name} {panel}", "family": result.families[network], "panel": panel}
+                who = {"series": name, "family": result.families[network], "panel": panel}
                 rows.append({**who, "x": x, "y": count / result.n, "low": between.low, "high": between.high})
             if panel == "linear readout":
                 best.append(

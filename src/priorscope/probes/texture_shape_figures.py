@@ -101,7 +101,7 @@ def _curves(arms: Arms, curved: Sequence[Condition]) -> Figure:
     names = list(dict.fromkeys(one.transform for one in curved))
     for subject, seeds in arms:
         for name in names:
-            about = {"series": f"{subject.name} {name}", "family": subject.family, "panel": _panel(name, curved)}
+            about = {"series": subject.name, "family": subject.family, "panel": _panel(name, curved)}
             steps = [None, *(one for one in curved if one.transform == name)]
             shares = [_share(_rights(seeds, one)) for one in steps]
             rows += [{**about, "x": x, "y": s["value"], "low": s["low"], "high": s["high"]} for x, s in enumerate(shares)]

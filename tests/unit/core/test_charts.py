@@ -71,6 +71,28 @@ def test_names_beside_curves_move_apart_and_no_further():
     assert np.diff(sorted(told[name] for name in ("one", "two", "three"))) == pytest.approx(13 / 320)
     assert np.median([told[name] for name in ("one", "two", "three")]) == pytest.approx(0.5)
     assert all("end_y" not in row for row in figure.rows)
+    low = [row for name in ("one", "two", "three") for row in curve(name, 0.0)]
+    told = ends(curves_with_band("f", "t", low, x=unit, y=unit, n=1, protocol="p", alt="a"))
+    assert sorted(told.values()) == pytest.approx([0, 13 / 320, 26 / 320])
+
+
+def test_curves_of_one_family_in_a_panel_bear_their_names():
+    """Two MLPs meet in panel a; in panel b each curve has its own colour. Where there are too many, none is named."""
+    plain = {"family": "mlp", "low": None, "high": None}
+    rows = [
+        {**plain, "series": name, "family": name.rstrip("12"), "panel": panel, "x": x, "y": 0.1 * len(name) + x}
+        for name, panel in (("mlp1", "a"), ("mlp2", "a"), ("cnn", "a"), ("mlp1", "b"), ("cnn", "b"))
+        for x in (0.5, 0.0)
+    ]
+    axis = Axis("y", domain=(0.0, 1.0))
+    figure = curves_with_band("f", "t", rows, x=axis, y=axis, n=1, protocol="p", alt="a", panel="panel")
+    named = [(row["series"], row["panel"], row["x"]) for row in figure.spec["datasets"]["rows"] if row.get("end")]
+    assert named == [("mlp1", "a", 0.5), ("mlp2", "a", 0.5)]
+    assert all("end" not in row for row in figure.rows)
+    for count, told in ((24, 24), (25, 0)):  # 13 pixels a name, 320 of height
+        crowd = [{**plain, "series": f"mlp{i}", "x": x, "y": 0.5} for i in range(count) for x in (0.0, 1.0)]
+        figure = curves_with_band("f", "t", crowd, x=axis, y=axis, n=1, protocol="p", alt="a")
+        assert sum(bool(row.get("end")) for row in figure.spec["datasets"]["rows"]) == told
 
 
 def test_a_name_of_several_curves_stands_once_in_each_panel():
