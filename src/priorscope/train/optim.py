@@ -211,6 +211,7 @@ def _muon(model: nn.Module, groups: list[dict[str, Any]], config: OptimConfig) -
     import torch
 
     from priorscope.models.classifier import Classifier
+    from priorscope.train.muon import in_fast_precision
 
     if not hasattr(torch.optim, "Muon"):
         raise RequestError(f"torch {torch.__version__} has no Muon.", "torch 2.9 or later", 'optim.name = "adamw"')
@@ -220,15 +221,14 @@ def _muon(model: nn.Module, groups: list[dict[str, Any]], config: OptimConfig) -
     others = _part(groups, lambda p: id(p) not in inside)
     parts: list[Optimiser] = []
     if matrices:
-        parts.append(
-            torch.optim.Muon(
-                matrices,
-                lr=config.lr,
-                momentum=config.betas[0],
-                nesterov=config.looks_ahead,
-                adjust_lr_fn="match_rms_adamw",
-            )
+        muon = torch.optim.Muon(
+            matrices,
+            lr=config.lr,
+            momentum=config.betas[0],
+            nesterov=config.looks_ahead,
+            adjust_lr_fn="match_rms_adamw",
         )
+        parts.append(in_fast_precision(muon))
     if others:
         parts.append(torch.optim.AdamW(others, lr=config.lr, betas=(0.9, config.betas[1]), fused=True))
     return Together(*parts)

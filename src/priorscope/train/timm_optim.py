@@ -27,6 +27,9 @@ def make_timm(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
         get_optimizer_info,  # pyright: ignore[reportPrivateImportUsage]
         list_optimizers,  # pyright: ignore[reportPrivateImportUsage]
     )
+    from timm.optim.muon import Muon
+
+    from priorscope.train.muon import in_fast_precision
 
     name = config.name.removeprefix(PREFIX)
     known = [str(each) for each in list_optimizers(exclude_filters=list(LEFT_OUT))]
@@ -42,7 +45,8 @@ def make_timm(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
         raise _refused("beta2", name)
     if betas is not None:
         settings["betas"] = (betas[0] if first is None else first, betas[1] if second is None else second)
-    return create_optimizer_v2(groups, opt=name, lr=config.lr, weight_decay=config.weight_decay, **settings)
+    made = create_optimizer_v2(groups, opt=name, lr=config.lr, weight_decay=config.weight_decay, **settings)
+    return in_fast_precision(made) if isinstance(made, Muon) else made
 
 
 def _own_betas(name: str) -> tuple[float, float] | None:
