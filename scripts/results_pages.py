@@ -1,6 +1,6 @@
 """Sets our networks beside published ones, in docs/results.
 
-    python scripts/results_pages.py RUNS...    reads the run folders in these folders anew, then writes the pages
+    python scripts/results_pages.py RUNS...    reads the runs in these folders, in place of what is stored of their recipes
     python scripts/results_pages.py            writes the pages from what was read before
 
 What others published and claimed, and why ours differs, is written in docs/results/published.toml; what our runs gave, in
@@ -32,7 +32,7 @@ Record = dict[str, Any]
 
 
 def collect(folders: Iterable[Path]) -> list[Record]:
-    """One record a recipe: what it trained, for how long, and how often its checkpoints are right."""
+    """One record a recipe: what it trained, for how long, and how often its checkpoints are right, where they were asked."""
     recipes: dict[str, list[Path]] = {}
     for folder in folders:
         for steps in sorted(folder.glob("*/steps.jsonl")):
@@ -54,12 +54,17 @@ def _record(name: str, runs: list[Path]) -> Record:
         "epochs": logs[0][-1]["epoch"],
         "images": environments[0]["images_seen"],
         "flops": environments[0]["flops"],
+        "machine": _machine(environments[0]),
         "minutes": [round(log[-1]["seconds"] / 60, 1) for log in logs],
         "seeds": [int(run.name.rpartition("-s")[2]) for run in runs],
         "val": [_chosen(log, environment)["val"]["accuracy"] for log, environment in zip(logs, environments, strict=True)],
         "test": _accuracy(runs, views=None),
         "six views": _accuracy(runs, views="six"),
     }
+
+
+def _machine(environment: Record) -> str:
+    return f"{environment['hardware']['processor']}, {environment['precision']}"
 
 
 def _chosen(log: list[Record], environment: Record) -> Record:
@@ -83,9 +88,11 @@ def _accuracy(runs: list[Path], views: str | None) -> Record | None:
 
 def table(records: Iterable[Record]) -> str:
     """Our runs, most accurate first."""
-    head = ["recipe", "network", "parameters", "epochs", "minutes", "seeds", "test accuracy", "95 % interval", "six views"]
+    of_run = ["recipe", "network", "parameters", "epochs", "minutes", "on", "seeds"]
     rows = sorted(records, key=lambda record: -_mean(record["test"]))
-    return _markdown(head, [_row(record) for record in rows], right=range(2, 9))
+    return _markdown(
+        [*of_run, "test accuracy", "95 % interval", "six views"], [_row(record) for record in rows], right=(2, 3, 4, 7, 8, 9)
+    )
 
 
 def _row(record: Record) -> list[str]:
@@ -96,6 +103,7 @@ def _row(record: Record) -> list[str]:
         f"{record['parameters']:,}",
         str(record["epochs"]),
         _range(record["minutes"]),
+        record["machine"],
         ", ".join(map(str, record["seeds"])),
         _percent(_mean(record["test"])),
         _interval(record["test"]),
@@ -225,8 +233,9 @@ def _markdown(head: list[str], rows: list[list[str]], right: Iterable[int] = ())
 def main(folders: list[str]) -> None:
     """Reads runs, where folders are given, and writes every page."""
     if folders:
-        records = json.dumps(collect(map(Path, folders)), indent=1)
-        RUNS.write_text(records + "\n", encoding="utf-8")
+        known = {record["recipe"]: record for record in json.loads(RUNS.read_text(encoding="utf-8"))}
+        known |= {record["recipe"]: record for record in collect(map(Path, folders))}
+        RUNS.write_text(json.dumps(list(known.values()), indent=1) + "\n", encoding="utf-8")
     for path, text in pages():
         path.write_text(text, encoding="utf-8")
     picture(json.loads(RUNS.read_text(encoding="utf-8"))).save(FOLDER / "families.svg")

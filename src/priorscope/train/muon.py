@@ -2,6 +2,9 @@
 
 torch and timm compute them in bfloat16 on any device. On a processor that must emulate that type, six epochs of a tiny MLP took
 five minutes in place of a few seconds. Where the type is in hardware nothing changes.
+
+In float32 there are digits enough to iterate on the small Gram matrix and to touch the long one twice in all: the steps of a
+128 x 3,072 matrix take a quarter of the time, those of a 512 x 2,048 one three fifths.
 """
 
 from __future__ import annotations
@@ -15,7 +18,12 @@ from torch import Tensor
 from priorscope.train.precision import has_fast_bf16
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch.optim import Optimizer
+
+Coefficients = tuple[float, float, float]
+"""Of x, x^3 and x^5 in one Newton-Schulz step."""
 
 
 def in_fast_precision(optimiser: Optimizer) -> Optimizer:
@@ -25,12 +33,11 @@ def in_fast_precision(optimiser: Optimizer) -> Optimizer:
     if type(optimiser).__module__.startswith("timm."):
         from timm.optim import muon
 
-        room, name = muon, "zeropower_via_newtonschulz"
-        ours = partial(muon.zeropower_via_newtonschulz, dtype=torch.float32)
+        room, name, ours = muon, "zeropower_via_newtonschulz", partial(_as_timm, muon.zeropower_via_newtonschulz)
     else:
         from torch.optim import _muon
 
-        room, name, ours = _muon, "_zeropower_via_newtonschulz", orthogonalised
+        room, name, ours = _muon, "_zeropower_via_newtonschulz", _as_torch
     theirs = getattr(cast("Any", room), name)
 
     def begin(*_: object) -> None:
@@ -44,13 +51,31 @@ def in_fast_precision(optimiser: Optimizer) -> Optimizer:
     return optimiser
 
 
-def orthogonalised(gradient: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """A matrix with its singular values drawn to about 1, by as many Newton-Schulz steps, in its own type."""
-    a, b, c = coefficients
-    wide = gradient.size(0) <= gradient.size(1)
-    x = gradient if wide else gradient.T
-    x = x / x.norm().clamp(min=eps)
-    for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x if wide else x.T
+def _as_torch(gradient: Tensor, coefficients: Coefficients, steps: int, eps: float) -> Tensor:
+    whole = gradient.float()
+    return drawn(whole / whole.norm().clamp(min=eps), steps * [coefficients])
+
+
+def _as_timm(
+    theirs: Callable[..., Tensor], gradient: Tensor, steps: int, coefficients: Sequence[Coefficients], **options: Any
+) -> Tensor:
+    """Theirs in no steps makes the norm 1; the last coefficients serve for as many steps as there are more."""
+    in_order = [*coefficients[:steps], *(steps - len(coefficients)) * [coefficients[-1]]]
+    return drawn(theirs(gradient, 0, in_order, dtype=torch.float32, **options), in_order)
+
+
+def drawn(matrix: Tensor, coefficients: Sequence[Coefficients]) -> Tensor:
+    """A matrix of norm 1 with its singular values drawn towards 1 by Newton-Schulz steps, in its own type.
+
+    A step multiplies by a polynomial of the Gram matrix. All of these commute, so that their product is taken first.
+    """
+    if matrix.size(-2) > matrix.size(-1):
+        return drawn(matrix.mT, coefficients).mT
+    gram = matrix @ matrix.mT
+    steps = torch.eye(matrix.size(-2), dtype=matrix.dtype, device=matrix.device)
+    for a, b, c in coefficients:
+        step = b * gram + c * gram @ gram
+        step.diagonal(dim1=-2, dim2=-1).add_(a)
+        steps = step @ steps
+        gram = step @ gram @ step
+    return steps @ matrix

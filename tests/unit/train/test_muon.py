@@ -39,13 +39,37 @@ def test_steps_in_float32_are_those_in_bfloat16_but_for_rounding(kind, shape, mo
     assert not bare._optimizer_step_pre_hooks
 
 
-@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (5, 5)])
+STEPS = [(3.4445, -4.775, 2.0315)] * 4 + [(1.875, -1.25, 0.375)]
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (5, 5), (2, 4, 7)])
 def test_singular_values_are_drawn_to_one_and_directions_stay(shape):
-    """In float64, beside the polynomial of each singular value; the directions are those of the matrix."""
+    """In float64, beside the polynomials of each singular value; the directions are those of the matrix."""
     given = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    a, b, c = 3.4445, -4.775, 2.0315
-    u, s, vh = torch.linalg.svd(given, full_matrices=False)
-    wanted = s / s.norm()
-    for _ in range(5):
+    given = given / given.norm(dim=(-2, -1), keepdim=True)
+    u, wanted, vh = torch.linalg.svd(given, full_matrices=False)
+    for a, b, c in STEPS:
         wanted = a * wanted + b * wanted**3 + c * wanted**5
-    torch.testing.assert_close(muon.orthogonalised(given, (a, b, c), 5, 1e-7), u @ torch.diag(wanted) @ vh)
+    torch.testing.assert_close(muon.drawn(given, STEPS), u @ torch.diag_embed(wanted) @ vh)
+
+
+def test_float32_has_the_digits_for_a_matrix_that_is_nearly_of_low_rank():
+    draw = torch.Generator().manual_seed(2)
+    low = torch.randn(64, 4, generator=draw) @ torch.randn(4, 256, generator=draw)
+    given = low + 1e-4 * torch.randn(64, 256, generator=draw)
+    given = given / given.norm()
+    exact = muon.drawn(given.double(), STEPS)
+    assert (muon.drawn(given, STEPS) - exact).norm() / exact.norm() < 1e-3
+
+
+@pytest.mark.parametrize("steps", [2, 5, 7])
+def test_timms_sequences_of_steps_are_cut_and_drawn_out_as_it_does(steps, monkeypatch):
+    """A sequence of five coefficients, in fewer, as many and more steps."""
+
+    def made(p):
+        return TimmMuon(p, lr=0.1, ns_steps=steps, ns_coefficients="quintic")
+
+    plain = timms.zeropower_via_newtonschulz
+    ours = stepped(made, (12, 20), fast=False, monkeypatch=monkeypatch)
+    monkeypatch.setattr(timms, "zeropower_via_newtonschulz", lambda *a, **k: plain(*a, **{**k, "dtype": torch.float32}))
+    torch.testing.assert_close(ours, stepped(made, (12, 20), fast=True, monkeypatch=monkeypatch), rtol=1e-4, atol=1e-5)
