@@ -82,7 +82,8 @@ def hostile() -> str:
     return "<script>alert(1)<!--"
 
 
-def fake_study() -> ModuleType:
+@pytest.fixture(scope="session")
+def fake() -> ModuleType:
     """The planted study that the unit tests use."""
     path = Path(__file__).parents[1] / "unit" / "report" / "fake_study.py"
     spec = importlib.util.spec_from_file_location("fake_study", path)
@@ -95,9 +96,8 @@ def fake_study() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, hostile: str) -> Path:
+def page(tmp_path_factory: pytest.TempPathFactory, fake: ModuleType, hostile: str) -> Path:
     """The page of the planted study."""
-    fake = fake_study()
     study = fake.write_study(tmp_path_factory.mktemp("study"), {"mlp": 0.55, "cnn": 0.78})
     fake.write_run(study / "runs" / hostile, "vit", 0, {"accuracy": fake.accuracy(0.6, 7)})
     from priorscope.report import write_report

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -236,6 +237,42 @@ def test_continuous_axes_zoom_and_come_back(browser: Any, page: Path) -> None:
     )
     assert "accuracy-1" not in hidden
     assert hidden, "a matrix of names has nothing to zoom"
+    assert browser.get_log("browser") == []
+
+
+def test_names_stand_beside_their_curves_and_go_with_them(browser: Any, fake: ModuleType, tmp_path: Path) -> None:
+    """Two MLPs look alike: in sight of their ends both names are whole and beside the plot, and legends stay where they are."""
+    from selenium.webdriver.common.keys import Keys
+
+    from priorscope.report import write_report
+
+    study = fake.write_study(tmp_path / "study", {"mlp": 0.55})
+    for run, ends in (("mlp-of-another-recipe", 0.8), ("mlp-sizes-width=16", 0.3), ("mlp-sizes-width=64", 0.4)):
+        fake.write_run(study / "runs" / f"{run}-s0", "mlp", 0, {"accuracy": fake.accuracy(ends, 7)}, ends=ends)
+
+    def names(figure: str) -> list[str]:
+        return sorted(name for name in texts(browser, f"#{figure} .mark-text.role-mark text") if name)
+
+    def top(figure: str) -> float:
+        return browser.execute_script(
+            f"const title = document.querySelector('#{figure} .role-title text').getBoundingClientRect();"
+            f"return title.top - document.querySelector('#{figure} .chart').getBoundingClientRect().top"
+        )
+
+    show(browser, write_report([study], tmp_path / "report.html"))
+    told = ["mlp", "mlp-of-another-recipe"]
+    assert names("training-1") == sorted(2 * told), "train and val"
+    assert names("training-3") == 2 * ["width=16"] + 2 * ["width=64"], "a grid has a picture of its own"
+    assert "mlp-sizes" in texts(browser, "#training-3 h3")[0]
+    cut = "return [...document.querySelectorAll('#training-1 .mark-text.role-mark')].map((e) => e.getAttribute('clip-path'))"
+    assert set(browser.execute_script(cut)) == {None}
+    before = top("training-1")
+    for _ in range(3):
+        browser.find_element("css selector", "#training-1 [data-zoom='0.7']").send_keys(Keys.ENTER)
+    wait(lambda: names("training-1") == [])
+    assert abs(top("training-1") - before) < 12
+    browser.find_element("css selector", "#training-1 [data-zoom='0']").send_keys(Keys.ENTER)
+    wait(lambda: names("training-1") == sorted(2 * told))
     assert browser.get_log("browser") == []
 
 

@@ -185,8 +185,9 @@ def curves_with_band(
     """
     import altair as A
 
-    height = 220 if panel else HEIGHT
-    placed = _names_apart(_named_where_alike(rows, height, panel), y, height, panel)
+    named = _named_where_alike(rows, panel)
+    height = max(220 if panel else HEIGHT, NAME_HEIGHT * _most_names(named, panel))
+    placed = _names_apart(named, y, height, panel)
     chosen, faded = choose_family()
     base = A.Chart(figure_data()).encode(x=x.channel(A.X, "x"), detail="series:N")
     colour, shape = family_colour(rows), family_shape(rows)
@@ -202,21 +203,27 @@ def curves_with_band(
     )
     layers.append(dots)
     if any(row.get("end") is not None for row in placed):
-        names = base.transform_filter("isValid(datum.end)").mark_text(align="left", dx=8, limit=120)
+        names = base.transform_filter("isValid(datum.end)").mark_text(align="left", dx=8, limit=160, clip=False)
         layers.append(names.encode(y=y.channel(A.Y, "end_y"), text="end:N", color=colour, opacity=faded))
     chart: Any = A.layer(*layers).add_params(chosen)
-    chart = _panels(chart, rows, panel, height, own_x) if panel else chart
+    chart = _panels(chart, placed, panel, height, own_x) if panel else chart.properties(height=height)
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt, drawn=placed)
 
 
-NAME_HEIGHT = 13
-"""Pixels from one name beside a curve to the next, at least."""
+NAME_HEIGHT, MOST_NAMES = 13, 24
+"""Pixels from one name beside a curve to the next, at least; and how many there may be beside one panel."""
 
 
-def _named_where_alike(rows: Sequence[Row], height: int, panel: str | None) -> Sequence[Row]:
+def _most_names(rows: Sequence[Row], panel: str | None) -> int:
+    """How many different names stand beside the panel that has most of them."""
+    named = {(row[panel] if panel else None, row["end"]) for row in rows if row.get("end") is not None}
+    return max(Counter(where for where, _ in named).values(), default=0)
+
+
+def _named_where_alike(rows: Sequence[Row], panel: str | None) -> Sequence[Row]:
     """Rows with an `end` for each curve whose family has others in its panel: its series, at its last point.
 
-    They stay as they are where some row has an `end` of its own, or where the names would not fit beside a panel.
+    They stay as they are where some row has an `end` of its own, or where the names would be too many to be told apart.
     """
     if any(row.get("end") is not None for row in rows):
         return rows
@@ -226,11 +233,9 @@ def _named_where_alike(rows: Sequence[Row], height: int, panel: str | None) -> S
 
     last = {(where(row), row["family"], row["series"]): row for row in sorted(rows, key=lambda row: row["x"])}
     alike = Counter((there, family) for there, family, _ in last)
-    named = {key: row for key, row in last.items() if alike[key[:2]] > 1}
-    if max(Counter(there for there, _, _ in named).values(), default=0) * NAME_HEIGHT > height:
-        return rows
-    ends = {id(row) for row in named.values()}
-    return [{**row, "end": row["series"]} if id(row) in ends else row for row in rows]
+    ends = {id(row) for (there, family, _), row in last.items() if alike[there, family] > 1}
+    named = [{**row, "end": row["series"]} if id(row) in ends else row for row in rows]
+    return named if _most_names(named, panel) <= MOST_NAMES else rows
 
 
 def _names_apart(rows: Sequence[Row], y: Axis, height: int, panel: str | None) -> Sequence[Row]:
@@ -299,10 +304,13 @@ def _panels(chart: Any, rows: Sequence[Row], panel: str, height: int, own_x: boo
     import altair as A
 
     def only(name: str) -> Any:
-        """The layers with the rows of one panel; what has data of its own, a line to compare with, stays as it is."""
+        """The layers with the rows of one panel, names of curves if it has any; a line to compare with stays as it is."""
         part = chart.copy()
         rows_of = A.FieldEqualPredicate(field=panel, equal=name)
-        part.layer = [each if isinstance(each.data, A.InlineData) else each.transform_filter(rows_of) for each in part.layer]
+        named = any(row.get("end") is not None for row in rows if str(row[panel]) == name)
+        own = [each for each in part.layer if isinstance(each.data, A.InlineData)]
+        drawn = [each for each in part.layer if each in own or named or each.encoding.text is A.Undefined]
+        part.layer = [each if each in own else each.transform_filter(rows_of) for each in drawn]
         return part.properties(width=WIDTH // 2 - 80, height=height, title=A.TitleParams(name, fontSize=12))
 
     parts = [only(name) for name in dict.fromkeys(str(row[panel]) for row in rows)]

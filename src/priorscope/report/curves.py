@@ -47,6 +47,12 @@ class Curve:
     points: Mapping[tuple[str, str], Points]
     images: Mapping[str, int]
 
+    @property
+    def grid(self) -> tuple[str, str]:
+        """The recipe whose grid it is of and its cell, `mlp` and `width=16-subset=500`; both empty where there is none."""
+        cell = re.fullmatch(r"(.+?)-(\w+=.*)", self.label)
+        return (cell[1], cell[2]) if cell else ("", "")
+
     def along(self, split: str, metric: str) -> Points:
         """(epoch, value), empty where it was not tracked."""
         return self.points.get((split, metric), ())
@@ -128,8 +134,7 @@ def band_rows(curves: Sequence[Curve], metric: str, split: str) -> list[dict[str
             between = {"low": min(values), "high": max(values)} if len(values) > 1 else {"low": None, "high": None}
             rows.append(
                 {
-                    "series": f"{label} {split}",
-                    "run": label,
+                    "series": label,
                     "family": family,
                     "split": split,
                     "x": epoch,
@@ -146,16 +151,13 @@ def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequ
 
     rows: list[dict[str, Any]] = [row for split in splits for row in band_rows(curves, metric, split)]
     headline = "val" if "val" in splits else splits[-1]
-    ends = {row["run"]: row for row in rows if row["split"] == headline}
-    alike = len({row["family"] for row in ends.values()}) < len(ends)
-    last = {(row["run"], row["split"]): row["x"] for row in rows}
-    rows = [{**row, "end": row["run"] if alike and row["x"] == last[row["run"], row["split"]] else None} for row in rows]
+    ends = {row["series"]: row for row in rows if row["split"] == headline}
     best = max(ends.values(), key=lambda row: row["y"] if metric == "acc" else -row["y"])
     said = f"{best['y']:.1%}" if metric == "acc" else f"{best['y']:.3g}"
     extreme = "highest" if metric == "acc" else "lowest"
     where = f"{headline} {WORDS[metric]}"
     title = (
-        f"{best['run']} ends with the {extreme} {where}: {said}"
+        f"{best['series']} ends with the {extreme} {where}: {said}"
         if len(ends) > 1
         else f"{where.capitalize()} ends at {said} after {best['x']:g} epochs"
     )
@@ -175,7 +177,7 @@ def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequ
         if any(images.values())
         else f"As the logs say it.{band}",
         alt=f"{WORDS[metric].capitalize()} against epoch. At the end, on {headline}: "
-        + "; ".join(f"{row['run']} {row['y']:.3g}" for row in ends.values())
+        + "; ".join(f"{row['series']} {row['y']:.3g}" for row in ends.values())
         + ".",
         points=max(len(curve.along(split, metric)) for curve in curves for split in splits) <= 30,
         panel=panel,
@@ -191,7 +193,7 @@ def _labelled(curves: Sequence[Curve], labels: Sequence[str] | None) -> list[Cur
             f"one label for each of: {', '.join(curve.name for curve in curves)}",
             "--labels A,B (equal labels join seeds)",
         )
-    return [Curve(c.name, label, c.family, c.points, c.images) for c, label in zip(curves, labels, strict=True)]
+    return [replace(curve, label=label) for curve, label in zip(curves, labels, strict=True)]
 
 
 # Foreign logs --------------------------------------------------------------------------------------------------------------

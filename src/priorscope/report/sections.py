@@ -55,18 +55,20 @@ def sections(reading: Reading, found: Sequence[Finding], failures: list[Failure]
 
 
 def _training(reading: Reading) -> Section | None:
-    """The curves of all runs that tracked any; runs of different worlds in pictures of their own."""
+    """The curves of all runs that tracked any; runs of different worlds, and a grid's, in pictures of their own."""
     tracked = [(run, curve) for run in reading.runs if (curve := curve_of(run)).points and not run.trial]
     if not tracked:
         return None
-    worlds: dict[str, list[tuple[RunRecord, Curve]]] = {}
+    apart_by: dict[tuple[str, str], list[tuple[RunRecord, Curve]]] = {}
     for run, curve in tracked:
-        worlds.setdefault(content_key(run.world), []).append((run, curve))
+        apart_by.setdefault((content_key(run.world), curve.grid[0]), []).append((run, curve))
+    worlds = list({world: members[0][0].world for (world, _), members in apart_by.items()}.values())
     shown: list[Figure] = []
-    for members in worlds.values():
-        where = apart(members[0][0].world, [others[0][0].world for others in worlds.values()])
+    for (_, grid), members in apart_by.items():
+        where = ", ".join(said for said in (grid, apart(members[0][0].world, worlds)) if said)
+        curves = [replace(curve, label=curve.grid[1] or curve.label) for _, curve in members]
         names = " ".join(shlex.quote(f"runs/{run.name}") for run, _ in members)
-        for metric, figure in training_figures([curve for _, curve in members], where).items():
+        for metric, figure in training_figures(curves, where).items():
             shown.append(replace(figure, command=f"priorscope plot curves {names} --metric {metric} --split val"))
     return Section("training", "Training", "How did they learn?", "", tuple(Shown("", figure) for figure in shown))
 

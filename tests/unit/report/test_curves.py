@@ -8,7 +8,7 @@ import pytest
 from fake_study import write_study
 
 from priorscope.core.errors import RequestError
-from priorscope.report.curves import band_rows, curves_figure, family_in, read_log, training_figures
+from priorscope.report.curves import Curve, band_rows, curves_figure, family_in, read_log, training_figures
 
 # Foreign logs, in the layouts that the three predecessors wrote.
 
@@ -169,6 +169,18 @@ def test_curves_that_look_alike_are_named_at_their_ends(tmp_path: Path) -> None:
     curves = [*read_log(tmp_path / "first.csv"), *read_log(tmp_path / "second.csv")]
     svg = curves_figure(curves).svg()
     assert [svg.count(f">{name}<") for name in ("first", "second")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("mlp-sizes-width=16-subset=250", ("mlp-sizes", "width=16-subset=250")),
+        ("mlp-model=b_6-w=2", ("mlp", "model=b_6-w=2")),
+        ("mlp-wide", ("", "")),
+    ],
+)
+def test_a_cell_tells_its_grid(label: str, told: tuple[str, str]) -> None:
+    assert Curve("run", label, "mlp", {}, {}).grid == told
 
 
 def test_one_run_has_no_band(tmp_path: Path) -> None:

@@ -53,6 +53,24 @@
       const channel = (unit.encoding ?? {})[axis] ?? (part.encoding ?? {})[axis];
       return channel && channel.type === "quantitative" && channel.field && !channel.bin && !channel.aggregate && !channel.stack;
     });
+  // A name at the end of a curve stands beside the chart and is not cut at its edge: it goes when its point is out of sight, and
+  // waits at the edge, because what is drawn far away would move the legend.
+  const inSight = (unit, zoomed) => {
+    if (unit.mark.type !== "text" || unit.mark.clip !== false) return unit;
+    const seen = (channel) => `${unit.encoding[channel].field}_seen`; // a field of its own: what is shown again must be there still
+    const axes = ["x", "y"].map((axis) => {
+      const [value, shown] = [`datum["${unit.encoding[axis].field}"]`, `zoom["${zoomed.encoding[axis].field}"]`];
+      return {
+        within: `(!${shown} || inrange(${value}, ${shown}))`,
+        edge: { calculate: `${shown} ? clamp(${value}, ${shown}[0], ${shown}[1]) : ${value}`, as: seen(axis) },
+      };
+    });
+    const name = { calculate: `${axes.map(({ within }) => within).join(" && ")} ? datum.end : ""`, as: seen("text") };
+    const encoding = Object.fromEntries(
+      Object.entries(unit.encoding).map(([on, of]) => [on, ["x", "y", "text"].includes(on) ? { ...of, field: seen(on) } : of]),
+    );
+    return { ...unit, encoding, transform: [...(unit.transform ?? []), name, ...axes.map(({ edge }) => edge)] };
+  };
   const withZoom = (spec) => {
     if ("facet" in spec || "repeat" in spec) return spec;
     const kind = parted(spec);
@@ -66,7 +84,7 @@
       const name = units[at].name ?? `zoomed_${i}`;
       views.push(name);
       if (!part.layer) return { ...part, name };
-      return { ...part, layer: part.layer.map((unit, j) => (j === at ? { ...unit, name } : unit)) };
+      return { ...part, layer: part.layer.map((unit, j) => (j === at ? { ...unit, name } : inSight(unit, units[at]))) };
     };
     const parts = (kind ? spec[kind] : [spec]).map(named);
     if (!views.length) return spec;
@@ -100,9 +118,9 @@
     if (!spec.concat || !spec.concat.every((part) => typeof part.width === "number")) return spec;
     const columns = Math.min(width >= 700 ? 2 : 1, spec.concat.length);
     const rows = spec.datasets.rows ?? [];
-    const named = rows.some((row) => row.end) ? 210 : 90; // what an axis takes, with names beside the curves' ends and without
-    const names = [...new Set(rows.map((row) => row.subject ?? ""))].map((name) => pen.measureText(name).width);
-    const axis = Math.max(named, Math.min(Math.max(...names), 220) + 40); // names of lines, which the theme cuts at 220
+    const widest = (column) => Math.max(...[...new Set(rows.map((row) => row[column] ?? ""))].map((name) => pen.measureText(name).width), 0);
+    const ends = Math.min(widest("end"), 160); // names beside the ends of curves, and names of lines: as wide as the theme lets them be
+    const axis = Math.max(90 + ends, Math.min(widest("subject"), 220) + 40);
     const room = Math.max(Math.floor((width - 28 * (columns - 1)) / columns) - axis, 180);
     return { ...spec, columns, concat: spec.concat.map((part) => ({ ...part, width: room })) };
   };
