@@ -109,12 +109,13 @@ class Axis:
         import altair as alt
 
         ends: dict[str, Any] = (
-            {"nice": True, "padding": 8} | ({} if self.scale == "log" else {"zero": False})
+            {"nice": True} | ({} if self.scale == "log" else {"zero": False})
             if self.domain is None
             else {"domain": list(self.domain), "nice": False}
         )
         axis = alt.Axis(title=self.title, **self.number())
-        return kind(f"{column}:Q", axis=axis, scale=alt.Scale(type=self.scale, **ends))
+        room = 8  # pixels beyond the ends, so that a mark at an end is whole
+        return kind(f"{column}:Q", axis=axis, scale=alt.Scale(type=self.scale, padding=room, **ends))
 
 
 SHARE = Axis("share", domain=(0.0, 1.0), format=".0%")

@@ -87,12 +87,14 @@ class Accuracy(Result):
         low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
         return f"It is right on {self.value:.1%} of {self.n:,} images ({low:.1%} to {high:.1%})."
 
+    def scored(self) -> str:
+        """What was scored, in half a sentence."""
+        seen = "" if self.views is None else f", {self.views.sentence()}"
+        return f"Top-1 on {self.split}{seen}, every image scored once"
+
     def protocol(self) -> str:
         """How it was measured, in one sentence."""
-        seen = "" if self.views is None else f", {self.views.sentence()}"
-        return (
-            f"Top-1 on {self.split}{seen}, every image scored once; Wilson 95 % intervals over images, each of one checkpoint."
-        )
+        return f"{self.scored()}; Wilson 95 % intervals over images, each of one checkpoint."
 
     def per_image(self) -> NDArray[np.bool_]:
         """Whether each image was answered right."""
@@ -224,7 +226,7 @@ def _draw_accuracy(arms: Arms) -> Figure:
         rows,
         axis=SHARE,
         n=first.n,
-        protocol=f"{first.protocol().partition(';')[0]}; {several}",
+        protocol=f"{first.scored()}; {several}",
         alt="; ".join(f"{row['subject']} {row['value']:.1%}" for row in rows),
         reference=(1 / len(first.classes), "chance"),
     )

@@ -8,6 +8,7 @@ import pytest
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
+from priorscope.evidence import Views
 from priorscope.probes import load_result
 from priorscope.probes.accuracy import Accuracy, measure_accuracy, real_accuracy
 
@@ -98,6 +99,12 @@ REAL[:, 0] = LABELS
 REAL[LABELS == 2, :2] = (2, 0)  # c may also be called a, which is what the network calls it
 REAL[:20] = -1
 """The first 20 images have no label."""
+
+
+def test_a_picture_says_all_of_the_views(result):
+    views = Views(name="six")
+    figure = result.model_copy(update={"views": views}).charts()[0]
+    assert f"{views.sentence()}, every image scored once; 95 % intervals" in figure.protocol
 
 
 def test_real_labels_forgive_and_images_without_one_are_left_out():
