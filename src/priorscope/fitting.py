@@ -82,7 +82,7 @@ class Fitting:
         self.material = Material.of(recipe, ranks, device)
         self.loader = self.material.loader
         model = first_model(recipe, self.material.data, start)
-        self.began_with = start.learnt_from if start else None
+        self.began_with = start.stamp if start else None
         self.shape = shape_of(model, self.material.data.classes)
         flops = image_flops(model, recipe.train, recipe.optim)
         self.step_flops = flops * self.loader.batch_size

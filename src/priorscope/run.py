@@ -20,11 +20,11 @@ from priorscope.core.errors import RequestError
 from priorscope.core.machine import on_threads, pick_device, versions
 from priorscope.data import SOURCES, augment
 from priorscope.data import open as open_source
-from priorscope.data.stamp import files_stamp
+from priorscope.data.stamp import files_stamp, weights_stamp
 from priorscope.fitting import ENVIRONMENT, SNAPSHOTS, STEPS, WEIGHTS, Fitting, Report, Status, snapshot_path
 from priorscope.material import shape_of
 from priorscope.models import FAMILIES
-from priorscope.recipe import Recipe
+from priorscope.recipe import InitConfig, Recipe
 from priorscope.train import checkpoint, extension, loop, optim
 from priorscope.train.distributed import joined
 from priorscope.train.precision import numerics
@@ -231,7 +231,7 @@ def fit(
     device = pick_device(recipe.train.device)
     with joined(device) as ranks, folder.locked(out) if ranks.first else nullcontext():
         if ranks.first:
-            _prepare(out, recipe, made_from)
+            _prepare(out, recipe, made_from, init)
         ranks.any(True)  # the others look at the folder when it is prepared
         if not (out / ENVIRONMENT).exists():
             with on_threads(recipe.train.threads), numerics(recipe.train.precision, torch.device(device)):
@@ -255,12 +255,23 @@ def data_changed(environment: Plain, source: SourceConfig) -> bool:
     return before is not None and now is not None and before != now
 
 
-def beginning_changed(environment: Plain, init: Path | str | None) -> bool:
-    """Whether the run that a finished one began with has been trained anew since, on other pictures."""
-    before = environment.get("began_with")
-    if before is None or init is None or not Path(init, ENVIRONMENT).exists():
-        return False
-    return before != folder.read_json(Path(init, ENVIRONMENT))["data"].get("fingerprint")
+def beginning_changed(environment: Plain, init: InitConfig, before: Path | None = None) -> bool:
+    """Whether what a finished run began with is another now: an earlier run trained anew on other pictures, or another file.
+
+    `before` is the earlier run where a study names it by its recipe.
+    """
+    then, now = environment.get("began_with"), _stamp(init, before)
+    return then is not None and now is not None and then != now
+
+
+def _stamp(init: InitConfig, before: Path | None) -> str | None:
+    """What tells the weights that a run begins with from others in their place; None where they are not at hand."""
+    if init.kind == "published":
+        return weights_stamp(str(init.published))
+    place = before or init.run
+    if place is None or not Path(place, ENVIRONMENT).exists():
+        return None
+    return folder.read_json(Path(place, ENVIRONMENT))["data"].get("fingerprint")
 
 
 def begun(out: Path) -> bool:
@@ -268,7 +279,7 @@ def begun(out: Path) -> bool:
     return any((out / name).exists() for name in (ENVIRONMENT, checkpoint.FILE, STEPS))
 
 
-def _prepare(out: Path, recipe: Recipe, made_from: Plain) -> None:
+def _prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> None:
     """Writes what is asked into a folder, or refuses a folder where something else was asked."""
     folder.remove_leftovers(out)
     if (out / ENVIRONMENT).exists() and not (out / WEIGHTS).exists() and "diverged" not in folder.read_json(out / ENVIRONMENT):
@@ -279,6 +290,12 @@ def _prepare(out: Path, recipe: Recipe, made_from: Plain) -> None:
         raise RequestError(
             f"The data of the run in {out} has changed since it was trained.",
             "the data as it was",
+            "train in another folder with --out",
+        )
+    if before == made_from and beginning_changed(finished, recipe.init, init):
+        raise RequestError(
+            f"What the run in {out} began with has changed since it was trained.",
+            "the weights as they were",
             "train in another folder with --out",
         )
     if before is not None and before != made_from:
@@ -339,14 +356,14 @@ def _start(recipe: Recipe, init: Path | None) -> Start | None:
 
         path = weights_file(str(recipe.init.published))
         published = read_published(path)
-        return Stored(path, published.num_classes, None if recipe.train.trains else published.statistics)
+        statistics = None if recipe.train.trains else published.statistics
+        return Stored(path, published.num_classes, statistics, _stamp(recipe.init, init))
     earlier = load(init) if init else _branched_from(recipe)
     if earlier is None:
         raise RequestError(
             f"The recipe begins with the recipe {recipe.init.recipe!r} of its study.", "its study", "priorscope study NAME"
         )
-    environment = earlier.environment
-    return Stored(earlier.weights, int(environment["model"]["num_classes"]), learnt_from=environment["data"].get("fingerprint"))
+    return Stored(earlier.weights, int(earlier.environment["model"]["num_classes"]), stamp=_stamp(recipe.init, init))
 
 
 def _branched_from(recipe: Recipe) -> Run | None:

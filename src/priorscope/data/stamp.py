@@ -1,8 +1,9 @@
-"""Whether the files of a user's own data are still what they were: cheap enough to ask whenever a study is planned."""
+"""Whether a user's own files, of pictures or weights, are what they were: cheap enough to ask whenever a study is planned."""
 
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 from priorscope.data.sources import SourceConfig
@@ -31,4 +32,24 @@ def files_stamp(own: SourceConfig | Path) -> str | None:
         digest.update(f"{path.relative_to(root.parent)}\0{size}\0".encode())
         if sum(sizes) <= WHOLE:
             digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def weights_stamp(path: Path | str) -> str | None:
+    """A hash of a file of weights, or of all in its folder; None where it is not at hand.
+
+    Weights of one network are of one size, whatever they have learnt, so that their content is read: once, until they are
+    written anew.
+    """
+    root = Path(path)
+    files = [root] if root.is_file() else sorted(one for one in root.glob("*") if one.is_file())
+    return _content(tuple((one, one.stat().st_size, one.stat().st_mtime_ns) for one in files)) if files else None
+
+
+@cache
+def _content(files: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _, _ in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]

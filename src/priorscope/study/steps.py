@@ -66,8 +66,8 @@ class TrainStep:
         environment = _read(self.out / runs.ENVIRONMENT)
         if runs.data_changed(environment, self.cell.recipe.data.source):
             return "changed: the files of its data"
-        if runs.beginning_changed(environment, self.init or self.cell.recipe.init.run):
-            return "changed: the data of the run that it begins with"
+        if runs.beginning_changed(environment, self.cell.recipe.init, self.init):
+            return "changed: what it begins with"
         if (self.out / runs.WEIGHTS).exists() or (self.trial and "diverged" in environment):
             return None
         return "its weights are gone"

@@ -15,8 +15,8 @@ class Start(Protocol):
     """Weights to begin with."""
 
     @property
-    def learnt_from(self) -> str | None:
-        """The fingerprint of the pictures that made them, where that is known."""
+    def stamp(self) -> str | None:
+        """What tells them from others in their place: the pictures that a run learnt from, the content of a published file."""
         ...
 
     def put_into(self, model: Classifier, seed: int) -> None:
@@ -35,7 +35,7 @@ class Stored:
     weights: Path
     classes: int
     statistics: Statistics | None = None
-    learnt_from: str | None = None
+    stamp: str | None = None
 
     def put_into(self, model: Classifier, seed: int) -> None:
         """Puts the file's weights in."""
@@ -57,7 +57,7 @@ class Timm:
     """Weights that timm publishes, by timm's name of them, for its own network or for one of ours with the same parts."""
 
     name: str
-    learnt_from: None = None
+    stamp: None = None
 
     def put_into(self, model: Classifier, seed: int) -> None:
         """Fetches the weights (or takes them from the hub's cache) and puts them in."""

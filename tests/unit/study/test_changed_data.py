@@ -11,6 +11,7 @@ import priorscope as ps
 from priorscope.core.errors import RequestError
 from priorscope.data import source_config
 from priorscope.data.stamp import files_stamp
+from priorscope.models.hub import save_hub
 from priorscope.recipe import Recipe
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
@@ -107,7 +108,7 @@ def test_what_began_with_a_run_of_changed_data_is_trained_anew_and_compared_anew
     ps.data.convert(WORLD, store)
     (out / "runs/before-s0").rename(tmp_path / "before")
     shutil.copytree(out / "stale" / next(path.name for path in (out / "stale").glob("before-*")), out / "runs/before-s0")
-    assert make_plan(study, out).missing["train after-s0"] == "changed: the data of the run that it begins with"
+    assert make_plan(study, out).missing["train after-s0"] == "changed: what it begins with"
     run_study(study, out, executor=Here()).check()
     assert weights.read_bytes() == first
 
@@ -128,7 +129,33 @@ def test_what_branched_off_a_run_notices_as_well(tmp_path, store):
     assert not make_plan(branch, second).missing
     change(store)
     run_study(study, first, executor=Here()).check()
-    assert make_plan(branch, second).missing == {"train b-s0": "changed: the data of the run that it begins with"}
+    assert make_plan(branch, second).missing == {"train b-s0": "changed: what it begins with"}
+
+
+PUBLISHED = """question = "Which?"
+[recipes.p]
+model = "mlp/tiny"
+data = {{source = {{name = "shapetex", train = 40, val = 20, test = 20}}}}
+init = {{kind = "published", published = "{weights}"}}
+train = {{epochs = 1, batch_size = 20}}
+"""
+
+
+def test_what_began_with_a_file_of_weights_notices_another_file_in_its_place(tmp_path):
+    """Two files of one network have one size and one name."""
+    hub, out = tmp_path / "hub", tmp_path / "out"
+    for seed in (0, 1):
+        recipe = Recipe.of({"model": "mlp/tiny", "data": {"source": WORLD}, "seed": seed, "train": {"epochs": 1}})
+        save_hub(ps.fit(recipe, tmp_path / f"seed{seed}").model, tmp_path / f"hub{seed}")
+    shutil.copytree(tmp_path / "hub0", hub)
+    study = carried_out(PUBLISHED, out, weights=hub)
+    assert not make_plan(study, out).missing
+    shutil.copytree(tmp_path / "hub1", hub, dirs_exist_ok=True)
+    assert make_plan(study, out).missing == {"train p-s0": "changed: what it begins with"}
+    with pytest.raises(RequestError, match="began with has changed"):
+        ps.fit(Recipe.load(out / "runs/p-s0/recipe.toml"), out / "runs/p-s0")
+    hub.rename(tmp_path / "unplugged")
+    assert not make_plan(study, out).missing, "a file that is elsewhere makes no run a stranger"
 
 
 def test_a_run_elsewhere_whose_data_has_changed_is_not_taken(tmp_path, store):
