@@ -319,15 +319,16 @@ def _tuned(study: Plain) -> tuple[str, ...]:
 
 
 def _order(study: Plain) -> Any:
-    """Runs in the order in which the study names their recipes, then by name and seed."""
+    """Runs in the order in which the study names their recipes, then by name, with numbers as they grow, and seed."""
     recipes = list(study.get("recipes") or {})
 
-    def key(run: RunRecord) -> tuple[int, str, int]:
+    def key(run: RunRecord) -> tuple[int, list[str | float], int]:
         at = max(
             (i for i, name in enumerate(recipes) if run.recipe_name == name or run.recipe_name.startswith(f"{name}-")),
             default=len(recipes),
         )
-        return at, run.recipe_name, run.seed
+        parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", run.recipe_name)
+        return at, [float(part) if i % 2 else part for i, part in enumerate(parts)], run.seed
 
     return key
 

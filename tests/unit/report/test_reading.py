@@ -21,6 +21,14 @@ def test_reads_runs_in_the_order_of_the_study(tmp_path: Path) -> None:
     assert len(read.runs[0].history) == 12
 
 
+def test_cells_of_a_grid_come_as_their_numbers_grow(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))
+    cells = ["mlp-width=32", "mlp-width=128", "mlp-width=1024", "mlp-lr=1e-05", "mlp-lr=0.0003", "mlp-lr=0.002"]
+    for cell in sorted(cells):
+        write_run(study / "runs" / f"{cell}-s0", "mlp", 0, {})
+    assert [run.recipe_name for run in read_sources([study]).runs] == ["mlp", *cells[3:], *cells[:3]]
+
+
 def test_reads_a_run_alone(tmp_path: Path) -> None:
     read = read_sources([write_run(tmp_path / "mine", "vit", 3, {"accuracy": accuracy(0.6, 3)})])
     assert [(run.name, run.family, run.seed) for run in read.runs] == [("mine", "vit", 3)]
