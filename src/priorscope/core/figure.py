@@ -35,6 +35,10 @@ Row = Mapping[str, Any]
 """One row of the data behind a figure: plain numbers, text and None."""
 
 
+STAR = "M0,-1.40L0.38,-0.53L1.33,-0.43L0.62,0.20L0.82,1.13L0,0.65L-0.82,1.13L-0.62,0.20L-1.33,-0.43L-0.38,-0.53Z"
+"""A star, as the path of a point: Vega has no shape of that name."""
+
+
 class Style(NamedTuple):
     """How a family looks: its colour on light and on dark ground, its point's shape and its line's dashes."""
 
@@ -53,7 +57,7 @@ STYLES: Mapping[str, Style] = {
     "perceiver": Style("#dd33aa", "#ff88cc", "triangle-down", (4, 2)),
     "perceiver_io": Style("#660000", "#bb5544", "triangle-right", (12, 3, 2, 3, 2, 3)),
     "mixer": Style("#0099cc", "#77ddff", "triangle-left", (3, 4)),
-    "dial": Style("#112222", "#eeeeee", "stroke", (1, 3)),
+    "dial": Style("#112222", "#eeeeee", STAR, (1, 3)),
     "other": Style("#666666", "#888888", "circle", (5, 5)),
 }
 """How every family looks; what is in no family looks like `other`."""
