@@ -40,17 +40,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def show(browser: Any, page: Path, *, width: int = 1280, scheme: str = "light") -> None:
-    """Opens the page anew, and waits until every chart is drawn."""
+    """Opens the page anew, for a reader who wants no motion, and waits until every chart is drawn and has its size."""
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     )
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    wanted = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}  # else a jump scrolls on beneath the pointer
+    features = [{"name": name, "value": value} for name, value in wanted.items()]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get("about:blank")
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(page.as_uri())
     wait(
         lambda: browser.execute_script(
-            "return [...document.querySelectorAll('.chart')].every((chart) => chart.querySelector('svg'))"
+            "return [...document.querySelectorAll('.chart')].every((chart) => chart.querySelector('svg[aria-hidden]'))"
         )
     )
 
