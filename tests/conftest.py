@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 
+# Each worker of pytest-xdist has its share of the cores, in torch and in what it starts: with all of them each, they wait for
+# one another, and the tests take twice as long. Read when torch is imported, which is later.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+if WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+
 REAL = Path(os.environ.get("PRIORSCOPE_DATA", "") or "/nowhere")
 
 
