@@ -20,7 +20,8 @@ from priorscope.train.timm_optim import PREFIX, make_timm
 if TYPE_CHECKING:
     from torch import nn
 
-VERSION = 1
+VERSION = 2
+"""Of the numbers that training gives by these rules; raised when they change."""
 
 MOMENTUM, BETA2 = 0.9, 0.999
 OWN_DEFAULTS = {
@@ -48,8 +49,10 @@ class OptimConfig(Config):
         default="adamw", description="adamw, sgd, adam, lion, muon, lamb, or timm/NAME of timm's list"
     )
     lr: Number = Field(default=1e-3, gt=0, description="the learning rate after warm-up")
-    weight_decay: Number = Field(default=0.05, ge=0, description="of matrices and kernels")
-    decay_norms_and_biases: bool = Field(default=False, description="decay vectors too")
+    weight_decay: Number = Field(default=0.05, ge=0, description="of the weights of maps: matrices and kernels")
+    decay_norms_and_biases: bool = Field(
+        default=False, description="decay everything else too: norms, biases, positions, tokens, latents"
+    )
     momentum: Number | None = Field(
         default=None, ge=0, lt=1, description="SGD's and Muon's, the first beta of the others; not set: 0.9 (Muon: 0.95)"
     )
@@ -161,18 +164,28 @@ class Together:
 def parameter_groups(model: nn.Module, config: OptimConfig, finetune: FinetuneConfig | None = None) -> list[dict[str, Any]]:
     """Parameters by their share of the learning rate, and whether they are decayed.
 
-    Matrices and kernels are decayed, vectors (norms, biases) only when asked. The loop sets each group's rate to `lr_scale`
-    times that of the step.
+    The weights of maps are decayed, everything else only when asked. The loop sets each group's rate to `lr_scale` times that
+    of the step.
     """
     rate_of = rates(model, finetune)
     members: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, p in model.named_parameters():
         if p.requires_grad:
-            members.setdefault((-rate_of[name], not (p.ndim > 1 or config.decay_norms_and_biases)), []).append(p)
+            spared = not (_maps(name, p) or config.decay_norms_and_biases)
+            members.setdefault((-rate_of[name], spared), []).append(p)
     return [
         {"params": members[minus_rate, spared], "weight_decay": 0.0 if spared else config.weight_decay, "lr_scale": -minus_rate}
         for minus_rate, spared in sorted(members)
     ]
+
+
+def _maps(name: str, p: nn.Parameter) -> bool:
+    """Whether a parameter maps its input: a matrix or kernel, which is called weight.
+
+    A bias may have one value a place, positions, tokens, latents and tables of relative positions have two dimensions or more:
+    none of them multiplies anything.
+    """
+    return p.ndim > 1 and name.endswith("weight")
 
 
 def make_optimiser(model: nn.Module, config: OptimConfig, finetune: FinetuneConfig | None = None) -> Optimiser:
@@ -204,7 +217,7 @@ def make_optimiser(model: nn.Module, config: OptimConfig, finetune: FinetuneConf
 
 
 def _muon(model: nn.Module, groups: list[dict[str, Any]], config: OptimConfig) -> Optimiser:
-    """Muon for the matrices inside, AdamW (first beta 0.9) for kernels, vectors and the head, as its author has it.
+    """Muon for the matrices inside, AdamW (first beta 0.9) for kernels, the head and what maps nothing, as its author has it.
 
     Its updates are scaled to the size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so that one learning rate serves both.
     """
@@ -216,7 +229,7 @@ def _muon(model: nn.Module, groups: list[dict[str, Any]], config: OptimConfig) -
     if not hasattr(torch.optim, "Muon"):
         raise RequestError(f"torch {torch.__version__} has no Muon.", "torch 2.9 or later", 'optim.name = "adamw"')
     head = head_names(model) if isinstance(model, Classifier) else set[str]()
-    inside = {id(p) for name, p in model.named_parameters() if p.ndim == 2 and name not in head}
+    inside = {id(p) for name, p in model.named_parameters() if p.ndim == 2 and _maps(name, p) and name not in head}
     matrices = _part(groups, lambda p: id(p) in inside)
     others = _part(groups, lambda p: id(p) not in inside)
     parts: list[Optimiser] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import re
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -49,6 +51,53 @@ def test_decay_reaches_matrices_and_spares_vectors_unless_asked():
     assert [p.ndim for p in spared["params"]] == [1, 1, 1, 1]
     (all_of_them,) = parameter_groups(model, OptimConfig(weight_decay=0.1, decay_norms_and_biases=True))
     assert len(all_of_them["params"]) == 6
+
+
+def kinds(names: Iterable[str]) -> set[str]:
+    """Names without the numbers of their blocks."""
+    return {re.sub(r"\d+", "#", name) for name in names}
+
+
+def spared(name: str) -> dict[str, nn.Parameter]:
+    """What decay does not reach of a network."""
+    model = ps.models.create(name, image_size=32, num_classes=10)
+    decayed, _ = parameter_groups(model, OptimConfig())
+    reached = {id(p) for p in decayed["params"]}
+    return {name.removeprefix("network."): p for name, p in model.named_parameters() if id(p) not in reached}
+
+
+@pytest.mark.parametrize(
+    ("model", "tables"),
+    [
+        ("dial/local", {"embed.bias", "blocks.#.mlp.narrow.bias", "blocks.#.mlp.widen.bias"}),
+        ("dial/attention", {"embed.positions"}),
+        ("perceiver/tiny", {"latents"}),
+        ("perceiver_io/tiny", {"latents", "queries"}),
+        ("tnt/tiny", {"patch_tokens", "patch_pos_emb", "pixel_pos_emb"}),
+    ],
+)
+def test_decay_spares_what_maps_nothing_though_it_is_a_table(model, tables):
+    assert kinds(name for name, p in spared(model).items() if p.ndim > 1) == tables
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("vit/tiny", "vit_tiny_patch16_224"),
+        ("swin/tiny", "swin_tiny_patch4_window7_224"),
+        ("mixer/tiny", "mixer_s16_224"),
+    ],
+)
+def test_decay_spares_what_timm_spares(ours, theirs):
+    """The keys of these networks are timm's."""
+    import timm
+    from timm.optim import param_groups_weight_decay
+
+    peer = timm.create_model(theirs, num_classes=10, img_size=32)
+    listed = peer.no_weight_decay() if hasattr(peer, "no_weight_decay") else set()
+    groups = param_groups_weight_decay(peer, no_weight_decay_list=listed)
+    theirs_spared = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}
+    assert kinds(spared(ours)) == kinds(name for name, p in peer.named_parameters() if id(p) in theirs_spared)
 
 
 def test_weight_decay_really_arrives():
@@ -175,6 +224,14 @@ def test_muon_takes_the_matrices_inside_and_adamw_the_rest():
     assert len(rest) + len(inside) == len(list(model.parameters()))
     assert rest[id(model.head.weight)] == 0.1
     assert rest[id(model.head.bias)] == 0.0
+
+
+@pytest.mark.parametrize("model", ["perceiver_io/tiny", "swin/tiny", "tnt/tiny", "dial/attention"])
+def test_muon_makes_no_table_orthogonal(model):
+    network = ps.models.create(model, image_size=32, num_classes=10)
+    muon, _ = make_optimiser(network, OptimConfig(name="muon")).parts
+    inside = {id(p) for group in muon.param_groups for p in group["params"]}
+    assert all(name.endswith("weight") for name, p in network.named_parameters() if id(p) in inside)
 
 
 def test_muon_is_refused_where_torch_has_none(monkeypatch):
