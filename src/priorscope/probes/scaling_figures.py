@@ -61,7 +61,9 @@ def draw_error(result: Scaling) -> Figure:
         .encode(y=A.Y("low:Q", scale=ends, title="share wrong"), y2="high:Q")
     )
     cross = only("held out").mark_point(shape="cross", size=140, opacity=1, color=INK).encode(y=y, tooltip=tips)
-    chart = A.layer(band, tried, line, points, reach, cross).properties(width=WIDTH, height=HEIGHT)
+    layers = [("curve", band), ("tried", tried), ("curve", line), ("front", points), ("held out", reach), ("held out", cross)]
+    there = {row["kind"] for row in rows}  # a layer of nothing has no extent, of which a browser warns
+    chart = A.layer(*(layer for kind, layer in layers if kind in there)).properties(width=WIDTH, height=HEIGHT)
     return Figure.from_chart(
         "scaling",
         _title(result),

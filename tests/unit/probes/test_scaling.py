@@ -129,7 +129,10 @@ def test_what_is_not_identified_is_said_with_what_would_identify_it(settings, sa
     assert "the law is not identified; over" in result.headline()
     assert "exponent" not in {row.metric for row in result.metrics()}
     assert result.interval.low <= result.value <= result.interval.high
-    assert result.charts()[0].title.endswith("a law is not identified")
+    figure = result.charts()[0]
+    assert figure.title.endswith("a law is not identified")
+    layers = {layer["transform"][0]["filter"]["equal"] for layer in figure.spec["layer"]}
+    assert layers == {row["kind"] for row in figure.spec["datasets"]["rows"]} == {"tried", "front"}, "no layer of nothing"
 
 
 def test_noise_alone_is_never_a_law():
