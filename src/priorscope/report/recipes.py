@@ -16,7 +16,7 @@ from typing import TypeVar
 from priorscope.core.config import Plain
 from priorscope.report.reading import Reading, RunRecord, flat
 from priorscope.report.verdict import Finding
-from priorscope.report.words import amount_said, listed
+from priorscope.report.words import amount_said, augmentation_said, listed
 
 T = TypeVar("T")
 
@@ -26,6 +26,7 @@ BESIDE = ("dropout", "drop_path", "input_size", "permute")
 """Settings that networks have, and that are not what sets an architecture apart: regularisation, and what it is shown."""
 NONE = ("0", "0.0", "none", "not set", "[]", "None")
 """How a setting is written that is off: a family that has no dropout has that of one whose dropout is 0."""
+AUGMENT = "data.augment"
 LONG = 60
 """Characters of a setting that are shown; the whole stands in the recipe."""
 
@@ -91,14 +92,15 @@ def side_by_side(reading: Reading, found: Sequence[Finding]) -> SideBySide | Non
     if len(runs) < 2:
         return None
     counted = [setting for name, count in COUNTED.items() if (setting := _counted(name, count, list(runs.values())))]
-    tables = {name: _settings(run.recipe) for name, run in runs.items()}
+    asked = {name: settings(run.recipe) for name, run in runs.items()}
+    tables = {name: {key: value for key, value in own.items() if not _is_architecture(key)} for name, own in asked.items()}
     keys = list(dict.fromkeys(key for table in tables.values() for key in table))
     asked_for = [_asked(key, tables, runs, tuned=key in reading.tuned) for key in keys]
-    settings = (*counted, *(setting for setting in asked_for if setting))
-    settings = tuple(sorted(settings, key=lambda setting: -len(setting.confounds)))
+    differing = (*counted, *(setting for setting in asked_for if setting))
+    differing = tuple(sorted(differing, key=lambda setting: -len(setting.confounds)))
     first = next(iter(tables.values()))
     same = [(key, first.get(key, "not set")) for key, setting in zip(keys, asked_for, strict=True) if not setting]
-    return SideBySide(tuple((name, run.family) for name, run in runs.items()), settings, tuple(same)) if settings else None
+    return SideBySide(tuple((name, run.family) for name, run in runs.items()), differing, tuple(same)) if differing else None
 
 
 def compared_runs(reading: Reading, found: Sequence[Finding]) -> list[RunRecord]:
@@ -117,12 +119,9 @@ def first_runs(runs: Sequence[RunRecord]) -> dict[str, RunRecord]:
 
 def recipe_differences(runs: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
     """Setting -> {recipe: value} for the settings, beside model and seed, that are not the same in all recipes."""
-    asked = {
-        name: dict(flat({k: v for k, v in run.recipe.items() if k not in ("model", "seed")}))
-        for name, run in first_runs(runs).items()
-    }
-    keys = sorted({key for settings in asked.values() for key in settings})
-    told = {key: {name: settings.get(key, "not set") for name, settings in asked.items()} for key in keys}
+    asked = {name: settings(run.recipe) for name, run in first_runs(runs).items()}
+    keys = sorted({key for own in asked.values() for key in own if key.partition(".")[0] != "model"})
+    told = {key: {name: own.get(key, "not set") for name, own in asked.items()} for key in keys}
     return {key: values for key, values in told.items() if len(set(values.values())) > 1}
 
 
@@ -163,12 +162,20 @@ def _counted(name: str, count: Callable[[RunRecord], float | None], runs: Sequen
     return Setting(name, tuple(amount_said(value) for value in known), tuple(known), confounds, pairs)
 
 
-def _settings(recipe: Plain) -> dict[str, str]:
-    """What a recipe asks for, flat, without its seed and without what makes the architecture."""
-    rows = flat({name: value for name, value in recipe.items() if name not in ("model", "seed")})
-    model = recipe.get("model")
-    beside = {name: value for name, value in model.items() if name in BESIDE} if isinstance(model, dict) else {}
-    return dict((*rows, *flat({"model": beside})))
+def settings(recipe: Plain) -> dict[str, str]:
+    """What a recipe asks for by dotted keys, without its seed; what happens to its pictures in words."""
+    flattened = dict(flat({name: value for name, value in recipe.items() if name != "seed"}))
+    data = recipe.get("data")
+    augment = data.get("augment") if isinstance(data, dict) else None
+    if not isinstance(augment, dict) or not isinstance(ops := augment.get("ops"), list):
+        return flattened
+    named = {AUGMENT + ".ops": AUGMENT}
+    return {named.get(key, key): value for key, value in flattened.items()} | {AUGMENT: augmentation_said(ops)}
+
+
+def _is_architecture(key: str) -> bool:
+    part, _, setting = key.partition(".")
+    return part == "model" and setting.partition(".")[0] not in BESIDE
 
 
 def _asked(key: str, tables: Mapping[str, Mapping[str, str]], runs: Mapping[str, RunRecord], *, tuned: bool) -> Setting | None:

@@ -1,19 +1,21 @@
 """Ablation surfaces: a number over two settings of which every combination was trained, and where its best one stands.
 
-A grid is found in the recipes themselves, not in a study's file: recipes that differ in exactly two numeric settings, each with
-two values or more. Where the best cell stands at the edge of the grid, a better one may lie beyond, and the picture says so.
+A grid is found in the recipes themselves, not in a study's file: recipes that differ in exactly two settings, each with two
+values or more, of which one at least is a number; the other may be a word, such as an augmentation's. Where the best cell
+stands at the edge of the grid, a better one may lie beyond, and the picture says so; words have no edge.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from priorscope.core.figure import Figure
-from priorscope.report.reading import RunRecord, flat
-from priorscope.report.recipes import first_runs
+from priorscope.report.reading import RunRecord
+from priorscope.report.recipes import first_runs, settings
 from priorscope.report.verdict import Arm, Finding
 from priorscope.report.words import listed, number
 
@@ -23,40 +25,47 @@ INNER = 3
 """Values of a setting below which every one of them stands at the edge, which says nothing."""
 
 
+Value: TypeAlias = float | str
+"""Of a setting: a number or a word."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """Recipes by the values of two settings; `fixed` says what sets this grid apart from others of the same two."""
 
     across: str
     up: str
-    cells: Mapping[tuple[float, float], str]
+    cells: Mapping[tuple[Value, Value], str]
     fixed: str
 
     @property
-    def values(self) -> tuple[list[float], list[float]]:
-        """The values of both settings, rising."""
-        return sorted({x for x, _ in self.cells}), sorted({y for _, y in self.cells})
+    def values(self) -> tuple[list[Value], list[Value]]:
+        """The values of both settings: numbers rising, words as they come."""
+        return _in_order(x for x, _ in self.cells), _in_order(y for _, y in self.cells)
 
 
 def grids(runs: Sequence[RunRecord]) -> list[Grid]:
-    """Every grid over two numeric settings among recipes."""
-    recipes = {name: dict(flat({k: v for k, v in run.recipe.items() if k != "seed"})) for name, run in first_runs(runs).items()}
+    """Every grid over two settings among recipes, one of them numeric."""
+    recipes = {name: settings(run.recipe) for name, run in first_runs(runs).items()}
     keys = list(dict.fromkeys(key for recipe in recipes.values() for key in recipe))
     varied = [key for key in keys if len({recipe.get(key) for recipe in recipes.values()}) > 1]
-    numeric = [
-        key for key in varied if all(_number(recipe.get(key)) is not None for recipe in recipes.values() if key in recipe)
-    ]
+    known = {key: [_value(recipe[key]) for recipe in recipes.values() if key in recipe] for key in varied}
+    axes = [key for key, values in known.items() if None not in values]
+    numeric = {key for key in axes if all(isinstance(value, float) for value in known[key])}
     found: list[Grid] = []
-    for across, up in itertools.combinations(numeric, 2):
-        groups: dict[tuple[tuple[str, str | None], ...], dict[tuple[float, float], str]] = {}
+    for across, up in itertools.combinations(axes, 2):
+        if not numeric & {across, up}:
+            continue
+        groups: dict[tuple[tuple[str, str | None], ...], dict[tuple[Value, Value], str]] = {}
         for name, recipe in recipes.items():
-            x, y = _number(recipe.get(across)), _number(recipe.get(up))
+            x, y = _value(recipe.get(across)), _value(recipe.get(up))
             if x is not None and y is not None:
                 rest = tuple((key, recipe.get(key)) for key in varied if key not in (across, up))
                 groups.setdefault(rest, {})[x, y] = name
-        for rest, cells in groups.items():
-            grid = Grid(across, up, cells, _fixed(rest, list(groups)))
-            if len(cells) >= FEWEST and min(map(len, grid.values)) > 1:
+        whole = {rest: cells for rest, cells in groups.items() if len(cells) >= FEWEST}
+        for rest, cells in whole.items():
+            grid = Grid(across, up, cells, _fixed(rest, list(whole)))
+            if min(map(len, grid.values)) > 1:
                 found.append(grid)
     return found
 
@@ -68,11 +77,15 @@ def surfaces(finding: Finding, runs: Sequence[RunRecord]) -> Iterator[Figure]:
         yield _surface(finding, grid, arms)
 
 
-def edges(grid: Grid, at: tuple[float, float]) -> list[str]:
+def edges(grid: Grid, at: tuple[Value, Value]) -> list[str]:
     """The settings in which a cell stands at the end of what was tried."""
     across, up = grid.values
     ends = ((grid.across, at[0], across), (grid.up, at[1], up))
-    return [name for name, value, values in ends if len(values) >= INNER and value in (values[0], values[-1])]
+    return [
+        name
+        for name, value, values in ends
+        if isinstance(value, float) and len(values) >= INNER and value in (values[0], values[-1])
+    ]
 
 
 def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
@@ -81,7 +94,7 @@ def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
 
     unit, (across, up) = finding.unit, grid.values
     rows: list[dict[str, Any]] = [
-        {"x": f"{x:g}", "y": f"{y:g}", "value": arm.value, "low": _end(arm, 0), "high": _end(arm, 1), "recipe": arm.label}
+        {"x": _said(x), "y": _said(y), "value": arm.value, "low": _end(arm, 0), "high": _end(arm, 1), "recipe": arm.label}
         for y in reversed(up)
         for x in across
         if (arm := arms.get(grid.cells.get((x, y), "")))
@@ -116,14 +129,19 @@ def _best(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> str:
     extreme = "highest" if finding.result.better == "higher" else "lowest"
     said = (
         f"{finding.measure[:1].upper()}{finding.measure[1:]} is {extreme}, {number(known[top], finding.unit)}, at "
-        f"{_last(grid.across)} {top[0]:g} and {_last(grid.up)} {top[1]:g}"
+        f"{_last(grid.across)} {_said(top[0])} and {_last(grid.up)} {_said(top[1])}"
     )
     beyond = edges(grid, top)
     return f"{said}, at the edge of the grid in {listed([_last(name) for name in beyond])}" if beyond else said
 
 
 def _fixed(rest: Sequence[tuple[str, str | None]], groups: Sequence[Sequence[tuple[str, str | None]]]) -> str:
-    """The settings by which this grid is not another one of the same two settings."""
+    """The settings by which this grid is not another one of the same two: the network's name, where that is enough."""
+    if len(groups) < 2:
+        return ""
+    networks = [dict(group).get("model.name") for group in groups]
+    if None not in networks and len(set(networks)) == len(groups):
+        return dict(rest)["model.name"] or ""
     told = [
         f"{_last(key)} {value}" for i, (key, value) in enumerate(rest) if len({group[i][1] for group in groups}) > 1 and value
     ]
@@ -138,8 +156,21 @@ def _end(arm: Arm, which: int) -> float | None:
     return None if arm.interval is None else (arm.interval.low, arm.interval.high)[which]
 
 
-def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None or text in ("True", "False") else float(text)
-    except ValueError:
+def _value(text: str | None) -> Value | None:
+    """A setting as a number or a word; None where it is neither: absent, yes or no, or a list."""
+    if text is None or text in ("True", "False"):
         return None
+    try:
+        return float(text)
+    except ValueError:
+        return text if re.fullmatch(r"[\w./-]+", text) else None
+
+
+def _said(value: Value) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _in_order(values: Iterable[Value]) -> list[Value]:
+    different = list(dict.fromkeys(values))
+    numbers = [value for value in different if isinstance(value, float)]
+    return [*sorted(numbers)] if len(numbers) == len(different) else different

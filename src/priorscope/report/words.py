@@ -7,7 +7,8 @@ distinguishable.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from priorscope.core.comparison import Comparison
 from priorscope.core.stats import Interval
@@ -238,3 +239,26 @@ def _begun(name: str) -> str:
 
 def _a(word: str) -> str:
     return f"an {word}" if word[:1] in "aeiou" else f"a {word}"
+
+
+def augmentation_said(ops: Sequence[Mapping[str, Any]]) -> str:
+    """Operations on pictures by the name of the shipped list that they are, or one by one with all that was set."""
+    from priorscope.core.errors import PriorscopeError
+    from priorscope.data.augment import PRESETS, augment_config
+
+    try:
+        asked = augment_config({"ops": ops}).ops
+    except PriorscopeError:  # stored by a version that knew other operations
+        asked = None
+    named = [name for name, preset in PRESETS.items() if preset.ops == asked]
+    return named[0] if named else ", ".join(map(_operation_said, ops))
+
+
+def _operation_said(op: Mapping[str, Any]) -> str:
+    """One operation: what is certain is not said."""
+    given = {name: value for name, value in op.items() if name != "op" and (name, value) != ("p", 1)}
+    inner = given.pop("ops", None)
+    said = [f"{name} {value}" for name, value in given.items()]
+    if inner is not None:
+        said.append("of " + ", ".join(map(_operation_said, inner)))
+    return f"{op.get('op', '?')}" + (f" ({'; '.join(said)})" if said else "")

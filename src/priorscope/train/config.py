@@ -57,7 +57,7 @@ class TrainConfig(Config):
         default=None, description="weights, gradients and optimiser state lie in shares on the ranks (FSDP2)"
     )
     track: tuple[str, ...] = Field(
-        default=("train", "val"), description="splits to evaluate after each epoch; none of them but val chooses anything"
+        default=("train", "val"), description="splits to evaluate after each epoch; val is in any case, and it alone chooses"
     )
     track_images: int = Field(default=1000, ge=1, description="how many images of each tracked split (val always whole)")
     choose: Literal["best", "last"] = Field(

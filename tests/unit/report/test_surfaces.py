@@ -64,3 +64,39 @@ def test_other_settings_make_grids_of_their_own() -> None:
     assert not first.title.endswith(")")
     assert second.title.endswith("(augment flip)")
     assert len(first.rows) == len(second.rows) == 9
+
+
+def test_one_of_the_two_may_be_a_word() -> None:
+    """Dropout by augmentation, as recipes are stored: an augmentation is a list of operations there."""
+    from priorscope.data.augment import PRESETS
+
+    shares = {("flip-crop", 0.0): 0.5, ("flip-crop", 0.2): 0.6, ("none", 0.0): 0.7, ("none", 0.2): 0.4}
+    runs = [
+        run(f"{name}-{rate}", 0, scored(right(share)), recipe={
+            "model": {"name": "perceiver/tiny", "dropout": rate}, "data": {"augment": PRESETS[name].plain()},
+        })
+        for (name, rate), share in shares.items()
+    ]  # fmt: skip
+    (figure,) = drawn(runs)
+    assert figure.title == "Score is highest, 70.0%, at dropout 0 and augment none"
+    assert {(row["y"], row["x"]): row["value"] for row in figure.rows} == {
+        (name, f"{rate:g}"): pytest.approx(share, abs=0.01) for (name, rate), share in shares.items()
+    }
+
+
+def test_two_words_are_no_surface() -> None:
+    runs = [
+        run(f"{name}-{schedule}", 0, scored(right(0.5)), recipe={"optim": {"name": name, "schedule": schedule}})
+        for name in ("sgd", "adam") for schedule in ("cosine", "linear")
+    ]  # fmt: skip
+    assert grids(runs) == []
+
+
+def test_grids_of_two_networks_bear_their_names() -> None:
+    runs = [
+        run(f"{name}-{lr}-{size}", 0, scored(right(0.5)), recipe={
+            "model": {"name": name, "depth": depth}, "optim": {"lr": lr}, "train": {"batch_size": size},
+        })
+        for name, depth in (("mixer/tiny", 2), ("tnt/tiny", 3)) for lr in (0.1, 0.2) for size in (8, 16)
+    ]  # fmt: skip
+    assert [found.fixed for found in grids(runs)] == ["mixer/tiny", "tnt/tiny"]
