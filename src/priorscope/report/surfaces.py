@@ -104,7 +104,7 @@ def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
         title = _best(finding, grid, arms)
     where = f" ({grid.fixed})" if grid.fixed else ""
     missing = len(across) * len(up) - len(rows)
-    counts = sorted({arm.seeds for arm in arms.values()})
+    counts = sorted({arms[name].seeds for name in grid.cells.values() if name in arms})
     seeds = f"{counts[0]} seed{'s' * (counts[0] > 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     return heat_map(
         "-".join([finding.probe, "over", _last(grid.across), _last(grid.up)]),

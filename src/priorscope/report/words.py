@@ -20,6 +20,8 @@ BUDGET = "L-inf on pixels"
 
 NAMED = 3
 """Of so many names at most a sentence also says the numbers."""
+MANY = 12
+"""Above so many names a sentence says the first ones alone."""
 
 
 def number(value: float, unit: str) -> str:
@@ -160,7 +162,9 @@ def _many(finding: Finding) -> str:
         elif alike:
             parts[0] += f", but is not distinguishable from {close}, which does not make them equal"
     if apart:
-        parts[0] += f"{';' if alike else ','} told apart from {'all others' if len(apart) == len(others) else listed(apart)}"
+        parts[0] += (
+            f"{';' if alike else ','} told apart from {'all others' if len(apart) == len(others) else listed(_few(apart))}"
+        )
     if turned:
         leans = (finding.result.leaning or ("is higher", "is lower"))[0 if upwards else 1]
         parts.append(f"but image by image {listed(turned)} {leans} than it")
@@ -226,6 +230,11 @@ def _missing_seeds(finding: Finding) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names as a sentence lists them."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    """The names; of very many the first, and how many more."""
+    return [*names] if len(names) <= MANY else [*names[:NAMED], f"{len(names) - NAMED} others"]
 
 
 def _capital(text: str) -> str:

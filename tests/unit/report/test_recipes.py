@@ -11,6 +11,7 @@ from priorscope.report.confounds import limits
 from priorscope.report.reading import Reading, RunRecord
 from priorscope.report.recipes import Setting, SideBySide, side_by_side
 from priorscope.report.verdict import findings
+from priorscope.report.words import augmentation_said
 
 
 def one(name: str, family: str, recipe: dict[str, Any], **environment: Any) -> RunRecord:
@@ -103,3 +104,12 @@ def test_what_equal_trials_chose_is_no_confound() -> None:
     assert "All were trained by the same recipe but for the model, each tuned by as many trials on val (optim.lr)." in limits(
         read, findings(read)
     )
+
+
+def test_an_augmentation_is_said_by_its_name_or_one_by_one() -> None:
+    from priorscope.data.augment import PRESETS, augment_config
+
+    assert {augmentation_said(preset.plain()["ops"]) for preset in PRESETS.values()} == set(PRESETS) - {"rrc-area"}
+    own = augment_config({"ops": [{"op": "pad-crop", "pad": 3}, {"op": "choose", "k": [1, 1], "ops": [{"op": "flip"}]}]})
+    assert augmentation_said(own.plain()["ops"]) == "pad-crop (pad 3), choose (k [1, 1]; of flip (p 0.5; axis horizontal))"
+    assert augmentation_said([{"op": "of-another-version", "p": 0.3}]) == "of-another-version (p 0.3)"

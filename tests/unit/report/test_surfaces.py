@@ -28,7 +28,8 @@ def drawn(runs: list[RunRecord]) -> list[Any]:
 
 
 def test_the_best_cell_inside_the_grid_is_named() -> None:
-    (figure,) = drawn(grid((0.003, 2)))
+    (figure,) = drawn([*grid((0.003, 2)), *(run("cnn", seed, scored(right(0.5))) for seed in range(3))])
+    assert figure.n.startswith("9 cells of 1 seed, n = ")
     assert figure.title == "Score is highest, 80.0%, at lr 0.003 and blocks 2"
     assert [(row["x"], row["y"]) for row in figure.rows][:2] == [("0.001", "4"), ("0.003", "4")], "rising to the right and up"
     assert len(figure.rows) == 9

@@ -148,6 +148,13 @@ def test_a_table_of_many_names_whom_the_first_is_told_apart_from() -> None:
     assert said.endswith("which does not make them equal; told apart from c.")
 
 
+def test_of_very_many_the_nearest_are_named() -> None:
+    rng = np.random.default_rng(3)
+    shares = {"a": 0.90, "b": 0.895} | {f"c{i}": 0.7 - 0.05 * i for i in range(13)}
+    runs = [run(label, 0, scored(rng.random(1000) < share)) for label, share in shares.items()]
+    assert "told apart from c0, c1, c2 and 10 others." in sentence(only(runs))
+
+
 def test_lower_is_better_puts_the_lowest_first() -> None:
     runs = [
         run(label, s, scored(right(share, start=s), Cost))
