@@ -14,7 +14,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,9 +26,25 @@ from priorscope.recipe import shipped_recipes
 
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
 PUBLISHED, RUNS = FOLDER / "published.toml", FOLDER / "runs.json"
-BEGIN, END = "<!-- runs -->\n", "<!-- end of runs -->"
+BEGIN, END = "<!-- runs on {} -->\n", "<!-- end of runs on {} -->"
 VERDICTS = ("supported", "contradicted", "not decidable here")
 Record = dict[str, Any]
+
+
+class Board(NamedTuple):
+    """The table and the figure of what was trained on one data set."""
+
+    data: str
+    figure: str
+    axis: str
+    domain: tuple[float, float]
+    chance: float
+
+
+BOARDS = (
+    Board("cifar10", "families", "accuracy on CIFAR-10 as JPEG, 10,000 test images", (0, 1), 0.1),
+    Board("tiny_imagenet", "families-tiny-imagenet", "accuracy on Tiny ImageNet, 10,000 validation images", (0, 0.3), 0.005),
+)
 
 
 def collect(folders: Iterable[Path]) -> list[Record]:
@@ -87,36 +103,41 @@ def _accuracy(runs: list[Path], views: str | None) -> Record | None:
 
 
 def table(records: Iterable[Record]) -> str:
-    """Our runs, most accurate first."""
-    of_run = ["recipe", "network", "parameters", "epochs", "minutes", "on", "seeds"]
-    rows = sorted(records, key=lambda record: -_mean(record["test"]))
-    return _markdown(
-        [*of_run, "test accuracy", "95 % interval", "six views"], [_row(record) for record in rows], right=(2, 3, 4, 7, 8, 9)
-    )
+    """Our runs, most accurate first; a column that would be empty is left out."""
+    rows = [_row(record) for record in _ranked(records)]
+    head = [name for name in rows[0] if any(row[name] for row in rows)]
+    left = ("recipe", "network", "on", "seeds")
+    cells = [[row[name] for name in head] for row in rows]
+    return _markdown(head, cells, right=[place for place, name in enumerate(head) if name not in left])
 
 
-def _row(record: Record) -> list[str]:
+def _ranked(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: -_mean(record["test"]))
+
+
+def _row(record: Record) -> dict[str, str]:
     views = record["six views"]
-    return [
-        f"`{record['recipe']}`",
-        f"`{record['network']}`",
-        f"{record['parameters']:,}",
-        str(record["epochs"]),
-        _range(record["minutes"]),
-        record["machine"],
-        ", ".join(map(str, record["seeds"])),
-        _percent(_mean(record["test"])),
-        _interval(record["test"]),
-        "" if views is None else _percent(_mean(views)),
-    ]
+    return {
+        "recipe": f"`{record['recipe']}`",
+        "network": f"`{record['network']}`",
+        "parameters": f"{record['parameters']:,}",
+        "epochs": str(record["epochs"]),
+        "minutes": _range(record["minutes"]),
+        "on": record["machine"],
+        "seeds": ", ".join(map(str, record["seeds"])),
+        "test accuracy": _percent(_mean(record["test"])),
+        "95 % interval": _interval(record["test"]),
+        "six views": "" if views is None else _percent(_mean(views)),
+    }
 
 
-def picture(records: Iterable[Record]) -> Figure:
+def picture(board: Board, records: Iterable[Record]) -> Figure:
     """How often each recipe's networks are right, most accurate first."""
-    ranked = sorted(records, key=lambda record: -_mean(record["test"]))
+    ranked = _ranked(records)
+    prefix = board.data.replace("_", "-") + "-"
     rows: list[Record] = [
         {
-            "subject": record["recipe"].removeprefix("cifar10-") + ("" if len(record["seeds"]) > 1 else " (1 seed)"),
+            "subject": record["recipe"].removeprefix(prefix) + ("" if len(record["seeds"]) > 1 else " (1 seed)"),
             "family": record["network"].partition("/")[0],
             "value": _mean(record["test"]),
             "low": record["test"]["low"],
@@ -126,15 +147,15 @@ def picture(records: Iterable[Record]) -> Figure:
     ]
     best, last = (f"{row['subject'].removesuffix(' (1 seed)')} is right on {row['value']:.0%}" for row in (rows[0], rows[-1]))
     return interval_dots(
-        "families",
+        board.figure,
         f"In {_range([minutes for record in ranked for minutes in record['minutes']])} minutes on two cores {best}, "
         f"{last.replace('is right ', '')}",
         rows,
-        axis=Axis("accuracy on CIFAR-10 as JPEG, 10,000 test images", domain=(0, 1), format=".0%"),
+        axis=Axis(board.axis, domain=board.domain, format=".0%"),
         n=ranked[0]["test"]["n"],
         protocol="From nothing, one recipe a family; 95 % intervals over seeds and images, of checkpoints over images.",
         alt="; ".join(f"{row['subject']} {row['value']:.1%}" for row in rows),
-        reference=(0.1, "chance"),
+        reference=(board.chance, "chance"),
     )
 
 
@@ -203,8 +224,16 @@ def pages() -> Iterator[tuple[Path, str]]:
     for name, system in tomllib.loads(PUBLISHED.read_text(encoding="utf-8")).items():
         yield FOLDER / f"{name}.md", page(system, records)
     index = FOLDER / "index.md"
-    before, _, rest = index.read_text(encoding="utf-8").partition(BEGIN)
-    yield index, before + BEGIN + table(records) + "\n" + END + rest.partition(END)[2]
+    text = index.read_text(encoding="utf-8")
+    for board in BOARDS:
+        begin, end = BEGIN.format(board.data), END.format(board.data)
+        before, _, rest = text.partition(begin)
+        text = before + begin + table(_on(board, records)) + "\n" + end + rest.partition(end)[2]
+    yield index, text
+
+
+def _on(board: Board, records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record["data"] == board.data]
 
 
 def _mean(accuracy: Record) -> float:
@@ -238,7 +267,9 @@ def main(folders: list[str]) -> None:
         RUNS.write_text(json.dumps(list(known.values()), indent=1) + "\n", encoding="utf-8")
     for path, text in pages():
         path.write_text(text, encoding="utf-8")
-    picture(json.loads(RUNS.read_text(encoding="utf-8"))).save(FOLDER / "families.svg")
+    records: list[Record] = json.loads(RUNS.read_text(encoding="utf-8"))
+    for board in BOARDS:
+        picture(board, _on(board, records)).save(FOLDER / f"{board.figure}.svg")
 
 
 if __name__ == "__main__":

@@ -106,10 +106,15 @@ class Answering(Protocol):
 
 
 class Evidence:
-    """A model's answers. `weights_key` names the weights (None: keep nothing on disk); `folder` is where answers are kept."""
+    """A model's answers. `weights_key` names the weights (None: keep nothing on disk); `folder` is where answers are kept.
 
-    def __init__(self, model: Classifier, weights_key: str | None = None, folder: Path | None = None) -> None:
-        self.model = model
+    `classes` are the names of what it learnt to tell apart, where somebody knows them.
+    """
+
+    def __init__(
+        self, model: Classifier, weights_key: str | None = None, folder: Path | None = None, classes: Sequence[str] = ()
+    ) -> None:
+        self.model, self.classes = model, tuple(classes)
         self._weights_key = weights_key
         self.folder = folder
         self._kept: dict[str, NDArray[Any]] = {}
@@ -118,6 +123,18 @@ class Evidence:
     def name(self) -> str:
         """The model's name."""
         return self.model.name
+
+    def check_classes(self, split: Split) -> None:
+        """Refuses a split of other classes than the network has learnt, or of the same in another order."""
+        count, asked = self.model.num_classes, split.classes
+        moved = [name for name, here in zip(self.classes, asked, strict=False) if name != here and name in asked]
+        if count != len(asked) or moved:
+            raise RequestError(
+                f"{self.name} was asked about {split.source}, which has {len(asked)} classes, and "
+                + (f"knows {moved[0]!r} at another place among them." if count == len(asked) else f"tells {count} apart."),
+                "data with the classes that the network has learnt, in their order",
+                "another source; generalisation and fewshot ask what a network tells of other classes",
+            )
 
     def logits(self, split: Split, views: Views | None = None) -> Floats:
         """The logits of every image, float32 (N, classes), in the split's order.

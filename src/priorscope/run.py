@@ -148,7 +148,7 @@ class Run:
         """What the model says about splits, kept in the run's folder."""
         from priorscope.evidence import Evidence
 
-        return Evidence(self.model, self.key, self.path / "evidence")
+        return Evidence(self.model, self.key, self.path / "evidence", self.environment["model"].get("classes") or ())
 
     @property
     def results(self) -> dict[str, list[Result]]:

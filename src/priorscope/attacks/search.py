@@ -14,12 +14,10 @@ stood. Where it stands again, it is done, and has met the whole ensemble once; o
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +31,7 @@ from priorscope.attacks.pgd import fgsm_curve
 from priorscope.attacks.supply import Fetch
 from priorscope.attacks.turns import run_attack, run_in_turn
 from priorscope.attacks.victim import Victim
-from priorscope.core.errors import WorkError
-from priorscope.core.folder import write_bytes
+from priorscope.core.arrays import read_arrays, write_arrays
 
 BLOCK = 500
 REFINEMENTS = 2
@@ -346,20 +343,12 @@ def attacked(
 
 def _write(path: Path, *both: Brackets) -> None:
     """What all attacks know, and what the first alone knows."""
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {f.name: np.stack([getattr(brackets, f.name) for brackets in both]) for f in fields(Brackets)}
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
+    write_arrays(path, {f.name: np.stack([getattr(brackets, f.name) for brackets in both]) for f in fields(Brackets)})
 
 
 def _read(path: Path | None, count: int, budgets: int) -> tuple[Brackets, Brackets]:
     if path is None or not path.exists():
         return Brackets.unknown(count, budgets), Brackets.unknown(count, budgets)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            known, ahead = (Brackets(**{f.name: stored[f.name][i].copy() for f in fields(Brackets)}) for i in range(2))
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise WorkError(
-            f"The state of a search, {path}, is damaged: {error}.", "a file as it was written", f"delete {path.name}"
-        ) from None
+    stored = read_arrays(path, [f.name for f in fields(Brackets)])
+    known, ahead = (Brackets(**{name: both[i].copy() for name, both in stored.items()}) for i in range(2))
     return known, ahead

@@ -6,7 +6,6 @@ or a GPU. A result says its value with n, interval and caveats, lists its number
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, GetPydanticSchema, ValidationError
 from pydantic_core import core_schema
 
+from priorscope.core.arrays import read_arrays, write_arrays
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_bootstrap, paired_proportions
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError, WorkError, first_line
-from priorscope.core.folder import read_json, write_bytes, write_json
+from priorscope.core.folder import read_json, write_json
 from priorscope.core.stats import Interval, is_proportion
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class Result(Config):
         path = Path(path).with_suffix(".json")
         arrays = self.arrays()
         if arrays:
-            write_bytes(path.with_suffix(".npz"), _npz(arrays))
+            write_arrays(path.with_suffix(".npz"), arrays)
         values = self.model_dump(mode="json", exclude=set(arrays), exclude_none=True)
         write_json(path, {"probe": self.probe, "about": dict(about or {}), "arrays": sorted(arrays), "result": values})
         return path
@@ -265,13 +265,12 @@ class Result(Config):
             raise RequestError(
                 f"{path} holds a result of {stored.get('probe')!r}.", f"one of {cls.probe!r}", "load it as what it is"
             )
-        values: Plain = dict(stored["result"])
         try:
+            values: Plain = {"interval": None, **stored["result"]}
             if stored["arrays"]:
-                with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-                    values |= {name: arrays[name] for name in stored["arrays"]}
-            return cls.model_validate({"interval": None, **values})
-        except (OSError, ValueError, KeyError, ValidationError) as error:
+                values |= read_arrays(path.with_suffix(".npz"), stored["arrays"])
+            return cls.model_validate(values)
+        except (WorkError, ValueError, TypeError, KeyError, ValidationError) as error:
             raise torn_result(path, first_line(error)) from None
 
 
@@ -291,13 +290,6 @@ def torn_result(path: Path, what: str) -> WorkError:
     return WorkError(
         f"The result {path} is damaged: {what}.", "a result as it was written", f"delete {path.name} and run the study again"
     )
-
-
-def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """An NPZ file's bytes; numpy stamps every member with 1980, so equal arrays give equal bytes."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})  # pyright: ignore[reportArgumentType]
-    return buffer.getvalue()
 
 
 def stored_probe(path: Path) -> str:

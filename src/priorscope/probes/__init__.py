@@ -115,6 +115,14 @@ def the_split(data: Source | Split, name: str) -> Split:
     return data if isinstance(data, Split) else data.split(name)
 
 
+def labelled_split(data: Source | Split, name: str, *judged: Evidence) -> Split:
+    """The same, where answers are compared with its labels: networks of another list of classes are refused."""
+    chosen = the_split(data, name)
+    for one in judged:
+        one.check_classes(chosen)
+    return chosen
+
+
 def the_source(probe: str, data: Source | Split) -> Source:
     """The source that a probe of several splits needs."""
     from priorscope.data.split import Split

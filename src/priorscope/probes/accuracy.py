@@ -25,7 +25,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
 from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.evidence import Views, ViewsSetting, views_config
-from priorscope.probes import ProbeConfig, the_split
+from priorscope.probes import ProbeConfig, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -147,8 +147,9 @@ def measure_accuracy(
     """Scores every image of a split once."""
     from priorscope.evidence import evidence_of
 
-    chosen, seen = the_split(data, split), views_config(views)
-    logits = evidence_of(subject).logits(chosen, seen)
+    evidence, seen = evidence_of(subject), views_config(views)
+    chosen = labelled_split(data, split, evidence)
+    logits = evidence.logits(chosen, seen)
     guesses = min(k, len(chosen.classes))
     right, within = top_k_correct(logits, chosen.labels), top_k_correct(logits, chosen.labels, guesses)
     confidence = softmax(logits).max(1)

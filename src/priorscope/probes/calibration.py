@@ -28,7 +28,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
 from priorscope.core.stats import Interval, bootstrap
 from priorscope.evidence import Views, ViewsSetting, views_config
-from priorscope.probes import ProbeConfig, TrainedRun, the_split
+from priorscope.probes import ProbeConfig, TrainedRun, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.attacks import Attack
@@ -216,7 +216,7 @@ def measure_calibration(
 
     run = subject if _is_run(subject) else None
     evidence = _evidence(subject)
-    chosen, caveats = the_split(data, split), list[str]()
+    chosen, caveats = labelled_split(data, split, evidence), list[str]()
     seen = views_config(views)
     plain = evidence.logits(chosen)
     if are_probabilities(plain):

@@ -22,7 +22,7 @@ from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import bootstrap_of_shares, wilson
 from priorscope.data.corruptions import EXTRA, KINDS, SEVERITIES, SMALL, corrupted, group_of
-from priorscope.probes import ProbeConfig, the_split
+from priorscope.probes import ProbeConfig, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -155,7 +155,7 @@ def measure_corruptions(
 
     asked = _checked(kinds)
     evidence = evidence_of(subject)
-    chosen, index = some_images(the_split(data, split), images)
+    chosen, index = some_images(labelled_split(data, split, evidence), images)
 
     def right_on(part: Split) -> Bools:
         """Whether each image is right: kept instead of its logits, of which there would be 95 times as many as of a split."""

@@ -24,7 +24,7 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import Interval, wilson
-from priorscope.probes import ProbeConfig, TrainedRun, the_split
+from priorscope.probes import ProbeConfig, TrainedRun, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -218,7 +218,7 @@ def measure_cost(
 
     run: Any = subject if hasattr(subject, "recipe") and hasattr(subject, "evidence") else None
     evidence = run.evidence if run is not None else evidence_of(subject)  # pyright: ignore[reportArgumentType]
-    model, chosen = evidence.model, the_split(data, split)
+    model, chosen = evidence.model, labelled_split(data, split, evidence)
     correct = top_k_correct(evidence.logits(chosen), chosen.labels)
     counted, second = info(model), macs_as_run(model)
     caveats: list[str] = []

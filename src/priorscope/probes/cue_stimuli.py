@@ -22,7 +22,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.stats import Interval, wilson
 from priorscope.data.transforms import TRANSFORMS, apply
-from priorscope.probes import TrainedRun, the_split
+from priorscope.probes import TrainedRun, labelled_split, the_split
 from priorscope.probes.cue_categories import CATEGORIES, Humans, decided, imagenet_order, members_of, read_humans, stems_of
 from priorscope.probes.cue_conflict import CueConflict
 
@@ -299,7 +299,7 @@ def measure_made(evidence: Evidence, data: Source | Split, *, made: Made, images
     from priorscope.attacks.supply import some_images
     from priorscope.data.transforms.draws import other_class
 
-    chosen, index = some_images(the_split(data, "test"), images)
+    chosen, index = some_images(labelled_split(data, "test", evidence), images)
     lent = {
         "conflict": other_class(chosen.labels, index, 0, "conflict"),
         "agreeing": other_class(chosen.labels, index, 0, "agreeing", same=True),

@@ -30,7 +30,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, wilson
-from priorscope.probes import ProbeConfig, TrainedRun, the_split
+from priorscope.probes import ProbeConfig, TrainedRun, labelled_split
 from priorscope.probes.progress import Progress, at_once, state_of
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def measure_invariance(
 
     evidence = evidence_of(subject)
     model = evidence.model
-    whole = the_split(data, split)
+    whole = labelled_split(data, split, evidence)
     if len(whole) < 2:
         raise RequestError(f"{whole.name} has {len(whole)} images.", "two or more", "name another split")
     chosen, index = some_images(whole, images)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from priorscope.core.arrays import read_arrays, write_arrays
 from priorscope.core.errors import RequestError
 from priorscope.core.machine import memory_bytes
 from priorscope.core.rng import seed_of
@@ -23,7 +24,6 @@ from priorscope.models import create
 from priorscope.models.classifier import Classifier, Layout
 from priorscope.probes import depth
 from priorscope.probes.cka import Alignment, gram, median_distance
-from priorscope.probes.progress import read_arrays, write_arrays
 from priorscope.probes.similarity import Kernel, Pooling, matching
 
 MB = 1 << 20

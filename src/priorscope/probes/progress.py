@@ -6,19 +6,16 @@ everything that the table is a function of, and stays: the same measurement aske
 
 from __future__ import annotations
 
-import io
 import time
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from priorscope.core.arrays import read_arrays, write_arrays
 from priorscope.core.config import Plain, content_key
-from priorscope.core.errors import WorkError
-from priorscope.core.folder import write_bytes
 
 if TYPE_CHECKING:
     from priorscope.data.split import Split
@@ -61,26 +58,6 @@ class Progress:
         if self._path is not None:
             write_arrays(self._path, self._tables)
         self._saved = time.perf_counter()
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes arrays by name, whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
-    write_bytes(path, buffer.getvalue())
-
-
-def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Reads back what `write_arrays` wrote."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            return {name: stored[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise WorkError(
-            f"What a measurement knew so far, {path}, is damaged: {error}.",
-            "a file as it was written",
-            f"delete {path.name}",
-        ) from None
 
 
 def state_of(folder: Path | None, probe: str, model: Classifier, chosen: Split, settings: Plain) -> Path | None:

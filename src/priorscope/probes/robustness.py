@@ -29,7 +29,7 @@ from priorscope.core.config import Number, content_key
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, wilson
-from priorscope.probes import ProbeConfig, the_split
+from priorscope.probes import ProbeConfig, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -250,7 +250,7 @@ def measure_robustness(
     from priorscope.probes.robustness_measured import Asked
 
     evidence = evidence_of(subject)
-    asked_of = the_split(data, split)
+    asked_of = labelled_split(data, split, evidence)
     chosen, index = some_images(asked_of, images)
     changes = {name: value for name, value in (("steps", steps), ("restarts", restarts), ("loss", loss)) if value is not None}
     attacks = attacks_of(attack, len(chosen.classes), **changes)

@@ -23,7 +23,7 @@ from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.power_law import Law
-from priorscope.probes import ProbeConfig, the_split
+from priorscope.probes import ProbeConfig, labelled_split
 from priorscope.probes.scaling_batches import Batch, batches
 from priorscope.probes.scaling_fit import Estimate, Found, HeldOut, estimate
 from priorscope.probes.scaling_points import Count, Spent, as_points, spent_by
@@ -211,7 +211,7 @@ def measure_scaling(
     for name, run in subjects.items():
         if not (hasattr(run, "recipe") and hasattr(run, "history")):
             raise RequestError(f"{name} does not say how it was trained.", "finished runs", "priorscope probe scaling runs/*")
-    chosen = the_split(data, split)
+    chosen = labelled_split(data, split, *(run.evidence for run in subjects.values()))
     runs = spent_by(subjects, chosen, count, intermediate)
     families = list(dict.fromkeys(run.family for run in runs))
     fits: list[Fit] = []

@@ -28,7 +28,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import Interval, bootstrap, wilson
 from priorscope.data.transforms import TRANSFORMS, USUAL, Z, apply, transform_named
-from priorscope.probes import ProbeConfig, the_split
+from priorscope.probes import ProbeConfig, labelled_split
 from priorscope.probes.progress import Progress, at_once, state_of
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def measure_texture_shape(
 
     conditions = _conditions(transforms, curves)
     evidence = evidence_of(subject)
-    whole = the_split(data, split)
+    whole = labelled_split(data, split, evidence)
     chosen, index = some_images(whole, images)
     lent = other_class(chosen.labels, index, seed) if any(TRANSFORMS[one.transform].donors for one in conditions) else None
     shown = _Shown(evidence.model, chosen, index, whole.statistics, conditions, lent, seed)

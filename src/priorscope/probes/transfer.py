@@ -28,7 +28,7 @@ from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, share_from_resamples, wilson
-from priorscope.probes import ProbeConfig, the_split
+from priorscope.probes import ProbeConfig, labelled_split
 from priorscope.probes.transfer_parts import PARTS, both_right, parts_with_intervals
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def measure_transfer(
     asked = [evidence_of(subject) for subject in subjects.values()]
     models = [evidence.model for evidence in asked]
     _check(names, models)
-    whole = the_split(data, split)
+    whole = labelled_split(data, split, *asked)
     chosen, index = some_images(whole, images)
     attacks = [
         each.replace(leave=False)

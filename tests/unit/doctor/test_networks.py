@@ -78,6 +78,15 @@ def test_a_network_left_in_evaluation_mode_after_the_first_epoch():
     assert not net._forward_pre_hooks
 
 
+@pytest.mark.parametrize("name", ["perceiver/tiny", "tnt/tiny", "vit/tiny"])
+def test_a_network_of_ours_left_in_evaluation_mode(name):
+    net = models.create(name, image_size=32, num_classes=3, dropout=0.2).eval()
+    with watching(net) as watch:
+        net(torch.rand(2, 3, 32, 32)).sum().backward()
+    (finding,) = watch.findings()
+    assert "In 1 of 1 training passes" in finding.saw
+
+
 def test_a_network_that_is_put_back_is_well():
     net = Net()
     with watching(net) as watch:

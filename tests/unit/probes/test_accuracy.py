@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from priorscope import models
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
-from priorscope.evidence import Views
+from priorscope.evidence import Evidence, Views
 from priorscope.probes import load_result
 from priorscope.probes.accuracy import Accuracy, measure_accuracy, real_accuracy
 
@@ -41,6 +42,23 @@ def test_every_image_counts_once(result):
 def test_the_loss_is_the_mean_of_its_closed_form(result):
     """Logits lie 1 apart: where it is right log(1 + 3/e), where it is wrong 1 more."""
     assert result.loss == pytest.approx(np.log1p(3 / np.e) + 0.25, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("learnt", "count", "why"),
+    [((), 5, "which has 4 classes, and tells 5 apart"), (("a", "c", "b", "d"), 4, "knows 'c' at another place")],
+)
+def test_classes_that_the_network_has_not_learnt_are_refused(learnt, count, why):
+    """CIFAR-10 and STL-10 share nine names, in other orders: by position a third of the answers would be judged wrongly."""
+    evidence = Evidence(models.create("mlp/tiny", image_size=4, num_classes=count), classes=learnt)
+    with pytest.raises(RequestError, match=why):
+        measure_accuracy(evidence, SPLIT)
+
+
+def test_classes_by_other_names_are_compared_by_their_places():
+    network = models.create("mlp/tiny", image_size=4, num_classes=4)
+    of_english = measure_accuracy(Evidence(network, classes=("ant", "bee", "cat", "dog")), SPLIT)
+    assert of_english.value == measure_accuracy(network, SPLIT).value
 
 
 def test_ties_do_not_help(result):

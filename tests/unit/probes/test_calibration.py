@@ -47,6 +47,7 @@ class Planted:
         from priorscope.evidence import Evidence
 
         evidence = Evidence.__new__(Evidence)
+        evidence.check_classes = lambda split: None  # noqa: ARG005
         evidence.gather = lambda split, what: {"logits": self.logits_of[split.fingerprint]}  # noqa: ARG005
         return evidence
 

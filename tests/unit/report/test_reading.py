@@ -93,6 +93,15 @@ def test_a_damaged_result_is_a_failure_and_the_rest_is_read(tmp_path: Path) -> N
     assert [len(run.outcomes) for run in read.runs] == [1, 1]
 
 
+@pytest.mark.parametrize("kept", [0, 1, 100, -30])
+def test_a_result_whose_arrays_are_cut_off_is_a_failure(kept: int, tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))
+    arrays = study / "runs/mlp-s0/results/accuracy/0123456789abcdef.npz"
+    arrays.write_bytes(arrays.read_bytes()[:kept])
+    (failure,) = read_sources([study]).failures
+    assert "is damaged" in failure.error
+
+
 def test_damaged_curves_and_recipes_are_failures(tmp_path: Path) -> None:
     study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))
     (study / "runs/mlp-s0/steps.jsonl").write_text('{"epoch": 1}\n{"epo')

@@ -34,22 +34,22 @@ class Dropout(nn.Module):
     that the mean stays what it was.
     """
 
-    def __init__(self, probability: float) -> None:
+    def __init__(self, p: float) -> None:
         super().__init__()
-        self.probability = probability
-        self._threshold = min(max(round(probability * DRAW), 1), DRAW - 1)
+        self.p = p
+        self._threshold = min(max(round(p * DRAW), 1), DRAW - 1)
         self._scale = DRAW / (DRAW - self._threshold)
 
     @property
     def active(self) -> bool:
         """Whether anything is dropped now."""
-        return self.training and self.probability > 0
+        return self.training and self.p > 0
 
     def forward(self, values: Tensor) -> Tensor:
         if not self.active:
             return values
         if values.device.type != "cpu":
-            return F.dropout(values, self.probability)
+            return F.dropout(values, self.p)
         return values * self._mask(values.shape, values.dtype)
 
     def _mask(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
@@ -67,7 +67,7 @@ class Dropout(nn.Module):
         return numbers.clamp_(last, last + 1).sub_(last).mul_(bits).view(dtype)
 
     def extra_repr(self) -> str:
-        return f"{self.probability}"
+        return f"{self.p}"
 
 
 def in_product_precision(values: Tensor) -> Tensor:

@@ -1,0 +1,38 @@
+"""Arrays by name as one file, an NPZ: whole or not at all, and a torn one is said to be torn."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from priorscope.core.errors import WorkError
+from priorscope.core.folder import write_bytes
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Writes arrays atomically, in the order of their names; numpy stamps all with 1980, so equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})  # pyright: ignore[reportArgumentType]
+    write_bytes(path, buffer.getvalue())
+
+
+def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Reads back what `write_arrays` wrote."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            return {name: stored[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise WorkError(
+            f"{path} is damaged: {error}.",
+            "a file of arrays as it was written",
+            f"delete {path.name} and run the same command again",
+        ) from None
