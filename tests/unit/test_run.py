@@ -468,3 +468,20 @@ def test_sharpness_aware_steps_want_gradients_of_their_own_size(tiny):
 def test_only_published_weights_may_be_taken_without_training(tiny):
     with pytest.raises(RequestError, match=r"train\.epochs = 0 trains nothing"):
         ps.Recipe.of({**tiny.plain(), "train": {"epochs": 0}})
+
+
+@pytest.mark.parametrize("error", [PermissionError("not yours"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(error, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    with pytest.raises(CutError):
+        ps.fit(tiny, tmp_path / "a", report=cut_after(4))
+
+    def refuse(*_args, **_named):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", refuse)
+        with pytest.raises(WorkError, match="cannot be read now") as caught:
+            ps.fit(tiny, tmp_path / "a")
+    assert "delete" not in caught.value.do
+    ps.fit(tiny, tmp_path / "a")

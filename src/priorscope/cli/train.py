@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from priorscope.cli.printing import AsJson, Setting, print_json
-from priorscope.core.errors import PriorscopeError, RequestError
+from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 
 if TYPE_CHECKING:
     from priorscope.core.config import Plain
@@ -52,7 +52,7 @@ def train(
 
     place = place_of(os.environ)
     if place is not None and not place.ranks.first:  # the first rank alone speaks
-        return _quietly(lambda: carry_out(_silent))
+        return _quietly(place.ranks.rank, lambda: carry_out(_silent))
     with _bar(path.stem) as report:
         run = carry_out(report)
     last = run.history[int(run.environment["chosen_epoch"]) - 1] if run.history else None
@@ -69,11 +69,15 @@ def _outcome(last: Plain | None) -> str:
     return f"epoch {last['epoch']} chosen on val, {last['val']['accuracy']:.1%} of {last['val']['n']:,} right."
 
 
-def _quietly(fit: Callable[[], object]) -> None:
-    """A rank that ends without a word: what there is to say, the first rank says."""
+def _quietly(rank: int, fit: Callable[[], object]) -> None:
+    """A rank that is not the first: what is asked wrongly the first says for all; what fails here alone nobody else can say."""
+    from priorscope.train.distributed import LostRankError
+
     try:
         fit()
     except PriorscopeError as error:
+        if isinstance(error, WorkError) and not isinstance(error, LostRankError):
+            print(f"rank {rank}: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_status) from None
 
 

@@ -96,6 +96,9 @@ def source_config(source: str | Path | Mapping[str, Any] | SourceConfig) -> Sour
         return source
     table = named(source) if isinstance(source, str | Path) else dict(source)
     name = str(table.get("name", ""))
+    if name and name not in SOURCES:  # a path or an address, beside settings
+        table = {**table, **named(name)}
+        name = str(table["name"])
     config = SOURCES.config(name).parse(table, f"data source {name}")
     assert isinstance(config, SourceConfig)
     return config

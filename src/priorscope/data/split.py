@@ -7,7 +7,7 @@ What is carved out of it (a validation part, a class-balanced subset) is a pure 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -150,23 +150,24 @@ class Split:
         if self.known_statistics is not None:
             return self.known_statistics
         counts = np.zeros((3, 256), np.int64)
-        for start in range(0, len(self), 1024):
+        for block in self._blocks(1024):
             for channel in range(3):
-                counts[channel] += self._levels(start, min(start + 1024, len(self)), channel)
+                counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
         level = np.arange(256) / 255
         share = counts / counts.sum(1, keepdims=True)
         mean = share @ level
         std = np.sqrt(np.maximum(share @ level**2 - mean**2, 0))
         return Statistics(mean=tuple(map(float, mean)), std=tuple(map(float, std)))
 
-    def _levels(self, start: int, stop: int, channel: int) -> Ints:
-        whole = self.pixels.array
-        if whole is not None:
-            return np.bincount(whole[start:stop, :, :, channel].ravel(), minlength=256)
-        return sum(
-            (np.bincount(self.pixels.read(i)[:, :, channel].ravel(), minlength=256) for i in range(start, stop)),
-            np.zeros(256, np.int64),
-        )
+    def _blocks(self, size: int) -> Iterator[Bytes]:
+        """All pictures in order, some at a time: a store may be larger than memory. One by one where there is no array."""
+        for start in range(0, len(self), size):
+            rows = slice(start, min(start + size, len(self)))
+            together = _gathered(self.pixels, rows)
+            if together is not None:
+                yield together
+            else:
+                yield from (self.pixels.read(index) for index in range(rows.start, rows.stop))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -178,14 +179,8 @@ class Split:
         digest.update(np.ascontiguousarray(self.labels).tobytes())
         for name in sorted(self.columns):
             digest.update(np.ascontiguousarray(self.columns[name]).tobytes())
-        whole = self.pixels.array
-        for start in range(0, len(self), 256):
-            stop = min(start + 256, len(self))
-            if whole is not None:
-                digest.update(np.ascontiguousarray(whole[start:stop]).tobytes())
-            else:
-                for index in range(start, stop):
-                    digest.update(self.pixels.read(index).tobytes())
+        for block in self._blocks(256):
+            digest.update(np.ascontiguousarray(block).tobytes())
         return digest.hexdigest()
 
     def choose(self, chosen: Ints, name: str | None = None) -> Split:
@@ -207,6 +202,13 @@ class Split:
                 f"A subset of {n} was asked of {len(self)} pictures.", f"1 to {len(self)}", f"subset = {len(self)}"
             )
         return self.choose(np.sort(balanced_order(self.labels)[:n]))
+
+
+def _gathered(pixels: Pixels, rows: slice | Ints) -> Bytes | None:
+    """Some pictures as one array, taken from where they lie: of chosen ones no more than these are copied."""
+    if isinstance(pixels, ChosenPixels):
+        return _gathered(pixels.of, pixels.chosen[rows])
+    return None if pixels.array is None else pixels.array[rows]
 
 
 class Source(Protocol):

@@ -128,8 +128,7 @@ class Table:
                 "one number or word a row",
                 "choose another column: label = ...",
             )
-        parts = [_read(file, column) for file in self.files]
-        values = pa.chunked_array([chunk for part in parts for chunk in part.chunks], type=parts[0].type)
+        values = self._read(column)
         if values.null_count:
             raise WorkError(
                 f"Column {column!r} of {self.where} has {values.null_count} empty cells.",
@@ -137,6 +136,16 @@ class Table:
                 "mend the table",
             )
         return np.asarray(values.to_numpy())
+
+    def has_gaps(self, column: str) -> bool:
+        """Whether some rows of a column are empty."""
+        return self._read(column).null_count > 0
+
+    def _read(self, column: str) -> Any:
+        import pyarrow as pa
+
+        parts = [_read(file, column) for file in self.files]
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type=parts[0].type)
 
     def _columns(self) -> str:
         return ", ".join(f"{entry.name} ({entry.type})" for entry in self.schema)

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -197,7 +198,8 @@ def attempt(work: Work, tell: Callable[[runs.Status], None], every: float = TELL
         nonlocal last
         if status.row is not None or time.monotonic() - last > every:
             last = time.monotonic()
-            tell(status)
+            with suppress(OSError):  # whoever listened has gone; the step is told to stop, and saves first
+                tell(status)
 
     try:
         work.do(report)

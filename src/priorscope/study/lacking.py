@@ -49,7 +49,9 @@ def _of_path(path: Path) -> Iterator[str]:
 
 def _of_source(source: SourceConfig) -> Iterator[str]:
     path = getattr(source, "path", None)
-    if path is not None:
+    if path is not None and str(path).startswith("hf://"):
+        yield f"The tables of {path} are fetched from the hub, unless its cache holds them"
+    elif path is not None:
         yield from _of_path(Path(path))
     elif not is_here(source.name):
         published = getattr(SOURCES.load(source.name), "PUBLISHED", ())

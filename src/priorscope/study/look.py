@@ -60,7 +60,8 @@ def measure(
     reads_runs = getattr(module, "READS", "evidence") == "runs"
     asked = {one.name: one.run if reads_runs and one.run is not None else one.evidence for one in networks}
     if module.PER == "set":
-        _check_set(probe.name, networks, reads_runs)
+        _check_names([one.name for one in networks])
+        _check_runs(probe.name, networks, reads_runs)
         subject: Any = asked
     else:
         (subject,) = asked.values()
@@ -69,11 +70,13 @@ def measure(
     return result.model_copy(update={"caveats": (*result.caveats, *told, *data.caveats)})
 
 
-def _check_set(probe: str, networks: Sequence[Network], reads_runs: bool) -> None:
-    names = [one.name for one in networks]
+def _check_names(names: Sequence[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise RequestError(f"Two networks are called {twice!r}.", "a name of its own for each", "rename one of the folders")
+        raise RequestError(f"Two networks are called {twice!r}.", "a name of its own for each", "rename a file or a folder")
+
+
+def _check_runs(probe: str, networks: Sequence[Network], reads_runs: bool) -> None:
     for one in networks:
         if reads_runs and one.run is None:
             raise RequestError(
@@ -97,7 +100,8 @@ def network(subject: str, data: Source | None) -> Network:
     if path.is_file() or any((path / name).is_file() for name in HUB_FILES):
         from priorscope.models.published import read_published
 
-        return _elsewhere(path.name, read_published(path))
+        own = path.resolve()
+        return _elsewhere(own.parent.name if own.name in HUB_FILES else own.name, read_published(path))
     if subject.startswith("timm/"):
         return _of_timm(subject, _needed(subject, data))
     raise RequestError(
@@ -158,6 +162,7 @@ def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None) -> d
         together = ", ".join(one.name for one in networks)
         return {together: measure(probe, networks, source or _own(networks[0]))}
     found: dict[str, Result] = {}
+    _check_names([one.name for one in networks if one.run is None])
     for one in networks:
         result = measure(probe, [one], source or _own(one))
         if one.run is not None:

@@ -126,6 +126,17 @@ class Study(Config):
                 raise unknown_name("probe of this study", claim.measure, probes, f"see the claim {text!r}")
         return self
 
+    @model_validator(mode="after")
+    def _seeds_in_one_place(self) -> Self:
+        for part in ("base", "over"):
+            if "seed" in getattr(self, part):
+                raise RequestError(
+                    f"{part} sets a seed, and the seeds of a study are its own.",
+                    "seeds of the study, or of a recipe",
+                    f'seeds = [{getattr(self, part)["seed"]}], or --set "seeds=[{getattr(self, part)["seed"]}]"',
+                )
+        return self
+
     @classmethod
     def load(cls, name: str, settings: Sequence[str] = (), budget: str | None = None) -> Self:
         """A shipped study by its name, or a file, at one of its budgets, with `--set` settings laid over it."""

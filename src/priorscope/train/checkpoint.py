@@ -15,6 +15,7 @@ from priorscope.core.config import Plain
 from priorscope.core.errors import WorkError, first_line
 from priorscope.core.folder import replacing
 from priorscope.core.stopping import AGAIN
+from priorscope.train.gradient import ran_out
 from priorscope.train.loop import Position, Step
 from priorscope.train.precision import Precision
 
@@ -137,6 +138,12 @@ def load(path: Path, key: str, parts: Mapping[str, Stateful]) -> Progress:
         content["position"] = Position(*content["position"])
         return Progress(**content)
     except Exception as error:  # torch reports a torn file in a dozen ways; each means the same here
+        if isinstance(error, OSError) or ran_out(error):
+            raise WorkError(
+                f"The checkpoint {path} cannot be read now: {first_line(error)}.",
+                "a file that may be read, and memory for it",
+                f"make room, then {AGAIN}",
+            ) from error
         raise WorkError(
             f"The checkpoint {path} is damaged: {first_line(error)}.",
             "a checkpoint as it was written",

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from priorscope.core.errors import RequestError, WorkError, first_line
+from priorscope.core.errors import WorkError, first_line
 from priorscope.core.stopping import AGAIN
 
 if TYPE_CHECKING:
@@ -70,33 +70,41 @@ class Ranks:
 ALONE = Ranks()
 
 
-def replicated(forward: Any, ranks: Ranks, device: str) -> Any:
+def replicated(forward: Any, device: str) -> Any:
     """The network with a copy on every rank, whose gradients are averaged over the ranks during the backward pass.
 
     Buffers need not be sent round: they are constants, or batch statistics that are taken over all ranks.
     """
+    import torch
     from torch.nn.parallel import DistributedDataParallel
 
     known = inspect.signature(DistributedDataParallel).parameters  # newer versions of torch call the setting otherwise
     sent_round = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     buffers: dict[str, Any] = {sent_round: False}
-    return DistributedDataParallel(forward, device_ids=[ranks.local] if device.startswith("cuda") else None, **buffers)
+    own = [torch.device(device).index] if device.startswith("cuda") else None
+    return DistributedDataParallel(forward, device_ids=own, **buffers)
 
 
 def own_device(device: str, ranks: Ranks) -> str:
-    """The device of this rank: each has a GPU of its own."""
+    """The device of this rank: each has a GPU of its own.
+
+    torchrun shows every rank all GPUs of the machine; SLURM may show each its own alone (`--gpus-per-task 1`), which is then
+    the first that is seen.
+    """
     import torch
 
     if device != "cuda" or ranks.size == 1:
         return device
-    if ranks.local >= torch.cuda.device_count():
-        raise RequestError(
-            f"Rank {ranks.local} of this machine has no GPU: there are {torch.cuda.device_count()}.",
+    seen = torch.cuda.device_count()
+    index = 0 if seen == 1 and "LOCAL_RANK" not in os.environ else ranks.local
+    if index >= seen:
+        raise WorkError(
+            f"Rank {ranks.local} of this machine has no GPU: there are {seen}.",
             "one GPU a rank",
-            f"torchrun --nproc-per-node {torch.cuda.device_count()}",
+            f"torchrun --nproc-per-node {seen}",
         )
-    torch.cuda.set_device(ranks.local)
-    return f"cuda:{ranks.local}"
+    torch.cuda.set_device(index)
+    return f"cuda:{index}"
 
 
 @contextmanager
@@ -124,6 +132,10 @@ def joined(device: str) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
+class LostRankError(WorkError):
+    """Another rank is gone: what happened, it has said itself."""
+
+
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "NCCL", "recv timed out")
 
 
@@ -135,7 +147,7 @@ def naming_a_lost_rank() -> Iterator[None]:
     except RuntimeError as error:
         if not any(said in str(error) for said in LOST):
             raise
-        raise WorkError(
+        raise LostRankError(
             f"Another rank of this run has ended ({first_line(error)}).",
             "every rank alive until the end",
             f"see what that rank said; {AGAIN} goes on from the last checkpoint",
@@ -155,7 +167,7 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
 
     A batch script's own process is no rank, although SLURM gives it a rank's variables: only steps, which `srun` starts, count.
     """
-    if int(environment.get("WORLD_SIZE", "1")) > 1:
+    if "RANK" in environment and int(environment.get("WORLD_SIZE", "1")) > 1:
         ranks = Ranks(int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", "0")))
         return Place(ranks, {})
     if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environment:

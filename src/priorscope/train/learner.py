@@ -65,7 +65,7 @@ class Learner:
         if compile:
             forward = compiled(self.model)
         elif self.ranks.size > 1 and not self.sharded:
-            forward = replicated(self.model, self.ranks, self.device)
+            forward = replicated(self.model, self.device)
         return Gradient(self.model, config, self.scaler, forward=forward, ranks=self.ranks, batch_size=batch_size)
 
     def states(self) -> dict[str, dict[str, Any]]:

@@ -180,3 +180,42 @@ def test_a_cut_archive_of_a_class_names_the_picture(tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:1200])
     with pytest.raises(WorkError, match=r"n01\.tar:n01/n01_1\.JPEG is broken: its archive ends within it"):
         [split[index] for index in range(len(split))]
+
+
+def test_folders_without_images_beside_the_parts_are_passed_over(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            put(tmp_path / "set" / part / name / "1.png")
+            put(tmp_path / "set" / part / name / "2.png", 1)
+    (tmp_path / "set" / "annotations").mkdir()
+    (tmp_path / "set" / "annotations" / "boxes.txt").write_text("nothing to see")
+    source = data.open(tmp_path / "set")
+    assert source.classes == ("cat", "dog")
+    assert len(source.split("test")) == 4
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [(("train", "test", "extra"), "images in extra beside"), (("val", "valid"), "two folders for one part")],
+)
+def test_parts_beside_something_else_are_refused(folders: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    for folder in folders:
+        put(tmp_path / "set" / folder / "cat" / "1.png")
+    with pytest.raises(RequestError, match=said):
+        data.open(tmp_path / "set")
+
+
+def test_a_class_called_train_stands_beside_others(tmp_path: Path) -> None:
+    for name in ("train", "bus", "car"):
+        put(tmp_path / "set" / name / "a.png")
+    assert data.open(tmp_path / "set").classes == ("bus", "car", "train")
+
+
+def test_a_path_may_be_named_as_a_source_is(tmp_path: Path) -> None:
+    """A study spells `source = "pets"` out as a table with that name."""
+    for index in range(4):
+        put(tmp_path / "set" / "train" / ("cat", "dog")[index % 2] / f"{index}.png", index, (12, 8))
+    config = data.source_config({"name": str(tmp_path / "set"), "res": 6})
+    assert config.plain() == {"name": "folder", "path": str(tmp_path / "set"), "split": "train", "res": 6}
+    with pytest.raises(RequestError, match=r"'cifra10' is not a data source"):
+        data.source_config({"name": "cifra10"})

@@ -301,3 +301,16 @@ def test_a_repository_without_tables_is_refused(hub: dict[str, bytes]) -> None:
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(RequestError, match="is no address of a data set on the hub"):
         data.open(address)
+
+
+def test_columns_that_nobody_asked_for_stop_nothing(tmp_path: Path) -> None:
+    columns = {
+        "image": cells(),
+        "label": [k % 2 for k in range(12)],
+        "original_image_id": list(range(12)),
+        "width": [None, *range(11)],
+        "texture": list(range(12)),
+    }
+    split = data.open(table(tmp_path / "set" / "train.parquet", columns)).split("train")
+    assert list(split.columns) == ["texture"]
+    np.testing.assert_array_equal(split.pixels.read(0), PICTURES[0])

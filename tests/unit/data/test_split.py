@@ -100,3 +100,35 @@ def test_pictures_of_another_form_are_refused(pictures):
 def test_the_hash_is_splitmix64():
     """The first outputs of splitmix64 from seed 0, as published with the generator (Vigna 2015)."""
     assert [hex(x) for x in hashed(3).tolist()] == ["0xe220a8397b1dcdaf", "0x6e789e6aa1b965f4", "0x6c45d188009454f"]
+
+
+class Store:
+    """Pictures larger than memory: whoever asks for many at once is refused."""
+
+    size = (4, 4)
+
+    def __init__(self, pictures: np.ndarray, most: int) -> None:
+        self.shape, self.dtype, self._pictures, self._most = pictures.shape, pictures.dtype, pictures, most
+
+    @property
+    def array(self):
+        return self
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, rows):
+        taken = self._pictures[rows]
+        assert len(taken) <= self._most
+        return taken
+
+
+def test_a_part_of_a_store_larger_than_memory_is_counted_in_blocks():
+    pictures = np.random.default_rng(0).integers(0, 256, (3000, 4, 4, 3), np.uint8)
+    labels = np.arange(3000) % 3
+    store = Split("made", "train", Store(pictures, most=1024), labels, ("a", "b", "c"))
+    chosen = np.flatnonzero(np.arange(3000) % 7)
+    part, same = store.choose(chosen).subset(2001), make(pictures, labels).choose(chosen).subset(2001)
+    assert part.fingerprint == same.fingerprint
+    assert part.statistics == same.statistics
+    assert part.fingerprint == make(same.pixels.array, same.labels).fingerprint

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from priorscope.recipe import Recipe
-from priorscope.study.executors import Ended, LocalExecutor
+from priorscope.run import Status
+from priorscope.study.executors import Ended, LocalExecutor, attempt
 from priorscope.study.work import TrainWork
 
 WORK = TrainWork(Recipe.of({"data": {"source": "shapetex"}, "model": "mlp/tiny"}), Path("out"), init=Path("nowhere"))
@@ -67,3 +68,22 @@ def test_what_went_wrong_is_told_in_words(executor):
     assert end.error is not None
     assert "nowhere holds no run" in end.error
     assert executor.room(1, alone=True)
+
+
+class Tells:
+    """A step that says how far it is, then saves."""
+
+    saved = False
+
+    def do(self, report) -> None:
+        report(Status(0.5, 0))
+        self.saved = True
+
+
+def test_a_step_whose_listener_has_gone_goes_on_to_save():
+    def gone(_: Status) -> None:
+        raise BrokenPipeError
+
+    step = Tells()
+    assert attempt(step, gone, every=0.0) is None
+    assert step.saved

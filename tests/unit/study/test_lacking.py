@@ -79,3 +79,8 @@ def test_a_path_and_weights_that_are_not_there_are_named(nothing_here):
         "The file of weights B-12_weights is not here: 1 step needs it.",
         "timm's weights of mixer_b16_224 are fetched from the hub, unless its cache holds them: 1 step needs it.",
     ]
+
+
+def test_tables_on_the_hub_are_fetched(nothing_here):
+    (line,) = said(nothing_here, {"a": {"data": {"source": "hf://somebody/pets"}}})
+    assert line == "The tables of hf://somebody/pets are fetched from the hub, unless its cache holds them: 1 step needs it."

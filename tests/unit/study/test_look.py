@@ -6,11 +6,14 @@ import shlex
 
 import pytest
 
+from priorscope import models
 from priorscope.core.config import assign
 from priorscope.core.contracts import Subject
+from priorscope.core.errors import RequestError
 from priorscope.data import source_config
+from priorscope.models.hub import save_hub
 from priorscope.probes import probe_config
-from priorscope.study.look import about
+from priorscope.study.look import about, look, network
 
 
 def test_the_command_can_be_typed_again():
@@ -40,3 +43,14 @@ def test_the_data_can_be_typed_again(source):
     *_, flag, typed = shlex.split(told["command"])
     assert flag == "--data"
     assert source_config(typed) == asked_on
+
+
+def test_published_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    paths: list[str] = []
+    for name in ("a", "b"):
+        save_hub(models.create("mlp/tiny", image_size=32, num_classes=10), tmp_path / name)
+        paths.append(str(tmp_path / name / "model.safetensors"))
+    networks = [network(path, None) for path in paths]
+    assert [one.name for one in networks] == ["a", "b"]
+    with pytest.raises(RequestError, match="Two networks are called 'a'"):
+        look(probe_config("accuracy"), [networks[0], networks[0]], "shapetex")

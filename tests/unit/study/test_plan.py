@@ -309,3 +309,10 @@ print(json.dumps([name for name in heavy if name in sys.modules]), file=sys.stde
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert json.loads(done.stderr.splitlines()[-1]) == []
+
+
+@pytest.mark.parametrize("part", ["base", "over"])
+def test_a_seed_beside_the_study_s_seeds_is_refused(part):
+    with pytest.raises(RequestError, match=f"{part} sets a seed") as caught:
+        Study.parse({"name": "a", "question": "?", part: {"seed": 7}, "recipes": {"a": {"model": "mlp/tiny"}}})
+    assert "seeds = [7]" in caught.value.do

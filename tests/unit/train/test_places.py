@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from priorscope.train.distributed import Ranks, first_host, place_of
+from priorscope.core.errors import WorkError
+from priorscope.train.distributed import Ranks, first_host, own_device, place_of
 
 
 def test_a_process_that_nobody_placed_is_alone():
@@ -65,3 +66,29 @@ def test_torchrun_inside_of_a_slurm_step_is_torchrun():
 )
 def test_the_first_of_slurm_s_machines(nodes, first):
     assert first_host(nodes) == first
+
+
+def test_a_batch_script_that_exports_a_world_size_changes_nothing():
+    assert place_of({"WORLD_SIZE": "8"}) is None
+    assert place_of({**SLURM, "WORLD_SIZE": "8"}) == place_of(SLURM)
+
+
+@pytest.mark.parametrize(
+    ("seen", "torchrun", "own"),
+    [(4, {"LOCAL_RANK": "1"}, "cuda:1"), (4, {}, "cuda:1"), (1, {}, "cuda:0")],
+    ids=["torchrun", "srun", "srun --gpus-per-task 1"],
+)
+def test_a_rank_has_a_gpu_of_its_own(seen, torchrun, own, monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    for name, value in torchrun.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: seen)
+    monkeypatch.setattr("torch.cuda.set_device", list[int]().append)
+    assert own_device("cuda", Ranks(5, 8, 1)) == own
+
+
+def test_a_rank_without_a_gpu_says_so(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(WorkError, match="Rank 1 of this machine has no GPU"):
+        own_device("cuda", Ranks(1, 2, 1))

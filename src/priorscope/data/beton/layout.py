@@ -46,6 +46,13 @@ HEADER = np.dtype(
     [("version", "<u2"), ("num_fields", "<u2"), ("page_size", "<u4"), ("num_samples", "<u8"), ("alloc_table_ptr", "<u8")]
 )
 NAME_BYTES = 16
+
+
+def is_field_name(name: str) -> bool:
+    """Whether a field can be called so: FFCV would cut a longer name."""
+    return 1 <= len(name) <= NAME_BYTES and all(32 <= ord(letter) < 127 for letter in name)
+
+
 DESCRIPTOR = np.dtype([("type_id", "u1"), ("name", "u1", (NAME_BYTES,)), ("arguments", "u1", (ARGUMENT_BYTES,))])
 REGION = np.dtype([("sample_id", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
 

@@ -30,7 +30,7 @@ from priorscope.core.contracts import Statistics
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 from priorscope.core.folder import unwritable
 from priorscope.data.beton.fields import JPG, RAW, Buffer, Bytes, Encoded, Field, ImageField, codec, row, sample_type
-from priorscope.data.beton.layout import DESCRIPTOR, HEADER, NAME_BYTES, REGION, VERSION, Ints, descriptors
+from priorscope.data.beton.layout import DESCRIPTOR, HEADER, NAME_BYTES, REGION, VERSION, Ints, descriptors, is_field_name
 from priorscope.data.beton.manifest import About, Manifest, digests, manifest_path, page_bytes, write_manifest
 from priorscope.data.beton.part import Notes, Part
 from priorscope.data.beton.reader import Beton
@@ -89,7 +89,7 @@ def _check_request(target: Path, fields: Mapping[str, Field], n: int, workers: i
     if not fields:
         raise RequestError(f"{target} was to be written without fields.", "at least one field", "{'image': ImageField(), ...}")
     for name, field in fields.items():
-        if not 1 <= len(name) <= NAME_BYTES or not all(32 <= ord(letter) < 127 for letter in name):
+        if not is_field_name(name):
             raise RequestError(
                 f"A field was called {name!r}.",
                 f"1 to {NAME_BYTES} printable ASCII characters",

@@ -54,8 +54,24 @@ def _folder(folder: Path, config: BetonConfig) -> PublishedSource:
         raise RequestError(f"{folder} holds no .beton file.", "*.beton", "check the path")
     opened = Beton.open(files[0])
     if opened.manifest is not None and opened.manifest.siblings:
+        beside = [file.name for file in files[1:] if file.name not in opened.manifest.siblings.values()]
+        if beside:
+            raise RequestError(
+                f"{folder} holds {files[0].name} with its splits, and {beside[0]} beside them.",
+                "the files of one data set",
+                f"name one of those you mean: {files[0]}",
+            )
         return open_source(config.replace(path=str(files[0])))
-    named = {(part_named(file.stem) or split_within(file.stem) or file.stem): file for file in files}
+    named: dict[str, Path] = {}
+    for file in files:
+        part = part_named(file.stem) or split_within(file.stem) or file.stem
+        if part in named:
+            raise RequestError(
+                f"{folder} holds two files for {part}: {named[part].name} and {file.name}.",
+                "one file a part",
+                f"name the one you mean: {file}",
+            )
+        named[part] = file
     return _source(named, config, opened, carve=True)
 
 

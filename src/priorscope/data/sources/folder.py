@@ -10,7 +10,7 @@ hidden ones, are passed over.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -38,10 +38,7 @@ def open_source(config: FolderConfig) -> PublishedSource:
     root = Path(config.path).expanduser()
     if not root.is_dir():
         raise RequestError(f"There is no folder {str(root)!r}.", "a folder with one folder of images a class", "check the path")
-    inside = folders_in(root)
-    parts = {part: folder for folder in inside if (part := part_named(folder))}
-    if not parts or len(parts) < len(inside):
-        parts = {config.split: ""}
+    parts = _parts(root) or {config.split: ""}
     classes = class_folders([root / folder for folder in parts.values()])
     if not classes:
         raise RequestError(
@@ -53,6 +50,26 @@ def open_source(config: FolderConfig) -> PublishedSource:
         {part: partial(read_part, root / parts[part], classes, config.res) for part in sorted(parts, key=_usual_order)},
         origin=str(root),
     )
+
+
+def _parts(root: Path) -> dict[str, str]:
+    """The folders that are parts, by the part that their names mean; none where they are classes.
+
+    A part holds folders of images: a class may be called "train" too.
+    """
+    inside = [folder for folder in folders_in(root) if holds_images(root / folder)]
+    named = [(part, folder) for folder in inside if (part := part_named(folder)) and class_folders([root / folder])]
+    parts = dict(named)
+    if parts and len(parts) < len(inside):
+        other = next((folder for folder in inside if folder not in parts.values()), "")
+        raise RequestError(
+            f"{root} has the parts {', '.join(folder for _, folder in named)}, and images in {other} beside them."
+            if len(parts) == len(named)
+            else f"{root} has two folders for one part: {', '.join(folder for _, folder in named)}.",
+            "one folder a part, and nothing else with images; or one folder a class",
+            f"move {other} elsewhere",
+        )
+    return parts
 
 
 def _usual_order(part: str) -> int:
@@ -68,7 +85,7 @@ def folders_in(folder: Path) -> list[str]:
 
 def class_folders(parts: Sequence[Path]) -> tuple[str, ...]:
     """The classes of all parts together: names of folders that hold at least one image."""
-    return tuple(sorted({name for part in parts for name in folders_in(part) if images_in(part / name)}))
+    return tuple(sorted({name for part in parts for name in folders_in(part) if holds_images(part / name)}))
 
 
 def is_image(name: str) -> bool:
@@ -77,11 +94,22 @@ def is_image(name: str) -> bool:
     return own.lower().endswith(ENDINGS) and not own.startswith(".")
 
 
+def holds_images(folder: Path) -> bool:
+    """Whether there is an image anywhere below a folder."""
+    return any(is_image(name) for _, _, files in _walk(folder) for name in files)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` in sorted order, hidden folders left out."""
+    for at, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield at, folders, files
+
+
 def images_in(folder: Path) -> list[str]:
     """The images below a folder as paths relative to it, sorted."""
     found: list[str] = []
-    for at, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for at, _, files in _walk(folder):
         inside = os.path.relpath(at, folder)
         names = [name for name in files if is_image(name)]
         found += names if inside == "." else [f"{inside}/{name}" for name in names]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.beton.layout import is_field_name
 from priorscope.data.hub import PREFIX, fetch_tables
 from priorscope.data.locate import kind_of
 from priorscope.data.parts import Part, PublishedSource, part_named, split_within
@@ -94,8 +95,10 @@ def published(
 
 
 def _part(table: Table, image: str | None, label: str | None, res: int | None, labels: NDArray[np.int64]) -> Part:
+    """Pictures, labels, and the further columns of numbers that are whole and that a decoded copy can hold."""
     image_column, label_column = table.image_column(image), table.label_column(label)
-    others = [entry.name for entry in table.schema if _is_number(entry.type) and entry.name not in (image_column, label_column)]
+    numbers = [entry.name for entry in table.schema if _is_number(entry.type) and is_field_name(entry.name)]
+    others = [name for name in numbers if name not in (image_column, label_column) and not table.has_gaps(name)]
     return Part(TablePixels(table, image_column, res), labels, {name: table.values(name) for name in others})
 
 
