@@ -1,10 +1,11 @@
 """Claims: what a study sets out to decide, written before its numbers are known.
 
-    "mlp > cnn in robustness, margin 0.2/255"    the first is higher, by more than the margin
-    "vit < cnn in shift_consistency"             the first is lower
-    "swin = vit in accuracy, margin 0.01"        they differ by less than the margin
+    "mlp > cnn in minimal_linf, margin 0.5 doublings"    the first is higher, by more than the margin
+    "vit < cnn in invariance"                            the first is lower
+    "swin = vit in accuracy, margin 0.01"                they differ by less than the margin
 
-The names are recipes; the measure is a probe, whose headline number is compared, or one of the names in `ALSO`.
+The names are recipes; the measure is a probe, whose headline number is compared, or one of the names in `ALSO`. A margin is in
+the unit of that number unless a word beside it names another: smallest budgets are compared in doublings.
 """
 
 from __future__ import annotations
@@ -14,17 +15,23 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from priorscope.core.config import Config
+from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 
-ALSO = {"minimal_linf": "robustness", "minimal_l2": "robustness", "shape_preference": "cue_conflict", "ece": "calibration"}
-"""What the headline numbers of some probes are called elsewhere."""
+ALSO: dict[str, tuple[str, Plain]] = {
+    "minimal_linf": ("robustness", {"norm": "linf"}),
+    "minimal_l2": ("robustness", {"norm": "l2"}),
+    "shape_preference": ("cue_conflict", {}),
+    "ece": ("calibration", {}),
+}
+"""What the headline numbers of some probes are called elsewhere: the probe, and the settings that it was asked with."""
 
 _GRAMMAR = re.compile(
-    r"\s*(?P<first>\S+)\s*(?P<relation>[<>=])\s*(?P<second>\S+)\s+in\s+(?P<measure>\w+)\s*(?:,\s*margin\s+(?P<margin>[\d./e+-]+)\s*)?"
+    r"\s*(?P<first>\S+)\s*(?P<relation>[<>=])\s*(?P<second>\S+)\s+in\s+(?P<measure>\w+)\s*"
+    r"(?:,\s*margin\s+(?P<margin>[\d./e+-]+)\s*(?P<unit>[a-z]+)?\s*)?"
 )
 
 
@@ -36,6 +43,7 @@ class Claim(Config):
     second: str
     measure: str
     margin: float = Field(default=0.0, ge=0)
+    unit: str | None = None
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -65,7 +73,12 @@ class Claim(Config):
     @property
     def probe(self) -> str:
         """The probe whose headline number decides it."""
-        return ALSO.get(self.measure, self.measure)
+        return ALSO.get(self.measure, (self.measure, {}))[0]
+
+    @property
+    def settings(self) -> Plain:
+        """What that probe must have been asked with."""
+        return ALSO.get(self.measure, (self.measure, {}))[1]
 
     def verdict(self, difference: Interval) -> Verdict:
         """What the interval of first minus second says: on one side of the claim's edge, on the other, or across it."""

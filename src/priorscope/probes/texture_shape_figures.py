@@ -23,7 +23,7 @@ Arms = Sequence[tuple[Subject, Sequence[TextureShape]]]
 """The seeds of each recipe together."""
 
 MOST_PAIRS = 6
-"""Pairs of networks that are drawn against each other; their p-values are adjusted for all of them."""
+"""Pairs of networks that are drawn against each other: those furthest apart, with p-values adjusted for all pairs."""
 SEVERAL = "95 % intervals over seeds x images; of one checkpoint, Wilson's over images"
 
 
@@ -36,9 +36,9 @@ def draw_all(results: Sequence[tuple[Subject, TextureShape]]) -> list[Figure]:
     curved = [one for one in common if sum(other.transform == one.transform for other in common) > 1]
     if curved:
         figures.append(_curves(arms, curved))
-    pairs = [pair for pair in combinations(arms, 2) if _same_images(*pair)]
+    pairs = [(one, other) for one, other in combinations(arms, 2) if _comparable(one, other)]
     if pairs:
-        figures.append(_differences(pairs[:MOST_PAIRS], usual))
+        figures.append(_differences(pairs, usual))
     return [*figures, _classes(arms[0], usual)]
 
 
@@ -125,9 +125,11 @@ def _panel(name: str, curved: Sequence[Condition]) -> str:
     return f"{name}: {levels} {TRANSFORMS[name].strength}"
 
 
-def _same_images(first: tuple[Subject, Sequence[TextureShape]], second: tuple[Subject, Sequence[TextureShape]]) -> bool:
-    """Whether two networks were shown the same pictures: only then are their answers paired."""
+def _comparable(first: tuple[Subject, Sequence[TextureShape]], second: tuple[Subject, Sequence[TextureShape]]) -> bool:
+    """Whether answers are paired: both were shown the same pictures, and are one checkpoint each, or several seeds each."""
     one, other = first[1][0], second[1][0]
+    if (len(first[1]) > 1) != (len(second[1]) > 1):
+        return False
     same = one.n == other.n and one.split == other.split and one.seed == other.seed and one.classes == other.classes
     return same and bool(np.array_equal(one.pictures[0], other.pictures[0]) and np.array_equal(one.labels, other.labels))
 
@@ -135,7 +137,7 @@ def _same_images(first: tuple[Subject, Sequence[TextureShape]], second: tuple[Su
 def difference(first: Sequence[TextureShape], second: Sequence[TextureShape], one: Condition | None) -> Difference:
     """How much more often the first is right than the second on the same pictures: over images, or over seeds x images."""
     a, b = _rights(first, one), _rights(second, one)
-    if min(len(a), len(b)) > 1:
+    if len(a) > 1:
         return seed_by_image_difference(a, b)
     return paired_proportions(a[0], b[0])
 
@@ -160,6 +162,10 @@ def _differences(pairs: Sequence[tuple[Any, Any]], usual: Sequence[Condition]) -
         for (panel, label, each), p in zip(found, adjusted, strict=True)
     ]
     sure = [row for row in rows if row["p"] < 0.05]
+    widest_first = sorted(rows, key=lambda row: (row["p"] >= 0.05, -abs(row["value"])))
+    drawn = list(dict.fromkeys(row["panel"] for row in widest_first))[:MOST_PAIRS]
+    of_all = f"; of {len(pairs)} pairs the {MOST_PAIRS} furthest apart are drawn" if len(pairs) > MOST_PAIRS else ""
+    shown = [row for row in rows if row["panel"] in drawn]
     title = "No difference stands out once all are counted"
     if sure:
         most = max(sure, key=lambda row: abs(row["value"]))
@@ -167,11 +173,11 @@ def _differences(pairs: Sequence[tuple[Any, Any]], usual: Sequence[Condition]) -
     return interval_dots(
         "texture-shape-differences",
         title,
-        rows,
+        shown,
         axis=Axis("difference of accuracies", format="+.0%"),
         n=pairs[0][0][1][0].n,
-        protocol=f"The same pictures, paired; {len(sure)} of {len(rows)} differ at 5 % after Holm's correction.",
-        alt="; ".join(f"{row['panel']} {row['subject']} {100 * row['value']:+.0f} points" for row in rows),
+        protocol=f"The same pictures, paired; {len(sure)} of {len(rows)} differences at 5 % after Holm's correction{of_all}.",
+        alt="; ".join(f"{row['panel']} {row['subject']} {100 * row['value']:+.0f} points" for row in shown),
         panel="panel",
     )
 

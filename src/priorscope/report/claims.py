@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from priorscope.core.claim import Claim, Verdict
+from priorscope.core.config import Plain
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
 from priorscope.report.reading import Reading
@@ -43,7 +44,9 @@ def answers(reading: Reading, found: Sequence[Finding]) -> list[Answer]:
 def _answer(text: str, claim: Claim, reading: Reading, found: Sequence[Finding], level: float) -> Answer:
     for finding in found:
         arms = {arm.label: arm for arm in finding.arms}
-        if finding.probe == claim.probe and claim.first in arms and claim.second in arms:
+        asked: Plain = finding.about.get("config") or {}
+        meant = finding.probe == claim.probe and claim.settings.items() <= asked.items()
+        if meant and claim.first in arms and claim.second in arms:
             return _of(text, claim, arms[claim.first], arms[claim.second], finding, reading, level)
     return Answer(text, "undecided", "It was not measured on both.", "the study to run to its end", ())
 
@@ -64,8 +67,8 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
             text, "undecided", f"{values}; no interval can be put around the difference.", "the same images", confounds
         )
     tested = difference_unit(first)
-    if tested != unit and claim.margin:
-        needs = f"a margin in {tested}, in which the two are compared"
+    if claim.margin and not tested.startswith(claim.unit or unit):
+        needs = f"a margin in {tested}, in which the two are compared: margin M {tested.partition(' ')[0]}"
         return Answer(text, "undecided", f"{values}.", needs, confounds)
     unbelieved = [arm.label for arm in (first, second) if not all(result.believed for result in arm.results)]
     if unbelieved:

@@ -135,13 +135,14 @@ def read_sources(sources: Sequence[Path]) -> Reading:
     read = [read_source(place) for place in places]
     if len(read) == 1:
         return read[0]
-    names = [run.name for one in read for run in one.runs]
-    twice = {name for name in names if names.count(name) > 1}
     within = [one.name for one in read]
     if len(set(within)) < len(within):
         within = _apart([place.resolve().parent if (place / RECIPE).exists() else place.resolve() for place in places])
+    unclear = _of_two_meanings([run for one in read for run in one.runs])
     runs = [
-        _within(name, run) if run.name in twice else run for name, one in zip(within, read, strict=True) for run in one.runs
+        _within(name, run) if run.recipe_name in unclear else run
+        for name, one in zip(within, read, strict=True)
+        for run in one.runs
     ]
     return Reading(
         name=" + ".join(dict.fromkeys(one.name for one in read)),
@@ -155,6 +156,17 @@ def read_sources(sources: Sequence[Path]) -> Reading:
         claims=tuple(dict.fromkeys(claim for one in read for claim in one.claims)),
         tuned=read[0].tuned if all(one.tuned == read[0].tuned for one in read) else (),
     )
+
+
+def _of_two_meanings(runs: Sequence[RunRecord]) -> set[str]:
+    """The recipes' names under which runs of different recipes come, or one seed twice: seeds of one recipe belong together."""
+    unclear: set[str] = set()
+    for name in {run.recipe_name for run in runs}:
+        own = [run for run in runs if run.recipe_name == name]
+        recipes = {content_key({**run.recipe, "seed": 0}) for run in own}
+        if len(recipes) > 1 or len({run.name for run in own}) < len(own):
+            unclear.add(name)
+    return unclear
 
 
 def _apart(folders: Sequence[Path]) -> list[str]:

@@ -17,7 +17,11 @@ def test_a_claim_is_read_from_its_sentence() -> None:
     claim = Claim.read("mlp > cnn-lr=0.1 in minimal_linf, margin 0.2/255")
     assert (claim.first, claim.relation, claim.second, claim.probe) == ("mlp", ">", "cnn-lr=0.1", "robustness")
     assert claim.margin == pytest.approx(0.2 / 255)
+    assert claim.unit is None
+    assert claim.settings == {"norm": "linf"}
     assert Claim.read("a<b in accuracy").margin == 0
+    doubled = Claim.read("mlp = cnn in robustness, margin 0.5 doublings")
+    assert (doubled.margin, doubled.unit, doubled.settings) == (0.5, "doublings", {})
 
 
 @pytest.mark.parametrize(

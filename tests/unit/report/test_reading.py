@@ -43,6 +43,21 @@ def test_two_studies_with_one_run_name_stay_apart(tmp_path: Path) -> None:
     assert [run.outcomes[0].subject.name for run in read.runs] == ["first/mlp-s0", "second/mlp-s0"]
 
 
+def test_seeds_of_one_recipe_from_two_studies_are_one_arm_and_those_of_two_recipes_are_two(tmp_path: Path) -> None:
+    first = write_study(tmp_path / "a", {"mlp": 0.5}, seeds=(0, 1), name="first")
+    second = write_study(tmp_path / "b", {"mlp": 0.9}, seeds=(2, 3), name="second")
+    assert {run.recipe_name for run in read_sources([first, second]).runs} == {"mlp"}
+    third = write_study(tmp_path / "c", {"mlp": 0.9}, seeds=(2, 3), name="second", lr={"mlp": 0.5})
+    read = read_sources([first, third])
+    assert [run.recipe_name for run in read.runs] == ["first/mlp"] * 2 + ["second/mlp"] * 2
+
+
+def test_a_study_that_shares_some_seeds_with_another_is_not_torn(tmp_path: Path) -> None:
+    first = write_study(tmp_path / "a", {"mlp": 0.5}, seeds=(0,), name="first")
+    second = write_study(tmp_path / "b", {"mlp": 0.9}, seeds=(0, 1), name="second")
+    assert [run.recipe_name for run in read_sources([first, second]).runs] == ["first/mlp", "second/mlp", "second/mlp"]
+
+
 def test_two_runs_of_one_name_from_different_places_stay_apart(tmp_path: Path) -> None:
     places = [write_study(tmp_path / at, {"mlp": right}, seeds=(0,)) / "runs/mlp-s0" for at, right in (("a", 0.5), ("b", 0.9))]
     read = read_sources([*places, places[0]])

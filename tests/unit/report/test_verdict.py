@@ -372,12 +372,30 @@ def test_a_number_that_is_not_believed_decides_no_claim() -> None:
 def test_a_claim_in_another_unit_than_its_test_stays_undecided() -> None:
     noise = np.random.default_rng(0).normal(size=200) / 4
     read = reading([budgets("cnn", noise + 1, 4 / 255), budgets("mlp", noise * 1.1, 2 / 255)])
-    claims = ("cnn > mlp in accuracy", "cnn > mlp in accuracy, margin 1/255")
-    plain, wide = answers(dataclasses.replace(read, claims=claims), findings(read))
+    claims = ("cnn > mlp in accuracy", "cnn > mlp in accuracy, margin 1/255", "cnn > mlp in accuracy, margin 0.5 doublings")
+    plain, wide, doubled = answers(dataclasses.replace(read, claims=claims), findings(read))
     assert plain.verdict == "supported"
     assert "a difference of +" in plain.sentence
     assert wide.verdict == "undecided"
-    assert wide.needs == "a margin in doublings, in which the two are compared"
+    assert wide.needs == "a margin in doublings, in which the two are compared: margin M doublings"
+    assert doubled.verdict == "supported"
+
+
+def test_a_claim_about_a_norm_is_answered_in_that_norm() -> None:
+    noise = np.random.default_rng(0).normal(size=200) / 4
+    both: list[RunRecord] = []
+    for name, shifts in (("cnn", {"linf": -1.0, "l2": 1.0}), ("mlp", {"linf": 0.0, "l2": 0.0})):
+        asked = [budgets(name, noise * (1.1 if shift else 1) + shift, 0.01) for shift in shifts.values()]
+        told = [
+            dataclasses.replace(one.outcomes[0], about={**one.outcomes[0].about, "config": {"norm": norm}})
+            for norm, one in zip(shifts, asked, strict=True)
+        ]
+        both.append(dataclasses.replace(asked[0], outcomes=tuple(told)))
+    read = reading(both)
+    found = [dataclasses.replace(one, probe="robustness") for one in findings(read)]
+    claims = ("cnn > mlp in minimal_linf", "cnn > mlp in minimal_l2")
+    said = answers(dataclasses.replace(read, claims=claims), found)
+    assert [one.verdict for one in said] == ["contradicted", "supported"]
 
 
 def test_what_was_not_tested_is_said() -> None:
