@@ -185,7 +185,7 @@ def _finished(folder: Path) -> Iterator[runs.Run]:
 
 
 def _log(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
-    from priorscope.doctor.logs import read_log
+    from priorscope.core.logs import read_log
 
     desk.look("log", read_log(Path(subject)))
 

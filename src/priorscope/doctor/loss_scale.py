@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from priorscope.core.logs import Log
 from priorscope.doctor import Finding
-from priorscope.doctor.logs import Log
 
 if TYPE_CHECKING:
     from priorscope.run import Run
@@ -24,22 +24,24 @@ MOST = 20.0
 def look_at_log(log: Log) -> Iterator[Finding]:
     """Every held-out loss beside the accuracy of the same epoch."""
     for split in ("val", "test"):
-        yield from _judged(f"{log.name}, {split}", log.along(split, "loss"), log.along(split, "acc"))
+        accuracies = dict(log.along(split, "acc"))
+        both = [(epoch, loss, accuracies[epoch]) for epoch, loss in log.along(split, "loss") if epoch in accuracies]
+        yield from _judged(f"{log.name}, {split}", both)
 
 
 def look_at_run(run: Run) -> Iterator[Finding]:
     """The same of a run's own curves."""
-    rows = [row["val"] for row in run.history]
-    yield from _judged(f"{run.name}, val", [float(row["loss"]) for row in rows], [float(row["accuracy"]) for row in rows])
+    rows = [(float(row["epoch"]), float(row["val"]["loss"]), float(row["val"]["accuracy"])) for row in run.history]
+    yield from _judged(f"{run.name}, val", rows)
 
 
-def _judged(where: str, losses: Sequence[float], accuracies: Sequence[float]) -> Iterator[Finding]:
-    for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=False), 1):
+def _judged(where: str, rows: Sequence[tuple[float, float, float]]) -> Iterator[Finding]:
+    for epoch, loss, accuracy in rows:
         if not math.isfinite(loss):
             yield Finding(
                 check="loss_scale",
                 severity="fault",
-                saw=f"{where}: the loss of epoch {epoch} is {loss}.",
+                saw=f"{where}: the loss of epoch {epoch:g} is {loss}.",
                 means="the network diverged: what follows says nothing of its recipe",
                 do="a lower learning rate, a warm-up, or clipping: --set optim.clip=1",
             )
@@ -54,7 +56,7 @@ def _judged(where: str, losses: Sequence[float], accuracies: Sequence[float]) ->
         yield Finding(
             check="loss_scale",
             severity="fault",
-            saw=f"{where}: in epoch {epoch} a loss of {loss:.4g} stands beside an accuracy of {accuracy:.1%}; {bound}.",
+            saw=f"{where}: in epoch {epoch:g} a loss of {loss:.4g} stands beside an accuracy of {accuracy:.1%}; {bound}.",
             means="it was divided once too often" if small else "it is a sum over batches",
             do="sum the loss of every image and divide once, by the number of images",
         )

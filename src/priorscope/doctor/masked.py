@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from priorscope.run import Run
 
 
+MEANS = {
+    "masked": "the attack was blind to what it attacked: the network may be far less robust than the number",
+    "suspect": "the attack was weak, or the answers vary, or nothing was audited: how much too high the number is, is open",
+}
+
+
 def look_at_run(run: Run) -> Iterator[Finding]:
     """The verdicts that the robustness probe gave its own numbers."""
     for result in run.results.get("robustness", ()):
         verdict = str(cast("Any", result).verdict)
-        if verdict in ("suspect", "masked"):
+        if verdict in MEANS:
             yield Finding(
                 check="masked",
                 severity="fault" if verdict == "masked" else "warning",
                 saw=f"{run.name}: {result.headline()}",
-                means="the attack was blind to what it attacked: the network may be far less robust than the number",
+                means=MEANS[verdict],
                 do=f"a stronger attack: priorscope probe robustness {run.path} --set attack=standard",
             )

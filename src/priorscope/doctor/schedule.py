@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from priorscope.core.config import Plain
+from priorscope.core.logs import Log
 from priorscope.doctor import Finding
-from priorscope.doctor.logs import Log
 from priorscope.doctor.scripts import Script
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from priorscope.core.logs import Log
 from priorscope.doctor import Finding
 from priorscope.doctor.duplicates import shared
-from priorscope.doctor.logs import Log
 from priorscope.doctor.scripts import Script, keyword, targets
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MEANS = "the test images choose what they are to judge: the figure is too high b
 
 def look_at_log(log: Log) -> Iterator[Finding]:
     """A log of test scores and no validation scores, whose best epoch is not its last."""
-    scores = log.along("test", "acc")
+    scores = [score for _, score in log.along("test", "acc")]
     if not scores or log.along("val", "acc"):
         return
     best = max(scores)

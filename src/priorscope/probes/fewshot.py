@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from priorscope.core.aspects import AspectName
+from priorscope.core.comparison import Difference, seed_by_image_difference
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
@@ -90,6 +91,11 @@ class Fewshot(Result):
     def per_image(self) -> NDArray[np.float64]:
         """The share of draws in which each image is answered right."""
         return self.right.mean(0)
+
+    def paired(self, other: Self, level: float = 0.95) -> Difference | None:
+        """This minus the other over draws x images: the same draws label the same images for both."""
+        alike = (self.seed, self.shots, self.right.shape) == (other.seed, other.shots, other.right.shape)
+        return seed_by_image_difference(self.right, other.right, paired=True, level=level) if alike else None
 
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""

@@ -135,6 +135,20 @@ class Inversion(Result):
     blind: Array
     """(N,): the same of the data's mean picture."""
 
+    @property
+    def believed(self) -> bool:
+        """Errors of searches that failed speak of the search."""
+        return bool(self.good()[-1].mean() >= 0.5)
+
+    @property
+    def leads(self) -> bool:
+        """The same holds for a headline."""
+        return self.believed
+
+    def ground(self) -> str:
+        """How many of the searches it stands on were one."""
+        return f"{int(self.good()[-1].sum())} of {self.n} searches converged"
+
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
         low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)

@@ -146,7 +146,7 @@ def draw_audit(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
         if not accused
         else f"Not to be believed as they are: {', '.join(accused)}"
     )
-    first = audited[0][1]
+    first, looked = audited[0][1], [c.n for _, r in audited for c in r.checks]
     return heat_map(
         "robustness-audit",
         title,
@@ -154,7 +154,7 @@ def draw_audit(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
         x="check",
         y="",
         value=Axis("share of images", domain=(0.0, 1.0), format=".1%"),
-        n=f"{first.n:,} images right without an attack",
+        n=f"{min(looked):,} to {max(looked):,} audited images a check",
         protocol=f"What each check found at {shown(first.eps, first.norm)} beyond {first.attack}; "
         "the table of results says each in words.",
         alt=f"The largest share: {worst.sentence}",

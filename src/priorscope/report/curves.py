@@ -1,13 +1,7 @@
-"""Training curves: of our runs, and of the logs that other systems left.
-
-Foreign logs are recognised by their columns, `train_loss`, `trn_acc`, `val_loss`, `test_acc` and the like: a YAML table of
-lists of numbers (one value an epoch), a JSON list of rows, or CSV. Where a log's accuracies exceed 1 they are percentages.
-"""
+"""Training curves: of our runs, and of the logs that other systems left (`core/logs.py`)."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,26 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from priorscope.core.errors import RequestError, WorkError
+from priorscope.core import logs
+from priorscope.core.errors import RequestError
 from priorscope.core.figure import STYLES, Figure
+from priorscope.core.logs import SPLITS, Points
 from priorscope.report.reading import RECIPE, RUNS, STEPS, RunRecord, read_run, read_study
 
 MetricName = Literal["acc", "loss"]
 SplitName = Literal["train", "val", "test"]
 WORDS: Mapping[str, str] = {"acc": "accuracy", "loss": "loss"}
-SPLITS: Mapping[str, str] = {
-    "train": "train",
-    "trn": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "tst": "test",
-}
-COLUMN = re.compile(rf"({'|'.join(SPLITS)})[_ ]?(loss|acc|accuracy)", re.IGNORECASE)
-
-Points = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -68,16 +51,9 @@ def read_log(path: Path | str) -> list[Curve]:
         return [curve_of(run)] if run else []
     if (path / RUNS).is_dir():
         return [curve_of(run) for run in read_study(path).runs]
-    readers = {".yaml": _read_yaml, ".yml": _read_yaml, ".json": _read_json, ".csv": _read_csv}
-    reader = readers.get(path.suffix.lower())
-    if reader is None or not path.exists():
-        came = f"There is no log {str(path)!r}." if not path.exists() else f"{path} is no training log that is known here."
-        raise RequestError(came, "a run's folder, a study's folder, or a .yaml, .json or .csv log", "check the path")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} cannot be read: {error}.", "a text file in UTF-8", "check the file") from None
-    return [_foreign(path, reader(path, text))]
+    log = logs.read_log(path)
+    points = {key: tuple((x, y) for x, y in seen if math.isfinite(y)) for key, seen in log.points.items()}
+    return [Curve(log.name, log.name, family_in(log.name), points, {})]
 
 
 def curve_of(run: RunRecord) -> Curve:
@@ -196,34 +172,6 @@ def _labelled(curves: Sequence[Curve], labels: Sequence[str] | None) -> list[Cur
     return [replace(curve, label=label) for curve, label in zip(curves, labels, strict=True)]
 
 
-# Foreign logs --------------------------------------------------------------------------------------------------------------
-
-Columns = Mapping[str, Sequence[float | None]]
-
-
-def _foreign(path: Path, columns: Columns) -> Curve:
-    points: dict[tuple[str, str], Points] = {}
-    for name, values in columns.items():
-        if found := COLUMN.fullmatch(name):
-            at = columns.get("epoch") or [float(i + 1) for i in range(len(values))]
-            if len(at) != len(values):
-                raise RequestError(
-                    f"{path} has {len(at)} epochs and {len(values)} values of {name}.", "as many of both", "check the file"
-                )
-            seen = [(x, y) for x, y in zip(at, values, strict=True) if x is not None and y is not None and math.isfinite(y)]
-            points[SPLITS[found[1].lower()], "loss" if found[2].lower() == "loss" else "acc"] = tuple(seen)
-    if not any(points.values()):
-        raise RequestError(
-            f"{path} holds no training curve.",
-            "columns such as train_loss, train_acc, val_loss, val_acc, with a row an epoch",
-            f"it has: {', '.join(columns) or 'nothing'}",
-        )
-    accuracies = [y for (_, metric), seen in points.items() if metric == "acc" for _, y in seen]
-    if accuracies and max(accuracies) > 1:
-        points = {key: tuple((x, y / 100) for x, y in seen) if key[1] == "acc" else seen for key, seen in points.items()}
-    return Curve(path.stem, path.stem, family_in(path.stem), points, {})
-
-
 def family_in(name: str) -> str:
     """The family that a file's name mentions as a word, the longest first; `other` where it mentions none."""
     folded = name.lower().replace("-", "_")
@@ -231,89 +179,3 @@ def family_in(name: str) -> str:
         if re.search(rf"(?<![a-z]){family}(?![a-z])", folded):
             return family
     return "other"
-
-
-def _read_json(path: Path, text: str) -> Columns:
-    """A list of rows {epoch, trn_loss, ...}, or a table of lists."""
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise WorkError(f"{path} is damaged: {error}.", "JSON", "check the file") from None
-    if isinstance(content, list) and all(isinstance(row, dict) for row in cast("list[Any]", content)):
-        return _columns(path, cast("list[dict[str, Any]]", content))
-    if isinstance(content, dict):
-        lists = {name: values for name, values in cast("dict[str, Any]", content).items() if isinstance(values, list)}
-        return {
-            name: [_number(path, value) for value in values]
-            for name, values in lists.items()
-            if name == "epoch" or COLUMN.fullmatch(name)
-        }
-    raise RequestError(f"{path} is no training log.", "a list with one row an epoch", "check the file")
-
-
-def _read_csv(path: Path, text: str) -> Columns:
-    rows = list(csv.DictReader(text.splitlines(), skipinitialspace=True))
-    if not rows:
-        raise RequestError(f"{path} holds a header and no rows.", "one row an epoch", "check the run that wrote it")
-    return _columns(path, rows)
-
-
-def _columns(path: Path, rows: Sequence[Mapping[str, Any]]) -> Columns:
-    names = dict.fromkeys(name for row in rows for name in row if name)
-    return {name: [_number(path, row.get(name)) for row in rows] for name in names if name == "epoch" or COLUMN.fullmatch(name)}
-
-
-def _number(path: Path, value: Any) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise RequestError(
-            f"{path} holds {value!r} where a number should stand.", "numbers in its columns", "check the file"
-        ) from None
-
-
-def _read_yaml(path: Path, text: str) -> Columns:
-    """Top-level keys with a number or a list of numbers (one a line, or in brackets): what a table of curves looks like."""
-    columns: dict[str, list[float | None]] = {}
-    key, open_list = "", ""
-    for at, line in enumerate(text.splitlines(), 1):
-        bare = line.split(" #")[0].rstrip()
-        if not bare.strip() or bare.startswith(("#", "---")):
-            continue
-        if open_list:
-            open_list += bare
-        elif item := re.fullmatch(r"\s*- *(\S+)", bare):
-            columns.setdefault(key, []).append(_yaml_number(path, at, item[1]))
-            continue
-        elif entry := re.fullmatch(r"(\w[\w ]*):\s*(.*)", bare):
-            key, value = entry[1].strip(), entry[2]
-            columns[key] = []
-            if value.startswith("["):
-                open_list = value
-            elif value:
-                continue  # a single value, such as num_params: no curve
-        else:
-            raise _no_yaml(path, at, line)
-        if open_list.endswith("]"):
-            columns[key] = [_yaml_number(path, at, part.strip()) for part in open_list[1:-1].split(",") if part.strip()]
-            open_list = ""
-    if open_list:
-        raise _no_yaml(path, len(text.splitlines()), open_list[:40])
-    return {name: values for name, values in columns.items() if COLUMN.fullmatch(name) or name == "epoch"}
-
-
-def _yaml_number(path: Path, at: int, text: str) -> float:
-    try:
-        return float({".nan": "nan", ".inf": "inf", "-.inf": "-inf"}.get(text.lower(), text))
-    except ValueError:
-        raise _no_yaml(path, at, text) from None
-
-
-def _no_yaml(path: Path, at: int, line: str) -> RequestError:
-    return RequestError(
-        f"{path}, line {at}: {line.strip()!r} is not understood.",
-        "a YAML table whose values are numbers or lists of numbers",
-        "write the curves as CSV with columns epoch, train_loss, val_loss, train_acc, val_acc",
-    )

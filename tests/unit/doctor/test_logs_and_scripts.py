@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from priorscope.core.errors import RequestError
+from priorscope.core.logs import Log, read_log
 from priorscope.doctor import schedule
 from priorscope.doctor.examination import examine
-from priorscope.doctor.logs import Log, read_log
 
 
 def written(folder: Path, rows: list[dict[str, float]]) -> str:
@@ -93,6 +93,18 @@ def test_a_loss_that_is_a_sum_over_batches_and_one_divided_twice(tmp_path):
     assert "a mean over images is at least 0.277" in divided.saw
 
 
+def test_a_run_that_diverged(tmp_path):
+    (tmp_path / "a.yaml").write_text("val_loss: [2.3, .nan, .nan]\nval_acc: [0.1, 0.1, 0.1]\n")
+    (finding,) = examine(str(tmp_path / "a.yaml")).findings
+    assert "the loss of epoch 2 is nan" in finding.saw
+
+
+def test_a_loss_that_is_logged_less_often_stands_beside_the_accuracy_of_its_own_epoch(tmp_path):
+    """Epoch 1 is wrong on 99 % and must have lost 0.686; 0.05 is the loss of epoch 2, which is right on 99 %."""
+    (tmp_path / "a.csv").write_text("epoch,val_acc,val_loss\n1,0.01,\n2,0.99,0.05\n3,0.99,0.04\n")
+    assert examine(str(tmp_path / "a.csv")).findings == ()
+
+
 def test_the_bound_on_a_mean_loss_holds_for_any_answers():
     """A loss of ln 2 times the share of wrong answers cannot be undercut: the checked bound, against random logits."""
     generator = torch.Generator().manual_seed(0)
@@ -106,12 +118,12 @@ def test_the_bound_on_a_mean_loss_holds_for_any_answers():
 def test_logs_of_several_kinds_are_read(tmp_path):
     (tmp_path / "a.csv").write_text("epoch,train_loss,eval_loss,eval_top1,lr\n0,2,1.9,30,0.1\n1,1.5,1.4,50,0.05\n")
     log = read_log(tmp_path / "a.csv")
-    assert log.along("val", "acc") == (0.3, 0.5)
+    assert log.along("val", "acc") == ((0, 0.3), (1, 0.5))
     assert log.rates == (0.1, 0.05)
     (tmp_path / "b.json").write_text(json.dumps({"train_acc": [0.1, 0.2], "note": "x"}))
-    assert read_log(tmp_path / "b.json").along("train", "acc") == (0.1, 0.2)
-    (tmp_path / "c.json").write_text("[]")
-    with pytest.raises(RequestError, match="holds no training curve; it has: nothing"):
+    assert read_log(tmp_path / "b.json").along("train", "acc") == ((1, 0.1), (2, 0.2))
+    (tmp_path / "c.json").write_text(json.dumps({"note": "x", "step": [1]}))
+    with pytest.raises(RequestError, match="holds no training curve; it has: note, step"):
         read_log(tmp_path / "c.json")
     with pytest.raises(RequestError, match="There is no log"):
         read_log(tmp_path / "d.csv")

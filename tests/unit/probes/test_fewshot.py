@@ -114,3 +114,33 @@ def test_figures_and_storage(tmp_path):
     back = load_result(result.save(tmp_path / "a.json"))
     assert isinstance(back, Fewshot)
     assert back.strengths == result.strengths
+
+
+def made(right: np.ndarray, shots: int = 10) -> Fewshot:
+    return Fewshot(
+        value=float(right.mean()),
+        interval=None,
+        n=right.shape[1],
+        unit="share of images",
+        split="test",
+        shots=shots,
+        classes=4,
+        tap="head/in",
+        seed=0,
+        strengths=(1.0,) * len(right),
+        right=right,
+        correct=right[0],
+    )
+
+
+def test_two_networks_that_differ_by_their_draws_alone_are_seldom_told_apart():
+    """Each draw moves each network by points of its own, and both are equally good: at 5 % a twentieth is told apart."""
+    rng = np.random.default_rng(0)
+
+    def one() -> Fewshot:
+        return made(rng.random((5, 1000)) < 0.5 + rng.normal(0, 0.03, (5, 1)))
+
+    told = [one().paired(one()) for _ in range(200)]
+    assert np.mean([each.p_value < 0.05 for each in told]) < 0.1
+    assert told[0].interval.over == "seeds x images"
+    assert one().paired(made(one().right, shots=5)) is None
