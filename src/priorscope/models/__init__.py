@@ -29,7 +29,7 @@ from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.listing import Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from torch import nn
@@ -90,6 +90,17 @@ class FamilyConfig(Config):
         """Its rates of dropout above 0, by their settings."""
         found = {name: float(getattr(self, name, 0.0)) for name in ("dropout", "drop_path")}
         return {name: rate for name, rate in found.items() if rate}
+
+    def refuse(self, settings: Iterable[str], because: str) -> None:
+        """Refuses settings that nothing would read, where they are not what they are by default."""
+        for setting in settings:
+            given, usual = getattr(self, setting), type(self).model_fields[setting].default
+            if given != usual:
+                raise RequestError(
+                    f"{self.name} came with {setting} = {given!r}, which changes nothing: {because}.",
+                    "settings that the network reads",
+                    f"leave {setting} out",
+                )
 
     def without_start(self) -> FamilyConfig:
         """The config without pre-trained weights, for when others are loaded at once."""

@@ -16,9 +16,9 @@ max-pool equals the paper's 3x3 pool at 32 pixels and makes other sizes possible
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
@@ -44,6 +44,12 @@ class CnnConfig(FamilyConfig):
     stem: Literal["cifar", "imagenet"] = "cifar"
     stem_stride: Literal[1, 2] = Field(default=1, description="form air: 2 quarters every map, and the cost with it")
     norm: Literal["batch", "group", "none"] = "batch"
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.form == "air":
+            self.refuse(("stem", "block", "shortcut"), "a net of the form air has none of them")
+        return self
 
 
 def _resnet(*depths: int, block: str = "basic") -> Plain:

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
@@ -46,6 +46,12 @@ class DialConfig(FamilyConfig):
     depth: int = Field(default=4, ge=1)
     patch: int = Field(default=4, ge=1)
     kernel: Literal[1, 3, 5, 7] = 3
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.mixing not in ("local", "conv"):
+            self.refuse(("kernel",), f"{self.mixing} has no neighbourhood")
+        return self
 
 
 VERSION = 1

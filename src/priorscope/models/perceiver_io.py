@@ -18,9 +18,9 @@ values have no bias. Sizes are ours, made for 32 to 96 pixels.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Plain
 from priorscope.models import FamilyConfig
@@ -52,6 +52,12 @@ class PerceiverIoConfig(FamilyConfig):
     query_width: int = Field(default=0, ge=0)
     decoder_mlp: bool = True
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.tokens == "image":
+            self.refuse(("patch", "bands", "max_freq"), "the whole picture is one token, which has no place")
+        return self
 
 
 VERSION = 2

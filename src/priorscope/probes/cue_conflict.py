@@ -203,7 +203,11 @@ def measure_cue_conflict(
         from priorscope.probes.cue_stimuli import IMAGES, measure_made
 
         return measure_made(evidence, data, made=made or "quilting", images=images or IMAGES)
-    return _measure_dial(evidence, the_source("cue_conflict", data), salience, companions or {})
+    result = _measure_dial(evidence, the_source("cue_conflict", data), salience, companions or {})
+    given = {"categories": categories, "humans": humans, "made": made, "images": images}
+    idle = [name for name, value in given.items() if value is not None]
+    said = [f"On ShapeTex the dial is turned: {', '.join(idle)} changed nothing."] if idle else []
+    return result.model_copy(update={"caveats": (*result.caveats, *said)})
 
 
 def _measure_dial(

@@ -111,3 +111,26 @@ def test_lists_and_configs_need_neither_torch_nor_timm() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "cnn/air-s", "stem": "imagenet"},
+        {"name": "cnn/tiny", "block": "bottleneck"},
+        {"name": "cnn/air-m", "shortcut": "pad"},
+        {"name": "dial/mixer", "kernel": 5},
+        {"name": "dial/dense", "kernel": 1},
+        {"name": "perceiver_io/v-cifar10", "patch": 4},
+        {"name": "perceiver_io/v-cifar10", "bands": 4},
+        {"name": "perceiver_io/v-cifar10", "max_freq": 4.0},
+    ],
+)
+def test_a_setting_that_the_network_would_not_read_is_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(RequestError, match="which changes nothing"):
+        models.family_config(settings)
+
+
+def test_the_same_settings_are_read_elsewhere() -> None:
+    assert models.family_config({"name": "dial/conv", "kernel": 5}).plain()["kernel"] == 5
+    assert models.family_config({"name": "perceiver_io/v-cifar10", "tokens": "patches", "patch": 4}).plain()["patch"] == 4

@@ -185,6 +185,12 @@ def test_it_is_stored_and_drawn(world, tmp_path):
         assert figure.svg().startswith("<svg")
 
 
+def test_settings_for_other_data_are_said_to_change_nothing(world):
+    result = measure_cue_conflict(Planted(by_shape), world, made="phase-swap", images=100)
+    assert "On ShapeTex the dial is turned: made, images changed nothing." in result.caveats
+    assert not any("changed nothing" in caveat for caveat in measure_cue_conflict(Planted(by_shape), world).caveats)
+
+
 def test_other_worlds_and_single_settings_are_refused(world):
     with pytest.raises(RequestError, match="was given one, shapetex/test"):
         measure_cue_conflict(Planted(by_shape), world.split("test"))
