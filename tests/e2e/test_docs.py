@@ -45,8 +45,6 @@ def test_toml_blocks_are_recipes_or_studies(page, text, tmp_path):
         assert make_plan(Study.parse({"name": "shown", **values}), tmp_path).to_do(), page
     else:
         rest = {"data": {"source": "shapetex"}, "model": "mlp/tiny"}
-        if "augment" in values:  # what stands under [data] in a recipe
-            values = {"data": {"augment": values["augment"]}}
         Recipe.of(merge(rest, values))
 
 
@@ -67,7 +65,7 @@ def test_command_lines_parse(page, line):
         _, command, words = command.resolve_command(context, words)
         context = command.make_context(command.name, list(words), parent=context)
     assert context.params is not None, page
-    if context.info_name == "probe":
+    if context.info_name == "probe" and context.params["name"] != "list":
         table = {"name": context.params["name"]}
         for setting in context.params["settings"]:
             table = assign(table, setting)

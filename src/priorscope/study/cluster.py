@@ -266,7 +266,7 @@ def _ray() -> Any:
         raise RequestError(
             "Ray is not installed, which carries out steps on a cluster.",
             "the extra `cluster`, on every node",
-            'pip install "priorscope[cluster]", or leave out --cluster',
+            "uv sync --extra cluster, or leave out --cluster",
         ) from None
 
 

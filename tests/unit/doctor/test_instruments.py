@@ -24,6 +24,7 @@ from priorscope.doctor.instruments import (
     similarity,
     texture_shape,
     transfer,
+    tuning,
 )
 from priorscope.probes import PROBES
 
@@ -39,6 +40,10 @@ def test_every_instrument_gives_its_known_answers(name):
     assert wrong(answers) == []
     assert {answer.probe for answer in answers} == {name}
     assert name in PROBES
+
+
+def test_every_probe_has_an_instrument():
+    assert set(INSTRUMENTS) == set(PROBES)
 
 
 def test_a_probe_that_drops_the_last_batch_is_caught(monkeypatch):
@@ -206,3 +211,23 @@ def test_a_readout_that_is_scored_on_the_pictures_it_learnt_from_is_caught(monke
     caught = wrong(certify("generalisation"))
     assert caught
     assert all("do not tell" in question for question in caught)
+
+
+def test_a_best_that_is_drawn_with_replacement_is_caught(monkeypatch):
+    """Then one may be drawn three times over: of 3 of 9 the best would be 72.2 % on average, where it is 75 %."""
+    measure = tuning.measure_tuning
+
+    def replaced(subjects):
+        result = measure(subjects)
+        (arm,) = result.arms
+        ranked, n = sorted(trial.accuracy for trial in arm.trials), len(arm.trials)
+        curve = tuple(
+            best.model_copy(
+                update={"value": sum(x * ((i / n) ** best.k - ((i - 1) / n) ** best.k) for i, x in enumerate(ranked, 1))}
+            )
+            for best in arm.curve
+        )
+        return result.model_copy(update={"arms": (arm.model_copy(update={"curve": curve}),)})
+
+    monkeypatch.setattr(tuning, "measure_tuning", replaced)
+    assert wrong(certify("tuning")) == ["the best of 3 of 9", "the best of 9 of 9"]

@@ -28,6 +28,7 @@ INSTRUMENTS = Listing(
         "similarity": "priorscope.doctor.instruments.similarity",
         "texture_shape": "priorscope.doctor.instruments.texture_shape",
         "transfer": "priorscope.doctor.instruments.transfer",
+        "tuning": "priorscope.doctor.instruments.tuning",
     },
 )
 

@@ -22,32 +22,34 @@ Decide = Callable[[Split], Ints]
 SIDE = 8
 
 
-class Decider(Evidence):
-    """Evidence that answers what a rule decides, with logits of 1 for it and 0 for all else."""
-
-    def __init__(self, decide: Decide) -> None:
-        self._decide = decide
+class Planted(Evidence):
+    """Evidence of no network: it knows every class that it is asked about."""
 
     @property
     def name(self) -> str:
         """What a figure would call it."""
         return "planted"
+
+    def check_classes(self, split: Split) -> None:
+        """Nothing is refused."""
+
+
+class Decider(Planted):
+    """Evidence that answers what a rule decides, with logits of 1 for it and 0 for all else."""
+
+    def __init__(self, decide: Decide) -> None:
+        self._decide = decide
 
     def gather(self, split: Split, what: Sequence[str]) -> dict[str, NDArray[Any]]:  # noqa: ARG002  logits are all there is
         """The rule's answers."""
         return {"logits": np.eye(len(split.classes), dtype=np.float32)[self._decide(split)]}
 
 
-class Speaker(Evidence):
+class Speaker(Planted):
     """Evidence that says given logits about each split, by the split's name."""
 
     def __init__(self, said: Mapping[str, NDArray[np.float64]]) -> None:
         self._said = said
-
-    @property
-    def name(self) -> str:
-        """What a figure would call it."""
-        return "planted"
 
     def gather(self, split: Split, what: Sequence[str]) -> dict[str, NDArray[Any]]:  # noqa: ARG002  logits are all there is
         """The given logits."""

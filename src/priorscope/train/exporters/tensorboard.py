@@ -39,9 +39,7 @@ def open_exporter(out: Path, about: Plain, rows: Sequence[Plain]) -> TensorBoard
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
-        raise RequestError(
-            "TensorBoard is not installed.", "the package tensorboard", "pip install 'priorscope[tensorboard]'"
-        ) from None
+        raise RequestError("TensorBoard is not installed.", "the package tensorboard", "uv sync --extra tensorboard") from None
     writer = SummaryWriter(str(out / FOLDER), purge_step=int(rows[-1]["step"]) + 1 if rows else 0)
     if not rows:
         writer.add_text("recipe", "\n".join(f"    {line}" for line in _lines(about)), 0)
