@@ -112,6 +112,12 @@ class Recipe(Config):
                 "one of them",
                 "model.pretrained = false",
             )
+        if any(op.op == "permute" for op in self.data.augment.ops):
+            raise RequestError(
+                "data.augment permutes the pixels, which would hold in training alone: val and every probe show them in order.",
+                "a permutation that belongs to the network",
+                "model.permute = {}",
+            )
         if not self.train.trains and init.kind != "published":
             raise RequestError("train.epochs = 0 trains nothing.", "one or more", "train.epochs = 10")
         frozen = self.train.finetune is not None and self.train.finetune.mode == "head"

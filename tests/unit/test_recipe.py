@@ -88,3 +88,9 @@ def test_a_rate_that_a_frozen_body_cannot_honour_is_refused(name: str) -> None:
     assert Recipe.of({**values, "train": {"finetune": {"mode": "body", "factor": 0.1}}})
     with pytest.raises(RequestError, match=rf"^model\.{name} = 0\.2 came with train\.finetune\.mode = 'head'\."):
         Recipe.of({**values, "train": {"finetune": {"mode": "head"}}})
+
+
+def test_a_permutation_that_val_would_not_see_is_refused() -> None:
+    with pytest.raises(RequestError, match="would hold in training alone") as caught:
+        Recipe.of({"data": {"source": "shapetex", "augment": "permuted"}, "model": "mlp/tiny"})
+    assert caught.value.do == "model.permute = {}"

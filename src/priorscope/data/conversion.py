@@ -5,6 +5,7 @@ Reading and decoding run in the writer's threads. A killed conversion goes on wh
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import read_json, write_json
 from priorscope.data import open_published
 from priorscope.data.beton.manifest import manifest_path
+from priorscope.data.beton.part import part_path
+from priorscope.data.beton.reader import BetonPixels
 from priorscope.data.cache import ReadySource, behind, copy_key, encoded_in
 from priorscope.data.decode import BrokenImageError, squared
 from priorscope.data.encoded import CHUNK, EncodedPixels, threads
@@ -258,7 +261,24 @@ def data_key(split: Split) -> str:
         return copy_key(split, *found)
     if split.pixels.array is not None or split.known_fingerprint is not None:
         return split.fingerprint
-    return content_key([split.source, split.name, len(split), split.labels.tolist()])
+    return content_key([split.source, split.name, split.labels.tolist(), _pixels_key(split.pixels)])
+
+
+def _pixels_key(pixels: Pixels) -> Any:
+    """What pictures are made from: those that they are taken from, and how; nothing of a user's own objects."""
+    if isinstance(pixels, SquarePixels):
+        return [_pixels_key(pixels.of), pixels.res]
+    if isinstance(pixels, ChosenPixels):
+        return [_pixels_key(pixels.of), pixels.chosen.tolist()]
+    if isinstance(pixels, BetonPixels):
+        about = pixels.of.path.stat()
+        return [str(pixels.of.path), about.st_size, about.st_mtime_ns]
+    if pixels.array is None:
+        return None
+    digest = hashlib.blake2b(digest_size=8)
+    for start in range(0, len(pixels), CHUNK):
+        digest.update(np.ascontiguousarray(pixels.array[start : start + CHUNK]).tobytes())
+    return digest.hexdigest()
 
 
 def _check_room(split: Split, file: Path, quality: int | None) -> None:
@@ -267,7 +287,9 @@ def _check_room(split: Split, file: Path, quality: int | None) -> None:
         return
     folder = next(folder for folder in file.absolute().parents if folder.exists())
     height, width = split.pixels.size or split.pixels.read(0).shape[:2]
-    wanted, free = len(split) * height * width * 3, shutil.disk_usage(folder).free
+    begun = part_path(file)
+    free = shutil.disk_usage(folder).free + (begun.stat().st_size if begun.is_file() else 0)
+    wanted = len(split) * height * width * 3
     if wanted > free:
         raise RequestError(
             f"{file} would take about {wanted / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free.",

@@ -132,28 +132,31 @@ def weights_file(weights: Path | str) -> Path:
 def read_published(weights: Path | str) -> Classifier:
     """A published file (or folder of the hub's layout) as a model of ours, every key checked."""
     path = weights_file(weights)
+    if _is_ours(path):
+        from priorscope.models.hub import load_hub
+
+        return load_hub(path.parent)
     if known := published_resnets.known_as(path):
         return published_resnets.read(path, known)
     if path.name in HUB_FILES and path.with_name("config.json").is_file():
-        return _read_exported(path.parent)
+        raise RequestError(
+            f"{path.parent} is no network that is known here: its name is not published, and its config.json is not ours.",
+            f"a folder of the name of {', '.join(list(RESNETS)[:3])}, ..., or one that priorscope wrote",
+            f"priorscope probe accuracy timm/local-dir:{path.parent} --data NAME, if timm wrote it",
+        )
     return _read_mlp(path)
 
 
-def _read_exported(folder: Path) -> Classifier:
-    """A folder that `models export` wrote, wherever it was written."""
-    from priorscope.models.hub import load_hub
-
-    if read_json(folder / "config.json").get("library") != "priorscope":
-        raise RequestError(
-            f"{folder} is no network that is known here: its name is not published, and its config.json is not ours.",
-            f"a folder of the name of {', '.join(list(RESNETS)[:3])}, ..., or one that priorscope wrote",
-            f"priorscope probe accuracy timm/local-dir:{folder} --data NAME, if timm wrote it",
-        )
-    return load_hub(folder)
+def _is_ours(path: Path) -> bool:
+    """Whether `models export` wrote it, whatever its folder is called."""
+    config = path.with_name("config.json")
+    return path.name in HUB_FILES and config.is_file() and read_json(config).get("library") == "priorscope"
 
 
 def trained_on(weights: Path) -> str | None:
     """The source that a published file's name says it was trained on, by the source's name here."""
+    if _is_ours(weights):
+        return None
     if known := published_resnets.known_as(weights):
         return known.source
     names = {entry.file: entry.source for entry in REGISTRY.values()}

@@ -29,6 +29,8 @@ class Curve:
     family: str
     points: Mapping[tuple[str, str], Points]
     images: Mapping[str, int]
+    recipe: str = ""
+    """What the page calls its recipe, however the curve is labelled."""
 
     @property
     def grid(self) -> tuple[str, str]:
@@ -68,7 +70,8 @@ def curve_of(run: RunRecord) -> Curve:
                 for metric, word in WORDS.items():
                     if seen.get(word) is not None:
                         points.setdefault((split, metric), []).append((float(row["epoch"]), float(seen[word])))
-    return Curve(run.name, run.recipe_name, run.family, {key: tuple(seen) for key, seen in points.items()}, images)
+    tracked = {key: tuple(seen) for key, seen in points.items()}
+    return Curve(run.name, run.recipe_name, run.family, tracked, images, run.recipe_name)
 
 
 def curves_figure(
@@ -103,7 +106,7 @@ def band_rows(curves: Sequence[Curve], metric: str, split: str) -> list[dict[str
     rows: list[dict[str, Any]] = []
     for label in dict.fromkeys(curve.label for curve in curves):
         seeds = [dict(curve.along(split, metric)) for curve in curves if curve.label == label and curve.along(split, metric)]
-        family = next(curve.family for curve in curves if curve.label == label)
+        first = next(curve for curve in curves if curve.label == label)
         shared = set[float].intersection(*(set(seed) for seed in seeds)) if seeds else set[float]()
         for epoch in sorted(shared):
             values = [seed[epoch] for seed in seeds]
@@ -111,7 +114,8 @@ def band_rows(curves: Sequence[Curve], metric: str, split: str) -> list[dict[str
             rows.append(
                 {
                     "series": label,
-                    "family": family,
+                    "family": first.family,
+                    "recipe": first.recipe or label,
                     "split": split,
                     "x": epoch,
                     "y": math.fsum(values) / len(values),

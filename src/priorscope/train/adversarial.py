@@ -102,11 +102,11 @@ def adversarial_loss(
         moved = move(network, images, keys, config, eps, lambda logits: plain_loss(logits, wanted) * len(logits))
         return plain_loss(forward(moved), wanted)
     with evaluating(network), frozen(network), torch.no_grad():  # else autocast of torch 2.8 keeps casts that have no gradient
-        clean = network(images).float().softmax(1)
+        clean = network(images).float()
     moved = move(network, images, keys, config, eps, lambda logits: divergence(clean, logits))
     both = forward(torch.cat([images, moved]))
     own, others = both.chunk(2)
-    return plain_loss(own, wanted) + float(config.beta or 0.0) * divergence(own.float().softmax(1), others) / len(images)
+    return plain_loss(own, wanted) + float(config.beta or 0.0) * divergence(own, others) / len(images)
 
 
 def move(
@@ -156,10 +156,14 @@ def _gradient(network: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -
 
 
 def divergence(wanted: Tensor, logits: Tensor) -> Tensor:
-    """How far answers are from those wanted, summed over pictures: Kullback and Leibler's, in float32."""
+    """How far answers are from those wanted, both as logits, summed over pictures: Kullback and Leibler's, in float32.
+
+    Of logarithms throughout: a probability that is 0 in float32 has no gradient of its own.
+    """
     from torch.nn import functional as F
 
-    return F.kl_div(F.log_softmax(logits.float(), 1), wanted, reduction="sum")
+    said, meant = (F.log_softmax(each.float(), 1) for each in (logits, wanted))
+    return F.kl_div(said, meant, reduction="sum", log_target=True)
 
 
 def look(model: Classifier, split: Split, config: AdversarialConfig, seed: int) -> Plain:

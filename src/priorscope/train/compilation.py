@@ -19,6 +19,7 @@ from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError, RequestError, first_line
 from priorscope.core.machine import processor, versions
 from priorscope.data.places import cache_folder
+from priorscope.train.finetune import trains_body
 from priorscope.train.gradient import Forward, Gradient, ran_out
 from priorscope.train.precision import make_scaler
 
@@ -69,12 +70,13 @@ def check_compiles(config: TrainConfig, ranks: int) -> None:
 def _key(model: Classifier, batch: Batch, config: TrainConfig, steps: int) -> str:
     of_the_step = (config.batch_size, config.accumulate, config.precision, config.threads, batch.images.device.type)
     network = model.config.plain() if model.config else model.name
-    return content_key([network, list(batch.images.shape), *of_the_step, steps, processor(), versions()["torch"]])
+    ways = [way.plain() if way else None for way in (config.adversarial, config.finetune)]
+    return content_key([network, list(batch.images.shape), *of_the_step, *ways, steps, processor(), versions()["torch"]])
 
 
 def _measured(model: Classifier, batch: Batch, config: TrainConfig, steps: int, compile: Callable[..., Forward]) -> Plain:
     """Steps of both kinds in turns, so that other work on the machine meets both."""
-    tried = copy.deepcopy(model).train()
+    tried = copy.deepcopy(model).train(trains_body(config.finetune))
     scaler = make_scaler(config.precision, batch.images.device)
     kinds = {"eager": Gradient(tried, config, scaler), "compiled": Gradient(tried, config, scaler, forward=compile(tried))}
     try:

@@ -756,6 +756,19 @@ class TestInterrupted:
         write(path, self.FIELDS, self.samples(others, []), 1000, resume="other pictures")
         np.testing.assert_array_equal(Beton.open(path).gather(range(1000)), others)
 
+    def test_notes_of_the_one_before_the_last_are_not_followed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another writer has written over the part since, and was stopped before a note of its own."""
+        monkeypatch.setattr(part, "NOTE_EVERY", 100_000)
+        images, others = pictures(1000, 16, 16), pictures(1001, 16, 16)[:1000]
+        path = tmp_path / "a.beton"
+        with pytest.raises(KeyboardInterrupt):
+            write(path, self.FIELDS, self.samples(images, [], 900), 1000, resume="pictures")
+        monkeypatch.setattr(part, "NOTE_EVERY", 1 << 30)
+        with pytest.raises(KeyboardInterrupt):
+            write(path, self.FIELDS, self.samples(others, [], 950), 1000, resume="other pictures")
+        write(path, self.FIELDS, self.samples(images, []), 1000, resume="pictures")
+        np.testing.assert_array_equal(Beton.open(path).gather(range(1000)), images)
+
     def test_without_resume_nothing_is_left(self, tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "a.beton", self.FIELDS, self.samples(pictures(500), [], 300), 500)

@@ -21,7 +21,7 @@ from priorscope import data
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.beton import Beton
 from priorscope.data.decode import BrokenImageError
-from priorscope.data.split import carve_val
+from priorscope.data.split import ArrayPixels, Split, carve_val
 
 COUNT = 120
 PICTURES = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), np.uint8)
@@ -192,6 +192,32 @@ def test_a_disk_too_small_is_refused_before_the_work(folder: Path, tmp_path: Pat
     with pytest.raises(RequestError, match="would take about") as refused:
         data.convert(folder, tmp_path / "pets.beton")
     assert "--res 64" in refused.value.do
+
+
+def test_room_that_the_part_holds_already_counts(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from priorscope.data.conversion import _check_room
+
+    split = data.open(folder).split("train")
+    wanted = len(split) * split.image_size**2 * 3
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": wanted - 100})())
+    with pytest.raises(RequestError, match="would take about"):
+        _check_room(split, tmp_path / "pets.beton", None)
+    (tmp_path / "pets.beton.part").write_bytes(bytes(100))
+    _check_room(split, tmp_path / "pets.beton", None)
+
+
+@pytest.mark.parametrize("chosen", [False, True], ids=["whole", "chosen"])
+def test_another_size_of_decoded_pictures_is_another_conversion(chosen: bool) -> None:
+    from priorscope.data.conversion import SquarePixels, data_key
+
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+
+    def key(of: np.ndarray, res: int) -> str:
+        split = Split("made", "train", SquarePixels(ArrayPixels(of), res), np.arange(12) % 2, ("a", "b"))
+        return data_key(split.choose(np.arange(6)) if chosen else split)
+
+    assert len({key(pictures, 4), key(pictures, 6), key(255 - pictures, 4)}) == 3
+    assert key(pictures, 4) == key(pictures.copy(), 4)
 
 
 def test_progress_counts_every_picture(folder: Path, tmp_path: Path) -> None:

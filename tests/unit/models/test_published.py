@@ -12,9 +12,18 @@ import torch
 
 from priorscope import models
 from priorscope.core.config import Plain
+from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.models.hub import load_hub
-from priorscope.models.published import CIFAR10, IMAGENET, REGISTRY, fetch_published, import_published, read_published
+from priorscope.models.hub import load_hub, save_hub
+from priorscope.models.published import (
+    CIFAR10,
+    IMAGENET,
+    REGISTRY,
+    fetch_published,
+    import_published,
+    read_published,
+    trained_on,
+)
 
 CONFIG: Plain = {"model": "BottleneckMLP", "architecture": "B_6-Wi_512", "normalization": "layer", "crop_resolution": 64}
 
@@ -134,6 +143,15 @@ def test_a_registered_file_must_answer_its_classes(tmp_path: Path) -> None:
     weights = put(tmp_path, "B-6_Wi-512_res_64_cifar100_epochs_20", CONFIG, {"linear_out.weight": torch.zeros(10, 512)})
     with pytest.raises(RequestError, match=r"answers 10 classes: linear_out.weight is \(10, 512\)"):
         read_published(weights)
+
+
+def test_our_own_export_is_ours_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    own = Statistics(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    model = models.create("cnn/resnet18", image_size=32, num_classes=10, statistics=own)
+    for name in ("plain", "resnet18_cifar10"):
+        save_hub(model, tmp_path / name)
+        assert read_published(tmp_path / name).statistics == own
+        assert trained_on(tmp_path / name / "model.safetensors") is None
 
 
 def test_resnets_are_known_by_name_and_hash(tmp_path: Path) -> None:

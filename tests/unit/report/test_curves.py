@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_study import write_study
+from fake_study import write_run, write_study
 
 from priorscope.core.errors import RequestError
 from priorscope.report.curves import Curve, band_rows, curves_figure, family_in, read_log, training_figures
@@ -161,6 +162,15 @@ def test_training_has_a_panel_a_split(tmp_path: Path) -> None:
     figures = training_figures(read_log(write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))))
     assert [figure.name for figure in figures.values()] == ["training-accuracy", "training-loss"]
     assert {row["split"] for row in figures["acc"].rows} == {"train", "val"}
+
+
+def test_a_cell_s_curve_still_says_its_recipe(tmp_path: Path) -> None:
+    """The page hides and shows by recipes; a grid's curves are called by what sets its cells apart."""
+    study = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))
+    write_run(study / "runs" / "mlp-width=64-s0", "mlp", 0, {})
+    curves = [replace(curve, label=curve.grid[1] or curve.label) for curve in read_log(study)]
+    told = {(row["series"], row["recipe"]) for row in band_rows(curves, "acc", "val")}
+    assert told == {("mlp", "mlp"), ("width=64", "mlp-width=64")}
 
 
 def test_curves_that_look_alike_are_named_at_their_ends(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_trades_is_the_plain_loss_and_a_weighted_divergence(linear, pictures):
     away = EPS * (linear[1].weight[1] - linear[1].weight[0]).sign().view(1, 3, 4, 4)
     own = linear(pictures)
     corners = [linear(pictures + side * away) for side in (1, -1)]
-    each = torch.tensor([[divergence(own[i : i + 1].softmax(1), c[i : i + 1]).item() for i in range(6)] for c in corners])
+    each = torch.tensor([[divergence(own[i : i + 1], c[i : i + 1]).item() for i in range(6)] for c in corners])
     found = loss_of(AdversarialConfig(kind="trades", eps=EPS, beta=3.0, steps=50, step=0.5), linear, pictures).item()
     drawn = (found - mean(own, LABELS).item()) / 3
     assert each.min(0).values.mean() * 0.999 <= drawn <= each.max(0).values.mean() * 1.001
@@ -196,3 +196,18 @@ def test_a_run_says_what_one_step_and_ten_leave_and_chooses_by_the_ten(tmp_path)
         assert row["pgd"] <= whole["val"]["accuracy"] + 1e-9
     best = max(rows, key=lambda row: row["pgd"])["pgd"]
     assert rows[run.environment["chosen_epoch"] - 1]["pgd"] == best
+
+
+def test_trades_of_answers_that_are_all_but_certain_has_a_gradient():
+    """In float32 a probability e^-120 is 0, and 0 log 0 has none of its own."""
+    wanted = torch.tensor([[120.0, 0.0, -5.0]], requires_grad=True)
+    logits = torch.tensor([[118.0, 1.0, -5.0]], requires_grad=True)
+    divergence(wanted, logits).backward()
+    assert wanted.grad.isfinite().all()
+    assert logits.grad.isfinite().all()
+
+
+def test_the_divergence_is_kullback_and_leiblers():
+    wanted, logits = (torch.randn(5, 4, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    p, q = wanted.double().softmax(1), logits.double().softmax(1)
+    assert divergence(wanted, logits).item() == pytest.approx((p * (p / q).log()).sum().item(), rel=1e-5)

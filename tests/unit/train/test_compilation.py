@@ -12,8 +12,10 @@ from priorscope import fitting
 from priorscope.data.loader import Batch
 from priorscope.data.places import cache_folder
 from priorscope.train import compilation
+from priorscope.train.adversarial import AdversarialConfig
 from priorscope.train.compilation import pays
 from priorscope.train.config import TrainConfig
+from priorscope.train.finetune import FinetuneConfig
 
 BATCH = Batch(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), torch.arange(4))
 
@@ -156,3 +158,11 @@ def test_a_compiled_run_is_close_to_an_eager_one_and_resumes_to_the_bit(tiny, tm
     plain = tiny.replace(train={**tiny.train.plain(), "precision": "fp32"})
     eager, fused = ps.fit(plain, tmp_path / "c"), ps.fit(changed, tmp_path / "d")
     assert fused.history[-1]["train_loss"] == pytest.approx(eager.history[-1]["train_loss"], rel=1e-4)
+
+
+def test_steps_against_an_attack_are_measured_by_themselves(model):
+    assert pays(model, BATCH, TrainConfig(), 1000, model.planted(0.0, 0.0))
+    against = TrainConfig(adversarial=AdversarialConfig(eps=0.01))
+    assert compilation._key(model, BATCH, TrainConfig(), 1000) != compilation._key(model, BATCH, against, 1000)
+    head = TrainConfig(finetune=FinetuneConfig(mode="head"))
+    assert compilation._key(model, BATCH, TrainConfig(), 1000) != compilation._key(model, BATCH, head, 1000)

@@ -42,7 +42,7 @@ class Part:
     def __init__(self, target: Path, key: str | None) -> None:
         self.target = target
         self.key = key
-        self.path = _beside(target, ".part")
+        self.path = part_path(target)
         self.regions_path = _beside(target, ".part.regions")
         self.notes_path = _beside(target, ".part.notes")
         self.notes: Notes | None = None
@@ -132,7 +132,9 @@ class Part:
         return notes if notes.writes == self.key and self.path.stat().st_size >= notes.end else None
 
     def _cut_back(self) -> None:
-        """Drops what was written after the last note, and everything where there is none."""
+        """Drops what was written after the last note, and everything where there is none, another writer's notes too."""
+        if self.notes is None:
+            self.notes_path.unlink(missing_ok=True)
         self.noted = self.notes.end if self.notes else 0
         self.file.truncate(self.noted)
         self.regions.truncate(self.notes.regions * REGION.itemsize if self.notes else 0)
@@ -143,6 +145,11 @@ class Part:
             path.unlink(missing_ok=True)
         except OSError:
             return  # a folder that lost its permission meanwhile: the error that led here says more
+
+
+def part_path(target: Path) -> Path:
+    """Where a file lies until it is whole."""
+    return _beside(target, ".part")
 
 
 def _beside(target: Path, ending: str) -> Path:

@@ -37,6 +37,12 @@ def open_source(config: BetonConfig) -> PublishedSource:
     if path.is_dir():
         return _folder(path, config)
     opened = Beton.open(path)
+    if opened.manifest is not None and config.split is not None:
+        raise RequestError(
+            f"{path.name} came with split = {config.split!r}, and its manifest calls it {opened.manifest.split!r}.",
+            "a name for the split of a file without a manifest",
+            "remove split",
+        )
     if opened.manifest is None:
         name = config.split or part_named(path.stem) or split_within(path.stem) or "all"
         return _source({name: path}, config, opened, carve=False)
