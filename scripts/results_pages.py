@@ -227,8 +227,8 @@ def pages() -> Iterator[tuple[Path, str]]:
     text = index.read_text(encoding="utf-8")
     for board in BOARDS:
         begin, end = BEGIN.format(board.data), END.format(board.data)
-        before, _, rest = text.partition(begin)
-        text = before + begin + table(_on(board, records)) + "\n" + end + rest.partition(end)[2]
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = before + begin + table(_on(board, records)) + "\n" + end + after
     yield index, text
 
 

@@ -39,6 +39,8 @@ NO_ONE = "no one class"
 PER = "run"
 
 BINS = 20
+MOST_CLASSES = 40
+"""Classes that a picture names one by one: of more, the hardest or the most mistaken."""
 
 
 class AccuracyConfig(ProbeConfig):
@@ -238,12 +240,19 @@ def _draw_classes(arms: Arms) -> Figure:
     from priorscope.core.matrices import heat_map
 
     first = arms[0][1][0]
-    rows: list[dict[str, Any]] = []
-    for subject, seeds in arms:
+    shares: list[NDArray[np.float64]] = []
+    for _, seeds in arms:
         total = _answers(seeds)
-        for name, right, asked in zip(first.classes, total.diagonal(), total.sum(1), strict=True):
-            if asked:
-                rows.append({"x": name, "y": subject.name, "value": float(right / asked)})
+        asked = total.sum(1)
+        shares.append(np.where(asked > 0, total.diagonal() / np.maximum(asked, 1), np.nan))
+    some = np.flatnonzero(~np.isnan(shares[0]))
+    if len(some) > MOST_CLASSES:
+        some = np.sort(some[np.argsort(np.mean(shares, axis=0)[some], kind="stable")[:MOST_CLASSES]])
+    rows: list[dict[str, Any]] = [
+        {"x": first.classes[at], "y": subject.name, "value": float(share[at])}
+        for (subject, _), share in zip(arms, shares, strict=True)
+        for at in some
+    ]
     hardest = min(rows, key=lambda row: row["value"])
     return heat_map(
         "accuracy-by-class",
@@ -253,7 +262,8 @@ def _draw_classes(arms: Arms) -> Figure:
         y="",
         value=SHARE,
         n=f"{min(asked for _, _, asked in first.class_accuracy()):,} images or more a class and seed",
-        protocol=f"Top-1 on {first.split}, seeds together; the table of results holds each checkpoint's intervals.",
+        protocol=f"Top-1 on {first.split}, seeds together{_of_all(len(some), first.classes, 'hardest')}; the table of results "
+        "holds each checkpoint's intervals.",
         alt=f"Accuracy of each class for each network, lowest for {hardest['x']} by {hardest['y']}.",
     )
 
@@ -301,8 +311,10 @@ def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     off = shares[:, : len(names)] * (1 - np.eye(len(names)))
     asked, answered = np.unravel_index(int(off.argmax()), off.shape)
-    given = (*names, NO_ONE) if counts[:, len(names)].any() else names
-    rows = [{"x": x, "y": y, "value": float(shares[i, j])} for i, y in enumerate(names) for j, x in enumerate(given)]
+    some = _most_mistaken(off)
+    given = [*some, len(names)] if counts[some, len(names)].any() else some
+    called = (*names, NO_ONE)
+    rows = [{"x": called[j], "y": names[i], "value": float(shares[i, j])} for i in some for j in given]
     title = f"{subject.name} most often takes {names[asked]} for {names[answered]}: {off.max():.0%} of {names[asked]}"
     return heat_map(
         "confusion",
@@ -312,6 +324,24 @@ def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
         y="label",
         value=SHARE,
         n=seeds[0].n,
-        protocol=f"Shares of each label on {seeds[0].split}, {len(seeds)} seeds together.",
+        protocol=f"Shares of each label on {seeds[0].split}, {len(seeds)} seeds together"
+        f"{_of_all(len(some), names, 'most mistaken')}.",
         alt=title,
     )
+
+
+def _most_mistaken(off: NDArray[np.float64]) -> list[int]:
+    """The classes that are taken for one another most often, in their order: all, where these are not too many to draw."""
+    if len(off) <= MOST_CLASSES:
+        return list(range(len(off)))
+    pairs = zip(*np.unravel_index(np.argsort(-off, axis=None, kind="stable"), off.shape), strict=True)
+    some: dict[int, None] = {}
+    for pair in pairs:
+        if len(some) >= MOST_CLASSES - 1:
+            break
+        some |= dict.fromkeys(int(at) for at in pair)
+    return sorted(some)
+
+
+def _of_all(count: int, classes: Sequence[str], which: str) -> str:
+    return f"; the {count} {which} of {len(classes)} classes" if count < len(classes) else ""

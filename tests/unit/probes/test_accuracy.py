@@ -141,3 +141,21 @@ def test_a_tie_is_no_answer_to_real_either():
     with pytest.raises(RequestError) as error:
         real_accuracy(tied, np.full((3, 1), -1))
     assert str(error.value) == "No image has a ReaL label.\n  wanted: some that have\n  try:    check real.json"
+
+
+def test_of_many_classes_the_pictures_show_the_hardest_and_the_most_mistaken():
+    """Of 100 classes 6 is always taken for 7, and 8 half of the time for 9; all others are right."""
+    labels = np.repeat(np.arange(100), 4)
+    split = Split(
+        "made", "test", ArrayPixels(np.zeros((400, 4, 4, 3), np.uint8)), labels, tuple(f"c{i:02}" for i in range(100))
+    )
+    answered = np.where(labels == 6, 7, np.where((labels == 8) & (np.arange(400) % 2 == 0), 9, labels))
+    figures = {figure.name: figure for figure in measure_accuracy(Planted(lambda _: answered), split).charts()}
+    by_class, mistaken = figures["accuracy-by-class"], figures["confusion"]
+    assert len(by_class.rows) == 40
+    assert {"c06", "c08"} <= {row["x"] for row in by_class.rows}
+    assert "the 40 hardest of 100 classes" in by_class.protocol
+    assert {"c06", "c07", "c08", "c09"} <= {row["y"] for row in mistaken.rows}
+    assert len({row["y"] for row in mistaken.rows}) <= 40
+    assert "most mistaken of 100 classes" in mistaken.protocol
+    assert mistaken.title.endswith("takes c06 for c07: 100% of c06")
