@@ -324,7 +324,7 @@ def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
         y="label",
         value=SHARE,
         n=seeds[0].n,
-        protocol=f"Shares of each label on {seeds[0].split}, {len(seeds)} seeds together"
+        protocol=f"Shares of each label on {seeds[0].split}{f', {len(seeds)} seeds together' if len(seeds) > 1 else ''}"
         f"{_of_all(len(some), names, 'most mistaken')}.",
         alt=title,
     )

@@ -54,7 +54,7 @@ def _share(arms: Arms) -> Figure:
         rows,
         axis=Axis("share of shape among decisions for either cue", domain=(0.0, 1.0), format=".0%"),
         n=f"{first.n:,} conflicts, decided {min(sum(seed.counts()[2] for seed in seeds) for _, seeds in arms):,} times or more",
-        protocol=f"{first.how}. {SEVERAL}.",
+        protocol=f"{first.how[:1].upper()}{first.how[1:]}. {SEVERAL}.",
         alt="; ".join(f"{row['subject']} {row['value']:.0%}" for row in rows),
         reference=reference,
     )

@@ -428,5 +428,5 @@ def test_the_accuracy_after_the_audit_counts_the_images_that_it_looked_at(traine
 def test_labels_that_the_network_does_not_know_are_refused(trained: dict[str, Tensor]) -> None:
     more = world()
     more = Split("made", "test", more.pixels, (np.arange(N) % 7).astype(np.int64), tuple("abcdefg"))
-    with pytest.raises(RequestError, match="has 7 classes, and the network tells 5 apart"):
+    with pytest.raises(RequestError, match="has 7 classes, and tells 5 apart"):
         measure_robustness(subject(trained), more)

@@ -295,7 +295,7 @@ def test_ray_absent_is_said_in_words(tmp_path, monkeypatch):
     assert str(raised.value) == (
         "Ray is not installed, which carries out steps on a cluster.\n"
         "  wanted: the extra `cluster`, on every node\n"
-        '  try:    pip install "priorscope[cluster]", or leave out --cluster'
+        "  try:    uv sync --extra cluster, or leave out --cluster"
     )
 
 

@@ -33,7 +33,7 @@ def test_a_tracker_that_is_not_installed_is_named_with_what_to_type(tmp_path, mo
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
     with pytest.raises(RequestError) as caught:
         Exporters(["tensorboard"], tmp_path, {}, [])
-    assert caught.value.do == "pip install 'priorscope[tensorboard]'"
+    assert caught.value.do == "uv sync --extra tensorboard"
 
 
 def test_tensorboard_gets_every_number_once_even_where_a_run_was_cut(tmp_path):
