@@ -111,6 +111,8 @@ class Evidence:
     `classes` are the names of what it learnt to tell apart, where somebody knows them.
     """
 
+    classes: tuple[str, ...] = ()
+
     def __init__(
         self, model: Classifier, weights_key: str | None = None, folder: Path | None = None, classes: Sequence[str] = ()
     ) -> None:

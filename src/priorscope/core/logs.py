@@ -53,7 +53,7 @@ def read_log(path: Path) -> Log:
     reader = readers.get(path.suffix.lower())
     if reader is None or not path.is_file():
         came = f"There is no log {str(path)!r}." if not path.exists() else f"{path} is no training log that is known here."
-        raise RequestError(came, "a .yaml, .json or .csv log", "check the path")
+        raise RequestError(came, "a .yaml, .json or .csv log, or the folder of a run or a study", "check the path")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -235,8 +235,7 @@ def _classes(evidence: Evidence, own: Source | Split | None, run: TrainedRun | N
     if own is not None:
         return own.classes
     if run is not None:
-        told = run.environment.get("model", {}).get("classes") or ()
-        return tuple(told) or open_source(run.recipe.plain()["data"]["source"]).classes
+        return evidence.classes or open_source(run.recipe.plain()["data"]["source"]).classes
     count = evidence.model.num_classes
     if count == len(shown.classes):
         return shown.classes

@@ -747,22 +747,20 @@ class TestInterrupted:
         names = {file.name for file in tmp_path.iterdir()}
         assert names == {"cut.beton", "cut.beton.json", "whole.beton", "whole.beton.json"}
 
-    def test_notes_of_something_else_are_not_followed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("stopped", [False, True], ids=["finished", "stopped before a note of its own"])
+    def test_notes_of_another_writer_are_not_followed(
+        self, stopped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor, once another has written over the part, those of the first: it begins anew."""
         monkeypatch.setattr(part, "NOTE_EVERY", 100_000)
         images, others = pictures(1000, 16, 16), pictures(1001, 16, 16)[:1000]
         path = tmp_path / "a.beton"
         with pytest.raises(KeyboardInterrupt):
             write(path, self.FIELDS, self.samples(images, [], 900), 1000, resume="pictures")
-        write(path, self.FIELDS, self.samples(others, []), 1000, resume="other pictures")
-        np.testing.assert_array_equal(Beton.open(path).gather(range(1000)), others)
-
-    def test_notes_of_the_one_before_the_last_are_not_followed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Another writer has written over the part since, and was stopped before a note of its own."""
-        monkeypatch.setattr(part, "NOTE_EVERY", 100_000)
-        images, others = pictures(1000, 16, 16), pictures(1001, 16, 16)[:1000]
-        path = tmp_path / "a.beton"
-        with pytest.raises(KeyboardInterrupt):
-            write(path, self.FIELDS, self.samples(images, [], 900), 1000, resume="pictures")
+        if not stopped:
+            write(path, self.FIELDS, self.samples(others, []), 1000, resume="other pictures")
+            np.testing.assert_array_equal(Beton.open(path).gather(range(1000)), others)
+            return
         monkeypatch.setattr(part, "NOTE_EVERY", 1 << 30)
         with pytest.raises(KeyboardInterrupt):
             write(path, self.FIELDS, self.samples(others, [], 950), 1000, resume="other pictures")
