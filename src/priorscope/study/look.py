@@ -100,7 +100,7 @@ def network(subject: str, data: Source | None) -> Network:
     if path.is_file() or any((path / name).is_file() for name in HUB_FILES):
         from priorscope.models.published import read_published
 
-        own = path.resolve()
+        own = path.absolute()  # not where a link leads: in the hub's cache files are links to blobs
         return _elsewhere(own.parent.name if own.name in HUB_FILES else own.name, read_published(path))
     if subject.startswith("timm/"):
         return _of_timm(subject, _needed(subject, data))

@@ -52,5 +52,9 @@ def test_published_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
         paths.append(str(tmp_path / name / "model.safetensors"))
     networks = [network(path, None) for path in paths]
     assert [one.name for one in networks] == ["a", "b"]
+    (tmp_path / "linked").mkdir()
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "linked" / name).symlink_to(tmp_path / "a" / name)
+    assert network(str(tmp_path / "linked" / "model.safetensors"), None).name == "linked"
     with pytest.raises(RequestError, match="Two networks are called 'a'"):
         look(probe_config("accuracy"), [networks[0], networks[0]], "shapetex")
