@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorscope.core.config import content_key
-from priorscope.core.errors import RequestError
 from priorscope.data.loader import Loader
 from priorscope.data.split import Split, balanced_order
 from priorscope.models.classifier import Classifier
@@ -34,13 +33,7 @@ def evenly(count: int, some: int) -> NDArray[np.int64]:
 
 
 def fetcher(model: Classifier, split: Split) -> Fetch:
-    """Rows of a split as float images and labels on the model's device. Labels that the network does not know are refused."""
-    if len(split.classes) > model.num_classes:
-        raise RequestError(
-            f"{split.source}/{split.name} has {len(split.classes)} classes, and the network tells {model.num_classes} apart.",
-            "a network with a class for every label",
-            "name data with the classes that it learnt",
-        )
+    """Rows of a split as float images and labels on the model's device."""
     device = model.mean.device
 
     def fetch(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import priorscope as ps
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data import open as open_source
+from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import depth, layers, load_result
 from priorscope.probes.cka import Alignment, gram
 from priorscope.probes.layers import Network, pooled
@@ -302,3 +303,10 @@ def test_an_interrupted_comparison_goes_on(world, tmp_path, monkeypatch):
     state.write_bytes(b"PK torn")
     with pytest.raises(WorkError, match="is damaged"):
         measure_similarity(networks, world, **asked, folder=tmp_path)
+
+
+def test_networks_are_compared_on_pictures_of_classes_that_they_have_not_learnt():
+    pixels = ArrayPixels(np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8))
+    other = Split("other", "test", pixels, np.arange(64) % 20, tuple(f"c{i}" for i in range(20)))
+    networks = {name: ps.models.create("cnn/tiny", image_size=32, num_classes=10, seed=at) for at, name in enumerate("ab")}
+    assert measure_similarity(networks, other, images=64, batch=16, twins=False).n == 64
