@@ -123,14 +123,18 @@ def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
 
 
 def _best(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> str:
-    """Where the best cell stands, and whether a better one may lie beyond."""
-    known = {at: arms[name].value for at, name in grid.cells.items() if name in arms}
-    top = (max if finding.result.better == "higher" else min)(known, key=lambda at: known[at])
+    """Where the best cell stands, how many others are not told apart from it, and whether a better one may lie beyond."""
+    known = {at: arms[name] for at, name in grid.cells.items() if name in arms}
+    top = (max if finding.result.better == "higher" else min)(known, key=lambda at: known[at].value)
     extreme = "highest" if finding.result.better == "higher" else "lowest"
     said = (
-        f"{finding.measure[:1].upper()}{finding.measure[1:]} is {extreme}, {number(known[top], finding.unit)}, at "
+        f"{finding.measure[:1].upper()}{finding.measure[1:]} is {extreme}, {number(known[top].value, finding.unit)}, at "
         f"{_last(grid.across)} {_said(top[0])} and {_last(grid.up)} {_said(top[1])}"
     )
+    pairs = [finding.pair(known[top], arm) for at, arm in known.items() if at != top]
+    alike = sum(pair is None or not pair.differs for pair in pairs)
+    if alike:
+        said += f", not told apart from {alike} of {len(pairs)} others"
     beyond = edges(grid, top)
     return f"{said}, at the edge of the grid in {listed([_last(name) for name in beyond])}" if beyond else said
 

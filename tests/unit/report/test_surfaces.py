@@ -48,6 +48,13 @@ def test_two_values_have_no_inside_and_no_edge_is_told() -> None:
     assert edges(found, (0.1, 1)) == []
 
 
+def test_cells_that_no_test_tells_from_the_best_are_counted() -> None:
+    """Of 1,000 images: of 700 and 698 right answers two differ, and of 700 and 400 three hundred."""
+    shares = {(0.1, 1): 0.7, (0.1, 2): 0.698, (0.2, 1): 0.4, (0.2, 2): 0.4}
+    (figure,) = drawn([cell(lr, blocks, share) for (lr, blocks), share in shares.items()])
+    assert figure.title == "Score is highest, 70.0%, at lr 0.1 and blocks 1, not told apart from 1 of 3 others"
+
+
 def test_lower_is_better_turns_the_best() -> None:
     runs = [cell(lr, blocks, 0.9 - 0.4 * (lr == 0.1), Cost) for lr in (0.1, 0.2) for blocks in (1, 2)]
     assert drawn(runs)[0].title.startswith("Cost is lowest, 50.0%, at lr 0.1")
