@@ -11,7 +11,6 @@ a hundred views need no more memory than one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
@@ -126,6 +125,10 @@ class Evidence:
         """The model's name."""
         return self.model.name
 
+    def knows(self, split: Split) -> bool:
+        """Whether the network tells the split's classes apart, as far as its own are known by name."""
+        return self.model.num_classes == len(split.classes) and self.classes in ((), tuple(split.classes))
+
     def check_classes(self, split: Split) -> None:
         """Refuses a split of other classes than the network has learnt, or of the same in another order."""
         count, asked = self.model.num_classes, split.classes
@@ -201,6 +204,7 @@ def answers(model: Classifier, split: Split, what: Sequence[str]) -> dict[str, F
     import torch
 
     from priorscope.data.loader import Loader
+    from priorscope.models.classifier import evaluating
 
     device = device_of(model)
     taps = [name for name in what if name != LOGITS]
@@ -216,6 +220,8 @@ def answers(model: Classifier, split: Split, what: Sequence[str]) -> dict[str, F
 def view_answers(model: Classifier, split: Split, views: Views) -> Floats:
     """The averaged answers of several views: probabilities as their logarithms, summed in float64."""
     import torch
+
+    from priorscope.models.classifier import evaluating
 
     device = device_of(model)
     with evaluating(model), torch.inference_mode():
@@ -290,21 +296,3 @@ class _Sum:
 
     def result(self) -> Tensor:
         return self._sum.float()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block.
-
-    Afterwards every submodule has the mode that it had, and the random state is the same.
-    """
-    import torch
-
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training

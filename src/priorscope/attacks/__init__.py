@@ -177,6 +177,12 @@ def attacks_of(name: str, classes: int, **changes: Any) -> tuple[Attack, ...]:
     return tuple(_with_targets(_with_loss(attack, classes), classes) for attack in members)
 
 
+def follows_gradients(name: str) -> bool:
+    """Whether a named attack, or any of an ensemble, follows gradients, which may lead nowhere."""
+    members = [str(member["name"]) for member in ENSEMBLES.get(name, ({"name": name},))]
+    return any(not attack_of(member).gradient_free for member in members)
+
+
 def _with_loss(attack: Attack, classes: int) -> Attack:
     return attack if classes >= attack.classes_needed else attack.replace(loss="margin")
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from priorscope.attacks import Attack, LossName, Norm, attack_of
 from priorscope.attacks.losses import LOSSES
-from priorscope.attacks.search import Attacked, attacked
+from priorscope.attacks.search import BLOCK, Attacked, attacked
 from priorscope.attacks.supply import Fetch
 from priorscope.attacks.verdict import Check, check
 from priorscope.attacks.victim import GradientError, Victim
+from priorscope.core.blocks import blocks
 
 QUERIES = 100
 STEPS = 10
@@ -121,11 +122,12 @@ def _zero_gradients(number: Number, iterated: Sequence[Attack]) -> tuple[list[Ch
     if not zero.size:
         return [check("zero gradients", 0, 0, "No image is right, so no gradient was looked at.")], True
     losses: list[LossName] = sorted({attack.loss for attack in iterated} or {"cross-entropy", "margin"})
-    images, labels = number.fetch(number.right)
     try:
-        for loss in losses:
-            _, _, gradient = number.victim.gradient(images, labels, LOSSES[loss])
-            zero &= (gradient.flatten(1).abs().amax(1) == 0).cpu().numpy()
+        for places in blocks(len(zero), number.victim.at_once(BLOCK)):
+            images, labels = number.fetch(number.right[places])
+            for loss in losses:
+                _, _, gradient = number.victim.gradient(images, labels, LOSSES[loss])
+                zero[places] &= (gradient.flatten(1).abs().amax(1) == 0).cpu().numpy()
     except GradientError:
         said = "No gradient reaches the pixels, so that nothing that follows one could be tried."
         return [check("zero gradients", zero.size, zero.size, said, blind=number.blind)], False

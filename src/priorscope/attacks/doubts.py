@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from priorscope.core.blocks import blocks
 from priorscope.core.errors import WorkError
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def doubts(victim: Victim, fetch: Fetch, count: int, who: str = "The network") -
     All images asked about are answered once, which is little beside an attack: a single NaN among them has no margin.
     """
     parts: list[NDArray[np.float32]] = []
-    for start in range(0, count, BLOCK):
-        images, _ = fetch(np.arange(start, min(start + BLOCK, count)))
+    for rows in blocks(count, victim.at_once(BLOCK)):
+        images, _ = fetch(rows)
         parts.append(victim(images).cpu().numpy())
     answers = np.concatenate(parts)
     bad = int((~np.isfinite(answers)).any(1).sum())

@@ -32,6 +32,7 @@ from priorscope.attacks.supply import Fetch
 from priorscope.attacks.turns import run_attack, run_in_turn
 from priorscope.attacks.victim import Victim
 from priorscope.core.arrays import read_arrays, write_arrays
+from priorscope.core.blocks import blocks
 
 BLOCK = 500
 REFINEMENTS = 2
@@ -106,8 +107,7 @@ def find_smallest(
     search = _Search(victim, attacks, tuple(budgets), norm, seed, known, asked)
     alone = _Search(victim, attacks[:1], tuple(budgets), norm, seed, ahead, asked) if len(attacks) > 1 else None
     saved = time.perf_counter()
-    for start in range(0, len(index), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(index)))
+    for rows in blocks(len(index), victim.at_once(BLOCK)):
         if not search.open_rows(rows).size:
             continue
         for _ in _rounds(search, alone, _Block(rows, *fetch(rows), index[rows])):
@@ -285,8 +285,7 @@ def protocol_curve(
 ) -> Curve:
     """Every picture at every budget, each budget on its own, whether or not it was right before."""
     parts: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
-    for start in range(0, len(index), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(index)))
+    for rows in blocks(len(index), victim.at_once(BLOCK)):
         images, labels = fetch(rows)
         of = pictures(images, labels, 0.0, norm=norm, index=torch.from_numpy(index[rows]))
         if attack.steps == 1 and attack.start == "none":
@@ -328,8 +327,8 @@ def attacked(
 ) -> Attacked:
     """Attacks in turn on some rows, each picture at one budget."""
     parts: list[Attacked] = []
-    for start in range(0, len(rows), BLOCK):
-        some = rows[start : start + BLOCK]
+    for places in blocks(len(rows), victim.at_once(BLOCK)):
+        some = rows[places]
         images, labels = fetch(some)
         of = pictures(images, labels, eps, norm=norm, index=torch.from_numpy(index[some]))
         found: Found = run_in_turn(victim, of, attacks, seed)[0]

@@ -13,7 +13,7 @@ from torch import Tensor
 from priorscope.core.config import content_key
 from priorscope.data.loader import Loader
 from priorscope.data.split import Split, balanced_order
-from priorscope.models.classifier import Classifier
+from priorscope.models.classifier import Classifier, evaluating
 
 Fetch = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
 """Rows of the split -> images in [0, 1] and labels, on the network's device."""
@@ -52,7 +52,7 @@ def network_key(model: Classifier) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())  # bfloat16 too
     does = model.config.plain() if model.config is not None else [repr(model.network), _answers(model)]
     digest.update(content_key([does, model.image_size, model.input_size, model.resize]).encode())
     return digest.hexdigest()
@@ -61,8 +61,6 @@ def network_key(model: Classifier) -> str:
 def _answers(model: Classifier) -> list[str]:
     """Logits of a few fixed pictures, to three digits: rounding differs between machines and numbers of threads."""
     pictures = torch.linspace(0, 997, 4 * 3 * model.image_size**2).sin().square().view(4, 3, model.image_size, model.image_size)
-    was_training = model.training
-    with torch.no_grad():
-        logits = model.eval()(pictures.to(model.mean.device)).float().cpu()
-    model.train(was_training)
+    with evaluating(model), torch.no_grad():
+        logits = model(pictures.to(model.mean.device)).float().cpu()
     return [f"{value:.3g}" for value in logits.flatten().tolist()]

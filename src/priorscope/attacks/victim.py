@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from priorscope.attacks.ball import concatenate
 from priorscope.attacks.losses import Loss
+from priorscope.core.blocks import SIDE, at_once
 from priorscope.core.errors import RequestError
 
 CHUNK = 250
-"""Pictures in one pass: larger chunks gained nothing on a processor (ResNet-20) and cost memory."""
+"""Pictures of side 32 in one pass: larger chunks gained nothing on a processor (ResNet-20) and cost memory."""
 
 
 class Victim:
@@ -22,20 +23,26 @@ class Victim:
     def __init__(self, logits: Callable[[Tensor], Tensor], chunk: int = CHUNK) -> None:
         self._logits = logits
         self._chunk = chunk
+        self._side = max(getattr(logits, "image_size", 0), getattr(logits, "input_size", 0))
         self.forwards = 0
         self.backwards = 0
         self.not_finite = 0
 
+    def at_once(self, most: int, side: int = SIDE) -> int:
+        """How many pictures make a block, of which `most` of side 32 do: a network may enlarge them before it looks."""
+        return at_once(max(self._side, side), most)
+
     def __call__(self, x: Tensor) -> Tensor:
         """The logits, without a gradient."""
         with torch.no_grad():
-            return concatenate([self._answer(part) for part in x.split(self._chunk)])
+            return concatenate([self._answer(part) for part in x.split(self.at_once(self._chunk, x.shape[-1]))])
 
     def gradient(self, x: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, the loss of each picture, and its gradient with respect to that picture's pixels."""
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        for start in range(0, len(x), self._chunk):
-            rows = slice(start, start + self._chunk)
+        chunk = self.at_once(self._chunk, x.shape[-1])
+        for start in range(0, len(x), chunk):
+            rows = slice(start, start + chunk)
             part = x[rows].detach().requires_grad_(True)
             with torch.enable_grad():
                 logits = self._answer(part)

@@ -46,7 +46,7 @@ def _answers_differ(network: Classifier, images: int = 16) -> bool:
     """Whether the network, in training mode, answers the same images differently under two seeds; left as it was."""
     import torch
 
-    from priorscope.evidence import evaluating
+    from priorscope.models.classifier import evaluating
 
     device = network.mean.device
     with evaluating(network), torch.no_grad():

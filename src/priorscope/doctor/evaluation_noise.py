@@ -43,7 +43,7 @@ def look_at_network(network: Classifier) -> Iterator[Finding]:
     """The same images twice, in evaluation mode."""
     import torch
 
-    from priorscope.evidence import evaluating
+    from priorscope.models.classifier import evaluating
 
     with evaluating(network), torch.inference_mode():
         side = network.image_size

@@ -74,7 +74,7 @@ def step_rate(recipe: Recipe, split: Split, network: Classifier) -> float:
     """Images a second of forward and backward passes over one batch; the weights stay as they are."""
     import torch
 
-    from priorscope.evidence import evaluating
+    from priorscope.models.classifier import evaluating
     from priorscope.train.finetune import freeze, trains_body
     from priorscope.train.gradient import batch_loss
     from priorscope.train.precision import compute_dtype

@@ -170,6 +170,11 @@ class Classifier(nn.Module):
         return read["head"]
 
     @property
+    def head_path(self) -> str | None:
+        """Where the last linear map stands in the network; None where there is no single one."""
+        return self._head
+
+    @property
     def head(self) -> nn.Module:
         """The last linear map, from features to logits."""
         if self._head is None:
@@ -256,6 +261,22 @@ def pixel_order(permutation: Permutation, side: int) -> Tensor:
 
 
 @contextmanager
+def evaluating(model: nn.Module) -> Generator[None]:
+    """Evaluation mode inside the block.
+
+    Afterwards every submodule has the mode that it had, and the random state is the same.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
 def seeded(seed: int, *names: str) -> Generator[None]:
     """Torch's CPU generator seeded from a named stream inside the block, and as it was afterwards."""
     with torch.random.fork_rng(devices=[]):
@@ -335,6 +356,12 @@ def at_size(classifier: Classifier, image_size: int) -> Classifier:
         )
     family = FAMILIES.load(config.family)
     changes = (config.input_size or image_size) != classifier.input_size
+    if changes and config.permute is not None:
+        raise RequestError(
+            f"{config.name} cannot go from {classifier.input_size} to {image_size} pixels: they would stand in another order.",
+            f"images of {classifier.input_size} pixels",
+            f"input_size = {classifier.input_size}: images are resized inside the model",
+        )
     if changes and hasattr(family, "FIXED_SIZE"):
         raise RequestError(
             f"{config.name} cannot go from {classifier.input_size} to {image_size} pixels: {family.FIXED_SIZE}.",
@@ -388,14 +415,9 @@ def module_taps(network: nn.Module) -> dict[str, Tap]:
 
 def check_logits(classifier: Classifier) -> None:
     """Refuses a network that does not give one logit a class for images of the stated size."""
-    training = classifier.training
     device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
-    classifier.eval()
-    try:
-        with torch.no_grad():
-            logits = classifier(torch.full((2, 3, classifier.image_size, classifier.image_size), 0.5, device=device))
-    finally:
-        classifier.train(training)
+    with evaluating(classifier), torch.no_grad():
+        logits = classifier(torch.full((2, 3, classifier.image_size, classifier.image_size), 0.5, device=device))
     if tuple(logits.shape) != (2, classifier.num_classes):
         raise RequestError(
             f"The network gives {tuple(logits.shape)} for 2 images.",

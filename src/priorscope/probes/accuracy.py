@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
 NO_ONE = "no one class"
 """The answer of a network that gives several classes its highest logit, or NaN."""
 PER = "run"
@@ -113,8 +113,9 @@ class Accuracy(Result):
         unit, split = self.unit, self.split
         rows = [
             Metric.of("top-1 accuracy", self.value, self.interval, self.n, unit, split=split),
-            Metric.of(f"top-{self.k} accuracy", self.top_k, self.top_k_interval, self.n, unit, split=split),
         ]
+        if self.k > 1:
+            rows.append(Metric.of(f"top-{self.k} accuracy", self.top_k, self.top_k_interval, self.n, unit, split=split))
         if self.loss is not None:
             rows.append(Metric.of("log loss", self.loss, None, self.n, "nats", split=split))
         if self.real is not None:
@@ -152,13 +153,14 @@ def measure_accuracy(
     evidence, seen = evidence_of(subject), views_config(views)
     chosen = labelled_split(data, split, evidence)
     logits = evidence.logits(chosen, seen)
-    guesses = min(k, len(chosen.classes))
+    guesses = max(1, min(k, len(chosen.classes) - 1))
     right, within = top_k_correct(logits, chosen.labels), top_k_correct(logits, chosen.labels, guesses)
     confidence = softmax(logits).max(1)
     edges = np.linspace(0, 1, BINS + 1)
     caveats: list[str] = []
     if guesses < k:
-        caveats.append(f"Top-{k} of {len(chosen.classes)} classes is always right: top-{guesses} is shown instead.")
+        instead = f"top-{guesses} is shown instead" if guesses > 1 else "it is left out"
+        caveats.append(f"Top-{k} of {len(chosen.classes)} classes is always right: {instead}.")
     finite = np.isfinite(logits).all(1)
     if not finite.all():
         broken = int((~finite).sum())

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 PER = "set"
 
 CLASSES = 10
@@ -284,6 +284,8 @@ def measure_activation(
     kept_in = folder or next((evidence.folder for evidence in asked_of if evidence.folder), None)
     chosen = the_split(data, split)
     _check(tuple(subjects), models, chosen)
+    for one in asked_of:
+        one.check_classes(chosen)
     asked = Asked(making, preset, chosen, tuple(targets) if targets is not None else None, starts, images, seed, kept_in)
     return measure(tuple(subjects), models, asked)
 

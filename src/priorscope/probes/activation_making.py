@@ -24,8 +24,7 @@ from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
 from priorscope.core.stats import wilson
 from priorscope.data.split import Split
-from priorscope.evidence import evaluating
-from priorscope.models.classifier import Classifier
+from priorscope.models.classifier import Classifier, evaluating
 from priorscope.probes.activation import CLASSES, VERSION, ZOOMING_FAULTS, Activation, Making, interval_over
 from priorscope.synthesis.descent import Steps, descend
 from priorscope.synthesis.forms import Parameterisation, as_bytes, as_images, form_of, plain_start

@@ -365,7 +365,8 @@ def _attacked(
     from priorscope.attacks.search import attacked
     from priorscope.attacks.supply import fetcher, some_images
     from priorscope.attacks.victim import Victim, frozen
-    from priorscope.evidence import device_of, evaluating
+    from priorscope.evidence import device_of
+    from priorscope.models.classifier import evaluating
 
     part, index = some_images(chosen, images)
     attacks = [_whole(attack) for attack in attacks_of(name, len(chosen.classes))]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from priorscope.core.charts import Axis, family_colour, family_dash, figure_data, interval_dots
-from priorscope.core.comparison import compare, paired_bootstrap
+from priorscope.core.comparison import Difference, compare, paired_bootstrap, seed_by_image_difference
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.figure import Figure
 from priorscope.core.matrices import heat_map
@@ -54,22 +54,30 @@ def _clean(seeds: Sequence[Corruptions]) -> tuple[float, Interval | None]:
 
 
 def _title(results: Results, rows: Sequence[dict[str, Any]]) -> str:
-    """Who errs least, if a paired comparison on the same images says so; of several seeds, whose mean is least."""
+    """Who errs least, if a comparison on the same images says so: of single networks over images, of several over seeds too."""
     corrupt = sorted((row for row in rows if row["panel"] == "corrupted"), key=lambda row: row["value"])
     best = corrupt[0]
     if len(corrupt) == 1:
         return f"{best['value']:.0%} of corrupted images are answered wrong"
-    if len(corrupt) == len(results):
-        alike = {(result.n, result.kinds, result.seed, result.split) for _, result in results}
-        of = {subject.name: result for subject, result in results}
-        first, second = (of[row["subject"]] for row in corrupt[:2])
-        if len(alike) == 1 and first.n > 1:
-            said = compare(paired_bootstrap(second.per_image(), first.per_image(), seed=first.seed)).verdict
-            if said != "higher":
-                return (
-                    f"{best['subject']} and {corrupt[1]['subject']} err least on corrupted images, and are not distinguishable"
-                )
+    of = {subject.name: seeds for subject, seeds in by_recipe(results)}
+    least, next_to_it = (of[row["subject"]] for row in corrupt[:2])
+    difference = _more_errors(next_to_it, least)
+    if difference is None:
+        return f"Of corrupted images {best['subject']} answers {best['value']:.0%} wrong; it was compared with no other"
+    if compare(difference).verdict != "higher":
+        return f"{best['subject']} and {corrupt[1]['subject']} err least on corrupted images, and are not distinguishable"
     return f"{best['subject']} errs least on corrupted images: {best['value']:.0%}"
+
+
+def _more_errors(some: Sequence[Corruptions], others: Sequence[Corruptions]) -> Difference | None:
+    """How much more the one errs than the other; None where they were asked differently, or a seed stands against several."""
+    asked = {(result.n, result.kinds, result.seed, result.split) for result in (*some, *others)}
+    if len(asked) > 1 or some[0].n < 2 or (len(some) == 1) != (len(others) == 1):
+        return None
+    if len(some) == 1:
+        return paired_bootstrap(some[0].per_image(), others[0].per_image(), seed=some[0].seed)
+    one, other = (np.stack([result.per_image() for result in seeds]) for seeds in (some, others))
+    return seed_by_image_difference(one, other)
 
 
 def draw_kinds(results: Results) -> Figure:

@@ -211,8 +211,9 @@ def measure_cost(
     targets: Sequence[float] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
 ) -> Cost:
     """Counts on copies, measures in evaluation mode, and reads the log where the subject is a finished run."""
-    from priorscope.evidence import evaluating, evidence_of
+    from priorscope.evidence import evidence_of
     from priorscope.models.arithmetic import macs_as_run
+    from priorscope.models.classifier import evaluating
     from priorscope.models.counting import info
     from priorscope.probes import cost_measured as measured
 

@@ -195,18 +195,26 @@ def measure_cue_conflict(
     run = None if isinstance(subject, Evidence | Classifier) else subject
     evidence = evidence_of(subject if run is None else run.evidence)  # pyright: ignore[reportArgumentType]
     name = data.source if isinstance(data, Split) else data.name
+    of_stimuli, of_made = {"categories": categories, "humans": humans}, {"made": made, "images": images}
+    of_dial = {"salience": None if tuple(salience) == CueConflictConfig().salience else salience}
     if stimuli or name == "cue_conflict":
         from priorscope.probes.cue_stimuli import measure_stimuli
 
-        return measure_stimuli(evidence, data, run, stimuli=stimuli, categories=categories, humans=humans)
+        shown = measure_stimuli(evidence, data, run, stimuli=stimuli, categories=categories, humans=humans)
+        return _with_idle(shown, "Stimuli are shown as they are", of_made | of_dial)
     if name != "shapetex":
         from priorscope.probes.cue_stimuli import IMAGES, measure_made
 
-        return measure_made(evidence, data, made=made or "quilting", images=images or IMAGES)
+        of_data = measure_made(evidence, data, made=made or "quilting", images=images or IMAGES)
+        return _with_idle(of_data, "Conflicts are made of the data's own pictures", of_stimuli | of_dial)
     result = _measure_dial(evidence, the_source("cue_conflict", data), salience, companions or {})
-    given = {"categories": categories, "humans": humans, "made": made, "images": images}
-    idle = [name for name, value in given.items() if value is not None]
-    said = [f"On ShapeTex the dial is turned: {', '.join(idle)} changed nothing."] if idle else []
+    return _with_idle(result, "On ShapeTex the dial is turned", of_stimuli | of_made)
+
+
+def _with_idle(result: CueConflict, done: str, idle: Mapping[str, object]) -> CueConflict:
+    """The result with a caveat that names the settings given which this way of asking does not read."""
+    given = [name for name, value in idle.items() if value is not None]
+    said = [f"{done}: {', '.join(given)} changed nothing."] if given else []
     return result.model_copy(update={"caveats": (*result.caveats, *said)})
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from priorscope.core.blocks import blocks
 from priorscope.core.config import Plain
 from priorscope.core.contracts import Array, Metric, Subject
 from priorscope.core.errors import RequestError
@@ -180,6 +181,8 @@ def measure_stimuli(
     choice, outside = decided(evidence.logits(shown), members)
     shape, texture = shape[known], texture[known]
     conflict = shape != texture
+    if not conflict.any():
+        raise RequestError("No conflict is left among the categories known.", "two categories at least", "other stimuli")
     right = int((choice == shape)[~conflict].sum())
     full = len(members) == len(CATEGORIES)
     names = _names(given, stimuli) if humans else None
@@ -340,8 +343,7 @@ def _made(chosen: Split, index: Ints, lent: Ints, how: Made) -> Split:
         return torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 255
 
     parts: list[NDArray[np.uint8]] = []
-    for start in range(0, len(chosen), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(chosen)))
+    for rows in blocks(len(chosen), BLOCK):
         changed = apply(how, pictures(rows), index[rows], level=TRANSFORMS[how].usual, donors=pictures(lent[rows]))
         parts.append((changed * 255).round().byte().permute(0, 2, 3, 1).numpy())
     return replace(
@@ -365,8 +367,6 @@ def _looks(split: Split, which: NDArray[np.bool_]) -> NDArray[np.uint8]:
 def _result(shape_of: Ints, texture_of: Ints, decision: Ints, **about: Any) -> StimuliConflict:
     shaped, textured = decision == shape_of, decision == texture_of
     covered, n = int((shaped | textured).sum()), len(decision)
-    if not n:
-        raise RequestError("No conflict is left among the categories known.", "two categories at least", "other stimuli")
     caveats: list[str] = []
     if not covered:
         caveats.append("No decision was for either cue: the share is not known, and stands at one half with no evidence.")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 PER = "run"
 
 HEAD = "head/in"
@@ -67,15 +67,13 @@ class Fewshot(Result):
     right: Array
     """(draws, images): whether each is answered right."""
     correct: Array
-    """(images): whether the network itself answers right."""
+    """(images): whether the network itself answers right; empty where it learnt other classes."""
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
         low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
-        return (
-            f"{self.shots} labelled images a class make its features right on {self.value:.1%} ({low:.1%} to {high:.1%}); "
-            f"the network itself is on {self.correct.mean():.1%}."
-        )
+        said = f"{self.shots} labelled images a class make its features right on {self.value:.1%} ({low:.1%} to {high:.1%})"
+        return f"{said}; the network itself is on {self.correct.mean():.1%}." if self.correct.size else f"{said}."
 
     def ground(self) -> str:
         """How few labelled images it is about."""
@@ -187,7 +185,7 @@ def measure_fewshot(
         seed=seed,
         strengths=strengths,
         right=right,
-        correct=top_k_correct(evidence.logits(test), test.labels),
+        correct=top_k_correct(evidence.logits(test), test.labels) if evidence.knows(test) else np.zeros(0, np.bool_),
     )
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from priorscope.core.aspects import AspectName
+from priorscope.core.blocks import at_once, blocks
 from priorscope.core.comparison import Difference, paired_proportions
 from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject
@@ -31,7 +32,7 @@ from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, wilson
 from priorscope.probes import ProbeConfig, TrainedRun, labelled_split
-from priorscope.probes.progress import Progress, at_once, state_of
+from priorscope.probes.progress import Progress, state_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 3
+VERSION = 4
 PER = "run"
 
 SHARE = "share of images"
@@ -165,8 +166,9 @@ class Invariance(Result):
         drawn = stream(self.seed, "invariance", "resample").multinomial(
             len(counts), np.full(len(counts), 1 / len(counts)), 2000
         )
-        ratios = (drawn @ sums) / np.maximum(drawn @ counts, 1)
-        low, high = (float(end) for end in np.percentile(ratios, [2.5, 97.5]))
+        changes = drawn @ counts
+        some = changes > 0  # a resample in which no wave changes an answer has no centre
+        low, high = (float(end) for end in np.percentile((drawn @ sums)[some] / changes[some], [2.5, 97.5]))
         return centre, Interval(low=min(low, centre), high=max(high, centre), method="percentile bootstrap", over="images")
 
     def metrics(self) -> list[Metric]:
@@ -246,7 +248,8 @@ def measure_invariance(
     With a `folder` (not set: the evidence's own) a measurement that is stopped goes on where it was.
     """
     from priorscope.attacks.supply import some_images
-    from priorscope.evidence import evaluating, evidence_of
+    from priorscope.evidence import evidence_of
+    from priorscope.models.classifier import evaluating
 
     evidence = evidence_of(subject)
     model = evidence.model
@@ -318,10 +321,9 @@ def _look(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: _As
     fetch, disturbed = fetcher(model, chosen), evenly(count, few)
     block = at_once(side, BLOCK)
     with torch.inference_mode():
-        for first in range(0, count, block):
-            _move(model, fetch, np.arange(first, min(first + block, count)), resolutions, chosen.labels, known)
-        for first in range(0, few, block):
-            places = np.arange(first, min(first + block, few))
+        for rows in blocks(count, block):
+            _move(model, fetch, rows, resolutions, chosen.labels, known)
+        for places in blocks(few, block):
             _disturb(model, fetch, places, disturbed[places], waves, index, asked, known)
     with frozen(model):
         for row, (tap, _) in enumerate(along):

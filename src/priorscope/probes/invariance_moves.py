@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from priorscope.core.rng import stream
+from priorscope.models.places import by_place, middle
 from priorscope.probes.invariance import Moved
 
 if TYPE_CHECKING:
-    from priorscope.models.classifier import Classifier, Tap
+    from priorscope.models.classifier import Classifier
 
 Floats = NDArray[np.float64]
 
@@ -116,14 +117,17 @@ def spread_of_units(model: Classifier, images: Tensor, taps: Sequence[str], unit
     """For each tap and unit how far its input gradients lie from their own centre: half of their square lies within a radius.
 
     It is given as a share of the radius that would hold half of an even spread about the same centre: 1 is a unit that looks
-    everywhere alike; nan is a unit without a gradient. Units with a place are those in the middle of the map.
+    everywhere alike; nan is a unit without a gradient. Units with a place are those in the middle of the map or of the tokens.
     """
     spread = np.full((len(taps), units), np.nan)
     for row, address in enumerate(taps):
         x = images.detach().requires_grad_(True)
         with torch.enable_grad():
             read = model.activations(x, [address])[address]
-            values = _in_the_middle(read, model.tap(address))
+            if read.ndim > 4:
+                continue  # what its axes mean nobody knows
+            places = by_place(read, model.tap(address).layout)
+            values = places[:, middle(places.shape[1])]
             if not values.requires_grad:
                 continue  # tokens before a pixel has reached them
             draw = stream(seed, "units", address).permutation(values.shape[1])[:units]
@@ -132,17 +136,6 @@ def spread_of_units(model: Classifier, images: Tensor, taps: Sequence[str], unit
                 if gradient is not None:  # pyright: ignore[reportUnnecessaryComparison]  torch gives None for what is unused
                     spread[row, column] = _half_radius(gradient.cpu().double().square().sum(1).mean(0).numpy())
     return spread
-
-
-def _in_the_middle(read: Tensor, tap: Tap) -> Tensor:
-    """The units of the place in the middle, as (images, units); all of them where units have no place."""
-    if tap.layout == "NCHW":
-        return read[:, :, read.shape[2] // 2, read.shape[3] // 2]
-    if tap.layout == "NHWC":
-        return read[:, read.shape[1] // 2, read.shape[2] // 2]
-    if tap.layout in ("NLC", "NCL"):
-        return read[:, read.shape[1] // 2] if tap.layout == "NLC" else read[:, :, read.shape[2] // 2]
-    return read.flatten(1)
 
 
 def _half_radius(mass: Floats) -> float:

@@ -62,14 +62,17 @@ def _curve(arms: Arms, what: str) -> Figure:
 
 
 def _rows(subject: Subject, seeds: Sequence[Inversion], what: str) -> Iterator[dict[str, Any]]:
+    """One row for each tap at which every seed was read: a seed leaves out taps that are dead in it."""
     first = seeds[0]
-    for k, depth in enumerate(first.depths):
-        per_seed = [float(_values(result, what)[k].mean()) for result in seeds]
+    for k, (tap, depth) in enumerate(zip(first.taps, first.depths, strict=True)):
+        if not all(tap in result.taps for result in seeds):
+            continue
+        per_seed = [float(_values(result, what)[result.taps.index(tap)].mean()) for result in seeds]
         interval = over_seeds(per_seed) if len(per_seed) > 1 else interval_over(_values(first, what)[k])
         mean = float(np.mean(per_seed))
         low, high = (interval.low, interval.high) if interval else (None, None)
         y, low, high = (value if value is None or what == "image error" else 10**value for value in (mean, low, high))
-        failed = sum(int((~result.good()[k]).sum()) for result in seeds)
+        failed = sum(int((~result.good()[result.taps.index(tap)]).sum()) for result in seeds)
         asked = sum(result.n for result in seeds)
         said = f"{failed}/{asked} failed" if failed and what == "image error" else None
         yield {"series": subject.name, "family": subject.family, "x": depth, "y": y, "low": low, "high": high, "end": said}

@@ -19,8 +19,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.folder import replacing
 from priorscope.core.rng import stream
 from priorscope.data.split import Split
-from priorscope.evidence import evaluating
-from priorscope.models.classifier import Classifier
+from priorscope.models.classifier import Classifier, evaluating
 from priorscope.models.depth import taps_along
 from priorscope.probes.inversion import VERSION, ZOOMING_FAULTS, Inversion, Seeking, interval_over
 from priorscope.synthesis.descent import Steps, descend

@@ -19,9 +19,8 @@ from priorscope.core.errors import RequestError
 from priorscope.core.machine import memory_bytes
 from priorscope.core.rng import seed_of
 from priorscope.data.split import Split
-from priorscope.evidence import evaluating
 from priorscope.models import create
-from priorscope.models.classifier import Classifier, Layout
+from priorscope.models.classifier import Classifier, Layout, evaluating
 from priorscope.probes import depth
 from priorscope.probes.cka import Alignment, gram, median_distance
 from priorscope.probes.similarity import Kernel, Pooling, matching

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 UNKNOWN = -2
 """What stands where nothing is known yet: below -1, which decides for no class."""
 SAVE_EVERY_SECONDS = 5.0
-SIDE = 32
-"""Blocks of pictures are counted at this side; of larger pictures as many pixels make a block."""
 
 Shape = tuple[int, ...]
 
@@ -68,8 +66,3 @@ def state_of(folder: Path | None, probe: str, model: Classifier, chosen: Split, 
 
     key = {"network": network_key(model), "data": chosen.fingerprint, **settings}
     return folder / f"{probe}-{content_key(key)}.npz"
-
-
-def at_once(side: int, most: int) -> int:
-    """How many pictures make a block: `most` up to side 32, and as many pixels of larger ones."""
-    return max(1, min(most, most * SIDE**2 // side**2))

@@ -20,8 +20,8 @@ from priorscope.core.errors import RequestError
 from priorscope.core.ridge import fit_ridge
 from priorscope.data.loader import Loader
 from priorscope.data.split import Split
-from priorscope.evidence import BATCH, Evidence, device_of, evaluating
-from priorscope.models.classifier import Classifier
+from priorscope.evidence import BATCH, Evidence, device_of
+from priorscope.models.classifier import Classifier, evaluating
 from priorscope.probes.depth import NEIGHBOURS, fit_logistic
 from priorscope.probes.layers import pooled
 

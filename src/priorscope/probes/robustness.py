@@ -123,6 +123,8 @@ class Robustness(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
+        if not self.n:
+            return f"It gets none of {len(self.index):,} images right, so that there is nothing to break ({self.attack})."
         share = self.accuracy_at(self.eps)
         above = "more than " if self.value >= self.budgets[-1] else ""
         return (
@@ -300,6 +302,7 @@ def _state(asked: Asked, folder: Path | None) -> Path | None:
         "version": RAYS if any(attack.kind == "decision" for attack in asked.attacks) else SEARCH,
         "network": network_key(asked.model),
         "data": asked.images.fingerprint,
+        "index": asked.index.tolist(),
         "attacks": [attack.plain() for attack in asked.attacks],
         "norm": asked.norm,
         "eps": asked.eps,

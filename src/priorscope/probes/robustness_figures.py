@@ -51,14 +51,15 @@ def _title(results: Sequence[tuple[Subject, Robustness]]) -> str:
     values, _ = _medians(results)
     ranked = sorted(range(len(results)), key=lambda i: -values[i][0])
     best, first = results[ranked[0]], results[0][1]
+    within = f"{'more than ' if values[ranked[0]][0] >= best[1].budgets[-1] else ''}{shown(values[ranked[0]][0], first.norm)}"
     if len(results) == 1:
-        return f"Half of the images break within {shown(first.value, first.norm)} ({first.verdict})"
+        return f"Half of the images break within {within} ({first.verdict})"
     if not _alike(results):
-        return f"Half of the images of {best[0].name} break within {shown(values[ranked[0]][0], first.norm)}"
+        return f"Half of the images of {best[0].name} break within {within}"
     second = results[ranked[1]]
     said = compare(compare_smallest(best[1], second[1])).verdict
     if said == "higher":
-        return f"{best[0].name} withstands most: half of its images break within {shown(values[ranked[0]][0], first.norm)}"
+        return f"{best[0].name} withstands most: half of its images break within {within}"
     return f"{best[0].name} and {second[0].name} withstand most, and are not distinguishable"
 
 

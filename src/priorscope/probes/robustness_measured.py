@@ -17,8 +17,7 @@ from priorscope.attacks.supply import Fetch, evenly, fetcher
 from priorscope.attacks.verdict import Check, Verdict, verdict_of
 from priorscope.attacks.victim import Victim, frozen
 from priorscope.data.split import Split
-from priorscope.evidence import evaluating
-from priorscope.models.classifier import Classifier
+from priorscope.models.classifier import Classifier, evaluating
 
 RISE = 0.01
 """Share of the images by which a curve may rise again with the budget before it is said."""
@@ -149,7 +148,7 @@ class Asked:
         verdict = verdict_of(self.attacks, checks)
         if verdict != "no sign of overestimation":
             return verdict, []
-        if not checks:
+        if not any(each.n for each in checks):
             return "suspect", ["The number was not audited, so nothing speaks for it: it is called suspect until it is."]
         return ("suspect" if uncertain else verdict), []
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from priorscope.data.split import Source, Split
     from priorscope.probes import TrainedRun
 
-VERSION = 2
+VERSION = 3
 PER = "set"
 READS = "runs"
 
@@ -244,9 +244,11 @@ def measure_scaling(
 def _fit(family: str, runs: Sequence[Spent], found: Found) -> Fit:
     """What was found, with the names of what stands on the front."""
     owners = [(run, at) for run in runs for at in range(len(run.compute))]
-    seeds = {run.config: sum(other.config == run.config for other in runs) for run in runs}
     front: list[Best] = []
-    for row, compute, error in zip(found.front.row, found.front.compute, found.front.error, strict=True):
+    points = as_points(runs)
+    for row, compute, error, count in zip(
+        found.front.row, found.front.compute, found.front.error, found.front.weight, strict=True
+    ):
         run, at = owners[int(row)]
         front.append(
             Best(
@@ -255,15 +257,15 @@ def _fit(family: str, runs: Sequence[Spent], found: Found) -> Fit:
                 error=float(error),
                 parameters=run.parameters,
                 samples=run.samples,
-                seen=run.seen[at],
-                seeds=seeds[run.config],
+                seen=round(float(points.seen[row])),
+                seeds=int(count),
                 final=at == len(run.compute) - 1,
             )
         )
     return Fit(
         family=family,
         runs=len(runs),
-        recipes=len(seeds),
+        recipes=len({run.config for run in runs}),
         front=tuple(front),
         local=found.local,
         law=found.law,

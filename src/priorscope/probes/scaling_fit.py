@@ -241,11 +241,17 @@ def _too_little(whole: Means, front: Means, seed: int) -> tuple[str, ...]:
 
 
 def _by_chance(whole: Means, seed: int) -> float:
-    """How often recipes in a random order rank as well by compute and error, at the end of their runs, as these do."""
+    """How often recipes in a random order rank as well by compute and error, at the end of their runs, as these do.
+
+    Of equals each has the mean of their ranks.
+    """
+    from scipy.stats import rankdata
+
     last = np.array(
         [rows[np.argmax(whole.compute[rows])] for rows in (np.flatnonzero(whole.config == c) for c in np.unique(whole.config))]
     )
-    rank = [np.argsort(np.argsort(values[last], kind="stable"), kind="stable") for values in (whole.compute, whole.error)]
+    last = last[np.lexsort((whole.error[last], whole.compute[last]))]  # so that the order in which runs were named is nothing
+    rank = [rankdata(values[last]) for values in (whole.compute, whole.error)]
     draw = stream(seed, "scaling", "orders")
     here = float(rank[0] @ rank[1])
     orders = np.array([float(rank[0] @ draw.permutation(rank[1])) for _ in range(ORDERS)])

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Count = Literal["operations", "s"]
 STEADY = ("constant", "wsd")
+FINAL = -1
+"""The moment of final weights, whatever step they are of."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,24 @@ def spent_by(runs: Mapping[str, TrainedRun], split: Split, count: Count, interme
 
 
 def as_points(runs: Sequence[Spent]) -> Points:
-    """All points of all runs in one table."""
+    """All points of all runs in one table.
+
+    Final weights of one recipe are one moment, `FINAL`, whenever each seed stopped: at the mean of what they took.
+    """
     number = {config: at for at, config in enumerate(dict.fromkeys(run.config for run in runs))}
-    rows = [(of, run, at) for of, run in enumerate(runs) for at in range(len(run.compute))]
+    ends = {config: [run for run in runs if run.config == config] for config in number}
+    took = {config: float(np.mean([run.compute[-1] for run in those])) for config, those in ends.items()}
+    saw = {config: float(np.mean([run.seen[-1] for run in those])) for config, those in ends.items()}
+    rows = [(of, run, at, at == len(run.compute) - 1) for of, run in enumerate(runs) for at in range(len(run.compute))]
     return Points(
         run=np.array([of for of, *_ in rows], np.int64),
-        config=np.array([number[run.config] for _, run, _ in rows], np.int64),
-        step=np.array([run.step[at] for _, run, at in rows], np.int64),
-        compute=np.array([run.compute[at] for _, run, at in rows]),
-        error=np.array([run.error[at] for _, run, at in rows]),
-        parameters=np.array([float(run.parameters) for _, run, _ in rows]),
-        samples=np.array([float(run.samples) for _, run, _ in rows]),
-        seen=np.array([float(run.seen[at]) for _, run, at in rows]),
+        config=np.array([number[run.config] for _, run, *_ in rows], np.int64),
+        step=np.array([FINAL if final else run.step[at] for _, run, at, final in rows], np.int64),
+        compute=np.array([took[run.config] if final else run.compute[at] for _, run, at, final in rows]),
+        error=np.array([run.error[at] for _, run, at, _ in rows]),
+        parameters=np.array([float(run.parameters) for _, run, *_ in rows]),
+        samples=np.array([float(run.samples) for _, run, *_ in rows]),
+        seen=np.array([saw[run.config] if final else float(run.seen[at]) for _, run, at, final in rows]),
     )
 
 

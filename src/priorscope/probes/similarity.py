@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from priorscope.probes.layers import Network, Reading
 
 VERSION = 2
+FEWEST = 8
+"""Images: twice the four that an unbiased estimate takes."""
 PER = "set"
 
 GROUPS = 16
@@ -59,7 +61,7 @@ class SimilarityConfig(ProbeConfig):
 
     name: str = "similarity"
     split: str = "test"
-    images: int | None = Field(default=2048, ge=8)
+    images: int | None = Field(default=2048, ge=FEWEST)
     batch: int = Field(default=128, ge=4)
     taps: tuple[str, ...] = OUTS
     kernel: Kernel = "linear"
@@ -78,8 +80,8 @@ class Pair(Config):
     first: str
     second: str
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
     untrained: float | None = None
     kin: bool = False
 
@@ -123,8 +125,8 @@ class Similarity(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
-        said = f"A layer's best match in another network has a CKA of {self.value:.2f} ({low:.2f} to {high:.2f}) on average"
+        between = f" ({self.interval.low:.2f} to {self.interval.high:.2f})" if self.interval else ""
+        said = f"A layer's best match in another network has a CKA of {self.value:.2f}{between} on average"
         untrained = [pair.untrained for pair in self.pairs if pair.untrained is not None]
         return f"{said}; untrained, {np.mean(untrained):.2f}." if untrained else f"{said}."
 
@@ -302,7 +304,9 @@ def _state(
 def _images(whole: Split, images: int | None, batch: int, seed: int) -> tuple[Split, NDArray[np.int64]]:
     """A class-balanced part, and a random order of it: a batch of one class would see another variance."""
     count = len(whole) if images is None else min(images, len(whole))
-    if count < max(batch, 8):
+    if count < FEWEST:
+        raise RequestError(f"{count} images were given.", f"{FEWEST} or more", "more images, or another split")
+    if count < batch:
         raise RequestError(
             f"{count} images were given for batches of {batch}.",
             "one whole batch, of 4 images at least",
@@ -327,25 +331,22 @@ def _result(trained: Sequence[Network], blocks: Sequence[slice], alignment: Alig
         value = _of_pair(match, blocks, a, b)
         half = float(jackknife(np.array([_of_pair(one, blocks, a, b) for one in out_match])))
         raw = _of_pair(_match(untrained, blocks), blocks, a, b) if twinned else None
-        ends = (value - half, min(value + half, 1.0)) if np.isfinite(half) else (value, value)
         pairs.append(
             Pair(
                 first=trained[a].name,
                 second=trained[b].name,
                 value=value,
-                low=ends[0],
-                high=max(ends[1], value),
+                **_ends(value, half),
                 untrained=raw,
                 kin=_kin(trained[a], trained[b]),
             )
         )
     value = float(np.mean([pair.value for pair in pairs]))
-    half = float(jackknife(np.array([_mean_match(one, blocks) for one in out_match])))
-    ends = (value - half, max(min(value + half, 1.0), value))
+    ends = _ends(value, float(jackknife(np.array([_mean_match(one, blocks) for one in out_match]))))
     over = "batches of images"
     return {
         "value": value,
-        "interval": Interval(low=ends[0], high=ends[1], method="jackknife", over=over) if np.isfinite(half) else None,
+        "interval": Interval(**ends, method="jackknife", over=over) if ends else None,
         "n": n,
         "pairs": tuple(pairs),
         "dead": _dead(trained, alignment),
@@ -356,6 +357,11 @@ def _result(trained: Sequence[Network], blocks: Sequence[slice], alignment: Alig
         "match_half": jackknife(out_match),
         "convergence": _convergence(alignment, blocks, n),
     }
+
+
+def _ends(value: float, half: float) -> dict[str, float]:
+    """The interval of a match; nothing where a single batch makes none."""
+    return {"low": value - half, "high": max(min(value + half, 1.0), value)} if np.isfinite(half) else {}
 
 
 def _match(cka: Floats, blocks: Sequence[slice]) -> Floats:
@@ -422,7 +428,9 @@ def _caveats(dead: Sequence[str], groups: int) -> list[str]:
     said = ["CKA is a number about these images: a few outliers can carry it, and equal values need not mean equal features."]
     if dead:
         said.append(f"Dead layers, which do not vary over the images, are left out: {', '.join(dead)}.")
-    if groups < 8:
+    if groups == 1:
+        said.append("A single batch makes no interval: more images or smaller batches would.")
+    elif groups < 8:
         said.append(f"{groups} groups of batches make the intervals: more images would make them surer.")
     return said
 

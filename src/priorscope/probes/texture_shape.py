@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.core.blocks import at_once, blocks
 from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Array, Metric, Result, Statistics, Subject
 from priorscope.core.errors import RequestError
@@ -29,7 +30,7 @@ from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import Interval, bootstrap, wilson
 from priorscope.data.transforms import TRANSFORMS, USUAL, Z, apply, transform_named
 from priorscope.probes import ProbeConfig, labelled_split
-from priorscope.probes.progress import Progress, at_once, state_of
+from priorscope.probes.progress import Progress, state_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,7 +132,8 @@ class TextureShape(Result):
         """How it was measured, in one sentence."""
         return (
             f"{self.n:,} images of {self.split}, all of them whether right before or not, each transform in pixel space at the "
-            f"images' own size (seed {self.seed}); Wilson 95 % intervals over images, each of one checkpoint."
+            f"images' own size (seed {self.seed}); 95 % intervals over images (Wilson's of shares, the bootstrap of their "
+            "mean), each of one checkpoint."
         )
 
     def usual(self) -> list[tuple[int, Condition]]:
@@ -259,7 +261,7 @@ class _Shown:
         """(1 + conditions, pictures) `RIGHT`, `BORROWED` or neither, first without a transform; kept in the folder."""
         import torch
 
-        from priorscope.evidence import evaluating
+        from priorscope.models.classifier import evaluating
 
         conditions = [[one.transform, one.level] for one in self.conditions]
         settings: Plain = {"version": VERSION, "index": self.index.tolist(), "conditions": conditions, "seed": self.seed}
@@ -268,8 +270,8 @@ class _Shown:
         known = Progress(state, {"answered": ((1 + len(conditions), len(self.chosen)), np.int8)})
         block = at_once(self.chosen.image_size, BLOCK)
         with evaluating(self.model), torch.inference_mode():
-            for start in range(0, len(self.chosen), block):
-                self._answer(np.arange(start, min(start + block, len(self.chosen))), known)
+            for rows in blocks(len(self.chosen), block):
+                self._answer(rows, known)
         known.keep()
         return known["answered"]
 

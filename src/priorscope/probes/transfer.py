@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from priorscope.attacks import NORMS, Attack, Norm, attacks_of
+from priorscope.attacks import NORMS, Attack, Norm, attacks_of, follows_gradients
 from priorscope.attacks.budgets import EPS, shown
 from priorscope.attacks.verdict import Check, check
+from priorscope.core.blocks import blocks
 from priorscope.core.config import Number, content_key
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
@@ -104,7 +105,7 @@ class Transfer(Result):
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
         low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
-        noise = np.mean([self.noise_share(target)[0] for target in range(len(self.names))])
+        noise = np.nanmean([self.noise_share(target)[0] for target in range(len(self.names))])
         return (
             f"Another network's pictures fool {self.value:.1%} ({low:.1%} to {high:.1%}) at {shown(self.eps, self.norm)} "
             f"{NORMS[self.norm]}; random signs of that size {noise:.1%}."
@@ -242,7 +243,8 @@ def measure_transfer(
         if bad
     ]
     numbers = _numbers(clean, fooled, seed)
-    checks = tuple(_check_target(names, target, clean, fooled) for target in range(len(names)))
+    blind = follows_gradients(attack)
+    checks = tuple(_check_target(names, target, clean, fooled, blind) for target in range(len(names)))
     return Transfer(
         **numbers,
         unit="share of images",
@@ -286,7 +288,7 @@ def _doubts(name: str, model: Classifier, chosen: Split) -> list[str]:
     from priorscope.attacks.doubts import doubts
     from priorscope.attacks.supply import fetcher
     from priorscope.attacks.victim import Victim
-    from priorscope.evidence import evaluating
+    from priorscope.models.classifier import evaluating
 
     with evaluating(model):
         said, _ = doubts(Victim(model), fetcher(model, chosen), len(chosen), name)
@@ -301,13 +303,12 @@ def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None) 
     from priorscope.attacks.search import BLOCK
     from priorscope.attacks.supply import fetcher
     from priorscope.attacks.victim import Victim
-    from priorscope.evidence import evaluating
+    from priorscope.models.classifier import evaluating
 
     fetch, victim = fetcher(model, chosen), Victim(model)
     parts: list[Bools] = []
     with evaluating(model):
-        for start in range(0, len(chosen), BLOCK):
-            rows = np.arange(start, min(start + BLOCK, len(chosen)))
+        for rows in blocks(len(chosen), victim.at_once(BLOCK)):
             images, labels = fetch(rows)
             x = images if worst is None else torch.from_numpy(worst[rows]).to(images.device)
             parts.append(right(victim(x), labels).cpu().numpy())
@@ -329,7 +330,7 @@ def _adversarial(
     from priorscope.attacks.supply import fetcher, network_key
     from priorscope.attacks.victim import Victim, frozen
     from priorscope.core.folder import replacing
-    from priorscope.evidence import evaluating
+    from priorscope.models.classifier import evaluating
 
     key = {
         "version": PICTURES,
@@ -403,12 +404,12 @@ def _caveats(clean: Bools) -> list[str]:
     return said
 
 
-def _check_target(names: tuple[str, ...], target: int, clean: Bools, fooled: Bools) -> Check:
+def _check_target(names: tuple[str, ...], target: int, clean: Bools, fooled: Bools, blind: bool) -> Check:
     """Whether some other network's pictures break the target on images where its own attack did not."""
     n = int(clean[target].sum())
     worst, count = most_broken(names, target, fooled[:, target] & clean[target] & ~fooled[target, target])
     said = f"pictures made for {worst} break {count} of {n} images that its own attack left"
-    return check("transfer", count, n, f"{names[target]}: {said}.")
+    return check("transfer", count, n, f"{names[target]}: {said}.", blind=blind)
 
 
 def most_broken(names: tuple[str, ...], target: int, broken: Bools) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from priorscope.attacks import attacks_of
+from priorscope.attacks import follows_gradients
 from priorscope.attacks.budgets import shown
 from priorscope.attacks.verdict import Check, check
 from priorscope.core.contracts import Result
@@ -40,7 +40,6 @@ def above_white_box(result: Robustness, who: str, matrix: Transfer) -> Check | N
         return None
     left = right & (result.stood[at] >= matrix.eps * (1 - 1e-6))
     worst, count = most_broken(matrix.names, target, matrix.fooled[:, target, there] & left)
-    blind = any(not attack.gradient_free for attack in attacks_of(result.attack, result.classes))
     n = int(right.sum())
     said = f"pictures made for {worst} break {count} of {n} images that {result.attack} left"
-    return check("transfer", count, n, f"{said} at {shown(matrix.eps, matrix.norm)}", blind=blind)
+    return check("transfer", count, n, f"{said} at {shown(matrix.eps, matrix.norm)}", blind=follows_gradients(result.attack))

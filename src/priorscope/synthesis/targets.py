@@ -11,13 +11,13 @@ Places count along rows from 0, with class tokens where the network has them.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.models.places import by_place, middle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,12 +81,6 @@ def _channels(places: Tensor, of: Sequence[Target]) -> Tensor:
     return (maps * weights).sum(1)
 
 
-def middle(places: int) -> int:
-    """The middle place; of a square map the middle of its middle row."""
-    side = math.isqrt(places)
-    return (side // 2) * side + side // 2 if side**2 == places else places // 2
-
-
 def layout_of(tap: str, model: Classifier) -> Layout:
     """What the axes at a tap mean; the logits of a wrapped network stand at no tap of its own."""
     return "NC" if tap == LOGITS else model.tap(tap).layout
@@ -96,27 +90,6 @@ def reading(model: Classifier, images: Tensor, taps: Iterable[str]) -> dict[str,
     """The activations at some taps, the logits among them."""
     logits, read = model.forward_with_taps(images, [tap for tap in dict.fromkeys(taps) if tap != LOGITS])
     return {**read, LOGITS: logits}
-
-
-def by_place(activation: Tensor, layout: Layout) -> Tensor:
-    """(pictures, places, channels) from an activation of any layout; a vector is one place."""
-    if layout == "any":
-        layout = {2: "NC", 3: "NLC", 4: "NCHW"}.get(activation.ndim, "any")  # pyright: ignore[reportAssignmentType]
-    if layout == "NC":
-        return activation[:, None]
-    if layout == "NCL":
-        return activation.transpose(1, 2)
-    if layout == "NCHW":
-        return activation.flatten(2).transpose(1, 2)
-    if layout == "NHWC":
-        return activation.flatten(1, 2)
-    if layout == "NLC":
-        return activation
-    raise RequestError(
-        f"An activation of shape {tuple(activation.shape)} has no known places and channels.",
-        "two, three or four axes: pictures x channels, pictures x tokens x channels, or pictures x channels x height x width",
-        "choose another tap",
-    )
 
 
 def target_of(text: str, classes: Sequence[str]) -> Target:

@@ -95,7 +95,7 @@ def adversarial_loss(
     import torch
 
     from priorscope.attacks.victim import frozen
-    from priorscope.evidence import evaluating
+    from priorscope.models.classifier import evaluating
 
     eps = config.budget(done)
     if config.kind != "trades":
@@ -122,7 +122,7 @@ def move(
 
     from priorscope.attacks.ball import Pictures, direction, project, random_start, wide
     from priorscope.attacks.victim import frozen
-    from priorscope.evidence import evaluating
+    from priorscope.models.classifier import evaluating
 
     nowhere = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     of = Pictures(images, nowhere, nowhere, images.new_full((len(images),), eps), config.norm)
@@ -177,7 +177,7 @@ def look(model: Classifier, split: Split, config: AdversarialConfig, seed: int) 
     from priorscope.attacks.supply import fetcher, some_images
     from priorscope.attacks.turns import run_attack
     from priorscope.attacks.victim import Victim, frozen
-    from priorscope.evidence import evaluating
+    from priorscope.models.classifier import evaluating
 
     some, index = some_images(split, LOOKED_AT)
     fetch = fetcher(model, split)

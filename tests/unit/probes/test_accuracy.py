@@ -8,6 +8,7 @@ import pytest
 from priorscope import models
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
+from priorscope.core.metrics import top_k_correct
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence, Views
 from priorscope.probes import load_result
@@ -67,10 +68,16 @@ def test_ties_do_not_help(result):
 
 
 def test_more_guesses_than_classes_is_said():
-    result = measure_accuracy(Planted(wrong_on_c), SPLIT, k=9)
-    assert result.k == 4
-    assert result.top_k == 1.0
-    assert result.caveats == ("Top-9 of 4 classes is always right: top-4 is shown instead.",)
+    """Of four classes, too, four guesses are always right."""
+    for k in (9, 4):
+        result = measure_accuracy(Planted(wrong_on_c), SPLIT, k=k)
+        assert result.k == 3
+        assert result.top_k == top_k_correct(Planted(wrong_on_c).logits(SPLIT), SPLIT.labels, 3).mean()
+        assert result.caveats == (f"Top-{k} of 4 classes is always right: top-3 is shown instead.",)
+    two = Split("made", "test", SPLIT.pixels, SPLIT.labels % 2, ("a", "b"))
+    result = measure_accuracy(models.create("mlp/tiny", image_size=4, num_classes=2), two)
+    assert result.caveats == ("Top-5 of 2 classes is always right: it is left out.",)
+    assert [row.metric for row in result.metrics()].count("top-1 accuracy") == 1
 
 
 def test_logits_that_are_not_finite_count_as_wrong():

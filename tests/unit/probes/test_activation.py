@@ -13,6 +13,7 @@ from priorscope import models
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
+from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result
 from priorscope.probes.activation import ActivationConfig, measure_activation
@@ -215,6 +216,8 @@ def test_what_is_refused(world: Split) -> None:
     ):
         with pytest.raises(RequestError, match=message):
             measure_activation({"one": one}, world, **asked)
+    with pytest.raises(RequestError, match="knows 'd' at another place"):
+        measure_activation({"one": Evidence(one, classes=("d", "c", "b", "a"))}, world)
     with pytest.raises(RequestError, match="No network was given"):
         measure_activation({}, world)
     other = models.wrap(nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 5)), image_size=SIDE, classes=5)

@@ -128,6 +128,21 @@ def test_two_networks_are_called_different_only_where_they_are(result):
     assert title(worse) == f"a errs least on corrupted images: {result.value:.0%}"
 
 
+def test_several_seeds_are_compared_too_and_one_never_with_several(result):
+    """Two recipes whose seeds are the same networks; then one with a seed less."""
+
+    def title(*subjects: tuple[str, Corruptions]) -> str:
+        named = [
+            (Subject(name=f"{name}-s{at}", family=name, recipe=name, seed=at), one) for at, (name, one) in enumerate(subjects)
+        ]
+        return Corruptions.draw(named)[0].title
+
+    worse = measure_corruptions(network(100 / 255), SPLIT, kinds=("brightness", "contrast", "saturate"))
+    twice = [(name, one) for name in ("a", "b") for one in (result, worse)]
+    assert title(*twice) == "a and b err least on corrupted images, and are not distinguishable"
+    assert title(("a", result), ("b", worse), ("b", worse)).endswith("it was compared with no other")
+
+
 def test_where_every_answer_is_right_the_interval_keeps_a_width():
     result = measure_corruptions(network(), SPLIT, kinds=("gaussian_noise",))
     assert result.value == 0

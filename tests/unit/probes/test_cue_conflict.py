@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from priorscope import models
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
 from priorscope.data import open as open_source
+from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import cue_conflict, load_result
 from priorscope.probes.cue_conflict import CueConflict, companions, fit_dial, measure_cue_conflict, share_over_dial
 
@@ -189,6 +191,11 @@ def test_settings_for_other_data_are_said_to_change_nothing(world):
     result = measure_cue_conflict(Planted(by_shape), world, made="phase-swap", images=100)
     assert "On ShapeTex the dial is turned: made, images changed nothing." in result.caveats
     assert not any("changed nothing" in caveat for caveat in measure_cue_conflict(Planted(by_shape), world).caveats)
+    pictures = ArrayPixels(np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8))
+    mine = Split("mine", "test", pictures, np.arange(40) % 4, tuple("abcd"))
+    one = models.create("mlp/tiny", image_size=16, num_classes=4)
+    made = measure_cue_conflict(one, mine, salience=(0.3, 0.7), humans="nowhere.csv", images=40)
+    assert "Conflicts are made of the data's own pictures: humans, salience changed nothing." in made.caveats
 
 
 def test_other_worlds_and_single_settings_are_refused(world):

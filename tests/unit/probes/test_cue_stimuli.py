@@ -305,6 +305,9 @@ def test_wrong_requests_are_refused(stimuli):
         measure_cue_conflict(Decider(by("shape"), 7), stimuli)
     with pytest.raises(RequestError, match="0 categories of the stimuli are known"):
         measure_cue_conflict(Decider(by("shape"), 4), _Source(own_world()), stimuli=_opened(stimuli))
+    agreeing = stimuli.choose(np.flatnonzero(stimuli.columns["shape"] == stimuli.columns["texture"]))
+    with pytest.raises(RequestError, match="No conflict is left"):
+        measure_cue_conflict(Decider(by("shape")), agreeing)
     with pytest.raises(RequestError, match="There is no file"):
         measure_cue_conflict(Decider(by("shape")), stimuli, categories="nowhere.json")
 

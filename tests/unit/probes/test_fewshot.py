@@ -35,6 +35,7 @@ class Source:
 
 class Model:
     name = "planted"
+    num_classes = 4
 
     def taps(self):
         return ["embed/out", "head/in"]
@@ -71,6 +72,16 @@ def test_features_that_tell_the_classes_apart_need_few_labels():
     assert result.per_image().mean() == pytest.approx(result.value)
     assert result.ground() == "5 images a class"
     assert result.headline().startswith("5 labelled images a class make its features right on ")
+
+
+@pytest.mark.parametrize(("count", "learnt"), [(10, ()), (4, ("w", "x", "y", "z"))])
+def test_a_network_of_other_classes_is_not_held_against_these(count, learnt):
+    features = Features(12.0)
+    features.model.num_classes, features.classes = count, learnt
+    result = measure_fewshot(features, Source(), shots=5, draws=2)
+    assert result.value > 0.99
+    assert not result.correct.size
+    assert "the network itself" not in result.headline()
 
 
 def test_features_without_the_classes_are_at_chance():

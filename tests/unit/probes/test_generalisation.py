@@ -192,8 +192,9 @@ def test_features_are_kept_beside_the_run(tmp_path, monkeypatch):
 
 def test_the_data_it_was_trained_on_is_named():
     network = ps.models.create("mlp/tiny", image_size=8, num_classes=3)
-    recipe = SimpleNamespace(plain=lambda: {"data": {"source": {"name": "colours"}}})
-    run = SimpleNamespace(name="a", recipe=recipe, evidence=Evidence(network))
+    recipe = SimpleNamespace(plain=lambda: {"data": {"source": {"name": "folder", "path": "somewhere"}}})
+    environment = {"data": {"source": "colours"}}
+    run = SimpleNamespace(name="a", recipe=recipe, environment=environment, evidence=Evidence(network))
     result = measure_generalisation(run, world(), **FEW)
     assert result.caveats[0].startswith("The network was trained on colours: the images that are labelled there it has seen")
 

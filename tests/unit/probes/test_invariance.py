@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from priorscope import models
 from priorscope.attacks.supply import evenly
@@ -15,6 +16,7 @@ from priorscope.core.contracts import Subject
 from priorscope.core.errors import WorkError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
+from priorscope.models.classifier import Tap
 from priorscope.probes import invariance_moves as made
 from priorscope.probes import load_result, progress
 from priorscope.probes.invariance import Invariance, companions, measure_invariance
@@ -343,6 +345,44 @@ def test_units_that_no_pixel_reaches_have_no_reach():
     first, last = made.spread_of_units(model, torch.rand(2, 3, 32, 32), ["embed/out", "head/in"], 3, seed=0)
     assert np.isnan(first).all()
     assert np.isfinite(last).any()
+
+
+class Rows(nn.Module):
+    """A token a patch of 4 pixels, behind one that is no patch: each is the sum of its own patch's pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Identity()
+
+    def forward(self, x):
+        own = F.avg_pool2d(x, 4).flatten(2).transpose(1, 2)
+        first = x.mean((2, 3))[:, None]
+        return self.tokens(torch.cat([first, own], 1)).sum(1).mean(1, keepdim=True).expand(-1, 4)
+
+
+def test_units_with_a_place_are_those_of_the_middle_patch():
+    """Its tokens are behind a class token, and nobody says what a wrapped network's axes mean."""
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    model = models.wrap(Rows(), image_size=32, classes=4)
+    (spread,) = made.spread_of_units(model, images, ["tokens"], 3, seed=0)
+    patch = np.zeros((32, 32))
+    patch[16:20, 16:20] = 1
+    assert np.allclose(spread, made._half_radius(patch))
+    patch = np.roll(patch, (0, -16), (0, 1))
+    assert not np.allclose(spread, made._half_radius(patch)), "at the edge an even spread reaches further"
+
+
+def test_a_map_whose_axes_nobody_told_is_read_in_the_middle():
+    """A 3 x 3 convolution looks at three rows and columns, wherever its taps come from."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    model = models.wrap(network, image_size=32, classes=4)
+    told = models.wrap(network, image_size=32, classes=4)
+    told._taps = {**told._taps, "0": Tap("0", "NCHW")}
+    images = torch.rand(3, 3, 32, 32)
+    own, known = (made.spread_of_units(one, images, ["0"], 8, seed=0) for one in (model, told))
+    assert np.array_equal(own, known)
+    assert own.max() < 2 / 12, "within two pixels, of an even spread's twelve and more"
 
 
 def test_seeds_that_saw_different_orders_are_not_mixed(split):

@@ -144,6 +144,14 @@ def test_kept_in_a_folder_stored_and_drawn(
         assert all("<svg" in figure.svg() for figure in figures)
 
 
+def test_seeds_are_averaged_tap_by_tap(model: Classifier, world: Split) -> None:
+    """A seed that left out a dead tap has one depth less: what stands at the other's first tap is not its."""
+    both, last = (measure_inversion(model, world, taps=taps, images=3, steps=3) for taps in (["turned", "last"], ["last"]))
+    seeds = [(Subject(name=f"a{s}", family="cnn", recipe="a", seed=s), one) for s, one in enumerate((both, last))]
+    (row,) = Inversion.draw(seeds)[0].rows
+    assert row["y"] == pytest.approx((both.error[1].mean() + last.error[0].mean()) / 2)
+
+
 def test_what_is_refused(model: Classifier, world: Split) -> None:
     with pytest.raises(RequestError, match="'zoom' is not a preset of inversion"):
         measure_inversion(model, world, preset="zoom")

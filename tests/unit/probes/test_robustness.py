@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from priorscope import models
+from priorscope.attacks.supply import some_images
 from priorscope.attacks.verdict import check
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.split import ArrayPixels, Split
+from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result, probe_config
 from priorscope.probes.robustness import Robustness, compare_smallest, measure_robustness
@@ -100,6 +102,22 @@ def test_images_that_no_budget_breaks_are_counted_as_censored(trained: dict[str,
     assert 0 < result.censored() == result.right_at[-1] < result.n
     (row,) = (row for row in result.metrics() if row.metric == "censored")
     assert row.value == result.right_at[-1] / result.n
+
+
+def test_a_median_beyond_every_budget_is_more_than_the_last_one(trained: dict[str, Tensor]) -> None:
+    result = measure_robustness(subject(trained), world(40), eps=1e-6, budgets=(1e-6, 2e-6), audit_images=0)
+    assert result.value == result.budgets[-1]
+    assert "break within more than " in result.headline()
+    assert "break within more than " in result.charts()[0].title
+
+
+def test_where_no_image_is_right_nothing_speaks_for_the_number(trained: dict[str, Tensor]) -> None:
+    split = world(40)
+    answers = Evidence(subject(trained)).logits(split).argmax(1)
+    never = Split("made", "test", split.pixels, (answers + 1) % CLASSES, split.classes)
+    result = measure_robustness(subject(trained), never, attack="pgd", steps=20)
+    assert (result.n, result.verdict) == (0, "suspect")
+    assert result.headline().startswith("It gets none of 40 images right")
 
 
 def test_what_transfers_makes_a_number_worse_by_how_much_of_it_does() -> None:
@@ -243,6 +261,11 @@ def test_a_search_is_resumed_from_its_folder(trained: dict[str, Tensor], tmp_pat
     measure_robustness(other, world(30), **settings)
     measure_robustness(subject(trained), world(30), seed=1, **settings)
     assert len(list(tmp_path.glob("robustness-*.npz"))) == 3
+    part, index = some_images(world(30), 10)
+    for of, images in ((world(30), 10), (part, None)):  # the same pictures, whose places in their splits name other draws
+        measure_robustness(subject(trained), of, images=images, **settings)
+    assert not np.array_equal(index, np.arange(10))
+    assert len(list(tmp_path.glob("robustness-*.npz"))) == 5
 
 
 def test_a_finished_search_outlives_a_change_of_the_audit(trained: dict[str, Tensor], tmp_path: Path) -> None:

@@ -223,6 +223,32 @@ def test_an_earlier_epoch_counts_only_at_a_constant_rate():
     assert {row.split for row in steady.metrics() if row.metric == "error on the front"} == {"test", "val"}
 
 
+def test_seeds_that_stop_at_different_steps_are_averaged_all_the_same():
+    """Four sizes and three seeds each, of which early stopping ended none at another's step."""
+    runs = {}
+    for at, width in enumerate((10, 20, 40, 80)):
+        for seed, (more, images) in enumerate(((0.02, 1000), (0.0, 900), (-0.02, 800))):
+            name = f"{width}-s{seed}"
+            runs[name] = Planted(name, 0.5 - 0.05 * at + more, images=images, flops=10.0**at, parameters=width, seed=seed)
+    (fit,) = measure_scaling(runs, TEST, resamples=100).fits
+    assert [best.error for best in fit.front] == pytest.approx([0.5, 0.45, 0.4, 0.35], abs=1e-4)
+    assert [best.seeds for best in fit.front] == [3, 3, 3, 3]
+    assert [best.seen for best in fit.front] == [900, 900, 900, 900]
+    assert [best.compute for best in fit.front] == pytest.approx([900 * 10.0**at for at in range(4)])
+
+
+def test_whether_error_falls_does_not_depend_on_the_order_of_the_runs():
+    """Three amounts of compute, three recipes each, whose ranks by compute are equal."""
+    errors = [0.5, 0.4, 0.45, 0.42, 0.38, 0.44, 0.41, 0.36, 0.43]
+    runs = [Planted(f"r{at}", error, flops=10.0 ** (at // 3), parameters=100 + at) for at, error in enumerate(errors)]
+    said = {
+        fit.lacking
+        for order in (1, -1)
+        for fit in measure_scaling({run.name: run for run in runs[::order]}, TEST, resamples=100).fits
+    }
+    assert len(said) == 1
+
+
 def test_a_transfer_counts_what_it_began_with():
     runs = {f"pre-{at}": Planted(f"pre-{at}", 0.9, flops=100.0 * 4**at, model={"tag": at}) for at in range(6)}
     for at in range(6):

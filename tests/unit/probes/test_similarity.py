@@ -259,12 +259,24 @@ def test_raw_pixels_are_averaged_to_sixteen_a_side():
     assert result.neighbours[0] == depth.neighbours_right(near, split.labels[:64]).sum()
 
 
+def test_a_single_batch_makes_no_interval(world):
+    networks = {"a": model("mlp/tiny"), "b": model("cnn/tiny", seed=1)}
+    one = measure_similarity(networks, world, images=50, batch=50, twins=False)
+    assert one.interval is None
+    assert (one.pairs[0].low, one.pairs[0].high) == (None, None)
+    assert " to " not in one.headline()
+    assert one.caveats[-1] == "A single batch makes no interval: more images or smaller batches would."
+    assert {figure.svg()[:4] for figure in one.charts()} == {"<svg"}
+
+
 def test_wrong_requests_are_refused(world):
     one = model("mlp/tiny")
     with pytest.raises(RequestError, match="1 network was given"):
         measure_similarity({"a": one}, world)
     with pytest.raises(RequestError, match="images were given for batches of 128"):
         measure_similarity({"a": one, "b": one}, world, images=50)
+    with pytest.raises(RequestError, match="7 images were given"):
+        measure_similarity({"a": one, "b": one}, world, images=7, batch=4)
     with pytest.raises(RequestError, match="a has no tap like nowhere"):
         measure_similarity({"a": one, "b": one}, world, images=64, batch=16, taps=["nowhere"])
     other = ps.models.create("mlp/tiny", image_size=32, num_classes=10)

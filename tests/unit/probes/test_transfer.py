@@ -98,6 +98,8 @@ def test_a_masked_network_is_accused_by_what_transfers_to_it() -> None:
     accused = {check.sentence.partition(":")[0]: check.finding for check in result.checks}
     assert accused == {"open": "fine", "masked": "masked"}
     assert any(caveat.startswith("masked: pictures made for open break") for caveat in result.caveats)
+    asked = measure_transfer({"open": open_, "masked": masked}, split, attack="square", eps=0.03, images=None, steps=1)
+    assert "masked" not in {check.finding for check in asked.checks}, "queries can be too few, and are never blind"
 
 
 def test_noise_is_at_the_whole_budget_and_weaker_than_attack() -> None:
@@ -178,6 +180,14 @@ def test_n_is_what_two_networks_get_right_and_few_of_them_are_named() -> None:
     assert (result.value, result.interval.low) == (0.0, 0.0)
     assert result.interval.high > 0.1
     assert any(f"Only {common} images are right for all networks" in caveat for caveat in result.caveats)
+
+
+def test_a_network_that_is_never_right_has_no_share_of_noise() -> None:
+    nets = wrapped(Half(0, 1)), wrapped(Half(0, 1)), wrapped(Half(1, 2))
+    split = world(*nets[:2])
+    result = measure_transfer(dict(zip("abc", nets, strict=True)), split, images=None, eps=1e-6)
+    never = result.model_copy(update={"clean": result.clean * np.array([[1], [1], [0]], np.bool_)})
+    assert "nan" not in never.headline()
 
 
 class Softmax(Half):

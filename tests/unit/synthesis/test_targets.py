@@ -8,7 +8,7 @@ import torch
 from priorscope import models
 from priorscope.core.errors import RequestError
 from priorscope.models.classifier import Classifier
-from priorscope.synthesis.targets import Target, by_place, check_targets, middle, own_scores, reading, target_of
+from priorscope.synthesis.targets import Target, check_targets, own_scores, reading, target_of
 
 CLASSES = ("cat", "dog", "3", "ship")
 
@@ -69,22 +69,6 @@ def test_each_picture_is_scored_on_its_own_target_as_read_by_hand(cnn: Classifie
         maps[4, :, 4 // side, 4 % side].square().mean(),
     ]
     assert torch.allclose(own_scores(of, read, cnn), torch.stack(wanted), atol=1e-5)
-
-
-def test_places_and_channels_of_every_layout() -> None:
-    whole = torch.arange(2 * 4 * 5.0).view(2, 4, 5)  # pictures, places, channels
-    assert torch.equal(by_place(whole, "NLC"), whole)
-    assert torch.equal(by_place(whole.transpose(1, 2), "NCL"), whole)
-    assert torch.equal(by_place(whole.view(2, 2, 2, 5), "NHWC"), whole)
-    assert torch.equal(by_place(whole.transpose(1, 2).reshape(2, 5, 2, 2), "NCHW"), whole)
-    assert torch.equal(by_place(whole.transpose(1, 2).reshape(2, 5, 2, 2), "any"), whole)
-    assert by_place(whole[:, 0], "any").shape == (2, 1, 5)
-    with pytest.raises(RequestError, match="no known places and channels"):
-        by_place(torch.zeros(2, 1, 1, 1, 1), "any")
-
-
-def test_the_middle() -> None:
-    assert [middle(places) for places in (1, 16, 25, 17)] == [0, 10, 12, 8]
 
 
 def test_what_a_network_does_not_have_is_refused(cnn: Classifier, vit: Classifier) -> None:

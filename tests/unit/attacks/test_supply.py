@@ -1,0 +1,55 @@
+"""What names a network, and how many pictures go through one at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from priorscope import models
+from priorscope.attacks.losses import LOSSES
+from priorscope.attacks.supply import network_key
+from priorscope.attacks.victim import Victim
+from priorscope.core.blocks import blocks
+
+
+class Counted(nn.Module):
+    """Notes how many pictures came at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(len(x))
+        return x.flatten(1)[:, :2]
+
+
+def test_larger_pictures_go_through_in_smaller_parts() -> None:
+    """Of four times the pixels a quarter at a time; also where the network enlarges them itself."""
+    for side, inside, most in ((32, None, 250), (64, None, 62), (32, 64, 62)):
+        network = Counted()
+        model = models.wrap(network, image_size=side, classes=2, input_size=inside)
+        network.seen.clear()
+        victim, images = Victim(model), torch.rand(130, 3, side, side)
+        victim(images)
+        victim.gradient(images, torch.zeros(130, dtype=torch.int64), LOSSES["margin"])
+        parts = [len(rows) for rows in blocks(130, most)]
+        assert network.seen == parts + parts
+
+
+def test_naming_a_network_leaves_it_as_it_was() -> None:
+    """A frozen batch norm in a training network stays frozen, and nothing is drawn from the stream that training draws from."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 2))
+    model = models.wrap(network, image_size=8, classes=2).train()
+    network[1].eval()
+    torch.manual_seed(0)
+    before = [module.training for module in model.modules()], torch.get_rng_state()
+    network_key(model)
+    assert [module.training for module in model.modules()] == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_weights_of_every_type_are_named() -> None:
+    model = models.create("mlp/tiny", image_size=8, num_classes=2)
+    keys = {network_key(model.to(kind)) for kind in (torch.float32, torch.bfloat16)}
+    assert len(keys) == 2
