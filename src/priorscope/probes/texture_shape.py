@@ -334,7 +334,10 @@ def _stylised(evidence: Evidence, folder: str, chosen: Split) -> Stylised:
     """Accuracy on pictures from elsewhere, whose class folders have the classes' names."""
     from priorscope.data import open as open_source
 
-    source = open_source({"name": "folder", "path": folder, "res": chosen.image_size, "split": "test"})
+    pictures = {"name": "folder", "path": folder, "res": chosen.image_size}
+    source = open_source(pictures)
+    if "test" not in source.splits():  # folders of classes: all of them, of which nothing is carved
+        source = open_source({**pictures, "split": "test"})
     unknown = sorted(set(source.classes) - set(chosen.classes))
     if unknown:
         raise RequestError(
@@ -342,7 +345,7 @@ def _stylised(evidence: Evidence, folder: str, chosen: Split) -> Stylised:
             f"folders named like the classes: {', '.join(chosen.classes[:12])}",
             "rename it",
         )
-    shown = source.split(source.splits()[-1])
+    shown = source.split("test")
     labels = np.array([chosen.classes.index(name) for name in shown.classes], np.int64)[shown.labels]
     right = top_k_correct(evidence.logits(shown), labels)
     asked = np.bincount(labels, minlength=len(chosen.classes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -164,6 +166,12 @@ def test_pictures_stylised_elsewhere_are_counted_apart(coloured, tmp_path):
     assert not any("past the normalisation" in caveat for caveat in result.caveats)
     z = measure_texture_shape(wrapped(ByColour()), coloured, transforms=["z-shuffle"], stylised=str(tmp_path))
     assert any("The stylised pictures are normalised here like all others" in caveat for caveat in z.caveats)
+    parts = tmp_path.with_name("parts")
+    for part in ("train", "test"):
+        shutil.copytree(tmp_path, parts / part)
+    again = measure_texture_shape(wrapped(ByColour()), coloured, transforms=["grayscale"], stylised=str(parts))
+    assert again.stylised is not None
+    assert again.stylised.by_class == result.stylised.by_class
     (tmp_path / "purple").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "purple" / "1.png")
     with pytest.raises(RequestError, match="has the class 'purple'"):
