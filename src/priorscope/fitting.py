@@ -138,6 +138,8 @@ class Fitting:
 
     def _gradient(self) -> Gradient:
         """What makes the steps: as an earlier attempt came to make them, or as the recipe and this machine will have it."""
+        from priorscope.train.gradient import check_parts, has_batch_statistics
+
         progress, batch_size = self.progress, self.loader.batch_size
         if progress.compiled is None:
             from priorscope.train.compilation import pays
@@ -150,10 +152,9 @@ class Fitting:
             )
         gradient = self.learner.gradient(self.config, batch_size, progress.compiled)
         gradient.parts = progress.in_parts or gradient.parts
-        if self.learner.sharded:
-            from priorscope.train import sharding
-
-            sharding.check_parts(batch_size, gradient.parts, self.ranks.size)
+        statistics = has_batch_statistics(self.learner.model, self.config)
+        if self.learner.sharded or statistics:
+            check_parts(batch_size, gradient.parts, self.ranks.size, statistics=statistics)
         return gradient
 
     def carry_out(self, report: Report) -> None:

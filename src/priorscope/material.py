@@ -81,7 +81,15 @@ def first_model(recipe: Recipe, data: Split, start: Start | None) -> Classifier:
     )
     if start is not None:
         start.put_into(model, recipe.seed)
+        if recipe.init.head == "new" or _others(start.names, data.classes):
+            model.replace_head(len(data.classes), recipe.seed)
     return model
+
+
+def _others(before: tuple[str, ...], now: tuple[str, ...]) -> bool:
+    """Whether a head was made for classes of other names, or in another order. Numbers stand in for names: they say nothing."""
+    numbers = tuple(map(str, range(len(now))))
+    return bool(before) and before != now and numbers not in (before, now)
 
 
 def _looked_at(source: Source, data: Split, name: str, recipe: Recipe) -> Split:

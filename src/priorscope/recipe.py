@@ -55,6 +55,9 @@ class InitConfig(Config):
     timm: str | None = Field(
         default=None, description="kind = timm: timm's name of published weights, for its network or one of ours like it"
     )
+    head: Literal["new"] | None = Field(
+        default=None, description="new: the head is made anew in any case; not set: where it was for other classes"
+    )
 
 
 def _as_file(schema: Plain) -> None:
@@ -106,6 +109,13 @@ class Recipe(Config):
             raise RequestError(
                 f"init.step came with init.kind = {init.kind!r}.", "the run that kept the snapshot", 'init.kind = "run"'
             )
+        if init.head is not None and (init.kind == "scratch" or not self.train.trains):
+            came = f"init.kind = {init.kind!r}" if init.kind == "scratch" else "train.epochs = 0"
+            raise RequestError(
+                f"init.head = 'new' came with {came}.",
+                "weights to begin with, and training for the new head",
+                "remove init.head",
+            )
         if init.kind != "scratch" and getattr(self.model, "pretrained", False):
             raise RequestError(
                 f"model.pretrained = true came with init.kind = {init.kind!r}: two sets of weights to begin with.",
@@ -136,19 +146,20 @@ class Recipe(Config):
             )
 
 
-def read_recipe(path: Path, seen: tuple[str, ...] = ()) -> Plain:
+def read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> Plain:
     """The settings of a file, complete: laid over those of the recipe that it extends, its aliases left out."""
-    if path.stem in seen:
+    chain = (*seen, path.resolve())
+    if chain[-1] in seen:
         raise RequestError(
-            f"The recipe {path.stem!r} extends itself: {' -> '.join((*seen, path.stem))}.",
+            f"The recipe {path.stem!r} extends itself: {' -> '.join(file.stem for file in chain)}.",
             "a chain that ends",
             "extend another recipe",
         )
-    values = completed(read_toml(path), path.parent, (*seen, path.stem))
+    values = completed(read_toml(path), path.parent, chain)
     return {name: value for name, value in values.items() if name != "aliases"}
 
 
-def completed(values: Plain, folder: Path = Path(), seen: tuple[str, ...] = ()) -> Plain:
+def completed(values: Plain, folder: Path = Path(), seen: tuple[Path, ...] = ()) -> Plain:
     """Settings laid over those of the recipe that they extend: a shipped one, or a file in the folder."""
     if "extends" not in values:
         return values

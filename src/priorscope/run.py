@@ -18,14 +18,14 @@ from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import RequestError
 from priorscope.core.machine import on_threads, pick_device, versions
-from priorscope.data import SOURCES, augment
+from priorscope.data import SOURCES
 from priorscope.data import open as open_source
 from priorscope.data.stamp import files_stamp, weights_stamp
 from priorscope.fitting import ENVIRONMENT, SNAPSHOTS, STEPS, WEIGHTS, Fitting, Report, Status, snapshot_path
 from priorscope.material import shape_of
 from priorscope.models import FAMILIES
 from priorscope.recipe import InitConfig, Recipe
-from priorscope.train import checkpoint, extension, loop, optim
+from priorscope.train import checkpoint, extension, finetune, loop, optim, start
 from priorscope.train.distributed import joined
 from priorscope.train.precision import numerics
 from priorscope.train.start import Start, Stored, Timm
@@ -68,7 +68,8 @@ class Run:
     @property
     def name(self) -> str:
         """The folder's name; a snapshot's step behind it."""
-        return self.path.name if self._step is None else f"{self.path.name}@{self._step}"
+        name = self.path.resolve().name  # `.` has none
+        return name if self._step is None else f"{name}@{self._step}"
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -326,14 +327,16 @@ def inputs(recipe: Recipe, init_key: str | None) -> Plain:
     The recipe, what it begins with, and the version of each part's numbers.
     """
     family, source = FAMILIES.load(recipe.model.family), SOURCES.load(recipe.data.source.name)
-    begins_with = _branched_from(recipe)
+    begins_with, finetuning = _branched_from(recipe), recipe.train.finetune
     return {
         "recipe": recipe.plain(),
         "init": init_key if begins_with is None else begins_with.key,
         "versions": {
             "training": loop.VERSION,
             "optimiser": optim.VERSION,
-            "augmentation": _version(augment),
+            "augmentation": recipe.data.augment.version,
+            **({"beginning": start.VERSION} if recipe.init.kind in ("run", "recipe") else {}),
+            **({"layers": finetune.VERSION} if finetuning and finetuning.mode == "layers" else {}),
             f"family {recipe.model.family}": _version(family),
             f"source {recipe.data.source.name}": _version(source),
         },
@@ -363,7 +366,9 @@ def _start(recipe: Recipe, init: Path | None) -> Start | None:
         raise RequestError(
             f"The recipe begins with the recipe {recipe.init.recipe!r} of its study.", "its study", "priorscope study NAME"
         )
-    return Stored(earlier.weights, int(earlier.environment["model"]["num_classes"]), stamp=_stamp(recipe.init, init))
+    shape = earlier.environment["model"]
+    names = tuple(shape.get("classes") or ())
+    return Stored(earlier.weights, int(shape["num_classes"]), stamp=_stamp(recipe.init, init), names=names)
 
 
 def _branched_from(recipe: Recipe) -> Run | None:

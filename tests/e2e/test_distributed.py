@@ -98,6 +98,7 @@ CASES = {
         "train": {"accumulate": 2, "shard": True},
         "optim": {"name": "lion", "lr": 0.0003, "clip": 0.5},
     },
+    "in shares, of a network whose blocks are lists": {"model": "tnt/tiny", **SHARDED},
     "sharpness-aware, averaged": {"optim": {"sam": {}}, "train": {"ema": 0.9}},
     "a head alone, of a network with batch statistics": {"model": "cnn/tiny", "train": {"finetune": {"mode": "head"}}},
 }
@@ -183,8 +184,8 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(ranks, tmp_path):
         ({"train": {"compile": "always"}}, "train.compile = 'always' came with 2 ranks."),
         ({"train": {"shard": True}, "optim": {"name": "muon"}}, "train.shard came with optim.name = 'muon', which is not made"),
         (
-            {"train": {"shard": True, "batch_size": 9, "accumulate": 4}},
-            "train.shard came with a batch of 9 pictures that 2 ranks would send through in 3 and 4 parts.",
+            {"train": {"shard": True, "batch_size": 9, "accumulate": 5}},
+            "A batch of 9 pictures came with 2 ranks that would send it through in 4 and 5 parts.",
         ),
         ({"train": {"shard": True, "ema": 0.9}}, "train.shard came with train.ema, which is not made for weights in shares."),
     ],

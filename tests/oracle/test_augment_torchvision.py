@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torchvision.transforms import v2
+from torchvision.transforms import RandomErasing, v2
 from torchvision.transforms.v2 import functional as tv
 
 from priorscope.data.augment import Augment
@@ -179,6 +179,16 @@ def test_erasing_draws_the_rectangles_that_torchvision_would(pictures: NDArray[n
         assert_levels(got[i], wanted, 1e-3)
         area = (right - left) * (bottom - top) / SIDE**2
         assert 0.02 - 0.01 <= area <= 0.33 + 0.03  # the scale, with whole pixels
+
+
+@pytest.mark.parametrize("ratio", [0.25, 1.0, 4.0])
+def test_erasing_takes_its_ratio_as_torchvision_does(pictures: NDArray[np.uint8], ratio: float) -> None:
+    """Height to width: a tenth of 32 x 32 at a ratio of 4 is 20 high and 5 wide."""
+    _, program = ours(pictures, ops=[{"op": "erase", "p": 1, "scale": [0.1, 0.1], "ratio": [ratio, ratio]}])
+    _, _, height, width, _ = RandomErasing.get_params(tensor(pictures)[0], (0.1, 0.1), (ratio, ratio), [0.0])
+    boxes = program.boxes[:, 0]
+    assert set(boxes[:, 3] - boxes[:, 1]) == {height}
+    assert set(boxes[:, 2] - boxes[:, 0]) == {width}
 
 
 def _their_space(kind: str) -> dict[str, tuple[Any, bool]]:

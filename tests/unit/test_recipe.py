@@ -64,6 +64,14 @@ def test_a_recipe_that_extends_itself_or_nothing_is_refused(tmp_path: Path) -> N
         Recipe.load(tmp_path / "c.toml")
 
 
+def test_a_file_may_be_called_as_the_shipped_recipe_that_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "shapetex-mlp.toml").write_text('extends = "shapetex-mlp"\nseed = 3\n')
+    assert Recipe.load(tmp_path / "shapetex-mlp.toml") == Recipe.load(find_recipe("shapetex-mlp")).replace(seed=3)
+    (tmp_path / "c.toml").write_text('extends = "../' + tmp_path.name + '/c.toml"\n')
+    with pytest.raises(RequestError, match="'c' extends itself: c -> c"):
+        Recipe.load(tmp_path / "c.toml")
+
+
 def test_the_schema_takes_a_file_that_extends_another() -> None:
     schema = Recipe.model_json_schema()
     assert "extends" in schema["properties"]

@@ -9,6 +9,7 @@ import shutil
 import signal
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,8 @@ from priorscope import fitting
 from priorscope import run as runs
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.stopping import Stopped
+from priorscope.data.split import ArrayPixels, Split
+from priorscope.data.store import write_split
 from priorscope.models import FAMILIES
 from priorscope.train import checkpoint, loop
 
@@ -273,6 +276,46 @@ def test_a_run_may_begin_with_another_s_weights_and_another_head(tiny, tmp_path,
     same = ps.fit(tiny.replace(init=start, optim={"lr": 1e-12}), tmp_path / "same")
     for (name, value), other in zip(same.model.state_dict().items(), whole.model.state_dict().values(), strict=True):
         torch.testing.assert_close(value, other, rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fresh"),
+    [
+        ({}, False),
+        ({"init": {"head": "new"}}, True),
+        ({"names": ("0", "1")}, False),
+        ({"names": ("b", "a")}, True),
+        ({"names": ("a", "c")}, True),
+    ],
+)
+def test_a_head_for_other_classes_is_made_anew_and_no_other(changes, fresh, tmp_path):
+    """Before: classes a and b. As many of other names, or in another order, are other classes; numbers stand in for names."""
+
+    def recipe(store, **more):
+        return ps.Recipe.of({"data": {"source": str(store)}, "model": {"name": "mlp/tiny", "width": 8, "blocks": 1}, **more})
+
+    before = ps.fit(recipe(two_classes(tmp_path / "a.beton"), train={"epochs": 1}), tmp_path / "before")
+    store = two_classes(tmp_path / "b.beton", changes.get("names", ("a", "b")))
+    start = {"kind": "run", "run": str(before.path), **changes.get("init", {})}
+    after = ps.fit(recipe(store, init=start, train={"epochs": 1}, optim={"lr": 1e-12}), tmp_path / "after")
+    body, head = "network.linear_in.weight", "network.linear_out.weight"
+    was, is_now = before.model.state_dict(), after.model.state_dict()
+    assert torch.allclose(was[body], is_now[body], atol=1e-6)
+    assert torch.allclose(was[head], is_now[head], atol=1e-6) != fresh
+
+
+def two_classes(store, names=("a", "b")):
+    """A store of pictures of two classes, in the parts that a run needs."""
+    pictures = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
+    val = store.with_name(f"{store.stem}-val.beton")
+    for part, path, siblings in (("val", val, {}), ("train", store, {"val": val.name})):
+        write_split(Split("made", part, ArrayPixels(pictures), np.arange(20) % 2, names), path, siblings=siblings)
+    return store
+
+
+def test_a_new_head_is_asked_of_weights_that_are_trained(tiny):
+    with pytest.raises(RequestError, match=r"init\.head = 'new' came with init\.kind = 'scratch'"):
+        ps.Recipe.of({**tiny.plain(), "init": {"head": "new"}})
 
 
 def test_a_diverged_run_stops_with_its_place(tiny, tmp_path):

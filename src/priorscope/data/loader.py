@@ -96,7 +96,7 @@ class Loader:
         store = in_place(split.pixels)
         height, width = split.pixels.size or (self.side, self.side)
         self._chunk = chunk_of(height * width * 3)
-        self._ahead = ReadAhead(store)
+        self._ahead = ReadAhead(store, advises=shuffle is not True)
         self._rendering = self._renderer(store)
         self._order: tuple[int, Ints] | None = None
         self._next_epoch = 0

@@ -83,10 +83,14 @@ def chunk_of(picture_bytes: int) -> int:
 
 
 class ReadAhead:
-    """Keeps that part of a mapped store in memory that an epoch is at: asks for the next window, lets go of the one behind."""
+    """Keeps that part of a mapped store in memory that an epoch is at: asks for the next window, lets go of the one behind.
 
-    def __init__(self, store: InPlace | None) -> None:
+    An order that jumps from place to place has no such part: `advises` is false, and only the file's length is looked after.
+    """
+
+    def __init__(self, store: InPlace | None, *, advises: bool = True) -> None:
         self._store = store
+        self._advises = advises
         self._map = None if store is None else _map_under(store.flat)
 
     def enter(self, order: Ints, place: int, count: int) -> None:
@@ -94,6 +98,8 @@ class ReadAhead:
         if self._store is None or self._map is None:
             return
         _check_whole(self._map)
+        if not self._advises:
+            return
         window = chunk_of(self._store.size) * CHUNKS
         first, last = -(-place // window), (place + count - 1) // window
         if first <= last:
@@ -104,7 +110,7 @@ class ReadAhead:
 
     def leave(self) -> None:
         """Tells that an epoch is over."""
-        if self._map is not None:
+        if self._map is not None and self._advises:
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def _advise(self, index: Ints, advice: int) -> None:

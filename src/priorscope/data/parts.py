@@ -130,4 +130,10 @@ class PublishedSource:
         if self.carved[name] != "train" or self.carved.get("val") != "train":
             return whole
         train, val = carve_val(part.labels)
+        if name == "val" and not len(val):
+            raise RequestError(
+                f"{self.name}/val is a tenth of train, which has {len(part.labels)} pictures: too few to carve one out.",
+                "6 or more training pictures, or a published val",
+                "add pictures to train, or a val part beside it",
+            )
         return whole.choose(val if name == "val" else train)

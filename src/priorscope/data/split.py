@@ -257,14 +257,18 @@ def hashed(count: int) -> NDArray[np.uint64]:
 
 def balanced_order(labels: Ints) -> Ints:
     """All indices in an order whose every prefix is class-balanced as far as the classes' sizes allow."""
-    order = np.argsort(hashed(len(labels)), kind="stable")
+    order, grouped, starts, counts = _by_class(labels)
     within = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        within[members] = np.arange(len(members))
-    rank = np.empty(len(labels), np.int64)
-    rank[order] = np.arange(len(labels))
-    return np.lexsort((rank, within))
+    within[grouped] = np.arange(len(labels)) - np.repeat(starts, counts)
+    return order[np.argsort(within[order], kind="stable")]
+
+
+def _by_class(labels: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """All indices in the order of their hashes; the same class by class, with where each class begins and how many it has."""
+    order = np.argsort(hashed(len(labels)), kind="stable")
+    grouped = order[np.argsort(labels[order], kind="stable")]
+    counts = np.unique(labels, return_counts=True)[1]
+    return order, grouped, np.cumsum(counts) - counts, counts
 
 
 def carve_val(labels: Ints) -> tuple[Ints, Ints]:
@@ -277,11 +281,10 @@ def carve_val(labels: Ints) -> tuple[Ints, Ints]:
 
 def balanced_share(labels: Ints, size: int) -> Ints:
     """`size` indices with every class represented in proportion (largest remainders first)."""
-    order = np.argsort(hashed(len(labels)), kind="stable")
-    present, counts = np.unique(labels, return_counts=True)
+    _, grouped, starts, counts = _by_class(labels)
     exact = counts * (size / len(labels))
     take = np.floor(exact).astype(np.int64)
     short = size - int(take.sum())
     take[np.argsort(take - exact, kind="stable")[:short]] += 1
-    parts = [order[labels[order] == label][:count] for label, count in zip(present, take, strict=True)]
+    parts = [grouped[start : start + count] for start, count in zip(starts, take, strict=True)]
     return np.sort(np.concatenate(parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from glob import escape
 from pathlib import Path
 
 from priorscope.data.sources import SourceConfig
@@ -28,7 +29,8 @@ def files_stamp(own: SourceConfig | Path) -> str | None:
     if root.is_dir():
         files = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
     else:
-        files = sorted(path for path in root.parent.glob(f"{root.name}*") if path.is_file())  # a manifest stands beside a store
+        beside = root.parent.glob(f"{escape(root.name)}*")  # a manifest stands beside a store
+        files = sorted(path for path in beside if path.is_file())
     sizes = [path.stat().st_size for path in files]
     digest = hashlib.sha256()
     for path, size in zip(files, sizes, strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from priorscope.data.beton.reader import Beton
 
 IMAGE, LABEL = "image", "label"
-"""What FFCV's own examples call the two fields."""
+"""What FFCV's own examples call the two fields. A further column of such a name is called `label_2`: see `further_columns`."""
 
 FINGERPRINT_MOST = 1 << 30
 """Up to here a fingerprint is made from the pixels, the same in memory and in a file; beyond, from the file's checksum."""
@@ -50,7 +51,7 @@ def write_split(
 
     images = ImageField("raw") if quality is None else ImageField("jpg", quality=quality)
     fields: dict[str, Field] = {IMAGE: images, LABEL: IntField()}
-    fields |= {name: _field(name, column) for name, column in split.columns.items()}
+    fields |= {name: _field(name, column) for name, column in further_columns(split.columns).items()}
     about = About(
         classes=split.classes,
         split=split.name,
@@ -64,9 +65,18 @@ def write_split(
     )
 
 
+def further_columns(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Further columns by names that a store can hold beside the pictures and their labels: `label` becomes `label_2`."""
+    named = {name: column for name, column in columns.items() if name not in (IMAGE, LABEL)}
+    for name in (IMAGE, LABEL):
+        if name in columns:
+            named[next(other for k in count(2) if (other := f"{name}_{k}") not in named)] = columns[name]
+    return named
+
+
 def _samples(split: Split, progress: Progress) -> Iterator[Callable[[], tuple[Any, ...]]]:
     """A function for each picture, which reads and decodes it in one of the writer's threads."""
-    columns = list(split.columns.values())
+    columns = list(further_columns(split.columns).values())
 
     def sample(index: int) -> tuple[Any, ...]:
         return (split.pixels.read(index), int(split.labels[index]), *(column[index] for column in columns))
@@ -105,7 +115,7 @@ def read_split(beton: Beton, *, source: str, name: str, label: str | None = None
         pixels=BetonPixels(beton),
         labels=labels,
         classes=class_names(beton, labels),
-        columns={key: np.asarray(beton.column(key)) for key in further},
+        columns=further_columns({key: np.asarray(beton.column(key)) for key in further}),
         known_statistics=known_statistics(beton),
         known_fingerprint=_checksum(beton),
     )

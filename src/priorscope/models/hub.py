@@ -92,7 +92,7 @@ def _for_timm(classifier: Classifier, classes: Sequence[str]) -> Plain:
         "std": std,
         "num_classes": classifier.num_classes,
         **({"label_names": list(classes)} if classes else {}),
-        **({"classifier": classifier.tap("logits").module} if "logits" in classifier.taps() else {}),
+        **({"classifier": classifier.head_path} if classifier.head_path else {}),
     }
     return {"architecture": architecture, "model_args": settings, "pretrained_cfg": read}
 

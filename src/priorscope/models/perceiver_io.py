@@ -105,6 +105,10 @@ PRESETS: dict[str, Plain] = {
 }
 
 
+READ_LAST = ("queries",)
+"""What stands before the blocks and is read after the last one."""
+
+
 def build(config: PerceiverIoConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
     check_patches(config.name, image_size, config.patch)

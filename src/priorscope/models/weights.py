@@ -28,9 +28,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise RequestError(f"There is no file {str(path)!r}.", "a file of weights", "check the path")
     stored = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
-    for wrapper in WRAPPERS:
-        if stored and all(key.startswith(wrapper) for key in stored):
-            stored = {key.removeprefix(wrapper): tensor for key, tensor in stored.items()}
+    while wrapper := next((one for one in WRAPPERS if stored and all(key.startswith(one) for key in stored)), None):
+        stored = {key.removeprefix(wrapper): tensor for key, tensor in stored.items()}
     return stored
 
 

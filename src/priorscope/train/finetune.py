@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+from posixpath import commonpath
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from priorscope.core.config import Config, Number
 from priorscope.core.errors import RequestError
+from priorscope.models import FAMILIES
 
 if TYPE_CHECKING:
     from torch import nn
 
     from priorscope.models.classifier import Classifier
+
+
+VERSION = 2
+"""Of which block a parameter counts with (mode layers); raised when that changes."""
 
 
 class FinetuneConfig(Config):
@@ -82,35 +88,53 @@ def head_names(model: Classifier) -> set[str]:
 BLOCK = re.compile(r"((?:stages/\d+/)?(?:blocks|layers)/\d+)(?:/|$)")
 
 
-def layers(model: Classifier) -> dict[str, int]:
-    """The layer of each parameter, by its name: 0 before the first block, then the blocks from 1, at the top the head.
+def blocks(model: Classifier) -> list[list[str]]:
+    """Which modules each numbered block is, none inside another of its own, by their paths; in the order of execution.
 
-    Blocks are known by their taps, in the order of execution. A parameter outside of every block (a norm, a merging of
-    patches) counts with the block registered before it; after the last block, with the head.
+    A block is the one module that all its taps lie in. Where there is none, or where another block lies in it too, the block
+    is the taps' own modules.
     """
-    block_of: dict[str, int] = {}
-    numbers: dict[str, int] = {}
+    taps: dict[str, list[str]] = {}
     for address in model.taps():
         found, tap = BLOCK.match(address), model.tap(address)
         if found and tap.at == "output" and tap.module:
-            block_of[f"network.{tap.module}."] = numbers.setdefault(found[1], len(numbers) + 1)
-    if not numbers:
+            taps.setdefault(found[1], []).append(f"network.{tap.module}")
+    others = {block: [path for one, paths in taps.items() if one != block for path in paths] for block in taps}
+    return [_modules(own, others[block]) for block, own in taps.items()]
+
+
+def _modules(own: list[str], others: list[str]) -> list[str]:
+    common = commonpath([path.replace(".", "/") for path in own]).replace("/", ".")
+    if common != "network" and not any(_inside(path, common) for path in others):
+        return [common]
+    return [path for path in dict.fromkeys(own) if not any(path != one and _inside(path, one) for one in own)]
+
+
+def _inside(path: str, module: str) -> bool:
+    return f"{path}.".startswith(f"{module}.")
+
+
+def layers(model: Classifier) -> dict[str, int]:
+    """The layer of each parameter, by its name: 0 before the first block, then the blocks from 1, at the top the head.
+
+    A parameter outside of every block (a norm, a merging of patches) counts with the block registered before it; after the
+    last block, or where its family says that it is read there (`READ_LAST`), with the head.
+    """
+    found = blocks(model)
+    if not found:
         raise RequestError(
             f"{model.name} has no numbered blocks, so its layers have no order.",
             "a model with taps like blocks/0/out",
             'finetune = {mode = "body", factor = 0.1}',
         )
-    head, last = head_names(model), 0
+    layer_in = {path: number for number, paths in enumerate(found, start=1) for path in paths}
+    family = FAMILIES.load(model.config.family) if model.config else None
+    at_head = head_names(model) | {f"network.{name}" for name in getattr(family, "READ_LAST", ())}
     layer_of: dict[str, int] = {}
+    last = 0
     for name, _ in model.named_parameters():
-        inside = [prefix for prefix in block_of if name.startswith(prefix)]
-        if inside:
-            last = block_of[max(inside, key=len)]
-        layer_of[name] = len(numbers) + 1 if name in head else last
-    return _after_the_last(layer_of, len(numbers), block_of)
-
-
-def _after_the_last(layer_of: dict[str, int], blocks: int, block_of: dict[str, int]) -> dict[str, int]:
-    """Moves what stands after the last block up to the head."""
-    outside = {name for name in layer_of if not any(name.startswith(prefix) for prefix in block_of)}
-    return {name: blocks + 1 if name in outside and layer == blocks else layer for name, layer in layer_of.items()}
+        inside = [path for path in layer_in if _inside(name, path)]
+        last = layer_in[max(inside, key=len)] if inside else last
+        after = name in at_head or (not inside and last == len(found))
+        layer_of[name] = len(found) + 1 if after else last
+    return layer_of

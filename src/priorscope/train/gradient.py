@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from priorscope.core.errors import WorkError, first_line
+from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.rng import seed_of
 from priorscope.train.adversarial import adversarial_loss
 from priorscope.train.distributed import ALONE, Ranks
@@ -42,6 +42,8 @@ class Gradient:
         batch_size: int | None = None,
     ) -> None:
         self.parts = config.accumulate or 1
+        if batch_size is not None:
+            self.parts = min(self.parts, -(-batch_size // ranks.size))
         self._model = model
         self._forward: Forward = model if forward is None else forward  # a compiled network has no truth value
         self._config = config
@@ -137,9 +139,34 @@ def has_batch_statistics(model: Classifier, config: TrainConfig) -> bool:
 
 
 def _parts(batch: Batch, parts: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Pictures with what is wanted of them (labels, or soft targets where the batch was mixed), and which they are."""
-    wanted = batch.labels if batch.targets is None else batch.targets
-    return zip(batch.images.chunk(parts), wanted.chunk(parts), batch.index.chunk(parts), strict=True)
+    """Pictures with what is wanted of them (labels, or soft targets where the batch was mixed), and which they are.
+
+    Parts differ by one picture at most, and none is empty.
+    """
+    wanted, parts = batch.labels if batch.targets is None else batch.targets, min(parts, len(batch.images))
+    return zip(batch.images.tensor_split(parts), wanted.tensor_split(parts), batch.index.tensor_split(parts), strict=True)
+
+
+def check_parts(batch_size: int, parts: int, ranks: int, *, statistics: bool) -> None:
+    """Refuses a batch that ranks would send through in different numbers of parts: each waits for all others at each part.
+
+    With `statistics`, which all ranks' pictures of a part have together, also a part of one picture.
+    """
+    shares = [len(range(rank, batch_size, ranks)) for rank in range(ranks)]
+    counts = sorted({min(parts, share) for share in shares})
+    if len(counts) > 1:
+        raise RequestError(
+            f"A batch of {batch_size} pictures came with {ranks} ranks that would send it through in "
+            f"{' and '.join(map(str, counts))} parts.",
+            "as many parts on every rank, which wait for each other at each",
+            f"train.accumulate = {counts[0]}",
+        )
+    if statistics and sum(share // counts[0] for share in shares) < 2:
+        raise RequestError(
+            f"A batch of {batch_size} pictures in {parts} parts came with a network that normalises by batch statistics.",
+            "two pictures or more in each part",
+            f"train.accumulate = {batch_size // 2}" if batch_size > 3 else "a larger train.batch_size",
+        )
 
 
 def batch_loss(logits: Tensor, wanted: Tensor, label_smoothing: float) -> Tensor:

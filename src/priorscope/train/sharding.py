@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.errors import RequestError
-from priorscope.train.finetune import BLOCK
+from priorscope.train.finetune import blocks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,35 +40,16 @@ def check_shardable(config: TrainConfig, optim: OptimConfig) -> None:
     raise RequestError(f"train.shard came with {came}, which is not made for weights in shares.", wanted, do)
 
 
-def check_parts(batch_size: int, parts: int, ranks: int) -> None:
-    """Refuses a batch that ranks would send through in different numbers of parts: each waits for all others at each part."""
-    shares = [len(range(rank, batch_size, ranks)) for rank in range(ranks)]
-    counts = sorted({-(-share // -(-share // parts)) for share in shares})
-    if len(counts) > 1:
-        raise RequestError(
-            f"train.shard came with a batch of {batch_size} pictures that {ranks} ranks would send through in "
-            f"{' and '.join(map(str, counts))} parts.",
-            "as many parts on every rank",
-            f"a train.batch_size that {ranks * parts} divides",
-        )
-
-
 def shard(model: Classifier, ranks: int, device: str) -> Classifier:
     """Lays the weights in shares on the ranks, a block at a time, so that only one block is whole at any moment."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.partition(":")[0], (ranks,))
-    for block in _blocks(model):
-        fully_shard(model.get_submodule(block), mesh=mesh)
+    for block in blocks(model):
+        modules = [model.get_submodule(path) for path in block]
+        fully_shard([module for module in modules if any(True for _ in module.parameters())], mesh=mesh)
     return fully_shard(model, mesh=mesh)  # pyright: ignore[reportReturnType]  the same object, of a class made at once
-
-
-def _blocks(model: Classifier) -> list[str]:
-    """The numbered blocks that are modules of their own, by the taps that stand at their ends."""
-    found = [model.tap(address) for address in model.taps() if (match := BLOCK.match(address)) and address == f"{match[1]}/out"]
-    paths = [f"network.{tap.module}" for tap in found if tap.at == "output" and tap.module]
-    return [path for path in paths if any(True for _ in model.get_submodule(path).parameters())]
 
 
 class ShardedModel:

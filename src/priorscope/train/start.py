@@ -11,8 +11,17 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 
+VERSION = 2
+"""Of what a run or a recipe of a study hands on to the one that begins with it; raised when that changes."""
+
+
 class Start(Protocol):
     """Weights to begin with."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes that their head tells apart, in its order; none where nobody knows."""
+        ...
 
     @property
     def stamp(self) -> str | None:
@@ -20,13 +29,13 @@ class Start(Protocol):
         ...
 
     def put_into(self, model: Classifier, seed: int) -> None:
-        """Puts them in, with their own normalisation; a head for other classes is made anew."""
+        """Puts them in, with their own normalisation; a head for another number of classes is made anew."""
         ...
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A file of weights, and how many classes they tell apart.
+    """A file of weights, and how many classes they tell apart; of a run's file also which.
 
     A run's file holds its normalisation. A published one does not: a network that is taken as it is has its authors'
     `statistics`, and one that is trained further those of the data that it is trained on, as its authors did it, too.
@@ -36,6 +45,7 @@ class Stored:
     classes: int
     statistics: Statistics | None = None
     stamp: str | None = None
+    names: tuple[str, ...] = ()
 
     def put_into(self, model: Classifier, seed: int) -> None:
         """Puts the file's weights in."""
@@ -58,6 +68,7 @@ class Timm:
 
     name: str
     stamp: None = None
+    names: tuple[str, ...] = ()
 
     def put_into(self, model: Classifier, seed: int) -> None:
         """Fetches the weights (or takes them from the hub's cache) and puts them in."""

@@ -55,6 +55,13 @@ def test_presets_are_plain_data_and_come_back_from_toml_equal() -> None:
     assert augment_config(None) == augment_config("none") == Augment()
 
 
+def test_only_what_draws_other_numbers_than_before_has_another_version() -> None:
+    version = {name: augment_config(preset).version for name, preset in PRESETS.items()}
+    assert set(version.values()) == {1}
+    for ops in (["flip", "erase"], [{"op": "choose", "k": 1, "ops": ["erase"]}]):
+        assert augment_config({"ops": ops}).version == 2
+
+
 def test_configs_need_neither_torch_nor_numba() -> None:
     code = "import sys, priorscope.data.augment; print([m for m in ('torch', 'numba', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

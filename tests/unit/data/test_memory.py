@@ -9,6 +9,7 @@ from priorscope.core.errors import WorkError
 from priorscope.data import memory
 from priorscope.data.loader import Loader
 from priorscope.data.memory import InPlace, in_place
+from priorscope.data.order import Shuffle
 from priorscope.data.rendering import Buffers
 from priorscope.data.split import ArrayPixels, ChosenPixels, Split
 
@@ -48,6 +49,19 @@ def test_a_store_larger_than_the_windows_streams_in_bounded_memory(tmp_path: Pat
     assert grown(path, count, side) > 88 << 20  # what it would take without letting go: the test can fail
 
 
+@pytest.mark.parametrize(("shuffle", "advised"), [(False, True), ("chunks", True), (True, False)])
+def test_only_an_order_in_pieces_is_read_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shuffle: Shuffle, advised: bool
+) -> None:
+    """Pictures in any order lie in nearly every chunk: asking for those of each window would ask for the store many times."""
+    mapped = np.memmap(tmp_path / "store", np.uint8, "w+", shape=(8, 16, 16, 3))
+    asked: list[int] = []
+    monkeypatch.setattr(memory.ReadAhead, "_advise", lambda _self, index, _advice: asked.append(len(index)))
+    split = Split("test", "train", ArrayPixels(mapped), np.zeros(8, np.int64), ("a",))
+    assert len(list(Loader(split, batch_size=4, shuffle=shuffle))) == 2
+    assert bool(asked) == advised
+
+
 def test_pictures_are_found_where_they_lie() -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 4, 6, 3), dtype=np.uint8)
     wide = np.zeros((20, 100), np.uint8)
@@ -82,7 +96,10 @@ def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
     assert smaller.shape == (2, 3, 8, 8)
 
 
-def test_a_store_cut_short_between_two_batches_is_named_before_the_system_ends_the_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_store_cut_short_between_two_batches_is_named_before_the_system_ends_the_process(
+    tmp_path: Path, shuffle: bool
+) -> None:
     """Touching a page of a map whose file has lost it is a bus error, which no program survives."""
     import os
 
@@ -90,7 +107,8 @@ def test_a_store_cut_short_between_two_batches_is_named_before_the_system_ends_t
     path = tmp_path / "store"
     np.zeros(count * side * side * 3, np.uint8).tofile(path)
     mapped = np.memmap(path, np.uint8, "r", shape=(count, side, side, 3))
-    loader = Loader(Split("test", "train", ArrayPixels(mapped), np.zeros(count, np.int64), ("a",)), batch_size=1024)
+    split = Split("test", "train", ArrayPixels(mapped), np.zeros(count, np.int64), ("a",))
+    loader = Loader(split, batch_size=1024, shuffle=shuffle)
     assert len(list(loader)) == 4
     os.truncate(path, 4096)
     with pytest.raises(WorkError) as caught:

@@ -41,6 +41,31 @@ def test_a_class_called_test_is_a_class(tmp_path: Path) -> None:
     assert source.classes == ("control", "test")
 
 
+def test_parts_by_a_word_of_their_names_are_not_taken_for_classes(tmp_path: Path) -> None:
+    """Kaggle's layout; a class whose name has such a word holds its images itself."""
+    for name in ("seg_train/sea", "seg_train/ice", "seg_test/sea"):
+        put(tmp_path / "set" / name / "a.png")
+    with pytest.raises(RequestError, match="holds seg_test, seg_train: parts by a word of their names") as refused:
+        data.open(tmp_path / "set")
+    assert refused.value.do == "rename seg_test to test"
+    for name in ("steam train", "car"):
+        put(tmp_path / "other" / name / "a.png")
+    assert data.open(tmp_path / "other").classes == ("car", "steam train")
+
+
+def test_folders_that_say_their_splits_are_given_no_other(tmp_path: Path) -> None:
+    put(tmp_path / "set" / "test" / "a" / "1.png")
+    with pytest.raises(RequestError, match="came with split = 'zzz', and its folders test say its splits"):
+        data.open({"name": "folder", "path": str(tmp_path / "set"), "split": "zzz"})
+
+
+def test_too_few_pictures_for_a_val_are_said_to_be(tmp_path: Path) -> None:
+    for index in range(4):
+        put(tmp_path / "set" / "a" / f"{index}.png")
+    with pytest.raises(RequestError, match="set/val is a tenth of train, which has 4 pictures: too few to carve one out"):
+        data.open(tmp_path / "set").split("val")
+
+
 def test_validation_alone_is_the_test_split(tmp_path: Path) -> None:
     put(tmp_path / "set" / "val" / "a" / "1.png")
     assert data.open(tmp_path / "set").splits() == ("test",)
@@ -130,6 +155,12 @@ def test_a_list_of_synsets_in_the_order_of_the_numbers(tmp_path: Path) -> None:
     root = imagenet(tmp_path / "imagenet")
     (root / "imagenet_2012_validation_synset_labels.txt").write_text("\n".join(VAL))
     assert data.open({"name": "imagenet", "path": str(root)}).split("test").labels.tolist() == [1, 0, 0, 1]
+
+
+def test_tables_take_no_class_list(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"")
+    with pytest.raises(RequestError, match="holds tables, and came with classes = '/nonexistent'"):
+        data.open({"name": "imagenet", "path": str(tmp_path), "classes": "/nonexistent"})
 
 
 def test_validation_pictures_of_unknown_class_are_refused(tmp_path: Path) -> None:

@@ -130,6 +130,14 @@ LAYOUTS = {
     "loose": (["pets_train_64.parquet", "pets_test_64.parquet"], {"train": 1, "test": 1}),
     "no split named": (["part-0.parquet", "part-1.parquet"], {"train": 2}),
     "valid": (["train.parquet", "valid.parquet"], {"train": 1, "val": 1}),
+    "hashed": (["data/train-00000-of-00001-0123456789abcdef.parquet", "data/test-00000-of-00001-fedcba9876543210.parquet"],
+               {"train": 1, "test": 1}),
+    "partial": (["default/partial-train/0000.parquet", "default/partial-test/0000.parquet"], {"train": 1, "test": 1}),
+    "partial beside whole": (["default/train/0000.parquet", "default/partial-test/0000.parquet"], {"train": 1, "test": 1}),
+    "loose folders": (["my_train/0.parquet", "my_train/1.parquet", "my_test/0.parquet"], {"train": 2, "test": 1}),
+    "another name": (["train-00000-of-00001.parquet", "extra-00000-of-00002.parquet", "extra-00001-of-00002.parquet"],
+                     {"train": 1, "extra": 2}),
+    "another name, converted": (["digits/test/0000.parquet", "digits/extra/0000.parquet"], {"test": 1, "extra": 1}),
 }  # fmt: skip
 
 
@@ -142,9 +150,35 @@ def test_splits_are_read_from_names(tmp_path: Path, name: str) -> None:
     assert {part: len(found) for part, found in tables_in(tmp_path / "set").items()} == parts
 
 
-def test_a_folder_of_several_data_sets_is_refused_with_their_names(tmp_path: Path) -> None:
+def test_a_name_that_says_no_split_is_refused_beside_those_that_do(tmp_path: Path) -> None:
+    for name in ("pets_test", "pets_rest"):
+        labelled(tmp_path / f"{name}.parquet")
+    with pytest.raises(RequestError, match=r"holds pets_rest\.parquet beside tables whose names say a split"):
+        data.open(tmp_path)
+
+
+def test_the_hubs_first_gigabytes_are_marked(tmp_path: Path) -> None:
+    for name in ("partial-train", "test"):
+        labelled(tmp_path / "default" / name / "0000.parquet")
+    (caveat,) = data.open(tmp_path).caveats
+    assert caveat.startswith("The hub's own copy of these pictures ends after their first 5 GB (partial-train)")
+
+
+def test_files_that_say_their_splits_are_given_no_other(tmp_path: Path) -> None:
+    labelled(tmp_path / "train.parquet")
+    with pytest.raises(RequestError, match="came with split = 'zzz', and the names of its files say its splits"):
+        data.open({"name": "parquet", "path": str(tmp_path), "split": "zzz"})
+
+
+def test_a_table_without_any_label_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="is unlabelled: every label is -1"):
+        data.open(table(tmp_path / "test.parquet", {"image": cells(), "label": [-1] * 12}))
+
+
+@pytest.mark.parametrize("file", ["train.parquet", "train-00000-of-00001-0123456789abcdef.parquet", "my_train.parquet"])
+def test_a_folder_of_several_data_sets_is_refused_with_their_names(tmp_path: Path, file: str) -> None:
     for kind in ("en", "fr"):
-        labelled(tmp_path / kind / "train.parquet")
+        labelled(tmp_path / kind / file)
     with pytest.raises(RequestError, match="holds 2 data sets: en, fr each have a train"):
         data.open(tmp_path)
 
@@ -314,3 +348,13 @@ def test_columns_that_nobody_asked_for_stop_nothing(tmp_path: Path) -> None:
     split = data.open(table(tmp_path / "set" / "train.parquet", columns)).split("train")
     assert list(split.columns) == ["texture"]
     np.testing.assert_array_equal(split.pixels.read(0), PICTURES[0])
+
+
+def test_a_further_column_called_label_is_kept_beside_the_labels(tmp_path: Path) -> None:
+    columns = {"image": cells(), "kind": [k % 2 for k in range(12)], "label": list(range(12))}
+    source = {"name": "parquet", "path": str(table(tmp_path / "test.parquet", columns)), "label": "kind"}
+    data.convert(source, tmp_path / "made.beton")
+    for split in (data.open(source).split("test"), data.open(tmp_path / "made.beton").split("test")):
+        assert split.labels.tolist() == [k % 2 for k in range(12)]
+        assert split.columns["label_2"].tolist() == list(range(12))
+    assert list((tmp_path / "cache" / "decoded").glob("*.beton")), "decoded once and kept"

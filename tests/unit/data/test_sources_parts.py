@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from priorscope.core.errors import RequestError
+from priorscope.data import SOURCES, source_config
 from priorscope.data.parts import Part, PublishedSource, part_named, split_within
+from priorscope.data.sources.dataset import of_datasets
 from priorscope.data.split import ArrayPixels
 
 SIZES = {"train": 100, "val": 21, "test": 32, "extra": 5}
@@ -68,6 +70,19 @@ def test_a_part_is_read_once_and_only_when_it_is_asked_for() -> None:
     for name in ("val", "train", "val"):
         made.split(name)
     assert read == ["train"]
+
+
+def test_two_spellings_of_one_part_are_refused() -> None:
+    flowers = [(np.zeros((2, 2, 3), np.uint8), 0)]
+    with pytest.raises(RequestError, match="gives train, validation, dev: two of them mean one split"):
+        of_datasets({"train": flowers, "validation": flowers, "dev": flowers})
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if "res" in SOURCES.config(name).model_fields])
+@pytest.mark.parametrize("res", [0, -4])
+def test_a_size_that_is_none_is_refused(name: str, res: int) -> None:
+    with pytest.raises(RequestError, match="res"):
+        source_config({"name": name, "path": "anywhere", "res": res})
 
 
 def test_a_source_without_parts_is_refused() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from priorscope.core.errors import RequestError
-from priorscope.data.split import ArrayPixels, Split, balanced_order, carve_val, hashed
+from priorscope.data.split import ArrayPixels, Split, balanced_order, balanced_share, carve_val, hashed
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(60, dtype=np.int64) % 3
@@ -45,6 +47,30 @@ def test_subsets_are_nested_and_class_balanced(labels, data):
     left = np.bincount(labels[order[n:]], minlength=5)
     most = taken.max()
     assert all(taken[c] >= most - 1 for c in range(5) if left[c]), "only a class that has run out may lag"
+
+
+@given(labels_of)
+def test_shares_and_orders_are_those_of_the_plain_rule(labels):
+    """Class by class: its pictures in the order of their hashes; rank within the class first, then the hash."""
+    order = [int(i) for i in np.argsort(hashed(len(labels)), kind="stable")]
+    members = {c: [i for i in order if labels[i] == c] for c in range(5)}
+    wanted = sorted(order, key=lambda i: (members[labels[i]].index(i), order.index(i)))
+    assert balanced_order(labels).tolist() == wanted
+    size = len(labels) // 3
+    exact = {c: len(own) * (size / len(labels)) for c, own in members.items() if own}
+    take = {c: int(share) for c, share in exact.items()}
+    for c in sorted(take, key=lambda c: take[c] - exact[c])[: size - sum(take.values())]:
+        take[c] += 1
+    assert balanced_share(labels, size).tolist() == sorted(i for c, count in take.items() for i in members[c][:count])
+
+
+def test_orders_of_many_classes_take_no_pass_a_class():
+    """A pass over 400,000 pictures for each of 20,000 classes would take a minute."""
+    labels = np.arange(400_000) % 20_000
+    began = time.process_time()
+    assert np.bincount(labels[balanced_order(labels)[:20_000]]).tolist() == [1] * 20_000
+    assert np.bincount(labels[balanced_share(labels, 40_000)]).tolist() == [2] * 20_000
+    assert time.process_time() - began < 5
 
 
 def test_a_subset_lies_in_every_larger_one():

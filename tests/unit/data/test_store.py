@@ -62,6 +62,8 @@ def test_a_folder_of_files_without_manifests_is_one_source(tmp_path: Path) -> No
     source = data.open(tmp_path / "set")
     assert source.splits() == ("train", "val", "test")
     assert [len(source.split(name)) for name in source.splits()] == [8, 1, 9]
+    with pytest.raises(RequestError, match="came with split = 'zzz', and the names of its files say its splits"):
+        data.open({"name": "beton", "path": str(tmp_path / "set"), "split": "zzz"})
 
 
 def test_the_only_whole_number_is_the_label(tmp_path: Path) -> None:

@@ -59,11 +59,14 @@ def test_timm_opens_the_folder_where_it_has_the_network(name: str | dict[str, st
         assert torch.equal(again(y), model(y))
 
 
-def test_timm_gives_the_folder_another_head(tmp_path: Path) -> None:
-    model = models.create("vit/tiny", image_size=32, num_classes=3, seed=5)
-    peer = timm.create_model(f"local-dir:{save_hub(model, tmp_path / 'm')}", pretrained=True, num_classes=7)
-    assert torch.equal(peer.blocks[0].attn.qkv.weight, model.network.get_parameter("blocks.0.attn.qkv.weight"))
-    assert peer.head.weight.shape[0] == 7
+@pytest.mark.parametrize(
+    ("name", "body"), [("vit/tiny", "blocks.0.attn.qkv.weight"), ("timm/resnet10t", "layer1.0.conv1.weight")]
+)
+def test_timm_gives_the_folder_another_head(name: str, body: str, tmp_path: Path) -> None:
+    model = models.create(name, image_size=32, num_classes=3, seed=5)
+    peer = timm.create_model(f"local-dir:{save_hub(model, tmp_path / 'm')}", pretrained=True, num_classes=2)
+    assert torch.equal(peer.get_parameter(body), model.network.get_parameter(body))
+    assert peer.get_classifier().weight.shape[0] == 2
 
 
 @pytest.mark.parametrize(

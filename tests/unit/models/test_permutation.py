@@ -7,7 +7,7 @@ import torch
 
 from priorscope.core.errors import RequestError
 from priorscope.models import Permutation, create
-from priorscope.models.classifier import pixel_order
+from priorscope.models.classifier import at_size, pixel_order
 
 
 def test_an_mlp_with_a_permuted_first_layer_is_the_plain_one():
@@ -51,6 +51,15 @@ def test_every_patch_has_the_same_order():
 def test_a_patch_that_does_not_fit_is_refused():
     with pytest.raises(RequestError, match="within patches of 5, and the backbone sees 8x8"):
         create("mlp/tiny", image_size=8, num_classes=3, permute={"patch": 5})
+
+
+def test_a_network_of_permuted_pixels_keeps_the_size_of_its_order():
+    """Another size would have another order, which the weights have not learnt."""
+    made = create("cnn/tiny", image_size=16, num_classes=3, permute={})
+    with pytest.raises(RequestError, match="cannot go from 16 to 24 pixels: they would stand in another order"):
+        at_size(made, 24)
+    inside = create("cnn/tiny", image_size=16, num_classes=3, permute={}, input_size=16)
+    assert torch.equal(at_size(inside, 24).pixel_order, inside.pixel_order)
 
 
 def test_weights_of_a_permuted_network_are_those_of_its_recipe(tmp_path):

@@ -22,7 +22,7 @@ def create() -> Classifier:
     return models.create("mlp/b1-w4", image_size=2, num_classes=3)
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
 @pytest.mark.parametrize("under", [None, "state_dict", "model"])
 def test_state_dicts_are_found(prefix: str, under: str | None, tmp_path: Path) -> None:
     tensors = {f"{prefix}a": torch.ones(2), f"{prefix}b": torch.zeros(1)}

@@ -207,14 +207,14 @@ def test_a_stamp_is_of_names_and_contents_wherever_the_files_lie(tmp_path):
 
 def test_a_change_inside_of_a_large_file_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr("priorscope.data.stamp.WHOLE", 1 << 20)
-    file = tmp_path / "large.beton"
+    file = tmp_path / "large[64].beton"
     content = bytearray(4 << 20)
     file.write_bytes(content)
-    (tmp_path / "large.beton.json").write_text("{}")
+    (tmp_path / "large[64].beton.json").write_text("{}")
     before = files_stamp(file)
-    (tmp_path / "large.beton.json").write_text("[]")
+    (tmp_path / "large[64].beton.json").write_text("[]")
     assert files_stamp(file) != before
-    (tmp_path / "large.beton.json").write_text("{}")
+    (tmp_path / "large[64].beton.json").write_text("{}")
     assert files_stamp(file) == before
     content[1 << 20 : (1 << 20) + (64 << 10)] = bytes([1]) * (64 << 10)
     file.write_bytes(content)

@@ -58,6 +58,17 @@ def test_layers_are_known_in_every_family_that_numbers_its_blocks():
         assert top >= 3
 
 
+def test_every_part_of_a_block_counts_with_it_and_what_reads_the_last_one_with_the_head():
+    """A block of timm's TNT holds a stream of pixels that no tap shows; Perceiver IO registers its queries first."""
+    sizes = {"depth": 2, "width": 8, "pixel_width": 4, "heads": 2, "head_width": 4}
+    of_tnt = layers(ps.models.create("tnt/s-patch16-224", image_size=32, input_size=32, num_classes=4, **sizes))
+    for block in range(2):
+        assert {layer for name, layer in of_tnt.items() if name.startswith(f"network.blocks.{block}.")} == {block + 1}
+    of_io = layers(of("perceiver_io/tiny"))
+    assert of_io["network.latents"] == 0
+    assert of_io["network.queries"] == of_io["network.to_logits.weight"] == max(of_io.values())
+
+
 def test_a_network_without_numbered_blocks_is_refused():
     model = ps.wrap(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), image_size=2, classes=4)
     with pytest.raises(RequestError, match="has no numbered blocks"):

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import priorscope as ps
-from priorscope.core.errors import WorkError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.loader import Batch
 from priorscope.train.config import TrainConfig
-from priorscope.train.gradient import Gradient, ran_out
+from priorscope.train.gradient import Gradient, check_parts, ran_out
 from priorscope.train.precision import make_scaler
 
 CPU = torch.device("cpu")
@@ -107,6 +107,39 @@ def test_a_batch_that_may_not_be_split_further_ends_in_words(norm, config, reaso
     parts = config.get("accumulate", 1)
     assert caught.value.came == f"Memory ran out in a step of 8 pictures in {parts} parts: no room."
     assert caught.value.wanted == f"room for a part; it is not made smaller by itself, because {reason}"
+
+
+@pytest.mark.parametrize(("accumulate", "asked"), [(7, [2, 2, 2, 1, 1, 1, 1]), (4, [3, 3, 2, 2]), (20, [1] * 10)])
+def test_a_batch_goes_through_in_as_many_parts_as_asked(accumulate, asked):
+    _, _, exact = gradient_of(small(), batch=batch_of(10))
+    model = small()
+    seen = Cramped(model, 10, MemoryError())
+    _, _, got = gradient_of(model, seen, TrainConfig(precision="fp32", accumulate=accumulate), batch_of(10))
+    assert seen.asked == asked
+    torch.testing.assert_close(got, exact, rtol=1e-5, atol=1e-6 * float(exact.abs().max()))
+
+
+@pytest.mark.parametrize("batch", [8, 9, 10, 19, 33])
+@pytest.mark.parametrize("parts", [1, 2, 4, 5, 8])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_a_batch_goes_through_in_as_many_parts_on_every_rank_or_is_refused(batch, parts, ranks):
+    shares = [torch.arange(batch)[rank::ranks] for rank in range(ranks)]
+    pieces = [[len(part) for part in share.tensor_split(parts) if len(part)] for share in shares]
+    if len({len(sizes) for sizes in pieces}) > 1:
+        with pytest.raises(RequestError, match="as many parts on every rank"):
+            check_parts(batch, parts, ranks, statistics=False)
+        return
+    check_parts(batch, parts, ranks, statistics=False)
+    if min(map(sum, zip(*pieces, strict=True))) > 1:
+        check_parts(batch, parts, ranks, statistics=True)
+
+
+def test_batch_statistics_of_one_picture_are_refused():
+    check_parts(10, 5, 1, statistics=True)
+    with pytest.raises(RequestError) as caught:
+        check_parts(10, 7, 1, statistics=True)
+    assert caught.value.came == "A batch of 10 pictures in 7 parts came with a network that normalises by batch statistics."
+    assert (caught.value.wanted, caught.value.do) == ("two pictures or more in each part", "train.accumulate = 5")
 
 
 def test_a_frozen_body_with_batch_statistics_may_be_split():

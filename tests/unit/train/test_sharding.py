@@ -1,22 +1,25 @@
-"""What weights in shares ask of a batch."""
+"""Weights in shares: block by block."""
 
 from __future__ import annotations
 
 import pytest
-import torch
 
-from priorscope.core.errors import RequestError
-from priorscope.train.sharding import check_parts
+import priorscope as ps
+from priorscope.train.finetune import blocks
 
 
-@pytest.mark.parametrize("batch", [8, 9, 10, 33])
-@pytest.mark.parametrize("parts", [1, 2, 3, 4, 6])
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_a_batch_goes_through_in_as_many_parts_on_every_rank_or_is_refused(batch, parts, ranks):
-    """As torch cuts a rank's pictures: 5 in 4 parts are 2, 2 and 1."""
-    pieces = {len(torch.arange(batch)[rank::ranks].chunk(parts)) for rank in range(ranks)}
-    if len(pieces) == 1:
-        check_parts(batch, parts, ranks)
-    else:
-        with pytest.raises(RequestError, match="as many parts on every rank"):
-            check_parts(batch, parts, ranks)
+@pytest.mark.parametrize(
+    ("preset", "number", "of_a_block"),
+    [
+        ("mlp/tiny", 2, ["network.layernorms.1", "network.blocks.1"]),
+        ("vit/tiny", 4, ["network.blocks.1"]),
+        ("swin/tiny", 4, ["network.layers.0.blocks.1"]),
+        ("tnt/tiny", 2, ["network.layers.1"]),
+        ("cnn/tiny", 3, ["network.stages.1"]),
+    ],
+)
+def test_blocks_are_the_modules_that_their_taps_lie_in(preset, number, of_a_block):
+    """What a block is for shares and for rates; an MLP's is two modules side by side."""
+    found = blocks(ps.models.create(preset, image_size=32, num_classes=4))
+    assert len(found) == number
+    assert found[1] == of_a_block

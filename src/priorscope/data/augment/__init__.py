@@ -53,6 +53,12 @@ class Augment(Config):
             raise ValueError("ops: at most one permute, since two in a row are one")
         return self
 
+    @property
+    def version(self) -> int:
+        """Of the numbers that its operations draw: 1, and one more for each time that those of one of them changed."""
+        ops = [inner for op in self.ops for inner in (op, *(op.ops if isinstance(op, Choose) else ()))]
+        return 1 + sum(op.VERSION - 1 for op in ops)
+
 
 def _perceiver_menu(*more: SingleOp) -> Choose:
     """One to four operations of the menu that the Perceiver predecessor trained with."""

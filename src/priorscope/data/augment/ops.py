@@ -7,7 +7,7 @@ Names and defaults are torchvision's where it has the operation. Whatever their 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -48,6 +48,9 @@ EachChecked = BeforeValidator(_all_checked)
 
 class Op(Config):
     """Base of every operation. `p` is the chance that it happens to a picture."""
+
+    VERSION: ClassVar[int] = 1
+    """Of the numbers that it draws; raised when they change."""
 
     p: Chance = 1.0
 
@@ -206,7 +209,12 @@ class Cutout(Op):
 
 
 class Erase(Op):
-    """Fills a random rectangle inside the picture (random erasing, Zhong et al. 2017), as torchvision's RandomErasing."""
+    """Fills a random rectangle inside the picture (random erasing, Zhong et al. 2017), as torchvision's RandomErasing.
+
+    `ratio` is that of height to width, as there.
+    """
+
+    VERSION = 2
 
     op: Literal["erase"] = "erase"
     p: Chance = 0.5

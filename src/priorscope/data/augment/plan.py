@@ -115,7 +115,8 @@ def _row(op: o.SingleOp) -> Row:
         case o.Cutout():
             return _erasing(c.CUTOUT, op.p, (op.size,), op.fill)
         case o.Erase():
-            return _erasing(c.ERASE, op.p, (*op.scale, *_logs(op.ratio)), op.fill)
+            low, high = _logs(op.ratio)  # of height to width, where the kernel draws width to height
+            return _erasing(c.ERASE, op.p, (*op.scale, -high, -low), op.fill)
         case o.Jitter():
             return _jitter(op)
         case _:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from priorscope.core.config import Config
+
+Res = Annotated[int, Field(ge=1)]
+"""The side, in pixels, of the central squares that pictures are read as."""
 
 
 class SourceConfig(Config):

@@ -58,6 +58,12 @@ def _folder(folder: Path, config: BetonConfig) -> PublishedSource:
     files = sorted(folder.glob("*.beton"))
     if not files:
         raise RequestError(f"{folder} holds no .beton file.", "*.beton", "check the path")
+    if config.split is not None:
+        raise RequestError(
+            f"{folder} came with split = {config.split!r}, and the names of its files say its splits.",
+            "a name for the split of one file",
+            "remove split",
+        )
     opened = Beton.open(files[0])
     if opened.manifest is not None and opened.manifest.siblings:
         beside = [file.name for file in files[1:] if file.name not in opened.manifest.siblings.values()]

@@ -16,7 +16,7 @@ from priorscope.core.errors import WorkError
 from priorscope.data.encoded import EncodedPixels, FilePixels
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import SourceConfig, folder, parquet
+from priorscope.data.sources import Res, SourceConfig, folder, parquet
 from priorscope.data.table import Table, TablePixels
 
 CLASSES = (
@@ -38,7 +38,7 @@ class CueConflictConfig(SourceConfig):
 
     name: str = "cue_conflict"
     path: str | None = None
-    res: int | None = None
+    res: Res | None = None
 
 
 def open_source(config: CueConflictConfig) -> PublishedSource:

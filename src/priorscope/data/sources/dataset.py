@@ -52,6 +52,12 @@ def of_datasets(made: object, name: str = "dataset") -> PublishedSource:
     """A source of one dataset, whose part is called train, or of a table of them by split."""
     table: Mapping[str, Any] = made if isinstance(made, Mapping) else {"train": made}
     datasets = {part_named(str(split)) or str(split): dataset for split, dataset in table.items()}
+    if len(datasets) < len(table):
+        raise RequestError(
+            f"{name} gives {', '.join(map(str, table))}: two of them mean one split.",
+            "one dataset a split",
+            f"leave one out: {', '.join(datasets)}",
+        )
     for split, dataset in datasets.items():
         if not isinstance(dataset, Dataset):
             raise RequestError(

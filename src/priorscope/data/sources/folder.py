@@ -18,8 +18,8 @@ import numpy as np
 
 from priorscope.core.errors import RequestError
 from priorscope.data.encoded import FilePixels
-from priorscope.data.parts import Part, PublishedSource, part_named
-from priorscope.data.sources import SourceConfig
+from priorscope.data.parts import Part, PublishedSource, part_named, split_within
+from priorscope.data.sources import Res, SourceConfig
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -30,7 +30,7 @@ class FolderConfig(SourceConfig):
     name: str = "folder"
     path: str
     split: str = "train"
-    res: int | None = None
+    res: Res | None = None
 
 
 def open_source(config: FolderConfig) -> PublishedSource:
@@ -38,7 +38,14 @@ def open_source(config: FolderConfig) -> PublishedSource:
     root = Path(config.path).expanduser()
     if not root.is_dir():
         raise RequestError(f"There is no folder {str(root)!r}.", "a folder with one folder of images a class", "check the path")
-    parts = _parts(root) or {config.split: ""}
+    parts = _parts(root)
+    if parts and config.split != "train":
+        raise RequestError(
+            f"{root} came with split = {config.split!r}, and its folders {', '.join(parts.values())} say its splits.",
+            "a name for the split of a folder of classes",
+            "remove split",
+        )
+    parts = parts or {config.split: ""}
     classes = class_folders([root / folder for folder in parts.values()])
     if not classes:
         raise RequestError(
@@ -58,6 +65,13 @@ def _parts(root: Path) -> dict[str, str]:
     A part holds folders of images: a class may be called "train" too.
     """
     inside = [folder for folder in folders_in(root) if holds_images(root / folder)]
+    meant = [folder for folder in inside if not part_named(folder) and split_within(folder) and _holds_classes(root / folder)]
+    if meant:
+        raise RequestError(
+            f"{root} holds {', '.join(meant)}: parts by a word of their names, and classes by their places.",
+            "parts called train, val and test; or classes that hold their images themselves",
+            f"rename {meant[0]} to {split_within(meant[0])}",
+        )
     named = [(part, folder) for folder in inside if (part := part_named(folder)) and class_folders([root / folder])]
     parts = dict(named)
     if parts and len(parts) < len(inside):
@@ -70,6 +84,13 @@ def _parts(root: Path) -> dict[str, str]:
             f"move {other} elsewhere",
         )
     return parts
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether a folder holds folders of images, and no image of its own."""
+    with os.scandir(folder) as entries:
+        own = any(entry.is_file() and is_image(entry.name) for entry in entries)
+    return not own and bool(class_folders([folder]))
 
 
 def _usual_order(part: str) -> int:

@@ -25,7 +25,7 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.encoded import EncodedPixels, FilePixels
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import SourceConfig, folder, parquet
+from priorscope.data.sources import Res, SourceConfig, folder, parquet
 from priorscope.data.tars import TarPixels, inner_archives, members
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
@@ -49,13 +49,19 @@ class ImagenetConfig(SourceConfig):
     name: str = "imagenet"
     path: str | None = None
     classes: str | None = None
-    res: int | None = None
+    res: Res | None = None
 
 
 def open_source(config: ImagenetConfig) -> PublishedSource:
     """Opens the published archives or folders, or tables of the hub's layout."""
     root = home(config.name, config.path)
     if parquet.holds_tables(root):
+        if config.classes is not None:
+            raise RequestError(
+                f"{root} holds tables, and came with classes = {config.classes!r}.",
+                "a class list for folders or archives: tables number their classes themselves",
+                "remove classes",
+            )
         return parquet.open_tables(config.name, root, citation="Russakovsky et al. 2015", res=config.res)
     train, val = place(root, "train", TRAIN_TAR), place(root, "val", VAL_TAR)
     if train is None and val is None:

@@ -17,7 +17,7 @@ from pydantic import Field
 from priorscope.core.errors import RequestError
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import SourceConfig, folder, imagenet
+from priorscope.data.sources import Res, SourceConfig, folder, imagenet
 from priorscope.data.split import Ints, balanced_order
 from priorscope.data.tars import members
 
@@ -32,7 +32,7 @@ class Imagenet21kConfig(SourceConfig):
     name: str = "imagenet21k"
     path: str | None = None
     classes: str | None = None
-    res: int | None = None
+    res: Res | None = None
     min_per_class: Annotated[int, Field(ge=1)] = 500
     val_per_class: Annotated[int, Field(ge=1)] = 50
 

@@ -18,7 +18,7 @@ from priorscope.data.download import Published
 from priorscope.data.encoded import EncodedPixels
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import SourceConfig, imagenet
+from priorscope.data.sources import Res, SourceConfig, imagenet
 from priorscope.data.split import ChosenPixels
 
 REAL = Published(
@@ -36,7 +36,7 @@ class ImagenetRealConfig(SourceConfig):
     path: str | None = None
     real: str | None = None
     classes: str | None = None
-    res: int | None = None
+    res: Res | None = None
 
 
 def open_source(config: ImagenetRealConfig) -> PublishedSource:

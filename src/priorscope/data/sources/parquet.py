@@ -2,7 +2,8 @@
 
 A file, a folder of files, or `hf://owner/name`. The split is read from the names of files and folders: `train.parquet`,
 `data/train-00000-of-00005.parquet`, `plain_text/train/0000.parquet`. Where exact names and longer ones occur for one split
-(`test.parquet` beside `test_first_1000.parquet`), the exact ones are taken.
+(`test.parquet` beside `test_first_1000.parquet`), the exact ones are taken. A numbered part of another name
+(`extra-00000-of-00002.parquet`) keeps it; tables none of whose names say a split are train.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from priorscope.data.beton.layout import is_field_name
 from priorscope.data.hub import PREFIX, fetch_tables
 from priorscope.data.locate import kind_of
 from priorscope.data.parts import Part, PublishedSource, part_named, split_within
-from priorscope.data.sources import SourceConfig
+from priorscope.data.sources import Res, SourceConfig
+from priorscope.data.store import further_columns
 from priorscope.data.table import Table, TablePixels
+
+VERSION = 2
+"""Of which pictures are in which split; raised when that changes."""
 
 JPEG_MAGIC = b"\xff\xd8"
 RAW = ("cifar10", "cifar100", "stl10")
@@ -33,7 +38,10 @@ JPEG_COPIES = (
     "(CIFAR-10 at quality 75, 4:2:0: a mean error of 5.8 grey levels; networks trained on the original pixels lose ten points.)"
 )
 
-SHARD = re.compile(r"-\d+-of-\d+$|-\d+$")
+PARTIAL = "The hub's own copy of these pictures ends after their first 5 GB ({folders}): not all, and not drawn at random."
+
+SHARD = re.compile(r"-\d+-of-\d+(?:-[0-9a-f]{16})?$|-\d+$")
+NUMBERED = re.compile(r"(.+)-\d+-of-\d+(?:-[0-9a-f]{16})?|\d+")
 
 
 class ParquetConfig(SourceConfig):
@@ -44,12 +52,18 @@ class ParquetConfig(SourceConfig):
     image: str | None = None
     label: str | None = None
     split: str | None = None
-    res: int | None = None
+    res: Res | None = None
 
 
 def open_source(config: ParquetConfig) -> PublishedSource:
     """Opens a file, a folder or a repository of the hub."""
     path = fetch_tables(config.path) if config.path.startswith(PREFIX) else Path(config.path).expanduser()
+    if config.split is not None and not path.is_file():
+        raise RequestError(
+            f"{config.path} came with split = {config.split!r}, and the names of its files say its splits.",
+            "a name for the split of one file",
+            "remove split",
+        )
     tables = {config.split or _lone(path): (path,)} if path.is_file() else tables_in(path)
     return published(
         str(config.path), {name: Table(files) for name, files in tables.items()}, config.image, config.label, config.res
@@ -85,6 +99,9 @@ def published(
     """A source of tables: one part each. A part without labels (all -1, as in unlabelled test parts of the hub) is left out."""
     labels = {part: table.values(table.label_column(label)) for part, table in tables.items()}
     labels = {part: values for part, values in labels.items() if not _unlabelled(values)}
+    if not labels:
+        raise RequestError(f"{name} is unlabelled: every label is -1.", "pictures with labels", "check the path")
+    caveats += _partial([file for part in labels for file in tables[part].files])
     first = next(iter(tables.values()))
     names = classes or first.class_names(first.label_column(label)) or _names(labels)
     parts = {
@@ -94,12 +111,19 @@ def published(
     return PublishedSource(name, tuple(names), parts, origin or ", ".join(table.where for table in tables.values()), caveats)
 
 
+def _partial(files: Sequence[Path]) -> tuple[str, ...]:
+    """What must be said of tables in folders like `partial-train`."""
+    folders = {file.parent.name for file in files}
+    cut = sorted(name for name in folders if name.startswith("partial-") and part_named(name.removeprefix("partial-")))
+    return (PARTIAL.format(folders=", ".join(cut)),) if cut else ()
+
+
 def _part(table: Table, image: str | None, label: str | None, res: int | None, labels: NDArray[np.int64]) -> Part:
     """Pictures, labels, and the further columns of numbers that are whole and that a decoded copy can hold."""
     image_column, label_column = table.image_column(image), table.label_column(label)
     numbers = [entry.name for entry in table.schema if _is_number(entry.type) and is_field_name(entry.name)]
     others = [name for name in numbers if name not in (image_column, label_column) and not table.has_gaps(name)]
-    return Part(TablePixels(table, image_column, res), labels, {name: table.values(name) for name in others})
+    return Part(TablePixels(table, image_column, res), labels, further_columns({name: table.values(name) for name in others}))
 
 
 def _is_number(kind: Any) -> bool:
@@ -140,28 +164,46 @@ def tables_in(folder: Path) -> dict[str, tuple[Path, ...]]:
     files = sorted(folder.rglob("*.parquet"))
     if not files:
         raise RequestError(f"{folder} holds no parquet file.", "*.parquet, named after their splits", "check the path")
-    _check_one_set(folder, files)
     exact: defaultdict[str, list[Path]] = defaultdict(list)
     loose: defaultdict[str, list[Path]] = defaultdict(list)
+    others: list[Path] = []
     for file in files:
-        name = split_of(file, folder)
-        if name is not None:
-            exact[name].append(file)
+        if part := split_of(file, folder):
+            exact[part].append(file)
+        elif part := _meant(file, folder):
+            loose[part].append(file)
         else:
-            loose[split_within(file.stem) or "train"].append(file)
-    found = exact or loose
+            others.append(file)
+    found = {**loose, **exact, **_own_names(folder, others)} if exact or loose else {"train": others}
+    _check_one_set(folder, found)
     return {name: tuple(found[name]) for name in sorted(found, key=_usual_order)}
 
 
-def _check_one_set(folder: Path, files: Sequence[Path]) -> None:
-    """Refuses a folder of several data sets: subfolders that each hold a train, or the like."""
-    holders: defaultdict[str, set[str]] = defaultdict(set)
+def _own_names(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Numbered tables of other names by these names; others are refused beside tables whose names say a split."""
+    found: defaultdict[str, list[Path]] = defaultdict(list)
     for file in files:
-        top = file.relative_to(folder).parts[0]
-        part = split_of(file, folder)
-        if part is not None and top != file.name and part_named(top) is None:
-            holders[part].add(top)
-    for part, tops in holders.items():
+        numbered, inside = NUMBERED.fullmatch(file.stem), file.parent != folder
+        if numbered is None or not (numbered[1] or inside):
+            raise RequestError(
+                f"{folder} holds {file.relative_to(folder)} beside tables whose names say a split.",
+                "a name with train, val or test in it for every file",
+                "rename it, move it elsewhere, or open one of the others alone",
+            )
+        found[numbered[1] or file.parent.name].append(file)
+    return found
+
+
+def _check_one_set(folder: Path, found: Mapping[str, Sequence[Path]]) -> None:
+    """Refuses a folder of several data sets: subfolders that each hold a train, or the like."""
+    for part, files in found.items():
+        tops = {
+            top
+            for file in files
+            if (top := file.relative_to(folder).parts[0]) != file.name
+            and part_named(top) is None
+            and (split_of(file, folder / top) or _meant(file, folder / top))
+        }
         if len(tops) > 1:
             raise RequestError(
                 f"{folder} holds {len(tops)} data sets: {', '.join(sorted(tops)[:12])} each have a {part}.",
@@ -177,7 +219,7 @@ def _usual_order(name: str) -> tuple[int, str]:
 
 def _lone(file: Path) -> str:
     """The part that a file opened alone is taken for."""
-    return split_of(file, file.parent) or split_within(file.stem) or "train"
+    return split_of(file, file.parent) or _meant(file, file.parent) or "train"
 
 
 def split_of(file: Path, root: Path) -> str | None:
@@ -187,3 +229,9 @@ def split_of(file: Path, root: Path) -> str | None:
         return own
     inside = reversed(file.relative_to(root).parts[:-1])
     return next((part for folder in inside if (part := part_named(folder))), None)
+
+
+def _meant(file: Path, root: Path) -> str | None:
+    """The part that a word of a file's name means, or of the name of a folder that it is in: `partial-train/0000.parquet`."""
+    names = (file.stem, *reversed(file.relative_to(root).parts[:-1]))
+    return next((part for name in names if (part := split_within(name))), None)
