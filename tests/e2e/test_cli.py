@@ -112,6 +112,7 @@ def test_a_failed_step_does_not_stop_the_others(shell):
         ("study small.toml --set recipes.mlp.model.widht=3", "width"),
         ("study small.toml --set base.data.source.name=cifar", "cifar10"),
         ("study missing.toml", "There is no file"),
+        ("recipes show ./", "name the recipe.toml or study.toml in it"),
         ("train mlpp", "recipes list"),
         ("probe acuracy nowhere", "'accuracy' (did you mean that?)"),
         ("probe accuracy nowhere", "'nowhere' is no network to look at"),
@@ -180,3 +181,12 @@ def test_a_recipe_is_trained_and_stopped_and_resumed(shell):
     assert "the same command again (train: with --resume) goes on where it stopped" in err
     assert "add --resume" in shell("train", "r.toml", "--out", "a", status=2)
     assert (shell.folder / "a" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("verb", [("models", "list"), ("schema",)])
+def test_a_reader_that_goes_away_is_no_error(shell, verb):
+    """What `| head -1` does, with output that fits the pipe's buffer and with more."""
+    with shell.start(*verb) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0

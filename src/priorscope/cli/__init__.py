@@ -6,6 +6,8 @@ at once.
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -36,6 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except PriorscopeError as error:
         print(f"priorscope: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
-    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as ended:  # so typer ends always, with 1 also where the reader of our output has gone, as `| head` does
+        well = not ended.code or isinstance(ended.__context__, BrokenPipeError)
+        if well and _reader_gone():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is flushed at the very end
+            sys.exit(0)
+        raise
+
+
+def _reader_gone() -> bool:
+    """Whether nobody reads standard output any more."""
+    try:
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+    except BrokenPipeError:
+        return True
+    asked = select.poll()
+    asked.register(1, 0)  # for what is told unasked: that the other end is closed
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))

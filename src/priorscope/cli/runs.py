@@ -98,7 +98,7 @@ def report(
 
     if out is None and diff is None and tables is None:
         raise RequestError("report got none of --out, --diff and --tables.", "at least one of them", "--out report.html")
-    markdown = out is not None and out.suffix == ".md"
+    markdown = out is not None and out.suffix.lower() == ".md"
     if markdown and diff is not None:
         raise RequestError("--diff came with a page in Markdown.", "a page in HTML, or no page", "--out report.html")
     page = None if out is None else write_markdown(sources, out)[0] if markdown else write_report(sources, out, other=diff)
@@ -168,9 +168,10 @@ def recipes_show(
     from priorscope.recipe import find_recipe, read_recipe
 
     path = find_recipe(name)
+    complete = tomli_w.dumps(read_recipe(path))
     lines = path.read_text(encoding="utf-8").splitlines()
     print("\n".join(takewhile(lambda line: line.startswith("#"), lines)))
-    print(tomli_w.dumps(read_recipe(path)), end="")
+    print(complete, end="")
 
 
 def schema(

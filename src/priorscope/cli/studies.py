@@ -36,23 +36,24 @@ def study(
 ) -> None:
     """Run a study, only what is missing, and write its page; `study list` shows the shipped ones."""
     from priorscope.study.plan import make_plan
+    from priorscope.study.run import check_folder, run_study
     from priorscope.study.study import Study, shipped_studies
 
     if name == "list":
         return _show_shipped(shipped_studies(), as_json)
     asked = Study.load(name, settings, budget)
     folder = out or Path("out") / asked.name
+    check_folder(asked, folder)
     if plan:  # to forget what is there is to find nothing
         return _show_plan(make_plan(asked, folder / "anew" if fresh else folder), shared, workers, as_json)
     from priorscope.report import write_study_page
-    from priorscope.study.run import run_study
 
     executor = None if cluster is None else _on_cluster(cluster, folder, workers)
     with _live() as show:
         outcome = run_study(asked, folder, fresh=fresh, workers=workers, show=show, executor=executor, shared=shared)
     if executor is not None and executor.begun_again:
         print(f"begun again elsewhere: {', '.join(executor.begun_again)}", file=sys.stderr)
-    page = write_study_page(folder, changed=outcome.changed)
+    page = write_study_page(folder)
     outcome.check()
     if as_json:
         return print_json({"out": str(folder), "report": str(page), "steps_done": outcome.asked})

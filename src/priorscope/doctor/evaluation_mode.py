@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from priorscope.doctor import Finding
-from priorscope.doctor.scripts import Script, last_name
+from priorscope.doctor.scripts import TRAINS, Script, last_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -122,11 +122,12 @@ def look_at_network(network: Classifier) -> Iterator[Finding]:
 
 
 def look_at_script(script: Script) -> Iterator[Finding]:
-    """A call of `eval()` on something that is told `train()` nowhere, or only outside of every loop and function."""
+    """A call of `eval()` where something is trained and told `train()` nowhere, or only outside of every loop and function."""
     switched_off = [node for name, node in script.calls() if name == "eval" and isinstance(node.func, ast.Attribute)]
     inside = [*_repeated(script.tree)]
     on = [node for node in inside if last_name(node.func) == "train" and isinstance(node.func, ast.Attribute)]
-    if switched_off and not on:
+    trains = any(name in TRAINS for name, _ in script.calls())
+    if switched_off and trains and not on:
         yield Finding(
             check="evaluation_mode",
             severity="fault",

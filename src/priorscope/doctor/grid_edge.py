@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from priorscope.run import Run
 
 
+HELD = ("seed", "data.", "init.", "train.epochs", "train.steps", "train.flops", "train.adversarial.")
+"""How settings begin that say what is learnt, for how long and against whom, and not how well."""
+
+
 def look_at_study(found: Sequence[Run]) -> Iterator[Finding]:
-    """Every setting in which three or more runs differ and in nothing else but the seed."""
+    """Every setting in which three or more runs differ and in nothing else but the seed; how much is learnt is no tuning."""
     plain = [(run, _flat(run.recipe.plain())) for run in found if run.history]
-    keys = {key for _, values in plain for key, value in values.items() if _is_number(value) and key != "seed"}
+    keys = {key for _, values in plain for key, value in values.items() if _is_number(value) and not key.startswith(HELD)}
     for key in sorted(keys):
         for runs in _alike(plain, key).values():
             by_value = {value: fmean(chosen_accuracy(run) for run in runs[value]) for value in sorted(runs)}
@@ -34,10 +38,11 @@ def chosen_accuracy(run: Run) -> float:
 def _judged(key: str, by_value: Mapping[float, float], runs: Mapping[float, Sequence[Run]]) -> Iterator[Finding]:
     values = list(by_value)
     best = max(by_value, key=lambda value: by_value[value])
-    if len(values) < 3 or best not in (values[0], values[-1]):
+    if len(values) < 3 or best not in (values[0], values[-1]) or best == 0:  # below "not at all" there is nothing to try
         return
     tried = ", ".join(f"{value:g}: {accuracy:.1%}" for value, accuracy in by_value.items())
-    beyond = best * best / values[1] if best == values[0] else best * best / values[-2]
+    beside = values[1] if best == values[0] else values[-2]
+    beyond = best * best / beside if best * beside > 0 else 2 * best - beside
     yield Finding(
         check="grid_edge",
         severity="warning",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from priorscope.core.folder import read_json
 from priorscope.doctor import Finding
-from priorscope.doctor.scripts import HELD_OUT, Script, keyword, targets
+from priorscope.doctor.scripts import HELD_OUT, TRAINS, Script, keyword, last_name, targets
 
 if TYPE_CHECKING:
     from priorscope.run import Run
@@ -50,16 +50,30 @@ def _stored(run: Run) -> Iterator[tuple[str, int]]:
 
 
 def look_at_script(script: Script) -> Iterator[Finding]:
-    """A loader of held-out pictures that drops its last batch, or a loop that skips a batch for its size."""
+    """A loader of held-out pictures that drops its last batch, or a loop that skips a batch for its size and trains nothing."""
+    training = _in_training(script.tree)
     for node in ast.walk(script.tree):
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
             held_out = [name for name in targets(node) if HELD_OUT.search(name)]
             if held_out and keyword(node.value, "drop_last") is True:
                 yield _finding(script, node, f"{held_out[0]} drops its last batch when that is not whole")
-        if isinstance(node, ast.If) and any(isinstance(part, ast.Continue) for part in node.body):
+        if isinstance(node, ast.If) and node not in training and any(isinstance(part, ast.Continue) for part in node.body):
             asked = ast.unparse(node.test)
             if "batch_size" in asked or "len(" in asked:
                 yield _finding(script, node, f"batches are skipped when {asked}")
+
+
+def _in_training(tree: ast.Module) -> set[ast.If]:
+    """Conditions whose innermost loop trains a network."""
+    inside: dict[ast.If, ast.For | ast.While] = {}
+    for loop in ast.walk(tree):  # an inner loop comes after the outer one
+        if isinstance(loop, ast.For | ast.While):
+            inside |= {node: loop for node in ast.walk(loop) if isinstance(node, ast.If)}
+    return {
+        node
+        for node, loop in inside.items()
+        if any(isinstance(part, ast.Call) and last_name(part.func) in TRAINS for part in ast.walk(loop))
+    }
 
 
 def _finding(script: Script, node: ast.AST, what: str) -> Finding:

@@ -21,13 +21,18 @@ CATCH_ALL = ("Exception", "BaseException")
 def look_at_script(script: Script) -> Iterator[Finding]:
     """Loading whose every error is caught and forgotten, and keys that are read where a run resumes and never saved."""
     for node in ast.walk(script.tree):
-        if isinstance(node, ast.Try) and _calls(node.body, LOADS):
+        if isinstance(node, ast.Try) and _loads_weights(node.body):
             yield from (_swallowed(script, node, handler) for handler in node.handlers if _swallows(handler))
     saved = _saved(script)
     if saved:
         for subscript, key in _read(script):
             if key not in saved:
                 yield _unsaved(script, subscript, key, saved)
+
+
+def _loads_weights(body: list[ast.stmt]) -> bool:
+    calls = [part for node in body for part in ast.walk(node) if isinstance(part, ast.Call)]
+    return any(ast.unparse(call.func) == "torch.load" or last_name(call.func) == "load_state_dict" for call in calls)
 
 
 def _swallows(handler: ast.ExceptHandler) -> bool:

@@ -139,10 +139,12 @@ def cosine_is_short(rates: Sequence[float]) -> int:
 
 
 def look_at_script(script: Script) -> Iterator[Finding]:
-    """A scheduler that is told an epoch."""
+    """A scheduler that is told an epoch; one ahead, or the share of one that is done, is what some of them ask for."""
     for name, call in script.calls():
         told = ast.unparse(call.func).lower()
         if name == "step" and call.args and "sched" in told and "epoch" in ast.unparse(call.args[0]):
+            if isinstance(call.args[0], ast.BinOp) and isinstance(call.args[0].op, ast.Add):
+                continue
             yield Finding(
                 check="schedule",
                 severity="fault",

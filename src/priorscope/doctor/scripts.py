@@ -13,8 +13,18 @@ from pathlib import Path
 
 from priorscope.core.errors import RequestError
 
-HELD_OUT = re.compile(r"(?:^|_)(test|val|valid|validation|eval)", re.IGNORECASE)
+
+def speaks_of(*words: str) -> re.Pattern[str]:
+    """Names that hold one of some words as a part: `val_loader` and `valset` hold `val`, `values` and `retrieval` do not."""
+    parts = rf"(?:{'|'.join(words)})\d*(?:(?:data)?(?:set|loader)|data|transforms?)?"
+    return re.compile(rf"(?:^|_){parts}(?:_|$)", re.IGNORECASE)
+
+
+HELD_OUT = speaks_of("test", "val", "valid", "validation", "dev", "eval", "evaluation")
 """Names that speak of pictures that a network is judged on."""
+
+TRAINS = ("backward", "step", "fit")
+"""What is called where a network is trained."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING
 from priorscope.core.logs import Log
 from priorscope.doctor import Finding
 from priorscope.doctor.duplicates import shared
-from priorscope.doctor.scripts import Script, keyword, targets
+from priorscope.doctor.scripts import Script, keyword, speaks_of, targets
 
 if TYPE_CHECKING:
     from priorscope.data.split import Source
+
+BEST = re.compile(
+    r"(?:^|_)(?:best|optimal)|(?:^|_)max_?\w*(?:acc|score|correct|f1|auc|top)|(?:acc|score)\w*_max$", re.IGNORECASE
+)
+"""Names of the best score so far; `max_rows` is none."""
+
+TEST, VALIDATION = speaks_of("test", "testing"), speaks_of("val", "valid", "validation")
 
 MEANS = "the test images choose what they are to judge: the figure is too high by an amount that nobody knows"
 
@@ -59,13 +66,13 @@ def look_at_script(script: Script) -> Iterator[Finding]:
     """A comparison of a test score with the best one so far, and test pictures under the name of validation."""
     for node, where in _comparisons(script.tree):
         names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
-        best = [name for name in names if re.search("best|optimal|max", name, re.IGNORECASE)]
-        if best and ("test" in where or any("test" in name.lower() for name in names)):
-            place = f" in {where}()" if "test" in where else ""
+        in_test = TEST.search(where)
+        if any(BEST.search(name) for name in names) and (in_test or any(TEST.search(name) for name in names)):
+            place = f" in {where}()" if in_test else ""
             yield _chooses(f"{script.at(node)} compares {' with '.join(names)}{place}.")
     for node in ast.walk(script.tree):
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
-            validates = [name for name in targets(node) if re.search("val", name, re.IGNORECASE)]
+            validates = [name for name in targets(node) if VALIDATION.search(name)]
             if validates and (keyword(node.value, "train") is False or keyword(node.value, "split") == "test"):
                 yield _chooses(f"{script.at(node)}: {validates[0]} holds the test pictures.")
 

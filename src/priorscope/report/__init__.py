@@ -7,21 +7,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from priorscope.core.config import content_key
+from priorscope.core.folder import write_text
 from priorscope.report.diff import compare_sources
 from priorscope.report.latex import write_tables
 from priorscope.report.markdown import write_markdown
 from priorscope.report.page import write_report
+from priorscope.report.reading import ENVIRONMENT, FAILURES, JOINT, RECIPE, RESULTS, RUNS, STEPS, STUDY
 from priorscope.report.tidy import JSON, PARQUET, write_tidy
 
 __all__ = ["compare_sources", "write_markdown", "write_report", "write_study_page", "write_tables"]
 
-PAGE = "report.html"
+PAGE, MADE_FROM = "report.html", ".report.made_from"
 
 
-def write_study_page(study: Path, *, changed: bool) -> Path:
-    """Writes a study folder's tables and page, where something has changed or one of them is missing; returns the page."""
-    page = study / PAGE
-    if changed or not all((study / name).exists() for name in (PAGE, JSON, PARQUET)):
+def write_study_page(study: Path) -> Path:
+    """Writes a study folder's tables and page, where one is missing or not made of what is stored now; returns the page."""
+    page, made_from, stored = study / PAGE, study / MADE_FROM, _stored(study)
+    written = all((study / name).exists() for name in (PAGE, JSON, PARQUET, MADE_FROM))
+    if not written or made_from.read_text(encoding="utf-8") != stored:
         write_tidy(study)
         write_report([study], page)
+        write_text(made_from, stored)  # last, so that a page cut short is written again
     return page
+
+
+def _stored(study: Path) -> str:
+    """A hash of the names, sizes and times of all files that a page is made from."""
+    files = [study / STUDY, study / FAILURES, *study.glob(f"{JOINT}/*/*.*"), *study.glob(f"{RUNS}/*/{RESULTS}/*/*.*")]
+    files += [run / name for run in study.glob(f"{RUNS}/*") for name in (RECIPE, ENVIRONMENT, STEPS)]
+    told = {str(file.relative_to(study)): file.stat() for file in files if file.exists()}
+    return content_key({name: [stat.st_size, stat.st_mtime_ns] for name, stat in told.items()})

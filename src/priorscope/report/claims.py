@@ -35,10 +35,11 @@ class Answer:
 
 
 def answers(reading: Reading, found: Sequence[Finding]) -> list[Answer]:
-    """One answer a claim, in the order in which the study makes them."""
+    """One answer a claim, in the order in which the study makes them, from findings that are what their name promises."""
     claims = [(text, Claim.read(text)) for text in reading.claims]
     level = 1 - (1 - LEVEL) / max(1, len(claims))
-    return [_answer(text, claim, reading, found, level) for text, claim in claims]
+    leading = [finding for finding in found if finding.leads]
+    return [_answer(text, claim, reading, leading, level) for text, claim in claims]
 
 
 def _answer(text: str, claim: Claim, reading: Reading, found: Sequence[Finding], level: float) -> Answer:
@@ -55,6 +56,12 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
     needed, unit = finding.result.seeds_needed, finding.unit
     confounds = _confounds(first, second, reading)
     values = f"{number(first.value, unit)} against {number(second.value, unit)}"
+    tested = difference_unit(first)
+    if claim.margin and not tested.startswith(claim.unit or unit):
+        needs = f"a margin in {tested}, in which the two are compared: margin M {tested.partition(' ')[0]}"
+        return Answer(text, "undecided", f"{values}.", needs, confounds)
+    if first.exact and second.exact:
+        return Answer(text, _exactly(claim, first.value - second.value), f"{values}, exactly.", "", confounds)
     if first.scope != second.scope or first.scope == "too few seeds":
         seeds = f"{first.seeds} and {second.seeds} seeds" if first.seeds != second.seeds else f"{first.seeds} seeds each"
         return Answer(text, "undecided", f"{values}, from {seeds}.", f"{needed} seeds of each", confounds)
@@ -66,10 +73,6 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
         return Answer(
             text, "undecided", f"{values}; no interval can be put around the difference.", "the same images", confounds
         )
-    tested = difference_unit(first)
-    if claim.margin and not tested.startswith(claim.unit or unit):
-        needs = f"a margin in {tested}, in which the two are compared: margin M {tested.partition(' ')[0]}"
-        return Answer(text, "undecided", f"{values}.", needs, confounds)
     unbelieved = [arm.label for arm in (first, second) if not all(result.believed for result in arm.results)]
     if unbelieved:
         needs = f"numbers of {' and '.join(unbelieved)} that can be believed"
@@ -81,6 +84,14 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
     said = f"{values}: a difference of {signed(difference.value, tested)} ({signed(interval.low, tested)} to "
     said += f"{signed(interval.high, tested)}, {100 * level:.3g}% interval over {interval.over.replace(' x ', ' and ')})."
     return Answer(text, verdict, said, "" if verdict != "undecided" else _needs(claim, interval, first), confounds)
+
+
+def _exactly(claim: Claim, difference: float) -> Verdict:
+    """What a difference without an interval says: it was counted, so nothing is left open."""
+    if claim.relation == "=":
+        return "supported" if abs(difference) < claim.margin else "contradicted"
+    higher = difference if claim.relation == ">" else -difference
+    return "supported" if higher > claim.margin else "contradicted"
 
 
 def _needs(claim: Claim, interval: Interval, arm: Arm) -> str:

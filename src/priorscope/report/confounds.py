@@ -33,7 +33,16 @@ def _seeds_said(found: Sequence[Finding]) -> str:
     few = sorted({f"{finding.measure} ({finding.result.seeds_needed})" for finding in short_of})
     short = f" Too few for a sentence about families on {listed(few)}." if few else ""
     many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    return f"{many} seeds a recipe: intervals of families are over seeds and images.{short}"
+    return f"{many} seeds a recipe: intervals of families are over {_families_over(found)}.{short}"
+
+
+def _families_over(found: Sequence[Finding]) -> str:
+    """What intervals of families are over: seeds alone, where a number is of no image or seeds had images of their own."""
+    families = [(f.measure, arm.interval.over) for f in found for arm in f.arms if arm.scope == "family" and arm.interval]
+    alone = list(dict.fromkeys(measure for measure, over in families if over == "seeds"))
+    if alone and len(alone) == len({measure for measure, _ in families}):
+        return "seeds"
+    return f"seeds and images, those of {listed(alone)} over seeds alone" if alone else "seeds and images"
 
 
 def _recipes_said(reading: Reading, found: Sequence[Finding]) -> str:

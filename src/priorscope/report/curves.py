@@ -86,6 +86,13 @@ def curves_figure(
     if not any(curve.along(split, metric) for curve in drawn):
         told = ", ".join(f"{metric} on {split}" for split, metric in found) or "no curves"
         raise RequestError(f"No log holds {metric} on {split}.", f"one of what they hold: {told}", "--metric and --split")
+    if not band_rows(drawn, metric, split):
+        came = ", ".join(dict.fromkeys(curve.label for curve in drawn))
+        raise RequestError(
+            f"The curves of {came} share no epoch with {metric} on {split}.",
+            "a label for seeds of one another alone",
+            "--labels",
+        )
     return _figure(f"curves-{metric}-{split}", drawn, metric, (split,), panel=None)
 
 
@@ -93,7 +100,7 @@ def training_figures(curves: Sequence[Curve], where: str = "") -> dict[MetricNam
     """Accuracy and loss on every split that was tracked, one panel a split; `where` says what sets these curves apart."""
     figures: dict[MetricName, Figure] = {}
     for metric in cast("tuple[MetricName, ...]", ("acc", "loss")):
-        splits = tuple(split for split in ("train", "val", "test") if any(curve.along(split, metric) for curve in curves))
+        splits = tuple(split for split in ("train", "val", "test") if band_rows(curves, metric, split))
         if splits:
             name = "-".join(["training", WORDS[metric], *where.replace(",", "").split()])
             figure = _figure(name, curves, metric, splits, panel="split" if len(splits) > 1 else None)
@@ -105,7 +112,7 @@ def band_rows(curves: Sequence[Curve], metric: str, split: str) -> list[dict[str
     """Mean, lowest and highest over the seeds of each label, at every epoch that all of its seeds have."""
     rows: list[dict[str, Any]] = []
     for label in dict.fromkeys(curve.label for curve in curves):
-        seeds = [dict(curve.along(split, metric)) for curve in curves if curve.label == label and curve.along(split, metric)]
+        seeds = [dict(curve.along(split, metric)) for curve in _of(label, curves, metric, split)]
         first = next(curve for curve in curves if curve.label == label)
         shared = set[float].intersection(*(set(seed) for seed in seeds)) if seeds else set[float]()
         for epoch in sorted(shared):
@@ -126,24 +133,42 @@ def band_rows(curves: Sequence[Curve], metric: str, split: str) -> list[dict[str
     return rows
 
 
+def _of(label: str, curves: Sequence[Curve], metric: str, split: str) -> list[Curve]:
+    """The seeds of a label that tracked a metric on a split."""
+    return [curve for curve in curves if curve.label == label and curve.along(split, metric)]
+
+
+def _from_to(epochs: Sequence[float]) -> str:
+    low, high = min(epochs), max(epochs)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
 def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequence[str], panel: str | None) -> Figure:
     from priorscope.core.charts import Axis, curves_with_band
 
     rows: list[dict[str, Any]] = [row for split in splits for row in band_rows(curves, metric, split)]
     headline = "val" if "val" in splits else splits[-1]
-    ends = {row["series"]: row for row in rows if row["split"] == headline}
-    best = max(ends.values(), key=lambda row: row["y"] if metric == "acc" else -row["y"])
-    said = f"{best['y']:.1%}" if metric == "acc" else f"{best['y']:.3g}"
+    drawn = {row["series"]: row["x"] for row in rows if row["split"] == headline}
+    last = {label: [curve.along(headline, metric)[-1] for curve in _of(label, curves, metric, headline)] for label in drawn}
+    ends = {label: math.fsum(y for _, y in seen) / len(seen) for label, seen in last.items()}
+    best = (max if metric == "acc" else min)(ends, key=lambda label: ends[label])
+    said = f"{ends[best]:.1%}" if metric == "acc" else f"{ends[best]:.3g}"
     extreme = "highest" if metric == "acc" else "lowest"
     where = f"{headline} {WORDS[metric]}"
     title = (
-        f"{best['series']} ends with the {extreme} {where}: {said}"
+        f"{best} ends with the {extreme} {where}: {said}"
         if len(ends) > 1
-        else f"{where.capitalize()} ends at {said} after {best['x']:g} epochs"
+        else f"{where.capitalize()} ends at {said} after {_from_to([x for x, _ in last[best]])} epochs"
     )
     seeds = sorted({row["seeds"] for row in rows})
     many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     band = f" Lines: mean of {many} seeds; bands: from the lowest seed to the highest." if seeds[-1] > 1 else " One run a line."
+    longest = {label: max(x for x, _ in seen) for label, seen in last.items()}
+    if short := [f"{label} {drawn[label]:g} (of up to {end:g})" for label, end in longest.items() if end > drawn[label]]:
+        band += f" A line ends at the last epoch that all of its seeds have: {', '.join(short)}."
+    labels = dict.fromkeys(curve.label for curve in curves)
+    if apart := [label for label in labels if label not in drawn and _of(label, curves, metric, headline)]:
+        band += f" Not drawn on {headline}, because their seeds share no epoch: {', '.join(apart)}."
     images = {split: max((curve.images.get(split, 0) for curve in curves), default=0) for split in splits}
     n = "; ".join(f"{split}: {count:,} images" for split, count in images.items() if count) or "n of images not in the log"
     return curves_with_band(
@@ -157,7 +182,7 @@ def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequ
         if any(images.values())
         else f"As the logs say it.{band}",
         alt=f"{WORDS[metric].capitalize()} against epoch. At the end, on {headline}: "
-        + "; ".join(f"{row['series']} {row['y']:.3g}" for row in ends.values())
+        + "; ".join(f"{label} {end:.3g}" for label, end in ends.items())
         + ".",
         points=max(len(curve.along(split, metric)) for curve in curves for split in splits) <= 30,
         panel=panel,

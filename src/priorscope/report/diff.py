@@ -1,7 +1,8 @@
 """Two reports beside each other: exactly the numbers that differ, and what only one of them has.
 
-Runs are matched by recipe and by their place among its seeds, so that a study and the same study at other seeds can be laid
-side by side; results about several runs by their probe. Equal numbers are counted and not shown.
+Runs are matched by recipe and seed, and where the two have no seed in common by their place among the recipe's seeds, so that
+a study and the same study at other seeds can be laid side by side; results about several runs by their probe. Equal numbers are
+counted and not shown.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from priorscope.core.config import Plain
-from priorscope.report.reading import Reading, read_source, read_sources
+from priorscope.report.reading import Reading, RunRecord, read_source, read_sources
 from priorscope.report.tidy import tidy_rows
 
 Key = tuple[str, str, str, str, str, str, int]
-"""Run (recipe and place among its seeds), probe, metric, setting, data, split, and which of several like it."""
+"""Run (recipe and seed, or place among its seeds), probe, metric, setting, data, split, and which of several like it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def compare_sources(sources: Sequence[Path], other: Path) -> Diff:
 
 def diff(here: Reading, there: Reading) -> Diff:
     """How one reading differs from another."""
-    ours, theirs = _numbers(here), _numbers(there)
+    ours, theirs = _numbers(here, there), _numbers(there, here)
     changes: list[Change] = []
     same = 0
     for key in {**theirs, **ours}:
@@ -88,9 +89,9 @@ def _equal(before: Plain, after: Plain) -> bool:
     return all(before[name] == after[name] for name in ("value", "low", "high", "n"))
 
 
-def _numbers(reading: Reading) -> dict[Key, Plain]:
-    """Every number of a reading by what it is about."""
-    places = {run.name: _place(reading, run.name) for run in reading.runs}
+def _numbers(reading: Reading, other: Reading) -> dict[Key, Plain]:
+    """Every number of a reading by what it is about, its runs called as the other's that they are matched with."""
+    places = {run.name: _place(run, reading, other) for run in reading.runs}
     found: dict[Key, Plain] = {}
     seen: Counter[tuple[str, ...]] = Counter()
     for row in tidy_rows(reading, timed=False):
@@ -105,8 +106,10 @@ def _numbers(reading: Reading) -> dict[Key, Plain]:
     return found
 
 
-def _place(reading: Reading, name: str) -> str:
-    """A run by its recipe and its place among the recipe's seeds."""
-    run = next(run for run in reading.runs if run.name == name)
-    seeds = sorted(other.seed for other in reading.runs if other.recipe_name == run.recipe_name)
-    return run.recipe_name if len(seeds) == 1 else f"{run.recipe_name} ({seeds.index(run.seed) + 1} of {len(seeds)})"
+def _place(run: RunRecord, reading: Reading, other: Reading) -> str:
+    """A run by its recipe, and by its seed where the two readings share some but not all; else by its place among the seeds."""
+    own, others = (sorted(r.seed for r in one.runs if r.recipe_name == run.recipe_name) for one in (reading, other))
+    if own != others and not set(own).isdisjoint(others):
+        return f"{run.recipe_name} (seed {run.seed})"
+    most = max(len(own), len(others))
+    return run.recipe_name if most == 1 else f"{run.recipe_name} ({own.index(run.seed) + 1} of {most})"

@@ -6,10 +6,12 @@ inputs give equal bytes, so that a page in a repository changes where a number d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from priorscope.core.folder import write_text
+from priorscope.probes import PROBES
 from priorscope.report.page import Page, contents
 from priorscope.report.reading import read_sources
 from priorscope.report.recipes import SideBySide
@@ -23,15 +25,16 @@ ESCAPES = str.maketrans({**{mark: "\\" + mark for mark in "\\`*_[]#"}, **{mark: 
 def write_markdown(sources: Sequence[Path | str], out: Path | str) -> list[Path]:
     """Writes `out` and its figures, into a folder of its name; returns every file written.
 
-    Figures of an earlier time that the page no longer shows are removed.
+    Figures of an earlier time that the page no longer shows are removed; a file that is not named as one stays.
     """
     out = Path(out)
     reading = read_sources([Path(source) for source in sources])
     page = contents(reading, None, out.with_suffix(".html").name, None)
     pictures = out.with_suffix("")
     figures = {f"{shown.id}.svg": shown for section in page.sections for shown in section.figures}
+    sections = "|".join(("training", *(probe.replace("_", "-") for probe in PROBES)))
     for stale in pictures.glob("*.svg"):
-        if stale.name not in figures:
+        if stale.name not in figures and re.fullmatch(rf"({sections})(-\d+){{1,3}}\.svg", stale.name):
             stale.unlink()
     written = [shown.figure.save(pictures / name) for name, shown in figures.items()]
     write_text(out, "\n".join(_lines(page, pictures.name)).rstrip() + "\n")

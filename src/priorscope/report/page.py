@@ -186,7 +186,7 @@ def contents(reading: Reading, title: str | None, file: str, other: Reading | No
         facts=tuple(_facts(reading)),
         said=tuple(said[:LEADING]),
         more=tuple((one.about, one.sentence, one.section) for one in said[LEADING:]),
-        claims=tuple(answers(reading, found)),
+        claims=tuple(answers(reading, every)),
         limits=tuple(limits(reading, found)),
         findings=tuple(found),
         fingerprint=fingerprint(reading, found, anchors),

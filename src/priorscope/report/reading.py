@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from priorscope.core.claim import Claim
 from priorscope.core.config import Plain, content_key, read_toml
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
@@ -139,11 +140,8 @@ def read_sources(sources: Sequence[Path]) -> Reading:
     if len(set(within)) < len(within):
         within = _apart([place.resolve().parent if (place / RECIPE).exists() else place.resolve() for place in places])
     unclear = _of_two_meanings([run for one in read for run in one.runs])
-    runs = [
-        _within(name, run) if run.recipe_name in unclear else run
-        for name, one in zip(within, read, strict=True)
-        for run in one.runs
-    ]
+    named = list(zip(within, read, strict=True))
+    runs = [_within(name, run) if run.recipe_name in unclear else run for name, one in named for run in one.runs]
     return Reading(
         name=" + ".join(dict.fromkeys(one.name for one in read)),
         question=" / ".join(dict.fromkeys(one.question for one in read if one.question)),
@@ -153,7 +151,7 @@ def read_sources(sources: Sequence[Path]) -> Reading:
         joint=tuple(outcome for one in read for outcome in one.joint),
         failures=tuple(failure for one in read for failure in one.failures),
         probes=tuple(probe for one in read for probe in one.probes),
-        claims=tuple(dict.fromkeys(claim for one in read for claim in one.claims)),
+        claims=tuple(dict.fromkeys(_claim_within(name, claim, unclear) for name, one in named for claim in one.claims)),
         tuned=read[0].tuned if all(one.tuned == read[0].tuned for one in read) else (),
     )
 
@@ -181,7 +179,8 @@ def read_source(path: Path) -> Reading:
     if (path / RECIPE).exists():
         failures: list[Failure] = []
         run = read_run(path, failures)
-        return Reading(path.name, "", "", (path.name,), (run,) if run else (), (), tuple(failures))
+        name = path.resolve().name  # `.` has none
+        return Reading(name, "", "", (name,), (run,) if run else (), (), tuple(failures))
     if (path / STUDY).exists() or (path / RUNS).is_dir():
         return read_study(path)
     raise RequestError(
@@ -191,6 +190,7 @@ def read_source(path: Path) -> Reading:
 
 def read_study(path: Path) -> Reading:
     """A study's folder: every run that can be read, and every failure."""
+    path = path.resolve()
     failures: list[Failure] = []
     study = _table(path / STUDY, failures) if (path / STUDY).exists() else {}
     folders = sorted(folder for folder in (path / RUNS).glob("*") if (folder / RECIPE).exists())
@@ -212,6 +212,7 @@ def read_study(path: Path) -> Reading:
 
 def read_run(path: Path, failures: list[Failure]) -> RunRecord | None:
     """A run's folder; None where its recipe cannot be read."""
+    path = path.resolve()
     recipe = _table(path / RECIPE, failures)
     if not recipe:
         return None
@@ -306,6 +307,13 @@ def _within(study: str, run: RunRecord) -> RunRecord:
     name, recipe = f"{study}/{run.name}", f"{study}/{run.recipe_name}"
     outcomes = [replace(o, subjects=tuple(s.replace(name=name, recipe=recipe) for s in o.subjects)) for o in run.outcomes]
     return replace(run, name=name, recipe_name=recipe, outcomes=tuple(outcomes))
+
+
+def _claim_within(study: str, text: str, unclear: Collection[str]) -> str:
+    """A claim whose recipes are called as their runs are."""
+    claim = Claim.read(text)
+    first, second = (f"{study}/{name}" if name in unclear else name for name in (claim.first, claim.second))
+    return re.sub(r"^.*?(?=\s+in\s)", lambda _: f"{first} {claim.relation} {second}", text, flags=re.DOTALL)
 
 
 def _held_against(joint: Sequence[Outcome], run: RunRecord) -> RunRecord:

@@ -42,10 +42,11 @@ def number(value: float, unit: str) -> str:
 
 def amount_said(value: float) -> str:
     """A large number as people say it: 2.1 M."""
+    rounded = float(f"{value:.3g}")
     for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.3g}\u00a0{letter}"
-    return f"{value:.3g}"
+        if rounded >= limit:
+            return f"{rounded / limit:.3g}\u00a0{letter}"
+    return f"{rounded:.3g}"
 
 
 def between(interval: Interval | None, unit: str) -> str:
@@ -95,13 +96,54 @@ def statement(finding: Finding) -> str:
         has = f"have a mean {finding.measure}" if few else f"has {_a(finding.measure)}"
         return f"{_begun(said)} {has} of {amount(arms[0], unit)}."
     if not any(finding.pair(arms[0], other) for other in arms[1:]):
-        low, high = sorted((arms[0], arms[-1]), key=lambda arm: arm.value)
-        among = "Among these checkpoints" if any(arm.scope != "family" for arm in arms) else "Among these families"
-        return (
-            f"{among}, {finding.measure} runs from {number(low.value, unit)} ({low.label}) to "
-            f"{number(high.value, unit)} ({high.label}); no test was made between them."
-        )
-    return _two(finding) if len(arms) == 2 else _many(finding)
+        said = _best_untested(finding)
+    else:
+        said = _two(finding) if len(arms) == 2 else _many(finding)
+    return f"{said}{_too_few(finding)}."
+
+
+def _best_untested(finding: Finding) -> str:
+    """From where to where the numbers run, and which of the others are told apart, if any were tested."""
+    arms, unit = finding.arms, finding.unit
+    low, high = sorted((arms[0], arms[-1]), key=lambda arm: arm.value)
+    kinds = {"families" if arm.scope == "family" else "checkpoints" for arm in arms}
+    runs = (
+        f"Among these {' and '.join(sorted(kinds, reverse=True))}, {finding.measure} runs from {number(low.value, unit)} "
+        f"({low.label}) to {number(high.value, unit)} ({high.label})"
+    )
+    if not finding.pairs:
+        return f"{runs}; no test was made between them"
+    told = _apart_said(finding) or "none is told apart from another"
+    return f"{runs}; the {_extreme(finding)} was not tested ({_seeds_said(arms[0].seeds)}); of those that were, {told}"
+
+
+def _extreme(finding: Finding) -> str:
+    """What the first arm is."""
+    return "lowest" if finding.result.better == "lower" else "highest"
+
+
+def _apart_said(finding: Finding) -> str:
+    """Which arms are told apart, the better one first: "a is higher than b and c"; nothing where none is."""
+    below: dict[str, list[str]] = {}
+    for pair in finding.pairs:
+        if pair.differs:
+            is_what = f"{pair.first.label} is {'higher' if pair.above(pair.first) else 'lower'} than"
+            below.setdefault(is_what, []).append(pair.second.label)
+    said = [f"{is_what} {listed(_few(names))}" for is_what, names in below.items()]
+    return listed(_few(said)) if said else ""
+
+
+def _seeds_said(count: int) -> str:
+    return f"{count} seed{'s' * (count > 1)}"
+
+
+def _too_few(finding: Finding) -> str:
+    """Where no difference, however large, could have been found: that so few images allow no other answer."""
+    tests = [pair.comparison.difference for pair in finding.pairs if pair.comparison]
+    if not tests or any(len(tests) * test.least_p < 1 - test.interval.level for test in tests):
+        return ""
+    many = f"{len(tests)} comparisons" if len(tests) > 1 else "the comparison"
+    return f"; with so few images {many} could not have found any difference"
 
 
 def _two(finding: Finding) -> str:
@@ -111,21 +153,21 @@ def _two(finding: Finding) -> str:
     values = f"{number(first.value, finding.unit)} against {number(second.value, finding.unit)}"
     if pair.comparison is None and not pair.differs:
         return (
-            f"{_begun(names[0])} and {names[1]} have the same {finding.measure}: {number(first.value, finding.unit)}, exactly."
+            f"{_begun(names[0])} and {names[1]} have the same {finding.measure}: {number(first.value, finding.unit)}, exactly"
         )
     above = pair.above(first)
     higher = "higher" if above else "lower"
     if pair.comparison is None:
-        return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, exactly."
+        return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, exactly"
     told = difference_said(pair.comparison, pair.unit)
     if pair.differs and finding.result.leaning:
         leans = finding.result.leaning[0 if above else 1]
-        return f"{_begun(names[0])} {leans} than {names[1]}: {finding.measure} {values}, a difference of {told}."
+        return f"{_begun(names[0])} {leans} than {names[1]}: {finding.measure} {values}, a difference of {told}"
     if pair.differs:
-        return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, a difference of {told}."
+        return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, a difference of {told}"
     return (
         f"On {finding.measure}, {names[0]} and {names[1]} are not distinguishable, which does not make them equal: {values}, "
-        f"a difference of {told}."
+        f"a difference of {told}"
     )
 
 
@@ -137,16 +179,11 @@ def _many(finding: Finding) -> str:
     apart = [name for name, pair in pairs.items() if pair and pair.differs and pair.above(top) == upwards]
     turned = [name for name, pair in pairs.items() if pair and pair.differs and pair.above(top) != upwards]
     alike = [name for name, pair in pairs.items() if pair and not pair.differs]
-    extreme = "highest" if upwards else "lowest"
+    left = _untested_said([other for other in others if not pairs[other.label]])
+    extreme = _extreme(finding)
     equal = bool(alike) and all(pair.comparison is None for pair in pairs.values() if pair and not pair.differs)
-    if equal and len(alike) == len(others):
-        return f"All have the same {finding.measure}: {number(top.value, finding.unit)}, exactly."
     if not apart and not turned:
-        last = others[-1]
-        return (
-            f"Nothing stands out on {finding.measure}: from {top.label}, {amount(top, finding.unit)}, to {last.label}, "
-            f"{number(last.value, finding.unit)}, none is distinguishable from the {extreme}, which does not make them equal."
-        )
+        return _none_apart(finding, alike, equal) + (f"; {top.label} was {left}" if left else "")
     said, measure, value = _begun(top.said(top.label)), finding.measure, amount(top, finding.unit)
     values = {other.label: number(other.value, finding.unit) for other in others}
     close = listed([f"{name} ({values[name]})" if len(alike) <= NAMED else name for name in alike]) if alike else ""
@@ -168,11 +205,31 @@ def _many(finding: Finding) -> str:
     if turned:
         leans = (finding.result.leaning or ("is higher", "is lower"))[0 if upwards else 1]
         parts.append(f"but image by image {listed(turned)} {leans} than it")
-    if untested := [other for other in others if not pairs[other.label]]:
-        seeds = sorted({other.seeds for other in untested})
-        of = f"{seeds[0]} seed{'s' * (seeds[0] > 1)} each" if len(seeds) == 1 else "other numbers of seeds"
-        parts.append(f"not tested against {listed([other.label for other in untested])} ({of})")
-    return f"{'; '.join(parts)}."
+    return "; ".join([*parts, left] if left else parts)
+
+
+def _untested_said(untested: Sequence[Arm]) -> str:
+    """Against which arms there was no test, and how many seeds these have; nothing where there are none."""
+    if not untested:
+        return ""
+    seeds = {arm.seeds for arm in untested}
+    of = f"{_seeds_said(seeds.pop())} each" if len(seeds) == 1 else "other numbers of seeds"
+    return f"not tested against {listed([arm.label for arm in untested])} ({of})"
+
+
+def _none_apart(finding: Finding, alike: Sequence[str], equal: bool) -> str:
+    """What is said where the top is told apart from none that it was tested against, and what else is told apart."""
+    top, unit = finding.arms[0], finding.unit
+    if equal:
+        who = "All" if len(alike) == len(finding.arms) - 1 else listed([top.label, *alike])
+        return f"{who} have the same {finding.measure}: {number(top.value, unit)}, exactly"
+    last = next(arm for arm in reversed(finding.arms) if arm.label in alike)
+    rest = _apart_said(finding)
+    return (
+        f"{'On' if rest else 'Nothing stands out on'} {finding.measure}{',' if rest else ':'} from {top.label}, "
+        f"{amount(top, unit)}, to {last.label}, {number(last.value, unit)}, none is distinguishable from the "
+        f"{_extreme(finding)}, which does not make them equal{'; but ' * bool(rest)}{rest}"
+    )
 
 
 def trusted(finding: Finding) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from priorscope import run as runs
+from priorscope.core.claim import Claim
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.probes import PROBES, probe_config
@@ -73,7 +74,9 @@ def _planned(study: Study, out: Path, found: Cells, trains: Mapping[str, TrainSt
     steps: list[Step] = list(trains.values())
     if trials:
         steps.append(ProbeStep(probe_config("tuning"), trials, "all trials", None, out / JOINT))
-    steps += [step for entry in study.probes for step in _probe_steps(study, entry, of_runs, out)]
+    asked = (step for entry in study.probes for step in _probe_steps(study, entry, of_runs, out))
+    steps += {step.out: step for step in asked}.values()  # two entries may ask for the same
+    _check_claims(study, of_runs)
     missing: dict[str, str] = {}
     open_steps: set[str] = set()
     for step in steps:
@@ -172,6 +175,40 @@ def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], o
     for subject in subjects:
         beside = _companions(entry, subject, trains)
         yield ProbeStep(entry.probe, (subject,), subject.cell.run, entry.data, subject.out / runs.RESULTS, beside)
+
+
+def _check_claims(study: Study, trains: Sequence[TrainStep]) -> None:
+    """Refuses claims that this study can never decide: of what it does not compare, or does not ask."""
+    arms = list(dict.fromkeys(step.cell.arm for step in trains))
+    probes = [entry.probe.name for entry in study.probes]
+    for text in study.claims:
+        claim, where = Claim.read(text), f"see the claim {text!r}"
+        for name in (claim.first, claim.second):
+            if name not in arms:
+                raise unknown_name("recipe, or cell of a grid, of this study", name, arms, where)
+        if claim.first == claim.second:
+            raise RequestError(f"{text!r} compares {claim.first!r} with itself.", "two of this study", "name another recipe")
+        if claim.probe not in probes:
+            raise unknown_name("probe of this study", claim.measure, probes, where)
+        if PROBES.load(claim.probe).PER == "set":
+            raise RequestError(
+                f"{claim.probe!r} says one thing of many networks together, which no claim is about: {text!r}.",
+                "a probe that says a number of each",
+                "accuracy, or another of [[probes]]",
+            )
+        if not any(_decides(entry, claim, trains) for entry in study.probes):
+            told = "".join(f", {name} = {value!r}" for name, value in claim.settings.items())
+            raise RequestError(
+                f"{text!r} is about what no entry of [[probes]] asks both.",
+                f"one with name = {claim.probe!r}{told}, which looks at {claim.first} and {claim.second}",
+                "add it to [[probes]]",
+            )
+
+
+def _decides(entry: ProbeEntry, claim: Claim, trains: Sequence[TrainStep]) -> bool:
+    asked = {step.cell.arm for step in trains if _is_asked(entry, step.cell)}
+    meant = entry.probe.name == claim.probe and claim.settings.items() <= entry.probe.plain().items()
+    return meant and {claim.first, claim.second} <= asked
 
 
 def _is_asked(entry: ProbeEntry, cell: Cell) -> bool:

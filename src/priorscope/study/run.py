@@ -13,9 +13,9 @@ from pathlib import Path
 
 from priorscope import run as runs
 from priorscope.core import folder
-from priorscope.core.config import content_key
+from priorscope.core.config import content_key, read_toml
 from priorscope.core.contracts import Subject
-from priorscope.core.errors import WorkError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import cores, memory_bytes
 from priorscope.core.stopping import Stopped, Stopping, stopping
 from priorscope.study import look
@@ -45,12 +45,11 @@ Show = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a study came to: how many steps were done, which failed and why, and whether what is stored has changed."""
+    """What a study came to: how many steps were done, which failed and why."""
 
     out: Path
     asked: int
     failed: dict[str, str]
-    changed: bool
 
     def check(self) -> None:
         """Says what failed, if anything did."""
@@ -79,19 +78,35 @@ def run_study(
     of this machine. Runs that the `shared` folders hold finished are taken from there.
     """
     elsewhere = finished_runs(shared)
+    check_folder(study, out)
     with folder.locked(out):
         folder.remove_leftovers(out)
         if fresh:
+            make_plan(study, out / "anew")  # what cannot be planned deletes nothing
             _forget(out)
         plan = make_plan(study, out)
-        asks_anew = not (out / STUDY).exists() or (out / STUDY).read_text(encoding="utf-8") != study.toml()
-        if asks_anew:
+        if not (out / STUDY).exists() or (out / STUDY).read_text(encoding="utf-8") != study.toml():
             folder.write_text(out / STUDY, study.toml())
         if plan.missing:
             plan = _make_way(plan, elsewhere)
         plan, asked, failed = _carry_out(plan, executor or _on_this_machine(workers), show, elsewhere)
-        changed = _note_failures(out, failed) | _retire(plan) | bool(asked) | asks_anew
-    return Outcome(out, asked, failed, changed)
+        _note_failures(out, failed)
+        _retire(plan)
+    return Outcome(out, asked, failed)
+
+
+def check_folder(study: Study, out: Path) -> None:
+    """Refuses a folder that another study, or nobody known, has filled: what a study does not ask for it takes away."""
+    own = out / STUDY
+    found = read_toml(own).get("name", study.name) if own.exists() else None
+    filled = [name for name in (RUNS, JOINT, TUNING) if (out / name).exists()]
+    if found not in (None, study.name) or (found is None and filled):
+        holds = f"the study {found!r}" if found else f"{' and '.join(filled)} of no study"
+        raise RequestError(
+            f"{out} holds {holds}, and {study.name!r} would take away what it does not ask for.",
+            f"an empty folder, or that of {study.name!r}",
+            "choose another folder with --out",
+        )
 
 
 def _on_this_machine(workers: int | None) -> Executor:
@@ -234,33 +249,29 @@ def _check_stop(asked: Stopping, out: Path) -> None:
         raise Stopped(asked.number, f"{out} keeps what is done", "the same command again goes on where it stopped")
 
 
-def _note_failures(out: Path, failed: dict[str, str]) -> bool:
-    """Keeps what failed; gives whether that differs from last time."""
+def _note_failures(out: Path, failed: dict[str, str]) -> None:
+    """Keeps what failed."""
     path = out / FAILURES
-    before = path.read_bytes() if path.exists() else b""
     if failed:
         folder.write_json(path, {"failures": [{"step": name, "error": error} for name, error in failed.items()]})
     else:
         path.unlink(missing_ok=True)
-    return before != (path.read_bytes() if path.exists() else b"")
 
 
-def _retire(plan: Plan) -> bool:
+def _retire(plan: Plan) -> None:
     """Takes what the study no longer asks for out of sight of its page.
 
     Runs are set aside, results of other settings deleted.
     """
     wanted = {step.out for step in plan.steps}
     if plan.open:
-        return False  # which runs and results are wanted is not known before every trial has ended
+        return  # which runs and results are wanted is not known before every trial has ended
     places = [*(plan.out / RUNS).glob("*"), *(plan.out / TUNING).glob("*")]
-    strangers = [path for path in places if path.is_dir() and path not in wanted]
-    for run in strangers:
-        _set_aside(plan.out, run)
+    for run in places:
+        if run.is_dir() and run not in wanted:
+            _set_aside(plan.out, run)
     results = [*(plan.out / RUNS).glob(f"*/{runs.RESULTS}/*/*.json"), *(plan.out / JOINT).glob("*/*.json")]
-    superseded = [path for path in results if path not in wanted]
-    _delete(superseded)
-    return bool(strangers or superseded)
+    _delete(path for path in results if path not in wanted)
 
 
 def _delete(results: Iterable[Path]) -> None:

@@ -40,7 +40,6 @@ from typing import Annotated, Any, Self, cast
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema, model_validator
 
-from priorscope.core.claim import Claim
 from priorscope.core.config import NAMED, Config, Plain, assign, merge, read_toml
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.data import source_config
@@ -113,18 +112,6 @@ class Study(Config):
     tune: Tune | None = Field(default=None, description="how many trials on val every recipe gets before it is compared")
     budgets: dict[str, Plain] = Field(default_factory=dict, description="what --budget NAME lays over the study")
     probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of), WithJsonSchema(NAMED)], ...] = ()
-
-    @model_validator(mode="after")
-    def _claims_that_can_be_decided(self) -> Self:
-        probes = [entry.probe.name for entry in self.probes]
-        for text in self.claims:
-            claim = Claim.read(text)
-            for name in (claim.first, claim.second):
-                if name not in self.recipes and not any(name.startswith(f"{recipe}-") for recipe in self.recipes):
-                    raise unknown_name("recipe of this study", name, self.recipes, f"see the claim {text!r}")
-            if claim.probe not in probes:
-                raise unknown_name("probe of this study", claim.measure, probes, f"see the claim {text!r}")
-        return self
 
     @model_validator(mode="after")
     def _seeds_in_one_place(self) -> Self:
@@ -344,8 +331,12 @@ def _arms_of(study: Study, name: str) -> Iterator[Arm]:
 
 
 def _settings(study: Study, name: str, seen: tuple[str, ...]) -> Plain:
-    """A recipe's settings laid over those that it extends, down to the base; a shipped recipe lies on the base."""
-    if name not in study.recipes:
+    """A recipe's settings laid over those that it extends, down to the base; a shipped recipe lies on the base.
+
+    One that extends its own name extends the shipped recipe of that name.
+    """
+    own = seen[-1:] == (name,) and name in shipped_recipes()
+    if own or name not in study.recipes:
         if name not in shipped_recipes():
             known = (*study.recipes, *shipped_recipes())
             raise unknown_name("recipe of this study, or a shipped one", name, known, f"see [recipes] of {study.name}")

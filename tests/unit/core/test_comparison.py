@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def difference(value: float, half: float, p_value: float, over: str = "seeds x i
 def test_networks_that_never_disagree_have_p_1_and_an_interval_with_a_width() -> None:
     right = np.arange(100) < 80
     result = paired_proportions(right, right)
-    assert (result.value, result.p_value) == (0.0, 1.0)
+    assert (result.value, result.p_value, result.least_p) == (0.0, 1.0, 2 / 2**100)
     assert -0.06 < result.interval.low < -0.01
     assert 0.01 < result.interval.high < 0.06
 
@@ -88,8 +90,39 @@ def test_paired_bootstrap_is_a_function_of_data_and_seed() -> None:
 
 
 def test_no_p_value_of_random_signs_is_zero() -> None:
-    """The data's own signs are one of the 101 looked at."""
-    assert paired_bootstrap(np.ones(60), np.zeros(60), seed=0, resamples=100).p_value == pytest.approx(1 / 101)
+    """Of 60 equal differences the exact one is 2 / 2^60; where none of 100 signs lies as far, Hoeffding's bound is given."""
+    assert paired_bootstrap(np.ones(60), np.zeros(60), seed=0, resamples=100).p_value == pytest.approx(2 * np.exp(-30), abs=0)
+    assert 0 < paired_bootstrap(np.ones(9999), np.zeros(9999), seed=0, resamples=100).p_value < 1e-300
+
+
+@pytest.mark.parametrize("n", [1, 5, 12, 16])
+def test_of_few_images_the_p_value_is_that_of_all_signs(n: int) -> None:
+    difference = np.random.default_rng(n).normal(0.5, 1, n)
+    sums = [abs(np.dot(signs, difference)) for signs in itertools.product((1, -1), repeat=n)]
+    wanted = np.mean([one >= abs(difference.sum()) - 1e-9 for one in sums])
+    assert paired_bootstrap(difference, np.zeros(n), seed=0).p_value == pytest.approx(wanted, abs=0)
+    least = paired_bootstrap(np.arange(1.0, n + 1), np.zeros(n), seed=0)
+    assert least.p_value == least.least_p == 2 / 2**n
+
+
+@pytest.mark.parametrize("n", [17, 20])
+def test_the_bound_on_a_p_value_is_never_below_the_exact_one(n: int) -> None:
+    difference = np.random.default_rng(n).normal(2, 0.2, n)
+    signs = 1 - 2 * (np.arange(2**n, dtype=np.int32)[:, None] >> np.arange(n, dtype=np.int32) & 1).astype(np.int8)
+    exact = np.mean(np.abs(signs @ difference) >= abs(difference.sum()) * (1 - 1e-12))
+    found = paired_bootstrap(difference, np.zeros(n), seed=0)
+    assert exact <= found.p_value < 1 / 2001
+    assert found.least_p <= found.p_value
+
+
+def test_among_105_pairs_a_strong_difference_is_found() -> None:
+    """Fifteen networks: 2,000 random signs alone give no p-value below 105 / 2001 = 0.052."""
+    base = np.random.default_rng(0).normal(size=500)
+    scores = [base + 5 * i + np.random.default_rng(i + 1).normal(0, 0.1, 500) for i in range(15)]
+    found = [paired_bootstrap(b, a, seed=0) for a, b in itertools.combinations(scores, 2)]
+    adjusted = holm([one.p_value for one in found])
+    assert len(found) == 105
+    assert {compare(one, adjusted_p=p).verdict for one, p in zip(found, adjusted, strict=True)} == {"higher"}
 
 
 def test_a_family_beside_nothing_has_its_own_interval() -> None:

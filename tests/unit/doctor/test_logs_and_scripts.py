@@ -293,6 +293,49 @@ def test_a_checkpoint_that_is_asked_for_what_is_never_saved(tmp_path):
     assert examine(script(tmp_path, (RESUMED % "net").replace("save(state", "save(state_of(net)"))).findings == ()
 
 
+TRAINED = """
+for epoch in range(9):
+    net.train()
+    for i, (images, labels) in enumerate(loader):
+        net(images).backward()
+        %s
+    net.eval()
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TRAINED % "scheduler.step(epoch + i / len(loader))",
+        TRAINED % "pass" + "    lr_scheduler.step(epoch + 1)\n",
+        TRAINED % "if len(images) < 2: continue",
+        TRAINED % "pass" + "values_loader = DataLoader(images, drop_last=True)\nvalue_aug = Compose([RandomCrop(32)])\n",
+        TRAINED % "pass" + "retrieval = load_dataset('x', split='test')\nif len(test_names) > max_rows: pass\n",
+        "def latest_checkpoint(steps, best=0):\n    for step in steps:\n        if step > best:\n            best = step\n",
+        "try:\n    settings = json.load(file)\nexcept Exception:\n    settings = {}\n",
+        "net = torch.load('net.pt')\nnet.eval()\nwith torch.no_grad():\n    print(net(images))\n",
+    ],
+)
+def test_what_is_well_is_left_alone(tmp_path, text):
+    assert examine(script(tmp_path, text)).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "check"),
+    [
+        (TRAINED % "pass" + "    scheduler.step(epoch)\n", "schedule"),
+        (TRAINED % "pass" + "    for x in testloader:\n        if len(x) < 9: continue\n", "partial_data"),
+        (TRAINED % "pass" + "testloader = DataLoader(testset, drop_last=True)\n", "partial_data"),
+        (TRAINED % "pass" + "val_transforms = Compose([RandomCrop(32)])\n", "evaluation_noise"),
+        (TRAINED % "pass" + "if test_score > max_score: save(net)\n", "selection"),
+        (TRAINED % "pass" + "valset = CIFAR10(root, train=False)\n", "selection"),
+        ("fit(net)\nnet.eval()\n", "evaluation_mode"),
+    ],
+)
+def test_what_looks_alike_and_is_a_fault_is_found(tmp_path, text, check):
+    assert [finding.check for finding in examine(script(tmp_path, text)).findings] == [check]
+
+
 def test_what_is_no_python_is_refused(tmp_path):
     with pytest.raises(RequestError, match="is no Python"):
         examine(script(tmp_path, "def train(:\n"))

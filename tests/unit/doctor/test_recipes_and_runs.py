@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -304,6 +306,38 @@ def test_the_best_of_a_grid_on_its_edge(ill):
 
 def test_the_best_of_a_grid_inside_it(ill):
     assert not [*grid_edge.look_at_study(grid(ill, {1e-4: 0.1, 1e-3: 0.2, 1e-2: 0.18}))]
+
+
+def varied(table: str, key: str, values: tuple[float, ...]) -> list[Any]:
+    """Runs that differ in one setting, each better than the one before."""
+    return [
+        SimpleNamespace(
+            recipe=SimpleNamespace(plain=lambda value=value: {table: {key: value}, "optim": {"lr": 0.1}}),
+            history=[{"val": {"accuracy": at / 10}}],
+            environment={"chosen_epoch": 1},
+        )
+        for at, value in enumerate(values, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "values"),
+    [
+        ("data", "subset", (100, 200, 400)),
+        ("train", "epochs", (1, 2, 4)),
+        ("train", "steps", (4, 2, 1)),
+        ("train", "adversarial", ({"eps": 0.02}, {"eps": 0.01}, {"eps": 0.0})),
+        ("model", "dropout", (0.2, 0.1, 0.0)),
+    ],
+)
+def test_how_much_is_learnt_is_no_grid_and_nothing_lies_below_0(table, key, values):
+    assert not [*grid_edge.look_at_study(varied(table, key, values))]
+
+
+@pytest.mark.parametrize(("values", "said"), [((1, 2, 4), "8"), ((-1, 0, 2), "4"), ((1, 0, -1), "-2"), ((0, 0.1, 0.2), "0.4")])
+def test_what_is_advised_lies_beyond_the_best(values, said):
+    (finding,) = grid_edge.look_at_study(varied("model", "scale", values))
+    assert finding.do == f"try {said} as well"
 
 
 @pytest.mark.parametrize(("named", "rate", "told"), [("bf16", 8e8, 1), ("fp16", 8e8, 1), ("bf16", 9e10, 0), ("auto", 8e8, 0)])

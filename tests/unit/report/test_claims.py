@@ -9,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from test_verdict import Score, reading, right, run, scored
+from test_verdict import Cost, Score, reading, right, run, scored
 
 from priorscope.core.claim import Verdict
 from priorscope.report.claims import Answer, answers
+from priorscope.report.latex import all_tables
+from priorscope.report.page import contents
 from priorscope.report.verdict import findings
 
 
@@ -116,3 +118,42 @@ def test_confounds_name_the_settings_that_differ_and_the_sizes() -> None:
 
 def test_a_claim_about_what_is_not_there_stays_open() -> None:
     assert answer("mlp > vit in accuracy", arms(0.8, 0.5)).sentence == "It was not measured on both."
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [
+        ("cnn > mlp in accuracy", "supported"),
+        ("cnn < mlp in accuracy", "contradicted"),
+        ("cnn > mlp in accuracy, margin 4e6", "contradicted"),
+        ("cnn = mlp in accuracy, margin 5e6", "supported"),
+        ("cnn = mlp in accuracy, margin 4e6", "contradicted"),
+    ],
+)
+def test_counts_decide_a_claim_themselves(claim: str, verdict: Verdict, seeds: int) -> None:
+    """1 and 5 million multiply-adds, the same for every seed, differ by 4 million."""
+    runs = [
+        run(name, seed, Cost(value=value, interval=None, n=1, unit="multiply-adds"))
+        for name, value in (("mlp", 1e6), ("cnn", 5e6))
+        for seed in range(seeds)
+    ]
+    said = answer(claim, runs)
+    assert (said.verdict, said.needs) == (verdict, "")
+    assert said.sentence.endswith(", exactly.")
+
+
+def test_page_and_tables_answer_from_the_same_findings() -> None:
+    class Doubtful(Score):
+        @property
+        def leads(self) -> bool:
+            return False
+
+        def protocol(self) -> str:
+            return "As planted."
+
+    runs = [run(name, s, scored(right(share), Doubtful)) for name, share in (("mlp", 0.5), ("cnn", 0.8)) for s in range(3)]
+    told = replace(reading(runs), claims=("cnn > mlp in accuracy",))
+    (on_page,) = contents(told, None, "report.html", None).claims
+    assert on_page.verdict == "undecided"
+    assert on_page.sentence in all_tables(told)["claims"]

@@ -135,6 +135,31 @@ def test_epochs_that_one_seed_lacks_are_left_out(tmp_path: Path) -> None:
     assert math.isclose(rows[0]["y"], 0.3)
 
 
+def test_of_seeds_that_end_at_different_epochs_each_one_s_own_end_is_told(tmp_path: Path) -> None:
+    """One ends at 40 % after 2 epochs, the other at 80 % after 4: drawn up to 2, the two end at 60 %."""
+    (tmp_path / "a.csv").write_text("epoch,val_acc\n1,0.3\n2,0.4\n")
+    (tmp_path / "b.csv").write_text("epoch,val_acc\n1,0.1\n2,0.2\n3,0.7\n4,0.8\n")
+    curves = [*read_log(tmp_path / "a.csv"), *read_log(tmp_path / "b.csv")]
+    figure = curves_figure(curves, labels=["x", "x"])
+    assert figure.title == "Val accuracy ends at 60.0% after 2 to 4 epochs"
+    assert "A line ends at the last epoch that all of its seeds have: x 2 (of up to 4)." in figure.protocol
+    assert "x 0.6." in figure.alt
+    assert [round(row["y"], 9) for row in figure.rows] == [0.2, 0.3]
+
+
+def test_seeds_that_share_no_epoch_are_refused_or_said_to_be_left_out(tmp_path: Path) -> None:
+    for name, epoch in (("a", 1), ("b", 2), ("c", 1)):
+        (tmp_path / f"{name}.csv").write_text(f"epoch,val_acc\n{epoch},0.5\n")
+    curves = [curve for name in "abc" for curve in read_log(tmp_path / f"{name}.csv")]
+    with pytest.raises(RequestError) as refused:
+        curves_figure(curves[:2], labels=["x", "x"])
+    assert str(refused.value) == (
+        "The curves of x share no epoch with acc on val.\n  wanted: a label for seeds of one another alone\n  try:    --labels"
+    )
+    figure = curves_figure(curves, labels=["x", "x", "y"])
+    assert "Not drawn on val, because their seeds share no epoch: x." in figure.protocol
+
+
 def test_curves_of_two_recipes_say_who_ends_highest(tmp_path: Path) -> None:
     figure = curves_figure(read_log(write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7})), "acc", "val")
     assert figure.title.startswith("cnn ends with the highest val accuracy: ")

@@ -56,6 +56,22 @@ def test_other_seeds_are_matched_by_their_place(two: tuple[Path, Path]) -> None:
     assert (change.run, change.after) == ("cnn (2 of 3)", 0.5)
 
 
+@pytest.mark.parametrize(
+    ("here", "there", "said"),
+    [
+        ((0, 1, 2), (1,), {"mlp (seed 0)": "only here", "mlp (seed 2)": "only here"}),
+        ((1,), (0, 1), {"mlp (seed 0)": "only there"}),
+        ((0,), (4, 5), {"mlp (1 of 2)": "changed", "mlp (2 of 2)": "only there"}),
+        ((0,), (4,), {"mlp": "changed"}),
+    ],
+)
+def test_equal_seeds_are_matched_first(
+    tmp_path: Path, here: tuple[int, ...], there: tuple[int, ...], said: dict[str, str]
+) -> None:
+    one, other = (write_study(tmp_path / name, {"mlp": 0.5}, seeds) for name, seeds in (("a", here), ("b", there)))
+    assert {change.run: change.kind for change in compare_sources([one], other).changes} == said
+
+
 def test_what_only_one_of_them_has_is_named(two: tuple[Path, Path]) -> None:
     shutil.rmtree(two[1] / "runs" / "mlp-s2" / "results" / "cue_conflict")
     found = compare_sources([two[0]], two[1])

@@ -54,13 +54,15 @@ def test_every_picture_is_there_and_says_in_words_what_it_shows(page):
 
 def test_a_page_made_again_is_the_same_and_forgets_pictures_that_it_no_longer_shows(page, tmp_path):
     before = page.read_bytes()
-    stale = page.with_suffix("") / "gone-1.svg"
-    stale.write_text("<svg/>")
+    stale, *foreign = (page.with_suffix("") / name for name in ("transfer-1.svg", "diagram.svg", "gone-1.svg", "accuracy.svg"))
+    for path in (stale, *foreign):
+        path.write_text("<svg/>")
     with pytest.raises(SystemExit) as ended:
         main(["report", str(tmp_path / "out"), "--out", str(page)])
     assert ended.value.code == 0
     assert page.read_bytes() == before
     assert not stale.exists()
+    assert all(path.exists() for path in foreign)
 
 
 def test_what_a_recipe_is_called_stays_text(tmp_path):
@@ -70,6 +72,14 @@ def test_what_a_recipe_is_called_stays_text(tmp_path):
     page = html_of(write_markdown([study], tmp_path / "result.md")[0])
     assert not list(page.iter("script"))
     assert HOSTILE in text_of(page)
+
+
+def test_an_ending_in_capitals_is_markdown_as_well(tmp_path):
+    study = write_study(tmp_path / "out", {"mlp": 0.5}, seeds=(0,))
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(study), "--out", str(tmp_path / "README.MD")])
+    assert ended.value.code == 0
+    assert (tmp_path / "README.MD").read_text().startswith("# ")
 
 
 def test_what_differs_is_shown_on_the_html_page_alone(tmp_path, capsys):

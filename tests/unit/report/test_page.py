@@ -13,7 +13,7 @@ from fake_study import accuracy, write_run, write_study
 
 from priorscope.core.contracts import Subject
 from priorscope.probes.accuracy import Accuracy
-from priorscope.report import write_report
+from priorscope.report import write_report, write_study_page
 from priorscope.report.page import render
 from priorscope.report.reading import Outcome, Reading, read_sources
 
@@ -170,3 +170,25 @@ def test_what_lacks_what_its_name_promises_leads_nowhere(tmp_path: Path, monkeyp
     assert "cnn has a higher accuracy than mlp" in whole.partition("</section>")[0]
     assert "cnn has a higher accuracy than mlp" not in partial.partition("</section>")[0]
     assert '<section id="accuracy"' in partial
+
+
+def test_a_study_s_page_is_written_where_it_is_not_of_what_is_stored(tmp_path: Path) -> None:
+    """Whoever changed what is stored, and wherever the writing was cut short; nothing is written where nothing changed."""
+    study = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))
+
+    def anew() -> bool:
+        before = page.stat().st_mtime_ns
+        return write_study_page(study).stat().st_mtime_ns != before
+
+    page = write_study_page(study)
+    assert not anew()
+    write_run(study / "runs" / "cnn-s0", "cnn", 0, {"accuracy": accuracy(0.6, 0)})
+    assert anew()
+    assert "cnn" in page.read_text()
+    (study / "study.toml").write_text((study / "study.toml").read_text().replace("Does an MLP", "Will an MLP"))
+    assert anew()
+    (study / "failures.json").write_text('{"failures": []}')
+    assert anew()
+    (study / "results.json").unlink()
+    assert anew()
+    assert not anew()

@@ -10,6 +10,7 @@ from fake_study import accuracy, write_run, write_study
 from priorscope.core.errors import RequestError
 from priorscope.report.reading import family_of, read_sources
 from priorscope.report.verdict import findings
+from priorscope.run import Run
 
 
 def test_reads_runs_in_the_order_of_the_study(tmp_path: Path) -> None:
@@ -50,6 +51,27 @@ def test_seeds_of_one_recipe_from_two_studies_are_one_arm_and_those_of_two_recip
     third = write_study(tmp_path / "c", {"mlp": 0.9}, seeds=(2, 3), name="second", lr={"mlp": 0.5})
     read = read_sources([first, third])
     assert [run.recipe_name for run in read.runs] == ["first/mlp"] * 2 + ["second/mlp"] * 2
+
+
+def test_claims_of_two_studies_are_about_their_own_recipes(tmp_path: Path) -> None:
+    """Both have an `mlp`, which are not the same, and a `cnn`, which is."""
+    studies = []
+    for name, claim, lr in (("first", "cnn > mlp in accuracy", 0.001), ("second", "mlp<cnn in accuracy, margin 0.1", 0.5)):
+        study = write_study(tmp_path / name, {"mlp": 0.5, "cnn": 0.8}, seeds=[len(studies)], name=name, lr={"mlp": lr})
+        (study / "study.toml").write_text(f'claims = ["{claim}"]\n' + (study / "study.toml").read_text())
+        studies.append(study)
+    assert read_sources(studies).claims == ("cnn > first/mlp in accuracy", "second/mlp < cnn in accuracy, margin 0.1")
+    assert read_sources(studies[1:]).claims == ("mlp<cnn in accuracy, margin 0.1",)
+
+
+def test_the_folder_in_which_one_stands_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = write_study(tmp_path / "mine", {"mlp": 0.5}, seeds=(0,))
+    monkeypatch.chdir(study)
+    assert read_sources([Path()]).sources == ("mine",)
+    monkeypatch.chdir(study / "runs/mlp-s0")
+    read = read_sources([Path()])
+    assert (read.name, read.sources, [run.name for run in read.runs]) == ("mlp-s0", ("mlp-s0",), ["mlp-s0"])
+    assert Run(Path()).name == "mlp-s0"
 
 
 def test_a_study_that_shares_some_seeds_with_another_is_not_torn(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from priorscope.report.confounds import limits
 from priorscope.report.reading import Outcome, Reading, RunRecord, read_sources, setting_said
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.verdict import Finding, findings
-from priorscope.report.words import difference_said, number, sentence
+from priorscope.report.words import difference_said, number, sentence, statement
 
 
 class Score(Result):
@@ -245,6 +245,29 @@ def test_limits_say_that_one_seed_is_a_checkpoint() -> None:
     )
 
 
+def test_limits_say_over_what_intervals_of_families_are() -> None:
+    """An error of calibration is one number a seed: no image has one."""
+
+    def families(*kinds: type[Score]) -> list[str]:
+        runs = seeded({"mlp": 0.5, "cnn": 0.8}, 3)
+        for kind in kinds:
+            more = [
+                dataclasses.replace(r.outcomes[0], result=kind(value=0.1 + r.seed, interval=None, n=9, unit="")) for r in runs
+            ]
+            runs = [dataclasses.replace(r, outcomes=(*r.outcomes, o)) for r, o in zip(runs, more, strict=True)]
+        read = reading(runs)
+        return limits(read, findings(read))
+
+    class Error(Score):
+        probe: ClassVar[str] = "calibration"
+        measure: ClassVar[str] = "error"
+
+    assert families()[0] == "3 seeds a recipe: intervals of families are over seeds and images."
+    assert families(Error)[0] == (
+        "3 seeds a recipe: intervals of families are over seeds and images, those of error over seeds alone."
+    )
+
+
 def test_limits_name_where_the_recipes_differ(tmp_path: Path) -> None:
     read = read_sources([write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, lr={"cnn": 0.003})])
     assert recipe_differences(read.runs) == {"optim.lr": {"mlp": "0.001", "cnn": "0.003"}}
@@ -271,6 +294,8 @@ def test_limits_say_when_only_the_model_differs(tmp_path: Path) -> None:
         (0.00001234, "nats", "1.2e-05"),
         (float("inf"), "images", "inf"),
         (0, "images", "0.000"),
+        (999_999_999, "multiply-adds", "1\u00a0G"),
+        (999_400, "multiply-adds", "999\u00a0k"),
     ],
 )
 def test_numbers_as_they_are_said(value: float, unit: str, said: str) -> None:
@@ -405,6 +430,58 @@ def test_what_was_not_tested_is_said() -> None:
     assert "told apart from mlp; not tested against vit (1 seed each)." in said
 
 
+def seeded(shares: Mapping[str, float], seeds: int, start: int = 0) -> list[RunRecord]:
+    """Some seeds of each, right on its share of the images, each on others of them."""
+    return [
+        run(label, s, scored(right(share, start=start * s + i)))
+        for i, (label, share) in enumerate(shares.items())
+        for s in range(seeds)
+    ]
+
+
+def test_who_was_not_tested_is_not_called_undistinguished() -> None:
+    """Both families are right on 80 %, whichever the images; of how they compare with the others nothing is known."""
+    families = seeded({"a": 0.8, "b": 0.8}, 3, start=311)
+    for last, begun, besides in ((0.78, "Nothing stands out on score: ", ""), (0.2, "On score, ", "; but c is higher than d")):
+        said = statement(only([*families, *seeded({"c": 0.78, "d": last}, 1)]))
+        assert said.startswith(f"{begun}from a, 80.0% (")
+        assert said.endswith(
+            f"to b, 80.0%, none is distinguishable from the highest, which does not make them equal{besides}; "
+            "a was not tested against c and d (1 seed each)."
+        )
+
+
+def test_what_stands_out_among_the_others_is_said() -> None:
+    """The first is undecided against both; the seeds of the second and third hardly differ."""
+    rng = np.random.default_rng(0)
+    a = [scored(right(share, start=s)) for s, share in enumerate((0.99, 0.2, 0.9))]
+    b, c = ([scored(rng.permutation(right(share))) for _ in range(3)] for share in (0.6, 0.5))
+    runs = [run(label, s, result) for label, those in (("a", a), ("b", b), ("c", c)) for s, result in enumerate(those)]
+    said = statement(only(runs))
+    assert said.startswith("On score, from a, 69.7% (")
+    assert said.endswith(", which does not make them equal; but b is higher than c.")
+
+
+def test_the_others_were_tested_where_the_best_was_not() -> None:
+    others = seeded({"a": 0.8, "b": 0.5}, 3, start=7)
+    assert statement(only([run("top", 0, scored(right(0.9))), *others])) == (
+        "Among these families and checkpoints, score runs from 50.0% (b) to 90.0% (top); the highest was not tested (1 seed); "
+        "of those that were, a is higher than b."
+    )
+    alike = seeded({"a": 0.8, "b": 0.8}, 3, start=311)
+    assert statement(only([run("top", 0, scored(right(0.9))), *alike])).endswith("none is told apart from another.")
+
+
+def test_a_test_of_too_few_images_says_that_it_could_find_nothing() -> None:
+    """Of 6 images the smallest p-value is 2 / 2^6 = 0.031: enough for two networks, too much after three comparisons."""
+
+    def said(*labels: str) -> str:
+        return statement(only([budgets(label, np.arange(1.0, 7) * (i + 1), i + 1.0) for i, label in enumerate(labels)]))
+
+    assert said("a", "b", "c").endswith("; with so few images 3 comparisons could not have found any difference.")
+    assert "could not have found" not in said("a", "b")
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -436,4 +513,4 @@ def test_counts_that_are_the_same_are_called_so() -> None:
     said = costs(100, 100, 300)
     assert "exactly as b; told apart from c" in said
     assert "does not make them equal" not in said
-    assert costs(100, 100, 100).startswith("All have the same cost: 100")
+    assert costs(100, 100, 100) == "All have the same cost: 100, exactly."

@@ -8,11 +8,13 @@ import subprocess
 import sys
 
 import pytest
+from in_process import Here
 
 from priorscope.core.errors import RequestError
 from priorscope.data.augment import augment_config
 from priorscope.recipe import Recipe
 from priorscope.study.plan import make_plan
+from priorscope.study.run import check_folder, run_study
 from priorscope.study.steps import ProbeStep, TrainStep, difference
 from priorscope.study.study import Study, assign_study, cells, shipped_studies
 
@@ -233,6 +235,91 @@ def test_what_cannot_be_is_refused_before_anything_is_done(tmp_path, change, sai
     with pytest.raises(RequestError) as caught:
         make_plan(made(**change), tmp_path)
     assert said in str(caught.value)
+
+
+COMPARED = {
+    "recipes": {"a": {}, "b": {"extends": "a"}, "c": {"extends": "a", "grid": {"optim.lr": [0.1, 0.2]}}},
+    "probes": [
+        {"name": "accuracy"},
+        {"name": "robustness", "recipes": ["a", "b"]},
+        {"name": "transfer"},
+        {"name": "calibration", "recipes": ["a"]},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "claim", ["a > b in accuracy", "c-lr=0.1 < c-lr=0.2 in accuracy", "a = b in minimal_linf, margin 0.1 doublings"]
+)
+def test_a_claim_about_what_is_compared_is_planned(tmp_path, claim):
+    assert make_plan(made(**COMPARED, claims=[claim]), tmp_path).to_do()
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ("c > a in accuracy", "'c' is not a recipe, or cell of a grid, of this study"),
+        ("a > b-x in accuracy", "'b-x' is not a recipe, or cell of a grid, of this study"),
+        ("a > a in accuracy", "compares 'a' with itself"),
+        ("a > b in acuracy", "'accuracy' (did you mean that?)"),
+        ("a > b in minimal_l2", "name = 'robustness', norm = 'l2'"),
+        ("a > c-lr=0.1 in robustness", "which looks at a and c-lr=0.1"),
+        ("a > b in calibration", "which looks at a and b"),
+        ("a > b in transfer", "says one thing of many networks together"),
+        ("a beats b", "is no claim"),
+    ],
+)
+def test_a_claim_that_cannot_be_decided_is_refused(tmp_path, claim, said):
+    with pytest.raises(RequestError) as caught:
+        make_plan(made(**COMPARED, claims=[claim]), tmp_path)
+    assert said in str(caught.value)
+
+
+def test_what_two_entries_ask_alike_is_one_step(tmp_path):
+    asked = ({"name": "accuracy"}, {"name": "accuracy", "recipes": ["a"]}, {"name": "accuracy", "k": 3, "seeds": [0]})
+    plan = make_plan(
+        made(probes=[*asked, {"name": "transfer", "recipes": ["a"]}, {"name": "transfer", "recipes": ["a"]}]), tmp_path
+    )
+    names = [step.id.partition(" (")[0] for step in plan.steps if isinstance(step, ProbeStep)]
+    assert names == [*(f"accuracy of {run}" for run in ("a-s0", "a-s1", "b-s0", "b-s1", "a-s0", "b-s0")), "transfer of a"]
+
+
+def test_a_recipe_of_a_shipped_one_s_name_may_extend_that():
+    recipes = {"shapetex-cnn": {"extends": "shapetex-cnn", "train": {"epochs": 2}}, "b": {"extends": "shapetex-cnn"}}
+    found = [cell.recipe for cell in cells(made(recipes=recipes, probes=[], seeds=[0]))]
+    assert [(recipe.model.name, recipe.train.epochs, recipe.optim.lr) for recipe in found] == [("cnn/tiny", 2, 0.002)] * 2
+    with pytest.raises(RequestError, match="extends itself: a -> a"):
+        cells(made(recipes={"a": {"extends": "a"}}, probes=[]))
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("name", ["runs", "joint", "tuning"])
+def test_a_folder_of_something_else_is_left_as_it_is(tmp_path, name, fresh):
+    kept = tmp_path / name / "mine" / "kept.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    with pytest.raises(RequestError, match=f"holds {name} of no study, and 'made' would take away"):
+        run_study(made(), tmp_path, fresh=fresh, executor=Here())
+    (tmp_path / "study.toml").write_text(made(name="other").toml())
+    with pytest.raises(RequestError, match="holds the study 'other', and 'made' would take away"):
+        run_study(made(), tmp_path, fresh=fresh, executor=Here())
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {kept, tmp_path / "study.toml"}
+
+
+def test_a_changed_study_of_one_name_goes_on_in_its_folder(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "study.toml").write_text(made(question="Another?", seeds=[7]).toml())
+    check_folder(made(), tmp_path)
+
+
+def test_what_cannot_be_planned_deletes_nothing(tmp_path):
+    kept = tmp_path / "runs" / "a-s0" / "kept.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    (tmp_path / "study.toml").write_text(made().toml())
+    with pytest.raises(RequestError, match="'z' is not a recipe of this study"):
+        run_study(made(recipes={"a": {"extends": "z"}}), tmp_path, fresh=True, executor=Here())
+    assert kept.exists()
 
 
 def test_recipes_that_begin_with_each_other_are_refused(tmp_path):
