@@ -60,7 +60,11 @@ def main() -> int:
     if not check:
         PYPROJECT.write_text(without_block(before))
         LOCK.unlink(missing_ok=True)
-    subprocess.run(["uv", "lock", "--quiet"], cwd=ROOT, check=True)
+    try:
+        subprocess.run(["uv", "lock", "--quiet"], cwd=ROOT, check=True)
+    except BaseException:  # the versions that were pinned stay, whatever went wrong
+        PYPROJECT.write_text(before)
+        raise
     pinned = block(constraints(tomllib.loads(LOCK.read_text())))
     after = without_block(before).replace("[tool.uv]\n", f"[tool.uv]\n{pinned}", 1)
     if check and after != before:

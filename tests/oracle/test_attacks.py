@@ -58,7 +58,6 @@ def images_of(name: str) -> Split:
 @functools.cache
 def network(name: str) -> Classifier:
     """A published ResNet, or an MLP trained here for a few seconds on 4,000 images."""
-    torch.set_num_threads(1)
     if name.startswith("resnet"):
         (weights,) = (DATA / "weights").glob(f"{name}-*.th")
         return read_published(weights).eval()

@@ -277,7 +277,6 @@ def _learn(cue: str, network: Any, epochs: int, rate: float = 0.004) -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
-    torch.set_num_threads(2)
     config = ShapetexConfig(cue=cue)  # pyright: ignore[reportArgumentType]
 
     def pictures(split: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -256,6 +256,23 @@ def test_the_curve_of_a_protocol_counts_the_first_guess_and_the_first_five() -> 
     assert curve.within.tolist() == [[True] * 5 + [False] * 3] * 2
 
 
+def test_a_protocol_attacks_every_picture_and_judges_the_last_iterate() -> None:
+    """Wrong are pictures in a narrow strip: a step leads into it, a second past it, a third back; of one inside it is reversed."""
+
+    def strip(x: Tensor) -> Tensor:
+        away = (x.mean((1, 2, 3)) - 0.52).abs()
+        return torch.stack([torch.full_like(away, -0.008), -away], 1)
+
+    def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        grey = torch.tensor([0.5, 0.521])[torch.from_numpy(rows)]
+        return grey.view(-1, 1, 1, 1).expand(-1, 3, 2, 2).clone(), torch.zeros(len(rows), dtype=torch.int64)
+
+    for steps, after in ((2, [True, False]), (3, [False, True])):
+        attack = attack_of("z-pgd5", start="none", steps=steps)
+        curve = protocol_curve(Victim(strip), fetch, np.arange(2), attack, [0.0, 0.03])
+        assert curve.right.tolist() == [[True, False], after]
+
+
 def test_a_whole_fgsm_curve_takes_one_backward_pass() -> None:
     net = Linear()
     victim = Victim(net)

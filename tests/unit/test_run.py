@@ -167,9 +167,13 @@ def test_a_run_whose_weights_are_gone_is_carried_out_again(tiny, whole):
     assert weights_of(again.path) == before
 
 
-def test_an_unfinished_or_missing_run_cannot_be_loaded(tmp_path):
+def test_an_unfinished_or_missing_run_cannot_be_loaded(tiny, tmp_path):
     with pytest.raises(RequestError, match="holds no run"):
         ps.load(tmp_path / "nothing")
+    with pytest.raises(CutError):
+        ps.fit(tiny, tmp_path / "cut", report=cut_after(2))
+    with pytest.raises(RequestError, match="unfinished run"):
+        ps.load(tmp_path / "cut")
 
 
 def test_a_damaged_checkpoint_is_named_and_the_folder_kept(tiny, tmp_path, monkeypatch):

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from priorscope.train.precision import Precision
 
 CLASSES = 10
-BATCHES = 6
-"""Batches that an epoch's pictures make; the same come again in each epoch, augmented anew."""
-
 ALL: Mapping[str, tuple[int, int]] = {
     "mlp/b6-w512": (64, 512),
     "cnn/resnet18": (32, 64),
@@ -120,6 +117,14 @@ class Setting:
     device: torch.device
     steps: int
     rounds: int
+
+    @property
+    def batches(self) -> int:
+        """As many as all turns of a contender take, so that the loader renders ahead to the end."""
+        from priorscope.bench.train_turns import UNTIMED
+        from priorscope.data.loader import AHEAD
+
+        return 1 + self.rounds * (UNTIMED + self.steps) + AHEAD
 
 
 def run(
@@ -220,8 +225,8 @@ def _contenders(
         return contenders, counted, None
     contenders["ratio_reference"] = _peer(config, side, batch, setting, equal)
     contenders["ratio_reference_fp32"] = Apart(partial(_peer, config, side, batch, setting, "fp32", keeps_memory=False))
-    if not found.drops:
-        contenders["beside"] = _ours(config.replace(dropout=0.0), side, batch, setting, equal)
+    if any(getattr(config, name) != value for name, value in found.ours.items()):
+        contenders["beside"] = _ours(config.replace(**found.ours), side, batch, setting, equal)
     return contenders, counted, found.library
 
 
@@ -229,7 +234,7 @@ def _ours(config: FamilyConfig, side: int, batch: int, setting: Setting, precisi
     from priorscope.bench.train_turns import Contender
     from priorscope.models.classifier import build
 
-    split = _pictures(side, batch * BATCHES)
+    split = _pictures(side, batch * setting.batches)
     model = build(config, image_size=side, num_classes=CLASSES, statistics=split.statistics)
     return Contender(model, split, batch, precision, setting.augment, setting.threads, setting.device)
 
@@ -245,7 +250,7 @@ def _peer(
     from priorscope.models import wrap
 
     torch.set_num_threads(setting.threads)
-    split, input_size = _pictures(side, batch * BATCHES), config.input_size or side
+    split, input_size = _pictures(side, batch * setting.batches), config.input_size or side
     found = reference(config, input_size, CLASSES)
     if found is None:
         raise LookupError(config.name)

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from priorscope.core.config import Plain
     from priorscope.models import FamilyConfig
 
 
 class Reference(NamedTuple):
-    """A network of another library, the library's name, and whether it can drop what a config of ours drops."""
+    """A network of another library, the library's name, and the settings with which ours does the same work as it."""
 
     library: str
     network: nn.Module
-    drops: bool = True
+    ours: Plain
 
 
 def reference(config: FamilyConfig, side: int, classes: int) -> Reference | None:
@@ -29,22 +30,11 @@ def reference(config: FamilyConfig, side: int, classes: int) -> Reference | None
     return None if build is None else build(config, side, classes)
 
 
-def _vit(config: Any, side: int, classes: int) -> Reference:
-    return _timm(
-        "vit_tiny_patch16_224",
-        num_classes=classes,
-        img_size=side,
-        patch_size=config.patch,
-        embed_dim=config.width,
-        depth=config.depth,
-        num_heads=config.heads,
-        mlp_ratio=config.mlp_ratio,
-        class_token=config.pool == "token",
-        global_pool=config.pool,
-        pos_drop_rate=config.dropout,
-        proj_drop_rate=config.dropout,
-        drop_path_rate=config.drop_path,
-    )
+def _vit(config: Any, side: int, classes: int) -> Reference | None:
+    from priorscope.models.vit import in_timm
+
+    found = in_timm(config, side)
+    return None if found is None else _timm(found[0], num_classes=classes, **found[1])
 
 
 def _swin(config: Any, side: int, classes: int) -> Reference:
@@ -76,7 +66,7 @@ def _mixer(config: Any, side: int, classes: int) -> Reference:
         proj_drop_rate=config.dropout,
         drop_path_rate=config.drop_path,
     )
-    return Reference("timm", network)
+    return Reference("timm", network, {})
 
 
 def _cnn(config: Any, _side: int, classes: int) -> Reference | None:
@@ -117,7 +107,8 @@ def _perceiver(config: Any, _side: int, classes: int) -> Reference | None:
         ff_dropout=config.dropout,
         self_per_cross_attn=config.selves,
     )
-    return Reference("perceiver-pytorch", _ChannelsLast(network))
+    dropping: Plain = {"dropout_at": "weights"} if config.dropout else {}  # where its releases since 0.8 drop
+    return Reference("perceiver-pytorch", _ChannelsLast(network), dropping)
 
 
 class _ChannelsLast(nn.Module):
@@ -133,7 +124,10 @@ class _ChannelsLast(nn.Module):
 
 def _perceiver_io(config: Any, side: int, classes: int) -> Reference | None:
     library: Any = _installed("perceiver_pytorch")
-    return None if library is None else Reference("perceiver-pytorch", _Asked(library, config, side, classes), drops=False)
+    if library is None:
+        return None
+    without: Plain = {"dropout": 0.0} if config.dropout else {}  # it has none
+    return Reference("perceiver-pytorch", _Asked(library, config, side, classes), without)
 
 
 class _Asked(nn.Module):
@@ -171,7 +165,7 @@ class _Asked(nn.Module):
 def _timm(name: str, **settings: Any) -> Reference:
     import timm
 
-    return Reference("timm", timm.create_model(name, **settings))
+    return Reference("timm", timm.create_model(name, **settings), {})
 
 
 def _installed(name: str) -> Any:

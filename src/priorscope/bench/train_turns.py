@@ -7,20 +7,24 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from priorscope.bench.products import Product, Recorder, settle
 from priorscope.core.errors import WorkError
 from priorscope.core.machine import keep_freed_memory
+from priorscope.data.loader import AHEAD
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier
 from priorscope.train.config import TrainConfig
 from priorscope.train.loop import Position, train
 from priorscope.train.optim import OptimConfig, make_optimiser
-from priorscope.train.precision import Precision, make_scaler
+from priorscope.train.precision import Precision, check_precision, make_scaler, numerics
 from priorscope.train.watched import WatchedLoader
+
+UNTIMED = AHEAD + 1
+"""Steps before those that are timed: one more than the batches that lie rendered when a turn begins."""
 
 
 class Turn(NamedTuple):
@@ -58,7 +62,9 @@ class Contender:
             keep_freed_memory()
         config = TrainConfig(epochs=1 << 20, batch_size=batch, precision=precision, threads=threads)
         optim = OptimConfig(lr=1e-5, schedule="constant")
+        check_precision(precision, device)
         self._device = device
+        self._precision: Precision = precision
         self._loader = WatchedLoader(
             split, batch_size=batch, augment=augment, device=str(device), shuffle=True, partial="drop", threads=threads
         )
@@ -68,19 +74,21 @@ class Contender:
 
     def recorded(self) -> Counter[Product]:
         """The matrix products of one step."""
-        with Recorder() as recorder:
+        with numerics(self._precision, self._device), Recorder() as recorder:
             next(self._steps)
         return recorder.products
 
     def turn(self, steps: int) -> Turn:
-        """Some steps, after one that brings weights and batches back near the processor."""
-        next(self._steps)
-        settle(self._device)
-        waited, begun = self._loader.waited, time.perf_counter()
-        for _ in range(steps):
-            next(self._steps)
-        settle(self._device)
-        return Turn((time.perf_counter() - begun) / steps, (self._loader.waited - waited) / steps)
+        """Some steps, after those that bring weights back near the processor and use up what was rendered while others ran."""
+        with numerics(self._precision, self._device):
+            for _ in range(UNTIMED):
+                next(self._steps)
+            settle(self._device)
+            waited, begun = self._loader.waited, time.perf_counter()
+            for _ in range(steps):
+                next(self._steps)
+            settle(self._device)
+            return Turn((time.perf_counter() - begun) / steps, (self._loader.waited - waited) / steps)
 
 
 class Apart:
@@ -91,11 +99,15 @@ class Apart:
         self._end, theirs = context.Pipe()
         context.Process(target=_serve, args=(theirs, make), daemon=True).start()
         theirs.close()
+        self._answer(lambda: None)  # it is ready: what it imports and builds would disturb the others' first turns
 
     def turn(self, steps: int) -> Turn:
         """Some steps there, timed there."""
+        return self._answer(lambda: self._end.send(steps))
+
+    def _answer(self, ask: Callable[[], None]) -> Any:
         try:
-            self._end.send(steps)
+            ask()
             return self._end.recv()
         except (EOFError, OSError) as error:
             raise WorkError(
@@ -104,8 +116,9 @@ class Apart:
 
 
 def _serve(end: Connection, make: Callable[[], Contender]) -> None:
-    """Takes turns as long as somebody asks."""
+    """Takes turns as long as somebody asks, once it has said that it is ready."""
     contender = make()
+    end.send(None)
     while True:
         try:
             steps: int = end.recv()

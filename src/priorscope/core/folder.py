@@ -161,6 +161,12 @@ def locked(folder: Path) -> Iterator[None]:
                 "a folder that nobody else writes to",
                 "wait until that process has ended, or choose another folder with --out",
             ) from None
+        except OSError as error:
+            raise WorkError(
+                f"The folder {folder} cannot be locked: {error.strerror}.",
+                "a file system with locks (flock), so that no two processes write to one folder",
+                "mount it with locks, or choose a folder on another disk with --out",
+            ) from error
         file.truncate(0)
         file.write(f"pid {os.getpid()}")
         file.flush()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def read_log(path: Path) -> Log:
             "check the file",
         )
     accuracies = [y for (_, metric), seen in points.items() if metric == "acc" for _, y in seen]
-    if max(accuracies, default=0) > 1:
+    if max(filter(math.isfinite, accuracies), default=0) > 1:
         points = {key: tuple((x, y / 100) for x, y in seen) if key[1] == "acc" else seen for key, seen in points.items()}
     rates = next((columns[name] for name in RATES if name in columns), ())
     return Log(path.stem, points, tuple(rate for rate in rates if rate is not None))

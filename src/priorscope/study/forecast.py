@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from priorscope import run as runs
 from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError
@@ -65,10 +66,19 @@ def _rate(step: Step, here: Plain, shipped: Plain) -> Plain | None:
 
 
 def remember(step: Step, seconds: float, memory: float) -> None:
-    """Notes what a step has cost here. A cache that cannot be written is no reason to stop."""
+    """Notes what a step has cost here: a training in all its attempts, and an epoch of it by those that it came to.
+
+    One that diverged says nothing. A cache that cannot be written is no reason to stop.
+    """
     try:
+        epochs = _length(step)
+        if isinstance(step, TrainStep) and (step.out / runs.ENVIRONMENT).exists():
+            told, rows = folder.read_json(step.out / runs.ENVIRONMENT), folder.read_rows(step.out / runs.STEPS)
+            if "diverged" in told:
+                return
+            seconds, epochs = max(seconds, told.get("seconds", 0.0)), len(rows) or epochs
         cost = {"seconds": round(seconds, 3), "memory": memory}
-        like = {"seconds": round(seconds / _length(step), 5), "memory": memory}
+        like = {"seconds": round(seconds / epochs, 5), "memory": memory}
         rates = {**_rates(_path()), _key(step): cost, _alike(step): like}
         folder.write_json(_path(), {"processor": processor(), "rates": rates})
     except PriorscopeError:

@@ -14,7 +14,7 @@ from priorscope import run as runs
 from priorscope.core import folder
 from priorscope.core.config import content_key
 from priorscope.core.errors import PriorscopeError, RequestError
-from priorscope.study.plan import RUNS, Plan
+from priorscope.study.plan import RUNS, TUNING, Plan
 from priorscope.study.steps import TrainStep
 
 
@@ -61,8 +61,9 @@ def take(plan: Plan, found: Mapping[str, Path]) -> list[str]:
 
 
 def _runs_below(place: Path) -> Iterator[Path]:
-    """The run folders of a study, of a folder of runs, or the folder itself."""
-    candidates = [place, *sorted(place.glob("*")), *sorted((place / RUNS).glob("*"))]
+    """The run folders of a study, its trials among them, of a folder of runs, or the folder itself."""
+    inside = (place / name for name in ("", RUNS, TUNING))
+    candidates = [place, *(path for folder in inside for path in sorted(folder.glob("*")))]
     return (path for path in candidates if (path / runs.MADE_FROM).is_file())
 
 

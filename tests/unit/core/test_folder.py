@@ -118,3 +118,15 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     (tmp_path / "a" / "weights").write_text("whole")
     folder.remove_leftovers(tmp_path)
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["weights"]
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(folder.fcntl, "flock", none)
+    with (
+        pytest.raises(WorkError, match=r"cannot be locked: No locks available.\n  wanted: a file system with locks"),
+        folder.locked(tmp_path),
+    ):
+        pass

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import mmap
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from priorscope.core.machine import forget_most_memory, most_memory
+from priorscope.core.errors import RequestError
+from priorscope.core.machine import forget_most_memory, most_memory, pick_device
+
+
+def _huge_pages() -> str:
+    """Whether Linux takes pages of 2 MiB by itself: then it says "[always]"."""
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return setting.read_text() if setting.exists() else ""
+
 
 FAULTS = """
 import resource
@@ -32,6 +42,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="page faults of glibc's allocator")
+@pytest.mark.skipif(mmap.PAGESIZE != 4096 or "[always]" in _huge_pages(), reason="memory comes in pages of 4 KiB")
 def test_freed_memory_is_found_again_without_page_faults() -> None:
     faults = {
         how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True, text=True).stdout)
@@ -39,6 +50,18 @@ def test_freed_memory_is_found_again_without_page_faults() -> None:
     }
     assert faults["returned"] > 10_000
     assert faults["kept"] < 1_000
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert [pick_device(wanted) for wanted in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(RequestError, match="This machine has no cuda device"):
+        pick_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto") == "cuda"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets its peak of memory")

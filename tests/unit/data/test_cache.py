@@ -42,7 +42,8 @@ def test_a_second_opening_decodes_nothing(folder: Path, tmp_path: Path, monkeypa
     assert seen == []
     assert not again.pixels.array.flags.writeable
     assert again.fingerprint == first.fingerprint
-    np.testing.assert_array_equal(np.sort(again.pixels.array, axis=None), np.sort(PICTURES, axis=None))
+    by_class = np.argsort(np.arange(len(PICTURES)) % 3, kind="stable")
+    np.testing.assert_array_equal(again.pixels.array, PICTURES[by_class])
 
 
 def test_a_changed_file_makes_a_new_copy(folder: Path, tmp_path: Path) -> None:

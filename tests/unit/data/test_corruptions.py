@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
@@ -212,6 +213,27 @@ def test_an_elastic_map_without_displacement_is_affine() -> None:
     moved = of("elastic_transform", 1, ramp)[0, 8:24, 8:24, 0].astype(int)
     assert np.abs(np.diff(moved, 2, axis=0)).max() <= 1
     assert np.abs(np.diff(moved, 2, axis=1)).max() <= 1
+
+
+def test_an_elastic_map_displaces_every_pixel_by_smoothed_noise() -> None:
+    """With its corners still: against SciPy's interpolation of the same draws."""
+    side, strength, sigma = 16, 0.4, 0.08
+    pictures = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+
+    def draws() -> list[np.random.Generator]:
+        return [np.random.default_rng(seed) for seed in (3, 4)]
+
+    moved = digital.elastic_transform(pictures, (strength, sigma, 0.0), draws())
+    streams = draws()
+    fields.uniform(streams, (3, 2))
+    shifts = 2 * fields.uniform(streams, (2, side, side)) - 1
+    for picture, (across, down), after in zip(pictures, shifts, moved, strict=True):
+        at = np.mgrid[:side, :side].astype(float)
+        for axis, field in enumerate((down, across)):
+            at[axis] += strength * side * ndimage.gaussian_filter(field, sigma * side, mode="reflect", truncate=3.0)
+        wanted = [ndimage.map_coordinates(picture[..., c].astype(float), at, order=1, mode="reflect") for c in range(3)]
+        assert np.abs(np.stack(wanted, -1) - after).max() <= 1
+    assert np.abs(moved.astype(int) - pictures).mean() > 10
 
 
 def test_edges_are_found_where_they_are_and_equalising_flattens() -> None:

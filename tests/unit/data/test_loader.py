@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -134,10 +135,24 @@ def test_a_picture_that_cannot_be_read_stops_the_epoch_with_its_error() -> None:
 
 
 def test_an_epoch_that_is_left_early_leaves_no_work_behind() -> None:
-    loader = Loader(make_split(400), batch_size=8)
+    pixels = EncodedPixels([(8, 8)] * 5)
+    pixels.pictures *= 80
+    read, seen = pixels.read, []
+
+    def slowly(index: int) -> NDArray[np.uint8]:
+        time.sleep(0.001)
+        seen.append(index)
+        return read(0)
+
+    pixels.read = slowly  # type: ignore[method-assign]
+    loader = Loader(make_split(400, pixels=pixels), batch_size=8, augment={"size": 8}, threads=1)
     epoch = loader.epoch(0)
     next(epoch)
     epoch.close()  # type: ignore[attr-defined]
+    begun = len(seen)
+    time.sleep(0.05)
+    assert len(seen) <= begun + 8, "what had begun ends, and no more does"
+    assert begun < 8 * 10
     assert [len(b.labels) for b in loader.epoch(0)] == [8] * 50
 
 
@@ -209,12 +224,13 @@ def test_a_mapped_store_gives_the_same_batches_as_memory(tmp_path: Path) -> None
         assert torch.equal(one.images, two.images)
 
 
+@pytest.mark.parametrize(("rank", "ranks"), [(1, 2), (0, 1)])
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("augment", ["rrc", "cutmix", "permuted", "perceiver"])
-def test_rendering_on_a_device_follows_the_same_order_and_partners(augment: str, resident: bool) -> None:
+def test_rendering_on_a_device_follows_the_same_order_and_partners(augment: str, resident: bool, rank: int, ranks: int) -> None:
     """The device's path, carried out by torch on the CPU: the same pictures as the threads' within a level."""
     split = make_split(41, 12)
-    settings: dict[str, Any] = {"batch_size": 9, "augment": augment, "shuffle": True, "rank": 1, "ranks": 2}
+    settings: dict[str, Any] = {"batch_size": 9, "augment": augment, "shuffle": True, "rank": rank, "ranks": ranks}
     loader = Loader(split, **settings)
     store = in_place(split.pixels)
     assert store is not None
@@ -224,8 +240,8 @@ def test_rendering_on_a_device_follows_the_same_order_and_partners(augment: str,
         for step in range(len(loader)):
             batch = loader.batch(2, step)
             order = loader.order(2)
-            places = np.arange(step * 9, min(step * 9 + 9, 41))[1::2]
-            partners = order[np.minimum(places ^ 1, 40)] if drawing.plan.mixes else None
+            places = np.arange(step * 9, min(step * 9 + 9, 41))[rank::ranks]
+            partners = order[np.where((places ^ 1) < 41, places ^ 1, places - 1)] if drawing.plan.mixes else None
             images = device.start(Part(2, step, order[places], partners)).result()
             assert images.dtype == torch.float16
             differs = (images.float() - batch.images).abs() * 255

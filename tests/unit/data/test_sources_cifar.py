@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,14 @@ def test_pixels_are_red_green_blue_planes(tmp_path: Path) -> None:
     assert pictures[4, 2, 7].tolist() == [DATA[4, 1024 * channel + 2 * 32 + 7] for channel in range(3)]
 
 
+HERE = Path(tempfile.gettempdir(), f"priorscope-was-here-{os.getpid()}")
+
+
 class Runs:
     """A pickle that runs a command when it is loaded."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, ("touch /tmp/priorscope-was-here",)
+        return os.system, (f"touch {HERE}",)
 
 
 class Evaluates:
@@ -58,7 +62,7 @@ class Evaluates:
 def test_a_pickle_that_asks_for_anything_else_is_refused(tmp_path: Path, hostile: Any, protocol: int) -> None:
     with pytest.raises(WorkError, match=r"it asks for [\w.]+, which may run code"):
         read_pickle(stored(tmp_path, {"data": hostile}, protocol))
-    assert not Path("/tmp/priorscope-was-here").exists()
+    assert not HERE.exists()
 
 
 def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from priorscope.data.split import Split
 from priorscope.doctor.instruments import (
     INSTRUMENTS,
     Answer,
@@ -49,7 +50,7 @@ def test_every_probe_has_an_instrument():
 def test_a_probe_that_drops_the_last_batch_is_caught(monkeypatch):
     measure = accuracy.measure_accuracy
     monkeypatch.setattr(accuracy, "measure_accuracy", lambda who, data, k: measure(who, data.choose(np.arange(192)), k=k))
-    assert "images scored, the last partial batch too" in wrong(certify("accuracy"))
+    assert "right answers of a network, the last partial batch's too" in wrong(certify("accuracy"))
 
 
 def test_a_dial_that_runs_backwards_is_caught(monkeypatch):
@@ -91,10 +92,67 @@ def test_an_attack_that_differs_between_twins_is_caught(monkeypatch):
 
     def broken(*args, **settings):
         result = measure(*args, **settings)
-        return result.model_copy(update={"fooled": result.fooled & (np.arange(60) % 7 > 0) | np.eye(2, dtype=bool)[..., None]})
+        return result.model_copy(update={"fooled": result.fooled & (np.arange(60) % 7 > 0) | np.eye(3, dtype=bool)[..., None]})
 
     monkeypatch.setattr(transfer, "measure_transfer", broken)
     assert "fooled share of a twin, as white-box" in wrong(certify("transfer"))
+
+
+def test_pictures_that_are_judged_by_the_network_they_were_made_for_are_caught(monkeypatch):
+    measure = transfer.measure_transfer
+
+    def broken(*args, **settings):
+        result = measure(*args, **settings)
+        own = result.fooled[np.arange(3), np.arange(3)]
+        return result.model_copy(update={"fooled": np.repeat(own[:, None], 3, axis=1)})
+
+    monkeypatch.setattr(transfer, "measure_transfer", broken)
+    assert wrong(certify("transfer")) == ["fooled share of a network that nothing fools"]
+    look = activation.measure_activation
+
+    def as_well(*args, **settings):
+        result = look(*args, **settings)
+        return result.model_copy(update={"probability": np.repeat(result.probability[:1], 3, axis=0)})
+
+    monkeypatch.setattr(activation, "measure_activation", as_well)
+    (question,) = wrong(certify("activation"))
+    assert question.startswith("probability that a network whose classes are turned round")
+
+
+def test_pictures_that_are_not_the_ones_asked_for_are_caught(monkeypatch):
+    """Clean pictures at every severity, and one setting of the dial at all of them."""
+    measure, dial = corruptions.measure_corruptions, cue_conflict.measure_cue_conflict
+
+    def clean(*args, **settings):
+        result = measure(*args, **settings)
+        return result.model_copy(update={"right": np.broadcast_to(result.correct, result.right.shape)})
+
+    monkeypatch.setattr(corruptions, "measure_corruptions", clean)
+    assert "share right of the class that a network gives pictures with noise" in wrong(certify("corruptions"))
+
+    class Stuck:
+        def __init__(self, world):
+            self._world, self.name = world, world.name
+
+        def split(self, _):
+            return self._world.split("conflict@0.5")
+
+    monkeypatch.setattr(
+        cue_conflict, "measure_cue_conflict", lambda who, world, salience: dial(who, Stuck(world), salience=salience)
+    )
+    assert len(wrong(certify("cue_conflict"))) == 2
+
+
+def test_a_temperature_that_was_fitted_on_test_is_caught(monkeypatch):
+    measure = calibration.measure_calibration
+
+    def peeking(who, data, **settings):
+        if settings or isinstance(data, Split):
+            return measure(who, data, **settings)
+        return measure(who, calibration.source_of({"val": data.split("test"), "test": data.split("test")}))
+
+    monkeypatch.setattr(calibration, "measure_calibration", peeking)
+    assert wrong(certify("calibration")) == ["logits times 2: the temperature that mends them"]
 
 
 def test_an_error_without_its_null_level_and_a_temperature_that_is_not_fitted_are_caught(monkeypatch):

@@ -207,7 +207,7 @@ def test_what_is_refused(world: Split) -> None:
     for asked, message in (
         ({"preset": "zoom"}, "'zoom' is not a preset of activation."),
         ({"targets": []}, r"targets = \[\]."),
-        ({"targets": ["class:a", "class:0"]}, "targets = "),
+        ({"targets": ["class:a", "class:0"]}, r"targets = \['class:a', 'class:0'\]"),
         ({"learning_rate": 1}, "'learning_rate' is not a setting"),
         ({"starts": 0}, "starts = 0, images = 256."),
         ({"preset": "zooming", "climb": "logit"}, "stops at a probability of 0.95, and climb = 'logit' came for it"),

@@ -52,7 +52,6 @@ def world(n: int = N) -> Split:
 @pytest.fixture(scope="module")
 def trained() -> dict[str, Tensor]:
     """Weights that know the world."""
-    torch.set_num_threads(1)
     net, split = Net(), world(600)
     images = torch.from_numpy(np.stack([split[i][0] for i in range(len(split))])).permute(0, 3, 1, 2) / 255
     optimiser = torch.optim.Adam(net.parameters(), lr=0.01)

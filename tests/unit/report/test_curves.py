@@ -58,6 +58,13 @@ def test_reads_a_json_log_of_rows_with_percentages(tmp_path: Path) -> None:
     assert curve.along("train", "loss") == ((0, 2.0), (1, 1.5))
 
 
+def test_percentages_are_known_where_the_first_epoch_was_not_evaluated(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,val_acc\n1,nan\n2,45.2\n")
+    (curve,) = read_log(path)
+    assert curve.along("val", "acc")[-1] == (2.0, pytest.approx(0.452))
+
+
 def test_reads_a_csv_log_and_leaves_gaps_out(tmp_path: Path) -> None:
     log = tmp_path / "swin_loss.csv"
     log.write_text("epoch,train_loss,val_loss,train_acc,val_acc,lr\n1,2.0,1.8,0.2,0.3,x\n2,1.5,,0.4,0.5,y\n")

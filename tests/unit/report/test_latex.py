@@ -135,7 +135,7 @@ def test_lines_end_and_hidden_characters_go():
         ("nan", "nan"),
     ],
 )
-def planted_are_written_as_mathematics(number, drawn):
+def test_numbers_are_written_as_mathematics(number, drawn):
     assert _digits(number) == drawn
 
 

@@ -18,9 +18,11 @@ WORK = TrainWork(Recipe.of({"data": {"source": "shapetex"}, "model": "mlp/tiny"}
 
 def ended(executor: LocalExecutor, count: int) -> list[Ended]:
     found: list[Ended] = []
-    while len(found) < count:
+    for _ in range(300):
         found += [news for news in executor.news(1.0) if isinstance(news, Ended)]
-    return found
+        if len(found) >= count:
+            return found
+    raise AssertionError(f"{len(found)} of {count} steps have ended after five minutes")
 
 
 @pytest.fixture

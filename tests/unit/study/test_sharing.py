@@ -7,12 +7,16 @@ import json
 import pytest
 from in_process import Here
 
+from priorscope import run as runs
 from priorscope.cli import main
+from priorscope.core.config import content_key
 from priorscope.core.contracts import by_recipe
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import write_json
 from priorscope.report.reading import read_study
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
+from priorscope.study.sharing import finished_runs
 from priorscope.study.study import Study
 
 BASE = {
@@ -109,6 +113,14 @@ def test_a_copy_that_was_cut_short_is_no_run(first, tmp_path, monkeypatch):
             run_study(made(), tmp_path / "out", executor=Here(), shared=[first])
     assert "train a-s0" in make_plan(made(), tmp_path / "out").missing
     assert asked(made(), tmp_path / "out", [first]) == ["accuracy of a-s0", "accuracy of b-s0"]
+
+
+def test_trials_of_a_tuned_study_are_runs_too(tmp_path):
+    trial = tmp_path / "out" / "tuning" / "a-t1"
+    write_json(trial / runs.MADE_FROM, {"recipe": "a trial's"})
+    write_json(trial / runs.ENVIRONMENT, {})
+    (trial / runs.WEIGHTS).touch()
+    assert finished_runs([tmp_path / "out"]) == {content_key({"recipe": "a trial's"}): trial}
 
 
 def test_a_place_without_runs_is_refused(tmp_path):

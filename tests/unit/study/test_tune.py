@@ -11,6 +11,7 @@ from in_process import Here
 
 from priorscope import run as runs
 from priorscope.core import folder
+from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.study.executors import Ended
 from priorscope.study.forecast import forecast, remember
@@ -59,12 +60,12 @@ class OnPaper(Here):
 
 def plant(work, accuracy: float) -> None:
     """A finished run's folder, without a network."""
-    made_from = runs.inputs(work.recipe, None)
+    made_from = runs.inputs(work.recipe, content_key(folder.read_json(work.init / runs.MADE_FROM)) if work.init else None)
     folder.write_text(work.out / runs.RECIPE, work.recipe.toml())
     folder.write_json(work.out / runs.MADE_FROM, made_from)
     folder.write_rows(work.out / runs.STEPS, [{"epoch": 1, "val": {"accuracy": accuracy, "n": 40}}])
     (work.out / runs.WEIGHTS).touch()
-    folder.write_json(work.out / runs.ENVIRONMENT, {"key": "planted", "chosen_epoch": 1})
+    folder.write_json(work.out / runs.ENVIRONMENT, {"key": "planted", "chosen_epoch": 1, "data": {}})
 
 
 def chosen_rates(plan) -> dict[str, float]:
@@ -182,6 +183,23 @@ def test_a_trial_foretells_the_others_and_what_follows_by_its_length(tmp_path, m
     assert (found.seconds, found.memory, found.unknown) == (36.0, 2e9, len(plan.steps) - 5)
 
 
+def test_a_training_costs_all_its_attempts_by_the_epochs_it_came_to_and_one_that_diverged_says_nothing(tmp_path, monkeypatch):
+    """Two epochs in 40 s, of which the attempt that ended took 4: two seeds take 80 s, and of six epochs 240 s."""
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    plan = make_plan(made(tune=None, probes=[]), tmp_path / "out")
+    step = next(step for step in plan.steps if step.id == "train a-s0")
+    folder.write_rows(step.out / runs.STEPS, [])
+    folder.write_json(step.out / runs.ENVIRONMENT, {"chosen_epoch": 0, "diverged": "The loss became NaN"})
+    remember(step, 4.0, 2e9)
+    assert forecast(plan, workers=1).unknown == len(plan.steps)
+    folder.write_rows(step.out / runs.STEPS, [{"epoch": 1}, {"epoch": 2}])
+    folder.write_json(step.out / runs.ENVIRONMENT, {"chosen_epoch": 2, "seconds": 40.0})
+    remember(step, 4.0, 2e9)
+    assert forecast(plan, workers=1).seconds == 80
+    longer = made(tune=None, probes=[], recipes={"a": {"train": {"epochs": 6}}})
+    assert forecast(make_plan(longer, tmp_path / "other"), workers=1).seconds == 240
+
+
 def test_sam_takes_every_step_twice_and_foretells_nothing_of_steps_without(tmp_path, monkeypatch):
     monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
     recipes = {"a": {}, "b": {"optim": {"sam": {"rho": 0.05}}}, "c": {"optim": {"lr": 0.3}}}
@@ -251,8 +269,11 @@ def test_what_begins_with_a_tuned_recipe_is_tuned_after_it(tmp_path):
     plan = make_plan(study, tmp_path)
     assert plan.missing["train fine-t1"] == "after train pre-s0"
     assert "train fine-t1" in plan.open
-    done = make_plan(study, tmp_path)
-    assert {step.id for step in done.to_do()} == {"train pre-t1", "train pre-t2", "train pre-t3"}
+    assert {step.id for step in plan.to_do()} == {"train pre-t1", "train pre-t2", "train pre-t3"}
+    executor = OnPaper(lambda name: 0.7 if name.endswith("t2") else 0.1)
+    run_study(study, tmp_path, executor=executor)
+    order = [executor.order.index(name) for name in ("train pre-t2", "train pre-s0", "train fine-t1", "train fine-s0")]
+    assert order == sorted(order)
 
 
 def test_a_trial_that_fails_leaves_out_what_it_would_choose(tmp_path):

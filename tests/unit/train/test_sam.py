@@ -34,8 +34,6 @@ def test_the_second_gradient_is_that_of_the_closed_form(adaptive):
         model.loss().backward()
     got = torch.cat([model.w.grad, model.v.grad])
     torch.testing.assert_close(got, c * (w + e), rtol=1e-12, atol=0)
-    if not adaptive:
-        assert float(e.norm()) == pytest.approx(0.3)
 
 
 def test_the_weights_come_back_to_the_bit_even_after_an_error():

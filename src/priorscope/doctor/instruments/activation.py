@@ -15,11 +15,17 @@ IMAGES = 16
 
 
 def known_answers() -> Iterator[Answer]:
-    """The picture, the logit that it reaches, and a twin that must give it the same probability."""
-    (network, _), (twin, _) = linear(0.1), linear(0.1)
+    """The picture, the logit that it reaches, a twin that must give it the same probability, and one that takes a for b."""
+    import torch
+
+    (network, _), (twin, _), (turned, _) = linear(0.1), linear(0.1), linear(0.1)
+    with torch.no_grad():
+        own = next(turned.parameters())
+        own.copy_(own.flip(0))
     weights = next(network.parameters()).detach().numpy()
     how: dict[str, Any] = {"form": "pixels", "optimiser": "adam", "steps": 200, "shift": 0.0, "zoom": 0.0, "turn": 0.0}
-    result = measure_activation({"one": network, "twin": twin}, grey_world(IMAGES), starts=1, images=IMAGES, **how)
+    three = {"one": network, "twin": twin, "turned": turned}
+    result = measure_activation(three, grey_world(IMAGES), starts=1, images=IMAGES, **how)
     wanted = np.where(weights > 0, 255, 0).reshape(2, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     yield Answer(
         probe="activation",
@@ -42,4 +48,11 @@ def known_answers() -> Iterator[Answer]:
         expected=float(result.probability[0, 0].mean()),
         got=float(result.probability[1, 0].mean()),
         within=0,
+    )
+    yield Answer(
+        probe="activation",
+        question="probability that a network whose classes are turned round gives it, as what the own one leaves",
+        expected=1 - float(result.probability[0, 0].mean()),
+        got=float(result.probability[2, 0].mean()),
+        within=1e-6,
     )

@@ -41,8 +41,8 @@ def known_answers() -> Iterator[Answer]:
         probe="calibration", question="sure of 0.8 and right on 0.6", expected=SURE - 0.6, got=result.value, within=1e-6
     )
     (val, own), (test, other) = _drawn("val", 2000, 0), _drawn("test", 2000, 1)
-    for sharper in (1.0, 2.0):
-        speaker = Speaker({"val": sharper * own, "test": sharper * other})
+    for sharper, further in ((1.0, 1.0), (2.0, 3.0)):  # val alone says which temperature
+        speaker = Speaker({"val": sharper * own, "test": further * other})
         found = measure_calibration(speaker, source_of({"val": val, "test": test}))
         error = found.scores[0].error
         yield Answer(

@@ -9,7 +9,7 @@ import numpy as np
 from priorscope.data.corruptions import corrupted
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.doctor.instruments import Answer
-from priorscope.doctor.instruments.planted import blind
+from priorscope.doctor.instruments.planted import blind, by_noise
 from priorscope.probes.corruptions import measure_corruptions
 
 SIDE, IMAGES = 32, 30
@@ -18,7 +18,7 @@ NOISE = {1: 0.04, 3: 0.08, 5: 0.10}
 
 
 def known_answers() -> Iterator[Answer]:
-    """A network that always says class 0; and the deviation of grey pictures under Gaussian noise."""
+    """A network that always says class 0, one that tells noise; and the deviation of grey pictures under Gaussian noise."""
     grey = np.full((IMAGES, SIDE, SIDE, 3), 128, np.uint8)
     split = Split("grey", "test", ArrayPixels(grey), np.arange(IMAGES) % 3, ("a", "b", "c"))
     result = measure_corruptions(blind(SIDE, 3), split, kinds=["contrast", "pixelate"], images=None)
@@ -30,6 +30,14 @@ def known_answers() -> Iterator[Answer]:
         question="pictures scored: 2 kinds at 5 severities",
         expected=2 * 5 * IMAGES,
         got=result.right.size,
+        within=0,
+    )
+    noticed = measure_corruptions(by_noise(SIDE), split, kinds=["gaussian_noise"], images=None)
+    yield Answer(
+        probe="corruptions",
+        question="share right of the class that a network gives pictures with noise",
+        expected=1,
+        got=float(noticed.right[..., split.labels == 1].mean()),
         within=0,
     )
     for severity, deviation in NOISE.items():

@@ -19,13 +19,10 @@ STEEPNESS = 12.0
 
 def _torn_at(point: float) -> Decide:
     """Follows shape with a chance that falls through one half at `point`; the same draws at every setting."""
-    draws: dict[int, np.ndarray] = {}
-    asked: list[int] = []
 
     def decide(split: Split) -> Ints:
-        level = LEVELS[len(asked) % len(LEVELS)]
-        asked.append(1)
-        drawn = draws.setdefault(len(split), np.random.default_rng(0).random(len(split)))
+        level = float(split.name.rpartition("@")[2])
+        drawn = np.random.default_rng(0).random(len(split))
         shape = drawn < 1 / (1 + np.exp(STEEPNESS * (level - point)))
         return np.where(shape, split.columns["shape"], split.columns["texture"])
 

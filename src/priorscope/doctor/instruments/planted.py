@@ -63,6 +63,28 @@ def blind(side: int, classes: int) -> Classifier:
     return _saying(side, classes, lambda x: torch.eye(classes)[0].expand(len(x), classes))
 
 
+def stubborn(side: int) -> Classifier:
+    """A network of two classes that says class 0 whatever it sees; how surely depends on the picture, a little."""
+    import torch
+
+    def say(x: Tensor) -> Tensor:
+        little = 1e-3 * x.mean((1, 2, 3))
+        return torch.stack([1 + little, -little], 1)
+
+    return _saying(side, 2, say)
+
+
+def by_noise(side: int) -> Classifier:
+    """A network of three classes that says a of an even picture and b of one with noise, and never c."""
+    import torch
+
+    def say(x: Tensor) -> Tensor:
+        noise = x.std((1, 2, 3)) - 0.02
+        return torch.stack([-noise, noise, torch.full_like(noise, -1.0)], 1)
+
+    return _saying(side, 3, say)
+
+
 def erratic(side: int, classes: int) -> Classifier:
     """A network whose answer is a function of the picture, and as good as drawn anew for every other picture."""
     import torch

@@ -1,0 +1,92 @@
+"""Verbs that stand before one function each: what they hand on, and what they say."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest.mock import create_autospec
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import priorscope as ps
+from priorscope import run as runs
+from priorscope.cli import app
+
+
+def said(*command: str) -> str:
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "asked"),
+    [
+        (["loader"], {}),
+        (["loader", "--quick"], {"rounds": 1, "share": 0.1}),
+        (["attack", "--images", "5", "--curve-images", "0", "--rounds", "2"], {"images": 5, "curve_images": 0, "rounds": 2}),
+        (
+            ["train", "--models", "mlp/tiny,vit/tiny", "--batch-size", "4"],
+            {"models": ["mlp/tiny", "vit/tiny"], "image_size": None, "batch_size": 4},
+        ),
+        (["train", "--models", "all", "--image-size", "32"], {"models": "all", "image_size": 32, "batch_size": None}),
+        (["probes", "--kinds", "transform,similarity"], {"kinds": ["similarity", "transform"]}),
+    ],
+)
+def test_a_benchmark_is_asked_for_and_told(tmp_path, monkeypatch, command: list[str], asked: dict[str, Any]):
+    room = import_module(f"priorscope.bench.{command[0]}")
+    real = inspect.signature(room.run)
+    run = create_autospec(room.run, return_value=SimpleNamespace(table=lambda: "a table", plain=lambda: {"cases": []}))
+    monkeypatch.setattr(room, "run", run)
+    assert said("bench", *command, "--json", str(tmp_path / "told.json")) == "a table\n"
+    assert json.loads((tmp_path / "told.json").read_text()) == {"cases": []}
+    handed = real.bind(*run.call_args.args, **run.call_args.kwargs).arguments
+    assert {name: value for name, value in handed.items() if name != "say"} == asked
+
+
+def test_published_weights_become_a_run(tmp_path, monkeypatch):
+    run = SimpleNamespace(path=tmp_path / "run", environment={"model": {"parameters": 5}})
+    adopt = create_autospec(runs.adopt, return_value=run)
+    monkeypatch.setattr(runs, "adopt", adopt)
+    told = said("models", "import", "some_weights", "--out", str(tmp_path / "run"), "--data", "cifar10", "--json")
+    assert json.loads(told) == {"out": str(tmp_path / "run"), "parameters": 5}
+    adopt.assert_called_once_with(Path("some_weights"), tmp_path / "run", "cifar10")
+
+
+def test_a_published_checkpoint_is_fetched_by_its_name(tmp_path, monkeypatch):
+    from priorscope.models import published
+
+    fetch = create_autospec(published.fetch_published, return_value=tmp_path / "weights")
+    monkeypatch.setattr(published, "fetch_published", fetch)
+    assert json.loads(said("models", "fetch", "some", "--folder", str(tmp_path), "--json")) == {
+        "weights": str(tmp_path / "weights")
+    }
+    fetch.assert_called_once_with("some", tmp_path)
+    assert {"checkpoint", "link"} <= set(json.loads(said("models", "fetch", "--json"))[0])
+
+
+def test_a_source_is_fetched_by_its_name(monkeypatch):
+    get = create_autospec(ps.data.get, return_value=("one", "two"))
+    monkeypatch.setattr(ps.data, "get", get)
+    assert said("data", "get", "cifar10") == "one\ntwo\n"
+    get.assert_called_once_with("cifar10")
+
+
+def test_a_dataset_of_ones_own_is_converted(tmp_path, monkeypatch):
+    made = [(Image.fromarray(np.full((8, 8, 3), 60 * k, np.uint8)), k % 2) for k in range(4)]
+    room = ModuleType("made_for_the_verbs")
+    room.mine = lambda: {"train": made[:2], "test": made[2:]}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, room.__name__, room)
+    told = json.loads(
+        said("data", "convert", "--from", "made_for_the_verbs:mine", str(tmp_path / "a.beton"), "--split", "test", "--json")
+    )
+    assert [(file["split"], file["count"]) for file in told["files"]] == [("test", 2)]
+    assert ps.data.open(tmp_path / "a.beton").split("test").pixels.read(1)[0, 0].tolist() == [180] * 3
