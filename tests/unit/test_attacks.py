@@ -257,7 +257,7 @@ def test_the_curve_of_a_protocol_counts_the_first_guess_and_the_first_five() -> 
 
 
 def test_a_protocol_attacks_every_picture_and_judges_the_last_iterate() -> None:
-    """Wrong are pictures in a narrow strip: a step leads into it, a second past it, a third back; of one inside it is reversed."""
+    """Wrong are pictures in a narrow strip: a step leads into it, a second past it, a third back; one inside the other way."""
 
     def strip(x: Tensor) -> Tensor:
         away = (x.mean((1, 2, 3)) - 0.52).abs()
