@@ -468,7 +468,7 @@ def test_the_projection_onto_a_plane_is_the_nearest_point_of_it(norm: Norm) -> N
 def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = Linear()
     images, labels = some(net)
-    monkeypatch.setattr("priorscope.attacks.search.BLOCK", 10)
+    monkeypatch.setattr("priorscope.attacks.victim.BLOCK", 10)
     monkeypatch.setattr("priorscope.attacks.search.SAVE_EVERY_SECONDS", 0.0)
     budgets = (0.0, 0.005, 0.01, 0.02, 0.04)
     (attack,) = attacks_of("pgd", CLASSES, steps=5)

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from priorscope.attacks import Attack, LossName, Norm, attack_of
 from priorscope.attacks.losses import LOSSES
-from priorscope.attacks.search import BLOCK, Attacked, attacked
+from priorscope.attacks.search import Attacked, attacked
 from priorscope.attacks.supply import Fetch
 from priorscope.attacks.verdict import Check, check
 from priorscope.attacks.victim import GradientError, Victim
-from priorscope.core.blocks import blocks
 
 QUERIES = 100
 STEPS = 10
@@ -123,7 +122,7 @@ def _zero_gradients(number: Number, iterated: Sequence[Attack]) -> tuple[list[Ch
         return [check("zero gradients", 0, 0, "No image is right, so no gradient was looked at.")], True
     losses: list[LossName] = sorted({attack.loss for attack in iterated} or {"cross-entropy", "margin"})
     try:
-        for places in blocks(len(zero), number.victim.at_once(BLOCK)):
+        for places in number.victim.blocks(len(zero)):
             images, labels = number.fetch(number.right[places])
             for loss in losses:
                 _, _, gradient = number.victim.gradient(images, labels, LOSSES[loss])

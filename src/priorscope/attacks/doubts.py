@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.blocks import blocks
 from priorscope.core.errors import WorkError
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 100
 """Pictures that are answered twice, to see whether the answers are the same."""
-BLOCK = 500
 
 PROBABILITIES = "Its outputs are probabilities, not logits (they sum to 1)"
 
@@ -34,7 +32,7 @@ def doubts(victim: Victim, fetch: Fetch, count: int, who: str = "The network") -
     All images asked about are answered once, which is little beside an attack: a single NaN among them has no margin.
     """
     parts: list[NDArray[np.float32]] = []
-    for rows in blocks(count, victim.at_once(BLOCK)):
+    for rows in victim.blocks(count):
         images, _ = fetch(rows)
         parts.append(victim(images).cpu().numpy())
     answers = np.concatenate(parts)

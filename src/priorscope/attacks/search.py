@@ -32,9 +32,7 @@ from priorscope.attacks.supply import Fetch
 from priorscope.attacks.turns import run_attack, run_in_turn
 from priorscope.attacks.victim import Victim
 from priorscope.core.arrays import read_arrays, write_arrays
-from priorscope.core.blocks import blocks
 
-BLOCK = 500
 REFINEMENTS = 2
 """Bisections between two budgets of the curve: neighbours of ratio 2 end up within a fifth of each other."""
 HINTS = 2
@@ -107,7 +105,7 @@ def find_smallest(
     search = _Search(victim, attacks, tuple(budgets), norm, seed, known, asked)
     alone = _Search(victim, attacks[:1], tuple(budgets), norm, seed, ahead, asked) if len(attacks) > 1 else None
     saved = time.perf_counter()
-    for rows in blocks(len(index), victim.at_once(BLOCK)):
+    for rows in victim.blocks(len(index)):
         if not search.open_rows(rows).size:
             continue
         for _ in _rounds(search, alone, _Block(rows, *fetch(rows), index[rows])):
@@ -285,7 +283,7 @@ def protocol_curve(
 ) -> Curve:
     """Every picture at every budget, each budget on its own, whether or not it was right before."""
     parts: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
-    for rows in blocks(len(index), victim.at_once(BLOCK)):
+    for rows in victim.blocks(len(index)):
         images, labels = fetch(rows)
         of = pictures(images, labels, 0.0, norm=norm, index=torch.from_numpy(index[rows]))
         if attack.steps == 1 and attack.start == "none":
@@ -327,7 +325,7 @@ def attacked(
 ) -> Attacked:
     """Attacks in turn on some rows, each picture at one budget."""
     parts: list[Attacked] = []
-    for places in blocks(len(rows), victim.at_once(BLOCK)):
+    for places in victim.blocks(len(rows)):
         some = rows[places]
         images, labels = fetch(some)
         of = pictures(images, labels, eps, norm=norm, index=torch.from_numpy(index[some]))

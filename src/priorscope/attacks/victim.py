@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from priorscope.attacks.ball import concatenate
 from priorscope.attacks.losses import Loss
-from priorscope.core.blocks import SIDE, at_once
+from priorscope.core.blocks import SIDE, at_once, blocks
 from priorscope.core.errors import RequestError
 
 CHUNK = 250
 """Pictures of side 32 in one pass: larger chunks gained nothing on a processor (ResNet-20) and cost memory."""
+BLOCK = 500
+"""Pictures of side 32 that an attack has at hand."""
 
 
 class Victim:
@@ -28,19 +32,23 @@ class Victim:
         self.backwards = 0
         self.not_finite = 0
 
-    def at_once(self, most: int, side: int = SIDE) -> int:
-        """How many pictures make a block, of which `most` of side 32 do: a network may enlarge them before it looks."""
+    def blocks(self, count: int) -> Iterator[NDArray[np.int64]]:
+        """The rows from 0 to `count`, a block at a time."""
+        return blocks(count, self._at_once(BLOCK))
+
+    def _at_once(self, most: int, side: int = SIDE) -> int:
+        """How many pictures hold as many pixels as `most` of side 32: a network may enlarge them before it looks."""
         return at_once(max(self._side, side), most)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The logits, without a gradient."""
         with torch.no_grad():
-            return concatenate([self._answer(part) for part in x.split(self.at_once(self._chunk, x.shape[-1]))])
+            return concatenate([self._answer(part) for part in x.split(self._at_once(self._chunk, x.shape[-1]))])
 
     def gradient(self, x: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, the loss of each picture, and its gradient with respect to that picture's pixels."""
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        chunk = self.at_once(self._chunk, x.shape[-1])
+        chunk = self._at_once(self._chunk, x.shape[-1])
         for start in range(0, len(x), chunk):
             rows = slice(start, start + chunk)
             part = x[rows].detach().requires_grad_(True)

@@ -111,9 +111,7 @@ class Accuracy(Result):
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""
         unit, split = self.unit, self.split
-        rows = [
-            Metric.of("top-1 accuracy", self.value, self.interval, self.n, unit, split=split),
-        ]
+        rows = [Metric.of("top-1 accuracy", self.value, self.interval, self.n, unit, split=split)]
         if self.k > 1:
             rows.append(Metric.of(f"top-{self.k} accuracy", self.top_k, self.top_k_interval, self.n, unit, split=split))
         if self.loss is not None:

@@ -25,7 +25,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.power_law import Law
 from priorscope.probes import ProbeConfig, labelled_split
 from priorscope.probes.scaling_batches import Batch, batches
-from priorscope.probes.scaling_fit import Estimate, Found, HeldOut, estimate
+from priorscope.probes.scaling_fit import Estimate, Found, HeldOut, Points, estimate
 from priorscope.probes.scaling_points import Count, Spent, as_points, spent_by
 
 if TYPE_CHECKING:
@@ -217,7 +217,8 @@ def measure_scaling(
     fits: list[Fit] = []
     for family in families:
         own = [run for run in runs if run.family == family]
-        fits.append(_fit(family, own, estimate(as_points(own), resamples, width, seed)))
+        points = as_points(own)
+        fits.append(_fit(family, own, points, estimate(points, resamples, width, seed)))
     compared = batches(runs)
     local = next((fit.local for fit in fits if fit.local is not None), None)
     return Scaling(
@@ -241,11 +242,10 @@ def measure_scaling(
     )
 
 
-def _fit(family: str, runs: Sequence[Spent], found: Found) -> Fit:
+def _fit(family: str, runs: Sequence[Spent], points: Points, found: Found) -> Fit:
     """What was found, with the names of what stands on the front."""
     owners = [(run, at) for run in runs for at in range(len(run.compute))]
     front: list[Best] = []
-    points = as_points(runs)
     for row, compute, error, count in zip(
         found.front.row, found.front.compute, found.front.error, found.front.weight, strict=True
     ):

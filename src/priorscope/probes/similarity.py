@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from priorscope.probes.cka import Alignment
     from priorscope.probes.layers import Network, Reading
 
-VERSION = 2
+VERSION = 3
 FEWEST = 8
 """Images: twice the four that an unbiased estimate takes."""
 PER = "set"

@@ -23,7 +23,6 @@ from pydantic import Field
 from priorscope.attacks import NORMS, Attack, Norm, attacks_of, follows_gradients
 from priorscope.attacks.budgets import EPS, shown
 from priorscope.attacks.verdict import Check, check
-from priorscope.core.blocks import blocks
 from priorscope.core.config import Number, content_key
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
-VERSION = 4
+VERSION = 5
 PICTURES = 2
 """The version of the adversarial pictures that are kept. It is its own: what is said of them changes oftener than they do."""
 PER = "set"
@@ -300,7 +299,6 @@ def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None) 
     import torch
 
     from priorscope.attacks.losses import right
-    from priorscope.attacks.search import BLOCK
     from priorscope.attacks.supply import fetcher
     from priorscope.attacks.victim import Victim
     from priorscope.models.classifier import evaluating
@@ -308,7 +306,7 @@ def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None) 
     fetch, victim = fetcher(model, chosen), Victim(model)
     parts: list[Bools] = []
     with evaluating(model):
-        for rows in blocks(len(chosen), victim.at_once(BLOCK)):
+        for rows in victim.blocks(len(chosen)):
             images, labels = fetch(rows)
             x = images if worst is None else torch.from_numpy(worst[rows]).to(images.device)
             parts.append(right(victim(x), labels).cpu().numpy())
