@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.machine import on_threads, pick_device, versions
 from priorscope.data import SOURCES
 from priorscope.data import open as open_source
-from priorscope.data.stamp import files_stamp, weights_stamp
+from priorscope.data.stamp import data_stamp, weights_stamp
 from priorscope.fitting import ENVIRONMENT, SNAPSHOTS, STEPS, WEIGHTS, Fitting, Report, Status, snapshot_path
 from priorscope.material import shape_of
 from priorscope.models import FAMILIES
@@ -59,17 +59,15 @@ __all__ = [
 
 
 class Run:
-    """A finished run's folder: recipe, model, curves and results; or one of its snapshots, `step` steps into it."""
+    """A finished run's folder: recipe, model, curves and results."""
 
-    def __init__(self, path: Path, step: int | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._step = step
 
     @property
     def name(self) -> str:
-        """The folder's name; a snapshot's step behind it."""
-        name = self.path.resolve().name  # `.` has none
-        return name if self._step is None else f"{name}@{self._step}"
+        """The folder's name."""
+        return self.path.resolve().name  # `.` has none
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -79,50 +77,42 @@ class Run:
     @cached_property
     def environment(self) -> Plain:
         """Where and with what it was carried out, and what it had taken."""
-        stored = folder.read_json(self.path / ENVIRONMENT)
-        if self._step is None:
-            return stored
-        last = folder.read_rows(self.path / STEPS)[-1]
-        seen = {"images_seen": "images", "flops": "flops", "macs": "macs"}
-        each = {name: int(last[row]) // int(last["step"]) for name, row in seen.items()}
-        return {**stored, **{name: count * self._step for name, count in each.items()}}
+        return folder.read_json(self.path / ENVIRONMENT)
 
     @property
     def key(self) -> str:
         """What the weights are a function of."""
-        key = str(self.environment["key"])
-        return key if self._step is None else content_key([key, "step", self._step])
+        return str(self.environment["key"])
 
     @cached_property
     def history(self) -> list[Plain]:
         """One row an epoch: loss, learning rate, accuracy on the tracked splits."""
-        rows = folder.read_rows(self.path / STEPS)
-        return rows if self._step is None else [row for row in rows if row["step"] <= self._step]
+        return folder.read_rows(self.path / STEPS)
 
     @cached_property
     def snapshots(self) -> tuple[int, ...]:
         """After how many steps weights were kept; `at` gives the run as it was then."""
         return tuple(int(path.stem.partition("-")[2]) for path in sorted((self.path / SNAPSHOTS).glob("step-*.safetensors")))
 
-    def at(self, *, step: int | None = None, epoch: int | None = None) -> Run:
+    def at(self, *, step: int | None = None, epoch: int | None = None) -> Snapshot:
         """The run as it was after some steps or epochs, where a snapshot was kept (`train.keep`)."""
         if (step is None) == (epoch is None):
             raise RequestError("run.at wants one place.", "a step or an epoch", "run.at(epoch=3)")
         if epoch is not None:
             step = next((int(row["step"]) for row in self.history if row["epoch"] == epoch), -1)
-        if step not in self.snapshots:
-            asked = f"epoch {epoch}" if epoch is not None else f"{step} steps"
+        if step is None or step not in self.snapshots:
+            kept = ", ".join(map(str, self.snapshots))
             raise RequestError(
-                f"{self.path} keeps no snapshot after {asked}.",
-                f"after one of: {', '.join(map(str, self.snapshots))} steps" if self.snapshots else "a run with train.keep",
-                "run.snapshots",
+                f"{self.path} keeps no snapshot after {f'epoch {epoch}' if epoch is not None else f'{step} steps'}.",
+                f"after one of: {kept} steps" if kept else "a run with train.keep",
+                f"run.at(step={self.snapshots[-1]})" if kept else "train.keep = 5 in its recipe, and train it",
             )
-        return Run(self.path, step)
+        return Snapshot(self.path, step)
 
     @property
     def weights(self) -> Path:
         """The file of the weights."""
-        return self.path / WEIGHTS if self._step is None else snapshot_path(self.path, self._step)
+        return self.path / WEIGHTS
 
     @cached_property
     def source(self) -> Source:
@@ -154,28 +144,34 @@ class Run:
     @property
     def results(self) -> dict[str, list[Result]]:
         """The stored results by probe."""
-        from priorscope.probes import load_results
+        found: dict[str, list[Result]] = {}
+        for result, _ in self._told():
+            found.setdefault(result.probe, []).append(result)
+        return found
 
-        return load_results(self.path / RESULTS)
+    def _told(self) -> list[tuple[Result, Plain]]:
+        """The stored results, each with what it is about."""
+        from priorscope.probes import load_result
+
+        paths = sorted((self.path / RESULTS).glob("*/*.json"))
+        return [(load_result(path), folder.read_json(path)["about"]) for path in paths]
 
     def export(self, out: Path | str) -> Path:
         """Writes weights, config and a model card as a folder that the Hugging Face hub takes; see `priorscope.models.hub`."""
         from priorscope.models.card import Trained, model_card
         from priorscope.models.hub import name_in_timm, save_hub
-        from priorscope.probes import load_result
 
         out = Path(out)
         if out.is_dir() and any(out.iterdir()):
             raise RequestError(f"{out} holds something already.", "an empty folder", "choose another folder with --out")
         known = name_in_timm(self.model)
-        paths = sorted((self.path / RESULTS).glob("*/*.json")) if self._step is None else []
         told = Trained(
             name=self.name,
             recipe=self.recipe.plain(),
             recipe_file=self.recipe.toml(),
             environment=self.environment,
             history=self.history,
-            results=[(load_result(path), folder.read_json(path)["about"]) for path in paths],
+            results=self._told(),
             in_timm=known[0] if known else None,
         )
         card = model_card(told)
@@ -186,7 +182,7 @@ class Run:
     def _shown(self) -> Shown:
         from priorscope.core.notebook import shown_run
 
-        said = [result.headline() for results in self.results.values() for result in results]
+        said = [result.headline() for result, _ in self._told()]
         return shown_run(self.name, self.recipe.plain(), self.environment, self.history, said)
 
     def _repr_html_(self) -> str:
@@ -198,14 +194,52 @@ class Run:
         return self._shown().mimebundle()
 
 
+class Snapshot(Run):
+    """A run as it was `step` steps into its training. What probes stored is about the finished weights, and not about these."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        super().__init__(path)
+        self.finished, self.step = Run(path), step
+
+    @property
+    def name(self) -> str:
+        return f"{self.finished.name}@{self.step}"
+
+    @cached_property
+    def environment(self) -> Plain:
+        """The run's, with what it had taken by then; `chosen_epoch` and `seconds` are known where an epoch ended."""
+        whole, rows = self.finished.environment, self.finished.history
+        seen = {"images_seen": "images", "flops": "flops", "macs": "macs"}
+        each = {name: int(rows[-1][row]) // int(rows[-1]["step"]) for name, row in seen.items()}
+        ended = next((row for row in rows if row["step"] == self.step), None)
+        kept = {name: value for name, value in whole.items() if name not in ("chosen_epoch", "seconds", "joules")}
+        told = {} if ended is None else {"chosen_epoch": ended["epoch"], "seconds": ended["seconds"]}
+        return {**kept, **{name: count * self.step for name, count in each.items()}, **told}
+
+    @property
+    def key(self) -> str:
+        return content_key([self.finished.key, "step", self.step])
+
+    @cached_property
+    def history(self) -> list[Plain]:
+        return [row for row in self.finished.history if row["step"] <= self.step]
+
+    @property
+    def weights(self) -> Path:
+        return snapshot_path(self.path, self.step)
+
+    def _told(self) -> list[tuple[Result, Plain]]:
+        return []
+
+
 def load(path: Path | str) -> Run:
     """Opens a finished run's folder."""
     path = Path(path)
     if not (path / ENVIRONMENT).exists():
-        found = "an unfinished run" if (path / RECIPE).exists() else "no run"
-        raise RequestError(
-            f"{path} holds {found}.", "the folder of a finished run", f"priorscope train RECIPE --out {path} --resume"
-        )
+        found, do = "no run", "check the path, or train one there: priorscope train RECIPE --out"
+        if (path / RECIPE).exists():
+            found, do = "an unfinished run", "finish it: priorscope train RECIPE --resume --out"
+        raise RequestError(f"{path} holds {found}.", "the folder of a finished run", f"{do} {path}")
     return Run(path)
 
 
@@ -252,7 +286,7 @@ def fit(
 
 def data_changed(environment: Plain, source: SourceConfig) -> bool:
     """Whether the files that a finished run learnt from are others now; one whose files are elsewhere is taken at its word."""
-    before, now = (environment.get("data") or {}).get("files"), files_stamp(source)
+    before, now = (environment.get("data") or {}).get("files"), data_stamp(source)
     return before is not None and now is not None and before != now
 
 
@@ -280,27 +314,31 @@ def begun(out: Path) -> bool:
     return any((out / name).exists() for name in (ENVIRONMENT, checkpoint.FILE, STEPS))
 
 
+def stands_for(out: Path, asked: Plain) -> Plain | None:
+    """What the run in a folder was made from; None where nothing is begun.
+
+    Where that record is gone or damaged, a finished run's key tells whether it is of what is `asked`.
+    """
+    if not begun(out):
+        return None
+    try:
+        return folder.read_json(out / MADE_FROM)
+    except PriorscopeError:
+        if not (out / ENVIRONMENT).exists():
+            return None
+        return asked if folder.read_json(out / ENVIRONMENT).get("key") == content_key(asked) else {}
+
+
 def _prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> None:
     """Writes what is asked into a folder, or refuses a folder where something else was asked."""
     folder.remove_leftovers(out)
-    if (out / ENVIRONMENT).exists() and not (out / WEIGHTS).exists() and "diverged" not in folder.read_json(out / ENVIRONMENT):
-        (out / ENVIRONMENT).unlink()  # its weights are gone: it is carried out again
-    before = folder.read_json(out / MADE_FROM) if begun(out) and (out / MADE_FROM).exists() else None
     finished = folder.read_json(out / ENVIRONMENT) if (out / ENVIRONMENT).exists() else {}
-    if before == made_from and data_changed(finished, recipe.data.source):
-        raise RequestError(
-            f"The data of the run in {out} has changed since it was trained.",
-            "the data as it was",
-            "train in another folder with --out",
-        )
-    if before == made_from and beginning_changed(finished, recipe.init, init):
-        raise RequestError(
-            f"What the run in {out} began with has changed since it was trained.",
-            "the weights as they were",
-            "train in another folder with --out",
-        )
+    if finished and not (out / WEIGHTS).exists() and "diverged" not in finished:
+        (out / ENVIRONMENT).unlink()  # its weights are gone: it is carried out again
+        finished = {}
+    before = stands_for(out, made_from)
     if before is not None and before != made_from:
-        longer = not extension.differing(before, made_from) and (out / ENVIRONMENT).exists()
+        longer = bool(finished and before) and not extension.differing(before, made_from)
         raise RequestError(
             f"{out} holds a run of another {'length' if longer else 'recipe'}.",
             "an empty folder, or a run of this recipe",
@@ -308,9 +346,21 @@ def _prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> 
             if longer
             else "choose another folder with --out",
         )
-    if not (out / ENVIRONMENT).exists():
+    if data_changed(finished, recipe.data.source):
+        raise RequestError(
+            f"The data of the run in {out} has changed since it was trained.",
+            "the data as it was",
+            "train in another folder with --out",
+        )
+    if beginning_changed(finished, recipe.init, init):
+        raise RequestError(
+            f"What the run in {out} began with has changed since it was trained.",
+            "the weights as they were",
+            "train in another folder with --out",
+        )
+    if not finished:
         folder.write_text(out / RECIPE, recipe.toml())
-        folder.write_json(out / MADE_FROM, made_from)
+    folder.write_json(out / MADE_FROM, made_from)
 
 
 def _earlier(path: Path, made_from: Plain, recipe: Recipe) -> extension.Earlier:

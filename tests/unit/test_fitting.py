@@ -181,6 +181,7 @@ def test_snapshots_are_the_weights_of_their_steps(tiny, tmp_path):
     assert (then.name, then.history, then.environment["images_seen"]) == ("long@6", run.history[:2], 192)
     assert then.environment["flops"] == short.environment["flops"]
     assert then.key != run.key
+    assert (then.environment["chosen_epoch"], then.environment["seconds"]) == (2, run.history[1]["seconds"])
     assert run.at(step=12).weights.read_bytes() == weights_of(run)
     split = run.source.split("val")
     assert np.array_equal(then.evidence.logits(split), short.evidence.logits(split))
@@ -192,9 +193,52 @@ def test_snapshots_are_the_weights_of_their_steps(tiny, tmp_path):
         run.at()
 
 
+def test_nothing_said_of_the_finished_weights_is_said_of_a_snapshot(tiny, tmp_path):
+    run = ps.fit(with_train(tiny, choose="last", keep=2), tmp_path / "a")
+    ps.probes.measure_accuracy(run.evidence, run.source).save(run.path / "results" / "accuracy" / "a.json", {"data": "x"})
+    (headline,) = [result.headline() for result in run.results["accuracy"]]
+    first = run.at(step=run.snapshots[0])
+    assert first.results == {}
+    said = first._repr_mimebundle_()["text/plain"]
+    assert headline in run._repr_mimebundle_()["text/plain"]
+    assert headline not in said
+    assert f"of epoch {first.history[-1]['epoch']}" in said
+
+
 def test_snapshots_hold_the_average_where_that_is_judged(tiny, tmp_path):
     run = ps.fit(with_train(tiny, ema=0.9, choose="last", keep=1), tmp_path / "a")
     assert run.at(step=6).weights.read_bytes() == weights_of(run)
+
+
+def test_snapshots_of_a_killed_run_of_another_recipe_are_not_taken_for_its_own(tiny, tmp_path):
+    """Killed before its first checkpoint and its first epoch, a run leaves its snapshots alone."""
+    first = with_train(tiny, batch_size=8, steps=30, keep=30)
+    with pytest.raises(CutError):
+        ps.fit(first, tmp_path / "a", report=cut_after(7))
+    (tmp_path / "a" / checkpoint.EXTEND).write_bytes(b"of another run")
+    assert len(list((tmp_path / "a" / fitting.SNAPSHOTS).iterdir())) == 7
+    run = ps.fit(with_train(tiny, batch_size=8, steps=30, keep=2).replace(seed=5), tmp_path / "a")
+    assert run.snapshots == (15, 30)
+    assert not (tmp_path / "a" / checkpoint.EXTEND).exists()
+
+
+def test_snapshots_of_another_recipe_are_gone_from_a_run_that_is_made_longer_too(tiny, tmp_path):
+    optim = {"lr": 0.003, "schedule": "constant"}
+    shorter = ps.fit(with_train(tiny, optim, epochs=2, keep=2), tmp_path / "short")
+    with pytest.raises(CutError):
+        ps.fit(with_train(tiny, optim, steps=6, keep=6).replace(seed=5), tmp_path / "longer", report=cut_after(2))
+    longer = ps.fit(with_train(tiny, optim, epochs=4, keep=4), tmp_path / "longer", extend=shorter.path)
+    assert longer.snapshots == (3, 6, 9, 12)
+    assert longer.at(step=3).weights.read_bytes() == shorter.at(step=3).weights.read_bytes()
+
+
+def test_what_another_run_left_makes_no_run_longer(tiny, tmp_path):
+    optim = {"lr": 0.003, "schedule": "constant"}
+    shorter = ps.fit(with_train(tiny, optim, epochs=2), tmp_path / "short")
+    other = ps.fit(with_train(tiny, optim, epochs=2).replace(seed=1), tmp_path / "other")
+    shutil.copy(other.path / checkpoint.EXTEND, shorter.path / checkpoint.EXTEND)
+    with pytest.raises(RequestError, match=r"The extend\.pt in .* is not of the run there"):
+        ps.fit(with_train(tiny, optim, epochs=4), tmp_path / "longer", extend=shorter.path)
 
 
 def test_a_run_may_branch_off_a_snapshot(tiny, tmp_path):
@@ -474,6 +518,43 @@ def test_data_that_changed_since_the_run_began_is_named_and_the_checkpoint_kept(
     assert (tmp_path / "a" / checkpoint.FILE).read_bytes() == before
     changed.write_bytes(original)
     ps.fit(pictures, tmp_path / "a")
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_pictures_that_change_while_a_run_learns_are_noticed(pictures, tmp_path, monkeypatch, resumed):
+    """The stamp is of the files as they were when the run began, and a run that goes on has it from its checkpoint."""
+    from priorscope.run import data_changed
+
+    file = tmp_path / "pictures" / "test" / "a" / "0.png"
+
+    def change(_status):
+        file.write_bytes(file.read_bytes() + b"more")
+        if resumed:
+            raise CutError
+
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    if resumed:
+        with pytest.raises(CutError):
+            ps.fit(pictures, tmp_path / "a", report=cut_after(2))
+        with pytest.raises(CutError):
+            ps.fit(pictures, tmp_path / "a", report=change)
+        run = ps.fit(pictures, tmp_path / "a")
+    else:
+        run = ps.fit(pictures, tmp_path / "a", report=change)
+    assert data_changed(run.environment, pictures.data.source)
+
+
+def test_a_checkpoint_without_a_stamp_goes_on_with_one(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    whole = ps.fit(pictures, tmp_path / "whole")
+    with pytest.raises(CutError):
+        ps.fit(pictures, tmp_path / "a", report=cut_after(2))
+    kept = torch.load(tmp_path / "a" / checkpoint.FILE, weights_only=True)
+    assert kept.pop("files") is not None
+    torch.save(kept, tmp_path / "a" / checkpoint.FILE)
+    run = ps.fit(pictures, tmp_path / "a")
+    assert run.environment["data"]["files"] == whole.environment["data"]["files"]
+    assert weights_of(run) == weights_of(whole)
 
 
 def test_data_that_vanishes_before_a_run_goes_on_is_named_and_the_checkpoint_kept(pictures, tmp_path, monkeypatch):

@@ -152,6 +152,19 @@ def test_a_folder_of_another_recipe_is_refused(tiny, whole):
         ps.fit(tiny.replace(seed=5), whole.path)
 
 
+def test_a_run_whose_record_is_gone_is_known_by_its_key(tiny, whole, tmp_path):
+    """As the message on a damaged record advises: delete it and run the same command again."""
+    run = shutil.copytree(whole.path, tmp_path / "copy")
+    for torn in (None, "{"):
+        (run / "made_from.json").unlink()
+        if torn:
+            (run / "made_from.json").write_text(torn)
+        with pytest.raises(RequestError, match="holds a run of another recipe"):
+            ps.fit(tiny.replace(seed=7), run)
+        assert ps.fit(tiny, run).key == whole.key
+        assert (run / "made_from.json").read_bytes() == (whole.path / "made_from.json").read_bytes()
+
+
 def test_a_recipe_refused_for_its_data_leaves_the_folder_free(tiny, tmp_path):
     data = tiny.data.plain()
     with pytest.raises(RequestError):

@@ -60,7 +60,7 @@ def probe(
     if not networks:
         raise RequestError("No network was named.", "one or more", f"priorscope probe {name} runs/a")
     results = look(config, networks, data)
-    written = [] if out is None else _write_probe(out, name, results, pictures(networks, results))
+    written = [] if out is None else _write_probe(out, name, results, pictures(networks, results, data))
     if as_json:
         return print_json({path: [metric.plain() for metric in result.metrics()] for path, result in results.items()})
     for path, result in results.items():

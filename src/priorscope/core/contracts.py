@@ -6,7 +6,6 @@ or a GPU. A result says its value with n, interval and caveats, lists its number
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -35,10 +34,6 @@ Array = Annotated[
 """A numpy array as a field of a result: it goes to the NPZ file beside the JSON."""
 
 R = TypeVar("R", bound="Result")
-
-Per = Literal["run", "pair", "set"]
-"""What a probe is about: one run, an ordered pair of runs, or all runs of a study."""
-
 
 METRIC_COLUMNS = ("metric", "setting", "value", "interval", "n", "unit")
 """What a table of metrics says in each column."""
@@ -143,6 +138,11 @@ class Result(Config):
     def leads(self) -> bool:
         """Whether its number may stand among a report's first sentences: not where it lacks what its name promises."""
         return True
+
+    @property
+    def beyond(self) -> bool:
+        """Whether its number is only known to be larger than `value`: nothing that was tried was large enough."""
+        return False
 
     @property
     def believed(self) -> bool:
@@ -296,5 +296,5 @@ def stored_probe(path: Path) -> str:
     """The name of the probe whose result a file holds."""
     try:
         return str(read_json(path)["probe"])
-    except (KeyError, json.JSONDecodeError):
+    except KeyError:
         raise torn_result(path, "it does not name its probe") from None

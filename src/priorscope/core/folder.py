@@ -171,3 +171,10 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(f"pid {os.getpid()}")
         file.flush()
         yield
+
+
+def apart(paths: Sequence[Path]) -> list[str]:
+    """Paths by the fewest last parts that tell different ones apart."""
+    most = max(len(path.parts) for path in paths)
+    named = (["/".join(path.parts[-count:]) for path in paths] for count in range(1, most + 1))
+    return next(names for names in named if len(set(names)) == len(set(paths)))

@@ -89,8 +89,8 @@ def _facts(recipe: Plain, environment: Plain, history: Sequence[Plain]) -> Itera
     if "parameters" in shape:
         yield "parameters", f"{shape['parameters']:,}"
     yield "seed", str(recipe.get("seed", 0))
-    yield "epochs", f"{len(history)}, weights of epoch {environment.get('chosen_epoch', len(history))}"
     chosen = next((row for row in history if row["epoch"] == environment.get("chosen_epoch")), None)
+    yield "epochs", str(len(history)) if chosen is None else f"{len(history)}, weights of epoch {chosen['epoch']}"
     for split, (right, n) in _looked_at(chosen or {}).items():
         interval = wilson(round(right * n), n)
         yield f"{split} accuracy", f"{right:.1%} [{interval.low:.1%}, {interval.high:.1%}], n = {n:,}"

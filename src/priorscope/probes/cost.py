@@ -24,12 +24,13 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import Interval, wilson
-from priorscope.probes import ProbeConfig, TrainedRun, labelled_split
+from priorscope.core.wording import amount_said
+from priorscope.probes import ProbeConfig, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
 VERSION = 2
@@ -47,19 +48,22 @@ Share = Annotated[Number, Field(gt=0, le=1)]
 
 
 class CostConfig(ProbeConfig):
-    """What to measure.
-
-    `split` is that of the accuracy; `batch_sizes` those whose latency is measured, each `repeats` times or for `seconds`;
-    `memory_batch` that of the peak memory; `targets` the accuracies on val whose time is looked up in the run's log.
-    """
+    """What to measure."""
 
     name: str = "cost"
-    split: str = "test"
-    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 8, 64), min_length=1)
-    repeats: int = Field(default=50, ge=6)
-    seconds: Number = Field(default=2.0, gt=0)
-    memory_batch: int = Field(default=32, ge=2)
-    targets: tuple[Share, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+    split: str = Field(default="test", description="whose images say the accuracy that is drawn against the costs")
+    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(1, 8, 64), min_length=1, description="images in a batch whose latency is measured"
+    )
+    repeats: int = Field(default=50, ge=6, description="how many calls of each batch size are timed at most")
+    seconds: Number = Field(
+        default=2.0, gt=0, description="how long each batch size is timed at most; six calls are timed in any case"
+    )
+    memory_batch: int = Field(default=32, ge=2, description="images in the batch whose peak memory is measured")
+    targets: tuple[Share, ...] = Field(
+        default=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+        description="shares of val answered right; the log says when each was first reached",
+    )
 
 
 class Latency(Config):
@@ -132,7 +136,7 @@ class Cost(Result):
         """The answer in one sentence made from the numbers."""
         alone, most = self.times.latencies[0], max(self.times.latencies, key=lambda one: one.images_per_second)
         return (
-            f"{amount(self.parameters)} parameters and {amount(self.macs)} multiply-adds an image; "
+            f"{amount_said(self.parameters)} parameters and {amount_said(self.macs)} multiply-adds an image; "
             f"{1000 * alone.median:.3g} ms for a batch of {alone.batch}, "
             f"{most.images_per_second:,.0f} images a second at {most.batch}; "
             f"{self.correct.mean():.1%} right on {self.split}."
@@ -200,7 +204,7 @@ class Cost(Result):
 
 
 def measure_cost(
-    subject: TrainedRun | Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
     *,
     split: str = "test",
@@ -211,14 +215,13 @@ def measure_cost(
     targets: Sequence[float] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
 ) -> Cost:
     """Counts on copies, measures in evaluation mode, and reads the log where the subject is a finished run."""
-    from priorscope.evidence import evidence_of
+    from priorscope.evidence import evidence_of, run_of
     from priorscope.models.arithmetic import macs_as_run
     from priorscope.models.classifier import evaluating
     from priorscope.models.counting import info
     from priorscope.probes import cost_measured as measured
 
-    run: Any = subject if hasattr(subject, "recipe") and hasattr(subject, "evidence") else None
-    evidence = run.evidence if run is not None else evidence_of(subject)  # pyright: ignore[reportArgumentType]
+    run, evidence = run_of(subject), evidence_of(subject)
     model, chosen = evidence.model, labelled_split(data, split, evidence)
     correct = top_k_correct(evidence.logits(chosen), chosen.labels)
     counted, second = info(model), macs_as_run(model)
@@ -286,7 +289,7 @@ def median_interval(values: NDArray[np.float64], level: float = 0.95) -> Interva
     )
 
 
-def _log(run: Any, macs: int, targets: Sequence[float]) -> Plain:
+def _log(run: TrainedRun, macs: int, targets: Sequence[float]) -> Plain:
     """What the run's log says of time: the curve, and when each target was first reached on val.
 
     The log's own count of multiply-adds is taken: it knows of adversarial and sharpness-aware steps and of frozen bodies.
@@ -308,11 +311,3 @@ def _log(run: Any, macs: int, targets: Sequence[float]) -> Plain:
         "log": tuple((float(row["seconds"]), float(row["val"]["accuracy"])) for row in rows),
         "reached": tuple(reached),
     }
-
-
-def amount(number: float) -> str:
-    """A large number as people say it: 2.1 M."""
-    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g} {letter}"
-    return f"{number:.3g}"

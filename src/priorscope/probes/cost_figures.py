@@ -11,7 +11,8 @@ from priorscope.core.charts import SHARE, Axis, curves_with_band, family_colour,
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.figure import MUTED, WIDTH, Figure
 from priorscope.core.stats import seed_by_image, wilson
-from priorscope.probes.cost import Cost, amount
+from priorscope.core.wording import amount_said
+from priorscope.probes.cost import Cost
 
 Results = Sequence[tuple[Subject, Cost]]
 Rows = list[dict[str, Any]]
@@ -65,7 +66,7 @@ def draw_fronts(results: Results) -> Figure:
         rows,
         n=f"{len(first.correct):,} images of {first.split}",
         protocol=f"Dashed: who is not beaten in both, by point estimates. {first.protocol()}",
-        alt="; ".join(f"{row['subject']}: {row['y']:.1%} right for {amount(row['x'])} {row['cost']}" for row in rows[:8]),
+        alt="; ".join(f"{row['subject']}: {row['y']:.1%} right for {amount_said(row['x'])} {row['cost']}" for row in rows[:8]),
     )
 
 

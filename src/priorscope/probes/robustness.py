@@ -34,7 +34,7 @@ from priorscope.probes import ProbeConfig, labelled_split
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
     from priorscope.probes.robustness_measured import Asked
 
@@ -58,25 +58,32 @@ GROUNDS: dict[Verdict, str] = {
 
 
 class RobustnessConfig(ProbeConfig):
-    """Which images, which attack, and at which budgets.
-
-    `attack` is the name of an attack or an ensemble; `steps`, `restarts` and `loss` change a single one. `eps` is the budget of
-    the accuracy that the verdict is about; `budgets` are those of the curve. Both are the norm's usual ones where not set.
-    `audit_images` is how many of the images the audit looks at; 0 leaves it out.
-    """
+    """Which images, which attack, and at which budgets."""
 
     name: str = "robustness"
-    split: str = "test"
-    images: int | None = Field(default=200, ge=1)
-    attack: str = "quick"
-    norm: Norm = "linf"
-    eps: Annotated[Number, Field(gt=0)] | None = None
-    budgets: tuple[Budget, ...] | None = None
-    steps: int | None = Field(default=None, ge=1)
-    restarts: int | None = Field(default=None, ge=1)
-    loss: LossName | None = None
-    audit_images: int = Field(default=100, ge=0)
-    seed: int = Field(default=0, ge=0)
+    split: str = Field(default="test", description="whose images are attacked")
+    images: int | None = Field(default=200, ge=1, description="how many, class-balanced; all where there are no more")
+    attack: str = Field(default="quick", description="the name of an attack or of an ensemble")
+    norm: Norm = Field(default="linf", description="in which norm budgets are measured: linf or l2")
+    eps: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None,
+        description="the budget of the accuracy that the verdict is about; not set: 8/255 (l2: 0.5; z-fgsm and z-pgd5: 0.0125)",
+    )
+    budgets: tuple[Budget, ...] | None = Field(
+        default=None,
+        description="those of the curve; not set: 0.25/255 doubled up to 32/255 (l2: 1/32 to 4; z-fgsm, z-pgd5: as published)",
+    )
+    steps: int | None = Field(default=None, ge=1, description="of a single attack: how many; not set: its own")
+    restarts: int | None = Field(
+        default=None, ge=1, description="of a single attack that begins at random: how often it is begun; not set: its own"
+    )
+    loss: LossName | None = Field(
+        default=None, description="of a single attack: cross-entropy, margin, dlr or targeted-dlr; not set: its own"
+    )
+    audit_images: int = Field(
+        default=100, ge=0, description="how many of the images the audit looks at, spread evenly; 0 leaves it out"
+    )
+    seed: int = Field(default=0, ge=0, description="of random starts and directions, and of intervals")
 
 
 class Robustness(Result):
@@ -126,11 +133,16 @@ class Robustness(Result):
         if not self.n:
             return f"It gets none of {len(self.index):,} images right, so that there is nothing to break ({self.attack})."
         share = self.accuracy_at(self.eps)
-        above = "more than " if self.value >= self.budgets[-1] else ""
+        above = "more than " if self.beyond else ""
         return (
             f"Half of the images it gets right break within {above}{shown(self.value, self.norm)} {NORMS[self.norm]}; "
             f"{share:.1%} of all are right at {shown(self.eps, self.norm)} ({self.attack}: {self.verdict})."
         )
+
+    @property
+    def beyond(self) -> bool:
+        """Whether half of the images stood at the largest budget."""
+        return self.value >= self.budgets[-1]
 
     @property
     def believed(self) -> bool:
@@ -227,7 +239,7 @@ class Robustness(Result):
 
 
 def measure_robustness(
-    subject: Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
     *,
     split: str = "test",

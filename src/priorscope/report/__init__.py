@@ -5,6 +5,7 @@ It never sees a model or a GPU and never imports torch: everything it shows was 
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 from priorscope.core.config import content_key
@@ -33,8 +34,8 @@ def write_study_page(study: Path) -> Path:
 
 
 def _stored(study: Path) -> str:
-    """A hash of the names, sizes and times of all files that a page is made from."""
+    """A hash of the names, sizes and times of all files that a page is made from, and of the version that makes it."""
     files = [study / STUDY, study / FAILURES, *study.glob(f"{JOINT}/*/*.*"), *study.glob(f"{RUNS}/*/{RESULTS}/*/*.*")]
     files += [run / name for run in study.glob(f"{RUNS}/*") for name in (RECIPE, ENVIRONMENT, STEPS)]
     told = {str(file.relative_to(study)): file.stat() for file in files if file.exists()}
-    return content_key({name: [stat.st_size, stat.st_mtime_ns] for name, stat in told.items()})
+    return content_key([version("priorscope"), {name: [stat.st_size, stat.st_mtime_ns] for name, stat in told.items()}])

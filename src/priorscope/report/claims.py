@@ -73,7 +73,7 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
         return Answer(
             text, "undecided", f"{values}; no interval can be put around the difference.", "the same images", confounds
         )
-    unbelieved = [arm.label for arm in (first, second) if not all(result.believed for result in arm.results)]
+    unbelieved = [arm.label for arm in (first, second) if not arm.believed]
     if unbelieved:
         needs = f"numbers of {' and '.join(unbelieved)} that can be believed"
         return Answer(text, "undecided", f"{values}.", needs, confounds)

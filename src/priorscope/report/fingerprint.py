@@ -117,8 +117,8 @@ def _column(finding: Finding) -> dict[str, Trait | str]:
             between(told.interval, told.unit),
             scale.place(told.value),
             *ends,
-            alone=arm.scope != "family" and not arm.exact,
-            notes=tuple(note for note in (_standing(finding, arm), *([] if shared else _grounds([arm]))) if note),
+            alone=told.seeds < finding.result.seeds_needed and not arm.exact,
+            notes=tuple(note for note in (_standing(finding, arm), told.of(arm), *([] if shared else _grounds([arm]))) if note),
             caveats=len(_doubts(arm)),
         )
     return column
@@ -152,7 +152,10 @@ def _doubts(arm: Arm) -> tuple[str, ...]:
 
 
 def _standing(finding: Finding, arm: Arm) -> str:
-    """How the best of a column stands against the others; nothing of those below it."""
+    """How the best of a column stands against the others; nothing of those below it, or that cannot be believed."""
+    finding = finding.among([one for one in finding.arms if one.believed])
+    if arm not in finding.arms:
+        return ""
     if finding.result.better == "neither" or arm is not finding.arms[0] or len(finding.arms) == 1:
         return ""
     if any((told := _told(one)) is None or told.value != one.value for one in finding.arms):
@@ -182,6 +185,11 @@ class _Told:
     interval: Interval | None
     unit: str
     measure: str
+    seeds: int
+
+    def of(self, arm: Arm) -> str:
+        """How many of the arm's seeds it was measured of; nothing where of all."""
+        return f"of {self.seeds} of {arm.seeds} seeds" if self.seeds < arm.seeds else ""
 
 
 @dataclass(frozen=True)
@@ -219,9 +227,9 @@ def _told(arm: Arm) -> _Told | None:
         return None
     first = known[0]
     if len(known) == len(traits) and all(trait.value == result.value for trait, result in zip(known, arm.results, strict=True)):
-        return _Told(arm.value, arm.interval, first.unit, first.metric)
+        return _Told(arm.value, arm.interval, first.unit, first.metric, arm.seeds)
     values = [trait.value for trait in known]
-    return _Told(math.fsum(values) / len(values), _interval(known), first.unit, first.metric)
+    return _Told(math.fsum(values) / len(values), _interval(known), first.unit, first.metric, len(known))
 
 
 def _interval(traits: Sequence[Metric]) -> Interval | None:

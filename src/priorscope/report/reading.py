@@ -16,6 +16,7 @@ from priorscope.core.claim import Claim
 from priorscope.core.config import Plain, content_key, read_toml
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
+from priorscope.core.folder import apart as names_apart
 from priorscope.core.folder import read_json, read_rows
 from priorscope.report.transferred import held_against
 
@@ -138,7 +139,7 @@ def read_sources(sources: Sequence[Path]) -> Reading:
         return read[0]
     within = [one.name for one in read]
     if len(set(within)) < len(within):
-        within = _apart([place.resolve().parent if (place / RECIPE).exists() else place.resolve() for place in places])
+        within = names_apart([place.resolve().parent if (place / RECIPE).exists() else place.resolve() for place in places])
     unclear = _of_two_meanings([run for one in read for run in one.runs])
     named = list(zip(within, read, strict=True))
     runs = [_within(name, run) if run.recipe_name in unclear else run for name, one in named for run in one.runs]
@@ -165,13 +166,6 @@ def _of_two_meanings(runs: Sequence[RunRecord]) -> set[str]:
         if len(recipes) > 1 or len({run.name for run in own}) < len(own):
             unclear.add(name)
     return unclear
-
-
-def _apart(folders: Sequence[Path]) -> list[str]:
-    """Folders by the fewest last parts of their paths that tell different ones apart."""
-    most = max(len(folder.parts) for folder in folders)
-    named = (["/".join(folder.parts[-count:]) for folder in folders] for count in range(1, most + 1))
-    return next(names for names in named if len(set(names)) == len(set(folders)))
 
 
 def read_source(path: Path) -> Reading:
@@ -286,12 +280,18 @@ def read_outcomes(folder: Path, subject: Subject | None, failures: list[Failure]
 
 
 def _newest(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Without what an earlier version of a probe left beside the same question's new answer: a number never counts twice."""
-    asked = [(outcome.probe, *(subject.name for subject in outcome.subjects), outcome.setting()) for outcome in outcomes]
-    newest: dict[tuple[str, ...], int] = {}
-    for question, outcome in zip(asked, outcomes, strict=True):
-        newest[question] = max(newest.get(question, 0), outcome.version)
-    return [outcome for question, outcome in zip(asked, outcomes, strict=True) if outcome.version == newest[question]]
+    """One answer to a question, so that no number counts twice: of the newest version, and with most runs held beside it."""
+    found: dict[tuple[str, ...], Outcome] = {}
+    for outcome in outcomes:
+        question = (outcome.probe, *(subject.name for subject in outcome.subjects), outcome.setting())
+        if question not in found or _rank(outcome) > _rank(found[question]):
+            found[question] = outcome
+    return list(found.values())
+
+
+def _rank(outcome: Outcome) -> tuple[int, int]:
+    """By what one of several answers to a question is taken."""
+    return outcome.version, len((outcome.about.get("made_from") or {}).get("companions") or {})
 
 
 def _subjects(about: Plain, subject: Subject | None) -> tuple[Subject, ...]:

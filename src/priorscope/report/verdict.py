@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +56,11 @@ class Arm:
         """Whether the number is the same for every seed and was not sampled: a count of parameters, say."""
         return all(result.exact for result in self.results) and len({result.value for result in self.results}) == 1
 
+    @property
+    def believed(self) -> bool:
+        """Whether its number may be ranked: one that is known to be a bound only, or of a blind instrument, may not."""
+        return all(result.believed for result in self.results)
+
     def said(self, text: str) -> str:
         """The arm's name with what it is: a checkpoint unless it speaks for a family."""
         if self.scope == "family" or self.exact:
@@ -93,7 +98,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one probe at one setting found: its arms, best first, their comparisons, and the sentence that they allow."""
+    """What one probe at one setting found: its arms, best first, and their comparisons."""
 
     probe: str
     result: type[Result]
@@ -117,6 +122,12 @@ class Finding:
     def unit(self) -> str:
         """The number's unit."""
         return self.arms[0].results[0].unit
+
+    def among(self, arms: Sequence[Arm]) -> Finding:
+        """What was found of some of the arms."""
+        kept = {id(arm) for arm in arms}
+        pairs = tuple(pair for pair in self.pairs if {id(pair.first), id(pair.second)} <= kept)
+        return replace(self, arms=tuple(arm for arm in self.arms if id(arm) in kept), pairs=pairs)
 
     def pair(self, one: Arm, other: Arm) -> Pair | None:
         """How two arms compare, if they were."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from priorscope.core.comparison import Comparison
 from priorscope.core.stats import Interval
+from priorscope.core.wording import amount_said
 from priorscope.report.verdict import Arm, Finding
 
 BUDGET = "L-inf on pixels"
@@ -40,15 +41,6 @@ def number(value: float, unit: str) -> str:
     return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
 
 
-def amount_said(value: float) -> str:
-    """A large number as people say it: 2.1 M."""
-    rounded = float(f"{value:.3g}")
-    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if rounded >= limit:
-            return f"{rounded / limit:.3g}\u00a0{letter}"
-    return f"{rounded:.3g}"
-
-
 def between(interval: Interval | None, unit: str) -> str:
     """An interval as "low to high"."""
     if interval is None:
@@ -75,12 +67,17 @@ def signed(value: float, unit: str) -> str:
     return f"{value:+.3g} {unit}" if unit.startswith("doublings") else f"{value:+.3g}"
 
 
+def number_of(arm: Arm, unit: str) -> str:
+    """An arm's number; of one that is only known to be larger, that it is."""
+    return ("more than " if any(result.beyond for result in arm.results) else "") + number(arm.value, unit)
+
+
 def amount(arm: Arm, unit: str) -> str:
     """An arm's number with its interval and what it stands on."""
     n = f"n\u00a0=\u00a0{arm.results[0].n:,}"  # not to be broken over two lines
     on = n if arm.seeds == 1 else f"{arm.seeds} seeds, {n} each"
     inside = f"{between(arm.interval, unit)}; {on}" if arm.interval else on
-    return f"{number(arm.value, unit)} ({inside})"
+    return f"{number_of(arm, unit)} ({inside})"
 
 
 def sentence(finding: Finding) -> str:
@@ -89,17 +86,29 @@ def sentence(finding: Finding) -> str:
 
 
 def statement(finding: Finding) -> str:
-    """What a finding allows to be said, in one sentence."""
-    arms, unit = finding.arms, finding.unit
+    """What a finding allows to be said, in one sentence: numbers that cannot be believed are named, and not ranked."""
+    believed = [arm for arm in finding.arms if arm.believed]
+    if len(believed) == len(finding.arms):
+        return f"{_stated(finding)}."
+    left = _grounds_of([arm for arm in finding.arms if not arm.believed])
+    told = "; ".join(f"{ground} ({listed(labels)})" for ground, labels in left.items())
+    if not believed:
+        return f"No {finding.measure} here can be believed: {told}."
+    return f"{_stated(finding.among(believed))}; left out of this: {told}."
+
+
+def _stated(finding: Finding) -> str:
+    """What arms allow to be said whose numbers can be believed."""
+    arms = finding.arms
     if len(arms) == 1:
         said, few = arms[0].said(arms[0].label), arms[0].scope == "too few seeds" and not arms[0].exact
         has = f"have a mean {finding.measure}" if few else f"has {_a(finding.measure)}"
-        return f"{_begun(said)} {has} of {amount(arms[0], unit)}."
+        return f"{_begun(said)} {has} of {amount(arms[0], finding.unit)}"
     if not any(finding.pair(arms[0], other) for other in arms[1:]):
         said = _best_untested(finding)
     else:
         said = _two(finding) if len(arms) == 2 else _many(finding)
-    return f"{said}{_too_few(finding)}."
+    return f"{said}{_too_few(finding)}"
 
 
 def _best_untested(finding: Finding) -> str:
@@ -108,8 +117,8 @@ def _best_untested(finding: Finding) -> str:
     low, high = sorted((arms[0], arms[-1]), key=lambda arm: arm.value)
     kinds = {"families" if arm.scope == "family" else "checkpoints" for arm in arms}
     runs = (
-        f"Among these {' and '.join(sorted(kinds, reverse=True))}, {finding.measure} runs from {number(low.value, unit)} "
-        f"({low.label}) to {number(high.value, unit)} ({high.label})"
+        f"Among these {' and '.join(sorted(kinds, reverse=True))}, {finding.measure} runs from {number_of(low, unit)} "
+        f"({low.label}) to {number_of(high, unit)} ({high.label})"
     )
     if not finding.pairs:
         return f"{runs}; no test was made between them"
@@ -150,7 +159,7 @@ def _two(finding: Finding) -> str:
     first, second = finding.arms
     pair = finding.pairs[0]
     names = first.said(first.label), second.said(second.label)
-    values = f"{number(first.value, finding.unit)} against {number(second.value, finding.unit)}"
+    values = f"{number_of(first, finding.unit)} against {number_of(second, finding.unit)}"
     if pair.comparison is None and not pair.differs:
         return (
             f"{_begun(names[0])} and {names[1]} have the same {finding.measure}: {number(first.value, finding.unit)}, exactly"
@@ -185,7 +194,7 @@ def _many(finding: Finding) -> str:
     if not apart and not turned:
         return _none_apart(finding, alike, equal) + (f"; {top.label} was {left}" if left else "")
     said, measure, value = _begun(top.said(top.label)), finding.measure, amount(top, finding.unit)
-    values = {other.label: number(other.value, finding.unit) for other in others}
+    values = {other.label: number_of(other, finding.unit) for other in others}
     close = listed([f"{name} ({values[name]})" if len(alike) <= NAMED else name for name in alike]) if alike else ""
     best = finding.result.best if not turned else None
     if best and alike:
@@ -227,7 +236,7 @@ def _none_apart(finding: Finding, alike: Sequence[str], equal: bool) -> str:
     rest = _apart_said(finding)
     return (
         f"{'On' if rest else 'Nothing stands out on'} {finding.measure}{',' if rest else ':'} from {top.label}, "
-        f"{amount(top, unit)}, to {last.label}, {number(last.value, unit)}, none is distinguishable from the "
+        f"{amount(top, unit)}, to {last.label}, {number_of(last, unit)}, none is distinguishable from the "
         f"{_extreme(finding)}, which does not make them equal{'; but ' * bool(rest)}{rest}"
     )
 
@@ -265,15 +274,21 @@ def _about(finding: Finding) -> str:
 
 def _grounds(finding: Finding) -> str:
     """What the probe says of its numbers where a few words hold for many of them, the rarest with their names."""
-    told: dict[str, list[str]] = {}
-    for arm in finding.arms:
-        for ground in dict.fromkeys(result.ground() for result in arm.results):
-            told.setdefault(ground, []).append(arm.label)
+    told = _grounds_of(finding.arms)
     if len(told) == 1:
         return next(iter(told))
     if len(told) > 3 or "" in told:
         return ""  # each number has its own, which stands beside it
     return ", ".join(f"{ground} ({listed(labels)})" for ground, labels in told.items())
+
+
+def _grounds_of(arms: Sequence[Arm]) -> dict[str, list[str]]:
+    """What the probe says of its numbers, with the names of those of which it says it."""
+    told: dict[str, list[str]] = {}
+    for arm in arms:
+        for ground in dict.fromkeys(result.ground() for result in arm.results):
+            told.setdefault(ground, []).append(arm.label)
+    return told
 
 
 def _missing_seeds(finding: Finding) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -25,12 +25,12 @@ def live() -> Iterator[Callable[[Progress], None]]:
 
         def show(progress: Progress) -> None:
             whole.update(task, total=progress.to_do, completed=progress.done + len(progress.failed))
-            screen.update(_table(whole, task, progress))
+            screen.update(_table(whole, progress))
 
         yield show
 
 
-def _table(whole: Bars, _task: TaskID, progress: Progress) -> Table:
+def _table(whole: Bars, progress: Progress) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row(whole)
     for name, done in progress.going.items():

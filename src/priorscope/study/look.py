@@ -7,20 +7,23 @@ a network from elsewhere is only shown.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from priorscope import run as runs
+from priorscope.core import folder
 from priorscope.core.config import Plain, content_key, inline_toml
 from priorscope.core.contracts import Result, Subject
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.imports import made_by
 from priorscope.data import source_config
 from priorscope.models.published_resnets import HUB_FILES
 from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import Recipe
+from priorscope.study.steps import companions_of, measured_from
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -155,32 +158,68 @@ def _elsewhere(name: str, model: Classifier, caveats: tuple[str, ...] = ()) -> N
 
 def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None) -> dict[str, Result]:
     """Asks about networks, one after another or together as the probe wants it; a run keeps what was said about it."""
+    from priorscope.core.machine import on_threads
     from priorscope.data import open as open_source
 
     source = open_source(data) if data else None
-    if PROBES.load(probe.name).PER == "set":
-        together = ", ".join(one.name for one in networks)
-        return {together: measure(probe, networks, source or _own(networks[0]))}
-    found: dict[str, Result] = {}
-    _check_names([one.name for one in networks if one.run is None])
-    for one in networks:
-        result = measure(probe, [one], source or _own(one))
-        if one.run is not None:
-            _keep(probe, one.run, data, result)
-        found[one.name if one.run is None else str(one.run.path)] = result
-    return found
+    networks = _apart(networks)
+    threads = max((one.run.recipe.train.threads for one in networks if one.run is not None), default=0)
+    with on_threads(threads) if threads else nullcontext():
+        if PROBES.load(probe.name).PER == "set":
+            together = ", ".join(one.name for one in networks)
+            return {together: measure(probe, networks, source or _own(networks[0]))}
+        _check_names([one.name for one in networks if one.run is None])
+        return dict(_look_at(probe, one, source or _own(one), data) for one in networks)
 
 
-def pictures(networks: Sequence[Network], results: Mapping[str, Result]) -> list[Figure]:
-    """The pictures of what `look` found: networks that were asked one after another stand side by side in them."""
+def _look_at(probe: ProbeConfig, one: Network, source: Source, data: str | None) -> tuple[str, Result]:
+    """What the probe says about one network, under what it is called."""
+    if one.run is None:
+        return one.name, measure(probe, [one], source)
+    known = dict(_runs_beside(one.run)) if hasattr(PROBES.load(probe.name), "companions") else {}
+    companions = companions_of(probe, one.run.recipe, known)
+    result = measure(probe, [one], source, {name: run.path for name, run in companions.items()})
+    _keep(probe, one.run, data, companions, result)
+    return str(one.run.path), result
+
+
+def _runs_beside(run: runs.Run) -> Iterator[tuple[str, runs.Run]]:
+    """The finished runs in the folder where a run lies, by the keys of their recipes."""
+    for path in sorted(run.path.resolve().parent.glob(f"*/{runs.ENVIRONMENT}")):
+        beside = runs.Run(path.parent)
+        if beside.weights.exists():
+            with suppress(PriorscopeError):  # one whose record is damaged stands beside nothing
+                yield content_key(beside.recipe.plain()), beside
+
+
+def _apart(networks: Sequence[Network]) -> list[Network]:
+    """Networks, those of runs called by as much of their folders' paths as tells them apart."""
+    named = [one for one in networks if one.run is not None]
+    names = iter(folder.apart([one.run.path.resolve() for one in named if one.run is not None]) if named else ())
+    return [one if one.run is None else replace(one, name=next(names)) for one in networks]
+
+
+def pictures(networks: Sequence[Network], results: Mapping[str, Result], data: str | None = None) -> list[Figure]:
+    """The pictures of what `look` found: networks that were asked one after another stand side by side in them.
+
+    Those that were asked on other data, each on what it learnt from, stand in pictures of their own.
+    """
     found = list(results.values())
     if len(found) < len(networks):
         return [figure for result in found for figure in result.charts()]
-    subjects = [
-        Subject(name=one.name, family="other") if one.run is None else subject_of(one.name, "", one.run.recipe)
-        for one in networks
+    groups: dict[str, list[tuple[Subject, Result]]] = {}
+    for one, result in zip(_apart(networks), found, strict=True):
+        subject = Subject(name=one.name, family="other") if one.run is None else subject_of(one.name, "", one.run.recipe)
+        learnt = "" if data or one.run is None else content_key(one.run.recipe.data.source.plain())
+        groups.setdefault(learnt, []).append((subject, result))
+    drawn = [(group[0][0].name, type(found[0]).draw(group)) for group in groups.values()]
+    if len(drawn) == 1:
+        return drawn[0][1]
+    return [
+        replace(figure, name=f"{figure.name}-{i}", title=f"On what {first} learnt from: {figure.title}")
+        for i, (first, figures) in enumerate(drawn, 1)
+        for figure in figures
     ]
-    return type(found[0]).draw(list(zip(subjects, found, strict=True)))
 
 
 def _own(one: Network) -> Source:
@@ -188,16 +227,12 @@ def _own(one: Network) -> Source:
     return one.run.source if one.run is not None else _needed(one.name, None)
 
 
-def _keep(probe: ProbeConfig, run: runs.Run, data: str | None, result: Result) -> None:
+def _keep(probe: ProbeConfig, run: runs.Run, data: str | None, companions: Mapping[str, runs.Run], result: Result) -> None:
+    """Stores what was said about a run in its folder, under the key that a study would store it under."""
     own = run.recipe.data.source
     asked_on = source_config(data) if data else own
-    made_from: Plain = {
-        "probe": probe.plain(),
-        "version": PROBES.load(probe.name).VERSION,
-        "weights": run.key,
-        "companions": {},
-        "data": asked_on.plain(),
-    }
+    beside = {name: other.key for name, other in companions.items()}
+    made_from = measured_from(probe, run.key, asked_on, asked_on if data else None, beside)
     whom = [(subject_of(run.name, "", run.recipe), str(run.path))]
     told = about(probe, whom, asked_on, made_from, other_data=asked_on != own)
     path = run.path / runs.RESULTS / probe.name / f"{content_key(made_from)}.json"

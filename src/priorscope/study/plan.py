@@ -15,11 +15,11 @@ from pathlib import Path
 
 from priorscope import run as runs
 from priorscope.core.claim import Claim
-from priorscope.core.config import Plain, content_key
+from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.probes import PROBES, probe_config
 from priorscope.probes.tuning import best_trial, val_accuracy
-from priorscope.study.steps import ProbeStep, Step, TrainStep
+from priorscope.study.steps import ProbeStep, Step, TrainStep, companions_of
 from priorscope.study.study import Cell, Cells, ProbeEntry, Study, all_cells
 
 RUNS, JOINT, TUNING = "runs", "joint", "tuning"
@@ -172,8 +172,9 @@ def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], o
         about = "all runs" if entry.recipes is None else ", ".join(entry.recipes)
         yield ProbeStep(entry.probe, tuple(subjects), about, entry.data, out / JOINT)
         return
+    by_recipe = {content_key(step.cell.recipe.plain()): step for step in trains}
     for subject in subjects:
-        beside = _companions(entry, subject, trains)
+        beside = companions_of(entry.probe, subject.cell.recipe, by_recipe)
         yield ProbeStep(entry.probe, (subject,), subject.cell.run, entry.data, subject.out / runs.RESULTS, beside)
 
 
@@ -226,13 +227,3 @@ def _check_one_source(study: Study, entry: ProbeEntry, subjects: Sequence[TrainS
             "one source on which all are asked",
             f'recipes = ["{first}"], or data = "NAME" in its [[probes]]',
         )
-
-
-def _companions(entry: ProbeEntry, subject: TrainStep, trains: Sequence[TrainStep]) -> dict[str, TrainStep]:
-    """The runs of this study whose recipes differ from one as the probe would like to see."""
-    module = PROBES.load(entry.probe.name)
-    if not hasattr(module, "companions"):
-        return {}
-    by_recipe = {content_key(step.cell.recipe.plain()): step for step in trains}
-    asked: dict[str, Plain] = module.companions(subject.cell.recipe.plain())
-    return {name: by_recipe[key] for name, recipe in asked.items() if (key := content_key(recipe)) in by_recipe}

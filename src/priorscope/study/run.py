@@ -15,7 +15,7 @@ from priorscope import run as runs
 from priorscope.core import folder
 from priorscope.core.config import content_key, read_toml
 from priorscope.core.contracts import Subject
-from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 from priorscope.core.machine import cores, memory_bytes
 from priorscope.core.stopping import Stopped, Stopping, stopping
 from priorscope.study import look
@@ -81,16 +81,13 @@ def run_study(
     check_folder(study, out)
     with folder.locked(out):
         folder.remove_leftovers(out)
+        make_plan(study, out / "anew")  # what cannot be planned changes nothing
         if fresh:
-            make_plan(study, out / "anew")  # what cannot be planned deletes nothing
             _forget(out)
-        plan = make_plan(study, out)
         if not (out / STUDY).exists() or (out / STUDY).read_text(encoding="utf-8") != study.toml():
             folder.write_text(out / STUDY, study.toml())
-        if plan.missing:
-            plan = _make_way(plan, elsewhere)
+        plan = _with_way_made(study, out, elsewhere)
         plan, asked, failed = _carry_out(plan, executor or _on_this_machine(workers), show, elsewhere)
-        _note_failures(out, failed)
         _retire(plan)
     return Outcome(out, asked, failed)
 
@@ -118,33 +115,37 @@ def _forget(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _make_way(plan: Plan, elsewhere: Mapping[str, Path]) -> Plan:
-    """The plan made anew: runs of other recipes moved aside, one moved aside earlier back, and those held `elsewhere` taken.
+def _with_way_made(study: Study, out: Path, elsewhere: Mapping[str, Path]) -> Plan:
+    """The plan, once runs of other recipes are moved aside, and those of these recipes are back or taken from `elsewhere`.
 
     Nothing is thrown away, and a step that is under way is left alone.
     """
-    plan = make_plan(plan.study, plan.out)
-    for step in plan.to_do():
-        if isinstance(step, TrainStep):
-            if step.out.exists() and _has_changed(plan.missing[step.id]):
-                _set_aside(plan.out, step.out)
-                _delete(other.out for other in plan.steps if isinstance(other, ProbeStep) and step.id in other.needs)
-            kept = plan.out / STALE / f"{step.cell.run}-{step.key}"
-            if kept.exists() and not step.out.exists() and not _has_changed(replace(step, out=kept).missing()):
-                kept.rename(step.out)
-    plan = make_plan(plan.study, plan.out)
-    return make_plan(plan.study, plan.out) if take(plan, elsewhere) else plan
+    plan = make_plan(study, out)
+    moved = [_make_way(step, plan) for step in plan.to_do() if isinstance(step, TrainStep)]
+    if any(moved):
+        plan = make_plan(study, out)
+    return make_plan(study, out) if take(plan, elsewhere) else plan
 
 
-def _has_changed(why: str | None) -> bool:
-    """Whether what stands there is of another recipe, or of data that are others now."""
-    return why is not None and why.startswith("changed")
+def _make_way(step: TrainStep, plan: Plan) -> bool:
+    """Moves a run of another recipe or other data aside, and one of this recipe back; whether anything was moved."""
+    changed = step.changed() is not None
+    if changed:
+        _set_aside(plan.out, step.out)
+        _delete(other.out for other in plan.steps if isinstance(other, ProbeStep) and step.id in other.needs)
+    kept = plan.out / STALE / f"{step.cell.run}-{step.key}"
+    back = kept.exists() and not step.out.exists() and replace(step, out=kept).changed() is None
+    if back:
+        kept.rename(step.out)
+    return changed or back
 
 
 def _set_aside(out: Path, run: Path) -> None:
     """Moves a run's folder to where stale ones are kept, its key in its name."""
-    made_from = run / runs.MADE_FROM
-    key = content_key(folder.read_json(made_from)) if made_from.exists() else "unknown"
+    try:
+        key = content_key(folder.read_json(run / runs.MADE_FROM))
+    except PriorscopeError:
+        key = "unknown"
     aside = out / STALE / f"{run.name}-{key}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.parent.mkdir(parents=True, exist_ok=True)
@@ -170,16 +171,17 @@ def _carry_out(plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[st
                         continue
                     _note_end(news, steps[news.id], progress)
                     if isinstance(steps[news.id], TrainStep) and (plan.open or _begun_with(news.id, waiting)):
-                        plan = _make_way(plan, elsewhere)
+                        plan = _with_way_made(plan.study, plan.out, elsewhere)
                         grown = [step for step in plan.to_do() if step.id not in steps]
                         steps |= {step.id: step for step in grown}
                         waiting += grown
                         progress.to_do = len(steps) + len(plan.following())
                 show(progress)
                 _check_stop(asked, plan.out)
+            _leave_out(plan, progress)
         finally:
             executor.stop()
-    _leave_out(plan, progress)
+            _note_failures(plan.out, progress.failed, [*(step.id for step in waiting), *progress.going])
     return plan, progress.to_do, progress.failed
 
 
@@ -249,9 +251,14 @@ def _check_stop(asked: Stopping, out: Path) -> None:
         raise Stopped(asked.number, f"{out} keeps what is done", "the same command again goes on where it stopped")
 
 
-def _note_failures(out: Path, failed: dict[str, str]) -> None:
-    """Keeps what failed."""
+def _note_failures(out: Path, failed: Mapping[str, str], left: Sequence[str]) -> None:
+    """Keeps what failed: now, or before where it was `left` and not tried again to its end."""
     path = out / FAILURES
+    try:
+        before = {one["step"]: one["error"] for one in folder.read_json(path)["failures"]}
+    except (PriorscopeError, LookupError):
+        before = {}
+    failed = {name: before[name] for name in left if name in before} | dict(failed)
     if failed:
         folder.write_json(path, {"failures": [{"step": name, "error": error} for name, error in failed.items()]})
     else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from priorscope import run as runs
 from priorscope.core import folder
@@ -22,6 +22,7 @@ from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.data.stamp import files_stamp
 from priorscope.probes import PROBES, ProbeConfig, probe_config
+from priorscope.recipe import Recipe
 from priorscope.study.study import Cell
 
 
@@ -56,21 +57,26 @@ class TrainStep:
 
     def missing(self) -> str | None:
         """Why it is to be done; None when it is done."""
-        if not (self.out / runs.MADE_FROM).exists():
+        if runs.stands_for(self.out, self.made_from) is None:
             return "not begun"
-        before = _read(self.out / runs.MADE_FROM)
-        if before != self.made_from:
-            return f"changed: {difference(before, self.made_from)}"
+        if changed := self.changed():
+            return f"changed: {changed}"
         if not (self.out / runs.ENVIRONMENT).exists():
             return "not finished"
+        diverged = self.trial and "diverged" in _read(self.out / runs.ENVIRONMENT)
+        return None if diverged or (self.out / runs.WEIGHTS).exists() else "its weights are gone"
+
+    def changed(self) -> str | None:
+        """What is other now than when that run began which stands in its place; None where nothing is, or none stands there."""
+        before = runs.stands_for(self.out, self.made_from)
+        if before is None:
+            return None
+        if before != self.made_from:
+            return difference(before, self.made_from)
         environment = _read(self.out / runs.ENVIRONMENT)
         if runs.data_changed(environment, self.cell.recipe.data.source):
-            return "changed: the files of its data"
-        if runs.beginning_changed(environment, self.cell.recipe.init, self.init):
-            return "changed: what it begins with"
-        if (self.out / runs.WEIGHTS).exists() or (self.trial and "diverged" in environment):
-            return None
-        return "its weights are gone"
+            return "the files of its data"
+        return "what it begins with" if runs.beginning_changed(environment, self.cell.recipe.init, self.init) else None
 
 
 @dataclass(frozen=True)
@@ -120,23 +126,10 @@ class ProbeStep:
 
     @cached_property
     def made_from(self) -> Plain:
-        """Everything that its result is a function of; what measures time is a function of the machine too."""
+        """Everything that its result is a function of."""
         weights = {subject.cell.run: subject.key for subject in self.subjects}
-        return {
-            "probe": self.probe.plain(),
-            "version": self.module.VERSION,
-            "weights": weights if self.joint else self.subjects[0].key,
-            "data": self.source.plain(),
-            **({"files": stamp} if self.data is not None and (stamp := files_stamp(self.data)) else {}),
-            **({"read": read} if (read := self._read()) else {}),
-            "companions": {name: step.key for name, step in sorted(self.companions.items())},
-            **({"machine": processor()} if self.alone else {}),
-        }
-
-    def _read(self) -> Plain:
-        """The stamps of a user's own files that the probe's settings name."""
-        named = {str(one): one if isinstance(one, Path) else source_config(one) for one in self.probe.reads()}
-        return {name: stamp for name, one in named.items() if (stamp := files_stamp(one))}
+        beside = {name: step.key for name, step in self.companions.items()}
+        return measured_from(self.probe, weights if self.joint else self.subjects[0].key, self.source, self.data, beside)
 
     @cached_property
     def key(self) -> str:
@@ -159,6 +152,36 @@ class ProbeStep:
 
 
 Step = TrainStep | ProbeStep
+Known = TypeVar("Known")
+
+
+def measured_from(
+    probe: ProbeConfig, weights: Any, source: SourceConfig, other: SourceConfig | None, companions: Mapping[str, str]
+) -> Plain:
+    """Everything that a result is a function of; what measures time is a function of the machine too.
+
+    `other` is the source where it was named, and is not just what the networks learnt from.
+    """
+    module = PROBES.load(probe.name)
+    named = {str(one): one if isinstance(one, Path) else source_config(one) for one in probe.reads()}
+    read = {name: stamp for name, one in named.items() if (stamp := files_stamp(one))}
+    return {
+        "probe": probe.plain(),
+        "version": module.VERSION,
+        "weights": weights,
+        "data": source.plain(),
+        **({"files": stamp} if other is not None and (stamp := files_stamp(other)) else {}),
+        **({"read": read} if read else {}),
+        "companions": dict(sorted(companions.items())),
+        **({"machine": processor()} if getattr(module, "ALONE", False) else {}),
+    }
+
+
+def companions_of(probe: ProbeConfig, recipe: Recipe, known: Mapping[str, Known]) -> dict[str, Known]:
+    """Those known, by the keys of their recipes, that differ from a recipe as the probe would like to see."""
+    module = PROBES.load(probe.name)
+    asked: dict[str, Plain] = module.companions(recipe.plain()) if hasattr(module, "companions") else {}
+    return {name: known[key] for name, other in asked.items() if (key := content_key(other)) in known}
 
 
 def difference(before: Any, now: Any, path: str = "") -> str:

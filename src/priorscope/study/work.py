@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from priorscope import run as runs
 from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
+from priorscope.core.machine import on_threads
 from priorscope.data.sources import SourceConfig
 from priorscope.probes import ProbeConfig
 from priorscope.recipe import Recipe
@@ -64,11 +65,9 @@ class ProbeWork:
 
     def do(self, report: runs.Report) -> None:
         """Measures with as many threads as the runs were trained with, and stores."""
-        import torch
-
-        torch.set_num_threads(self.threads)
         networks = [look.network_of_run(path) for path in self.runs]
-        result = look.measure(self.probe, networks, _source(self.data), self.companions)
+        with on_threads(self.threads):
+            result = look.measure(self.probe, networks, _source(self.data), self.companions)
         result.save(self.out, {**self.about, "protocol": result.protocol()})
         report(runs.Status(1.0, 0))
 

@@ -140,6 +140,18 @@ def test_numbers_far_apart_have_a_logarithmic_scale() -> None:
     assert not trait(shown, "b").alone, "what is counted needs no seeds"
 
 
+def test_a_number_that_some_seeds_alone_have_is_not_the_family_s() -> None:
+    def local(seed: int, lost: float | None):
+        return run("cnn", seed, Local(value=0.5, interval=None, n=9, unit="share of shifts", lost=lost))
+
+    some = trait(of(local(0, 0.3), local(1, None), local(2, None)), "cnn")
+    assert some.alone
+    assert "of 1 of 3 seeds" in some.notes
+    every = trait(of(*(local(seed, 0.3) for seed in range(3))), "cnn")
+    assert not every.alone
+    assert not every.notes
+
+
 def test_the_page_has_it_as_a_table(tmp_path: Path) -> None:
     text = render(read_sources([write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7})]))
     table = text.partition('<table id="fingerprint"')[2].partition("</table>")[0]

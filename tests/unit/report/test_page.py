@@ -172,7 +172,7 @@ def test_what_lacks_what_its_name_promises_leads_nowhere(tmp_path: Path, monkeyp
     assert '<section id="accuracy"' in partial
 
 
-def test_a_study_s_page_is_written_where_it_is_not_of_what_is_stored(tmp_path: Path) -> None:
+def test_a_study_s_page_is_written_where_it_is_not_of_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever changed what is stored, and wherever the writing was cut short; nothing is written where nothing changed."""
     study = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))
 
@@ -192,3 +192,5 @@ def test_a_study_s_page_is_written_where_it_is_not_of_what_is_stored(tmp_path: P
     (study / "results.json").unlink()
     assert anew()
     assert not anew()
+    monkeypatch.setattr("priorscope.report.version", lambda _: "another")
+    assert anew()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_study import accuracy, write_run, write_study
@@ -115,6 +116,19 @@ def test_a_number_that_a_newer_version_measured_again_does_not_count_twice(tmp_p
         path.with_suffix(".npz").unlink()
     (found,) = (finding for finding in findings(read_sources([study])) if finding.probe == "accuracy")
     assert [(arm.seeds, arm.value) for arm in found.arms] == [(3, 0.6), (3, 0.6)]
+
+
+@pytest.mark.parametrize("told", [{"companions": {"shape": "0123"}}, {"machine": "another"}, {"files": {"a": 1}}])
+def test_an_answer_that_was_asked_twice_is_not_two_seeds(told: dict[str, Any], tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0, 1, 2))
+    for path in sorted(study.glob("runs/*/results/accuracy/*.json")):
+        stored = json.loads(path.read_text())
+        stored["about"]["made_from"] = {"version": 1, "companions": {}} | told
+        accuracy(0.9, 0).save(path.with_stem("twin"), stored["about"])
+    (found,) = (finding for finding in findings(read_sources([study])) if finding.probe == "accuracy")
+    assert [arm.seeds for arm in found.arms] == [3, 3]
+    if "companions" in told:
+        assert {arm.value for arm in found.arms} == {0.9}
 
 
 def test_a_damaged_result_is_a_failure_and_the_rest_is_read(tmp_path: Path) -> None:

@@ -339,6 +339,44 @@ def test_checkpoints_are_compared_image_by_image_where_the_probe_can() -> None:
     assert difference_said(told.comparison, told.unit).startswith("+1 doublings (+1 to +1; 95% interval over images, p ")
 
 
+class Audited(Budget):
+    """A budget with what an audit says of it."""
+
+    audit: Literal["sound", "masked"] = "sound"
+
+    @property
+    def believed(self) -> bool:
+        return self.audit == "sound"
+
+    @property
+    def beyond(self) -> bool:
+        return self.value >= 32 / 255
+
+    def ground(self) -> str:
+        return self.audit
+
+
+def test_a_number_that_cannot_be_believed_is_named_and_not_ranked() -> None:
+    def audited(label: str, value: float, audit: str, seed: int) -> RunRecord:
+        scores = np.random.default_rng(seed).normal(size=200) / 4 + np.log2(255 * value)
+        return run(label, 0, Audited(value=value, interval=None, n=200, unit="L-inf on pixels", scores=scores, audit=audit))
+
+    blind, weak, strong = (
+        audited("a", 32 / 255, "masked", 0),
+        audited("b", 2 / 255, "sound", 1),
+        audited("c", 4 / 255, "sound", 2),
+    )
+    said = statement(only([blind, weak, strong]))
+    assert said.startswith("This checkpoint of c is harder to break than this checkpoint of b: ")
+    assert said.endswith("; left out of this: masked (a).")
+    assert (
+        statement(only([blind, weak]))
+        == "This checkpoint of b has a budget of 2.0/255 (n\u00a0=\u00a0200); left out of this: masked (a)."
+    )
+    assert statement(only([blind])) == "No budget here can be believed: masked (a)."
+    assert "more than 32/255" in statement(only([weak, audited("d", 32 / 255, "sound", 3)]))
+
+
 def test_a_test_that_turns_the_order_of_the_values_is_told() -> None:
     """Medians are over each network's own images, the test is over those that both get right: the two may disagree."""
     noise = np.random.default_rng(0).normal(size=200) / 4

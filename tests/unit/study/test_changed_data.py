@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shutil
 
+import numpy as np
 import pytest
 from in_process import Here
+from PIL import Image
 
 import priorscope as ps
+from priorscope import run as runs
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import read_json, write_json
+from priorscope.core.stopping import Stopped
 from priorscope.data import source_config
-from priorscope.data.stamp import files_stamp
+from priorscope.data.stamp import data_stamp, files_stamp
 from priorscope.models.hub import save_hub
 from priorscope.recipe import Recipe
 from priorscope.study.plan import make_plan
@@ -205,6 +212,85 @@ def test_a_stamp_is_of_names_and_contents_wherever_the_files_lie(tmp_path):
     assert files_stamp(source_config("shapetex")) is None
 
 
+def stl10(folder, side=96, seed=0):
+    """STL-10 in the hub's layout: made pictures in tables, 20 to train on and 10 to test."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, count in (("train", 20), ("test", 10)):
+        rows = []
+        for index in range(count):
+            content = io.BytesIO()
+            Image.fromarray(random.integers(0, 256, (side, side, 3), np.uint8)).save(content, "PNG")
+            rows.append({"image": {"bytes": content.getvalue(), "path": None}, "label": index % 10})
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{part}.parquet")
+    return folder
+
+
+def test_a_run_on_a_named_source_notices_that_the_name_stands_for_other_pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path / "data"))
+    tables = stl10(tmp_path / "data" / "stl10")
+    recipe = Recipe.of({"model": "mlp/tiny", "data": {"source": "stl10"}, "train": {"epochs": 1, "batch_size": 9}})
+    run = ps.fit(recipe, tmp_path / "a")
+    assert ps.fit(recipe, tmp_path / "a").key == run.key
+
+    def changed() -> bool:
+        return runs.data_changed(run.environment, recipe.data.source)
+
+    store = tmp_path / "data" / "stl10.beton"
+    ps.data.convert("stl10", store, quality=5)
+    assert changed()
+    with pytest.raises(RequestError, match="has changed since it was trained"):
+        ps.fit(recipe, tmp_path / "a")
+    for file in (tmp_path / "data").glob("stl10*.beton*"):
+        file.unlink()
+    assert not changed()
+    (tables / "words.txt").write_text("beside")
+    os.utime(tables / "train.parquet", (1, 1))
+    assert not changed(), "neither times nor what lies beside the tables is of the pictures"
+    (tables / "stl10_binary").mkdir()
+    assert changed(), "the authors' own files go before tables"
+    (tables / "stl10_binary").rmdir()
+    stl10(tables, side=95)
+    assert changed()
+    tables.rename(tmp_path / "elsewhere")
+    assert not changed(), "where nothing is, nobody knows that it has changed"
+
+
+def test_a_run_from_before_stamps_of_names_is_taken_at_its_word(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path / "data"))
+    stl10(tmp_path / "data" / "stl10")
+    assert not runs.data_changed({"data": {"files": None}}, source_config("stl10"))
+    assert not runs.data_changed({"data": {"source": "stl10"}}, source_config("stl10"))
+    assert data_stamp(source_config("shapetex")) is None
+
+
+def test_the_authors_files_are_one_whatever_they_lie_in(tmp_path, monkeypatch):
+    stamps = set()
+    for number, name in enumerate(("cifar-10-binary.tar.gz", "cifar-10-batches-bin", "cifar-10-batches-py")):
+        place = tmp_path / str(number) / "cifar10" / name
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"") if name.endswith(".gz") else place.mkdir()
+        monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path / str(number)))
+        stamps.add(data_stamp(source_config("cifar10")))
+    assert len(stamps) == 1
+    assert None not in stamps
+
+
+def test_a_result_on_a_named_source_is_a_function_of_the_store_that_stands_for_it(tmp_path, monkeypatch):
+    """Tables and the authors' files are none of a key: a result copied elsewhere keeps it, also where no data is."""
+    monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path / "data"))
+    stl10(tmp_path / "data" / "stl10")
+    assert files_stamp(source_config("stl10")) is None
+    ps.data.convert("stl10", tmp_path / "data" / "stl10.beton")
+    before = files_stamp(source_config("stl10"))
+    assert before == files_stamp(tmp_path / "data" / "stl10.beton") is not None
+    ps.data.convert("stl10", tmp_path / "data" / "stl10.beton", quality=5)
+    assert files_stamp(source_config("stl10")) != before
+
+
 def test_a_change_inside_of_a_large_file_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr("priorscope.data.stamp.WHOLE", 1 << 20)
     file = tmp_path / "large[64].beton"
@@ -219,3 +305,38 @@ def test_a_change_inside_of_a_large_file_is_noticed(tmp_path, monkeypatch):
     content[1 << 20 : (1 << 20) + (64 << 10)] = bytes([1]) * (64 << 10)
     file.write_bytes(content)
     assert files_stamp(file) != before
+
+
+def test_a_study_s_run_whose_record_is_gone_is_still_its_run(tmp_path, store):
+    out = tmp_path / "out"
+    study = carried_out(STUDY, out, path=store)
+    (out / "runs/a-s0/made_from.json").unlink()
+    assert not make_plan(study, out).missing
+    (out / "runs/a-s0/made_from.json").write_text("{")
+    assert not make_plan(study, out).missing
+    change(store)
+    run_study(study, out, executor=Here()).check()
+    assert not make_plan(study, out).missing
+
+
+class Stopping(Here):
+    """Is stopped before its second step ends."""
+
+    def news(self, seconds: float):
+        if len(self.order) > 1:
+            raise Stopped(2, "out keeps what is done", "the same command again")
+        return super().news(seconds)
+
+
+def test_a_stopped_study_keeps_what_failed_and_forgets_what_was_done(tmp_path, store):
+    """A step that failed before and is done now has not failed, and one that was not tried again still has."""
+    out = tmp_path / "out"
+    study = carried_out(STUDY, out, path=store)
+    probe, train = "accuracy of a-s0", "train a-s0"
+    shutil.rmtree(out / "runs")
+    write_json(out / "failures.json", {"failures": [{"step": step, "error": "disk full"} for step in (train, probe)]})
+    with pytest.raises(Stopped):
+        run_study(study, out, executor=Stopping())
+    assert read_json(out / "failures.json") == {"failures": [{"step": probe, "error": "disk full"}]}
+    run_study(study, out, executor=Here()).check()
+    assert not (out / "failures.json").exists()

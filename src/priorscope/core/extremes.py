@@ -1,0 +1,56 @@
+"""Who has the most of something, or the least: words for titles, in which equals share a place.
+
+A superlative about equal numbers is false: where all are equal nobody stands out, and where some share the first place all of
+them are named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+NAMED = 4
+"""Above so many names a title says one less, and how many more there are."""
+
+
+class Extreme(NamedTuple):
+    """The largest number, or the smallest, and the names of all that have it; `of` is how many there were."""
+
+    value: float
+    names: tuple[str, ...]
+    of: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether all have it, so that nobody stands out."""
+        return len(self.names) == self.of
+
+    def __str__(self) -> str:
+        return listed(self.names)
+
+    def do(self, one: str, many: str) -> str:
+        """Who has it, with a verb for one or for many: "a is", "a and b are"."""
+        return f"{self} {one if len(self.names) == 1 else many}"
+
+
+def largest(values: Mapping[str, float]) -> Extreme:
+    """The largest of some numbers, by their names."""
+    return _all_at(max(values.values()), values)
+
+
+def smallest(values: Mapping[str, float]) -> Extreme:
+    """The smallest of some numbers, by their names."""
+    return _all_at(min(values.values()), values)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: "a, b and c"; of many the first ones, and how many more."""
+    told = [*names] if len(names) <= NAMED else [*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"]
+    return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+
+
+def _all_at(end: float, values: Mapping[str, float]) -> Extreme:
+    """All that are equal to this number but for rounding."""
+    names = tuple(name for name, value in values.items() if math.isclose(value, end, rel_tol=1e-9, abs_tol=1e-12))
+    return Extreme(end, names, len(values))
