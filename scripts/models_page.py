@@ -14,8 +14,12 @@ PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 
 INTRODUCTION = """# Models
 
-Every family has one file, whose text and presets this page shows. `priorscope models list` names all presets,
-`priorscope models info NAME` counts one at any size, and [How to add a family](add-a-family.md) says what a file holds.
+Every family has one file, whose text and presets this page shows. `priorscope models list` names all presets, and [How to add
+a family](add-a-family.md) says what a file holds. One preset, at any size and with any of its settings changed, is counted by
+
+```bash
+priorscope models info vit/d6-w128-p4 --image-size 64 --num-classes 200 --set depth=4
+```
 
 Parameters, multiply-adds (MACs) and floating-point operations (FLOPs, two for each multiply-add) are counted by running the
 network on one image of the side and with the classes given; memory is what one image's training step in float32 keeps for its

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
-from priorscope.core.config import Config, Number, content_key
+from priorscope.core.config import Config, Number, Plain, content_key
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import replacing
 
@@ -91,17 +91,6 @@ def views_config(views: str | Mapping[str, Any] | Views | None) -> Views | None:
 
 ViewsSetting = Annotated[Views | None, BeforeValidator(views_config)]
 """A field of a probe's config: views by their name or as a table."""
-
-
-class Answering(Protocol):
-    """Something that can be asked about a split: evidence of a run, or of a model in memory."""
-
-    @property
-    def name(self) -> str: ...
-
-    def logits(self, split: Split) -> Floats: ...
-
-    def features(self, split: Split, tap: str) -> Floats: ...
 
 
 class Evidence:
@@ -187,9 +176,36 @@ class Evidence:
         return self.folder / f"{key}.npy" if self.folder is not None and self._weights_key is not None else None
 
 
-def evidence_of(subject: Classifier | Evidence) -> Evidence:
-    """Evidence of a model, or evidence itself."""
-    return subject if isinstance(subject, Evidence) else Evidence(subject)
+class TrainedRun(Protocol):
+    """A finished run, as far as a probe may look at it: how it was trained, its log, and what the network says."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def recipe(self) -> Config: ...
+
+    @property
+    def history(self) -> list[Plain]: ...
+
+    @property
+    def environment(self) -> Plain: ...
+
+    @property
+    def evidence(self) -> Evidence: ...
+
+
+def run_of(subject: object) -> TrainedRun | None:
+    """The subject where it is a finished run; None of a network and of its evidence, which have no recipe."""
+    return cast("TrainedRun", subject) if hasattr(subject, "recipe") else None
+
+
+def evidence_of(subject: Classifier | Evidence | TrainedRun) -> Evidence:
+    """Evidence of a model, a run's own, or evidence itself."""
+    if isinstance(subject, Evidence):
+        return subject
+    run = run_of(subject)
+    return Evidence(cast("Classifier", subject)) if run is None else run.evidence
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -6,6 +6,7 @@ On several ranks each process has a fitting, and all of them do the same at the 
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from priorscope.core import folder
 from priorscope.core.config import Plain
-from priorscope.core.errors import WorkError, first_line
+from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.machine import hardware, pick_device, versions
 from priorscope.core.stopping import AGAIN, Stopped, stopping
-from priorscope.data.stamp import files_stamp
+from priorscope.data.stamp import data_stamp
 from priorscope.material import Material, first_model, shape_of
 from priorscope.recipe import Recipe
 from priorscope.train import checkpoint, extension, loop
@@ -79,6 +80,7 @@ class Fitting:
 
         self.recipe, self.out, self.ranks = recipe, out, ranks
         device = own_device(pick_device(recipe.train.device), ranks)
+        files = data_stamp(recipe.data.source)  # before they are opened: what changes later was not learnt from
         self.material = Material.of(recipe, ranks, device)
         self.loader = self.material.loader
         model = first_model(recipe, self.material.data, start)
@@ -90,6 +92,7 @@ class Fitting:
         self.total = self.config.total(len(self.loader))
         self.learner: Learner = Learner(model, self.config, recipe.optim, ranks, device)
         self.progress = self._progress(key, earlier)
+        self.progress.files = self.progress.files or files
         self.config = self.config.replace(precision=self._precision())
         self.gradient = self._gradient()
         self.counters = Counters(self.loader, self.config, flops, self.progress, self.total)
@@ -100,12 +103,13 @@ class Fitting:
 
     def _progress(self, key: str, earlier: extension.Earlier | None) -> checkpoint.Progress:
         """How far the run is: where its checkpoint stands, where a shorter run of the same kind ended, or at the beginning."""
-        path, parts = self.out / checkpoint.FILE, self.learner.parts
-        if earlier is None or path.exists():
-            progress = checkpoint.load(path, key, parts)
-        else:
-            progress = checkpoint.load(earlier.path / checkpoint.EXTEND, earlier.key, parts)
-            self._check_longer(earlier, progress)
+        path = self.out / checkpoint.FILE
+        progress = checkpoint.load(path, key, self.learner.parts)
+        if progress.position == loop.Position() and self.ranks.first:  # what another run left here is not of this one
+            shutil.rmtree(self.out / SNAPSHOTS, ignore_errors=True)
+            (self.out / checkpoint.EXTEND).unlink(missing_ok=True)
+        if earlier is not None and not path.exists():
+            progress = self._longer(earlier)
             progress.key = key
         fingerprint = self.material.data.fingerprint
         if progress.data not in (None, fingerprint):
@@ -118,8 +122,15 @@ class Fitting:
         progress.data = fingerprint
         return progress
 
-    def _check_longer(self, earlier: extension.Earlier, progress: checkpoint.Progress) -> None:
-        """Refuses where the shorter run is not the beginning of this one; its snapshots are taken over."""
+    def _longer(self, earlier: extension.Earlier) -> checkpoint.Progress:
+        """How far the shorter run is, which must be the beginning of this one; its snapshots are taken over."""
+        progress = checkpoint.load(earlier.path / checkpoint.EXTEND, earlier.key, self.learner.parts)
+        if progress.position == loop.Position():
+            raise RequestError(
+                f"The {checkpoint.EXTEND} in {earlier.path} is not of the run there.",
+                "the file that the run left",
+                "train the longer run from its beginning",
+            )
         per_epoch = len(self.loader)
         taken = progress.steps(per_epoch)
         before = earlier.train.settled(self.step_flops).total(per_epoch)
@@ -127,6 +138,7 @@ class Fitting:
         for step in self.config.snapshots(per_epoch, self.total):
             if step <= taken and self.ranks.first:
                 extension.take_over(snapshot_path(earlier.path, step), snapshot_path(self.out, step))
+        return progress
 
     def _precision(self) -> Precision:
         """As an earlier attempt began with it, or as this machine chooses."""
@@ -322,7 +334,7 @@ class Fitting:
                 "source": data.source,
                 "train": len(data),
                 "fingerprint": data.fingerprint,
-                "files": files_stamp(self.recipe.data.source),
+                "files": progress.files,
                 **self.material.told,
             },
             "began_with": self.began_with,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from priorscope import models
+from priorscope import models, probes
+from priorscope.core.config import Config
 from priorscope.core.contracts import Result, Subject
+from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.evidence import Evidence
 from priorscope.models import FAMILIES
@@ -90,6 +95,40 @@ def check(probe: str, family: str, world, folder: Path) -> None:
 ASKED = [probe for probe in PROBES if probe not in READS_HISTORY]
 
 
+BESIDES = {"folder", "companions"}
+"""What `measure_<probe>` takes that is no setting: where work in progress is kept, and the runs beside a run's."""
+
+
+@pytest.mark.parametrize("probe", [*PROBES])
+def test_a_probe_takes_the_settings_of_its_config_with_their_defaults(probe):
+    """Two probes take some as `**changes`, laid over a preset that brings the others."""
+    asked = inspect.signature(getattr(PROBES.load(probe), f"measure_{probe}")).parameters.values()
+    taken = {one.name: one.default for one in asked if one.kind is one.KEYWORD_ONLY and one.name not in BESIDES}
+    fields = {name: field.default for name, field in PROBES.config(probe).model_fields.items() if name != "name"}
+    changes = {one.name for one in asked if one.kind is one.VAR_KEYWORD}
+    assert changes == ({"changes"} if probe in ("activation", "inversion") else set())
+    left = {name for name in fields if name not in taken}
+    assert all(fields[name] is None for name in left)
+    assert changes or not left
+    assert taken == {name: default for name, default in fields.items() if name in taken}
+
+
+def test_settings_are_checked_and_read_as_those_of_a_recipe(world):
+    """By the name that a user types: `priorscope.probes.measure_invariance`."""
+    with pytest.raises(RequestError, match=r"^images = 0 was refused in measure_invariance\.\n  wanted: greater than"):
+        probes.measure_invariance(network("cnn", world), world, images=0)
+    small = {"images": 8, "wave_images": 2, "depths": 0}
+    assert probes.measure_invariance(network("cnn", world), world, amplitude="8/255", **small).amplitude == 8 / 255
+
+
+def test_a_finished_run_is_asked_through_its_own_evidence(world):
+    evidence = network("cnn", world)
+    run = SimpleNamespace(name="a", recipe=Config(), history=[], environment={}, evidence=evidence)
+    told, alone = (probes.measure_accuracy(subject, world) for subject in (run, evidence))
+    assert told.table() == alone.table()
+    assert told.n == len(world.split("test"))
+
+
 @pytest.mark.parametrize("probe", ASKED)
 def test_every_probe_keeps_its_contract_on_one_family(probe, world, tmp_path):
     check(probe, "cnn", world, tmp_path)
@@ -100,3 +139,19 @@ def test_every_probe_keeps_its_contract_on_one_family(probe, world, tmp_path):
 @pytest.mark.parametrize("probe", ASKED)
 def test_every_probe_keeps_its_contract_on_every_family(probe, family, world, tmp_path):
     check(probe, family, world, tmp_path)
+
+
+SUPERLATIVE = re.compile(r"\b(?:most|worst|(?!test\b|latest\b)\w+est)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("probe", ASKED)
+def test_of_two_equal_networks_no_title_says_that_one_is_the_most_of_anything(probe, world):
+    """A picture of both names both of them, or neither, where it says who is best, worst, hardest to break."""
+    result, names = measured(probe, "cnn", world), ("one", "other")
+    of_set = PROBES.load(probe).PER == "set"
+    subjects = [Subject(name="all", family="other")] if of_set else [Subject(name=name, family="cnn") for name in names]
+    for figure in type(result).draw([(subject, result) for subject in subjects]):
+        shown = {value for row in figure.rows for value in row.values() if isinstance(value, str)}
+        told = {name for name in names if re.search(rf"\b{name}\b", figure.title)}
+        if all(any(name in value for value in shown) for name in names) and SUPERLATIVE.search(figure.title):
+            assert len(told) != 1, figure.title

@@ -1,4 +1,4 @@
-"""The notebooks run, at the size that they have, and their pages and the index say what they hold."""
+"""The notebooks run, and their pages and the index say what they hold."""
 
 from __future__ import annotations
 
@@ -36,17 +36,24 @@ CHAPTERS = (
 RUN = """
 import runpy, sys
 from pathlib import Path
+import priorscope as ps
+if sys.argv[3] == "short":
+    whole = ps.fit
+    ps.fit = lambda recipe, out: whole(recipe.replace(train=recipe.train.plain() | {"epochs": 2}), out)
 script = runpy.run_path(sys.argv[1])
-script["main"](sys.argv[3:], Path(sys.argv[2]))
+script["main"](sys.argv[4:], Path(sys.argv[2]))
 """
 
 
-def carried_out(out: Path, *names: str) -> str:
-    """Runs notebooks in a process of their own, with runs of their own, into a folder; gives what was said."""
+def carried_out(out: Path, length: str, *names: str) -> str:
+    """Runs notebooks in a process of their own, with runs of their own, into a folder; gives what was said.
+
+    Where they are "short" every training has two epochs; else they are "whole".
+    """
     runs = out / "tmp"
     runs.mkdir(parents=True)
     environment = {**os.environ, "TMPDIR": str(runs), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", RUN, str(ROOT / "scripts" / "notebooks.py"), str(out), *names]
+    command = [sys.executable, "-c", RUN, str(ROOT / "scripts" / "notebooks.py"), str(out), length, *names]
     done = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -92,8 +99,8 @@ def test_pages_show_only_pictures_that_stand_beside_them() -> None:
 
 
 def test_all_notebooks_run_and_show_a_picture(tmp_path: Path) -> None:
-    """In one process and the order of their numbers: 12 notebooks, under a minute of one core."""
-    said = carried_out(tmp_path).split()
+    """In one process and the order of their numbers, with short trainings."""
+    said = carried_out(tmp_path, "short").split()
     assert said == [path.stem for path in ALL]
     for path in ALL:
         page = (tmp_path / f"{path.stem}.md").read_text(encoding="utf-8")
@@ -108,7 +115,7 @@ def test_all_notebooks_run_and_show_a_picture(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_a_notebook_runs_alone(path: Path, tmp_path: Path) -> None:
-    assert carried_out(tmp_path, path.stem).split() == [path.stem]
+    assert carried_out(tmp_path, "whole", path.stem).split() == [path.stem]
 
 
 def test_an_error_says_which_cell() -> None:

@@ -83,8 +83,8 @@ def test_more_attacks_and_larger_budgets_never_break_less(seed: int, first: floa
 
     net, images, labels = case(seed, 1.0)
     one, two = attacks_of("quick", CLASSES)
-    alone = run_in_turn(Victim(net), pictures(images, labels, first), [one], seed)[0].broken
-    both = run_in_turn(Victim(net), pictures(images, labels, first), [one, two], seed)[0].broken
+    alone = run_in_turn(Victim(net), pictures(images, labels, first), [one], seed).broken
+    both = run_in_turn(Victim(net), pictures(images, labels, first), [one, two], seed).broken
     assert (both >= alone).all()
 
     def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:

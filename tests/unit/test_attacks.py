@@ -41,6 +41,18 @@ class Linear(nn.Module):
         return self.scale * (x - 0.5).flatten(1) @ self.weight.T
 
 
+class Counting:
+    """A network that counts the pictures that it is shown, and those of which a gradient is wanted."""
+
+    def __init__(self, net: Linear) -> None:
+        self.net, self.forwards, self.backwards = net, 0, 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.forwards += len(x)
+        self.backwards += len(x) * x.requires_grad
+        return self.net(x)
+
+
 def some(net: nn.Module, n: int = 40) -> tuple[Tensor, Tensor]:
     """Pictures far from 0 and 1, with what the network answers as their labels."""
     images = 0.35 + 0.3 * torch.rand(n, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
@@ -274,19 +286,18 @@ def test_a_protocol_attacks_every_picture_and_judges_the_last_iterate() -> None:
 
 
 def test_a_whole_fgsm_curve_takes_one_backward_pass() -> None:
-    net = Linear()
-    victim = Victim(net)
-    fgsm_curve(victim, pictures(*some(net), 0.0), [k / 80 for k in range(21)])
-    assert (victim.backwards, victim.forwards) == (40, 40 * 21)
+    net = Counting(Linear())
+    fgsm_curve(Victim(net), pictures(*some(net.net), 0.0), [k / 80 for k in range(21)])
+    assert (net.backwards, net.forwards) == (40, 40 * 21)
 
 
 def test_broken_pictures_leave_the_batch() -> None:
     net = Linear()
     images, labels = some(net)
-    stays, leaves = Victim(net), Victim(net)
+    stays, leaves = Counting(net), Counting(net)
     attack = attack_of("pgd", steps=20)
-    found = run_attack(leaves, pictures(images, labels, 0.2), attack)
-    kept = run_attack(stays, pictures(images, labels, 0.2), attack.replace(leave=False))
+    found = run_attack(Victim(leaves), pictures(images, labels, 0.2), attack)
+    kept = run_attack(Victim(stays), pictures(images, labels, 0.2), attack.replace(leave=False))
     assert found.broken.all()
     assert found.broken.tolist() == kept.broken.tolist()
     assert stays.backwards == 40 * 20
@@ -307,6 +318,12 @@ def test_nothing_depends_on_the_batch() -> None:
         assert part.broken.tolist() == whole.broken[rows].tolist()
 
 
+def test_an_unknown_attack_is_answered_with_all_that_there_are() -> None:
+    with pytest.raises(RequestError, match=r"^'pgt' is not a named attack\.") as refused:
+        attack_of("pgt")
+    assert refused.value.wanted == f"one of: {', '.join(sorted((*PRESETS, *ENSEMBLES)))}"
+
+
 def test_streams_are_of_the_picture_and_the_restart() -> None:
     index = torch.tensor([3, 7])
     a, b = picture_keys(0, index, "pgd", 0), picture_keys(0, index, "pgd", 1)
@@ -325,9 +342,11 @@ def test_members_run_in_turn_on_what_stands() -> None:
     images, labels = some(net)
     limit = nearest(net, images, labels, "linf").float()
     blind, seeing = attack_of("pgd"), attack_of("apgd-dlr", steps=20)
-    found, by = run_in_turn(Victim(net), pictures(images, labels, 1.2 * limit), [blind, seeing])
-    assert found.broken.float().mean() > 0.9
-    assert (by == 1).sum() > 30  # cross-entropy's gradient is 0 where the logits are a thousand apart
+    of = pictures(images, labels, 1.2 * limit)
+    broken = run_in_turn(Victim(net), of, [blind, seeing]).broken
+    assert broken.float().mean() > 0.9
+    alone = run_attack(Victim(net), of, blind).broken
+    assert (broken & ~alone).sum() > 30  # cross-entropy's gradient is 0 where the logits are a thousand apart
 
 
 def test_dlr_does_not_see_the_scale_of_the_logits() -> None:
@@ -376,7 +395,7 @@ def test_the_ensembles_run_with_few_classes(classes: int) -> None:
     images, labels = some(net, 8)
     limit = nearest(net, images, labels, "linf").float()
     short = [attack.replace(steps=min(attack.steps, 10)) for attack in attacks_of("standard", classes)]
-    assert run_in_turn(Victim(net), pictures(images, labels, 1.05 * limit), short)[0].broken.all()
+    assert run_in_turn(Victim(net), pictures(images, labels, 1.05 * limit), short).broken.all()
 
 
 def test_a_presets_words_name_what_moves_its_number() -> None:

@@ -16,6 +16,7 @@ import priorscope as ps
 from priorscope import fitting
 from priorscope.core import folder
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.models.counting import info
 from priorscope.run import ENVIRONMENT, WEIGHTS
 from priorscope.train import checkpoint, loop, precision
 
@@ -310,6 +311,20 @@ def test_timm_s_weights_are_the_start_of_our_family_too(tiny, tmp_path):
         ps.fit(recipe.replace(model="mlp/tiny"), tmp_path / "other")
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_network_without_one_linear_head_is_trained_whole(tiny, tmp_path, name):
+    """timm's resnetv2 ends in a convolution: all of it learns, and its head alone is refused."""
+    recipe = with_train(tiny, {"name": name, "lr": 0.003}, steps=1).replace(model="timm/resnetv2_50")
+    run = ps.fit(recipe, tmp_path / "a")
+    assert run.model.head_path is None
+    assert run.environment["flops"] == 3 * info(run.model).flops * 32
+    fresh = ps.models.create("timm/resnetv2_50", image_size=32, num_classes=10, seed=recipe.seed)
+    key = "network.head.fc.weight"
+    assert not torch.equal(run.model.state_dict()[key], fresh.state_dict()[key])
+    with pytest.raises(RequestError, match="has no single linear head"):
+        ps.fit(with_train(recipe, finetune={"mode": "head"}), tmp_path / "b")
+
+
 def test_a_budget_of_computing_buys_whole_steps_and_the_schedule_knows_them(tiny, tmp_path):
     """Enough for 4.5 steps: the run is the one of 4 steps."""
     plain = ps.fit(with_train(tiny, steps=4), tmp_path / "steps")
@@ -568,11 +583,14 @@ def test_data_that_vanishes_before_a_run_goes_on_is_named_and_the_checkpoint_kep
     ps.fit(pictures, tmp_path / "a")
 
 
-def test_a_store_that_is_cut_short_in_the_middle_of_a_run_is_named_and_the_checkpoint_kept(pictures, tmp_path, monkeypatch):
+@pytest.mark.parametrize("quality", [None, 90], ids=["pixels", "JPEG"])
+def test_a_store_that_is_cut_short_in_the_middle_of_a_run_is_named_and_the_checkpoint_kept(
+    pictures, tmp_path, monkeypatch, quality
+):
     from priorscope.data.conversion import convert
 
     store = tmp_path / "p.beton"
-    convert(str(tmp_path / "pictures"), store)
+    convert(str(tmp_path / "pictures"), store, quality=quality)
     recipe = ps.Recipe.of({**pictures.plain(), "data": {"source": str(store)}})
     monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
     whole = store.read_bytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import tomllib
 from pathlib import Path
 
@@ -76,18 +75,6 @@ def test_the_schema_takes_a_file_that_extends_another() -> None:
     schema = Recipe.model_json_schema()
     assert "extends" in schema["properties"]
     assert "required" not in schema
-
-
-SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "training_page.py"))
-
-
-def test_the_page_on_training_shows_every_option_as_the_code_has_it() -> None:
-    assert SCRIPT["table"]() in SCRIPT["PAGE"].read_text(encoding="utf-8"), "run python scripts/training_page.py"
-
-
-def test_every_option_says_what_it_does() -> None:
-    silent = [name for name, field in SCRIPT["options"](Recipe) if not field.description]
-    assert silent == []
 
 
 @pytest.mark.parametrize("name", ["dropout", "drop_path"])

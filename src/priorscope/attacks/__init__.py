@@ -30,6 +30,7 @@ from pydantic import Field
 
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.wording import counted
 
 Norm = Literal["linf", "l2"]
 LossName = Literal["cross-entropy", "margin", "dlr", "targeted-dlr"]
@@ -83,7 +84,7 @@ class Attack(Config):
             return f"RayS, {self.steps} queries, decisions only"
         if self.kind == "square":
             return f"Square, {self.steps} queries, no gradients"
-        parts = [self.name, f"{self.steps} step{'s' * (self.steps > 1)}"]
+        parts = [self.name, counted(self.steps, "step")]
         if self.kind == "pgd":
             parts.append(f"step size {self.step:.3g} of the budget")
         if self.kind != "fab":
@@ -139,7 +140,7 @@ PROTOCOL_BUDGETS: dict[str, tuple[float, ...]] = {
 def attack_of(name: str, **changes: Any) -> Attack:
     """A named attack, with some settings changed."""
     if name not in PRESETS:
-        raise unknown_name("named attack", name, (*PRESETS, *ENSEMBLES), "priorscope probe robustness --help")
+        raise unknown_name("named attack", name, (*PRESETS, *ENSEMBLES))
     attack = Attack.parse({"name": name, **PRESETS[name], **changes}, f"attack {name}")
     if "loss" in changes and attack.kind in ("fab", "square", "decision"):
         raise RequestError(f"{name} has a way of its own and raises no {attack.loss}.", "the attack as it is", "leave out loss")

@@ -48,7 +48,7 @@ class Number:
         return attacked(self.victim, self.fetch, rows, self.index, attacks, eps, norm=self.norm, seed=self.seed)
 
     @property
-    def blind(self) -> bool:
+    def follows_gradients(self) -> bool:
         """Whether any of the attacks follows gradients, which may lead nowhere."""
         return any(not attack.gradient_free for attack in self.attacks)
 
@@ -104,7 +104,7 @@ def _more(number: Number, each: _Try, found: Attacked) -> Check:
         fell = [int((found.broken & each.marks(found, k)).sum()) for k in TIMES]
         left = tuple((k, (len(number.standing) - gone) / n) for k, gone in zip(TIMES, fell, strict=True))
         said += f" (left after {_listed(map(str, TIMES))} times as many: {_listed(f'{share:.1%}' for _, share in left)})"
-    return check(each.name, count, n, f"{said}.", blind=number.blind, left=left)
+    return check(each.name, count, n, f"{said}.", follows_gradients=number.follows_gradients, left=left)
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -129,10 +129,10 @@ def _zero_gradients(number: Number, iterated: Sequence[Attack]) -> tuple[list[Ch
                 zero[places] &= (gradient.flatten(1).abs().amax(1) == 0).cpu().numpy()
     except GradientError:
         said = "No gradient reaches the pixels, so that nothing that follows one could be tried."
-        return [check("zero gradients", zero.size, zero.size, said, blind=number.blind)], False
+        return [check("zero gradients", zero.size, zero.size, said, follows_gradients=number.follows_gradients)], False
     count = int(zero.sum())
     said = f"At {count} of {zero.size} images the gradient is 0 in every pixel."
-    return [check("zero gradients", count, zero.size, said, blind=number.blind)], True
+    return [check("zero gradients", count, zero.size, said, follows_gradients=number.follows_gradients)], True
 
 
 def _longer(attack: Attack) -> Attack:

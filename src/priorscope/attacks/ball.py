@@ -14,7 +14,7 @@ from torch import Tensor
 
 from priorscope.attacks import Norm
 from priorscope.core.errors import RequestError
-from priorscope.core.rng import seed_of
+from priorscope.core.rng import hashed, seed_of
 
 
 @dataclass(frozen=True)
@@ -152,24 +152,15 @@ def picture_keys(seed: int, index: Tensor, *names: str | int) -> Tensor:
 
 
 def uniform(keys: Tensor, step: int, count: int) -> Tensor:
-    """`count` float32 numbers in [0, 1) for each key: 24 bits of splitmix64's finaliser of key + counter."""
+    """`count` float32 numbers in [0, 1) for each key: the hashes of key + counter."""
     counter = (step << 32) + torch.arange(1, count + 1, dtype=torch.int64, device=keys.device)
-    x = keys[:, None] + counter * -0x61C8864680B583EB  # the golden ratio's odd 64-bit number, as signed
-    x = (x ^ _shifted(x, 30)) * -0x40A7B892E31B1A47
-    x = (x ^ _shifted(x, 27)) * -0x6B2FB644ECCEEE15
-    x = x ^ _shifted(x, 31)
-    return _shifted(x, 40).to(torch.float32) / 2**24
+    return hashed(keys[:, None] + counter * -0x61C8864680B583EB)  # the golden ratio's odd 64-bit number, as signed
 
 
 def normal(keys: Tensor, step: int, count: int) -> Tensor:
     """`count` standard normal numbers for each key (Box and Muller); uses steps `step` and `step + 1`."""
     radius = torch.sqrt(-2 * torch.log1p(-uniform(keys, step, count)))
     return radius * torch.cos(2 * math.pi * uniform(keys, step + 1, count))
-
-
-def _shifted(x: Tensor, by: int) -> Tensor:
-    """A logical shift to the right of signed 64-bit numbers."""
-    return (x >> by) & ((1 << (64 - by)) - 1)
 
 
 def concatenate(parts: Sequence[Tensor]) -> Tensor:

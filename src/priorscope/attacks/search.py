@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorscope.attacks import Attack, Norm
-from priorscope.attacks.ball import Found, lengths, pictures
+from priorscope.attacks.ball import lengths, pictures
 from priorscope.attacks.losses import right
 from priorscope.attacks.pgd import fgsm_curve
 from priorscope.attacks.supply import Fetch
@@ -329,7 +329,7 @@ def attacked(
         some = rows[places]
         images, labels = fetch(some)
         of = pictures(images, labels, eps, norm=norm, index=torch.from_numpy(index[some]))
-        found: Found = run_in_turn(victim, of, attacks, seed)[0]
+        found = run_in_turn(victim, of, attacks, seed)
         tensors = found.broken, found.adversarial.float(), found.steps, found.start
         parts.append(Attacked(*(tensor.cpu().numpy() for tensor in tensors)))
     if not parts:

@@ -43,18 +43,16 @@ def run_attack(victim: Victim, of: Pictures, attack: Attack, seed: int = 0) -> F
     return found
 
 
-def run_in_turn(victim: Victim, of: Pictures, attacks: Sequence[Attack], seed: int = 0) -> tuple[Found, Tensor]:
-    """Attacks in turn, and for each picture which of them broke it (-1: none did)."""
+def run_in_turn(victim: Victim, of: Pictures, attacks: Sequence[Attack], seed: int = 0) -> Found:
+    """Attacks in turn, each on what stands."""
     found = Found(of)
-    broken_by = torch.full((len(of),), -1, dtype=torch.int64, device=of.images.device)
     for number, attack in enumerate(attacks):
         rows = found.standing()
         if len(rows) == 0:
             break
         other = run_attack(victim, of.take(rows), attack, seed)
         found.merge(rows, other, ~found.broken[rows] if number == 0 else _worse(victim, of, found, rows, other))
-        broken_by[rows[found.broken[rows]]] = number
-    return found, broken_by
+    return found
 
 
 def _worse(victim: Victim, of: Pictures, found: Found, rows: Tensor, other: Found) -> Tensor:

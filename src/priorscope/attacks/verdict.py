@@ -58,16 +58,16 @@ def check(
     n: int,
     sentence: str,
     *,
-    blind: bool = True,
+    follows_gradients: bool = True,
     left: Sequence[tuple[int, float]] = (),
 ) -> Check:
     """A check of a share, judged by the low end of its interval.
 
-    `blind` is whether the number comes from attacks that follow gradients, which can be blind.
+    `follows_gradients` is whether the number comes from attacks that do, which can be blind.
     """
     low = low_end(count, n)
     suspect, masked = LIMITS[name]
-    finding: Finding = "masked" if blind and low > masked else "suspect" if low > suspect else "fine"
+    finding: Finding = "masked" if follows_gradients and low > masked else "suspect" if low > suspect else "fine"
     return Check(name=name, share=count / n if n else 0.0, n=n, finding=finding, sentence=sentence, left=tuple(left))
 
 

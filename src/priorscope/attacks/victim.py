@@ -22,14 +22,12 @@ BLOCK = 500
 
 
 class Victim:
-    """Gives logits and gradients of a callable; counts what went through it and what came back unusable."""
+    """Gives logits and gradients of a callable; counts what came back unusable."""
 
     def __init__(self, logits: Callable[[Tensor], Tensor], chunk: int = CHUNK) -> None:
         self._logits = logits
         self._chunk = chunk
         self._side = max(getattr(logits, "image_size", 0), getattr(logits, "input_size", 0))
-        self.forwards = 0
-        self.backwards = 0
         self.not_finite = 0
 
     def blocks(self, count: int) -> Iterator[NDArray[np.int64]]:
@@ -56,13 +54,11 @@ class Victim:
                 logits = self._answer(part)
                 values = loss(logits, labels[rows], None if targets is None else targets[rows])
                 gradient = _input_gradient(values, part)
-            self.backwards += len(part)
             parts.append((logits.detach(), values.detach(), torch.nan_to_num(gradient, 0.0, 0.0, 0.0)))
         logits, values, gradients = zip(*parts, strict=True)
         return concatenate(logits), concatenate(values), concatenate(gradients)
 
     def _answer(self, x: Tensor) -> Tensor:
-        self.forwards += len(x)
         logits = self._logits(x).float()
         self.not_finite += int((~torch.isfinite(logits.detach())).any(1).sum())
         return logits

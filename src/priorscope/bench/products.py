@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from priorscope.core.machine import settle
+
 SHORTEST = 0.02
 """Seconds that each product is repeated for."""
 
@@ -180,11 +182,3 @@ def _matrix(batch: int, rows: int, columns: int, turned: bool, dtype: torch.dtyp
     shape = (batch, columns, rows) if turned else (batch, rows, columns)
     values = torch.rand(shape, device=device).to(dtype)
     return values.transpose(1, 2) if turned else values
-
-
-def settle(device: torch.device) -> None:
-    """Waits until a device has done what it was given, so that the clock is read after the work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from priorscope.bench.products import Product, Recorder, settle
+from priorscope.bench.products import Product, Recorder
 from priorscope.core.errors import WorkError
-from priorscope.core.machine import keep_freed_memory
+from priorscope.core.machine import keep_freed_memory, settle
 from priorscope.data.loader import AHEAD
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier

@@ -1,7 +1,7 @@
 """The command line: every verb parses, calls one function and prints.
 
-Exit status: 0 done, 1 the work failed, 2 the request was wrong. Heavy imports stand inside the verbs, so that `--help` answers
-at once.
+Exit status: 0 done, 1 the work failed or `doctor` found a fault, 2 the request was wrong, 130 or 143 stopped by Ctrl-C or
+SIGTERM. Heavy imports stand inside the verbs, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import os
 import select
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
 
 from priorscope.cli import runs
 from priorscope.cli.bench import bench_app
@@ -22,6 +26,23 @@ from priorscope.cli.train import train
 from priorscope.core.errors import PriorscopeError
 
 app = application("Shows what an architecture's prior does: train, attack, open up and compare vision architectures.")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"priorscope {version('priorscope')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """Options of the whole command."""
+
+
 for verb in (study, train, runs.probe, runs.report, doctor, runs.schema):
     app.command()(verb)
 app.add_typer(runs.plot_app, name="plot")

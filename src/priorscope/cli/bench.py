@@ -88,5 +88,5 @@ def probes(
     named = kinds.split(",")
     for name in named:
         if name not in ALL:
-            raise unknown_name("kind", name, ALL, "priorscope bench probes --help")
+            raise unknown_name("kind", name, ALL)
     _tell(run([kind for kind in ALL if kind in named], say=_say), json)

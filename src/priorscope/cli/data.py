@@ -87,7 +87,7 @@ def convert(
     split: Annotated[str, typer.Option(help="train, val, test or all")] = "all",
     res: Annotated[int | None, typer.Option(min=1, help="Every picture as its central square of this side.")] = None,
     quality: Annotated[int | None, typer.Option(min=1, max=100, help="Store JPEG of this quality, not pixels.")] = None,
-    subset: Annotated[int | None, typer.Option(min=1, help="A class-balanced, nested part of train.")] = None,
+    subset: Annotated[int | None, typer.Option(min=1, help="A class-balanced, nested part of the first split (train).")] = None,
     on_broken: Annotated[Literal["refuse", "skip"], typer.Option(help="What to do with a broken image.")] = "refuse",
     workers: Annotated[int | None, typer.Option(min=1, help="Threads.")] = None,
     as_json: AsJson = False,

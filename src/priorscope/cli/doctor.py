@@ -9,6 +9,7 @@ import typer
 
 from priorscope.cli.printing import AsJson, Setting, print_json, print_table
 from priorscope.core.errors import RequestError
+from priorscope.core.wording import counted
 
 
 def doctor(
@@ -42,15 +43,11 @@ def doctor(
             )
         for finding in found.findings:
             print(finding)
-        counts = ", ".join(_counted(found.count(severity), severity) for severity in ("fault", "warning", "note"))
-        print(f"{found.subject} ({found.kind}): {counts}; {_counted(len(found.checks), 'check')}: {', '.join(found.checks)}.")
+        counts = ", ".join(counted(found.count(severity), severity) for severity in ("fault", "warning", "note"))
+        print(f"{found.subject} ({found.kind}): {counts}; {counted(len(found.checks), 'check')}: {', '.join(found.checks)}.")
     if found.count("fault"):
         raise typer.Exit(1)
     return None
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _certify(as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from priorscope.cli.printing import AsJson, Setting, application, print_json, print_table
+from priorscope.cli.printing import AsJson, application, print_json, print_table, setting
 
 models_app = application("Models: what there is, what one is made of.")
 
@@ -26,7 +26,7 @@ def info(
     name: str,
     image_size: Annotated[int, typer.Option(min=1, help="Side of the images.")] = 32,
     num_classes: Annotated[int, typer.Option(min=2)] = 10,
-    settings: Setting = [],  # noqa: B006  typer reads the default
+    settings: Annotated[list[str], setting("width=64")] = [],  # noqa: B006  typer reads the default
     as_json: AsJson = False,
 ) -> None:
     """Parameters, multiply-adds, memory and taps of a model."""
@@ -35,8 +35,8 @@ def info(
     from priorscope.models import info as describe
 
     table = {"name": name}
-    for setting in settings:
-        table = assign(table, setting)
+    for one in settings:
+        table = assign(table, one)
     model = create(table, image_size=image_size, num_classes=num_classes)
     counted = describe(model)
     told = {**counted.plain(), "taps": model.taps()}

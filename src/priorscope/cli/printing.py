@@ -8,9 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-Setting = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. optim.lr=0.001; may be given often.")
-]
+
+def setting(example: str) -> Any:
+    """The option `--set`, with a setting that the verb would take."""
+    return typer.Option("--set", metavar="KEY=VALUE", help=f"Change one setting, e.g. {example}; may be given often.")
+
+
+Setting = Annotated[list[str], setting("optim.lr=0.001")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from priorscope.cli.printing import AsJson, Setting, application, print_json, print_table
+from priorscope.cli.printing import AsJson, application, print_json, print_table, setting
 from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def probe(
         str | None, typer.Option(help="Your own network: package.module:function, called without arguments.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="The file of weights for --model.")] = None,
-    settings: Setting = [],  # noqa: B006  typer reads the default
+    settings: Annotated[list[str], setting("k=3")] = [],  # noqa: B006  typer reads the default
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write results (JSON) and pictures (SVG, and their rows as CSV) there.")
     ] = None,
@@ -46,8 +46,8 @@ def probe(
     if name == "list":
         return print_table(("probe", "question"), [(probe, result_class(probe).question) for probe in PROBES], as_json)
     table: dict[str, Any] = {"name": name}
-    for setting in settings:
-        table = assign(table, setting)
+    for one in settings:
+        table = assign(table, one)
     config = probe_config(table)
     if weights is not None and model is None:
         raise RequestError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from priorscope.cli.printing import AsJson, Setting, print_json, print_table
+from priorscope.cli.printing import AsJson, print_json, print_table, setting
 
 if TYPE_CHECKING:
     from priorscope.study.cluster import ClusterExecutor
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 def study(
     name: Annotated[str, typer.Argument(help="A shipped study, a TOML file, or `list`.")],
     out: Annotated[Path | None, typer.Option(help="Folder for runs, results and page (default: out/NAME).")] = None,
-    settings: Setting = [],  # noqa: B006  typer reads the default
-    budget: Annotated[str | None, typer.Option(help="One of the study's budgets: smoke, quick, full.")] = None,
+    settings: Annotated[list[str], setting("base.optim.lr=0.001")] = [],  # noqa: B006  typer reads the default
+    budget: Annotated[
+        str | None, typer.Option(help="One of the study's budgets, e.g. smoke; a name that is none of them lists all.")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and why, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what is in the folder.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="At most so many steps side by side.")] = None,

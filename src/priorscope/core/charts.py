@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -249,22 +249,41 @@ def _names_apart(rows: Sequence[Row], y: Axis, height: int, panel: str | None) -
         return rows
     heights = [float(row[key]) for row in rows for key in ("y", "low", "high") if row.get(key) is not None]
     low, high = y.domain or (min(heights), max(heights))
-    gap = NAME_HEIGHT * (high - low) / height
+    gap = NAME_HEIGHT * (high - low) / height if y.scale == "linear" else 0.0
+    names = _names(rows, panel)
     placed: dict[int, float] = {}
-    named: dict[tuple[Any, ...], list[int]] = {}
+    for beside in dict.fromkeys((name.panel, name.x) for name in names):
+        there = sorted((name for name in names if (name.panel, name.x) == beside), key=lambda name: (name.middle, name.row))
+        placed |= zip((name.row for name in there), _spread([name.middle for name in there], gap, low, high), strict=True)
+    return [{**row, "end": row.get("end") if i in placed else None, "end_y": placed.get(i)} for i, row in enumerate(rows)]
+
+
+class _Name(NamedTuple):
+    """A name beside a panel, at the x where its curves end: in the row of the first of them, at the middle of all."""
+
+    panel: str | None
+    x: float
+    row: int
+    middle: float
+
+
+def _names(rows: Sequence[Row], panel: str | None) -> list[_Name]:
+    """Every name once for each panel and x."""
+    named: dict[tuple[str | None, float, str], list[int]] = {}
     for i, row in enumerate(rows):
         if row.get("end") is not None:
             named.setdefault((row[panel] if panel else None, row["x"], row["end"]), []).append(i)
-    places: dict[tuple[Any, ...], list[tuple[float, int]]] = {}
-    for (where, x, _), several in named.items():
-        middle = float(np.mean([float(rows[i]["y"]) for i in several]))
-        places.setdefault((where, x), []).append((middle, several[0]))
-    for there in places.values():
-        there.sort()
-        room = [gap * place if y.scale == "linear" else 0.0 for place in range(len(there))]
-        apart = np.clip(_rising([at - before for (at, _), before in zip(there, room, strict=True)]), low, high - room[-1])
-        placed |= {i: at + before for (_, i), at, before in zip(there, apart.tolist(), room, strict=True)}
-    return [{**row, "end": row.get("end") if i in placed else None, "end_y": placed.get(i)} for i, row in enumerate(rows)]
+    return [
+        _Name(where, x, several[0], float(np.mean([float(rows[i]["y"]) for i in several])))
+        for (where, x, _), several in named.items()
+    ]
+
+
+def _spread(middles: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """The nearest heights, by squares, of names in their order that lie `gap` apart, between two ends."""
+    room = [gap * place for place in range(len(middles))]
+    apart = np.clip(_rising([at - before for at, before in zip(middles, room, strict=True)]), low, high - room[-1])
+    return [at + before for at, before in zip(apart.tolist(), room, strict=True)]
 
 
 def _rising(values: Sequence[float]) -> list[float]:

@@ -34,6 +34,7 @@ from priorscope.core.stats import (
     seed_part,
     seeds,
 )
+from priorscope.core.wording import chance_said
 
 Verdict = Literal["higher", "lower", "equivalent", "not distinguishable"]
 
@@ -64,9 +65,9 @@ class Comparison(Config):
     margin: float | None = None
 
     def sentence(self, first: str, second: str, digits: int = 3) -> str:
-        """The verdict in words that claim no more than the data: over images alone it speaks of checkpoints only."""
+        """The verdict in words that claim no more than the data: not taken over seeds, it speaks of checkpoints only."""
         interval = self.difference.interval
-        if interval.over == "images":
+        if "seeds" not in interval.over:
             first, second = f"this checkpoint of {first}", f"this checkpoint of {second}"
         if self.verdict == "equivalent":
             said = f"{first} and {second} are equivalent within {self.margin:g}"
@@ -74,10 +75,9 @@ class Comparison(Config):
             said = f"{first} and {second} are not distinguishable here, which does not make them equal"
         else:
             said = f"{first} is {self.verdict} than {second}"
-        chance = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
         return (
             f"{said} (difference {self.difference.value:+.{digits}f}, {100 * interval.level:g} % interval "
-            f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f} over {interval.over}, {chance})"
+            f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f} over {interval.over}, {chance_said(self.p_value)})"
         )
 
 

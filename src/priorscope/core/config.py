@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Self, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Self, TypeGuard, Union, cast, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -137,6 +137,20 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Plain:
         else:
             merged[name] = value
     return merged
+
+
+def flat(table: Mapping[str, Any], above: str = "") -> Plain:
+    """The values of nested tables by their dotted keys: {"optim": {"lr": 0.1}} as {"optim.lr": 0.1}."""
+    found: Plain = {}
+    for name, value in table.items():
+        inner = isinstance(value, Mapping)
+        found |= flat(cast("Mapping[str, Any]", value), f"{above}{name}.") if inner else {f"{above}{name}": value}
+    return found
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a setting is a number; yes and no are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> RequestError:

@@ -52,10 +52,14 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
     return by_folded[close[0]] if close else None
 
 
-def unknown_name(kind: str, name: str, choices: Iterable[str], listing: str) -> RequestError:
-    """The error for a name that is in no list: names the nearest valid one and the command that lists all."""
+def unknown_name(kind: str, name: str, choices: Iterable[str], listing: str = "") -> RequestError:
+    """The error for a name that is in no list: names the nearest valid one and the command that lists all.
+
+    Without such a command all names are in the message.
+    """
     known = sorted(choices)
-    shown = ", ".join(known[:12]) + (f", ... ({len(known)} in all)" if len(known) > 12 else "")
+    shown = ", ".join(known[:12]) + f", ... ({len(known)} in all)" if listing and len(known) > 12 else ", ".join(known)
     guess = nearest(name, known)
-    do = f"{guess!r} (did you mean that?), or list all with: {listing}" if guess else f"list all with: {listing}"
-    return RequestError(f"{name!r} is not a {kind}.", f"one of: {shown}", do)
+    do = [f"{guess!r} (did you mean that?)"] if guess else []
+    do += [f"list all with: {listing}"] if listing else []
+    return RequestError(f"{name!r} is not a {kind}.", f"one of: {shown}", ", or ".join(do) or f"{known[0]!r}, for example")

@@ -7,7 +7,7 @@ them are named.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 NAMED = 4
@@ -36,12 +36,12 @@ class Extreme(NamedTuple):
 
 def largest(values: Mapping[str, float]) -> Extreme:
     """The largest of some numbers, by their names."""
-    return _all_at(max(values.values()), values)
+    return _extreme(max, values)
 
 
 def smallest(values: Mapping[str, float]) -> Extreme:
     """The smallest of some numbers, by their names."""
-    return _all_at(min(values.values()), values)
+    return _extreme(min, values)
 
 
 def listed(names: Sequence[str]) -> str:
@@ -50,7 +50,11 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
 
 
-def _all_at(end: float, values: Mapping[str, float]) -> Extreme:
-    """All that are equal to this number but for rounding."""
-    names = tuple(name for name, value in values.items() if math.isclose(value, end, rel_tol=1e-9, abs_tol=1e-12))
-    return Extreme(end, names, len(values))
+def _extreme(pick: Callable[[Iterable[float]], float], values: Mapping[str, float]) -> Extreme:
+    """All that are equal to the end but for rounding; NaN is no number, and counts where there is nothing else."""
+    told = {name: value for name, value in values.items() if not math.isnan(value)}
+    if not told:
+        return Extreme(math.nan, tuple(values), len(values))
+    end = pick(told.values())
+    names = tuple(name for name, value in told.items() if math.isclose(value, end, rel_tol=1e-9, abs_tol=1e-12))
+    return Extreme(end, names, len(told))

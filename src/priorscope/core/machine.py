@@ -11,9 +11,13 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def versions() -> Plain:
@@ -51,6 +55,16 @@ def on_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def settle(device: torch.device) -> None:
+    """Waits until a device has done what it was given, so that the clock is read after the work."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def memory_bytes() -> int:

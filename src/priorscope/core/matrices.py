@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,8 +31,8 @@ def heat_map(
 ) -> Figure:
     """A matrix of values as colours and numbers.
 
-    Rows have `x`, `y` (names, in the order of their first appearance) and `value`; `x` and `y` here are the axes' titles. A
-    diverging map has its middle at 0, or in the middle of the value's domain.
+    Rows have `x`, `y` (names, in the order of their first appearance) and `value` (None or NaN: an empty cell); `x` and `y`
+    here are the axes' titles. A diverging map has its middle at 0, or in the middle of the value's domain.
     """
     import altair as A
 
@@ -42,9 +43,9 @@ def heat_map(
         domain=list(np.linspace(low, high, len(ramp)).round(9).tolist()), range=list(ramp), clamp=True, interpolate="rgb"
     )
     legend = A.Legend(title=value.title, orient="right", **value.number())
-    base = A.Chart(figure_data()).encode(
-        x=A.X("x:N", sort=None, title=x, axis=A.Axis(labelAngle=-40 if max(map(len, columns)) > 4 else 0, orient="bottom")),
-        y=A.Y("y:N", sort=None, title=y),
+    across = A.Axis(labelAngle=-40 if max(map(len, columns), default=0) > 4 else 0, orient="bottom")
+    base = A.Chart(figure_data()).encode(  # the names are given, because those of empty cells alone would be left out
+        x=A.X("x:N", scale=A.Scale(domain=columns), title=x, axis=across), y=A.Y("y:N", scale=A.Scale(domain=lines), title=y)
     )
     cells = base.mark_rect(stroke=PAPER, strokeWidth=1).encode(
         color=A.Color("value:Q", scale=colours, legend=legend), tooltip=["y:N", "x:N", "value:Q"]
@@ -57,7 +58,8 @@ def heat_map(
             else f"datum.value > {(low + high) / 2!r}"
         )
         ink = A.when(far).then(A.value(PAPER)).otherwise(A.value(INK))
-        chart = A.layer(cells, base.mark_text().encode(text=A.Text("value:Q", format=value.format or ".2f"), color=ink))
+        numbers = base.transform_filter("isValid(datum.value)").mark_text()  # of nothing it would say "null"
+        chart = A.layer(cells, numbers.encode(text=A.Text("value:Q", format=value.format or ".2f"), color=ink))
     chart = chart.properties(height=len(lines) * (30 if len(lines) <= 24 else 12))
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt)
 
@@ -169,7 +171,7 @@ def _png(pixels: NDArray[np.uint8]) -> str:
 
 
 def _ends(rows: Sequence[Row], *, symmetric: bool) -> tuple[float, float]:
-    values = [float(row["value"]) for row in rows if row["value"] is not None] or [0.0]
+    values = [float(row["value"]) for row in rows if row["value"] is not None and math.isfinite(row["value"])] or [0.0]
     if symmetric:
         most = max(abs(value) for value in values) or 1.0
         return -most, most

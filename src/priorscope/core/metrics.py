@@ -15,11 +15,11 @@ def top_k_correct(logits: ArrayLike, labels: ArrayLike, k: int = 1) -> NDArray[n
 
     So a network that gives every class the same logit, or NaN, is never right, and nothing depends on how a sort breaks ties.
     """
-    scores, answers = _scored(logits, labels)
+    scores, labels = _scored(logits, labels)
     classes = scores.shape[1]
     if not 1 <= k <= classes:
         raise RequestError(f"Top-{k} was asked for.", f"k from 1 to the number of classes, {classes}", f"k={min(5, classes)}")
-    own = np.take_along_axis(scores, answers[:, None], axis=1)
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
     rivals = np.count_nonzero(~(scores < own), axis=1)  # the label's own logit is one of them
     return (rivals <= k) & ~np.isnan(own[:, 0])
 
@@ -48,11 +48,11 @@ def softmax(logits: ArrayLike) -> Floats:
 
 def log_loss(logits: ArrayLike, labels: ArrayLike) -> Floats:
     """Each image's cross-entropy in nats, in float64: log(sum exp(z)) - z[label], exact also where a probability underflows."""
-    scores, answers = _scored(logits, labels)
+    scores, labels = _scored(logits, labels)
     scores = scores.astype(np.float64)
     with np.errstate(invalid="ignore"):
         below = scores - scores.max(axis=1, keepdims=True)
-        own = np.take_along_axis(below, answers[:, None], axis=1)[:, 0]
+        own = np.take_along_axis(below, labels[:, None], axis=1)[:, 0]
         return np.log(np.exp(below).sum(axis=1)) - own
 
 
@@ -61,10 +61,10 @@ def confusion(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
 
     So the diagonal is what `top_k_correct` counts.
     """
-    scores, answers = _scored(logits, labels)
+    scores, labels = _scored(logits, labels)
     classes, given = scores.shape[1], answers_alone(scores)
     given = np.where(given >= 0, given, classes)
-    counts = np.bincount(answers * (classes + 1) + given, minlength=classes * (classes + 1))
+    counts = np.bincount(labels * (classes + 1) + given, minlength=classes * (classes + 1))
     return counts.reshape(classes, classes + 1).astype(np.int64)
 
 
@@ -74,7 +74,7 @@ def _scored(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.floating],
         raise RequestError(
             f"Logits of shape {scores.shape} came with {np.size(labels)} labels.",
             "logits (images, classes)",
-            "score the whole split",
+            "evidence.logits(split) with split.labels",
         )
     return scores, _classes(labels, scores.shape[1], "label")
 

@@ -42,14 +42,14 @@ def fit_ridge(features: ArrayLike, labels: ArrayLike, classes: int, strength: fl
     Features are centred and divided by one number, so that the directions keep their proportions. With n images in d
     dimensions the work is that of min(n, d) cubed.
     """
-    x, answers = np.asarray(features, np.float64), np.asarray(labels, np.int64)
-    _check(x, answers, classes)
+    x, labels = np.asarray(features, np.float64), np.asarray(labels, np.int64)
+    _check(x, labels, classes)
     mean = x.mean(0)
     centred = x - mean
     scale = float(np.sqrt((centred**2).mean())) or 1.0
     centred /= scale
     targets = np.full((len(x), classes), -1.0)
-    targets[np.arange(len(x)), answers] = 1.0
+    targets[np.arange(len(x)), labels] = 1.0
     offset = targets.mean(0)
     left, sizes, right = np.linalg.svd(centred, full_matrices=False)
     inside = left.T @ (targets - offset)
@@ -74,8 +74,8 @@ def _left_out(left: Floats, sizes: Floats, inside: Floats, targets: Floats, stre
 
 def few_of_each(labels: ArrayLike, shots: int, order: ArrayLike) -> Ints:
     """The first `shots` images of every class in an order, sorted; a class with fewer is refused."""
-    answers, ranked = np.asarray(labels, np.int64), np.asarray(order, np.int64)
-    chosen = [ranked[answers[ranked] == label][:shots] for label in np.unique(answers)]
+    labels, ranked = np.asarray(labels, np.int64), np.asarray(order, np.int64)
+    chosen = [ranked[labels[ranked] == label][:shots] for label in np.unique(labels)]
     fewest = min(map(len, chosen))
     if fewest < shots:
         raise RequestError(
@@ -84,12 +84,14 @@ def few_of_each(labels: ArrayLike, shots: int, order: ArrayLike) -> Ints:
     return np.sort(np.concatenate(chosen))
 
 
-def _check(x: Floats, answers: Ints, classes: int) -> None:
-    if x.ndim != 2 or len(x) != len(answers) or len(x) < 2:
+def _check(x: Floats, labels: Ints, classes: int) -> None:
+    if x.ndim != 2 or len(x) != len(labels) or len(x) < 2:
         raise RequestError(
-            f"Features of shape {x.shape} came with {answers.size} labels.", "(images, features), two at least", "flatten them"
+            f"Features of shape {x.shape} came with {labels.size} labels.",
+            "(images, features), two at least",
+            "features.reshape(len(features), -1)",
         )
     if not np.isfinite(x).all():
         raise RequestError("Some features are NaN or infinite.", "finite numbers", "look for a diverged run")
-    if answers.min() < 0 or answers.max() >= classes:
-        raise RequestError(f"{answers.max()} is not a label.", f"0 to {classes - 1}", "check the number of classes")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise RequestError(f"{labels.max()} is not a label.", f"0 to {classes - 1}", "check the number of classes")

@@ -1,6 +1,8 @@
-"""Pieces of sentences: large numbers as people say them, counts, and the chance of a difference."""
+"""Pieces of sentences: large numbers as people say them, counts, ranges, and how likely a difference is by chance."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 
 def amount_said(value: float) -> str:
@@ -10,3 +12,24 @@ def amount_said(value: float) -> str:
         if rounded >= limit:
             return f"{rounded / limit:.3g}\u00a0{letter}"
     return f"{rounded:.3g}"
+
+
+def counted(n: int, what: str) -> str:
+    """So many things: 1 seed, 3 seeds."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def from_to(values: Collection[float], form: str = "g") -> str:
+    """From the least of some numbers to the largest, 3 to 5; the number alone where they are all the same."""
+    low, high = (format(end, form) for end in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def begun(text: str) -> str:
+    """A text as the beginning of a sentence: its first letter a capital, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def chance_said(p: float) -> str:
+    """A p-value as a sentence says it."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -126,16 +126,17 @@ def named(source: str | Path) -> dict[str, Any]:
     return {"name": text}
 
 
+def read_from(config: SourceConfig) -> SourceConfig:
+    """What a source is read from: a store of its own name in the data folder (`data convert`) stands for one as it comes."""
+    from priorscope.data.places import stand_in
+
+    store = None if config.model_dump(exclude_defaults=True, exclude={"name"}) else stand_in(config.name)
+    return config if store is None else source_config(store)
+
+
 def open_published(source: str | Path | Mapping[str, Any] | SourceConfig) -> Source:
     """Opens a source with its pictures as they were published: encoded where they are encoded."""
-    config = source_config(source)
-    if config.model_fields_set <= {"name"}:
-        # A store of the source's own name in the data folder, made by `data convert`, stands for the source.
-        from priorscope.data.places import data_folder
-
-        store = data_folder() / f"{config.name}.beton"
-        if store.is_file():
-            config = source_config(store)
+    config = read_from(source_config(source))
     return SOURCES.load(config.name).open_source(config)
 
 

@@ -104,9 +104,10 @@ def _in_memory(split: Split, workers: int | None = None) -> Split:
     return split if array is None else replace(split, pixels=ArrayPixels(array))
 
 
-def behind(pixels: Pixels, kind: type[object]) -> bool:
-    """Whether pictures come from a kind of place, chosen from it or not."""
-    return isinstance(pixels, kind) or (isinstance(pixels, ChosenPixels) and behind(pixels.of, kind))
+def behind(pixels: object, kind: type[object]) -> bool:
+    """Whether pictures come from a kind of place, chosen from it, cut to squares, or as they are."""
+    below = getattr(pixels, "of", None)
+    return isinstance(pixels, kind) or (below is not None and behind(below, kind))
 
 
 def encoded_in(pixels: Pixels) -> tuple[EncodedPixels, Ints | None] | None:

@@ -1,6 +1,7 @@
 """Any source written to `.beton` files: one a split, its siblings named in the manifest.
 
-Reading and decoding run in the writer's threads. A killed conversion goes on where it stopped when it is asked for again.
+Reading and decoding run in the writer's threads. A killed conversion goes on where it stopped when it is asked for again; one
+of a user's own objects begins anew, since nothing says whether their pictures are the same.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import numpy as np
 from priorscope.core.config import Config, content_key
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import read_json, write_json
-from priorscope.data import open_published
+from priorscope.core.machine import cores
+from priorscope.data import SOURCES, source_config
 from priorscope.data.beton.manifest import manifest_path
 from priorscope.data.beton.part import part_path
 from priorscope.data.beton.reader import BetonPixels
 from priorscope.data.cache import ReadySource, behind, copy_key, encoded_in
 from priorscope.data.decode import BrokenImageError, squared
-from priorscope.data.encoded import CHUNK, EncodedPixels, threads
+from priorscope.data.encoded import CHUNK, EncodedPixels
 from priorscope.data.progress import Progress, bar
 from priorscope.data.sources import SourceConfig
 from priorscope.data.sources.dataset import Dataset, DatasetPixels, of_datasets
@@ -153,11 +155,12 @@ def _check(res: int | None, quality: int | None, on_broken: str) -> None:
 
 
 def _opened(source: Any) -> Source:
-    """A source whose pictures are as published: nothing is decoded before it is written."""
+    """A source whose pictures are as published: nothing is decoded before it is written, nor read from a store of its name."""
     if isinstance(source, ReadySource):
         return source.of
     if isinstance(source, str | Path | SourceConfig) or (isinstance(source, Mapping) and "name" in source):
-        return open_published(source)
+        config = source_config(source)
+        return SOURCES.load(config.name).open_source(config)
     if hasattr(source, "splits") and hasattr(source, "split"):
         return cast("Source", source)
     return of_datasets(source)
@@ -199,7 +202,7 @@ def without_broken(split: Split, workers: int | None = None) -> tuple[Split, lis
                 found.append((index, error))
         return found
 
-    with ThreadPoolExecutor(workers or threads()) as pool:
+    with ThreadPoolExecutor(workers or cores()) as pool:
         found = [pair for chunk in pool.map(check, range(0, len(split), CHUNK)) for pair in chunk]
     whole = np.setdiff1d(np.arange(len(split)), [index for index, _ in found])
     if not len(whole):
@@ -238,11 +241,11 @@ def _write(
     state: _State,
 ) -> Converted:
     """Writes one split, or goes on writing it, or finds it written."""
-    key = content_key([data_key(split), quality, dict(siblings), split.name])
-    if not state.has(file, key):
+    data = data_key(split)
+    key = None if data is None else content_key([data, quality, dict(siblings), split.name])
+    if key is None or not state.has(file, key):
         _check_room(split, file, quality)
-        pictures = split.pixels.of if isinstance(split.pixels, SquarePixels) else split.pixels
-        one_thread = behind(pictures, DatasetPixels)  # others' code, which may not stand several threads
+        one_thread = behind(split.pixels, DatasetPixels)  # others' code, which may not stand several threads
         options: dict[str, Any] = {"quality": quality, "siblings": siblings, "resume": key, **about}
         options["workers"] = 1 if workers is None and one_thread else workers
         if progress is not None:
@@ -250,26 +253,30 @@ def _write(
         else:
             with bar(f"{split.source}/{split.name} -> {file.name}") as shown:
                 write_split(split, file, progress=shown, **options)
-        state.add(file, key)
+        if key is not None:
+            state.add(file, key)
     return Converted(split=split.name, path=str(file), count=len(split), bytes=file.stat().st_size)
 
 
-def data_key(split: Split) -> str:
-    """A hash of what a split's pictures and labels are made from, without decoding them."""
+def data_key(split: Split) -> str | None:
+    """A hash of what a split's pictures and labels are made from, without decoding them; None where nothing says it."""
     found = encoded_in(split.pixels)
     if found is not None:
         return copy_key(split, *found)
     if split.pixels.array is not None or split.known_fingerprint is not None:
         return split.fingerprint
-    return content_key([split.source, split.name, split.labels.tolist(), _pixels_key(split.pixels)])
+    pixels = _pixels_key(split.pixels)
+    return None if pixels is None else content_key([split.source, split.name, split.labels.tolist(), pixels])
 
 
 def _pixels_key(pixels: Pixels) -> Any:
-    """What pictures are made from: those that they are taken from, and how; nothing of a user's own objects."""
+    """What pictures are made from: those that they are taken from, and how; None where these are a user's own objects."""
     if isinstance(pixels, SquarePixels):
-        return [_pixels_key(pixels.of), pixels.res]
+        below = _pixels_key(pixels.of)
+        return below and [below, pixels.res]
     if isinstance(pixels, ChosenPixels):
-        return [_pixels_key(pixels.of), pixels.chosen.tolist()]
+        below = _pixels_key(pixels.of)
+        return below and [below, pixels.chosen.tolist()]
     if isinstance(pixels, BetonPixels):
         about = pixels.of.path.stat()
         return [str(pixels.of.path), about.st_size, about.st_mtime_ns]

@@ -13,7 +13,7 @@ from priorscope.core.contracts import Statistics
 from priorscope.data import SOURCES, open_published
 from priorscope.data.cache import common_shape
 from priorscope.data.locate import home
-from priorscope.data.places import data_folder
+from priorscope.data.places import stand_in
 from priorscope.data.sources import SourceConfig
 from priorscope.data.split import Split
 
@@ -94,4 +94,4 @@ def is_here(name: str) -> bool:
     fields = SOURCES.config(name).model_fields
     if any(field.is_required() for field in fields.values()):
         return False
-    return "path" not in fields or home(name, None).exists() or (data_folder() / f"{name}.beton").is_file()
+    return "path" not in fields or home(name, None).exists() or stand_in(name) is not None

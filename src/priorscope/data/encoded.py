@@ -6,7 +6,6 @@ They are decoded when they are read. `decoded` makes one array of them where the
 from __future__ import annotations
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
+from priorscope.core.machine import cores
 from priorscope.data.decode import BrokenImageError, decode
 from priorscope.data.split import Bytes, Pixels
 
@@ -93,11 +93,6 @@ def files_key(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def threads() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def decoded(pixels: Pixels, workers: int | None = None) -> Bytes | None:
     """All pictures as one array, or None where they differ in size."""
     height, width = pixels.size or pixels.read(0).shape[:2]
@@ -111,7 +106,7 @@ def decoded(pixels: Pixels, workers: int | None = None) -> Bytes | None:
             array[index] = picture
         return True
 
-    with ThreadPoolExecutor(workers or threads()) as pool:
+    with ThreadPoolExecutor(workers or cores()) as pool:
         for fits in pool.map(fill, range(0, len(pixels), CHUNK)):
             if not fits:
                 pool.shutdown(cancel_futures=True)

@@ -6,7 +6,6 @@ threads or ranks, or on where an epoch is taken up again.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.machine import cores
 from priorscope.data.augment import Augment, augment_config
 from priorscope.data.augment.cpu import CpuRenderer
 from priorscope.data.augment.program import Drawing, Part, soft_targets
@@ -89,14 +89,14 @@ class Loader:
         self.partial: Literal["keep", "drop"] = partial
         self.rank = rank
         self.ranks = ranks
-        self.threads = threads or _cores()
+        self.threads = threads or cores()
         self.side = self.augment.size or split.image_size
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
         self._drawing = Drawing(self.augment, seed, self.side)
         store = in_place(split.pixels)
         height, width = split.pixels.size or (self.side, self.side)
         self._chunk = chunk_of(height * width * 3)
-        self._ahead = ReadAhead(store, advises=shuffle is not True)
+        self._ahead = ReadAhead(split.pixels, store, advises=shuffle is not True)
         self._rendering = self._renderer(store)
         self._order: tuple[int, Ints] | None = None
         self._next_epoch = 0
@@ -179,11 +179,6 @@ class Loader:
 
     def _moved(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.device)
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check(

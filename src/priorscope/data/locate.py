@@ -35,8 +35,8 @@ def home(name: str, path: str | None) -> Path:
     return next((folder for folder in folders if folder.exists()), folders[0])
 
 
-def official(root: Path, published: Sequence[Published]) -> tuple[Published, Path] | None:
-    """The official layout that is at a place, as unpacked folder: the place itself, a folder in it, or an archive to unpack."""
+def layout(root: Path, published: Sequence[Published]) -> tuple[Published, Path] | None:
+    """The official layout that is at a place: the place itself, a folder in it, or an archive that holds it."""
     for one in published:
         if one.folder is None:
             continue
@@ -46,8 +46,17 @@ def official(root: Path, published: Sequence[Published]) -> tuple[Published, Pat
             return one, root / one.folder
         archive = root if root.name == one.file else root / one.file
         if archive.is_file():
-            return one, unpacked(archive) / one.folder
+            return one, archive
     return None
+
+
+def official(root: Path, published: Sequence[Published]) -> tuple[Published, Path] | None:
+    """The official layout that is at a place, as unpacked folder."""
+    found = layout(root, published)
+    if found is None or found[1].is_dir():
+        return found
+    one, archive = found
+    return one, unpacked(archive) / str(one.folder)
 
 
 def missing(title: str, root: Path, wanted: str, do: str) -> RequestError:

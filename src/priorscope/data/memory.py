@@ -85,20 +85,21 @@ def chunk_of(picture_bytes: int) -> int:
 class ReadAhead:
     """Keeps that part of a mapped store in memory that an epoch is at: asks for the next window, lets go of the one behind.
 
-    An order that jumps from place to place has no such part: `advises` is false, and only the file's length is looked after.
+    An order that jumps from place to place has no such part (`advises` is false), and where encoded pictures lie is not known:
+    then only the file's length is looked after.
     """
 
-    def __init__(self, store: InPlace | None, *, advises: bool = True) -> None:
+    def __init__(self, pixels: Pixels, store: InPlace | None, *, advises: bool = True) -> None:
+        flat = _file_behind(pixels) if store is None else store.flat
         self._store = store
-        self._advises = advises
-        self._map = None if store is None else _map_under(store.flat)
+        self._advises = advises and store is not None
+        self._map = None if flat is None else _map_under(flat)
 
     def enter(self, order: Ints, place: int, count: int) -> None:
         """Tells that `count` places of an order, from `place` on, are about to be read."""
-        if self._store is None or self._map is None:
-            return
-        _check_whole(self._map)
-        if not self._advises:
+        if self._map is not None:
+            _check_whole(self._map)
+        if self._store is None or self._map is None or not self._advises:
             return
         window = chunk_of(self._store.size) * CHUNKS
         first, last = -(-place // window), (place + count - 1) // window
@@ -135,6 +136,14 @@ def _check_whole(mapped: mmap.mmap) -> None:
             "the file that was opened",
             "put it back (priorscope data verify FILE), then the same command with --resume",
         )
+
+
+def _file_behind(pixels: Pixels) -> Bytes | None:
+    """The whole file that pictures are read from, encoded or not, chosen from it or not; None where it is not mapped."""
+    below: object = pixels
+    while below is not None and not isinstance(below, RawPixels):
+        below = getattr(below, "of", None)
+    return None if below is None else below.flat
 
 
 def _map_under(array: Bytes) -> mmap.mmap | None:

@@ -33,6 +33,12 @@ def data_folder() -> Path:
     return Path(named).expanduser() if named else cache_folder() / "data"
 
 
+def stand_in(name: str) -> Path | None:
+    """The store of a source's own name in the data folder, which stands for the source; None where there is none."""
+    store = data_folder() / f"{name}.beton"
+    return store if store.is_file() else None
+
+
 @contextmanager
 def alone(target: Path) -> Generator[None]:
     """Waits until no other process makes `target`: of a study's workers, which open the same data at once, one makes it."""

@@ -114,14 +114,14 @@ class Split:
             raise RequestError(
                 f"{self.source}/{self.name} has {len(self.pixels)} pictures and {len(self.labels)} labels.",
                 "one label a picture, and at least one",
-                "check the source",
+                f"priorscope data info {self.source}",
             )
         outside = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.classes)))
         if len(outside):
             raise RequestError(
                 f"{self.source}/{self.name}: picture {outside[0]} has label {self.labels[outside[0]]}.",
                 f"0 to {len(self.classes) - 1}",
-                "check the source's class list",
+                f"priorscope data info {self.source}",
             )
 
     def __len__(self) -> int:

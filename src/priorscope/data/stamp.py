@@ -7,6 +7,7 @@ from functools import cache
 from glob import escape
 from pathlib import Path
 
+from priorscope.data import SOURCES, read_from
 from priorscope.data.sources import SourceConfig
 
 OWN = ("folder", "beton", "parquet")
@@ -19,10 +20,34 @@ PAGE, PAGES, MANY = 4 << 10, 256, 1000
 """Beyond, so many pages of each stand for it, evenly spread; of more files than many, names and sizes."""
 
 
+def data_stamp(source: SourceConfig) -> str | None:
+    """What tells the data that a source's name and settings stand for here from others; None where nothing is there.
+
+    A user's own files, among them a store that stands for a published source, by their contents. Tables of a published source,
+    of which there are copies with other pixels, by names and sizes. Its authors' files count as one, whatever they lie in: a
+    run that learnt from their archive on one machine is the same on another that holds it unpacked.
+    """
+    from priorscope.data.locate import home, layout
+    from priorscope.data.sources.parquet import holds_tables
+
+    if read_from(source).name in OWN:
+        return files_stamp(source)
+    root = home(source.name, getattr(source, "path", None))
+    if "path" not in type(source).model_fields or not root.exists():
+        return None
+    module = SOURCES.load(source.name)
+    if layout(root, getattr(module, "LAYOUTS", getattr(module, "PUBLISHED", ()))) or not holds_tables(root):
+        return "published"
+    tables = sorted(root.rglob("*.parquet")) if root.is_dir() else [root]
+    sizes = [f"{table.relative_to(root)}\0{table.stat().st_size}\0" for table in tables]
+    return hashlib.sha256("".join(sizes).encode()).hexdigest()[:16]
+
+
 def files_stamp(own: SourceConfig | Path) -> str | None:
     """A hash of the files of a user's own source, or at a path; None for other sources, and where nothing is there."""
     if not isinstance(own, Path):
-        return files_stamp(Path(str(getattr(own, "path", "")))) if own.name in OWN else None
+        read = read_from(own)
+        return files_stamp(Path(str(getattr(read, "path", "")))) if read.name in OWN else None
     root = own.expanduser()
     if not root.exists():
         return None

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.data.encoded import threads
+from priorscope.core.machine import cores
 from priorscope.data.progress import Progress, silent
 from priorscope.data.split import Split
 
@@ -60,9 +60,7 @@ def write_split(
         origin=origin,
         caveats=tuple(caveats),
     )
-    return write(
-        path, fields, _samples(split, progress), len(split), workers=workers or threads(), manifest=about, resume=resume
-    )
+    return write(path, fields, _samples(split, progress), len(split), workers=workers or cores(), manifest=about, resume=resume)
 
 
 def further_columns(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -100,14 +98,17 @@ def _field(name: str, column: NDArray[Any]) -> Field:
 
 
 def read_split(beton: Beton, *, source: str, name: str, label: str | None = None) -> Split:
-    """The split that a file holds."""
+    """The split that a file holds, with those of its further fields that are numbers."""
     from priorscope.data.beton.fields import ArrayField, FloatField, IntField
     from priorscope.data.beton.reader import BetonPixels, known_statistics
 
     chosen = label_field(beton, label)
     labels = np.asarray(beton.column(chosen), np.int64)
     further = [
-        key for key, field in beton.fields.items() if key != chosen and isinstance(field, IntField | FloatField | ArrayField)
+        key
+        for key, field in beton.fields.items()
+        if key != chosen
+        and (isinstance(field, IntField | FloatField) or (isinstance(field, ArrayField) and field.dtype.kind in "biuf"))
     ]
     return Split(
         source=source,

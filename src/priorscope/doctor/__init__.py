@@ -6,7 +6,8 @@ published number. It has one function for each kind of subject that it can look 
     look_at_recipe(recipe)      a checked recipe
     look_at_source(source)      its pictures, where they are on this machine
     look_at_network(network)    a classifier: a run's, or one of your own, wrapped
-    look_at_training(case)      a recipe with its pictures and its network, for what must be measured
+    look_at_training(recipe, split, network)
+                                a recipe with its pictures and its network, for what must be measured
     look_at_run(run)            a finished run
     look_at_study(study)        the finished runs of a folder
     look_at_log(log)            the curves that another system logged

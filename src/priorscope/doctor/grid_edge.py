@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from priorscope.core.config import Plain, content_key
+from priorscope.core.config import Plain, content_key, flat, is_number
 from priorscope.doctor import Finding
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ HELD = ("seed", "data.", "init.", "train.epochs", "train.steps", "train.flops", 
 
 def look_at_study(found: Sequence[Run]) -> Iterator[Finding]:
     """Every setting in which three or more runs differ and in nothing else but the seed; how much is learnt is no tuning."""
-    plain = [(run, _flat(run.recipe.plain())) for run in found if run.history]
-    keys = {key for _, values in plain for key, value in values.items() if _is_number(value) and not key.startswith(HELD)}
+    plain = [(run, flat(run.recipe.plain())) for run in found if run.history]
+    keys = {key for _, values in plain for key, value in values.items() if is_number(value) and not key.startswith(HELD)}
     for key in sorted(keys):
         for runs in _alike(plain, key).values():
             by_value = {value: fmean(chosen_accuracy(run) for run in runs[value]) for value in sorted(runs)}
@@ -57,18 +57,7 @@ def _alike(plain: Sequence[tuple[Run, Plain]], key: str) -> dict[str, dict[float
     """Runs that differ in one setting alone, by its value."""
     groups: dict[str, dict[float, list[Run]]] = {}
     for run, values in plain:
-        if _is_number(values.get(key)):
+        if is_number(values.get(key)):
             rest = content_key({name: value for name, value in values.items() if name not in (key, "seed")})
             groups.setdefault(rest, {}).setdefault(float(values[key]), []).append(run)
     return groups
-
-
-def _flat(plain: Plain, above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in plain.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
-    return flat
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

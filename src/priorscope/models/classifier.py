@@ -41,11 +41,16 @@ Layout = Literal["NC", "NLC", "NCL", "NCHW", "NHWC", "any"]
 
 @dataclass(frozen=True)
 class Tap:
-    """Where an activation is read: the output (or input) of one submodule, and what its axes mean."""
+    """Where an activation is read: the output (or input) of one submodule, and what its axes mean.
+
+    Where a submodule gives several tensors, `item` is the one that is read: torch's own attention gives its weights beside its
+    output.
+    """
 
     module: str
     layout: Layout
     at: Literal["output", "input"] = "output"
+    item: int = 0
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,11 @@ class Classifier(nn.Module):
         """Puts a fresh linear head in place of the old one, at `num_classes`."""
         old = self.head
         if not isinstance(old, nn.Linear):
-            raise RequestError(f"The head of {self.name} is a {type(old).__name__}.", "a Linear", "replace it by hand")
+            raise RequestError(
+                f"The head of {self.name} is a {type(old).__name__}.",
+                "a Linear",
+                "ps.wrap(network, image_size=..., classes=...) of a network that ends in a Linear",
+            )
         with seeded(seed, "head"):
             fresh = nn.Linear(old.in_features, num_classes, bias="bias" in old.state_dict())
         self.network.set_submodule(str(self._head), fresh.to(old.weight.device, old.weight.dtype))
@@ -225,8 +234,8 @@ def _hook(module: nn.Module, address: str, tap: Tap, read: dict[str, Tensor]) ->
     """Copies at once: a later in-place operation (timm's in-place ReLU) would rewrite the value."""
 
     def copy(value: Any) -> None:
-        if isinstance(value, tuple) and value:  # torch's own attention gives its weights beside its output
-            value = value[0]
+        if isinstance(value, tuple) and value:
+            value = value[tap.item]
         if not isinstance(value, Tensor):
             raise RequestError(
                 f"{address!r} gives a {type(value).__name__}.", "a tap where one tensor passes", "read a module inside it"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 DEFAULT_SIZE = 32
-"""The side that a network is built for where `img_size` is not given: that of the built-in data and of CIFAR."""
+"""The side that a network is built for where neither `img_size` nor its preset says it: that of the built-in data."""
 
 
 def timm_names() -> dict[str, str]:
@@ -64,7 +64,7 @@ def register() -> None:
 
 def _entry(name: str, preset: str) -> Callable[..., nn.Module]:
     def entry(
-        pretrained: bool = False, num_classes: int = 1000, img_size: int = DEFAULT_SIZE, in_chans: int = 3, **settings: Any
+        pretrained: bool = False, num_classes: int = 1000, img_size: int | None = None, in_chans: int = 3, **settings: Any
     ) -> nn.Module:
         if pretrained or in_chans != 3:
             raise RequestError(
@@ -75,8 +75,9 @@ def _entry(name: str, preset: str) -> Callable[..., nn.Module]:
         for key in [key for key in settings if key.startswith("pretrained_cfg") or key == "cache_dir"]:
             del settings[key]
         config = family_config(preset).replace(**settings)
-        network = FAMILIES.load(config.family).build(config, img_size, num_classes).network
-        about = {"architecture": name, "input_size": (3, img_size, img_size), "num_classes": num_classes}
+        side = img_size or config.input_size or DEFAULT_SIZE
+        network = FAMILIES.load(config.family).build(config, side, num_classes).network
+        about = {"architecture": name, "input_size": (3, side, side), "num_classes": num_classes}
         network.pretrained_cfg = network.default_cfg = {**about, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
         network.num_classes = num_classes
         return network

@@ -153,13 +153,24 @@ def _head(network: nn.Module, num_classes: int) -> str | None:
 
 
 def taps(network: nn.Module, head: str | None) -> dict[str, Tap]:
-    """The family's own addresses where the network is of a family that we have; else every submodule under its own path."""
+    """The family's own addresses where the network is built as one of ours; else every submodule under its own path."""
+    from priorscope.models.classifier import Tap, module_taps
+
+    own, modules = _family_taps(network), dict(network.named_modules())
+    if own and all(tap.module in modules for tap in own.values()):
+        return own
+    ends = {"head/in": Tap(head, "NC", "input")} if head else {}
+    return module_taps(network) | ends | {"logits": Tap("", "NC")}
+
+
+def _family_taps(network: nn.Module) -> dict[str, Tap]:
+    """The addresses of the family whose class the network is of; other blocks in it may lack some of the places."""
     from timm.models.mlp_mixer import MlpMixer
     from timm.models.swin_transformer import SwinTransformer
+    from timm.models.tnt import TNT
     from timm.models.vision_transformer import VisionTransformer
 
-    from priorscope.models import mixer, swin, vit
-    from priorscope.models.classifier import Tap, module_taps
+    from priorscope.models import mixer, swin, tnt, vit
 
     def count(blocks: str) -> int:
         return len(list(network.get_submodule(blocks).children()))
@@ -170,8 +181,7 @@ def taps(network: nn.Module, head: str | None) -> dict[str, Tap]:
         return swin.taps(tuple(count(f"layers.{stage}.blocks") for stage in range(count("layers"))))
     if type(network) is MlpMixer:
         return mixer.taps(count("blocks"))
-    ends = {"head/in": Tap(head, "NC", "input")} if head else {}
-    return module_taps(network) | ends | {"logits": Tap("", "NC")}
+    return tnt.timm_taps(count("blocks")) if type(network) is TNT else {}
 
 
 def resample(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

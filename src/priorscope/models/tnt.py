@@ -88,7 +88,7 @@ def build(config: TntConfig, image_size: int, num_classes: int) -> Backbone:
     from priorscope.models.classifier import Backbone
 
     if config.form == "timm":
-        return Backbone(_timm_network(config, image_size, num_classes), _timm_taps(config.depth), "head")
+        return Backbone(_timm_network(config, image_size, num_classes), timm_taps(config.depth), "head")
     from priorscope.models.networks.tnt import Tnt
 
     return Backbone(Tnt(image_size, num_classes, config), taps(config.depth), "mlp_head.1")
@@ -135,7 +135,7 @@ def taps(depth: int) -> dict[str, Tap]:
     return addresses | {"head/in": Tap("mlp_head.1", "NC", "input"), "logits": Tap("mlp_head.1", "NC")}
 
 
-def _timm_taps(depth: int) -> dict[str, Tap]:
+def timm_taps(depth: int) -> dict[str, Tap]:
     """The patch stream of timm's network; its pixel stream has one row a patch, not one an image."""
     from priorscope.models.classifier import Tap
 
@@ -146,6 +146,7 @@ def _timm_taps(depth: int) -> dict[str, Tap]:
             f"blocks/{i}/attention": Tap(f"blocks.{i}.attn_out", "NLC"),
             f"blocks/{i}/mlp_norm": Tap(f"blocks.{i}.norm_mlp", "NLC"),
             f"blocks/{i}/mlp": Tap(f"blocks.{i}.mlp", "NLC"),
+            f"blocks/{i}/out": Tap(f"blocks.{i}", "NLC", item=1),
         }
     return addresses | {"head/in": Tap("head", "NC", "input"), "logits": Tap("head", "NC")}
 

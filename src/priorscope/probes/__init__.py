@@ -3,9 +3,9 @@
 A probe's module has three public names, `<Name>Config`, `measure_<name>` and the result class `<Name>`, and says which
 `VERSION` its numbers have. A probe never trains: it reads what a study made.
 
-- `PER = "run"`: `measure_<name>(subject, data, **settings)` takes a classifier or its evidence, and a source or one of its
-  splits. `PER = "set"`: it takes a table of such subjects by name, and gives one result about all of them.
-- `READS = "runs"`: its subjects are finished runs, with recipe and log (`TrainedRun`); not set, their evidence alone.
+- `PER = "run"`: `measure_<name>(subject, data, **settings)` takes a classifier, its evidence or a finished run, and a source or
+  one of its splits. `PER = "set"`: it takes a table of such subjects by name, and gives one result about all of them.
+- `READS = "runs"`: of a finished run it reads recipe and log too (`TrainedRun`); not set, the evidence alone.
 - `companions(recipe)`: recipes (plain data, by name) that it would like to see beside a run's; where a study has runs of them,
   `measure_<name>` is given these as `companions`.
 - `ALONE = True`: it measures time, so that a study runs nothing beside it and its results belong to this machine.
@@ -13,8 +13,10 @@ A probe's module has three public names, `<Name>Config`, `measure_<name>` and th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Result, stored_probe
@@ -47,25 +49,6 @@ PROBES = Listing(
         "tuning": "priorscope.probes.tuning",
     },
 )
-
-
-class TrainedRun(Protocol):
-    """A finished run, as far as a probe may look at it: how it was trained, its log, and what the network says."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def recipe(self) -> Config: ...
-
-    @property
-    def history(self) -> list[Plain]: ...
-
-    @property
-    def environment(self) -> Plain: ...
-
-    @property
-    def evidence(self) -> Evidence: ...
 
 
 class ProbeConfig(Config):
@@ -136,6 +119,15 @@ def the_source(probe: str, data: Source | Split) -> Source:
     return data
 
 
+def check_trained(probe: str, subjects: Mapping[str, object]) -> None:
+    """Refuses subjects that do not say how they were trained."""
+    from priorscope.evidence import run_of
+
+    for name, subject in subjects.items():
+        if run_of(subject) is None:
+            raise RequestError(f"{name} does not say how it was trained.", "finished runs", f"priorscope probe {probe} runs/*")
+
+
 def check_apart(probe: str, split: str) -> None:
     """Refuses to score a readout on the pictures from which it learns."""
     if split == "train":
@@ -144,10 +136,25 @@ def check_apart(probe: str, split: str) -> None:
         )
 
 
+def _with_checked_settings(probe: str) -> Callable[..., Result]:
+    """`measure_<probe>`, with the settings that it is given checked and read as those of a recipe: "8/255" is a number."""
+    config, measure = PROBES.config(probe), getattr(PROBES.load(probe), f"measure_{probe}")
+
+    @wraps(measure)
+    def checked(*asked: Any, **given: Any) -> Result:
+        settings = {name: value for name, value in given.items() if name in config.model_fields}
+        read = config.parse({"name": probe, **settings}, f"measure_{probe}")
+        return measure(*asked, **{**given, **{name: getattr(read, name) for name in settings}})
+
+    return checked
+
+
 def __getattr__(name: str) -> Any:
     """`ps.probes.measure_robustness`, `ps.probes.Robustness` and `RobustnessConfig`, imported when they are asked for."""
     for probe in PROBES:
-        if name in (f"measure_{probe}", camel(probe), f"{camel(probe)}Config"):
+        if name == f"measure_{probe}":
+            return _with_checked_settings(probe)
+        if name in (camel(probe), f"{camel(probe)}Config"):
             return getattr(PROBES.load(probe), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

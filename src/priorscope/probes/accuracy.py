@@ -22,6 +22,7 @@ from priorscope.core.aspects import AspectName
 from priorscope.core.config import Config
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
+from priorscope.core.extremes import largest, listed, smallest
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
 from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.evidence import Views, ViewsSetting, views_config
@@ -47,9 +48,14 @@ class AccuracyConfig(ProbeConfig):
     """Which split to score, in which views, and how many guesses count as right beside one."""
 
     name: str = "accuracy"
-    split: str = "test"
-    k: int = Field(default=5, ge=2)
-    views: ViewsSetting = None
+    split: str = Field(default="test", description="which split is scored")
+    k: int = Field(
+        default=5, ge=2, description="top-k is told beside top-1; of few classes at most one guess fewer than there are classes"
+    )
+    views: ViewsSetting = Field(
+        default=None,
+        description="test-time augmentation: flip, six, or a table of a name and its settings; not set: each picture as it is",
+    )
 
 
 class Real(Config):
@@ -216,12 +222,14 @@ def _draw_accuracy(arms: Arms) -> Figure:
         ends = {"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None}
         value = float(np.mean([result.value for result in seeds]))
         rows.append({"subject": subject.name, "family": subject.family, "value": value, **ends, "seeds": len(seeds)})
-    best, first = max(rows, key=lambda row: row["value"]), arms[0][1][0]
-    title = (
-        f"{best['subject']} is right most often: {best['value']:.1%} of the {first.split} images"
-        if len(rows) > 1
-        else f"{best['value']:.1%} of the {first.split} images are answered right"
-    )
+    best, first = largest({row["subject"]: row["value"] for row in rows}), arms[0][1][0]
+    share = f"{best.value:.1%} of the {first.split} images"
+    if len(rows) == 1:
+        title = f"{share} are answered right"
+    elif best.equal:
+        title = f"{best.do('is', 'are')} right equally often: {share}"
+    else:
+        title = f"{best.do('is', 'are')} right most often: {share}"
     several = "95 % intervals over seeds x images; of one checkpoint, Wilson's over images."
     return interval_dots(
         "accuracy",
@@ -240,31 +248,35 @@ def _draw_classes(arms: Arms) -> Figure:
     from priorscope.core.matrices import heat_map
 
     first = arms[0][1][0]
-    shares: list[NDArray[np.float64]] = []
-    for _, seeds in arms:
+    shares: dict[str, dict[str, float]] = {}
+    for subject, seeds in arms:
         total = _answers(seeds)
-        asked = total.sum(1)
-        shares.append(np.where(asked > 0, total.diagonal() / np.maximum(asked, 1), np.nan))
-    some = np.flatnonzero(~np.isnan(shares[0]))
-    if len(some) > MOST_CLASSES:
-        some = np.sort(some[np.argsort(np.mean(shares, axis=0)[some], kind="stable")[:MOST_CLASSES]])
+        counts = zip(seeds[0].classes, total.diagonal().tolist(), total.sum(1).tolist(), strict=True)
+        shares[subject.name] = {name: right / asked for name, right, asked in counts if asked}
+    every = list(dict.fromkeys(name for own in shares.values() for name in own))
+    mean = {name: float(np.mean([own[name] for own in shares.values() if name in own])) for name in every}
+    hard = set(sorted(every, key=lambda name: mean[name])[:MOST_CLASSES])
+    shown = [name for name in every if name in hard]
     rows: list[dict[str, Any]] = [
-        {"x": first.classes[at], "y": subject.name, "value": float(share[at])}
-        for (subject, _), share in zip(arms, shares, strict=True)
-        for at in some
+        {"x": name, "y": who, "value": own[name]} for who, own in shares.items() for name in shown if name in own
     ]
-    hardest = min(rows, key=lambda row: row["value"])
+    hardest = smallest({f"{name} for {who}": own[name] for name in shown for who, own in shares.items() if name in own})
+    title = (
+        f"{hardest.value:.0%} of every class are right"
+        if hardest.equal
+        else f"The hardest {'case is' if len(hardest.names) == 1 else 'cases are'} {hardest}: {hardest.value:.0%} right"
+    )
     return heat_map(
         "accuracy-by-class",
-        f"The hardest case is {hardest['x']} for {hardest['y']}: {hardest['value']:.0%} right",
+        title,
         rows,
         x="class",
         y="",
         value=SHARE,
-        n=f"{min(asked for _, _, asked in first.class_accuracy()):,} images or more a class and seed",
-        protocol=f"Top-1 on {first.split}, seeds together{_of_all(len(some), first.classes, 'hardest')}; the table of results "
+        n=f"{min(asked for _, _, asked in first.class_accuracy() if asked):,} images or more a class and seed",
+        protocol=f"Top-1 on {first.split}, seeds together{_of_all(len(shown), every, 'hardest')}; the table of results "
         "holds each checkpoint's intervals.",
-        alt=f"Accuracy of each class for each network, lowest for {hardest['x']} by {hardest['y']}.",
+        alt=f"Accuracy of each class for each network. {title}.",
     )
 
 
@@ -273,19 +285,24 @@ def _draw_confidence(arms: Arms) -> Figure:
 
     middles = ((np.arange(BINS) + 0.5) / BINS).tolist()
     rows: list[dict[str, Any]] = []
-    sure: list[tuple[float, str]] = []
+    sure: dict[str, float] = {}
     for subject, seeds in arms:
         right = np.sum([result.confidence_right for result in seeds], axis=0)
         wrong = np.sum([result.confidence_wrong for result in seeds], axis=0)
-        sure.append((float(wrong[-BINS // 10 :].sum() / max(wrong.sum(), 1)), subject.name))
+        if wrong.any():
+            sure[subject.name] = float(wrong[-BINS // 10 :].sum() / wrong.sum())
         for panel, counts in (("where it is right", right), ("where it is wrong", wrong)):
             shares = counts / (right.sum() + wrong.sum())
             series = {"series": subject.name, "family": subject.family, "panel": panel}
             rows += [{**series, "x": x, "y": y} for x, y in zip(middles, shares.tolist(), strict=True)]
-    share, name = max(sure)
+    title = "No answer is wrong"
+    if sure:
+        most = largest(sure)
+        given = f"{most.do('gives', 'give')} {most.value:.0%} with a confidence above 90 %"
+        title = f"Of {'its' if len(most.names) == 1 else 'their'} wrong answers, {given}"
     return curves_with_band(
         "confidence",
-        f"Of its wrong answers, {name} gives {share:.0%} with a confidence above 90 %",
+        title,
         rows,
         x=Axis("largest softmax probability", domain=(0, 1), format=".0%"),
         y=Axis("share of all images", format=".0%"),
@@ -310,12 +327,11 @@ def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
     counts, names = _answers(seeds), seeds[0].classes
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     off = shares[:, : len(names)] * (1 - np.eye(len(names)))
-    asked, answered = np.unravel_index(int(off.argmax()), off.shape)
     some = _most_mistaken(off)
     given = [*some, len(names)] if counts[some, len(names)].any() else some
     called = (*names, NO_ONE)
     rows = [{"x": called[j], "y": names[i], "value": float(shares[i, j])} for i in some for j in given]
-    title = f"{subject.name} most often takes {names[asked]} for {names[answered]}: {off.max():.0%} of {names[asked]}"
+    title = f"{subject.name} {_confused(off, names)}"
     return heat_map(
         "confusion",
         title,
@@ -328,6 +344,18 @@ def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
         f"{_of_all(len(some), names, 'most mistaken')}.",
         alt=title,
     )
+
+
+def _confused(off: NDArray[np.float64], names: Sequence[str]) -> str:
+    """Which class it takes for which most often, if there is one."""
+    most = off.max()
+    places = np.argwhere(np.isclose(off, most)).tolist()
+    if most == 0:
+        return "takes no class for another"
+    if len(places) == off.size - len(off):
+        return f"takes every class for every other equally often: {most:.0%} each"
+    which = listed([f"{names[asked]} for {names[answered]}" for asked, answered in places])
+    return f"most often takes {which}: {most:.0%} {f'of {names[places[0][0]]}' if len(places) == 1 else 'each'}"
 
 
 def _most_mistaken(off: NDArray[np.float64]) -> list[int]:

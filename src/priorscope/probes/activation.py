@@ -31,7 +31,7 @@ from priorscope.probes import ProbeConfig, the_split
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
 VERSION = 2
@@ -92,21 +92,44 @@ class ActivationConfig(ProbeConfig):
     """What is driven (not set: up to ten classes), how often it is begun, and what of the preset is changed."""
 
     name: str = "activation"
-    targets: tuple[str, ...] | None = None
-    starts: int = Field(default=2, ge=1)
-    preset: Literal["priorscope", "zooming"] = "priorscope"
-    steps: int | None = Field(default=None, ge=1)
-    lr: Annotated[Number, Field(gt=0)] | None = None
-    form: Literal["natural", "fourier", "pixels"] | None = None
-    climb: Literal["logit", "probability"] | None = None
-    shift: NonNegative | None = None
-    zoom: NonNegative | None = None
-    turn: NonNegative | None = None
-    total_variation: NonNegative | None = None
-    glare: NonNegative | None = None
-    split: str = "test"
-    images: int = Field(default=256, ge=2)
-    seed: int = Field(default=0, ge=0)
+    targets: tuple[str, ...] | None = Field(
+        default=None, description="what is driven: class:star, channel:TAP@5, ...; not set: up to ten classes, evenly spread"
+    )
+    starts: int = Field(default=2, ge=1, description="pictures of each target, each from a start of its own")
+    preset: Literal["priorscope", "zooming"] = Field(
+        default="priorscope",
+        description="priorscope, or zooming: that study's settings; steps, lr and so on each change one of the preset's",
+    )
+    steps: int | None = Field(
+        default=None, ge=1, description="how many steps a picture is followed; not set: 256 (zooming: 250)"
+    )
+    lr: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None, description="the length of a step; not set: 0.1 (zooming: 0.01)"
+    )
+    form: Literal["natural", "fourier", "pixels"] | None = Field(
+        default=None, description="what the free numbers are: natural, fourier or pixels; not set: natural (zooming: pixels)"
+    )
+    climb: Literal["logit", "probability"] | None = Field(
+        default=None,
+        description="what is raised of a class: its logit or its probability; not set: logit (zooming: probability)",
+    )
+    shift: NonNegative | None = Field(
+        default=None,
+        description="how far each step shifts the picture at most, as a share of its side; not set: 0.0625 (zooming: 0)",
+    )
+    zoom: NonNegative | None = Field(
+        default=None, description="how much each step magnifies or shrinks it at most; not set: 0.1 (zooming: 0)"
+    )
+    turn: NonNegative | None = Field(
+        default=None, description="how far each step turns it at most, in degrees; not set: 10 (zooming: 0)"
+    )
+    total_variation: NonNegative | None = Field(
+        default=None, description="weight of a penalty on differences of neighbouring pixels; not set: 0"
+    )
+    glare: NonNegative | None = Field(default=None, description="weight of a penalty on pixels near 0 and 1; not set: 0")
+    split: str = Field(default="test", description="whose real pictures the made ones are held against")
+    images: int = Field(default=256, ge=2, description="how many real pictures, class-balanced")
+    seed: int = Field(default=0, ge=0, description="of the starts and of the motions")
 
 
 class Activation(Result):
@@ -182,16 +205,11 @@ class Activation(Result):
 
     def others(self) -> Floats:
         """(M, T, S): the mean probability that the other networks give; of a set of one, its own."""
-        count = len(self.names)
-        if count == 1:
-            return self.probability[0]
-        own = self.probability[np.arange(count), np.arange(count)]
-        return (self.probability.sum(0) - own) / (count - 1)
+        return by_others(self.probability)
 
     def driven(self) -> Floats:
         """(M, T, S): how many standard deviations above real pictures each picture drives its target."""
-        mean, deviation = self.real_score[..., 0:1], self.real_score[..., 1:2]
-        return (self.score - mean) / np.maximum(deviation, 1e-12)
+        return above_real(self.score, self.real_score)
 
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""
@@ -214,10 +232,10 @@ class Activation(Result):
         return self.measure if len(self.names) > 1 else "probability that the network itself gives a picture's class"
 
     def _made_by(self, m: int, name: str) -> list[Metric]:
-        rows = [
-            self._over_targets("driven above real pictures", self.driven()[m].mean(1), name, "standard deviations"),
-            self._over_targets("spectrum distance", self.distance[m].mean(1), name, "dB"),
-        ]
+        rows = [self._over_targets("spectrum distance", self.distance[m].mean(1), name, "dB")]
+        driven = self.driven()[m].mean(1)
+        if np.isfinite(driven).all():
+            rows.insert(0, self._over_targets("driven above real pictures", driven, name, "standard deviations"))
         if self.pictures.shape[2] > 1:
             rows.append(self._over_targets("difference between starts", self.between_starts[m], name, "pixel range"))
             spread = np.ptp(self.others()[m], axis=-1)
@@ -245,6 +263,21 @@ class Activation(Result):
         return [figure for _, result in results for figure in figures_of(result)]
 
 
+def by_others(probability: Floats) -> Floats:
+    """(M, T, S) of (J, M, T, S): the mean probability that the other networks give; of a set of one, its own."""
+    count = len(probability)
+    if count == 1:
+        return probability[0]
+    own = probability[np.arange(count), np.arange(count)]
+    return (probability.sum(0) - own) / (count - 1)
+
+
+def above_real(score: Floats, real_score: Floats) -> Floats:
+    """(M, T, S): how many standard deviations above real pictures each picture drives its target."""
+    mean, deviation = real_score[..., 0:1], real_score[..., 1:2]
+    return (score - mean) / np.maximum(deviation, 1e-12)
+
+
 def interval_over(values: Floats) -> Interval | None:
     """The percentile bootstrap interval of a mean over targets; None of one target."""
     if len(values) < 2:
@@ -253,7 +286,7 @@ def interval_over(values: Floats) -> Interval | None:
 
 
 def measure_activation(
-    subjects: Mapping[str, Classifier | Evidence],
+    subjects: Mapping[str, Classifier | Evidence | TrainedRun],
     data: Source | Split,
     *,
     targets: Sequence[str] | None = None,
@@ -275,7 +308,7 @@ def measure_activation(
     from priorscope.probes.activation_making import Asked, measure
 
     if preset not in PRESETS:
-        raise unknown_name("preset of activation", preset, PRESETS, "priorscope probe activation --help")
+        raise unknown_name("preset of activation", preset, PRESETS)
     if starts < 1 or images < 2:
         raise RequestError(f"starts = {starts}, images = {images}.", "one start and two images, or more", "starts = 2")
     making = PRESETS[preset].replace(**{name: value for name, value in changes.items() if value is not None})

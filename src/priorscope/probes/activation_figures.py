@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from priorscope.core.charts import Axis, curves_with_band
+from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery, heat_map
 from priorscope.probes.activation import Activation
 
@@ -52,14 +53,12 @@ def _answer(result: Activation) -> str:
     """Whose pictures are recognised best and worst by the other networks."""
     if result.unit != "probability":
         return result.headline().rstrip(".")
-    means = np.nanmean(result.others(), axis=(1, 2))
-    best, worst = int(means.argmax()), int(means.argmin())
-    if len(result.names) == 1:
-        return f"{result.names[0]} gives the pictures made for it a probability of {means[0]:.2f}"
-    return (
-        f"What {result.names[best]} wants to see, others recognise with probability {means[best]:.2f}; "
-        f"of {result.names[worst]} {means[worst]:.2f}"
-    )
+    means = dict(zip(result.names, np.nanmean(result.others(), axis=(1, 2)).tolist(), strict=True))
+    best, worst = largest(means), smallest(means)
+    if len(means) == 1:
+        return f"{best} gives the pictures made for it a probability of {best.value:.2f}"
+    said = f"What {best.do('wants', 'want')} to see, others recognise with probability {best.value:.2f}"
+    return said if best.equal else f"{said}; of {worst} {worst.value:.2f}"
 
 
 def _judges(result: Activation, is_class: Any) -> Figure:
@@ -70,12 +69,19 @@ def _judges(result: Activation, is_class: Any) -> Figure:
         for m, maker in enumerate(result.names)
         for j, judge in enumerate(result.names)
     ]
-    off = ~np.eye(len(result.names), dtype=np.bool_)
-    apart = given * off
-    j, m = np.unravel_index(int(apart.argmax()), apart.shape)
+    best = largest(
+        {
+            f"{maker} by {judge}": float(given[j, m])
+            for m, maker in enumerate(result.names)
+            for j, judge in enumerate(result.names)
+            if j != m
+        }
+    )
     return heat_map(
         "activation-judges",
-        f"{result.names[j]} recognises the pictures made for {result.names[m]} best: {given[j, m]:.2f}",
+        f"Pictures made for others are given a probability of {best.value:.2f}"
+        if best.equal
+        else f"Best recognised are the pictures made for {best}: {best.value:.2f}",
         rows,
         x="judge",
         y="made for",
@@ -99,10 +105,11 @@ def _starts(result: Activation) -> Figure:
     ratio = np.nanmean(result.between_starts, axis=1) / result.between_targets
     title = "Starts of each target"
     if np.isfinite(ratio).all():
-        most, least = int(ratio.argmax()), int(ratio.argmin())
-        title = f"Two starts differ as much as {ratio[most]:.0%} of two targets in {result.names[most]}"
-        if most != least:
-            title += f", {ratio[least]:.0%} in {result.names[least]}"
+        ratios = dict(zip(result.names, ratio.tolist(), strict=True))
+        most, least = largest(ratios), smallest(ratios)
+        title = f"Two starts differ as much as {most.value:.0%} of two targets in {most}"
+        if not most.equal:
+            title += f", {least.value:.0%} in {least}"
     return gallery(
         "activation-starts",
         title,
@@ -124,11 +131,11 @@ def _spectra(result: Activation) -> Figure:
     for name, family, power in zip(result.names, result.families, result.power, strict=True):
         for at, value in enumerate(power.tolist()):
             rows.append({"series": name, "family": family, "x": at + 1, "y": 10 * value, "low": None, "high": None})
-    far = result.distance.mean((1, 2))
-    nearest, furthest = int(far.argmin()), int(far.argmax())
-    title = f"The spectrum of {result.names[furthest]}'s pictures is {far[furthest]:.1f} dB away from real ones"
-    if nearest != furthest:
-        title += f", of {result.names[nearest]}'s {far[nearest]:.1f} dB"
+    far = dict(zip(result.names, result.distance.mean((1, 2)).tolist(), strict=True))
+    nearest, furthest = smallest(far), largest(far)
+    title = f"The spectrum of pictures made for {furthest} is {furthest.value:.1f} dB away from real ones"
+    if not furthest.equal:
+        title += f", for {nearest} {nearest.value:.1f} dB"
     return curves_with_band(
         "activation-spectrum",
         f"{title}; a real picture is {result.real_distance:.1f} dB away from their mean",

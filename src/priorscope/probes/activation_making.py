@@ -25,7 +25,16 @@ from priorscope.core.rng import stream
 from priorscope.core.stats import wilson
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
-from priorscope.probes.activation import CLASSES, VERSION, ZOOMING_FAULTS, Activation, Making, interval_over
+from priorscope.probes.activation import (
+    CLASSES,
+    VERSION,
+    ZOOMING_FAULTS,
+    Activation,
+    Making,
+    above_real,
+    by_others,
+    interval_over,
+)
 from priorscope.synthesis.descent import Steps, descend
 from priorscope.synthesis.forms import Parameterisation, as_bytes, as_images, form_of, plain_start
 from priorscope.synthesis.motion import Motion
@@ -134,12 +143,21 @@ def measure(names: tuple[str, ...], models: Sequence[Classifier], asked: Asked) 
 
 def _result(asked: Asked, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Activation:
     """The result with its headline number and what is to be doubted about it."""
+    is_class = np.array([target.kind == "class" for target in asked.targets])
+    driven = above_real(arrays["score"], arrays["real_score"])
+    chosen = by_others(arrays["probability"])[:, is_class] if is_class.any() else driven
+    values = chosen.mean((0, 2))
+    if not np.isfinite(values).all():
+        raise RequestError(
+            "What the targets do is no number, or infinite, on some picture.", "networks that answer", "look for a diverged run"
+        )
     told: dict[str, Any] = {**facts, **arrays}
-    result = Activation(
-        value=0.0,
-        interval=None,
+    return Activation(
+        value=float(values.mean()),
+        interval=interval_over(values),
         n=int(np.prod(arrays["score"].shape)),
-        unit="probability",
+        unit="probability" if is_class.any() else "standard deviations",
+        caveats=tuple(_caveats(asked, facts, is_class, driven)),
         targets=tuple(target.name for target in asked.targets),
         preset=asked.preset,
         making=asked.making,
@@ -149,27 +167,23 @@ def _result(asked: Asked, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str
         classes=len(asked.chosen.classes),
         **told,
     )
-    is_class = np.array([target.kind == "class" for target in asked.targets])
-    chosen = result.others()[:, is_class] if is_class.any() else result.driven()
-    values = chosen.mean((0, 2))
-    headline = {"value": float(values.mean()), "interval": interval_over(values), "caveats": tuple(_caveats(result, is_class))}
-    return result.model_copy(update={**headline, "unit": "probability" if is_class.any() else "standard deviations"})
 
 
-def _caveats(result: Activation, is_class: NDArray[np.bool_]) -> list[str]:
-    said = [ZOOMING_FAULTS] if result.preset == "zooming" else []
-    if is_class.any() and len(result.names) == 1:
+def _caveats(asked: Asked, facts: Mapping[str, Any], is_class: NDArray[np.bool_], driven: Floats) -> list[str]:
+    names, images = facts["names"], len(asked.real)
+    said = [ZOOMING_FAULTS] if asked.preset == "zooming" else []
+    if is_class.any() and len(names) == 1:
         said.append("One network judged its own pictures, as it would adversarial ones: name others to judge them too.")
     if not is_class.all() and is_class.any():
         said.append("The headline is about the class targets alone: no other network has the units of the rest.")
-    if result.pictures.shape[2] == 1:
+    if asked.starts == 1:
         said.append("One start a target: how much another start would change was not measured.")
-    for name, accuracy in zip(result.names, result.accuracy, strict=True):
-        if wilson(round(accuracy * result.images), result.images).low <= 1 / result.classes:
+    for name, accuracy in zip(names, facts["accuracy"], strict=True):
+        if wilson(round(accuracy * images), images).low <= 1 / len(asked.chosen.classes):
             said.append(
                 f"{name} is right on {accuracy:.0%} of the real pictures, not above chance: its judgement is worth nothing."
             )
-    weak = [name for name, driven in zip(result.names, result.driven(), strict=True) if np.median(driven) < 1]
+    weak = [name for name, own in zip(names, driven, strict=True) if np.median(own) < 1]
     if weak:
         said.append(f"Half of the pictures of {', '.join(weak)} drive their target no further than usual real pictures do.")
     return said
@@ -263,7 +277,8 @@ def _seen_by(model: Classifier, own: Bytes, everyone: Bytes, asked: Asked) -> Se
         driven, _ = _answers(model, own.reshape(-1, *own.shape[2:]), targets)
         real, logits = _answers(model, asked.real_bytes, targets)
         _, judged = _answers(model, everyone, [])
-    given = F.softmax(torch.from_numpy(judged), dim=1).numpy().reshape(-1, len(targets), starts, model.num_classes)
+    sure = F.softmax(torch.from_numpy(judged), dim=1).nan_to_num(0.0)  # an answer that is no number gives no class anything
+    given = sure.numpy().reshape(-1, len(targets), starts, model.num_classes)
     by_target = [
         given[:, t, :, target.index] if target.kind == "class" else np.full((len(given), starts), np.nan)
         for t, target in enumerate(targets)

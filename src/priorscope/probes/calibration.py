@@ -28,13 +28,13 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
 from priorscope.core.stats import Interval, bootstrap
 from priorscope.evidence import Views, ViewsSetting, views_config
-from priorscope.probes import ProbeConfig, TrainedRun, labelled_split
+from priorscope.probes import ProbeConfig, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.attacks import Attack
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
 VERSION = 3
@@ -47,22 +47,22 @@ FEW = 100
 
 
 class CalibrationConfig(ProbeConfig):
-    """Which split to judge, and under what conditions beside the plain one.
-
-    `views` is test-time augmentation. `corruptions` are kinds of `priorscope.data.corruptions`, at `severity`. `attack` is a
-    named attack at budget `eps` (L-inf) on a class-balanced part of `attack_images`. `temperature` fits one on val.
-    """
+    """Which split to judge, and under what conditions beside the plain one."""
 
     name: str = "calibration"
-    split: str = "test"
-    temperature: bool = True
-    views: ViewsSetting = None
-    corruptions: tuple[str, ...] = ()
-    severity: int = Field(default=3, ge=1, le=5)
-    attack: str | None = None
-    eps: Annotated[Number, Field(gt=0)] = 1 / 255
-    attack_images: int = Field(default=200, ge=1)
-    seed: int = Field(default=0, ge=0)
+    split: str = Field(default="test", description="which split is judged; val leaves the temperature out")
+    temperature: bool = Field(
+        default=True, description="each condition is judged once more with the temperature that val asks for"
+    )
+    views: ViewsSetting = Field(
+        default=None, description="one more condition: test-time augmentation, flip, six, or a table of a name and its settings"
+    )
+    corruptions: tuple[str, ...] = Field(default=(), description="more conditions: kinds of common corruptions")
+    severity: int = Field(default=3, ge=1, le=5, description="of the corruptions, 1 to 5")
+    attack: str | None = Field(default=None, description="one more condition: the name of an attack, L-inf")
+    eps: Annotated[Number, Field(gt=0)] = Field(default=1 / 255, description="the attack's budget")
+    attack_images: int = Field(default=200, ge=1, description="how many images are attacked, class-balanced")
+    seed: int = Field(default=0, ge=0, description="of null levels, intervals, corruptions and the attack")
 
 
 class Estimate(Config):
@@ -198,7 +198,7 @@ class Calibration(Result):
 
 
 def measure_calibration(
-    subject: TrainedRun | Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
     *,
     split: str = "test",
@@ -213,9 +213,9 @@ def measure_calibration(
 ) -> Calibration:
     """Judges the confidences on a split, and under the conditions asked for."""
     from priorscope.data.corruptions import corrupted
+    from priorscope.evidence import evidence_of, run_of
 
-    run = subject if _is_run(subject) else None
-    evidence = _evidence(subject)
+    run, evidence = run_of(subject), evidence_of(subject)
     chosen, caveats = labelled_split(data, split, evidence), list[str]()
     seen = views_config(views)
     plain = evidence.logits(chosen)
@@ -266,16 +266,6 @@ def measure_calibration(
         bin_low=np.stack([each.low for each in bins]),
         bin_high=np.stack([each.high for each in bins]),
     )
-
-
-def _is_run(subject: object) -> bool:
-    return hasattr(subject, "recipe") and hasattr(subject, "evidence")
-
-
-def _evidence(subject: Any) -> Evidence:
-    from priorscope.evidence import evidence_of
-
-    return subject.evidence if _is_run(subject) else evidence_of(subject)
 
 
 class _Temperatures:

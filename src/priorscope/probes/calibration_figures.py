@@ -10,6 +10,7 @@ import numpy as np
 
 from priorscope.core.charts import SHARE, Axis, Scale, curves_with_band, family_colour, family_shape, figure_data
 from priorscope.core.contracts import Subject
+from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import INK, MUTED, WIDTH, Figure
 from priorscope.probes.calibration import Calibration, Scores
 
@@ -97,15 +98,17 @@ def _beside(rows: Rows, column: str, draw_one: Callable[[Any, int | None], Any])
 
 
 def _reliability_title(results: Results) -> str:
-    shown = [
-        (subject.name, result.reliability(), int(_outside(result).sum()), int((result.reliability().n > 0).sum()))
-        for subject, result in results
-    ]
-    if len(shown) == 1:
-        name, _, outside, bins = shown[0]
+    counts = {who.name: (int(_outside(result).sum()), int((result.reliability().n > 0).sum())) for who, result in results}
+    most = largest({name: outside / max(bins, 1) for name, (outside, bins) in counts.items()})
+    outside, bins = counts[most.names[0]]
+    if most.value == 0:
+        return f"No bin {'' if len(counts) == 1 else 'of any network '}lies outside of chance"
+    if len(counts) == 1:
         return f"{outside} of {bins} bins lie where chance does not put a calibrated network"
-    name, _, outside, bins = max(shown, key=lambda each: each[2] / max(each[3], 1))
-    return f"{name} strays farthest from what it says: {outside} of {bins} bins lie outside of chance"
+    if len(most.names) > 1:
+        which = "the same" if most.equal else "the largest"
+        return f"{most.do('has', 'have')} {which} share of bins outside of chance: {most.value:.0%}"
+    return f"{most} strays farthest from what it says: {outside} of {bins} bins lie outside of chance"
 
 
 def _outside(result: Calibration) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -117,22 +120,29 @@ def draw_errors(results: Results) -> Figure:
     """Each network's calibration error as a point, over the band of its null level."""
     first = results[0][1]
     rows = [_error_row(subject, result.scores[0], subject.name) for subject, result in results]
-    beyond = [row["line"] for row in rows if row["value"] > row["high"]]
-    worst = max(rows, key=lambda row: row["value"])
-    if len(rows) == 1:
-        title = f"Confidence is off by {worst['value']:.1%}, where chance alone gives {worst['low']:.1%} to {worst['high']:.1%}"
-    elif not beyond:
-        title = "No network's error is larger than chance alone makes a calibrated one's"
-    else:
-        title = f"{worst['line']} is farthest from calibrated: off by {worst['value']:.1%}"
     return _over_bands(
         "calibration-error",
-        title,
+        _error_title(rows),
         rows,
         n=first.n,
         protocol=f"ECE on {first.split}, 15 bins of equal width; grey: central 95 % of a calibrated network's with the same "
         "confidences. A point has no interval: a bootstrap of it would be biased.",
     )
+
+
+def _error_title(rows: Rows) -> str:
+    """Whose error goes farthest beyond what chance makes of it: a large error of a network that is unsure may be chance."""
+    if len(rows) == 1:
+        (row,) = rows
+        return f"Confidence is off by {row['value']:.1%}, where chance alone gives {row['low']:.1%} to {row['high']:.1%}"
+    beyond = {row["line"]: row["value"] - row["high"] for row in rows if row["value"] > row["high"]}
+    if not beyond:
+        return "No network's error is larger than chance alone makes a calibrated one's"
+    worst = largest(beyond)
+    off = next(row["value"] for row in rows if row["line"] == worst.names[0])
+    if len(worst.names) == len(rows):
+        return f"{worst.do('is', 'are')} equally far from calibrated: off by {off:.1%}"
+    return f"{worst.do('is', 'are')} farthest from calibrated: off by {off:.1%}"
 
 
 def _error_row(subject: Subject, score: Scores, line: str) -> dict[str, Any]:
@@ -147,9 +157,13 @@ def draw_conditions(results: Results) -> Figure:
     for row, score in zip(rows, (score for _, result in results for score in result.scores), strict=True):
         row["condition"] = score.condition
         row["line"] = score.condition if score.temperature == 1 else f"{score.condition}, temperature"
-    worst, least = max(rows, key=lambda row: row["value"]), min(rows, key=lambda row: row["value"])
-    low, high = (f"{row['panel']}, {row['line']}" if len(results) > 1 else row["line"] for row in (least, worst))
-    title = f"The error is {least['value']:.1%} at best ({low}) and {worst['value']:.1%} at worst ({high})"
+    errors = {f"{row['panel']}, {row['line']}" if len(results) > 1 else row["line"]: row["value"] for row in rows}
+    least, worst = smallest(errors), largest(errors)
+    title = (
+        f"The error is {worst.value:.1%}, whatever the condition"
+        if worst.equal
+        else f"The error is {least.value:.1%} at best ({least}) and {worst.value:.1%} at worst ({worst})"
+    )
     first = results[0][1]
     return _over_bands(
         "calibration-conditions",
@@ -192,31 +206,41 @@ def _over_bands(
 def draw_confidences(results: Results) -> Figure:
     """How sure it is where it is right, and where it is wrong: from the same bins as the error."""
     rows: list[dict[str, Any]] = []
-    sure: list[tuple[float, str]] = []
+    sure: dict[str, float] = {}
     for subject, result in results:
         bins = result.reliability()
         middles = (np.arange(len(bins.n)) + 0.5) / len(bins.n)
         right = np.rint(bins.n * bins.right)
         wrong = bins.n - right
         top = -(len(bins.n) // 5)  # the bins above 80 %
-        sure.append((float(wrong[top:].sum() / max(wrong.sum(), 1)), subject.name))
+        if wrong.any():
+            sure[subject.name] = float(wrong[top:].sum() / wrong.sum())
         for panel, counts in (("where it is right", right), ("where it is wrong", wrong)):
             series = {"series": subject.name, "family": subject.family, "panel": panel}
             rows += [
                 {**series, "x": x, "y": y}
                 for x, y in zip(middles.tolist(), (counts / max(counts.sum(), 1)).tolist(), strict=True)
             ]
-    share, name = max(sure)
+    title = "No answer is wrong"
+    if sure:
+        most = largest(sure)
+        whose = "" if len(results) == 1 else f" of {most}"
+        title = f"{most.value:.0%} of the wrong answers{whose} come with a confidence above 80 %"
     first = results[0][1]
     return curves_with_band(
         "confidences",
-        f"{share:.0%} of the wrong answers{'' if len(results) == 1 else f' of {name}'} come with a confidence above 80 %",
+        title,
         rows,
         x=Axis("largest softmax probability", domain=SHARE.domain, format=".0%"),
         y=Axis("share of these answers", format=".0%"),
         n=first.n,
         protocol=f"{first.split}, bins of equal width; each curve sums to 100 % of the right answers, or of the wrong ones.",
-        alt="; ".join(f"{who}: {part:.0%} of wrong answers above 80 % confidence" for part, who in sure),
+        alt="; ".join(
+            f"{who.name}: {sure[who.name]:.0%} of wrong answers above 80 % confidence"
+            if who.name in sure
+            else f"{who.name}: no wrong answer"
+            for who, _ in results
+        ),
         points=False,
         panel="panel",
     )

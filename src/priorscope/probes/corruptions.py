@@ -27,7 +27,7 @@ from priorscope.probes import ProbeConfig, labelled_split
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
 VERSION = 1
@@ -38,13 +38,13 @@ UNIT = "share of images"
 
 
 class CorruptionsConfig(ProbeConfig):
-    """Which images (class-balanced; not set: all) and which kinds (not set: all 19)."""
+    """Which images and which kinds."""
 
     name: str = "corruptions"
-    split: str = "test"
-    images: int | None = Field(default=1000, ge=1)
-    kinds: tuple[str, ...] | None = None
-    seed: int = Field(default=0, ge=0)
+    split: str = Field(default="test", description="whose images are corrupted")
+    images: int | None = Field(default=1000, ge=1, description="how many, class-balanced; all where there are no more")
+    kinds: tuple[str, ...] | None = Field(default=None, description="which kinds; not set: all 19")
+    seed: int = Field(default=0, ge=0, description="of what a corruption draws, and of intervals")
 
 
 class Corruptions(Result):
@@ -87,12 +87,11 @@ class Corruptions(Result):
 
     def counted(self) -> list[int]:
         """Which of the kinds the mean is over: those that are not kept apart, or all where only such were asked for."""
-        main = [i for i, kind in enumerate(self.kinds) if kind not in EXTRA]
-        return main or list(range(len(self.kinds)))
+        return counted_of(self.kinds)
 
     def per_image(self) -> NDArray[np.float64]:
         """The share of counted kinds and severities at which each image is wrong."""
-        return 1 - self.right[self.counted()].mean((0, 1))
+        return wrong_share(self.kinds, self.right)
 
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""
@@ -140,8 +139,19 @@ class Corruptions(Result):
         return [figures.draw_mean(results), figures.draw_kinds(results), figures.draw_severities(results)]
 
 
+def counted_of(kinds: Sequence[str]) -> list[int]:
+    """Which of the kinds the mean is over: those that are not kept apart, or all where only such were asked for."""
+    main = [i for i, kind in enumerate(kinds) if kind not in EXTRA]
+    return main or list(range(len(kinds)))
+
+
+def wrong_share(kinds: Sequence[str], right: Bools) -> NDArray[np.float64]:
+    """The share of counted kinds and severities at which each image is wrong."""
+    return 1 - right[counted_of(kinds)].mean((0, 1))
+
+
 def measure_corruptions(
-    subject: Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
     *,
     split: str = "test",
@@ -180,9 +190,10 @@ def measure_corruptions(
     chance = 1 / len(chosen.classes)
     if wilson(int(correct.sum()), len(correct)).low <= chance:
         caveats.append(f"Right on {correct.mean():.1%} of the images without a corruption, which is not above chance.")
-    result = Corruptions(
-        value=0.0,
-        interval=None,
+    score = wrong_share(asked, right)
+    return Corruptions(
+        value=float(score.mean()),
+        interval=bootstrap_of_shares(score, seed=seed),
         n=len(chosen),
         unit=UNIT,
         caveats=tuple(caveats),
@@ -194,8 +205,6 @@ def measure_corruptions(
         correct=correct,
         right=right,
     )
-    wrong = result.per_image()
-    return result.model_copy(update={"value": float(wrong.mean()), "interval": bootstrap_of_shares(wrong, seed=seed)})
 
 
 def _checked(kinds: Sequence[str] | None) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from priorscope.core.charts import Axis, family_colour, family_dash, figure_data, interval_dots
-from priorscope.core.comparison import Difference, compare, paired_bootstrap, seed_by_image_difference
+from priorscope.core.comparison import Difference, compare, holm, paired_bootstrap, seed_by_image_difference
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.extremes import largest, listed, smallest
 from priorscope.core.figure import Figure
 from priorscope.core.matrices import heat_map
 from priorscope.core.stats import Interval, seed_by_image, wilson
@@ -54,19 +55,31 @@ def _clean(seeds: Sequence[Corruptions]) -> tuple[float, Interval | None]:
 
 
 def _title(results: Results, rows: Sequence[dict[str, Any]]) -> str:
-    """Who errs least, if a comparison on the same images says so: of single networks over images, of several over seeds too."""
-    corrupt = sorted((row for row in rows if row["panel"] == "corrupted"), key=lambda row: row["value"])
-    best = corrupt[0]
-    if len(corrupt) == 1:
+    """Who errs least, if comparisons with every other on the same images say so, their p-values corrected for being many.
+
+    Single networks are compared over images, several seeds over seeds too.
+    """
+    best, *others = sorted((row for row in rows if row["panel"] == "corrupted"), key=lambda row: row["value"])
+    if not others:
         return f"{best['value']:.0%} of corrupted images are answered wrong"
-    of = {subject.name: seeds for subject, seeds in by_recipe(results)}
-    least, next_to_it = (of[row["subject"]] for row in corrupt[:2])
-    difference = _more_errors(next_to_it, least)
-    if difference is None:
-        return f"Of corrupted images {best['subject']} answers {best['value']:.0%} wrong; it was compared with no other"
-    if compare(difference).verdict != "higher":
-        return f"{best['subject']} and {corrupt[1]['subject']} err least on corrupted images, and are not distinguishable"
-    return f"{best['subject']} errs least on corrupted images: {best['value']:.0%}"
+    of, name = {subject.name: seeds for subject, seeds in by_recipe(results)}, best["subject"]
+    tested = {row["subject"]: _more_errors(of[row["subject"]], of[name]) for row in others}
+    differences = {other: difference for other, difference in tested.items() if difference is not None}
+    if not differences:
+        return f"Of corrupted images {name} answers {best['value']:.0%} wrong; it was compared with no other"
+    adjusted = holm([difference.p_value for difference in differences.values()])
+    verdicts = [compare(difference, adjusted_p=p).verdict for difference, p in zip(differences.values(), adjusted, strict=True)]
+    alike = [other for other, verdict in zip(differences, verdicts, strict=True) if verdict != "higher"]
+    if len(alike) == len(others):
+        last = others[-1]
+        return (
+            f"Nobody stands out: of corrupted images {name} answers {best['value']:.0%} wrong, {last['subject']} "
+            f"{last['value']:.0%}, and none is distinguishable from {name}"
+        )
+    but = f", but not distinguishably from {listed(alike)}" if alike else ""
+    untested = [other for other in tested if other not in differences]
+    left = f"; it was not compared with {listed(untested)}" if untested else ""
+    return f"{name} errs least on corrupted images{but}: {best['value']:.0%}{left}"
 
 
 def _more_errors(some: Sequence[Corruptions], others: Sequence[Corruptions]) -> Difference | None:
@@ -89,9 +102,16 @@ def draw_kinds(results: Results) -> Figure:
             {"x": subject.name, "y": kind.replace("_", " "), "value": float(error)}
             for kind, error in zip(seeds[0].kinds, errors, strict=True)
         ]
-    worst = max(rows, key=lambda row: row["value"])
+    errors = {f"{row['y']} for {row['x']}": row["value"] for row in rows}
+    worst, least = largest(errors), smallest(errors)
     first = results[0][1]
-    title = _what_hurts({subject.name: _hardest(seeds) for subject, seeds in by_recipe(results)})
+    hardest = {subject.name: group for subject, seeds in by_recipe(results) if (group := _hardest(seeds)) is not None}
+    if hardest:
+        title = _what_hurts(hardest)
+    elif worst.equal:
+        title = f"{worst.value:.0%} are wrong under every kind of corruption"
+    else:
+        title = f"By kind of corruption {least.value:.0%} to {worst.value:.0%} are wrong"
     return heat_map(
         "corruption-kinds",
         title,
@@ -102,14 +122,15 @@ def draw_kinds(results: Results) -> Figure:
         n=first.n,
         protocol=f"Mean over 5 severities on {first.split}; the last four kinds, where shown, are not in the mean. "
         "The table of results holds the intervals.",
-        alt=f"The largest error: {worst['y']} for {worst['x']}, {worst['value']:.1%}.",
+        alt=f"The largest error: {worst}, {worst.value:.1%}.",
     )
 
 
-def _hardest(seeds: Sequence[Corruptions]) -> str:
-    """The group of corruptions with the largest mean error over the seeds."""
+def _hardest(seeds: Sequence[Corruptions]) -> str | None:
+    """The group of corruptions with the largest mean error over the seeds; None where several have it, or there is but one."""
     groups = [by_group(result) for result in seeds]
-    return max(groups[0], key=lambda group: float(np.mean([one[group] for one in groups])))
+    most = largest({group: float(np.mean([one[group] for one in groups])) for group in groups[0]})
+    return most.names[0] if len(most.names) == 1 < most.of else None
 
 
 def _what_hurts(hardest: Mapping[str, str]) -> str:
@@ -127,7 +148,8 @@ def _what_hurts(hardest: Mapping[str, str]) -> str:
 def draw_severities(results: Results) -> Figure:
     """The error of each kind as severity grows."""
     rows: list[dict[str, Any]] = []
-    rise: list[tuple[float, str, str]] = []
+    rise: dict[str, float] = {}
+    several = len(by_recipe(results)) > 1
     for subject, seeds in by_recipe(results):
         first = seeds[0]
         for i, kind in enumerate(first.kinds):
@@ -137,18 +159,20 @@ def draw_severities(results: Results) -> Figure:
                 own = wrong[:, j]
                 between = wilson(int(own.sum()), own.shape[1]) if len(seeds) == 1 else seed_by_image(own)
                 rows.append({**series, "x": severity, "y": float(own.mean()), "low": between.low, "high": between.high})
-            rise.append((float(wrong[:, -1].mean() - wrong[:, 0].mean()), kind.replace("_", " "), subject.name))
-    most = max(rise)
-    first = results[0][1]
-    whose = f" of {most[2]}" if len(by_recipe(results)) > 1 else ""
+            where = f"{f'for {subject.name} ' if several else ''}under {kind.replace('_', ' ')}"
+            rise[where] = float(wrong[:, -1].mean() - wrong[:, 0].mean())
+    most, first = largest(rise), results[0][1]
+    by = f"by {100 * most.value:.0f} points"
+    grows = f"From severity 1 to 5 the error grows {by if most.equal else f'most {most}: {by}'}"
+    title = grows if most.value > 0 else "From severity 1 to 5 no error grows"
     return Figure.from_chart(
         "corruption-severity",
-        f"From severity 1 to 5 the error{whose} grows most under {most[1]}: by {100 * most[0]:.0f} points",
+        title,
         _small_charts(rows),
         rows,
         n=first.n,
         protocol=f"{first.split}; severity from left to right; 95 % intervals over images, or over seeds x images.",
-        alt=f"Error against severity for {len(first.kinds)} kinds; it grows most under {most[1]}.",
+        alt=f"Error against severity for {len(first.kinds)} kinds. {title}.",
     )
 
 

@@ -24,7 +24,7 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import Interval, wilson
-from priorscope.core.wording import amount_said
+from priorscope.core.wording import amount_said, counted
 from priorscope.probes import ProbeConfig, labelled_split
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Cost(Result):
         """How it was measured, in one sentence."""
         where = self.times
         return (
-            f"Float32 on {where.hardware} ({where.device}), {where.threads} thread{'s' * (where.threads > 1)}, "
+            f"Float32 on {where.hardware} ({where.device}), {counted(where.threads, 'thread')}, "
             f"torch {where.torch}: warmed up, synchronised, data excluded; medians with order-statistic intervals over calls."
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from priorscope.core.charts import SHARE, Axis, curves_with_band, family_colour, family_shape, figure_data, interval_dots
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.extremes import largest, listed, smallest
 from priorscope.core.figure import MUTED, WIDTH, Figure
 from priorscope.core.stats import seed_by_image, wilson
 from priorscope.core.wording import amount_said
@@ -102,9 +103,9 @@ def _front_title(rows: Rows) -> str:
     ]
     if never:
         are = "is" if len(never) == 1 else "are each"
-        return f"By every one of four costs {', '.join(never[:4])} {are} beaten by some other network"
+        return f"By every one of four costs {listed(never)} {are} beaten by some other network"
     if always:
-        return f"By none of four costs does another network beat {', '.join(always[:4])}"
+        return f"By none of four costs does another network beat {listed(always)}"
     return "Who gives most accuracy for its cost depends on which cost is counted"
 
 
@@ -127,12 +128,14 @@ def draw_latency(results: Results) -> Figure:
             )
     first = results[0][1]
     most = max(one.batch for one in first.times.latencies)
-    quickest = min((row for row in rows if row["x"] == most), key=lambda row: row["y"], default=rows[-1])
-    title = (
-        f"At a batch of {most} {quickest['series']} answers most: {1000 / quickest['y']:,.0f} images a second"
-        if len(by_recipe(results)) > 1
-        else f"At a batch of {most} an image takes {quickest['y']:.3g} ms: {1000 / quickest['y']:,.0f} images a second"
-    )
+    quickest = smallest({row["series"]: row["y"] for row in rows if row["x"] == most} or {rows[-1]["series"]: rows[-1]["y"]})
+    rate = f"{1000 / quickest.value:,.0f} images a second"
+    if len(by_recipe(results)) == 1:
+        title = f"At a batch of {most} an image takes {quickest.value:.3g} ms: {rate}"
+    elif quickest.equal:
+        title = f"At a batch of {most} {quickest.do('answers', 'each answer')} {rate}"
+    else:
+        title = f"At a batch of {most} {quickest.do('answers', 'answer')} most: {rate}"
     return curves_with_band(
         "latency",
         title,
@@ -165,13 +168,13 @@ def draw_memory(results: Results) -> Figure:
         for subject, seeds in by_recipe(results)
     ]
     first = results[0][1]
-    steps = [row for row in rows if row["panel"] == "peak, training step"]
-    least, most = min(steps, key=lambda row: row["value"]), max(steps, key=lambda row: row["value"])
+    steps = {row["subject"]: row["value"] for row in rows if row["panel"] == "peak, training step"}
+    least, most = smallest(steps), largest(steps)
+    takes = f"A training step on {first.memory_batch} images takes"
     title = (
-        f"A training step on {first.memory_batch} images takes {most['value']:,.0f} MiB"
-        if len(steps) == 1
-        else f"A training step on {first.memory_batch} images takes {least['value']:,.0f} MiB ({least['subject']}) "
-        f"to {most['value']:,.0f} MiB ({most['subject']})"
+        f"{takes} {most.value:,.0f} MiB"
+        if most.equal
+        else f"{takes} {least.value:,.0f} MiB ({least}) to {most.value:,.0f} MiB ({most})"
     )
     return interval_dots(
         "memory",
@@ -197,14 +200,18 @@ def draw_training(results: Results) -> Figure:
         if result.times.log:
             finals.append((best, result.times.log[-1][0], subject.name))
     best, seconds, _ = min(finals)
-    common = [(next(row["x"] for row in rows if row["series"] == who and row["y"] >= best), who) for _, _, who in finals]
-    soonest, first = min(common)
+    first = smallest({who: next(row["x"] for row in rows if row["series"] == who and row["y"] >= best) for _, _, who in finals})
+    if len(finals) == 1:
+        title = f"Training of {seconds:,.0f} seconds reaches {best:.1%} on val; it was there after {first.value:,.0f}"
+    elif first.equal:
+        title = f"{first} each reach the {best:.0%} on val that all reach after {first.value:,.0f} seconds"
+    else:
+        are_first = f"{first.do('is', 'are')} the first to reach the {best:.0%} on val that all reach"
+        title = f"{are_first}: after {first.value:,.0f} seconds"
     machines = {result.times.training_hardware for _, result in results if result.times.log}
     return curves_with_band(
         "training-time",
-        f"{first} is the first to reach the {best:.0%} on val that all reach: after {soonest:,.0f} seconds"
-        if len(finals) > 1
-        else f"Training of {seconds:,.0f} seconds reaches {best:.1%} on val; it was there after {soonest:,.0f}",
+        title,
         rows,
         x=Axis("seconds of training, validation included", scale="sqrt"),
         y=Axis("best accuracy on val so far", domain=SHARE.domain, format=".0%"),

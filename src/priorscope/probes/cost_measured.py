@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from priorscope.core.machine import processor, settle
 from priorscope.evidence import device_of
 from priorscope.models.classifier import Classifier, seeded
 
@@ -113,19 +114,12 @@ def latencies(classifier: Classifier, batch: int, repeats: int, seconds: float) 
             classifier(images)
         until = time.perf_counter() + seconds
         while len(taken) < repeats and (len(taken) < FEWEST or time.perf_counter() < until):
-            _synchronise(device)
+            settle(device)
             start = time.perf_counter()
             classifier(images)
-            _synchronise(device)
+            settle(device)
             taken.append(time.perf_counter() - start)
     return np.array(taken)
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 @contextmanager
@@ -143,8 +137,6 @@ def _undisturbed() -> Iterator[None]:
 
 def machine_of(classifier: Classifier) -> dict[str, Any]:
     """What the times belong to: device, its name, threads and torch."""
-    from priorscope.core.machine import processor
-
     device = device_of(classifier)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {"device": device.type, "hardware": name, "threads": torch.get_num_threads(), "torch": torch.__version__}

@@ -37,12 +37,12 @@ from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, share_from_resamples, wilson
 from priorscope.data import SOURCES
 from priorscope.data.split import Split
-from priorscope.probes import ProbeConfig, TrainedRun, the_source
+from priorscope.probes import ProbeConfig, the_source
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
     from priorscope.probes.cue_stimuli import Made
 
@@ -58,20 +58,26 @@ Floats = NDArray[np.float64]
 
 
 class CueConflictConfig(ProbeConfig):
-    """Where on the dial to look; on other data than ShapeTex, which pictures to show.
-
-    `stimuli` names published stimuli (`cue_conflict`, or a path) to show in place of the run's own data; `categories` is the
-    list of classes by category (not set: the one beside them), `humans` the authors' CSV file or folder of decisions. On a data
-    set without stimuli, conflicts are `made` from `images` pictures of its own (not set: 1,000 by quilting).
-    """
+    """Where on the dial to look; on other data than ShapeTex, which pictures to show."""
 
     name: str = "cue_conflict"
-    salience: tuple[Annotated[Number, Field(ge=0, le=1)], ...] = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-    stimuli: str | None = None
-    categories: str | None = None
-    humans: str | None = None
-    made: Literal["quilting", "phase-swap", "histogram"] | None = None
-    images: int | None = Field(default=None, ge=2)
+    salience: tuple[Annotated[Number, Field(ge=0, le=1)], ...] = Field(
+        default=(0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0),
+        description="places on ShapeTex's dial, from a loud shape (0) to a loud texture (1)",
+    )
+    stimuli: str | None = Field(
+        default=None, description="published stimuli in place of the run's own data: cue_conflict, or a path"
+    )
+    categories: str | None = Field(
+        default=None,
+        description="a file that lists classes by category; not set: the one beside the stimuli, else that in the data folder",
+    )
+    humans: str | None = Field(default=None, description="the authors' raw decisions of people: a CSV file or a folder")
+    made: Literal["quilting", "phase-swap", "histogram"] | None = Field(
+        default=None,
+        description="how conflicts are made of other data: quilting, phase-swap or histogram; not set: quilting",
+    )
+    images: int | None = Field(default=None, ge=2, description="of how many pictures they are made; not set: 1,000")
 
     def reads(self) -> tuple[str | Plain | Path, ...]:
         stimuli = () if self.stimuli is None else (self.stimuli if self.stimuli in SOURCES else Path(self.stimuli),)
@@ -189,11 +195,9 @@ def measure_cue_conflict(
 
     `companions` are the runs that saw one cue only, by cue. The other settings are `CueConflictConfig`'s.
     """
-    from priorscope.evidence import Evidence, evidence_of
-    from priorscope.models.classifier import Classifier
+    from priorscope.evidence import evidence_of, run_of
 
-    run = None if isinstance(subject, Evidence | Classifier) else subject
-    evidence = evidence_of(subject if run is None else run.evidence)  # pyright: ignore[reportArgumentType]
+    run, evidence = run_of(subject), evidence_of(subject)
     name = data.source if isinstance(data, Split) else data.name
     of_stimuli, of_made = {"categories": categories, "humans": humans}, {"made": made, "images": images}
     of_dial = {"salience": None if tuple(salience) == CueConflictConfig().salience else salience}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.contracts import Subject
+from priorscope.core.extremes import NAMED, largest, smallest
 from priorscope.core.stats import Interval, over_seeds, wilson
+from priorscope.core.wording import from_to
 from priorscope.probes.cue_conflict import CueConflict, shares_of
 
 if TYPE_CHECKING:
@@ -21,30 +24,42 @@ Arms = Sequence[tuple[Subject, Sequence[CueConflict]]]
 SEVERAL = "Means over seeds with t intervals over seeds"
 
 
-def _ends(values: Sequence[float], alone: Interval | None) -> dict[str, float | None]:
-    """The ends of a mean's interval over seeds, or of one checkpoint's own."""
+def arm_row(subject: Subject, values: Sequence[float], alone: Interval | None, most: float = 1.0) -> dict[str, Any]:
+    """A mean with the ends of its interval over seeds, or of one checkpoint's own, between 0 and the most that there can be."""
     interval = over_seeds(values) if len(values) > 1 else alone
-    return {"low": None, "high": None} if interval is None else {"low": max(interval.low, 0), "high": interval.high}
+    low, high = (None, None) if interval is None else (max(interval.low, 0.0), min(interval.high, most))
+    return {"subject": subject.name, "family": subject.family, "value": float(np.mean(values)), "low": low, "high": high}
+
+
+def share_rows(arms: Arms) -> list[dict[str, Any]]:
+    """One row a recipe: its shape share."""
+    return [arm_row(subject, [result.value for result in seeds], seeds[0].interval) for subject, seeds in arms]
+
+
+def share_title(arms: Arms, rows: Sequence[dict[str, Any]]) -> str:
+    """Who decides by shape how often, of those that decided for a cue at all."""
+    decided = {
+        row["subject"]: row["value"]
+        for row, (_, seeds) in zip(rows, arms, strict=True)
+        if any(result.shape.sum() + result.texture.sum() for result in seeds)
+    }
+    if not decided:
+        return "No decision was for either cue"
+    most, least = largest(decided), smallest(decided)
+    if most.equal:
+        return f"{most.do('decides', 'each decide')} by shape in {most.value:.0%}"
+    return f"{most.do('decides', 'decide')} by shape in {most.value:.0%}, {least} in {least.value:.0%}"
 
 
 def draw_shares(arms: Arms) -> Figure:
-    rows: list[dict[str, Any]] = []
-    for subject, seeds in arms:
-        values = [result.value for result in seeds]
-        ends = _ends(values, seeds[0].interval)
-        rows.append({"subject": subject.name, "family": subject.family, "value": float(np.mean(values)), **ends})
-    least, most = min(rows, key=lambda row: row["value"]), max(rows, key=lambda row: row["value"])
-    title = (
-        f"{most['subject']} decides by shape in {most['value']:.0%}, {least['subject']} in {least['value']:.0%}"
-        if len(rows) > 1
-        else f"{most['subject']} decides by shape in {most['value']:.0%}"
-    )
+    rows = share_rows(arms)
+    seeds = [len(seeds) for _, seeds in arms]
     return interval_dots(
         "shape-share",
-        title,
+        share_title(arms, rows),
         rows,
         axis=Axis("of decisions for either cue, those for the shape; mean over the dial", domain=(0, 1), format=".0%"),
-        n=f"{arms[0][1][0].n:,} scenes, {len(arms[0][1])} seeds",
+        n=f"{arms[0][1][0].n:,} scenes, {from_to(seeds)} seed{'s' * (max(seeds) > 1)}",
         protocol=f"{SEVERAL}; of one checkpoint, percentile bootstrap over images.",
         alt="; ".join(f"{row['subject']} {row['value']:.2f}" for row in rows),
         reference=(0.5, "both alike"),
@@ -79,9 +94,9 @@ def _dial_rows(subject: Subject, seeds: Sequence[CueConflict]) -> Iterator[dict[
         counted = [shares_of(int(result.shape[at]), int(result.texture[at]), result.n)[:3] for result in seeds]
         for panel, per_seed in zip(("shape accuracy", "texture accuracy", "coverage"), zip(*counted, strict=True), strict=True):
             shares = [count / n for _, count, n in per_seed]
-            ends = _ends(shares, wilson(per_seed[0][1], per_seed[0][2]))
-            series = {"series": subject.name, "family": subject.family, "panel": panel}
-            yield {**series, "x": level, "y": float(np.mean(shares)), "low": ends["low"], "high": min(ends["high"] or 0, 1.0)}
+            row = arm_row(subject, shares, wilson(per_seed[0][1], per_seed[0][2]))
+            row |= {"series": row.pop("subject"), "y": row.pop("value")}
+            yield {**row, "panel": panel, "x": level}
 
 
 def draw_learning(arms: Arms) -> Figure:
@@ -92,23 +107,14 @@ def draw_learning(arms: Arms) -> Figure:
             asked = [learning for result in seeds for learning in result.learning if learning.cue == cue]
             learnt = [learning.images for learning in asked if learning.images is not None]
             if len(learnt) < len(asked):
-                never.append(f"{subject.name} from {cue} alone ({len(asked) - len(learnt)} of {len(asked)} seeds)")
+                in_some = f" in {len(asked) - len(learnt)} of {len(asked)} seeds" if len(asked) > 1 else ""
+                never.append(f"{subject.name} did not learn {cue} alone{in_some}")
             elif learnt:
-                row = {
-                    "subject": subject.name,
-                    "family": subject.family,
-                    "value": float(np.mean(learnt)),
-                    **_ends(learnt, None),
-                }
-                rows.append({**row, "cue": f"{cue} alone"})
-    title = "No network learnt either cue alone to one half right"
-    if rows:
-        slow = max(rows, key=lambda row: row["value"])
-        title = f"The slowest to learn is {slow['subject']} from {slow['cue']}: half right after {slow['value']:,.0f} images"
-    missing = f" Not learnt, and so not drawn: {', '.join(never)}." if never else ""
+                rows.append({**arm_row(subject, learnt, None, math.inf), "cue": f"{cue} alone"})
+    missing = f" Not drawn: {'; '.join(never)}." if never else ""
     return interval_dots(
         "learning-speed",
-        title,
+        _learning_title(arms, rows, never),
         rows,
         axis=Axis("images seen until half of the validation images are right"),
         n=f"{max((cue.n for _, seeds in arms for result in seeds for cue in result.learning), default=0):,} validation images",
@@ -116,3 +122,16 @@ def draw_learning(arms: Arms) -> Figure:
         alt="; ".join(f"{row['subject']} from {row['cue']}: {row['value']:,.0f} images" for row in rows),
         panel="cue",
     )
+
+
+def _learning_title(arms: Arms, rows: Sequence[dict[str, Any]], never: Sequence[str]) -> str:
+    """Who never learnt a cue is slower than whoever did: they come first."""
+    if all(learning.images is None for _, seeds in arms for result in seeds for learning in result.learning):
+        return "No network learnt either cue alone to one half right"
+    if never:
+        return "; ".join(never if len(never) <= NAMED else [*never[: NAMED - 1], f"{len(never) - NAMED + 1} more likewise"])
+    slowest = largest({f"{row['subject']} from {row['cue']}": row["value"] for row in rows})
+    after = f"half right after {slowest.value:,.0f} images"
+    if slowest.equal:
+        return f"{slowest.do('is', 'are each')} {after}"
+    return f"The slowest to learn {'is' if len(slowest.names) == 1 else 'are'} {slowest}: {after}"

@@ -23,7 +23,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.stats import Interval, wilson
 from priorscope.data.transforms import TRANSFORMS, apply
-from priorscope.probes import TrainedRun, labelled_split, the_split
+from priorscope.probes import labelled_split, the_split
 from priorscope.probes.cue_categories import CATEGORIES, Humans, decided, imagenet_order, members_of, read_humans, stems_of
 from priorscope.probes.cue_conflict import CueConflict
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
 
 Made = Literal["quilting", "phase-swap", "histogram"]
 Kind = Literal["published", "part of the published", "made here"]

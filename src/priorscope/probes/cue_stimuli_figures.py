@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from priorscope.core.charts import SHARE, Axis, interval_dots
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery, heat_map
-from priorscope.core.stats import Interval, over_seeds, wilson
+from priorscope.core.stats import wilson
+from priorscope.probes.cue_conflict_figures import SEVERAL as SEEDS
+from priorscope.probes.cue_conflict_figures import arm_row, share_rows, share_title
 from priorscope.probes.cue_stimuli import PEOPLE, StimuliConflict
 
 if TYPE_CHECKING:
@@ -19,38 +20,26 @@ if TYPE_CHECKING:
 Arms = Sequence[tuple[Subject, Sequence[StimuliConflict]]]
 """The seeds of each recipe together."""
 
-SEVERAL = "Means over seeds with t intervals over seeds; of one checkpoint, Wilson's over images"
+SEVERAL = f"{SEEDS}; of one checkpoint, Wilson's over images"
 
 
 def draw_all(results: Sequence[tuple[Subject, StimuliConflict]]) -> list[Figure]:
     """The ratio, its two parts and their sum, categories, and some of the stimuli."""
     arms = by_recipe(results)
-    return [_share(arms), _accuracies(arms), _categories(arms), _looks(arms[0][1][0])]
-
-
-def _row(subject: Subject, values: Sequence[float], alone: Interval | None) -> dict[str, Any]:
-    """A mean with the ends of its interval over seeds, or of one checkpoint's own."""
-    interval = over_seeds(values) if len(values) > 1 else alone
-    ends = (None, None) if interval is None else (max(interval.low, 0.0), min(interval.high, 1.0))
-    return {
-        "subject": subject.name,
-        "family": subject.family,
-        "value": float(np.mean(values)),
-        "low": ends[0],
-        "high": ends[1],
-    }
+    decided = any(seed.counts()[2] for _, seeds in arms for seed in seeds)
+    by_category = [_categories(arms)] if decided else []
+    return [_share(arms), _accuracies(arms), *by_category, _looks(arms[0][1][0])]
 
 
 def _share(arms: Arms) -> Figure:
     first = arms[0][1][0]
-    rows = [_row(subject, [seed.value for seed in seeds], seeds[0].interval) for subject, seeds in arms]
-    most = max(rows, key=lambda row: row["value"])
+    rows = share_rows(arms)
     reference = (0.5, "both cues equally often")
     if first.humans and first.humans.shares:
         reference = (first.humans.mean(), PEOPLE)
     return interval_dots(
         f"shape-share-{first.kind.replace(' ', '-')}",
-        f"{_not_published(first)}{most['subject']} decides by shape most often: {most['value']:.0%}",
+        f"{_not_published(first)}{share_title(arms, rows)}",
         rows,
         axis=Axis("share of shape among decisions for either cue", domain=(0.0, 1.0), format=".0%"),
         n=f"{first.n:,} conflicts, decided {min(sum(seed.counts()[2] for seed in seeds) for _, seeds in arms):,} times or more",
@@ -71,16 +60,16 @@ def _accuracies(arms: Arms) -> Figure:
         for panel, at in (("answered with the shape", 0), ("answered with the texture", 1), ("answered with either", 2)):
             counts = [seed.counts()[at] for seed in seeds]
             shares = [count / seed.n for count, seed in zip(counts, seeds, strict=True)]
-            rows.append({**_row(subject, shares, wilson(counts[0], seeds[0].n)), "panel": panel})
+            rows.append({**arm_row(subject, shares, wilson(counts[0], seeds[0].n)), "panel": panel})
         agree = [seed.agreeing[0] / seed.agreeing[1] for seed in seeds if seed.agreeing and seed.agreeing[1]]
         if agree and seeds[0].agreeing:
-            rows.append({**_row(subject, agree, wilson(*seeds[0].agreeing)), "panel": "right where both cues agree"})
-    either = min((row for row in rows if row["panel"] == "answered with either"), key=lambda row: row["value"])
+            rows.append({**arm_row(subject, agree, wilson(*seeds[0].agreeing)), "panel": "right where both cues agree"})
+    fewest = smallest({row["subject"]: row["value"] for row in rows if row["panel"] == "answered with either"})
     first = arms[0][1][0]
     chance = 2 / len(first.categories)
     return interval_dots(
         "shape-and-texture",
-        f"{either['subject']} answers {either['value']:.0%} of the conflicts with either cue (guessing: {chance:.0%})",
+        f"{fewest.do('answers', 'answer')} {fewest.value:.0%} of the conflicts with either cue (guessing: {chance:.0%})",
         rows,
         axis=SHARE,
         n=first.n,
@@ -98,13 +87,12 @@ def _categories(arms: Arms) -> Figure:
             total = sum(n for _, n in counted)
             if total:
                 rows.append({"x": name, "y": subject.name, "value": sum(hits for hits, _ in counted) / total})
-    most = max(rows, key=lambda row: row["value"], default=None)
-    title = "No decision was for either cue"
-    if most is not None:
-        title = f"{most['y']} goes by shape most often where the shape is of {most['x']}: {most['value']:.0%}"
+    most = largest({f"{row['x']} in {row['y']}" if len(arms) > 1 else row["x"]: row["value"] for row in rows})
     return heat_map(
         "shape-share-by-category",
-        title,
+        f"Shape decides {most.value:.0%}, whatever the category"
+        if most.equal
+        else f"Shape decides most often where it is of {most}: {most.value:.0%}",
         rows,
         x="category of the shape",
         y="",

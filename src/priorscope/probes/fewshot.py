@@ -18,10 +18,11 @@ from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, seed_by_image_difference
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
+from priorscope.core.extremes import largest
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.ridge import few_of_each, fit_ridge
 from priorscope.core.rng import stream
-from priorscope.core.stats import seed_by_image, wilson
+from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.probes import ProbeConfig, check_apart, the_source
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ HEAD = "head/in"
 
 
 class FewshotConfig(ProbeConfig):
-    """How many labelled images of each class, drawn how often, read at which tap (not set: what the head sees)."""
+    """How many labelled images of each class, drawn how often, read at which tap."""
 
     name: str = "fewshot"
-    split: str = "test"
-    shots: int = Field(default=10, ge=1)
-    draws: int = Field(default=5, ge=2)
-    tap: str | None = None
-    seed: int = Field(default=0, ge=0)
+    split: str = Field(default="test", description="which split is answered")
+    shots: int = Field(default=10, ge=1, description="labelled training images of each class")
+    draws: int = Field(default=5, ge=2, description="how often they are drawn")
+    tap: str | None = Field(default=None, description="the address that is read; not set: what the head sees")
+    seed: int = Field(default=0, ge=0, description="of the draws")
 
 
 class Fewshot(Result):
@@ -93,7 +94,10 @@ class Fewshot(Result):
     def paired(self, other: Self, level: float = 0.95) -> Difference | None:
         """This minus the other over draws x images: the same draws label the same images for both."""
         alike = (self.seed, self.shots, self.right.shape) == (other.seed, other.shots, other.right.shape)
-        return seed_by_image_difference(self.right, other.right, paired=True, level=level) if alike else None
+        if not alike:
+            return None
+        difference = seed_by_image_difference(self.right, other.right, paired=True, level=level)
+        return difference.replace(interval=_over_draws(difference.interval), inner=_over_draws(difference.inner))
 
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""
@@ -140,6 +144,11 @@ def few_shot(
     return np.stack(right), tuple(strengths), at
 
 
+def _over_draws(interval: Interval) -> Interval:
+    """The interval of one checkpoint, in which draws of labelled images stand where a family has its seeds."""
+    return interval.replace(over="draws x images")
+
+
 def _tap(model: Classifier, tap: str | None) -> str:
     """The tap asked for, or what the head sees."""
     if tap is None and HEAD not in model.taps():
@@ -175,7 +184,7 @@ def measure_fewshot(
     right, strengths, at = few_shot(evidence, train, test, shots=shots, draws=draws, tap=tap, seed=seed)
     return Fewshot(
         value=float(right.mean()),
-        interval=seed_by_image(right),
+        interval=_over_draws(seed_by_image(right)),
         n=len(test),
         unit="share of images",
         split=test.name,
@@ -198,11 +207,11 @@ def _draw(results: Sequence[tuple[Subject, Fewshot]]) -> Figure:
         between = seeds[0].interval if len(seeds) == 1 else seed_by_image(np.stack([one.per_image() for one in seeds]))
         ends = {"low": between.low, "high": between.high} if between else {"low": None, "high": None}
         rows.append({"subject": subject.name, "family": subject.family, "value": float(draws.mean()), **ends})
-    best, first = max(rows, key=lambda row: row["value"]), results[0][1]
-    whose = "its features are" if len(rows) == 1 else f"the features of {best['subject']} are"
+    best, first = largest({row["subject"]: row["value"] for row in rows}), results[0][1]
+    whose = "its features are" if len(rows) == 1 else f"the features of {best} are"
     return interval_dots(
         "few-shot",
-        f"With {first.shots} labelled images a class {whose} right on {best['value']:.1%}",
+        f"With {first.shots} labelled images a class {whose} right on {best.value:.1%}",
         rows,
         axis=SHARE,
         n=first.n,

@@ -26,12 +26,12 @@ from priorscope.core.ridge import few_of_each
 from priorscope.core.rng import stream
 from priorscope.core.stats import seed_by_image, wilson
 from priorscope.models.depth import taps_along
-from priorscope.probes import ProbeConfig, TrainedRun, check_apart, the_source
+from priorscope.probes import ProbeConfig, check_apart, the_source
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
     from priorscope.probes.readouts import Readout
 
@@ -50,24 +50,35 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class GeneralisationConfig(ProbeConfig):
-    """On which data (names, paths or tables; not set: that of the run), at which depths, and how features are read.
-
-    `taps` are addresses (not set: `depths` of them along the network); what is told first is the last of them, read by the
-    first of `readouts` from all of up to `train_images` images. `memory` bounds what is held, in MB.
-    """
+    """On which data, at which depths, and how features are read."""
 
     name: str = "generalisation"
-    sources: tuple[str | dict[str, Any], ...] | None = None
-    split: str = "test"
-    taps: tuple[str, ...] | None = None
-    depths: int = Field(default=4, ge=1)
-    readouts: tuple[Literal["ridge", "logistic", "knn"], ...] = Field(default=READOUTS, min_length=1)
-    shots: tuple[Positive, ...] = (10,)
-    draws: int = Field(default=3, ge=2)
-    train_images: int = Field(default=2000, ge=2)
-    test_images: int = Field(default=2000, ge=2)
-    memory: Annotated[Number, Field(gt=0)] = 2048.0
-    seed: int = Field(default=0, ge=0)
+    sources: tuple[str | dict[str, Any], ...] | None = Field(
+        default=None,
+        description="names, paths or tables of data sets with train and the split; not set: the data that it is asked on",
+    )
+    split: str = Field(default="test", description="whose images are asked")
+    taps: tuple[str, ...] | None = Field(
+        default=None, description="addresses, of which the last is told first; not set: as many as depths says"
+    )
+    depths: int = Field(default=4, ge=1, description="how many taps, evenly spread along the network")
+    readouts: tuple[Literal["ridge", "logistic", "knn"], ...] = Field(
+        default=READOUTS, min_length=1, description="how features are read; the first is told first"
+    )
+    shots: tuple[Positive, ...] = Field(
+        default=(10,), description="labelled images of each class, beside readouts from all, at the last tap"
+    )
+    draws: int = Field(default=3, ge=2, description="how often these few are drawn")
+    train_images: int = Field(
+        default=2000,
+        ge=2,
+        description="labelled images in all, class-balanced; twice the most shots of every class where that is more",
+    )
+    test_images: int = Field(default=2000, ge=2, description="images that are asked, class-balanced")
+    memory: Annotated[Number, Field(gt=0)] = Field(
+        default=2048.0, description="MB that may be held; more is refused before anything is read"
+    )
+    seed: int = Field(default=0, ge=0, description="of the untrained twin and of the draws")
 
     def reads(self) -> tuple[str | Plain | Path, ...]:
         return self.sources or ()
@@ -181,7 +192,7 @@ class Generalisation(Result):
 
 
 def measure_generalisation(
-    subject: TrainedRun | Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source,
     *,
     sources: Sequence[str | Mapping[str, Any]] | None = None,
@@ -197,11 +208,10 @@ def measure_generalisation(
     seed: int = 0,
 ) -> Generalisation:
     """Reads the network's features, its untrained twin's and the pixels on every data set."""
-    from priorscope.evidence import Evidence, evidence_of
+    from priorscope.evidence import Evidence, evidence_of, run_of
     from priorscope.probes.layers import Network, twin_of
 
-    run: Any = subject if hasattr(subject, "recipe") and hasattr(subject, "evidence") else None
-    evidence: Evidence = run.evidence if run is not None else evidence_of(subject)  # pyright: ignore[reportArgumentType]
+    run, evidence = run_of(subject), evidence_of(subject)
     model = evidence.model
     along = taps_along(model, taps, depths)
     own = [the_source("generalisation", data)] if sources is None else _opened(sources)

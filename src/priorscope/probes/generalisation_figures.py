@@ -9,6 +9,7 @@ import numpy as np
 
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.extremes import largest
 from priorscope.core.matrices import heat_map
 from priorscope.core.stats import seed_by_image, wilson
 from priorscope.probes.generalisation import NAMES, Generalisation, Reading, Who
@@ -38,10 +39,11 @@ def draw_matrix(results: Results) -> Figure:
                 rows.append(_cell(one.name, f"{subject.name}, untrained", values))
     first = results[0][1]
     rows += [_cell(one.name, "raw pixels", [first.of(one.name, "pixels").value]) for one in first.sources]
-    best = max(rows, key=lambda row: row["value"])
-    title = f"Most is read out of {best['y']} on {best['x']}: {best['value']:.1%}"
-    if len(first.sources) == 1 or len(by_recipe(results)) > 1:
-        title += f" (raw pixels {first.of(best['x'], 'pixels').value:.1%})"
+    cells = {f"{row['y']} on {row['x']}": row for row in rows}
+    best = largest({name: row["value"] for name, row in cells.items()})
+    title = f"{'As much is read out of everything' if best.equal else f'Most is read out of {best}'}: {best.value:.1%}"
+    if len(best.names) == 1 and (len(first.sources) == 1 or len(by_recipe(results)) > 1):
+        title += f" (raw pixels {first.of(cells[best.names[0]]['x'], 'pixels').value:.1%})"
     return heat_map(
         "generalisation",
         title,
@@ -87,10 +89,12 @@ def draw_depth(results: Results) -> Figure:
                     name = subject.name if who == "trained" else "untrained"
                     rows.append({**where, "x": each[0].depth, **_mean(each), "end": name if last else None})
     first = results[0][1]
-    best = max((row for row in rows if row["trained"]), key=lambda row: row["y"])
+    best = largest({f"{row['panel']} at {row['tap']} of {row['who']}": row["y"] for row in rows if row["trained"]})
     return curves_with_band(
         "generalisation-depth",
-        f"Most of {best['panel']} is read out at {best['tap']} of {best['who']}: {best['y']:.1%}",
+        f"As much is read out at every depth: {best.value:.1%}"
+        if best.equal
+        else f"Most is read out of {best}: {best.value:.1%}",
         rows,
         x=Axis("depth: 0 is the embedding, 1 what the head sees", domain=(0.0, 1.0), format=".1f"),
         y=Axis("share right", domain=(0.0, 1.0), format=".0%"),

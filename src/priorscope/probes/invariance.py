@@ -31,7 +31,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, wilson
-from priorscope.probes import ProbeConfig, TrainedRun, labelled_split
+from priorscope.probes import ProbeConfig, labelled_split
 from priorscope.probes.progress import Progress, state_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from priorscope.attacks.supply import Fetch
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
 VERSION = 4
@@ -62,13 +62,17 @@ class InvarianceConfig(ProbeConfig):
     """How many images (class-balanced), and how much of each part."""
 
     name: str = "invariance"
-    split: str = "test"
-    images: int | None = Field(default=500, ge=2, description="for moves and resolution; not set: all")
-    wave_images: int = Field(default=64, ge=0, description="0 leaves the waves out")
+    split: str = Field(default="test", description="whose images are moved")
+    images: int | None = Field(
+        default=500, ge=2, description="how many, class-balanced, for moves and resolution; all where there are no more"
+    )
+    wave_images: int = Field(
+        default=64, ge=0, description="how many of them, spread evenly, are shown the waves; 0 leaves the waves out"
+    )
     amplitude: Annotated[Number, Field(gt=0)] = Field(default=16 / 255, description="of a wave, root mean square")
     depths: int = Field(default=5, ge=0, description="taps whose units' reach is measured; 0 leaves it out")
-    units: int = Field(default=8, ge=1, description="units at each")
-    seed: int = Field(default=0, ge=0)
+    units: int = Field(default=8, ge=1, description="units at each of these taps")
+    seed: int = Field(default=0, ge=0, description="of the units that are drawn, and of intervals")
 
 
 class Moved(Config):
@@ -129,7 +133,7 @@ class Invariance(Result):
     @property
     def usual(self) -> Moved:
         """The move of the headline: the largest shift."""
-        return max((one for one in self.moved if one.kind == "shift"), key=lambda one: one.size)
+        return usual_of(self.moved)
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""
@@ -144,7 +148,7 @@ class Invariance(Result):
 
     def per_image(self) -> NDArray[np.float64]:
         """The share of the headline's shifts under which each image's answer stays."""
-        return self.agrees[self.moved.index(self.usual)]
+        return stays(self.moved, self.agrees)
 
     def locality(self) -> list[tuple[str, Difference]]:
         """What each permutation changes in accuracy: permuted minus plain, on the same images."""
@@ -220,6 +224,16 @@ class Invariance(Result):
         return drawn
 
 
+def usual_of(moved: Sequence[Moved]) -> Moved:
+    """The move of the headline: the largest shift."""
+    return max((one for one in moved if one.kind == "shift"), key=lambda one: one.size)
+
+
+def stays(moved: Sequence[Moved], agrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of the headline's shifts under which each image's answer stays."""
+    return agrees[moved.index(usual_of(moved))]
+
+
 def companions(recipe: Plain) -> dict[str, Plain]:
     """The same recipe with pixels out of order: in the whole picture, and within patches of 4."""
     model = recipe["model"]
@@ -230,7 +244,7 @@ def companions(recipe: Plain) -> dict[str, Plain]:
 
 
 def measure_invariance(
-    subject: Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
     *,
     split: str = "test",
@@ -263,12 +277,13 @@ def measure_invariance(
     permuted = dict(sorted((companions or {}).items()))
     beside = (evidence, *(run.evidence for run in permuted.values())) if permuted else ()
     right = [top_k_correct(one.logits(whole), whole.labels) for one in beside]
-    result = Invariance(
-        value=0.0,
-        interval=None,
+    score = stays(looked["moved"], looked["agrees"])
+    return Invariance(
+        value=float(score.mean()),
+        interval=bootstrap_of_shares(score, seed=seed),
         n=len(chosen),
         unit="share of shifts",
-        caveats=(),
+        caveats=tuple(_caveats(looked["correct"], len(chosen.classes), tuple(permuted), model)),
         split=chosen.name,
         image_size=chosen.image_size,
         classes=len(chosen.classes),
@@ -278,9 +293,6 @@ def measure_invariance(
         permuted_right=np.stack(right) if permuted else np.zeros((0, 0), np.bool_),
         **looked,
     )
-    agrees = result.per_image()
-    result = result.model_copy(update={"value": float(agrees.mean()), "interval": bootstrap_of_shares(agrees, seed=seed)})
-    return result.model_copy(update={"caveats": tuple(_caveats(result, model))})
 
 
 class _Asked(Config):
@@ -397,13 +409,13 @@ def _answer(model: Classifier, x: Tensor) -> NDArray[np.int64]:
     return decisions(model(x).float().cpu())
 
 
-def _caveats(result: Invariance, model: Classifier) -> list[str]:
-    n, right = len(result.correct), int(result.correct.sum())
+def _caveats(correct: NDArray[np.bool_], classes: int, permuted: Sequence[str], model: Classifier) -> list[str]:
+    n, right = len(correct), int(correct.sum())
     said: list[str] = []
-    if wilson(right, n).low <= 1 / result.classes:
+    if wilson(right, n).low <= 1 / classes:
         constant = "a network that always answers the same is consistent"
         said.append(f"Right on {right / n:.1%}, which is not above chance: {constant}.")
-    if not result.permuted:
+    if not permuted:
         said.append("No run of this recipe saw permuted pixels: what locality is worth to it was not measured.")
     if model.config is not None and model.config.permute is not None:
         said.append("Its backbone sees pixels in a random order: a shift of the picture is no shift of what it sees.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.charts import Axis, curves_with_band, interval_dots
+from priorscope.core.comparison import Difference, paired_proportions, seed_by_image_difference
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import Figure
-from priorscope.core.stats import Interval, bootstrap, over_seeds, seed_by_image
-from priorscope.probes.invariance import Invariance
+from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, over_seeds, seed_by_image, wilson
+from priorscope.probes.invariance import WHOLE, Invariance
 
 Results = Sequence[tuple[Subject, Invariance]]
 Arms = list[tuple[Subject, list[Invariance]]]
@@ -30,16 +32,17 @@ def draw_moves(results: Results) -> Figure:
     rows: list[dict[str, Any]] = []
     for subject, seeds in arms:
         for i, one in enumerate(seeds[0].moved):
-            value, interval = _over([result.agrees[i] for result in seeds], seeds[0].seed)
-            rows.append(_point(subject, one.size, value, interval) | {"panel": KINDS[one.kind]})
+            agrees = [result.agrees[i] for result in seeds]
+            rows.append(_point(subject, one.size, *_over(agrees, seeds[0].seed)) | {"panel": KINDS[one.kind]})
     usual = results[0][1].usual
     shifted = [row for row in rows if row["panel"] == KINDS["shift"] and row["x"] == usual.size]
-    best, worst = (pick(shifted, key=lambda row: row["y"]) for pick in (max, min))
+    kept = {row["series"]: row["y"] for row in shifted}
+    best, worst = largest(kept), smallest(kept)
+    leaves = f"{usual.said().capitalize()} leaves"
     title = (
-        f"{usual.said().capitalize()} leaves {best['y']:.0%} of the answers of {best['series']} as they are"
-        if len(arms) == 1
-        else f"{usual.said().capitalize()} leaves from {worst['y']:.0%} ({worst['series']}) to {best['y']:.0%} "
-        f"({best['series']}) of the answers as they are"
+        f"{leaves} {best.value:.0%} of the answers of {best} as they are"
+        if best.equal
+        else f"{leaves} from {worst.value:.0%} ({worst}) to {best.value:.0%} ({best}) of the answers as they are"
     )
     return curves_with_band(
         "consistency",
@@ -60,19 +63,14 @@ def draw_locality(results: Results) -> Figure:
     rows: list[dict[str, Any]] = []
     for subject, seeds in by_recipe([(subject, result) for subject, result in results if result.permuted]):
         for kind in sorted({kind for result in seeds for kind in result.permuted}):
-            lost = [
-                result.permuted_right[0].astype(float) - result.permuted_right[1 + result.permuted.index(kind)]
-                for result in seeds
-                if kind in result.permuted
-            ]
-            value, interval = _over(lost, seeds[0].seed)
-            ends = {"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None}
-            rows.append({"subject": subject.name, "family": subject.family, "panel": kind, "value": value, **ends})
-    most = max(rows, key=lambda row: row["value"])
+            difference = _lost([result for result in seeds if kind in result.permuted], kind)
+            ends = {"low": difference.interval.low, "high": difference.interval.high}
+            row = {"subject": subject.name, "family": subject.family, "panel": kind, "value": difference.value}
+            rows.append({**row, **ends})
     n = max(result.permuted_right.shape[1] for _, result in results if result.permuted)
     return interval_dots(
         "locality",
-        f"Locality is worth most to {most['subject']}: without it, {100 * most['value']:.0f} points of accuracy are lost",
+        _locality_title(rows),
         rows,
         axis=Axis("accuracy lost to permuted pixels", format=".0%"),
         n=n,
@@ -83,22 +81,45 @@ def draw_locality(results: Results) -> Figure:
     )
 
 
+def _lost(seeds: Sequence[Invariance], kind: str) -> Difference:
+    """Accuracy with pixels as they are minus that of the runs on permuted ones: over images, or over seeds and images too."""
+    sides = [(result.permuted_right[0], result.permuted_right[1 + result.permuted.index(kind)]) for result in seeds]
+    if len(sides) == 1:
+        return paired_proportions(*sides[0])
+    plain, permuted = (np.stack(side) for side in zip(*sides, strict=True))
+    return seed_by_image_difference(plain, permuted, paired=True)
+
+
+def _locality_title(rows: Sequence[dict[str, Any]]) -> str:
+    """To whom locality is worth most: what is lost where pixels are out of order in the whole picture, if that was asked."""
+    whole = [row for row in rows if row["panel"] == WHOLE] or rows
+    most = largest({row["subject"]: row["value"] for row in whole})
+    points = f"{100 * most.value:.0f} points of accuracy"
+    if most.value <= 0:
+        return "Nothing is lost without locality"
+    if most.equal:
+        return f"Without locality {most.do('loses', 'each lose')} {points}"
+    return f"Locality is worth most to {most}: without it, {points} are lost"
+
+
 def draw_resolution(results: Results) -> Figure:
     """Accuracy with fewer pixels a side."""
     rows: list[dict[str, Any]] = []
-    kept: dict[str, float] = {}
+    lost: dict[str, float] = {}
     for subject, seeds in by_recipe(results):
         first = seeds[0]
         for i, side in enumerate((first.image_size, *first.resolutions)):
-            value, interval = _over([result.sharp[i - 1] if i else result.correct for result in seeds], first.seed)
-            rows.append(_point(subject, float(side), value, interval))
+            right = [result.sharp[i - 1] if i else result.correct for result in seeds]
+            rows.append(_point(subject, float(side), *_over(right, first.seed)))
         own = rows[-1 - len(first.resolutions) :]
-        kept[subject.name] = own[1]["y"] - own[0]["y"]
-    name, change = min(kept.items(), key=lambda item: item[1])
+        lost[subject.name] = own[0]["y"] - own[1]["y"]
+    most = largest(lost)
+    loses = most.do("loses", "each lose" if most.equal else "lose")
+    said = f"{loses} {'' if most.equal else 'most, '}{100 * most.value:.0f} points of accuracy"
     sides = (results[0][1].image_size, *results[0][1].resolutions)
     return curves_with_band(
         "resolution",
-        f"At {sides[1]} pixels a side {name} loses {'most, ' if len(kept) > 1 else ''}{-100 * change:.0f} points of accuracy",
+        f"At {sides[1]} pixels a side {said if most.value > 0 else 'no accuracy is lost'}",
         rows,
         x=Axis("pixels a side", "log", (0.8 * sides[-1], 1.2 * sides[0]), ticks=sides),
         y=ACCURACY,
@@ -118,13 +139,15 @@ def draw_reach(results: Results) -> Figure:
             if len(own):
                 interval = bootstrap(own, seed=seeds[0].seed) if len(own) > 1 else None
                 rows.append(_point(subject, at, float(own.mean()), interval))
-    first = {row["series"]: row for row in reversed(rows)}
-    narrow, wide = (pick(first.values(), key=lambda row: row["y"]) for pick in (min, max))
+    first: dict[str, float] = {}
+    for row in rows:
+        first.setdefault(row["series"], row["y"])
+    narrow, wide = smallest(first), largest(first)
     title = (
-        f"The first units of {narrow['series']} look within {narrow['y']:.0%} of an even spread"
-        if len(first) == 1
-        else f"First units look narrowest in {narrow['series']} ({narrow['y']:.0%} of an even spread), "
-        f"widest in {wide['series']} ({wide['y']:.0%})"
+        f"The first units of {narrow} look within {narrow.value:.0%} of an even spread"
+        if narrow.equal
+        else f"First units look narrowest in {narrow} ({narrow.value:.0%} of an even spread), "
+        f"widest in {wide} ({wide.value:.0%})"
     )
     units = results[0][1].reach.shape[1]
     highest = max(1.0, *(row["y"] if row["high"] is None else row["high"] for row in rows))
@@ -145,25 +168,23 @@ def draw_reach(results: Results) -> Figure:
 def draw_waves(results: Results) -> Figure:
     """How often a wave changes the answer, over its frequency."""
     rows: list[dict[str, Any]] = []
-    peaks: dict[str, tuple[float, float]] = {}
+    peaks: dict[str, float] = {}
     for subject, seeds in by_recipe(results):
-        radius = seeds[0].radius()
+        radius, own = seeds[0].radius(), list[dict[str, Any]]()
         edges = np.linspace(0, radius.max() + 1e-9, BANDS + 1)
         for low, high in pairwise(edges):
             inside = (radius >= low) & (radius < high)
             if inside.any():
-                value, interval = _over([result.changed[inside].mean(0) for result in seeds], seeds[0].seed)
-                rows.append(_point(subject, float(radius[inside].mean()), value, interval))
-                if value > peaks.get(subject.name, (0.0, -1.0))[1]:
-                    peaks[subject.name] = (rows[-1]["x"], value)
-    low, high = (pick(peaks, key=lambda name: peaks[name][0]) for pick in (min, max))
-    told = f"A wave disturbs {low} most at {peaks[low][0]:.0%} of the highest frequency" + (
-        f", {high} at {peaks[high][0]:.0%}" if high != low else ""
-    )
+                changed = [result.changed[inside].mean(0) for result in seeds]
+                own.append(_point(subject, float(radius[inside].mean()), *_over(changed, seeds[0].seed)))
+        most = max(own, key=lambda row: row["y"])
+        if most["y"] > min(row["y"] for row in own):
+            peaks[subject.name] = most["x"]
+        rows += own
     first = results[0][1]
     return curves_with_band(
         "waves",
-        told,
+        _waves_title(rows, peaks),
         rows,
         x=Axis("frequency, as a share of the highest that pixels hold"),
         y=Axis("answers changed", domain=(0.0, 1.0), format=".0%"),
@@ -174,12 +195,23 @@ def draw_waves(results: Results) -> Figure:
     )
 
 
+def _waves_title(rows: Sequence[dict[str, Any]], peaks: Mapping[str, float]) -> str:
+    """Where waves disturb most, from the lowest to the highest peak of the networks; one that all disturb alike has none."""
+    if not peaks:
+        return "Waves of every frequency disturb alike" if any(row["y"] for row in rows) else "No wave changes an answer"
+    low, high = smallest(peaks), largest(peaks)
+    other = "" if low.equal else f", {high} at {high.value:.0%}"
+    return f"A wave disturbs {low} most at {low.value:.0%} of the highest frequency{other}"
+
+
 def _over(scores: Sequence[NDArray[Any]], seed: int) -> tuple[float, Interval | None]:
-    """The mean of one score an image with its interval: over images, or over seeds and images."""
+    """The mean of one share an image with its interval: over images, or over seeds and images."""
     table = np.stack([np.asarray(own, dtype=np.float64) for own in scores])
-    if len(table) == 1:
-        return float(table.mean()), bootstrap(table[0], seed=seed) if table.shape[1] > 1 else None
-    return float(table.mean()), seed_by_image(table) if table.shape[1] > 1 else over_seeds(table.mean(1))
+    if len(table) > 1:
+        return float(table.mean()), seed_by_image(table) if table.shape[1] > 1 else over_seeds(table.mean(1))
+    (own,) = table
+    right_or_wrong = scores[0].dtype == np.bool_
+    return float(own.mean()), wilson(int(own.sum()), len(own)) if right_or_wrong else bootstrap_of_shares(own, seed=seed)
 
 
 def _point(subject: Subject, x: float, y: float, interval: Interval | None) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def spread_of_units(model: Classifier, images: Tensor, taps: Sequence[str], unit
         x = images.detach().requires_grad_(True)
         with torch.enable_grad():
             read = model.activations(x, [address])[address]
-            if read.ndim > 4:
+            if read.ndim > 4 or len(read) != len(images):
                 continue  # what its axes mean nobody knows
             places = by_place(read, model.tap(address).layout)
             values = places[:, middle(places.shape[1])]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
 VERSION = 2
@@ -88,21 +88,38 @@ ZOOMING_FAULTS = (
 
 
 class InversionConfig(ProbeConfig):
-    """Which taps (not set: `depths` of them along the network), which pictures, and what of the preset is changed."""
+    """Which taps, which pictures, and what of the preset is changed."""
 
     name: str = "inversion"
-    taps: tuple[str, ...] | None = None
-    depths: int = Field(default=5, ge=2)
-    images: int = Field(default=8, ge=2)
-    converged: Annotated[Number, Field(gt=0)] = 0.01
-    preset: Literal["priorscope", "zooming"] = "priorscope"
-    steps: int | None = Field(default=None, ge=1)
-    lr: Annotated[Number, Field(gt=0)] | None = None
-    form: Literal["natural", "fourier", "pixels"] | None = None
-    prior: NonNegative | None = None
-    total_variation: NonNegative | None = None
-    split: str = "test"
-    seed: int = Field(default=0, ge=0)
+    taps: tuple[str, ...] | None = Field(default=None, description="addresses; not set: as many as depths says")
+    depths: int = Field(default=5, ge=2, description="how many taps, evenly spread along the network")
+    images: int = Field(default=8, ge=2, description="how many pictures are sought, class-balanced")
+    converged: Annotated[Number, Field(gt=0)] = Field(
+        default=0.01, description="the largest feature residual at which a search has converged"
+    )
+    preset: Literal["priorscope", "zooming"] = Field(
+        default="priorscope",
+        description="priorscope, or zooming: that study's settings; steps, lr and so on each change one of the preset's",
+    )
+    steps: int | None = Field(
+        default=None, ge=1, description="how many steps a picture is followed; not set: 512 (zooming: 350)"
+    )
+    lr: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None, description="the rate of the first step; not set: 0.1 (zooming: 1500)"
+    )
+    form: Literal["natural", "fourier", "pixels"] | None = Field(
+        default=None,
+        description="what the free numbers are: natural, fourier or pixels; not set: natural (zooming: its normalised pixels)",
+    )
+    prior: NonNegative | None = Field(
+        default=None,
+        description="weight of the pull towards the likeliest picture under the data's spectrum; not set: 0.01 (zooming: 0)",
+    )
+    total_variation: NonNegative | None = Field(
+        default=None, description="weight of a penalty on differences of neighbouring pixels; not set: 0"
+    )
+    split: str = Field(default="test", description="whose pictures are sought")
+    seed: int = Field(default=0, ge=0, description="of the noise with which a search begins")
 
 
 class Inversion(Result):
@@ -205,7 +222,7 @@ def interval_over(values: Floats) -> Interval | None:
 
 
 def measure_inversion(
-    subject: Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
     *,
     taps: Sequence[str] | None = None,
@@ -228,7 +245,7 @@ def measure_inversion(
     from priorscope.probes.inversion_seeking import Asked, measure
 
     if preset not in PRESETS:
-        raise unknown_name("preset of inversion", preset, PRESETS, "priorscope probe inversion --help")
+        raise unknown_name("preset of inversion", preset, PRESETS)
     evidence = evidence_of(subject)
     model, chosen = evidence.model, the_split(data, split)
     if model.image_size != chosen.image_size:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from priorscope.core.charts import Axis, curves_with_band
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery
 from priorscope.core.stats import over_seeds
 from priorscope.probes.inversion import Floats, Inversion, interval_over
@@ -87,11 +88,12 @@ def _error_title(arms: Arms) -> str:
     }
     if not found:
         return "From what the head sees the search finds few pictures: what is lost there was not measured"
-    most, least = max(found, key=lambda name: found[name]), min(found, key=lambda name: found[name])
-    blind = float(arms[0][1][0].blind.mean())
-    if most == least:
-        return f"From what the head of {most} sees, pictures come back {found[most]:.3f} off; the mean picture {blind:.3f}"
-    return f"At the head {most} has lost most of the picture ({found[most]:.3f} off), {least} least ({found[least]:.3f})"
+    most, least = largest(found), smallest(found)
+    if most.equal:
+        off, blind = f"{most.value:.3f} off", float(arms[0][1][0].blind.mean())
+        return f"From what the head of {most} sees, pictures come back {off}; the mean picture {blind:.3f}"
+    has_lost = f"{most.do('has', 'have')} lost most of the picture ({most.value:.3f} off)"
+    return f"At the head {has_lost}, {least} least ({least.value:.3f})"
 
 
 def _residual_title(arms: Arms) -> str:

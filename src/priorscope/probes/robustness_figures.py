@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from priorscope.attacks import Norm
 from priorscope.attacks.budgets import shown
+from priorscope.attacks.verdict import Verdict
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
-from priorscope.core.comparison import compare
+from priorscope.core.comparison import compare, holm
 from priorscope.core.contracts import Subject
+from priorscope.core.extremes import largest, listed, smallest
 from priorscope.core.matrices import heat_map
 from priorscope.core.stats import Interval, wilson
 from priorscope.probes.robustness import Robustness, compare_smallest, median_budget, on_common
@@ -17,12 +19,22 @@ from priorscope.probes.robustness import Robustness, compare_smallest, median_bu
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
 
+Results = Sequence[tuple[Subject, Robustness]]
+Told = tuple[str, Robustness, float]
+"""A network's name, its result, and its median on the images that are compared."""
 
 UNIT: dict[Norm, tuple[float, str]] = {"linf": (255.0, "L-inf, in grey levels of 255"), "l2": (1.0, "L2, pixels in [0, 1]")}
 """What a budget is multiplied by on an axis, and what is then written beside it."""
 
 
-def draw_smallest(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
+NOT_BELIEVED: dict[Verdict, str] = {
+    "masked": "not to be believed: masked gradients",
+    "weak attack: upper bound only": "an upper bound only: weak attack",
+}
+"""What titles say of a number that decides nothing about who withstands more."""
+
+
+def draw_smallest(results: Results) -> Figure:
     """The median smallest budget of each network, on the images that all get right."""
     first = results[0][1]
     times, unit = UNIT[first.norm]
@@ -34,36 +46,86 @@ def draw_smallest(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
             row |= {"low": between.low, "high": between.high}
         scaled = {name: max(v, _least(result)) * times if isinstance(v, float) else v for name, v in row.items()}
         rows.append({**scaled, "verdict": result.verdict})
-    which = "that all networks get right" if len(results) > 1 else "that it gets right"
+    medians = [value for value, _ in values]
     return interval_dots(
         "smallest-budget",
-        _title(results),
+        _title(results, medians),
         rows,
         axis=Axis(f"median smallest budget that breaks an image ({unit})", scale="log"),
-        n=f"{n:,} images {which}",
+        n=n,
         protocol=_protocol(results),
-        alt="; ".join(f"{row['subject']} {row['value']:.3g} ({row['verdict']})" for row in rows),
+        alt="; ".join(f"{who.name} {_within(v, r)} ({r.verdict})" for (who, r), v in zip(results, medians, strict=True)),
     )
 
 
-def _title(results: Sequence[tuple[Subject, Robustness]]) -> str:
-    """Who withstands more than all others, if anyone does: a paired difference that is not there is not claimed."""
-    values, _ = _medians(results)
-    ranked = sorted(range(len(results)), key=lambda i: -values[i][0])
-    best, first = results[ranked[0]], results[0][1]
-    within = f"{'more than ' if values[ranked[0]][0] >= best[1].budgets[-1] else ''}{shown(values[ranked[0]][0], first.norm)}"
+def _title(results: Results, medians: Sequence[float]) -> str:
+    """Who of those whose number can be believed withstands most, if anyone does; the others are named apart."""
+    told = [(who.name, result, median) for (who, result), median in zip(results, medians, strict=True) if result.n]
+    if not told:
+        return "No image is right, so that there is nothing to break"
     if len(results) == 1:
-        return f"Half of the images break within {within} ({first.verdict})"
-    if not _alike(results):
-        return f"Half of the images of {best[0].name} break within {within}"
-    second = results[ranked[1]]
-    said = compare(compare_smallest(best[1], second[1])).verdict
-    if said == "higher":
-        return f"{best[0].name} withstands most: half of its images break within {within}"
-    return f"{best[0].name} and {second[0].name} withstand most, and are not distinguishable"
+        return f"Half of the images break within {_within(medians[0], results[0][1])} ({results[0][1].verdict})"
+    believed = [each for each in told if each[1].believed]
+    if not believed:
+        return f"No number here says who withstands more: {_not_believed(results)}"
+    said = _compared(believed) if _alike(results) else _side_by_side(believed)
+    return "; ".join(part for part in (said, _not_believed(results)) if part)
 
 
-def _protocol(results: Sequence[tuple[Subject, Robustness]]) -> str:
+def _compared(told: Sequence[Told]) -> str:
+    """The largest median beside every other network, image by image, the p-values corrected for being many."""
+    (name, best, median), *others = sorted(told, key=lambda each: -each[2])
+    within = f"break within {_within(median, best)}"
+    if not others:
+        return f"Half of the images of {name} {within}"
+    differences = [compare_smallest(best, other) for _, other, _ in others]
+    adjusted = holm([difference.p_value for difference in differences])
+    verdicts = [compare(difference, adjusted_p=p).verdict for difference, p in zip(differences, adjusted, strict=True)]
+    more, alike = (
+        [other for (other, _, _), verdict in zip(others, verdicts, strict=True) if verdict == wanted]
+        for wanted in ("lower", "not distinguishable")
+    )
+    if more:
+        more_of_them = f"{listed(more)} withstand{'s' if len(more) == 1 else ''} more"
+        return f"Half of the images of {name} {within}, but image by image {more_of_them}"
+    if len(alike) == len(others):
+        last, least, lowest = others[-1]
+        return (
+            f"Nobody stands out: half of the images of {name} {within}, of {last} within {_within(lowest, least)}, and none is "
+            f"distinguishable from {name}"
+        )
+    but = f", but not distinguishably from {listed(alike)}" if alike else ""
+    return f"{name} withstands most{but}: half of its images {within}"
+
+
+def _side_by_side(told: Sequence[Told]) -> str:
+    """From where to where the medians run that no test compares."""
+    ranked = sorted(told, key=lambda each: each[2])
+    (low, least, lowest), (high, most, highest) = ranked[0], ranked[-1]
+    if len(told) == 1:
+        return f"Half of the images of {low} break within {_within(lowest, least)}"
+    return (
+        f"Not compared on the same images: half of them break within {_within(lowest, least)} ({low}) to "
+        f"{_within(highest, most)} ({high})"
+    )
+
+
+def _not_believed(results: Results) -> str:
+    """Whose numbers decide nothing, and why not."""
+    named = {why: [who.name for who, result in results if result.verdict == verdict] for verdict, why in NOT_BELIEVED.items()}
+    return "; ".join(
+        f"{names[0]}'s number is {why}" if len(names) == 1 else f"the numbers of {listed(names)} are {why}"
+        for why, names in named.items()
+        if names
+    )
+
+
+def _within(median: float, result: Robustness) -> str:
+    """A median budget; where half of the images stand at every budget that was tried, it is more than the largest."""
+    return f"{'more than ' if median >= result.budgets[-1] else ''}{shown(median, result.norm)}"
+
+
+def _protocol(results: Results) -> str:
     """One network's protocol, or what those of many have in common."""
     first = results[0][1]
     if len(results) == 1 or not _alike(results):
@@ -74,23 +136,26 @@ def _protocol(results: Sequence[tuple[Subject, Robustness]]) -> str:
     )
 
 
-def _alike(results: Sequence[tuple[Subject, Robustness]]) -> bool:
+def _alike(results: Results) -> bool:
     """Whether all were measured in one way, on some images that all get right."""
-    if len({(r.norm, r.attacks, r.budgets, r.split) for _, r in results}) > 1:
+    if len({result.asked() for _, result in results}) > 1:
         return False
     common = set.intersection(*(set(r.index[r.correct].tolist()) for _, r in results))
     return bool(common)
 
 
-def _medians(results: Sequence[tuple[Subject, Robustness]]) -> tuple[list[tuple[float, Interval | None]], int]:
-    """Each network's median on the images that all get right; on its own where they were not measured alike."""
-    if len(results) == 1 or not _alike(results):
-        return [(r.value, r.interval) for _, r in results], min(r.n for _, r in results)
+def _medians(results: Results) -> tuple[list[tuple[float, Interval | None]], str]:
+    """Each network's median, and on how many images: those that all get right; its own where they were not measured alike."""
+    own, fewest = [(r.value, r.interval) for _, r in results], min(r.n for _, r in results)
+    if len(results) == 1:
+        return own, f"{fewest:,} images that it gets right"
+    if not _alike(results):
+        return own, f"{fewest:,} images or more, those that each gets right"
     rows = on_common([result for _, result in results])
     medians = [
         median_budget(r.stood[at], r.smallest[at], r.budgets[-1], r.seed) for (_, r), at in zip(results, rows, strict=True)
     ]
-    return medians, len(rows[0])
+    return medians, f"{len(rows[0]):,} images that all networks get right"
 
 
 def _least(result: Robustness) -> float:
@@ -98,7 +163,7 @@ def _least(result: Robustness) -> float:
     return min(level for level in result.budgets if level > 0) / 2**4
 
 
-def draw_curve(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
+def draw_curve(results: Results) -> Figure:
     first = results[0][1]
     times, unit = UNIT[first.norm]
     rows: list[dict[str, Any]] = []
@@ -116,32 +181,46 @@ def draw_curve(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
                     "high": between.high,
                 }
             )
-    shares = [(result.accuracy_at(result.eps), subject.name, result.verdict) for subject, result in results]
-    share, name, verdict = max(shares)
-    at = shown(first.eps, first.norm)
-    title = (
-        f"At {at} no network is right on any image"
-        if share == 0
-        else f"At {at} {name} is right most often: {share:.0%} ({verdict})"
-    )
     return curves_with_band(
         "robustness-curve",
-        title,
+        _curve_title(results),
         rows,
         x=Axis(f"budget ({unit})", scale="sqrt", domain=(0.0, max(first.budgets) * times)),
         y=SHARE,
         n=f"{len(first.index):,} images",
         protocol=_protocol(results),
-        alt="; ".join(f"{who} {kept:.1%} at {shown(first.eps, first.norm)} ({what})" for kept, who, what in shares),
+        alt="; ".join(f"{who.name} {r.accuracy_at(r.eps):.1%} at {shown(r.eps, r.norm)} ({r.verdict})" for who, r in results),
         reference=(1 / first.classes, "chance"),
     )
 
 
-def draw_audit(results: Sequence[tuple[Subject, Robustness]]) -> Figure:
+def _curve_title(results: Results) -> str:
+    """Who of those whose number can be believed is right most often at the budget of the verdict, if anyone is."""
+    first = results[0][1]
+    at = f"At {shown(first.eps, first.norm)}"
+    if len(results) == 1:
+        return f"{at} {first.accuracy_at(first.eps):.0%} of the images are right ({first.verdict})"
+    believed = {who.name: result.accuracy_at(result.eps) for who, result in results if result.believed}
+    if not believed:
+        return f"{at} no number says who is right more often: {_not_believed(results)}"
+    best, worst = largest(believed), smallest(believed)
+    if best.value == 0 and len(believed) == len(results):
+        said = "no network is right on any image"
+    elif best.equal:
+        said = f"{best.do('is', 'are each')} right on {best.value:.0%}"
+    elif len({(result.eps, *result.asked()) for _, result in results}) > 1:
+        said = f"from {worst.value:.0%} ({worst}) to {best.value:.0%} ({best}) are right, not all attacked in one way"
+    else:
+        verdicts = {result.verdict for who, result in results if who.name in best.names}
+        said = f"{best.do('is', 'are')} right most often: {best.value:.0%} ({', '.join(sorted(verdicts))})"
+    return "; ".join(part for part in (f"{at} {said}", _not_believed(results)) if part)
+
+
+def draw_audit(results: Results) -> Figure:
     audited = [(subject, result) for subject, result in results if result.checks]
     rows = [{"x": c.name, "y": s.name, "value": c.share} for s, r in audited for c in r.checks]
     worst = max((c for _, r in audited for c in r.checks), key=lambda c: c.share)
-    accused = [subject.name for subject, result in audited if result.verdict in ("suspect", "masked")]
+    accused = [subject.name for subject, result in audited if any(check.finding != "fine" for check in result.checks)]
     title = (
         "No check speaks against any of these numbers"
         if not accused

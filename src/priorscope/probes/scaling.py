@@ -21,9 +21,8 @@ from pydantic import Field
 
 from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
-from priorscope.core.errors import RequestError
 from priorscope.core.power_law import Law
-from priorscope.probes import ProbeConfig, labelled_split
+from priorscope.probes import ProbeConfig, check_trained, labelled_split
 from priorscope.probes.scaling_batches import Batch, batches
 from priorscope.probes.scaling_fit import Estimate, Found, HeldOut, Points, estimate
 from priorscope.probes.scaling_points import Count, Spent, as_points, spent_by
@@ -31,7 +30,7 @@ from priorscope.probes.scaling_points import Count, Spent, as_points, spent_by
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.probes import TrainedRun
+    from priorscope.evidence import TrainedRun
 
 VERSION = 3
 PER = "set"
@@ -41,20 +40,22 @@ AMOUNTS = {"parameters": "parameters", "samples": "different images", "seen": "i
 
 
 class ScalingConfig(ProbeConfig):
-    """What is counted, what is a point, and how sure the exponent must be.
-
-    `count` is `operations` as carried out, or `s`: three times the multiply-adds of a forward pass an image. `intermediate`
-    takes earlier epochs with their error on val, where the rate was constant. The exponent is identified where its 95 %
-    interval is no wider than `width` times itself.
-    """
+    """What is counted, what is a point, and how sure the exponent must be."""
 
     name: str = "scaling"
-    split: str = "test"
-    count: Count = "operations"
-    intermediate: bool = True
-    resamples: int = Field(default=400, ge=100)
-    width: Annotated[Number, Field(gt=0)] = 1.0
-    seed: int = Field(default=0, ge=0)
+    split: str = Field(default="test", description="where the final weights are scored")
+    count: Count = Field(
+        default="operations",
+        description='operations: as carried out; s: as "Scaling MLPs" counts, three forward passes for every image shown',
+    )
+    intermediate: bool = Field(
+        default=True, description="earlier epochs count too, with their error on val, where the rate was constant"
+    )
+    resamples: int = Field(default=400, ge=100, description="how often whole runs are drawn anew for the intervals")
+    width: Annotated[Number, Field(gt=0)] = Field(
+        default=1.0, description="the exponent is identified where its 95 % interval is no wider than this times itself"
+    )
+    seed: int = Field(default=0, ge=0, description="of the resamples")
 
 
 class Best(Config):
@@ -208,9 +209,7 @@ def measure_scaling(
     seed: int = 0,
 ) -> Scaling:
     """Reads what runs cost and scores them, then fits each family's front."""
-    for name, run in subjects.items():
-        if not (hasattr(run, "recipe") and hasattr(run, "history")):
-            raise RequestError(f"{name} does not say how it was trained.", "finished runs", "priorscope probe scaling runs/*")
+    check_trained("scaling", subjects)
     chosen = labelled_split(data, split, *(run.evidence for run in subjects.values()))
     runs = spent_by(subjects, chosen, count, intermediate)
     families = list(dict.fromkeys(run.family for run in runs))

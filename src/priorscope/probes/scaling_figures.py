@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from priorscope.core.charts import Axis, family_colour, family_dash, family_shape, figure_data, interval_dots
+from priorscope.core.extremes import listed, smallest
 from priorscope.core.figure import HEIGHT, INK, MUTED, WIDTH, Figure
 from priorscope.probes.scaling import AMOUNTS, Fit, Scaling
 
@@ -77,15 +79,33 @@ def draw_error(result: Scaling) -> Figure:
 
 
 def _title(result: Scaling) -> str:
-    fit = result.fits[0]
-    known = [(one.exponent.value, one) for one in result.fits if one.identified and one.exponent]
+    known = [(fit, fit.exponent) for fit in result.fits if fit.identified and fit.exponent]
     if not known:
-        return f"Over {fit.decades:.1f} decades of compute error falls to {fit.front[-1].error:.1%}; a law is not identified"
-    steepest, whose = max(known, key=lambda pair: pair[0])
-    if len(known) > 1:
-        return f"The error of {whose.family} falls fastest, as compute^-{steepest:.2f}"
-    floor = f" to {whose.floor.value:.1%}" if whose.floor else ""
-    return f"The error of {whose.family} falls as compute^-{steepest:.2f}{floor}"
+        return f"{_fall_title(result.fits)}; a law is not identified"
+    (best, steepest), *others = sorted(known, key=lambda each: -each[1].value)
+    if not others:
+        floor = f" to {best.floor.value:.1%}" if best.floor else ""
+        return f"The error of {best.family} falls as compute^-{steepest.value:.2f}{floor}"
+    if all(steepest.low > other.high for _, other in others):
+        return f"The error of {best.family} falls fastest, as compute^-{steepest.value:.2f}"
+    last, flattest = others[-1]
+    return (
+        f"No error falls surely fastest: from compute^-{steepest.value:.2f} ({best.family}) to compute^-{flattest.value:.2f} "
+        f"({last.family})"
+    )
+
+
+def _fall_title(fits: Sequence[Fit]) -> str:
+    """How far error falls along a front, of several that of the family where it comes down lowest; one point is no fall."""
+    falls = [fit for fit in fits if len(fit.front) > 1]
+    if not falls:
+        return "Error does not fall with compute here"
+    lowest = min(falls, key=lambda fit: fit.front[-1].error)
+    flat = [fit.family for fit in fits if len(fit.front) == 1]
+    return (
+        f"Over {lowest.decades:.1f} decades of compute the error{f' of {lowest.family}' if len(fits) > 1 else ''} falls to "
+        f"{lowest.front[-1].error:.1%}{f', that of {listed(flat)} does not' if flat else ''}"
+    )
 
 
 def _tried(result: Scaling) -> Rows:
@@ -155,7 +175,7 @@ def draw_allocation(result: Scaling) -> Figure:
         )
     return Figure.from_chart(
         "scaling-allocation",
-        _allocation_title(result.fits[0]),
+        _allocation_title(next(fit for fit in result.fits if fit.allocation)),
         A.concat(*parts, columns=3, spacing=20),
         rows,
         n=f"{result.n} runs",
@@ -208,8 +228,11 @@ def draw_batches(result: Scaling) -> Figure:
 def _batch_title(compared: tuple[Batch, ...]) -> str:
     held = compared[0].held
     own = [one for one in compared if (one.model, one.held, one.amount) == (compared[0].model, held, compared[0].amount)]
-    best = min(own, key=lambda one: one.error)
-    rivals = [one for one in own if one is not best]
-    apart = all(one.low > best.high for one in rivals)
-    sure = "errs least" if apart else "errs least, within the intervals"
-    return f"At equal {held} a batch of {best.batch} {sure}: {best.error:.1%} ({best.model})"
+    best = smallest({str(one.batch): one.error for one in own})
+    ends = {str(one.batch): (one.low, one.high) for one in own}
+    batches, told = ("a batch" if len(best.names) == 1 else "batches"), f"{best.value:.1%} ({own[0].model})"
+    if best.equal:
+        return f"At equal {held} {batches} of {best} err alike: {told}"
+    reach = max(ends[name][1] for name in best.names)
+    sure = "" if all(low > reach for name, (low, _) in ends.items() if name not in best.names) else ", within the intervals"
+    return f"At equal {held} {batches} of {best.do('errs', 'err')} least{sure}: {told}"

@@ -22,7 +22,7 @@ from priorscope.probes.scaling_fit import Points
 
 if TYPE_CHECKING:
     from priorscope.data.split import Split
-    from priorscope.probes import TrainedRun
+    from priorscope.evidence import TrainedRun
 
 Count = Literal["operations", "s"]
 STEADY = ("constant", "wsd")

@@ -32,7 +32,7 @@ from priorscope.probes import ProbeConfig, the_split
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
     from priorscope.probes.cka import Alignment
     from priorscope.probes.layers import Network, Reading
@@ -52,26 +52,31 @@ Pooling = Literal["flatten", "mean"]
 
 
 class SimilarityConfig(ProbeConfig):
-    """Which images, which layers, and how they are compared.
-
-    `taps` are patterns of addresses ("*" is every tap). `pooling` keeps every position of a layer apart (flatten) or averages
-    over them. `memory` bounds the activations that are held at a time, in MB. `preset = "z"` is the estimate of the "zooming in
-    on MLPs" study: rows scaled to length one, batches of 32, the whole split, no references; `taps` stay those asked for.
-    """
+    """Which images, which layers, and how they are compared."""
 
     name: str = "similarity"
-    split: str = "test"
-    images: int | None = Field(default=2048, ge=FEWEST)
-    batch: int = Field(default=128, ge=4)
-    taps: tuple[str, ...] = OUTS
-    kernel: Kernel = "linear"
-    bandwidth: Annotated[Number, Field(gt=0)] = 0.5
-    pooling: Pooling = "flatten"
-    twins: bool = True
-    depth: bool = True
-    memory: Annotated[Number, Field(gt=0)] = 1024.0
-    preset: Literal["z"] | None = None
-    seed: int = Field(default=0, ge=0)
+    split: str = Field(default="test", description="whose images are shown")
+    images: int | None = Field(
+        default=2048,
+        ge=FEWEST,
+        description="how many, class-balanced and in a random order; all where there are no more",
+    )
+    batch: int = Field(default=128, ge=4, description="images a kernel matrix; no partial batch is dropped")
+    taps: tuple[str, ...] = Field(default=OUTS, description="patterns of addresses; * is every tap")
+    kernel: Kernel = Field(default="linear", description="linear, rbf or cosine")
+    bandwidth: Annotated[Number, Field(gt=0)] = Field(
+        default=0.5, description="of rbf: its width, times the median distance in the first batch"
+    )
+    pooling: Pooling = Field(
+        default="flatten", description="flatten: every position of a layer counts; mean: averaged over positions first"
+    )
+    twins: bool = Field(default=True, description="compare untrained twins too")
+    depth: bool = Field(default=True, description="say what each layer holds")
+    memory: Annotated[Number, Field(gt=0)] = Field(default=1024.0, description="MB of activations held at a time")
+    preset: Literal["z"] | None = Field(
+        default=None, description='z: the estimate of the "zooming in on MLPs" study, at the taps asked for'
+    )
+    seed: int = Field(default=0, ge=0, description="of the images' order and of the untrained twins")
 
 
 class Pair(Config):
@@ -211,7 +216,7 @@ class Similarity(Result):
 
 
 def measure_similarity(
-    subjects: Mapping[str, Classifier | Evidence],
+    subjects: Mapping[str, Classifier | Evidence | TrainedRun],
     data: Source | Split,
     *,
     split: str = "test",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from priorscope.core.charts import Axis, curves_with_band, interval_dots
+from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import heat_blocks, heat_map
 from priorscope.core.stats import wilson
-from priorscope.probes.similarity import Similarity
+from priorscope.probes.similarity import Pair, Similarity
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -24,7 +26,9 @@ DEPTH = Axis("depth: 0 is the input, 1 the logits", domain=(0.0, 1.0), format=".
 def draw_all(result: Similarity) -> list[Figure]:
     """Pairs beside their untrained twins, who matches whom where, heat maps, what layers hold, and whether n suffices."""
     count = len(result.names)
-    figures = [_pairs(result), _all_layers(result), _matches(result)]
+    figures = [_pairs(result), _all_layers(result)]
+    if np.isfinite(result.match).any():
+        figures.append(_matches(result))
     if count <= MOST_APART:
         figures += [_map(result, a, b) for a, b in (*combinations(range(count), 2), *((a, a) for a in range(count)))]
     if result.logistic.size:
@@ -43,17 +47,29 @@ def _pairs(result: Similarity) -> Figure:
         rows.append({"subject": name + kin, **look, "value": pair.value, "low": pair.low, "high": pair.high})
         if pair.untrained is not None:
             rows.append({"subject": f"{name}, untrained", **look, "value": pair.untrained, "low": None, "high": None})
-    most = max(result.pairs, key=lambda pair: pair.value)
-    beside = f", untrained {most.untrained:.2f}" if most.untrained is not None else ""
     return interval_dots(
         "similarity",
-        f"{most.first} and {most.second} are most alike: a layer's best match has a CKA of {most.value:.2f}{beside}",
+        _pairs_title(result.pairs),
         rows,
         axis=Axis("mean CKA of a layer with its best match in the other network", domain=(0.0, 1.0), format=".1f"),
         n=result.n,
         protocol=result.protocol(),
         alt="; ".join(f"{row['subject']} {row['value']:.2f}" for row in rows),
     )
+
+
+def _pairs_title(pairs: Sequence[Pair]) -> str:
+    most = largest({f"{pair.first} ~ {pair.second}": pair.value for pair in pairs})
+    best = max(pairs, key=lambda pair: pair.value)
+    match = f"a layer's best match has a CKA of {most.value:.2f}"
+    untrained = f", untrained {best.untrained:.2f}" if best.untrained is not None else ""
+    if len(pairs) == 1:
+        return f"Between {best.first} and {best.second} {match}{untrained}"
+    if most.equal:
+        return f"All pairs are equally alike: {match}"
+    if len(most.names) > 1:
+        return f"Most alike are {most}: {match}"
+    return f"{best.first} and {best.second} are most alike: {match}{untrained}"
 
 
 def _depths(result: Similarity, network: int) -> list[float]:
@@ -72,10 +88,12 @@ def _matches(result: Similarity) -> Figure:
                 ends = (value - half, min(value + half, 1.0)) if np.isfinite(half) else (None, None)
                 who = {"series": f"{result.names[network]} in {name}", "family": result.families[network], "tap": tap}
                 rows.append({**who, "x": depth, "y": value, "low": ends[0], "high": ends[1], "panel": f"best match in {name}"})
-    lost = min(rows, key=lambda row: row["y"])
+    lost = smallest({f"{row['tap']} of {row['series']}": row["y"] for row in rows})
     return curves_with_band(
         "similarity-match",
-        f"Least matched is {lost['tap']} of {lost['series'].replace(' in ', ', which in ')} finds {lost['y']:.2f} at best",
+        f"Every layer finds a match of {lost.value:.2f}"
+        if lost.equal
+        else f"Least matched {'is' if len(lost.names) == 1 else 'are'} {lost}: {lost.value:.2f} at best",
         rows,
         x=DEPTH,
         y=CKA,
@@ -99,14 +117,14 @@ def _all_layers(result: Similarity) -> Figure:
         for i, down, down_tap in layers
         for j, beside, beside_tap in layers
     ]
-    owners = np.array([network for _, network, _ in layers])
-    families = np.array(result.families)[owners]
     across = len(set(result.families)) > 1
-    apart = families[:, None] != families if across else owners[:, None] != owners
-    between = np.where(apart, np.nan_to_num(result.cka, nan=-1.0), -1.0)
-    i, j = (int(at) for at in np.unravel_index(int(between.argmax()), between.shape))
-    one, other = (f"{tap} of {result.names[network]}" for _, network, tap in (layers[i], layers[j]))
-    title = f"{'Across families' if across else 'Of two networks'}, {one} and {other} are most alike: {between[i, j]:.2f}"
+    kind = result.families if across else result.names
+    between = {
+        f"{tap} of {result.names[one]} and {other_tap} of {result.names[other]}": float(result.cka[i, j])
+        for (i, one, tap), (j, other, other_tap) in combinations(layers, 2)
+        if kind[one] != kind[other]
+    }
+    title = _most_alike(between, "Across families" if across else "Of two networks")
     finite = result.half[np.isfinite(result.half)]
     sure = f"intervals up to {finite.max():.2f} either way" if finite.size else "too few batches for intervals"
     return heat_blocks(
@@ -120,6 +138,19 @@ def _all_layers(result: Similarity) -> Figure:
     )
 
 
+def _most_alike(cells: Mapping[str, float], where: str) -> str:
+    """Which two layers are most alike, and how many other pairs are as much so; cells of dead layers are NaN."""
+    alive = {name: value for name, value in cells.items() if np.isfinite(value)}
+    if not alive:
+        return f"{where}, there are no two layers to compare that are not dead"
+    most = largest(alive)
+    first, *others = most.names
+    if most.equal:
+        return f"{where}, {'all layers' if others else first} have a CKA of {most.value:.2f}"
+    also = f" and {len(others)} other pair{'s' * (len(others) > 1)}" if others else ""
+    return f"{where}, {first}{also} are most alike: {most.value:.2f}"
+
+
 def _map(result: Similarity, a: int, b: int) -> Figure:
     block = result.cka[result.rows_of(a), result.rows_of(b)]
     rows = [
@@ -130,14 +161,17 @@ def _map(result: Similarity, a: int, b: int) -> Figure:
     half = result.half[result.rows_of(a), result.rows_of(b)]
     first, second = result.names[a], result.names[b]
     sure = f"intervals up to {np.nanmax(half):.2f} either way" if np.isfinite(half).any() else "too few batches for intervals"
-    if a == b:
+    if a != b:
+        cells = {
+            f"{down} and {across}": float(block[i, j])
+            for i, down in enumerate(result.taps[a])
+            for j, across in enumerate(result.taps[b])
+        }
+        title = _most_alike(cells, f"Of {first} and {second}")
+    elif np.isfinite(block[0, -1]):
         title = f"Inside {first}: first and last layer have a CKA of {block[0, -1]:.2f}"
     else:
-        alive = np.nan_to_num(block, nan=-1)
-        i, j = np.unravel_index(int(alive.argmax()), block.shape)
-        title = (
-            f"{first} and {second} are most alike at {result.taps[a][int(i)]} and {result.taps[b][int(j)]}: {alive.max():.2f}"
-        )
+        title = f"Inside {first}: the first or the last layer is dead, and has no CKA"
     return heat_map(
         f"cka-{a}-{b}",
         title,
@@ -153,7 +187,7 @@ def _map(result: Similarity, a: int, b: int) -> Figure:
 
 def _held(result: Similarity) -> Figure:
     rows: list[dict[str, Any]] = []
-    best: list[tuple[float, str]] = []
+    best: dict[str, float] = {}
     for panel, counts in (("linear readout", result.logistic), (f"nearest neighbours (of {result.n:,})", result.neighbours)):
         for network, name in enumerate(result.names):
             span = result.rows_of(network)
@@ -163,13 +197,12 @@ def _held(result: Similarity) -> Figure:
                 who = {"series": name, "family": result.families[network], "panel": panel}
                 rows.append({**who, "x": x, "y": count / result.n, "low": between.low, "high": between.high})
             if panel == "linear readout":
-                best.append(
-                    (max(right) / result.n, f"{name} at {('the pixels', *result.taps[network])[int(np.argmax(right))]}")
-                )
-    share, where = max(best)
+                at = int(np.argmax(right))
+                best[f"{name} at {result.taps[network][at - 1]}" if at else "the pixels"] = right[at] / result.n
+    most = largest(best)
     return curves_with_band(
         "held-by-depth",
-        f"Most is read out of {where}: {share:.0%} right",
+        f"Most is read out of {most}: {most.value:.0%} right",
         rows,
         x=DEPTH,
         y=Axis("share right", domain=(0.0, 1.0), format=".0%"),
@@ -190,11 +223,12 @@ def _dimensions(result: Similarity) -> Figure:
         for x, (value, low, high) in zip([0.0, *_depths(result, network)], values.tolist(), strict=True):
             if np.isfinite(value):
                 rows.append({"series": name, "family": result.families[network], "x": x, "y": value, "low": low, "high": high})
-    ends = {row["series"]: row["y"] for row in rows}
-    title = "No layer has an intrinsic dimension"
+    ends = {row["series"]: row["y"] for row in rows if row["x"] == 1.0}
+    title, pixels = "No last layer has an intrinsic dimension", float(result.dimension[0, 0])
     if ends:
-        least = min(ends, key=lambda name: ends[name])
-        title = f"At its last layer {least} varies in {ends[least]:.1f} directions, the pixels in {result.dimension[0, 0]:.0f}"
+        least = smallest(ends)
+        beside = f", the pixels in {pixels:.0f}" if np.isfinite(pixels) else ""
+        title = f"At the last layer {least.do('varies', 'vary')} in {least.value:.1f} directions{beside}"
     return curves_with_band(
         "dimension-by-depth",
         title,
@@ -219,10 +253,14 @@ def _convergence(result: Similarity) -> Figure:
         }
         for images, value, half in result.convergence.tolist()
     ]
-    last = abs(rows[-1]["y"] - rows[max(len(rows) - 2, 0)]["y"])
+    title = "A single batch: no convergence to show"
+    if len(rows) > 1:
+        before, after = rows[-2:]
+        moved = abs(after["y"] - before["y"])
+        title = f"From {before['x']:,.0f} to {after['x']:,.0f} images the mean match moved by {moved:.3f}"
     return curves_with_band(
         "similarity-convergence",
-        f"The last doubling of the images moved the mean match by {last:.3f}",
+        title,
         rows,
         x=Axis("images", scale="log"),
         y=Axis("mean match (CKA)", format=".3f"),

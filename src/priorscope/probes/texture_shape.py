@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from priorscope.attacks.supply import Fetch
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
 VERSION = 1
@@ -60,15 +60,17 @@ Bools = NDArray[np.bool_]
 
 
 class TextureShapeConfig(ProbeConfig):
-    """Which pictures, and what to take away: names of transforms, or "z" for all of that study's."""
+    """Which pictures, and what to take away."""
 
     name: str = "texture_shape"
-    split: str = "test"
-    images: int | None = Field(default=1000, ge=2)
-    transforms: tuple[str, ...] = USUAL
-    curves: bool = True
-    stylised: str | None = None
-    seed: int = Field(default=0, ge=0)
+    split: str = Field(default="test", description="whose images are shown")
+    images: int | None = Field(default=1000, ge=2, description="how many, class-balanced; all where there are no more")
+    transforms: tuple[str, ...] = Field(
+        default=USUAL, description='what is taken away; z stands for the transforms of the "zooming in on MLPs" study'
+    )
+    curves: bool = Field(default=True, description="show every strength, not the usual one alone")
+    stylised: str | None = Field(default=None, description="a folder of stylised pictures, one folder a class")
+    seed: int = Field(default=0, ge=0, description="of what a transform draws, and of intervals")
 
     def reads(self) -> tuple[str | Plain | Path, ...]:
         return () if self.stylised is None else (Path(self.stylised),)
@@ -180,7 +182,7 @@ class TextureShape(Result):
 
 
 def measure_texture_shape(
-    subject: Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
     *,
     split: str = "test",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.comparison import Difference, holm, paired_proportions, seed_by_image_difference
 from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.extremes import largest, listed, smallest
 from priorscope.core.matrices import gallery, heat_map
 from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.data.transforms import TRANSFORMS
@@ -66,16 +67,28 @@ def _left(arms: Arms, usual: Sequence[Condition]) -> Figure:
         "alt": "; ".join(f"{row['network']} {row['subject']} {row['value']:.0%}" for row in rows),
     }
     if len(arms) == 1:
-        worst = min(rows, key=lambda row: row["value"])
-        title = f"{worst['subject']} leaves least: {worst['value']:.0%} of {rows[0]['value']:.0%}"
+        least = smallest({row["subject"]: row["value"] for row in rows[1:]})
+        leaves = least.do("leaves", "each leave") if least.equal else f"{least.do('leaves', 'leave')} least:"
+        title = f"{leaves} {least.value:.0%} of {rows[0]['value']:.0%}"
         chance = (1 / len(first.classes), "chance")
         return interval_dots("texture-shape", title, rows, axis=SHARE, reference=chance, **about)
     cells = [{"x": row["subject"], "y": row["network"], "value": row["value"]} for row in rows]
-    wide = max(usual, key=lambda one: float(np.ptp([_rights(seeds, one).mean() for _, seeds in arms])))
-    shares = {subject.name: float(_rights(seeds, wide).mean()) for subject, seeds in arms}
-    best, worst = max(shares, key=lambda name: shares[name]), min(shares, key=lambda name: shares[name])
-    title = f"{wide.label()} parts them most: {best} keeps {shares[best]:.0%}, {worst} {shares[worst]:.0%}"
+    shares = {one.label(): {subject.name: float(_rights(seeds, one).mean()) for subject, seeds in arms} for one in usual}
+    title = _parting_title(shares)
     return heat_map("texture-shape", title, cells, x="", y="", value=Axis("right", domain=(0.0, 1.0), format=".0%"), **about)
+
+
+def _parting_title(shares: Mapping[str, Mapping[str, float]]) -> str:
+    """Which transform parts the networks most: by label the share that each keeps."""
+    parts = largest({label: max(own.values()) - min(own.values()) for label, own in shares.items()})
+    if parts.value == 0:
+        return f"No transform parts {listed(list(next(iter(shares.values()))))}"
+    them = "them" if parts.equal else "them most"
+    first, *others = parts.names
+    if others:
+        return f"{parts} part {them}: by {100 * parts.value:.0f} points"
+    best, worst = largest(shares[first]), smallest(shares[first])
+    return f"{first} parts {them}: {best.do('keeps', 'keep')} {best.value:.0%}, {worst} {worst.value:.0%}"
 
 
 def _looks(result: TextureShape) -> Figure:
@@ -97,7 +110,7 @@ def _looks(result: TextureShape) -> Figure:
 
 def _curves(arms: Arms, curved: Sequence[Condition]) -> Figure:
     rows: list[dict[str, Any]] = []
-    falls: list[tuple[float, str]] = []
+    falls: dict[str, float] = {}
     names = list(dict.fromkeys(one.transform for one in curved))
     for subject, seeds in arms:
         for name in names:
@@ -105,11 +118,16 @@ def _curves(arms: Arms, curved: Sequence[Condition]) -> Figure:
             steps = [None, *(one for one in curved if one.transform == name)]
             shares = [_share(_rights(seeds, one)) for one in steps]
             rows += [{**about, "x": x, "y": s["value"], "low": s["low"], "high": s["high"]} for x, s in enumerate(shares)]
-            falls.append((shares[0]["value"] - min(s["value"] for s in shares), f"{subject.name} loses most to {name}"))
-    most, who = max(falls)
+            falls[f"{subject.name} to {name}"] = shares[0]["value"] - min(s["value"] for s in shares)
+    most = largest(falls)
+    points = f"{100 * most.value:.0f} points at its worst"
+    if most.value <= 0:
+        title = "No transform costs anything"
+    else:
+        title = f"Every transform costs {points}" if most.equal else f"Most is lost by {most}: {points}"
     return curves_with_band(
         "texture-shape-curves",
-        f"{who}: {most * 100:.0f} points at its worst",
+        title,
         rows,
         x=Axis("strength, in the order of the panel's title; 0 is no transform", format="d"),
         y=SHARE,
@@ -192,10 +210,10 @@ def _classes(arm: tuple[Subject, Sequence[TextureShape]], usual: Sequence[Condit
             if asked.any():
                 label = "no transform" if one is None else one.label()
                 rows.append({"x": name, "y": label, "value": float(rights[:, asked].mean())})
-    best = max((row for row in rows if row["y"] != "no transform"), key=lambda row: row["value"])
+    best = largest({f"{row['x']} under {row['y']}": row["value"] for row in rows if row["y"] != "no transform"})
     return heat_map(
         "texture-shape-classes",
-        f"{subject.name} keeps {best['x']} best: {best['value']:.0%} under {best['y']}",
+        f"{subject.name} keeps {'every class alike' if best.equal else f'{best} best'}: {best.value:.0%}",
         rows,
         x="class",
         y="",

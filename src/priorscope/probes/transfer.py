@@ -34,7 +34,7 @@ from priorscope.probes.transfer_parts import PARTS, both_right, parts_with_inter
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
 VERSION = 5
@@ -51,16 +51,16 @@ Floats = NDArray[np.float64]
 
 
 class TransferConfig(ProbeConfig):
-    """Which images, which attack, and at which budget (not set: the norm's usual one)."""
+    """Which images, which attack, and at which budget."""
 
     name: str = "transfer"
-    split: str = "test"
-    images: int | None = Field(default=200, ge=1)
-    attack: str = "mi-fgsm"
-    norm: Norm = "linf"
-    eps: Annotated[Number, Field(gt=0)] | None = None
-    steps: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
+    split: str = Field(default="test", description="whose images are attacked")
+    images: int | None = Field(default=200, ge=1, description="how many, class-balanced; all where there are no more")
+    attack: str = Field(default="mi-fgsm", description="the name of an attack or of an ensemble")
+    norm: Norm = Field(default="linf", description="in which norm the budget is measured: linf or l2")
+    eps: Annotated[Number, Field(gt=0)] | None = Field(default=None, description="the budget; not set: 8/255 (l2: 0.5)")
+    steps: int | None = Field(default=None, ge=1, description="of a single attack: how many; not set: its own")
+    seed: int = Field(default=0, ge=0, description="of random starts and directions, of the control, and of intervals")
 
 
 class Transfer(Result):
@@ -193,7 +193,7 @@ class Transfer(Result):
 
 
 def measure_transfer(
-    subjects: Mapping[str, Classifier | Evidence],
+    subjects: Mapping[str, Classifier | Evidence | TrainedRun],
     data: Source | Split,
     *,
     split: str = "test",
@@ -242,8 +242,7 @@ def measure_transfer(
         if bad
     ]
     numbers = _numbers(clean, fooled, seed)
-    blind = follows_gradients(attack)
-    checks = tuple(_check_target(names, target, clean, fooled, blind) for target in range(len(names)))
+    checks = tuple(_check_target(names, target, clean, fooled, attack) for target in range(len(names)))
     return Transfer(
         **numbers,
         unit="share of images",
@@ -402,12 +401,12 @@ def _caveats(clean: Bools) -> list[str]:
     return said
 
 
-def _check_target(names: tuple[str, ...], target: int, clean: Bools, fooled: Bools, blind: bool) -> Check:
+def _check_target(names: tuple[str, ...], target: int, clean: Bools, fooled: Bools, attack: str) -> Check:
     """Whether some other network's pictures break the target on images where its own attack did not."""
     n = int(clean[target].sum())
     worst, count = most_broken(names, target, fooled[:, target] & clean[target] & ~fooled[target, target])
     said = f"pictures made for {worst} break {count} of {n} images that its own attack left"
-    return check("transfer", count, n, f"{names[target]}: {said}.", blind=blind)
+    return check("transfer", count, n, f"{names[target]}: {said}.", follows_gradients=follows_gradients(attack))
 
 
 def most_broken(names: tuple[str, ...], target: int, broken: Bools) -> tuple[str, int]:

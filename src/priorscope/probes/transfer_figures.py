@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from priorscope.core.charts import SHARE, Axis, interval_dots
+from priorscope.core.extremes import largest
 from priorscope.core.matrices import heat_map
 from priorscope.probes.transfer import Transfer
 
@@ -20,14 +20,9 @@ def draw_matrix(result: Transfer) -> Figure:
     cells = [(names[s], names[t], *result.share(s, t)) for s in count for t in count]
     control = [("random signs", names[t], *result.noise_share(t)) for t in count]
     rows = [{"x": target, "y": source, "value": share if n else None} for source, target, share, n in [*cells, *control]]
-    between = [(share, source, target) for source, target, share, n in cells if n and source != target]
-    title = "No image is right for two networks"
-    if between:
-        share, source, target = max(between)
-        title = f"What fools {source} fools {target} most: {share:.0%}"
     return heat_map(
         f"transfer-{result.attack}",
-        title,
+        _matrix_title(cells),
         rows,
         x="target",
         y="source",
@@ -36,6 +31,18 @@ def draw_matrix(result: Transfer) -> Figure:
         protocol=result.protocol(),
         alt=f"How often each network is fooled by pictures made for each other. {result.headline()}",
     )
+
+
+def _matrix_title(cells: Sequence[tuple[str, str, float, int]]) -> str:
+    fooled = {f"{target} by what fools {source}": share for source, target, share, n in cells if n and source != target}
+    if not fooled:
+        return "No image is right for two networks"
+    most = largest(fooled)
+    if most.value == 0:
+        return "What fools one network fools no other"
+    if most.equal:
+        return f"What fools one network fools the other{'s' * (len(cells) > 4)}: {most.value:.0%}"
+    return f"Most fooled {'is' if len(most.names) == 1 else 'are'} {most}: {most.value:.0%}"
 
 
 def draw_parts(result: Transfer) -> Figure:
@@ -48,10 +55,14 @@ def draw_parts(result: Transfer) -> Figure:
         )
         for name, value, low, high in zip(result.names, values.tolist(), lows.tolist(), highs.tolist(), strict=True)
     ]
-    strongest, weakest = (result.names[int(np.argmax(values))] for values in (result.strength, result.weakness))
+    strongest, weakest = (
+        largest(dict(zip(result.names, values.tolist(), strict=True))) for values in (result.strength, result.weakness)
+    )
+    travel = "Pictures travel equally far" if strongest.equal else f"Pictures made for {strongest} travel furthest"
+    fooled = "all are fooled as easily" if weakest.equal else f"{weakest.do('is', 'are')} fooled most easily"
     return interval_dots(
         f"transfer-parts-{result.attack}",
-        f"Pictures made for {strongest} travel furthest; {weakest} is fooled most easily",
+        f"{travel}; {fooled}",
         rows,
         axis=Axis("logits above the mean"),
         n=f"{int(result.clean.all(0).sum()):,} images that all networks get right",

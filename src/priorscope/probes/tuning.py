@@ -15,19 +15,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeGuard, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from priorscope.core.best_of import best_interval, best_spread, expected_best
-from priorscope.core.config import Config, Plain
+from priorscope.core.config import Config, Plain, flat, is_number
 from priorscope.core.contracts import Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval
-from priorscope.probes import ProbeConfig
+from priorscope.core.wording import from_to
+from priorscope.probes import ProbeConfig, check_trained
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.probes import TrainedRun
+    from priorscope.evidence import TrainedRun
 
 VERSION = 1
 PER = "set"
@@ -107,8 +108,7 @@ class Tuning(Result):
         """The answer in one sentence made from the numbers."""
         ranked = sorted(self.arms, key=lambda arm: -arm.best.accuracy)
         said = [f"{arm.name} {arm.best.accuracy:.1%} ({_settings(arm.best.settings)})" for arm in ranked]
-        counts = sorted({len(arm.trials) for arm in self.arms})
-        many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        many = from_to([len(arm.trials) for arm in self.arms])
         return f"The best of {many} trials on val: {'; '.join(said)}."
 
     def protocol(self) -> str:
@@ -158,9 +158,7 @@ def best_trial(accuracies: Sequence[float]) -> int:
 
 def measure_tuning(subjects: Mapping[str, TrainedRun], data: Source | Split | None = None) -> Tuning:  # noqa: ARG001  logs say all
     """Reads the logs of trials, arm by arm."""
-    for name, run in subjects.items():
-        if not (hasattr(run, "recipe") and hasattr(run, "history")):
-            raise RequestError(f"{name} does not say how it was trained.", "finished runs", "priorscope probe tuning runs/*")
+    check_trained("tuning", subjects)
     groups: dict[str, dict[str, TrainedRun]] = {}
     for name, run in subjects.items():
         groups.setdefault(_arm_of(name, run), {})[name] = run
@@ -172,14 +170,14 @@ def measure_tuning(subjects: Mapping[str, TrainedRun], data: Source | Split | No
 
 
 def _arm(name: str, runs: Mapping[str, TrainedRun]) -> Arm:
-    flat = {trial: _flat(run.recipe.plain()) for trial, run in runs.items()}
-    keys = [key for key in dict.fromkeys(key for own in flat.values() for key in own) if key != "seed"]
-    varied = [key for key in keys if len({repr(own.get(key)) for own in flat.values()}) > 1]
+    given = {trial: flat(run.recipe.plain()) for trial, run in runs.items()}
+    keys = [key for key in dict.fromkeys(key for own in given.values() for key in own) if key != "seed"]
+    varied = [key for key in keys if len({repr(own.get(key)) for own in given.values()}) > 1]
     trials = tuple(
         Trial(
             name=trial,
             accuracy=val_accuracy(trial, run.environment, run.history),
-            settings={key: flat[trial][key] for key in varied if key in flat[trial]},
+            settings={key: given[trial][key] for key in varied if key in given[trial]},
             diverged="diverged" in run.environment,
         )
         for trial, run in runs.items()
@@ -205,9 +203,9 @@ def _edges(trials: Sequence[Trial], varied: Sequence[str]) -> list[Edge]:
     best = trials[best_trial([trial.accuracy for trial in trials])]
     found: list[Edge] = []
     for key in varied:
-        values = sorted({float(value) for trial in trials if _is_number(value := trial.settings.get(key))})
+        values = sorted({float(value) for trial in trials if is_number(value := trial.settings.get(key))})
         at = best.settings.get(key)
-        if len(values) >= FEWEST and _is_number(at) and at in (values[0], values[-1]):
+        if len(values) >= FEWEST and is_number(at) and at in (values[0], values[-1]):
             end: Literal["smallest", "largest"] = "smallest" if at == values[0] else "largest"
             found.append(Edge(setting=key, best=float(at), end=end, tried=len(values)))
     return found
@@ -244,20 +242,8 @@ def _kept(name: str, environment: Plain, history: Sequence[Plain]) -> Plain:
     return row["val"]
 
 
-def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in table.items():
-        inner = isinstance(value, Mapping)
-        flat |= _flat(cast("Mapping[str, Any]", value), f"{above}{name}.") if inner else {f"{above}{name}": value}
-    return flat
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _settings(settings: Plain) -> str:
     """Settings as a reader wants them: the last part of their names, and few digits."""
-    said = [f"{key.rpartition('.')[2]} {value:.4g}" if _is_number(value) else f"{key.rpartition('.')[2]} {value}"
+    said = [f"{key.rpartition('.')[2]} {value:.4g}" if is_number(value) else f"{key.rpartition('.')[2]} {value}"
             for key, value in settings.items()]  # fmt: skip
     return ", ".join(said) or "as written"

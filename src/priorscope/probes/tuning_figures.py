@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from priorscope.core.charts import Axis, curves_with_band, family_colour, family_shape, figure_data
+from priorscope.core.extremes import largest
 from priorscope.core.figure import WIDTH, Figure
 from priorscope.probes.tuning import Arm, Tuning
 
@@ -52,20 +53,15 @@ def draw_curve(result: Tuning) -> Figure:
 
 def _title(result: Tuning) -> str:
     """What the last trials still brought: whether the budget was enough."""
-    gains = {arm.name: _late_gain(arm) for arm in result.arms}
-    most = max(gains, key=lambda name: gains[name])
-    half = "The second half of its trials brings"
-    if len(gains) == 1:
-        return f"{half} {most} {_points(gains[most])} on val"
-    return f"{half} {most} the most on val: {_points(gains[most])}"
+    most = largest({arm.name: _late_gain(arm) for arm in result.arms})
+    half, points = "The second half of its trials brings", f"{100 * most.value:.1f} points"
+    if most.equal:
+        return f"{half} {most} {points} on val"
+    return f"{half} {most} the most on val: {points}"
 
 
 def _late_gain(arm: Arm) -> float:
     return arm.curve[-1].value - arm.curve[(len(arm.curve) + 1) // 2 - 1].value
-
-
-def _points(gain: float) -> str:
-    return f"{100 * gain:.1f} points"
 
 
 def draw_trials(result: Tuning, rows: list[dict[str, Any]]) -> Figure:
@@ -88,12 +84,13 @@ def draw_trials(result: Tuning, rows: list[dict[str, Any]]) -> Figure:
                 width=WIDTH if len({row["setting"] for row in rows}) == 1 else WIDTH // 2 - 40, height=220
             )
         )
-    best = max(result.arms, key=lambda arm: arm.best.accuracy)
+    best = largest({arm.name: arm.best.accuracy for arm in result.arms})
+    is_best = best.do("reaches", "each reach") if best.equal else f"{best.do('is', 'are')} best on val at"
     edges = [f"{arm.name}'s best {edge.setting}" for arm in result.arms for edge in arm.edges]
     at_end = f"; {', '.join(edges)} stands at the end of what was tried" if edges else "; no best value stands at an end"
     return Figure.from_chart(
         "tuning-trials",
-        f"{best.name} is best on val at {best.best.accuracy:.1%}{at_end}",
+        f"{is_best} {best.value:.1%}{' on val' * best.equal}{at_end}",
         A.concat(*parts, columns=COLUMNS - 1, spacing=24),
         rows,
         n=f"{sum(len(arm.trials) for arm in result.arms)} trials",

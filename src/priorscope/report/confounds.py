@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from priorscope.core.wording import from_to
 from priorscope.report.reading import Reading, RunRecord
 from priorscope.report.recipes import compared_runs, recipe_differences
 from priorscope.report.verdict import Finding
@@ -32,8 +33,7 @@ def _seeds_said(found: Sequence[Finding]) -> str:
     short_of = [f for f in found if any(arm.scope == "too few seeds" and not arm.exact for arm in f.arms)]
     few = sorted({f"{finding.measure} ({finding.result.seeds_needed})" for finding in short_of})
     short = f" Too few for a sentence about families on {listed(few)}." if few else ""
-    many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    return f"{many} seeds a recipe: intervals of families are over {_families_over(found)}.{short}"
+    return f"{from_to(seeds)} seeds a recipe: intervals of families are over {_families_over(found)}.{short}"
 
 
 def _families_over(found: Sequence[Finding]) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from priorscope.core import logs
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.figure import STYLES, Figure
 from priorscope.core.logs import SPLITS, Points
-from priorscope.report.reading import RECIPE, RUNS, STEPS, RunRecord, read_run, read_study
+from priorscope.core.wording import from_to
+from priorscope.report.reading import RECIPE, RUNS, STEPS, Failure, RunRecord, read_run, read_study
 
 MetricName = Literal["acc", "loss"]
 SplitName = Literal["train", "val", "test"]
@@ -49,13 +50,26 @@ def read_log(path: Path | str) -> list[Curve]:
     if path.name == STEPS:
         path = path.parent
     if (path / RECIPE).exists():
-        run = read_run(path, [])
-        return [curve_of(run)] if run else []
+        failures: list[Failure] = []
+        run = read_run(path, failures)
+        return _curves_of(path, [run] if run else [], failures)
     if (path / RUNS).is_dir():
-        return [curve_of(run) for run in read_study(path).runs]
+        study = read_study(path)
+        return _curves_of(path, study.runs, study.failures)
     log = logs.read_log(path)
     points = {key: tuple((x, y) for x, y in seen if math.isfinite(y)) for key, seen in log.points.items()}
     return [Curve(log.name, log.name, family_in(log.name), points, {})]
+
+
+def _curves_of(path: Path, runs: Sequence[RunRecord], failures: Sequence[Failure]) -> list[Curve]:
+    """The curves of our runs; where there are none because a file cannot be read, that is what is wrong."""
+    curves = [curve_of(run) for run in runs]
+    if failures and not any(curve.points for curve in curves):
+        first = failures[0]
+        raise WorkError(
+            first.error.splitlines()[0], "a recipe and a log that can be read", f"mend {first.step}, or leave {path} out"
+        )
+    return curves
 
 
 def curve_of(run: RunRecord) -> Curve:
@@ -85,13 +99,14 @@ def curves_figure(
     found = sorted({key for curve in drawn for key in curve.points})
     if not any(curve.along(split, metric) for curve in drawn):
         told = ", ".join(f"{metric} on {split}" for split, metric in found) or "no curves"
-        raise RequestError(f"No log holds {metric} on {split}.", f"one of what they hold: {told}", "--metric and --split")
+        do = f"--metric {found[0][1]} --split {found[0][0]}" if found else "let the run end its first epoch"
+        raise RequestError(f"No log holds {metric} on {split}.", f"one of what they hold: {told}", do)
     if not band_rows(drawn, metric, split):
         came = ", ".join(dict.fromkeys(curve.label for curve in drawn))
         raise RequestError(
             f"The curves of {came} share no epoch with {metric} on {split}.",
             "a label for seeds of one another alone",
-            "--labels",
+            f"--labels {','.join(curve.name for curve in drawn)}",
         )
     return _figure(f"curves-{metric}-{split}", drawn, metric, (split,), panel=None)
 
@@ -112,7 +127,7 @@ def band_rows(curves: Sequence[Curve], metric: str, split: str) -> list[dict[str
     """Mean, lowest and highest over the seeds of each label, at every epoch that all of its seeds have."""
     rows: list[dict[str, Any]] = []
     for label in dict.fromkeys(curve.label for curve in curves):
-        seeds = [dict(curve.along(split, metric)) for curve in _of(label, curves, metric, split)]
+        seeds = [dict(curve.along(split, metric)) for curve in _seeds_of(label, curves, metric, split)]
         first = next(curve for curve in curves if curve.label == label)
         shared = set[float].intersection(*(set(seed) for seed in seeds)) if seeds else set[float]()
         for epoch in sorted(shared):
@@ -133,14 +148,9 @@ def band_rows(curves: Sequence[Curve], metric: str, split: str) -> list[dict[str
     return rows
 
 
-def _of(label: str, curves: Sequence[Curve], metric: str, split: str) -> list[Curve]:
+def _seeds_of(label: str, curves: Sequence[Curve], metric: str, split: str) -> list[Curve]:
     """The seeds of a label that tracked a metric on a split."""
     return [curve for curve in curves if curve.label == label and curve.along(split, metric)]
-
-
-def _from_to(epochs: Sequence[float]) -> str:
-    low, high = min(epochs), max(epochs)
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequence[str], panel: str | None) -> Figure:
@@ -148,45 +158,62 @@ def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequ
 
     rows: list[dict[str, Any]] = [row for split in splits for row in band_rows(curves, metric, split)]
     headline = "val" if "val" in splits else splits[-1]
-    drawn = {row["series"]: row["x"] for row in rows if row["split"] == headline}
-    last = {label: [curve.along(headline, metric)[-1] for curve in _of(label, curves, metric, headline)] for label in drawn}
-    ends = {label: math.fsum(y for _, y in seen) / len(seen) for label, seen in last.items()}
-    best = (max if metric == "acc" else min)(ends, key=lambda label: ends[label])
-    said = f"{ends[best]:.1%}" if metric == "acc" else f"{ends[best]:.3g}"
-    extreme = "highest" if metric == "acc" else "lowest"
-    where = f"{headline} {WORDS[metric]}"
-    title = (
-        f"{best} ends with the {extreme} {where}: {said}"
-        if len(ends) > 1
-        else f"{where.capitalize()} ends at {said} after {_from_to([x for x, _ in last[best]])} epochs"
-    )
-    seeds = sorted({row["seeds"] for row in rows})
-    many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    band = f" Lines: mean of {many} seeds; bands: from the lowest seed to the highest." if seeds[-1] > 1 else " One run a line."
-    longest = {label: max(x for x, _ in seen) for label, seen in last.items()}
-    if short := [f"{label} {drawn[label]:g} (of up to {end:g})" for label, end in longest.items() if end > drawn[label]]:
-        band += f" A line ends at the last epoch that all of its seeds have: {', '.join(short)}."
     labels = dict.fromkeys(curve.label for curve in curves)
-    if apart := [label for label in labels if label not in drawn and _of(label, curves, metric, headline)]:
-        band += f" Not drawn on {headline}, because their seeds share no epoch: {', '.join(apart)}."
+    last = {
+        label: tuple(curve.along(headline, metric)[-1] for curve in _seeds_of(label, curves, metric, headline))
+        for label in labels
+    }
+    drawn = {row["series"]: row["x"] for row in rows if row["split"] == headline}
+    ends = {label: math.fsum(y for _, y in last[label]) / len(last[label]) for label in drawn}
     images = {split: max((curve.images.get(split, 0) for curve in curves), default=0) for split in splits}
-    n = "; ".join(f"{split}: {count:,} images" for split, count in images.items() if count) or "n of images not in the log"
+    how = (
+        "Evaluated after each epoch in evaluation mode, without augmentation."
+        if any(images.values())
+        else "As the logs say it."
+    )
     return curves_with_band(
         name,
-        title,
+        _title(ends, last, metric, headline),
         rows,
         x=Axis("epoch"),
         y=Axis(WORDS[metric], format=".0%") if metric == "acc" else Axis("loss (mean cross-entropy, nats)"),
-        n=n,
-        protocol=f"Evaluated after each epoch in evaluation mode, without augmentation.{band}"
-        if any(images.values())
-        else f"As the logs say it.{band}",
+        n=_n(images),
+        protocol=f"{how} {_band_note(rows, drawn, last, headline)}",
         alt=f"{WORDS[metric].capitalize()} against epoch. At the end, on {headline}: "
         + "; ".join(f"{label} {end:.3g}" for label, end in ends.items())
         + ".",
         points=max(len(curve.along(split, metric)) for curve in curves for split in splits) <= 30,
         panel=panel,
     )
+
+
+def _title(ends: Mapping[str, float], last: Mapping[str, Points], metric: MetricName, headline: str) -> str:
+    """Who ends best, and where; of one curve after how many epochs."""
+    better, extreme = (max, "highest") if metric == "acc" else (min, "lowest")
+    best = better(ends, key=lambda label: ends[label])
+    said = f"{ends[best]:.1%}" if metric == "acc" else f"{ends[best]:.3g}"
+    where = f"{headline} {WORDS[metric]}"
+    if len(ends) > 1:
+        return f"{best} ends with the {extreme} {where}: {said}"
+    return f"{where.capitalize()} ends at {said} after {from_to([x for x, _ in last[best]])} epochs"
+
+
+def _band_note(rows: Sequence[Mapping[str, Any]], drawn: Mapping[str, float], last: Mapping[str, Points], headline: str) -> str:
+    """What lines and bands are, which lines end before all of their seeds do, and who is not drawn."""
+    seeds = [row["seeds"] for row in rows]
+    band = f"Lines: mean of {from_to(seeds)} seeds; bands: from the lowest seed to the highest."
+    said = [band if max(seeds) > 1 else "One run a line."]
+    longest = {label: max(x for x, _ in last[label]) for label in drawn}
+    if short := [f"{label} {end:g} (of up to {longest[label]:g})" for label, end in drawn.items() if longest[label] > end]:
+        said.append(f"A line ends at the last epoch that all of its seeds have: {', '.join(short)}.")
+    if apart := [label for label, seen in last.items() if seen and label not in drawn]:
+        said.append(f"Not drawn on {headline}, because their seeds share no epoch: {', '.join(apart)}.")
+    return " ".join(said)
+
+
+def _n(images: Mapping[str, int]) -> str:
+    """How many images each split has, as far as the logs say it."""
+    return "; ".join(f"{split}: {count:,} images" for split, count in images.items() if count) or "n of images not in the log"
 
 
 def _labelled(curves: Sequence[Curve], labels: Sequence[str] | None) -> list[Curve]:

@@ -164,7 +164,7 @@ def _joint(reading: Reading, outcome: Outcome, name: str) -> list[str]:
     said = f"{escaped(outcome.result.protocol())}" + "".join(f" {escaped(caveat)}" for caveat in result.caveats)
     made: list[str] = []
     for matrix in result.matrices():
-        rows = [(escaped(line), *map(_of, cells)) for line, cells in zip(matrix.lines, matrix.cells, strict=True)]
+        rows = [(escaped(line), *map(_metric_cell, cells)) for line, cells in zip(matrix.lines, matrix.cells, strict=True)]
         head = (escaped(matrix.corner), *map(escaped, matrix.columns))
         unit = next((cell.unit for cells in matrix.cells for cell in cells if cell), "")
         caption = f"{escaped(matrix.title)} In {_unit(unit)}. Intervals at 95\\,\\%. {said}"
@@ -172,7 +172,7 @@ def _joint(reading: Reading, outcome: Outcome, name: str) -> list[str]:
     return made or [_listed(reading, result, name, said)]
 
 
-def _of(metric: Metric | None) -> str:
+def _metric_cell(metric: Metric | None) -> str:
     """A number with its interval, as a cell."""
     if metric is None:
         return "--"
@@ -190,7 +190,8 @@ def _listed(reading: Reading, result: Result, name: str, said: str) -> str:
     """The first numbers of a result, one a line; the rest are in `results.parquet`."""
     metrics = result.metrics()
     rows = [
-        (escaped(m.metric), escaped(m.setting) or "--", _of(m), _digits(f"{m.n:,}"), _unit(m.unit)) for m in metrics[:LISTED]
+        (escaped(m.metric), escaped(m.setting) or "--", _metric_cell(m), _digits(f"{m.n:,}"), _unit(m.unit))
+        for m in metrics[:LISTED]
     ]
     more = f" The first {LISTED} of {len(metrics)} numbers." if len(metrics) > LISTED else ""
     head = ("number", "of", "value (95\\,\\% interval)", "$n$", "unit")
@@ -297,9 +298,9 @@ def _footnote(found: Sequence[Finding]) -> str:
 
 
 def _caveats(finding: Finding) -> str:
-    return "".join(f" {escaped(caveat)}" for caveat in _told(finding))
+    return "".join(f" {escaped(caveat)}" for caveat in _caveats_of(finding))
 
 
-def _told(finding: Finding) -> Iterator[str]:
+def _caveats_of(finding: Finding) -> Iterator[str]:
     """Every caveat of a finding's results once."""
     yield from dict.fromkeys(caveat for outcome in finding.outcomes for caveat in outcome.result.caveats)

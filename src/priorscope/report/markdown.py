@@ -43,16 +43,16 @@ def write_markdown(sources: Sequence[Path | str], out: Path | str) -> list[Path]
 
 def _lines(page: Page, pictures: str) -> Iterator[str]:
     """The page, line by line."""
-    yield f"# {_told(page.title)}"
+    yield f"# {_escaped(page.title)}"
     yield ""
     if page.promise:
-        yield from (_told(page.promise), "")
-    yield from (f"- **{_told(one.about)}**: {_told(one.sentence)} *{_told(one.trusted)}*" for one in page.said)
+        yield from (_escaped(page.promise), "")
+    yield from (f"- **{_escaped(one.about)}**: {_escaped(one.sentence)} *{_escaped(one.trusted)}*" for one in page.said)
     yield from ("",) if page.said else ("No result is stored yet, so there is no answer.", "")
     for claim in page.claims:
-        needs = f" To decide it: {_told(claim.needs)}." if claim.needs else ""
-        yield f"- **{claim.verdict}**: “{_told(claim.text)}”. {_told(claim.sentence)}{needs}"
-        yield from (f"    - {_told(confound)}" for confound in claim.confounds)
+        needs = f" To decide it: {_escaped(claim.needs)}." if claim.needs else ""
+        yield f"- **{claim.verdict}**: “{_escaped(claim.text)}”. {_escaped(claim.sentence)}{needs}"
+        yield from (f"    - {_escaped(confound)}" for confound in claim.confounds)
     yield from _listed("How far this can be trusted", page.limits)
     yield from _table(page)
     yield from _listed("Also found", [said for _, said, _ in page.more])
@@ -62,38 +62,38 @@ def _lines(page: Page, pictures: str) -> Iterator[str]:
         yield from _beside(page.beside)
     yield from _listed("What is missing", [f"{failure.step}: {failure.error}" for failure in page.failures])
     yield from ("", "## How it was made", "")
-    yield from _rows(["what", "value"], [[name, _told(value)] for name, value in page.facts])
+    yield from _rows(["what", "value"], [[name, _escaped(value)] for name, value in page.facts])
 
 
 def _beside(beside: SideBySide) -> Iterator[str]:
     """One line a setting in which the recipes differ, and whether it confounds the comparison of families."""
-    yield from ("", "## Recipes side by side", "", _told(beside.said()), "")
+    yield from ("", "## Recipes side by side", "", _escaped(beside.said()), "")
     head = ["setting", *(f"`{name}`" for name, _ in beside.recipes), "what that means"]
-    yield from _rows(head, [[f"`{s.name}`", *map(_told, s.values), s.verdict] for s in beside.settings])
+    yield from _rows(head, [[f"`{s.name}`", *map(_escaped, s.values), s.verdict] for s in beside.settings])
 
 
 def _section(section: Section, pictures: str) -> Iterator[str]:
-    yield from ("", f"## {_told(section.heading)}", "", f"*{_told(section.question)}*")
+    yield from ("", f"## {_escaped(section.heading)}", "", f"*{_escaped(section.question)}*")
     if section.sentence:
-        yield from ("", _told(section.sentence))
+        yield from ("", _escaped(section.sentence))
     if section.told:
-        yield from ("", "Settings: " + ", ".join(f"{name} {_told(value)}" for name, value in section.told) + ".")
+        yield from ("", "Settings: " + ", ".join(f"{name} {_escaped(value)}" for name, value in section.told) + ".")
     for shown in section.figures:
         yield from _figure(shown, pictures)
     if section.finding and section.finding.pairs:
         yield ""
         yield from _rows(
             ["first", "second", "first minus second", "the first is"],
-            [[_told(cell) for cell in row] for row in pair_rows(section.finding)],
+            [[_escaped(cell) for cell in row] for row in pair_rows(section.finding)],
         )
     if section.caveats:
         yield from ("", "Caveats:", "")
-        yield from (f"- {_told(caveat)} ({_told(about)})" for caveat, about in section.caveats)
+        yield from (f"- {_escaped(caveat)} ({_escaped(about)})" for caveat, about in section.caveats)
 
 
 def _figure(shown: Shown, pictures: str) -> Iterator[str]:
     alt = " ".join(shown.figure.alt.split())
-    yield from ("", f"![{_told(alt)}]({pictures}/{shown.id}.svg)", "", _told(shown.note))
+    yield from ("", f"![{_escaped(alt)}]({pictures}/{shown.id}.svg)", "", _escaped(shown.note))
     if shown.figure.command:
         yield from ("", "```text", shown.figure.command, "```")
 
@@ -104,7 +104,7 @@ def _table(page: Page) -> Iterator[str]:
         return
     yield ""
     heads = [f"{finding.measure} ({finding.unit})" for finding in page.findings]
-    yield from _rows(["recipe", "seeds", "parameters", *map(_told, heads)], [_numbers(line) for line in page.arms])
+    yield from _rows(["recipe", "seeds", "parameters", *map(_escaped, heads)], [_numbers(line) for line in page.arms])
 
 
 def _numbers(line: Line) -> list[str]:
@@ -121,9 +121,9 @@ def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 def _listed(heading: str, points: Sequence[str]) -> Iterator[str]:
     if points:
         yield from ("", f"**{heading}**", "")
-        yield from (f"- {_told(point)}" for point in points)
+        yield from (f"- {_escaped(point)}" for point in points)
 
 
-def _told(text: str) -> str:
+def _escaped(text: str) -> str:
     """Text as Markdown that shows it letter by letter, whatever a recipe is called."""
     return text.translate(ESCAPES)

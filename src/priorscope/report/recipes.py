@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from priorscope.core.config import Plain
+from priorscope.core.wording import amount_said
 from priorscope.report.reading import Reading, RunRecord, flat
 from priorscope.report.verdict import Finding
-from priorscope.report.words import amount_said, augmentation_said, listed
+from priorscope.report.words import augmentation_said, listed
 
 T = TypeVar("T")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from priorscope.core.figure import Figure
+from priorscope.core.wording import begun, from_to
 from priorscope.report.reading import RunRecord
 from priorscope.report.recipes import first_runs, settings
 from priorscope.report.verdict import Arm, Finding
@@ -27,6 +28,10 @@ INNER = 3
 
 Value: TypeAlias = float | str
 """Of a setting: a number or a word."""
+Table: TypeAlias = Mapping[str, Mapping[str, str | None]]
+"""Recipes by name, each with the settings in which they differ; None where one is not set."""
+Rest: TypeAlias = tuple[tuple[str, str | None], ...]
+"""The settings of a recipe that are not those of a grid's axes."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +51,42 @@ class Grid:
 
 def grids(runs: Sequence[RunRecord]) -> list[Grid]:
     """Every grid over two settings among recipes, one of them numeric."""
-    recipes = {name: settings(run.recipe) for name, run in first_runs(runs).items()}
-    keys = list(dict.fromkeys(key for recipe in recipes.values() for key in recipe))
-    varied = [key for key in keys if len({recipe.get(key) for recipe in recipes.values()}) > 1]
-    known = {key: [_value(recipe[key]) for recipe in recipes.values() if key in recipe] for key in varied}
-    axes = [key for key, values in known.items() if None not in values]
-    numeric = {key for key in axes if all(isinstance(value, float) for value in known[key])}
+    table = _table(runs)
     found: list[Grid] = []
-    for across, up in itertools.combinations(axes, 2):
-        if not numeric & {across, up}:
-            continue
-        groups: dict[tuple[tuple[str, str | None], ...], dict[tuple[Value, Value], str]] = {}
-        for name, recipe in recipes.items():
-            x, y = _value(recipe.get(across)), _value(recipe.get(up))
-            if x is not None and y is not None:
-                rest = tuple((key, recipe.get(key)) for key in varied if key not in (across, up))
-                groups.setdefault(rest, {})[x, y] = name
-        whole = {rest: cells for rest, cells in groups.items() if len(cells) >= FEWEST}
-        for rest, cells in whole.items():
-            grid = Grid(across, up, cells, _fixed(rest, list(whole)))
-            if min(map(len, grid.values)) > 1:
-                found.append(grid)
+    for across, up in _axes(table):
+        groups = {rest: cells for rest, cells in _groups(table, across, up).items() if len(cells) >= FEWEST}
+        each = [Grid(across, up, cells, _fixed(rest, list(groups))) for rest, cells in groups.items()]
+        found += [grid for grid in each if min(map(len, grid.values)) > 1]
     return found
+
+
+def _table(runs: Sequence[RunRecord]) -> Table:
+    recipes = {name: settings(run.recipe) for name, run in first_runs(runs).items()}
+    keys = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
+    varied = [key for key in keys if len({recipe.get(key) for recipe in recipes.values()}) > 1]
+    return {name: {key: recipe.get(key) for key in varied} for name, recipe in recipes.items()}
+
+
+def _axes(table: Table) -> Iterator[tuple[str, str]]:
+    """Two settings each that are numbers or words wherever they are set, one of the two numeric."""
+    values = {
+        key: [_value(recipe[key]) for recipe in table.values() if recipe[key] is not None]
+        for key in next(iter(table.values()), {})
+    }
+    axes = [key for key, known in values.items() if None not in known]
+    numeric = {key for key in axes if all(isinstance(value, float) for value in values[key])}
+    return ((across, up) for across, up in itertools.combinations(axes, 2) if numeric & {across, up})
+
+
+def _groups(table: Table, across: str, up: str) -> dict[Rest, dict[tuple[Value, Value], str]]:
+    """Recipes by their values of two settings, those together that are alike in all others."""
+    groups: dict[Rest, dict[tuple[Value, Value], str]] = {}
+    for name, recipe in table.items():
+        x, y = _value(recipe[across]), _value(recipe[up])
+        if x is not None and y is not None:
+            rest = tuple((key, text) for key, text in recipe.items() if key not in (across, up))
+            groups.setdefault(rest, {})[x, y] = name
+    return groups
 
 
 def surfaces(finding: Finding, runs: Sequence[RunRecord]) -> Iterator[Figure]:
@@ -99,13 +118,12 @@ def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
         for x in across
         if (arm := arms.get(grid.cells.get((x, y), "")))
     ]
-    title = f"{finding.measure[:1].upper()}{finding.measure[1:]} over {_last(grid.across)} and {_last(grid.up)}"
+    title = f"{begun(finding.measure)} over {_last(grid.across)} and {_last(grid.up)}"
     if finding.result.better != "neither":
         title = _best(finding, grid, arms)
     where = f" ({grid.fixed})" if grid.fixed else ""
     missing = len(across) * len(up) - len(rows)
-    counts = sorted({arms[name].seeds for name in grid.cells.values() if name in arms})
-    seeds = f"{counts[0]} seed{'s' * (counts[0] > 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    counts = [arms[name].seeds for name in grid.cells.values() if name in arms]
     return heat_map(
         "-".join([finding.probe, "over", _last(grid.across), _last(grid.up)]),
         title + where,
@@ -113,7 +131,7 @@ def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
         x=grid.across,
         y=grid.up,
         value=Axis(finding.measure, format=".1%" if unit.startswith("share") else ".3g"),
-        n=f"{len(rows)} cells of {seeds}, n = {finding.arms[0].results[0].n:,} each",
+        n=f"{len(rows)} cells of {from_to(counts)} seed{'s' * (max(counts) > 1)}, n = {finding.arms[0].results[0].n:,} each",
         protocol=(f"{missing} combinations are missing. " if missing else "")
         + "Each cell is a mean over its seeds. It describes what was measured and chooses nothing: settings are chosen on val.",
         alt=f"{finding.measure} at {_last(grid.across)}, {_last(grid.up)}: "
@@ -128,7 +146,7 @@ def _best(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> str:
     top = (max if finding.result.better == "higher" else min)(known, key=lambda at: known[at].value)
     extreme = "highest" if finding.result.better == "higher" else "lowest"
     said = (
-        f"{finding.measure[:1].upper()}{finding.measure[1:]} is {extreme}, {number(known[top].value, finding.unit)}, at "
+        f"{begun(finding.measure)} is {extreme}, {number(known[top].value, finding.unit)}, at "
         f"{_last(grid.across)} {_said(top[0])} and {_last(grid.up)} {_said(top[1])}"
     )
     pairs = [finding.pair(known[top], arm) for at, arm in known.items() if at != top]
@@ -139,7 +157,7 @@ def _best(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> str:
     return f"{said}, at the edge of the grid in {listed([_last(name) for name in beyond])}" if beyond else said
 
 
-def _fixed(rest: Sequence[tuple[str, str | None]], groups: Sequence[Sequence[tuple[str, str | None]]]) -> str:
+def _fixed(rest: Rest, groups: Sequence[Rest]) -> str:
     """The settings by which this grid is not another one of the same two: the network's name, where that is enough."""
     if len(groups) < 2:
         return ""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from priorscope.core.stats import Interval
 from priorscope.report.reading import Reading
-from priorscope.report.verdict import Arm, Finding
+from priorscope.report.scale import scale_of
+from priorscope.report.verdict import Finding
 from priorscope.report.words import between, difference_said, number
 
 
@@ -75,24 +76,9 @@ def run_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
 
 
 def _cell(value: float, interval: Interval | None, finding: Finding, *, alone: bool) -> Cell:
-    low, high = _scale(finding)
-
-    def place(x: float) -> float:
-        return round(100 * (min(max(x, low), high) - low) / (high - low), 2) if high > low else 50.0
-
-    ends = (place(interval.low), place(interval.high)) if interval else (None, None)
-    return Cell(value, number(value, finding.unit), between(interval, finding.unit), Mark(place(value), *ends), alone)
-
-
-def _scale(finding: Finding) -> tuple[float, float]:
-    """The ends of a column's small scale: what its runs span with their intervals."""
-    results = [result for arm in finding.arms for result in arm.results]
-    arms: list[Arm] = list(finding.arms)
-    lows = [one.interval.low if one.interval else one.value for one in (*results, *arms)]
-    highs = [one.interval.high if one.interval else one.value for one in (*results, *arms)]
-    values = [one.value for one in results]
-    span = max(values) - min(values) or max(abs(values[0]), 1e-9)
-    return max(min(lows), min(values) - span), min(max(highs), max(values) + span)
+    scale = scale_of([(one.value, one.interval) for arm in finding.arms for one in (arm, *arm.results)])
+    ends = (scale.place(interval.low), scale.place(interval.high)) if interval else (None, None)
+    return Cell(value, number(value, finding.unit), between(interval, finding.unit), Mark(scale.place(value), *ends), alone)
 
 
 def pair_rows(finding: Finding) -> list[tuple[str, str, str, str]]:

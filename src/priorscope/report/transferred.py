@@ -42,4 +42,5 @@ def above_white_box(result: Robustness, who: str, matrix: Transfer) -> Check | N
     worst, count = most_broken(matrix.names, target, matrix.fooled[:, target, there] & left)
     n = int(right.sum())
     said = f"pictures made for {worst} break {count} of {n} images that {result.attack} left"
-    return check("transfer", count, n, f"{said} at {shown(matrix.eps, matrix.norm)}", blind=follows_gradients(result.attack))
+    said += f" at {shown(matrix.eps, matrix.norm)}"
+    return check("transfer", count, n, said, follows_gradients=follows_gradients(result.attack))

@@ -22,7 +22,7 @@ from typing import Any
 from priorscope import run as runs
 from priorscope.core import folder
 from priorscope.core.config import Plain
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import most_memory, processor, versions
 from priorscope.study.executors import WORKER_BYTES, Ended, Going, News, attempt
 from priorscope.study.work import TrainWork, Work
@@ -108,7 +108,7 @@ class Board:
         self._said: list[tuple[str, int, runs.Status]] = []
 
     def tell(self, id: str, began: int, status: runs.Status) -> None:
-        """Notes how far a step is, which was begun for the so-manieth time."""
+        """Notes how far a step is, in its `began`-th attempt."""
         self._said.append((id, began, status))
 
     def take(self) -> list[tuple[str, int, runs.Status]]:
@@ -220,14 +220,16 @@ class ClusterExecutor:
         try:
             last: _Last = self._ray.get(task.ref)
         except errors.OutOfMemoryError:
-            return self._failed(task, "Memory ran out on its node.\n  try:    a smaller train.batch_size, or larger nodes")
+            do = "a smaller train.batch_size, or larger nodes"
+            return self._failed(task, str(WorkError("Memory ran out on its node.", "room for a batch", do)))
         except (errors.NodeDiedError, errors.TaskUnschedulableError):
             return self._again(task)
         except errors.WorkerCrashedError:
             task.crashes += 1
             if task.crashes < ATTEMPTS:
                 return self._again(task)
-            return self._failed(task, f"Its process died {ATTEMPTS} times.\n  try:    see what Ray logged: ray logs")
+            died = WorkError(f"Its process died {ATTEMPTS} times.", "one that lives", "see what Ray logged: ray logs")
+            return self._failed(task, str(died))
         except errors.RayError as error:
             return self._failed(task, str(error))
         if last.error is None:

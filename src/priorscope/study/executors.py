@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from priorscope import run as runs
-from priorscope.core.errors import PriorscopeError
+from priorscope.core.errors import PriorscopeError, WorkError
 from priorscope.core.machine import forget_most_memory, most_memory
 from priorscope.core.stopping import SIGNALS
 from priorscope.study.work import Work
@@ -170,11 +170,12 @@ class LocalExecutor:
 
 
 def _death(code: int | None) -> str:
+    how = f"Its process ended with status {code}."
     if code is not None and code < 0:
         name = signal.Signals(-code).name
-        more = " The system does that when memory runs out." if name == "SIGKILL" else ""
-        return f"Its process was ended by {name}.{more}\n  try:    the same command again goes on where it stopped"
-    return f"Its process ended with status {code}.\n  try:    the same command again goes on where it stopped"
+        how = f"Its process was ended by {name}."
+        how += " The system does that when memory runs out." if name == "SIGKILL" else ""
+    return str(WorkError(how, "a process that lives until its step ends", "the same command again goes on where it stopped"))
 
 
 def _serve(pipe: Connection, parent: int) -> None:
@@ -206,7 +207,8 @@ def attempt(work: Work, tell: Callable[[runs.Status], None], every: float = TELL
     except PriorscopeError as error:
         return str(error)
     except MemoryError:
-        return "Memory ran out.\n  try:    a smaller train.batch_size, or fewer steps side by side: --workers 1"
+        do = "a smaller train.batch_size, or fewer steps side by side: --workers 1"
+        return str(WorkError("Memory ran out.", "room for a batch of every step under way", do))
     except Exception:
         return traceback.format_exc()
     return None

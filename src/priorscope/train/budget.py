@@ -24,8 +24,8 @@ def image_flops(model: Classifier, train: TrainConfig, optim: OptimConfig) -> in
     from priorscope.models.counting import info
 
     forward = info(model).flops
-    in_head = sum(p.numel() for p in model.head.parameters() if p.ndim > 1)
-    learning = forward + (2 * forward if trains_body(train.finetune) else 2 * in_head)
+    backward = forward if trains_body(train.finetune) else sum(p.numel() for p in model.head.parameters() if p.ndim > 1)
+    learning = forward + 2 * backward
     moving = 0
     if train.adversarial is not None:
         moving = 2 * forward * (train.adversarial.steps or 1)

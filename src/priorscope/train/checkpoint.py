@@ -38,8 +38,8 @@ class Stateful(Protocol):
 class Progress:
     """What a run has done so far, beside its weights: enough to go on, to choose an epoch and to say how it went.
 
-    `data` is the fingerprint of what it is trained on; `precision`, `in_parts` and `compiled` are how its
-    steps came to be made.
+    `data` is the fingerprint of what it is trained on, `files` the stamp of its files when the run began; `precision`,
+    `in_parts` and `compiled` are how its steps came to be made.
     """
 
     key: str
@@ -52,6 +52,7 @@ class Progress:
     best_score: tuple[float, float] | None = None
     best_weights: dict[str, Tensor] | None = None
     data: str | None = None
+    files: str | None = None
     precision: Precision | None = None
     in_parts: int | None = None
     compiled: bool | None = None
@@ -111,10 +112,9 @@ def save(path: Path, progress: Progress, states: Mapping[str, dict[str, Any]]) -
         try:
             torch.save(content, file)
         except RuntimeError as error:
-            if isinstance(
-                error.__context__, OSError
-            ):  # torch covers a full disk with the end of its archive, which is not there
-                raise error.__context__ from None
+            hidden = error.__context__  # torch covers a full disk with the end of its archive, which is not there
+            if isinstance(hidden, OSError):
+                raise hidden from None
             raise
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,8 @@ def pays(model: Classifier, batch: Batch, config: TrainConfig, steps: int, compi
         except (PriorscopeError, KeyError):
             path.unlink(missing_ok=True)
     found = _measured(model, batch, config, steps, compile)
-    try:
+    with suppress(PriorscopeError):  # a cache that cannot be written is no reason to stop
         folder.write_json(path, found)
-    except PriorscopeError:
-        return bool(found["compile"])  # a cache that cannot be written is no reason to stop
     return bool(found["compile"])
 
 

@@ -55,7 +55,7 @@ class Counters:
         return {"images": images, "flops": images * self.image_flops, "macs": images * self.image_flops // 2}
 
     def measured(self) -> Plain:
-        """What the clock and the meter say since the last row; it differs each time."""
+        """Speed since the last row, and the energy of the whole run so far; both differ each time."""
         self.keep()
         joules = self._progress.joules
         return {**self._stopwatch.lap("rows"), **({} if joules is None else {"joules": round(joules, 1)})}

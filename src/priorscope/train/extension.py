@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from priorscope.core.config import Plain
+from priorscope.core.config import Plain, flat
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import write_bytes
 from priorscope.train.config import LENGTHS, TrainConfig
@@ -33,17 +33,9 @@ class Earlier:
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """The settings beside its length in which two runs' inputs differ, by their dotted names."""
-    flat_one, flat_other = dict(_flat(one)), dict(_flat(other))
+    flat_one, flat_other = flat(one), flat(other)
     free = {f"recipe.train.{name}" for name in FREE}
     return sorted(name for name in {*flat_one, *flat_other} - free if flat_one.get(name) != flat_other.get(name))
-
-
-def _flat(table: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in table.items():
-        inside = f"{path}.{name}" if path else str(name)
-        found += _flat(value, inside) if isinstance(value, Mapping) else [(inside, value)]
-    return found
 
 
 def check_extensible(earlier: Path, one: Plain, other: Plain, train: TrainConfig, optim: OptimConfig, file: Path) -> None:
@@ -52,7 +44,7 @@ def check_extensible(earlier: Path, one: Plain, other: Plain, train: TrainConfig
     if others:
         raise RequestError(
             f"The run in {earlier} differs in {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}.",
-            "a run that differs in train.epochs, train.steps or train.flops alone",
+            "a run that differs in train.epochs, train.steps, train.flops or train.keep alone",
             'init = {kind = "run", run = "..."} begins a new run with its weights',
         )
     if train.adversarial is not None and train.adversarial.ramp > 0:

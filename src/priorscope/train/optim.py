@@ -228,7 +228,7 @@ def _muon(model: nn.Module, groups: list[dict[str, Any]], config: OptimConfig) -
 
     if not hasattr(torch.optim, "Muon"):
         raise RequestError(f"torch {torch.__version__} has no Muon.", "torch 2.9 or later", 'optim.name = "adamw"')
-    head = head_names(model) if isinstance(model, Classifier) else set[str]()
+    head = head_names(model) if isinstance(model, Classifier) and model.head_path else set[str]()
     inside = {id(p) for name, p in model.named_parameters() if p.ndim == 2 and _maps(name, p) and name not in head}
     matrices = _part(groups, lambda p: id(p) in inside)
     others = _part(groups, lambda p: id(p) not in inside)

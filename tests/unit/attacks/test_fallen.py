@@ -81,7 +81,7 @@ def test_an_ensemble_keeps_the_worse_picture_of_what_no_attack_breaks() -> None:
     of = pictures(images, labels, 1e-4)
     strong, weak = attack_of("pgd-margin"), attack_of("pgd", steps=1, step=1e-3)
     for order in ((strong, weak), (weak, strong)):
-        found = run_in_turn(Victim(net), of, order)[0]
+        found = run_in_turn(Victim(net), of, order)
         assert not found.broken.any()
         alone = run_attack(Victim(net), of, strong)
         assert torch.equal(found.adversarial, alone.adversarial)

@@ -28,7 +28,7 @@ def test_a_lucky_picture_accuses_nobody(count: int, n: int, finding: str) -> Non
 
 
 def test_a_number_without_gradients_is_never_called_masked() -> None:
-    assert check("margin loss", 50, 100, "", blind=False).finding == "suspect"
+    assert check("margin loss", 50, 100, "", follows_gradients=False).finding == "suspect"
     assert check("margin loss", 50, 100, "").finding == "masked"
 
 

@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,12 +20,17 @@ from typer.testing import CliRunner
 import priorscope as ps
 from priorscope import run as runs
 from priorscope.cli import app
+from priorscope.study.study import Study
 
 
 def said(*command: str) -> str:
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0
     return done.stdout
+
+
+def test_the_version_is_the_package_s():
+    assert said("--version") == f"priorscope {version('priorscope')}\n"
 
 
 @pytest.mark.parametrize(
@@ -90,3 +96,9 @@ def test_a_dataset_of_ones_own_is_converted(tmp_path, monkeypatch):
     )
     assert [(file["split"], file["count"]) for file in told["files"]] == [("test", 2)]
     assert ps.data.open(tmp_path / "a.beton").split("test").pixels.read(1)[0, 0].tolist() == [180] * 3
+
+
+def test_a_verb_shows_a_setting_that_it_takes():
+    assert "e.g. base.optim.lr=0.001;" in " ".join(said("study", "--help").split())
+    assert "e.g. optim.lr=0.001;" in " ".join(said("train", "--help").split())
+    assert Study.load("scaling", ["base.optim.lr=0.001"]).base["optim"]["lr"] == 0.001

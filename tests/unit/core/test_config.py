@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from priorscope.core.config import Config, Number, assign, content_key, inline_toml, merge, read_toml
+from priorscope.core.config import Config, Number, assign, content_key, flat, inline_toml, is_number, merge, read_toml
 from priorscope.core.errors import RequestError
 
 
@@ -120,3 +120,12 @@ def test_a_toml_file_that_is_not_there_or_torn_is_named(tmp_path):
 )
 def test_a_value_on_one_line_is_read_back_equal(value):
     assert assign({}, f"a={inline_toml(value)}") == {"a": value}
+
+
+def test_nested_tables_are_flattened_to_dotted_keys_and_values_stay_what_they_are():
+    table = {"seed": 0, "optim": {"lr": 0.1, "more": {"beta": None}}, "data": {}, "augment": [{"op": "flip"}]}
+    assert flat(table) == {"seed": 0, "optim.lr": 0.1, "optim.more.beta": None, "augment": [{"op": "flip"}]}
+
+
+def test_yes_and_no_are_no_numbers():
+    assert [is_number(value) for value in (1, 0.5, True, False, "1", None)] == [True, True, False, False, False, False]

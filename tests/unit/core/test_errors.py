@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from priorscope.core.errors import first_line
+from priorscope.core.errors import first_line, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,18 @@ def test_nobody_is_advised_to_open_a_file_unchecked():
         np.load(io.BytesIO(torn), allow_pickle=False)
     assert first_line(by_torch.value) == "Unsupported operand 197"
     assert first_line(by_numpy.value) == "no more was said"
+
+
+@pytest.mark.parametrize(
+    ("name", "listing", "do"),
+    [
+        ("plane-3", "", "'plane-13' (did you mean that?)"),
+        ("?", "", "'plane-00', for example"),
+        ("plane-3", "ls", "'plane-13' (did you mean that?), or list all with: ls"),
+        ("?", "ls", "list all with: ls"),
+    ],
+)
+def test_an_unknown_name_says_where_all_are_listed_or_names_them(name, listing, do):
+    refused = unknown_name("plane", name, [f"plane-{i:02}" for i in range(15)], listing)
+    assert refused.do == do
+    assert refused.wanted.endswith("plane-11, ... (15 in all)" if listing else "plane-13, plane-14")

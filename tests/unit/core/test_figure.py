@@ -262,6 +262,15 @@ def test_a_heat_map_of_one_value_is_drawn() -> None:
     assert ">0.50<" in svg
 
 
+def test_an_empty_cell_of_a_heat_map_says_nothing_and_keeps_its_names() -> None:
+    cells = (("a", "c", None), ("a", "d", float("nan")), ("b", "c", 0.25), ("b", "d", None))
+    rows = [{"x": x, "y": y, "value": value} for x, y, value in cells]
+    svg = heat_map("f", "t", rows, x="target", y="source", value=Axis("rate"), n=1, protocol="p", alt="alt").svg()
+    assert "null" not in svg
+    assert all(f">{text}<" in svg for text in ("0.25", "a", "b", "c", "d"))
+    assert heat_map("f", "t", [], x="", y="", value=Axis("rate"), n=1, protocol="p", alt="alt").svg().startswith("<svg")
+
+
 def test_a_gallery_shows_the_pixels_as_they_are(tmp_path: Path) -> None:
     pixels = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], dtype=np.uint8)
     figure = gallery("f", "t", [("mlp", "disc", pixels)], n=1, protocol="p", alt="a", side=64)

@@ -284,6 +284,61 @@ def test_datasets_of_any_usual_kind_of_picture(tmp_path: Path, kind: str, made: 
     assert split.classes == ("0", "1", "2", "3", "4")
 
 
+class Cut(Pairs):
+    """A dataset whose reading is interrupted after some pictures. It lists its labels, as torchvision's do."""
+
+    def __init__(self, images: list[Any], labels: list[int], left: int) -> None:
+        super().__init__(images, labels)
+        self.targets, self.left = labels, left
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("options", [{}, {"res": 4}, {"subset": 1000}], ids=["whole", "smaller", "subset"])
+def test_a_killed_conversion_of_a_dataset_goes_on_with_none_of_its_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """The labels are the same, and nothing says of a user's own objects whether the pictures are."""
+    monkeypatch.setattr("priorscope.data.beton.part.NOTE_EVERY", 0)
+    old, new = (np.full((1200, 8, 8, 3), value, np.uint8) for value in (10, 200))
+    marks = [index % 2 for index in range(1200)]
+    labelled = Pairs(list(old[:30]), marks[:30])
+    with pytest.raises(KeyboardInterrupt):
+        data.convert({"train": Cut(list(old), marks, 1050), "test": labelled}, tmp_path / "d.beton", **options)
+    assert (tmp_path / "d-test.beton").is_file()
+    data.convert({"train": Pairs(list(new), marks), "test": Pairs(list(new[:30]), marks[:30])}, tmp_path / "d.beton", **options)
+    for name in ("train", "val", "test"):
+        assert (data.open(tmp_path / "d.beton").split(name).pixels.array == 200).all(), name
+
+
+def test_a_named_source_is_converted_from_its_published_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that stands for the source is what was made of it, and not the source."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path / "data"))
+    rows = []
+    for index, picture in enumerate(PICTURES[:20]):
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, "PNG")
+        rows.append({"image": {"bytes": content.getvalue(), "path": None}, "label": index % 10})
+    tables = tmp_path / "data" / "stl10"
+    tables.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), tables / "test.parquet")
+    data.convert("stl10", tmp_path / "data" / "stl10.beton", res=2)
+    assert data.open("stl10").split("test").image_size == 2
+    data.convert("stl10", tmp_path / "large.beton", res=8)
+    data.convert({"name": "stl10", "path": str(tables)}, tmp_path / "same.beton", res=8)
+    large, same = (data.open(tmp_path / f"{name}.beton").split("test").pixels.array for name in ("large", "same"))
+    np.testing.assert_array_equal(large, same)
+    np.testing.assert_array_equal(large, PICTURES[:20])
+
+
 def test_a_dataset_of_grey_pictures_gets_three_channels(tmp_path: Path) -> None:
     data.convert({"test": Pairs([picture[:, :, 0] for picture in PICTURES], [0] * COUNT)}, tmp_path / "set.beton")
     array = data.open(tmp_path / "set.beton").split("test").pixels.array

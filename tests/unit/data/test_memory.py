@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 
 from priorscope.core.errors import WorkError
 from priorscope.data import memory
+from priorscope.data.beton import Beton
 from priorscope.data.loader import Loader
 from priorscope.data.memory import InPlace, in_place
 from priorscope.data.order import Shuffle
 from priorscope.data.rendering import Buffers
 from priorscope.data.split import ArrayPixels, ChosenPixels, Split
+from priorscope.data.store import read_split, write_split
 
 
 def resident_file_pages() -> int:
@@ -62,6 +65,18 @@ def test_only_an_order_in_pieces_is_read_ahead(
     assert bool(asked) == advised
 
 
+def test_a_store_of_encoded_pictures_that_is_cut_short_is_named_also_where_some_are_chosen(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), np.uint8)
+    whole = Split("test", "train", ArrayPixels(pictures), np.zeros(64, np.int64), ("a",))
+    write_split(whole, tmp_path / "a.beton", quality=90)
+    split = read_split(Beton.open(tmp_path / "a.beton"), source="test", name="train")
+    loader = Loader(split.choose(np.arange(32)), batch_size=16)
+    assert len(list(loader)) == 2
+    os.truncate(tmp_path / "a.beton", 4096)
+    with pytest.raises(WorkError, match=r"was cut short while it was read: 4,096 of [\d,]+ bytes are left"):
+        next(iter(loader))
+
+
 def test_pictures_are_found_where_they_lie() -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 4, 6, 3), dtype=np.uint8)
     wide = np.zeros((20, 100), np.uint8)
@@ -101,8 +116,6 @@ def test_a_store_cut_short_between_two_batches_is_named_before_the_system_ends_t
     tmp_path: Path, shuffle: bool
 ) -> None:
     """Touching a page of a map whose file has lost it is a bus error, which no program survives."""
-    import os
-
     count, side = 4096, 32
     path = tmp_path / "store"
     np.zeros(count * side * side * 3, np.uint8).tofile(path)

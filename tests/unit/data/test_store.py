@@ -66,6 +66,29 @@ def test_a_folder_of_files_without_manifests_is_one_source(tmp_path: Path) -> No
         data.open({"name": "beton", "path": str(tmp_path / "set"), "split": "zzz"})
 
 
+@pytest.mark.parametrize("fewer", ["train", "val", "test"])
+def test_files_without_manifests_have_the_classes_of_all_of_them(tmp_path: Path, fewer: str) -> None:
+    """One that lacks the last class has it all the same."""
+    for name in ("train", "val", "test"):
+        marks = np.arange(9) % (3 if name == fewer else 4)
+        foreign(tmp_path / "set" / f"{name}.beton", label=(IntField(), list(marks)))
+    source = data.open(tmp_path / "set")
+    assert source.classes == ("0", "1", "2", "3")
+    assert {source.split(name).classes for name in source.splits()} == {source.classes}
+
+
+def test_text_is_no_column_of_a_split(tmp_path: Path) -> None:
+    """FFCV's files may hold arrays of text; a batch holds numbers alone."""
+    names = [np.array([name], "S4") for name in (b"one", b"two", b"tree") * 3]
+    real = [np.array([index, -1], np.int16) for index in range(9)]
+    arrays = {"name": (ArrayField(np.dtype("S4"), (1,)), names), "real": (ArrayField(np.dtype("<i2"), (2,)), real)}
+    foreign(tmp_path / "pets.beton", label=(IntField(), list(LABELS)), **arrays)
+    split = data.open(tmp_path / "pets.beton").split("all")
+    assert list(split.columns) == ["real"]
+    (batch,) = data.Loader(split, batch_size=9)
+    assert batch.columns["real"].tolist() == np.stack(real).tolist()
+
+
 def test_the_only_whole_number_is_the_label(tmp_path: Path) -> None:
     foreign(tmp_path / "a.beton", covariate=(FloatField(), [0.5] * 9), kind=(IntField(), list(LABELS)))
     split = data.open(tmp_path / "a.beton").split("all")

@@ -198,6 +198,17 @@ def test_quilting_of_a_picture_from_itself_is_the_picture():
     torch.testing.assert_close(applied("quilting", images, 8, donors=images), images, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("side", [40, 56, 72, 80, 104, 144])
+def test_quilting_reaches_the_far_edges_where_half_patches_do_not(side):
+    images = pictures(2, side)
+    for grid in (level for level in (16, 8, 4) if side % level == 0):
+        assert torch.isfinite(applied("quilting", images, grid)).all()
+        patch = side // grid
+        if (patch // 2) % (patch // 4) == 0:  # the donor's patches begin wherever the picture's do
+            again = applied("quilting", images, grid, donors=images)
+            torch.testing.assert_close(again, images, atol=1e-4, rtol=0)
+
+
 def test_z_occlusion_covers_38_per_cent_where_50_were_asked():
     """What its authors' code covers at 32 pixels, measured with it: 37.9 %."""
     after = applied("z-occlusion", torch.full((4000, 3, 32, 32), 1.0))

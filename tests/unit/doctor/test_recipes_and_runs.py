@@ -280,6 +280,12 @@ def test_a_masked_number_that_is_stored(ill):
     (finding,) = masked.look_at_run(runs.load(run.path))
     assert finding.severity == "fault"
     assert "pgd: masked" in finding.saw
+    weak = measure_robustness(linear(1000.0)[0], grey_world(60), attack="fgsm", audit_images=60)
+    weak.save(run.path / runs.RESULTS / "robustness" / "a.json")
+    (finding,) = masked.look_at_run(runs.load(run.path))
+    assert finding.severity == "fault"
+    assert "weak attack" in finding.saw
+    assert "the gradient is 0 in every pixel" in finding.saw
 
 
 def grid(ill, accuracies: dict[float, float]) -> list[runs.Run]:

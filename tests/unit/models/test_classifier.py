@@ -129,6 +129,9 @@ def test_taps_where_no_single_tensor_passes() -> None:
     model = models.wrap(Attentive(), image_size=4, classes=2).eval()
     x = torch.rand(2, 3, 4, 4)
     assert model.activations(x, ["attention"])["attention"].shape == (2, 16, 3)
+    with model._reading({"weights": models.classifier.Tap("attention", "any", item=1)}) as read:
+        model(x)
+    assert read["weights"].shape == (2, 16, 16)
     with pytest.raises(RequestError, match="'pair' gives a dict"):
         model.activations(x, ["pair"])
     with pytest.raises(RequestError, match="Nothing passed through 'unused'"):

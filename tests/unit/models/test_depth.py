@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from priorscope import models
 from priorscope.models.depth import depth_taps, depths_of, spread_over_depth
@@ -16,6 +17,51 @@ def test_every_family_has_its_embedding_its_blocks_and_its_head(family: str) -> 
     assert len(along) >= 4
     assert not any("pixels" in tap for tap in along)
     assert [taps.index(tap) for tap in along] == sorted(taps.index(tap) for tap in along)
+
+
+OF_TIMM = {
+    "tnt/s-patch16-224": 14,
+    "timm/tnt_s_patch16_224": 14,
+    "timm/tnt_s_legacy_patch16_224": 14,
+    "timm/vit_tiny_patch16_224": 14,
+    "timm/swin_tiny_patch4_window7_224": 14,
+    "timm/mixer_s16_224": 10,
+    "timm/gmlp_s16_224": 31,
+    "timm/resmlp_12_224": 13,
+    "timm/vit_small_patch16_18x2_224": 19,
+    "timm/resnet18": 9,
+}
+"""Networks built by timm, and how many taps stand for depth: the embedding where the family is known, blocks, the head."""
+
+
+@pytest.mark.parametrize("name", OF_TIMM)
+def test_what_stands_for_depth_in_networks_of_timm_has_a_row_a_picture(name: str) -> None:
+    """Blocks of TNT give pixels (a row a patch) beside patches; gMLP, ResMLP and parallel ViTs have blocks of their own."""
+    own = {"pretrained": False} if name.startswith("timm/") else {}
+    model = models.create(name, image_size=32, input_size=32, num_classes=4, **own).eval()
+    along = depth_taps(model.taps())
+    with torch.no_grad():
+        read = model.activations(torch.rand(3, 3, 32, 32), along)
+    assert len(along) == OF_TIMM[name]
+    assert {len(value) for value in read.values()} == {3}
+
+
+@pytest.mark.parametrize("name", ["timm/gmlp_s16_224", "timm/resmlp_12_224", "timm/tnt_s_patch16_224"])
+def test_every_tap_of_a_network_of_timm_can_be_read(name: str) -> None:
+    model = models.create(name, image_size=32, input_size=32, num_classes=4, pretrained=False).eval()
+    with torch.no_grad():
+        assert list(model.activations(torch.rand(2, 3, 32, 32), model.taps())) == model.taps()
+
+
+def test_what_a_block_of_timms_tnt_hands_on_is_its_patches() -> None:
+    """The last one's class token, normalised, is what the head sees; each is what the next block's parts are added to."""
+    model = models.create("tnt/s-patch16-224", image_size=32, input_size=32, num_classes=4, depth=2).eval()
+    with torch.no_grad():
+        read = model.activations(torch.rand(2, 3, 32, 32), model.taps())
+        normed = model.network.get_submodule("norm")(read["blocks/1/out"])
+    torch.testing.assert_close(normed[:, 0], read["head/in"])
+    added = read["blocks/1/attention"] + read["blocks/1/mlp"]  # pixels tell patches, and no class token
+    torch.testing.assert_close(read["blocks/1/out"][:, 0], (read["blocks/0/out"] + added)[:, 0])
 
 
 def test_modules_of_other_networks() -> None:

@@ -34,6 +34,17 @@ def test_timm_builds_our_networks() -> None:
         timm.create_model("priorscope_b6_w256", pretrained=True)
 
 
+def test_a_preset_of_one_size_is_built_for_it() -> None:
+    import timm
+
+    register()
+    for asked, side in (({}, 224), ({"img_size": 64}, 64)):
+        network = timm.create_model("priorscope_tnt_s_patch16_224", num_classes=7, depth=1, **asked)
+        assert network.pixel_embed.img_size == (side, side)
+        assert timm.data.resolve_model_data_config(network)["input_size"] == (3, side, side)
+    assert timm.create_model("priorscope_mlp_tiny").pretrained_cfg["input_size"] == (3, 32, 32)
+
+
 SCRIPTS = {
     "importing our models is enough": "import priorscope.models; assert 'timm' not in sys.modules; import timm",
     "ours first": "from priorscope.models.timm_names import install; install(); assert 'timm' not in sys.modules; import timm",

@@ -9,6 +9,7 @@ from priorscope import models
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
+from priorscope.core.stats import wilson
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence, Views
 from priorscope.probes import load_result
@@ -117,6 +118,68 @@ def test_seeds_of_a_recipe_are_drawn_as_one_with_an_interval_over_seeds_and_imag
     assert row["low"] < 0.5
     assert row["high"] > 0.9
     assert [figure.name for figure in seeds[0].charts()] == ["accuracy", "accuracy-by-class", "confidence", "confusion"]
+
+
+def counted(confusion: list[list[int]], classes: tuple[str, ...] = ("a", "b", "c")) -> Accuracy:
+    """A result with this confusion matrix: label by answer, and no answer that is no one class."""
+    counts = np.hstack([np.array(confusion), np.zeros((len(confusion), 1), int)])
+    n, right = int(counts.sum()), int(np.trace(counts))
+    return Accuracy(
+        value=right / n,
+        interval=wilson(right, n),
+        n=n,
+        unit="share of images",
+        split="test",
+        classes=classes,
+        k=1,
+        top_k=right / n,
+        top_k_interval=wilson(right, n),
+        correct=np.arange(n) < right,
+        confusion=counts,
+        confidence_right=np.full(20, right // 20),
+        confidence_wrong=np.full(20, (n - right) // 20),
+    )
+
+
+def titles(**results: Accuracy) -> list[str]:
+    return [figure.title for figure in Accuracy.draw([(Subject(name=n, family="mlp"), r) for n, r in results.items()])]
+
+
+def test_titles_rank_what_differs_alone():
+    right, wrong = counted([[100, 0, 0], [0, 100, 0], [0, 0, 100]]), counted([[0, 50, 50], [50, 0, 50], [50, 50, 0]])
+    assert titles(one=right, two=right) == [
+        "one and two are right equally often: 100.0% of the test images",
+        "100% of every class are right",
+        "No answer is wrong",
+        "one takes no class for another",
+    ]
+    assert titles(one=wrong) == [
+        "0.0% of the test images are answered right",
+        "0% of every class are right",
+        "Of its wrong answers, one gives 10% with a confidence above 90 %",
+        "one takes every class for every other equally often: 50% each",
+    ]
+    some = counted([[90, 10, 0], [0, 100, 0], [0, 10, 90]])
+    assert titles(one=some, two=right, three=right) == [
+        "two and three are right most often: 100.0% of the test images",
+        "The hardest cases are a for one and c for one: 90% right",
+        "Of its wrong answers, one gives 10% with a confidence above 90 %",
+        "one most often takes a for b and c for b: 10% each",
+    ]
+    assert titles(one=some, two=some)[2].startswith("Of their wrong answers, one and two give ")
+
+
+def test_networks_of_other_classes_stand_under_the_names_of_their_own():
+    one, other = counted([[90, 10], [0, 100]], ("airplane", "car")), counted([[50, 50, 0], [0, 40, 60], [0, 0, 100]])
+    figure = Accuracy.draw([(Subject(name=n, family="mlp"), r) for n, r in (("x", one), ("y", other))])[1]
+    assert {(row["y"], row["x"]): row["value"] for row in figure.rows} == {
+        ("x", "airplane"): 0.9,
+        ("x", "car"): 1.0,
+        ("y", "a"): 0.5,
+        ("y", "b"): 0.4,
+        ("y", "c"): 1.0,
+    }
+    assert figure.title == "The hardest case is b for y: 40% right"
 
 
 REAL = np.full((200, 3), -1, np.int64)

@@ -81,6 +81,25 @@ def test_a_network_whose_logits_are_no_numbers_is_never_right(world: Split) -> N
     assert any("broken is right on 0% of the real pictures" in caveat for caveat in result.caveats)
 
 
+@pytest.mark.parametrize(("target", "driven"), [("class:a", {"whole"}), ("class:b", {"broken", "whole"})])
+def test_an_answer_that_is_no_number_gives_the_class_nothing(
+    world: Split, tmp_path: Path, target: str, driven: set[str]
+) -> None:
+    """How far its pictures drive the class is left out where the class's own logit is the one that is no number."""
+    nets = {"broken": models.wrap(Broken(), image_size=SIDE, classes=CLASSES), "whole": wrapped()}
+    result = measure_activation(nets, world, starts=1, targets=[target], steps=1, **STILL)
+    assert not result.probability[0].any()
+    assert result.value == pytest.approx(result.probability[1, 0].mean() / 2)
+    assert {row.setting for row in result.metrics() if row.metric == "driven above real pictures"} == driven
+    result.save(tmp_path / "a.json")
+
+
+def test_a_target_that_is_no_number_is_refused(world: Split) -> None:
+    broken = models.wrap(Broken(), image_size=SIDE, classes=CLASSES)
+    with pytest.raises(RequestError, match="is no number, or infinite"):
+        measure_activation({"broken": broken}, world, starts=1, targets=["channel:logits@0"], steps=1, **STILL)
+
+
 def result_real(world: Split) -> np.ndarray:
     assert isinstance(world.pixels, ArrayPixels)
     return world.pixels.array.astype(np.float64) / 255
@@ -180,6 +199,21 @@ def test_made_pictures_are_kept_in_a_folder(world: Split, tmp_path: Path, monkey
     monkeypatch.setattr("priorscope.probes.activation_making.descend", None)
     again = measure_activation(nets, world, steps=5, folder=tmp_path)
     assert (again.pictures == first.pictures).all()
+
+
+def test_equal_networks_recognise_alike(world: Split) -> None:
+    result = measure_activation({name: wrapped() for name in ("one", "two")}, world, steps=2)
+
+    def titles(given: list[list[float]]) -> dict[str, str]:
+        """Of networks (judges down) that give the pictures made for each such a probability."""
+        shown = np.broadcast_to(np.array(given)[:, :, None, None], result.probability.shape)
+        return {figure.name: figure.title for figure in result.model_copy(update={"probability": shown}).charts()}
+
+    alike, apart = titles([[0.9, 0.3], [0.3, 0.9]]), titles([[0.9, 0.3], [0.4, 0.9]])
+    assert alike["activation"] == "What one and two want to see, others recognise with probability 0.30"
+    assert alike["activation-judges"] == "Pictures made for others are given a probability of 0.30"
+    assert apart["activation"] == "What one wants to see, others recognise with probability 0.40; of two 0.30"
+    assert apart["activation-judges"] == "Best recognised are the pictures made for one by two: 0.40"
 
 
 def test_other_targets_are_held_against_real_pictures(world: Split) -> None:

@@ -109,6 +109,44 @@ def test_several_networks_stand_over_their_own_bands(over):
     assert {row["line"]: row["value"] <= row["high"] for row in first.rows} == {"over": False, "good": True}
 
 
+def judged(logits: np.ndarray, labels: np.ndarray) -> Calibration:
+    source = Planted(n=len(labels))
+    there = source.split("test")
+    source.parts["test"] = Split("planted", "test", there.pixels, labels.astype(np.int64), CLASSES)
+    source.logits_of[source.split("test").fingerprint] = logits.astype(np.float32)
+    return measure_calibration(source.evidence(), source, temperature=False)
+
+
+def titles(**results: Calibration) -> dict[str, str]:
+    named = [(Subject(name=name, family="mlp"), result) for name, result in results.items()]
+    return {figure.name: figure.title for figure in Calibration.draw(named)}
+
+
+def test_the_farthest_from_calibrated_is_so_beyond_its_own_chance():
+    """Few unsure answers are off by much by chance alone; sure ones that are right in 98 % are off by little, but surely."""
+    few = Planted(n=60)
+    unsure = measure_calibration(few.evidence(), few, temperature=False)
+    sure = judged(np.log(0.999 / 0.001 * 3) * np.eye(4)[np.zeros(500, int)], np.arange(500) < 10)
+    assert unsure.value > 2 * sure.value
+    told = titles(unsure=unsure, sure=sure)
+    assert told["calibration-error"] == f"sure is farthest from calibrated: off by {sure.value:.1%}"
+    assert told["reliability"] == "sure strays farthest from what it says: 1 of 1 bins lie outside of chance"
+    assert titles(a=sure, b=sure)["calibration-error"] == f"a and b are equally far from calibrated: off by {sure.value:.1%}"
+    assert titles(a=sure, b=sure)["reliability"] == "a and b have the same share of bins outside of chance: 100%"
+
+
+def test_where_nothing_is_outside_of_chance_nothing_strays_and_no_answer_is_wrong_in_any_way():
+    right = judged(12 * np.eye(4)[np.zeros(500, int)], np.zeros(500))
+    assert titles(one=right)["reliability"] == "No bin lies outside of chance"
+    told = titles(one=right, two=right)
+    assert told["reliability"] == "No bin of any network lies outside of chance"
+    assert told["confidences"] == "No answer is wrong"
+    some = judged(12 * np.eye(4)[np.zeros(500, int)], np.arange(500) < 10)
+    figure = Calibration.draw([(Subject(name=n, family="mlp"), r) for n, r in (("all", right), ("some", some))])[-1]
+    assert figure.title == "100% of the wrong answers of some come with a confidence above 80 %"
+    assert figure.alt == "all: no wrong answer; some: 100% of wrong answers above 80 % confidence"
+
+
 def test_the_temperature_is_val_s_and_not_the_judged_split_s():
     """Three times as sure on val as on test: the temperature that val asks for does not mend test."""
     source = Planted(n=2000)

@@ -17,7 +17,7 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.probes import cost as probe
 from priorscope.probes import load_result
-from priorscope.probes.cost import Cost, amount, latency, measure_cost, median_interval
+from priorscope.probes.cost import Cost, latency, measure_cost, median_interval
 from priorscope.probes.cost_measured import inference_peak, training_peak
 
 SIDE, HIDDEN = 8, 500
@@ -157,6 +157,16 @@ def test_figures_and_storage(result, tmp_path):
     assert rows["peak memory, training step", "batch 16, AdamW"].unit == "bytes"
 
 
+def test_titles_rank_what_differs_alone(result):
+    def titles(*names: str) -> list[str]:
+        return [figure.title for figure in Cost.draw([(Subject(name=name, family="mlp"), result) for name in names])]
+
+    _, latency, memory, training = titles("a", "b")
+    assert latency.startswith("At a batch of 8 a and b each answer ")
+    assert memory == titles("a")[1]
+    assert training == "a and b each reach the 71% on val that all reach after 40 seconds"
+
+
 def test_the_front_holds_whom_nobody_beats(result):
     def costing(macs: int, right: int) -> Cost:
         correct = np.arange(30) < right
@@ -170,7 +180,3 @@ def test_the_front_holds_whom_nobody_beats(result):
     front = {row["subject"] for row in figure.rows if row["cost"] == "multiply-adds an image" and row["front"]}
     assert front == {"a", "b"}
     assert figure.title == "By every one of four costs c is beaten by some other network"
-
-
-def test_amounts_are_said_as_people_say_them():
-    assert [amount(n) for n in (999, 1500, 2.1e6, 40.6e6, 3.2e9)] == ["999", "1.5 k", "2.1 M", "40.6 M", "3.2 G"]

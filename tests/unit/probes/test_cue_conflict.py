@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from priorscope import models
+from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
+from priorscope.core.figure import Figure
 from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
 from priorscope.data import open as open_source
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import cue_conflict, load_result
-from priorscope.probes.cue_conflict import CueConflict, companions, fit_dial, measure_cue_conflict, share_over_dial
+from priorscope.probes.cue_conflict import CueConflict, Learning, companions, fit_dial, measure_cue_conflict, share_over_dial
 
 from .planted import Planted
 
@@ -185,6 +187,63 @@ def test_it_is_stored_and_drawn(world, tmp_path):
     assert [figure.name for figure in back.charts()] == ["shape-share", "cue-conflict-dial"]
     for figure in back.charts():
         assert figure.svg().startswith("<svg")
+
+
+def learnt(shape: float | None, texture: float | None, value: float = 0.5) -> CueConflict:
+    """A result of a run whose companions had seen so many images when they were half right, or never were."""
+    speeds = (("shape", shape), ("texture", texture))
+    return CueConflict(
+        value=value,
+        interval=None,
+        n=100,
+        unit="share of decisions",
+        salience=(0.0, 1.0),
+        shape=np.array([50, 10]),
+        texture=np.array([10, 50]),
+        slope=1.0,
+        learning=tuple(Learning(cue=cue, images=images, final=0.9 if images else 0.3, n=500) for cue, images in speeds),
+    )
+
+
+def drawn(**arms: list[CueConflict]) -> dict[str, Figure]:
+    seeds = [
+        (Subject(name=f"{name}-s{seed}", family="mlp", recipe=name, seed=seed), result)
+        for name, results in arms.items()
+        for seed, result in enumerate(results)
+    ]
+    return {figure.name: figure for figure in CueConflict.draw(seeds)}
+
+
+@pytest.mark.parametrize(
+    ("arms", "title"),
+    [
+        (
+            {"cnn": [(None, 2e3), (9e3, 2e3)], "mlp": [(5e3, 1e3), (5.2e3, 1e3)]},
+            "cnn did not learn shape alone in 1 of 2 seeds",
+        ),
+        ({"cnn": [(None, None), (9e3, 2e3)]}, "cnn did not learn {} alone in 1 of 2 seeds"),
+        ({"cnn": [(None, 2e3)]}, "cnn-s0 did not learn shape alone"),
+        ({"cnn": [(None, None)], "mlp": [(None, None)]}, "No network learnt either cue alone to one half right"),
+        (
+            {"cnn": [(4e3, 2e3)], "mlp": [(5e3, 2e3)]},
+            "The slowest to learn is mlp-s0 from shape alone: half right after 5,000",
+        ),
+        ({"cnn": [(5e3, 2e3)], "mlp": [(5e3, 2e3)]}, "The slowest to learn are cnn-s0 from shape alone and mlp-s0 from shape"),
+        ({"cnn": [(2e3, 2e3)]}, "cnn-s0 from shape alone and cnn-s0 from texture alone are each half right after 2,000 images"),
+    ],
+)
+def test_who_never_learnt_a_cue_comes_before_who_was_slow(arms, title):
+    told = drawn(**{name: [learnt(*speeds) for speeds in seeds] for name, seeds in arms.items()})["learning-speed"].title
+    assert told.startswith("; ".join(title.format(cue) for cue in ("shape", "texture")) if "{}" in title else title)
+
+
+def test_shares_have_seeds_of_their_own_and_end_at_one():
+    figure = drawn(a=[learnt(1, 1, value) for value in (1.0, 0.99, 0.9)], b=[learnt(1, 1, 0.2)])["shape-share"]
+    assert figure.n == "100 scenes, 1 to 3 seeds"
+    assert figure.rows[0]["high"] == 1
+    assert figure.title == "a decides by shape in 96%, b-s0 in 20%"
+    assert drawn(a=[learnt(1, 1)])["shape-share"].title == "a-s0 decides by shape in 50%"
+    assert drawn(a=[learnt(1, 1)], b=[learnt(1, 1)])["shape-share"].title == "a-s0 and b-s0 each decide by shape in 50%"
 
 
 def test_settings_for_other_data_are_said_to_change_nothing(world):

@@ -285,6 +285,31 @@ def test_a_decider_by_neither_cue_says_that_nothing_is_known():
     assert (result.value, result.interval.low, result.interval.high) == (0.5, 0, 1)
     assert any("No decision was for either cue" in caveat for caveat in result.caveats)
     assert any("Making alone costs more than half" in caveat for caveat in result.caveats)
+    figures = result.charts()
+    assert [figure.name for figure in figures] == ["shape-share-made-here", "shape-and-texture", "cue-conflict-stimuli"]
+    assert figures[0].title == "No decision was for either cue"
+    assert all(figure.svg().startswith("<svg") for figure in figures)
+
+
+def test_titles_rank_what_differs_alone(stimuli):
+    def half(split):
+        return np.where(split.columns["shape"] < 8, split.columns["shape"], split.columns["texture"])
+
+    shape, torn = (measure_cue_conflict(Decider(decide), stimuli) for decide in (by("shape"), half))
+
+    def titles(**results: StimuliConflict) -> list[str]:
+        named = [(Subject(name=name, family="mlp"), result) for name, result in results.items()]
+        return [figure.title for figure in CueConflict.draw(named)]
+
+    answered, first_half = "100% of the conflicts with either cue (guessing: 12%)", ", ".join(CLASSES[:3])
+    assert titles(a=shape)[:3] == [
+        "a decides by shape in 100%",
+        f"a answers {answered}",
+        "Shape decides 100%, whatever the category",
+    ]
+    assert titles(a=shape, b=shape)[:2] == ["a and b each decide by shape in 100%", f"a and b answer {answered}"]
+    assert titles(a=shape, b=torn)[0] == "a decides by shape in 100%, b in 50%"
+    assert titles(b=torn)[2] == f"Shape decides most often where it is of {first_half} and 5 others: 100%"
 
 
 def test_it_is_stored_and_drawn_beside_the_dial_s(tmp_path, stimuli):

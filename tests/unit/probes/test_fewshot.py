@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from priorscope.core.comparison import compare
 from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
@@ -67,7 +68,7 @@ def test_features_that_tell_the_classes_apart_need_few_labels():
     result = measure_fewshot(Features(12.0), source, shots=5, draws=3)
     assert result.value > 0.99
     assert result.right.shape == (3, 120)
-    assert result.interval.over == "seeds x images"
+    assert result.interval.over == "draws x images"
     assert result.correct.all()
     assert result.per_image().mean() == pytest.approx(result.value)
     assert result.ground() == "5 images a class"
@@ -153,5 +154,8 @@ def test_two_networks_that_differ_by_their_draws_alone_are_seldom_told_apart():
 
     told = [one().paired(one()) for _ in range(200)]
     assert np.mean([each.p_value < 0.05 for each in told]) < 0.1
-    assert told[0].interval.over == "seeds x images"
+    assert {told[0].interval.over, told[0].inner.over} == {"draws x images"}
+    said = compare(told[0]).sentence("cnn", "mlp")
+    assert "checkpoint of cnn" in said
+    assert "seed" not in said
     assert one().paired(made(one().right, shots=5)) is None

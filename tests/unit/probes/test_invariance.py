@@ -19,7 +19,7 @@ from priorscope.evidence import Evidence
 from priorscope.models.classifier import Tap
 from priorscope.probes import invariance_moves as made
 from priorscope.probes import load_result, progress
-from priorscope.probes.invariance import Invariance, companions, measure_invariance
+from priorscope.probes.invariance import WHOLE, Invariance, companions, measure_invariance
 from priorscope.probes.invariance_figures import draw_locality
 
 SIDE, CLASSES, N = 16, 4, 60
@@ -396,3 +396,49 @@ def test_seeds_that_saw_different_orders_are_not_mixed(split):
     ]
     figure = draw_locality([(Subject(name=f"a-s{i}", family="mlp", recipe="a"), one) for i, one in enumerate(seeds)])
     assert {row["panel"]: row["value"] for row in figure.rows} == {whole: 1.0, patches: pytest.approx((0.25 + 0.5) / 2)}
+
+
+def test_a_picture_has_the_intervals_of_the_table(split):
+    """Also where every answer stays, of which a plain bootstrap would be as sure as of a law."""
+    companion = {WHOLE: SimpleNamespace(evidence=Evidence(wrapped(Brightest())))}
+    result = measured(Brightest(), split, companions=companion)
+    result = result.model_copy(update={"agrees": np.ones_like(result.agrees)})
+    figures = {figure.name: figure for figure in result.charts()}
+    rows = {(row.metric, row.setting): (row.low, row.high) for row in result.metrics()}
+    consistency = [(row["low"], row["high"]) for row in figures["consistency"].rows]
+    assert consistency == [rows["consistency", one.said()] for one in result.moved]
+    assert consistency[0] == (pytest.approx(0.94, abs=0.001), 1.0)  # Wilson's of 60 in 60
+    sides = ["as it is", *(f"{side} px" for side in result.resolutions)]
+    by_side = [(row["low"], row["high"]) for row in figures["resolution"].rows]
+    assert by_side == [rows["accuracy by resolution", side] for side in sides]
+    (lost,) = figures["locality"].rows
+    assert (lost["value"], lost["low"], lost["high"]) == (0, *rows["accuracy lost to permutation", WHOLE])
+    assert lost["low"] < 0 < lost["high"]
+    twice = [(Subject(name=f"a-s{seed}", family="mlp", recipe="a", seed=seed), result) for seed in range(2)]
+    (lost,) = draw_locality(twice).rows
+    assert lost["low"] < 0 < lost["high"]
+
+
+def test_titles_rank_what_differs_alone(split):
+    companion = {WHOLE: SimpleNamespace(evidence=Evidence(wrapped(Silent())))}
+    calm, jumpy = (measured(net, split, wave_images=4, companions=companion) for net in (Brightest(), Corner()))
+    still = calm.model_copy(update={"changed": np.zeros_like(calm.changed)})
+
+    def titles(**results: Invariance) -> dict[str, str]:
+        drawn = Invariance.draw([(Subject(name=name, family="mlp"), result) for name, result in results.items()])
+        return {figure.name: figure.title for figure in drawn}
+
+    alone, both = titles(a=still), titles(a=still, b=still)
+    assert alone["waves"] == "No wave changes an answer"
+    everything = still.model_copy(update={"changed": np.ones_like(calm.changed)})
+    assert titles(a=everything)["waves"] == "Waves of every frequency disturb alike"
+    assert alone["locality"] == f"Without locality a loses {100 * calm.correct.mean():.0f} points of accuracy"
+    assert both["locality"] == f"Without locality a and b each lose {100 * calm.correct.mean():.0f} points of accuracy"
+    assert "of the answers of a and b as they are" in both["consistency"]
+    assert titles(a=still, b=jumpy)["consistency"].endswith("(a) of the answers as they are")
+    blunt = calm.model_copy(update={"sharp": np.zeros_like(calm.sharp)})
+    lost = f"{100 * calm.correct.mean():.0f} points of accuracy"
+    assert titles(a=blunt, b=blunt)["resolution"] == f"At 8 pixels a side a and b each lose {lost}"
+    kept = calm.model_copy(update={"sharp": np.broadcast_to(calm.correct, calm.sharp.shape)})
+    assert titles(a=kept)["resolution"] == "At 8 pixels a side no accuracy is lost"
+    assert titles(a=kept, b=blunt)["resolution"] == f"At 8 pixels a side b loses most, {lost}"

@@ -152,6 +152,21 @@ def test_seeds_are_averaged_tap_by_tap(model: Classifier, world: Split) -> None:
     assert row["y"] == pytest.approx((both.error[1].mean() + last.error[0].mean()) / 2)
 
 
+def test_equal_networks_have_lost_alike(model: Classifier, world: Split) -> None:
+    one = measure_inversion(model, world, taps=["turned", "last"], images=3, steps=3)
+
+    def title(**lost: float) -> str:
+        """Of networks that lose so much, and whose search converged."""
+        named = [
+            (Subject(name=name, family="mlp"), one.model_copy(update={"value": at, "residual": 0 * one.residual}))
+            for name, at in lost.items()
+        ]
+        return Inversion.draw(named)[0].title
+
+    assert title(a=0.1, b=0.1).startswith("From what the head of a and b sees, pictures come back 0.100 off")
+    assert title(a=0.1, b=0.2, c=0.2) == "At the head b and c have lost most of the picture (0.200 off), a least (0.100)"
+
+
 def test_what_is_refused(model: Classifier, world: Split) -> None:
     with pytest.raises(RequestError, match="'zoom' is not a preset of inversion"):
         measure_inversion(model, world, preset="zoom")

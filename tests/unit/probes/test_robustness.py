@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from priorscope import models
 from priorscope.attacks.supply import some_images
-from priorscope.attacks.verdict import check
+from priorscope.attacks.verdict import Check, Verdict, check
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.split import ArrayPixels, Split
@@ -228,12 +229,119 @@ def test_a_result_is_stored_and_drawn_without_the_model(trained: dict[str, Tenso
     names = [figure.name for figure in Robustness.draw(pair)]
     assert names == ["smallest-budget", "robustness-curve", "robustness-audit"]
     assert "that all networks get right" in str(Robustness.draw(pair)[0].n)
-    assert Robustness.draw(pair)[0].title == "one and two withstand most, and are not distinguishable"
+    half = f"{again.value * 255:.3g}/255"
+    assert Robustness.draw(pair)[0].title == (
+        f"Nobody stands out: half of the images of one break within {half}, of two within {half}, and none is distinguishable "
+        "from one"
+    )
     more = 1.3 + 0.4 * (again.index % 2)
     tougher = again.model_copy(update={"smallest": again.smallest * more, "stood": again.stood * more})
     drawn = Robustness.draw([pair[0], (Subject(name="tough", family="cnn"), tougher)])
     assert drawn[0].title.startswith("tough withstands most: half of its images break within")
     assert len(Robustness.draw([pair[0], (Subject(name="l2", family="cnn"), again.model_copy(update={"norm": "l2"}))])) == 3
+
+
+def planted(smallest: NDArray[np.float64], verdict: Verdict = "no sign of overestimation", *checks: Check) -> Robustness:
+    """A result whose smallest breaking budgets are these, in 255ths."""
+    broken, n, levels = smallest / 255, len(smallest), (0.0, *CURVE)
+    return Robustness(
+        value=float(np.median(np.minimum(broken, levels[-1]))),
+        interval=None,
+        n=n,
+        unit="L-inf on pixels in [0, 1]",
+        split="test",
+        attack="quick",
+        attacks=("a",),
+        norm="linf",
+        eps=8 / 255,
+        budgets=levels,
+        classes=10,
+        seed=0,
+        verdict=verdict,
+        checks=checks,
+        index=np.arange(n),
+        correct=np.ones(n, bool),
+        smallest=broken,
+        stood=0.9 * broken,
+        right_at=np.array([(broken > level).sum() for level in levels]),
+        within_at=np.zeros(0, int),
+    )
+
+
+def titles(**results: Robustness) -> list[str]:
+    return [figure.title for figure in Robustness.draw([(Subject(name=n, family="mlp"), r) for n, r in results.items()])]
+
+
+AROUND = np.linspace(0.9, 1.1, 200)
+UNBROKEN = np.full(200, np.inf)
+BLIND = check("margin loss", 180, 200, "180 of 200 more images are broken with the margin loss.")
+
+
+def test_a_masked_network_is_named_apart_and_never_the_most_robust() -> None:
+    blind, found = planted(UNBROKEN, "masked", BLIND), "blind's number is not to be believed: masked gradients"
+    budget, curve, audit = titles(honest=planted(10 * AROUND), blind=blind)
+    assert budget == f"Half of the images of honest break within 10/255; {found}"
+    assert curve == f"At 8/255 honest is right on 100%; {found}"
+    assert audit == "Not to be believed as they are: blind"
+    budget, curve, _ = titles(honest=planted(10 * AROUND), blind=blind, weak=planted(4 * AROUND))
+    assert budget == f"honest withstands most: half of its images break within 10/255; {found}"
+    assert curve == f"At 8/255 honest is right most often: 100% (no sign of overestimation); {found}"
+    bound = planted(16 * AROUND, "weak attack: upper bound only")
+    budget, curve, _ = titles(one=bound, two=bound, blind=blind)
+    told = f"{found}; the numbers of one and two are an upper bound only: weak attack"
+    assert budget == f"No number here says who withstands more: {told}"
+    assert curve == f"At 8/255 no number says who is right more often: {told}"
+
+
+def test_the_largest_median_is_compared_with_every_other_network() -> None:
+    """A few images that break at once do not move a median, and image by image they decide."""
+    torn = np.where(np.arange(200) < 90, 0.001, 1.2)
+    assert titles(a=planted(torn), b=planted(np.ones(200)))[0] == (
+        "Half of the images of a break within 1.2/255, but image by image b withstands more"
+    )
+    noisy = 4 * 2 ** np.random.default_rng(0).normal(0, 0.5, 200)
+    assert titles(a=planted(noisy), b=planted(noisy[::-1]), c=planted(AROUND))[0].startswith(
+        "a withstands most, but not distinguishably from b: half of its images break within "
+    )
+    same = planted(AROUND)
+    assert titles(a=same, b=same, c=same)[0].startswith("Nobody stands out: half of the images of a break within 1/255")
+
+
+def test_medians_beyond_every_budget_are_more_than_the_last_in_every_title() -> None:
+    for title in (titles(a=planted(UNBROKEN))[0], titles(a=planted(UNBROKEN), b=planted(AROUND))[0]):
+        assert "within more than 32/255" in title
+    figure = Robustness.draw([(Subject(name="a", family="mlp"), planted(UNBROKEN))])[0]
+    assert figure.alt.startswith("a more than 32/255")
+
+
+def test_networks_without_a_common_image_are_not_said_to_share_any() -> None:
+    one = planted(AROUND)
+    first, second = (
+        one.model_copy(update={"correct": half, "n": 100, "value": times / 255, "smallest": times * one.smallest})
+        for half, times in ((np.arange(200) < 100, 1.0), (np.arange(200) >= 100, 2.0))
+    )
+    figure = Robustness.draw([(Subject(name=name, family="mlp"), each) for name, each in (("a", first), ("b", second))])[0]
+    assert figure.n == "100 images or more, those that each gets right"
+    assert figure.title == "Not compared on the same images: half of them break within 1/255 (a) to 2/255 (b)"
+    nothing = one.model_copy(update={"correct": np.zeros(200, bool), "n": 0, "value": 0.0})
+    assert titles(a=nothing)[0] == "No image is right, so that there is nothing to break"
+
+
+def test_checks_speak_against_a_weak_attacks_number_too() -> None:
+    weak = planted(16 * AROUND, "weak attack: upper bound only", BLIND)
+    assert titles(fgsm=weak)[-1] == "Not to be believed as they are: fgsm"
+    fine = planted(AROUND, "no sign of overestimation", check("margin loss", 0, 200, ""))
+    assert titles(a=fine)[-1] == "No check speaks against any of these numbers"
+
+
+def test_the_share_that_stands_is_ranked_where_it_differs_alone() -> None:
+    tough, soft = planted(16 * AROUND), planted(AROUND)
+    assert titles(a=tough)[1] == "At 8/255 100% of the images are right (no sign of overestimation)"
+    assert titles(a=tough, b=tough)[1] == "At 8/255 a and b are each right on 100%"
+    assert titles(a=tough, b=soft)[1] == "At 8/255 a is right most often: 100% (no sign of overestimation)"
+    assert titles(a=soft, b=soft)[1] == "At 8/255 no network is right on any image"
+    other = tough.model_copy(update={"attacks": ("b",)})
+    assert titles(a=soft, b=other)[1] == "At 8/255 from 0% (a) to 100% (b) are right, not all attacked in one way"
 
 
 def test_networks_are_compared_on_the_images_that_both_get_right(trained: dict[str, Tensor]) -> None:

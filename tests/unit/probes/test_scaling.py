@@ -10,12 +10,14 @@ import pytest
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
+from priorscope.core.power_law import Law
 from priorscope.core.stats import wilson
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.probes import load_result
-from priorscope.probes.scaling import Scaling, ScalingConfig, measure_scaling
-from priorscope.probes.scaling_fit import Points, estimate
+from priorscope.probes.scaling import Best, Fit, Scaling, ScalingConfig, measure_scaling
+from priorscope.probes.scaling_batches import Batch
+from priorscope.probes.scaling_fit import Estimate, Points, estimate
 
 IMAGES = 20_000
 TEST = Split("made", "test", ArrayPixels(np.zeros((IMAGES, 1, 1, 3), np.uint8)), np.zeros(IMAGES, np.int64), ("a", "b"))
@@ -197,6 +199,69 @@ def test_families_have_fronts_of_their_own():
     assert [fit.exponent.value for fit in result.fits] == pytest.approx([0.3, 0.45], abs=0.02)
     assert result.charts()[0].title.startswith("The error of cnn falls fastest, as compute^-0.")
     assert result.value == result.fits[0].local.value
+
+
+def fit(family: str, *errors: float, exponent: tuple[float, float, float] | None = None, **about: Any) -> Fit:
+    """A family whose front has these errors, a decade of compute apart, and whose exponent has this interval."""
+    front = tuple(
+        Best(model="m", compute=10.0**at, error=error, parameters=1, samples=1, seen=1, seeds=1, final=True)
+        for at, error in enumerate(errors)
+    )
+    if exponent is not None:
+        value, low, high = exponent
+        about["law"] = Law(amplitude=1, shift=0, exponent=value, floor=0, spread=0)
+        about["exponent"] = Estimate(value=value, low=low, high=high)
+    return Fit(family=family, runs=3, recipes=3, front=front, local=None, **about)
+
+
+@pytest.mark.parametrize(
+    ("fits", "title"),
+    [
+        ([fit("mlp", 0.45)], "Error does not fall with compute here; a law is not identified"),
+        ([fit("mlp", 0.45, 0.2)], "Over 1.0 decades of compute the error falls to 20.0%; a law is not identified"),
+        (
+            [fit("mlp", 0.45), fit("cnn", 0.4, 0.1, 0.05)],
+            "Over 2.0 decades of compute the error of cnn falls to 5.0%, that of mlp does not; a law is not identified",
+        ),
+        ([fit("a", 0.4, 0.1, exponent=(0.3, 0.2, 0.4))], "The error of a falls as compute^-0.30"),
+        (
+            [fit("a", 0.4, 0.1, exponent=(0.3, 0.2, 0.4)), fit("b", 0.4, 0.1, exponent=(0.6, 0.5, 0.7))],
+            "The error of b falls fastest, as compute^-0.60",
+        ),
+        (
+            [fit("a", 0.4, 0.1, exponent=(0.3, 0.2, 0.4)), fit("b", 0.4, 0.1, exponent=(0.4, 0.3, 0.7))],
+            "No error falls surely fastest: from compute^-0.40 (b) to compute^-0.30 (a)",
+        ),
+    ],
+)
+def test_the_title_names_whose_error_falls_and_claims_no_more(result, fits, title):
+    assert result.model_copy(update={"fits": tuple(fits)}).charts()[0].title == title
+
+
+def test_what_compute_buys_is_told_of_a_family_that_learnt(result):
+    flat = fit("cnn", 0.45)
+    figure = result.model_copy(update={"fits": (flat, *result.fits)}).charts()[1]
+    assert figure.title.startswith("On the front of mlp parameters grow as compute^")
+
+
+def test_batches_that_err_alike_are_named_together(result):
+    def title(*errors: float) -> str:
+        told = {
+            "model": "m",
+            "family": "mlp",
+            "held": "samples",
+            "amount": 9,
+            "lr": 0.1,
+            "rates": 1,
+            "at_edge": True,
+            "seeds": 1,
+        }
+        batches = [Batch(**told, batch=10 * 2**at, error=e, low=e - 0.02, high=e + 0.02) for at, e in enumerate(errors)]
+        return result.model_copy(update={"batches": tuple(batches)}).charts()[-1].title
+
+    assert title(0.2, 0.2) == "At equal samples batches of 10 and 20 err alike: 20.0% (m)"
+    assert title(0.2, 0.2, 0.3) == "At equal samples batches of 10 and 20 err least: 20.0% (m)"
+    assert title(0.2, 0.21) == "At equal samples a batch of 10 errs least, within the intervals: 20.0% (m)"
 
 
 def trained_on(name: str, schedule: str, **settings: Any) -> Planted:

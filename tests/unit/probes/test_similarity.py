@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import depth, layers, load_result
 from priorscope.probes.cka import Alignment, gram
 from priorscope.probes.layers import Network, pooled
-from priorscope.probes.similarity import Similarity, SimilarityConfig, matching, measure_similarity
+from priorscope.probes.similarity import Pair, Similarity, SimilarityConfig, matching, measure_similarity
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +184,98 @@ def test_it_is_stored_and_drawn(result, tmp_path):
                      "held-by-depth", "dimension-by-depth", "similarity-convergence"]  # fmt: skip
     for figure in back.charts():
         assert figure.svg().startswith("<svg")
+
+
+NAN = np.nan
+
+
+def planted(names: tuple[str, ...], cka: list[list[float]], **about) -> Similarity:
+    """A result about networks of two layers each, of one batch of images, from the CKA of their layers."""
+    table, count = np.array(cka), len(names)
+    best = [np.where(np.isnan(table[:, 2 * k : 2 * k + 2]), -np.inf, table[:, 2 * k : 2 * k + 2]).max(1) for k in range(count)]
+    match = np.where(np.arange(2 * count)[:, None] // 2 == np.arange(count), -np.inf, np.stack(best, 1))
+    fields = {
+        "value": 0.5,
+        "interval": None,
+        "n": 900,
+        "unit": "CKA",
+        "names": names,
+        "families": names,
+        "taps": (("a/out", "logits"),) * count,
+        "split": "test",
+        "kernel": "linear",
+        "pooling": "flatten",
+        "batch": 20,
+        "seed": 0,
+        "planned_mb": 1.0,
+        "pairs": tuple(Pair(first=a, second=b, value=0.5) for a, b in combinations(names, 2)),
+        "classes": 10,
+        "cka": table,
+        "half": np.full_like(table, NAN),
+        "untrained": np.zeros((0, 0)),
+        "match": np.where(np.isneginf(match), NAN, match),
+        "match_half": np.full_like(match, NAN),
+        "convergence": np.array([[900.0, 0.5, NAN]]),
+        "logistic": np.zeros(0, int),
+        "neighbours": np.zeros(0, int),
+        "dimension": np.zeros((0, 3)),
+    }
+    return Similarity(**(fields | about))
+
+
+def titles(result: Similarity) -> dict[str, str]:
+    figures = result.charts()
+    assert all(">null<" not in figure.svg() for figure in figures)
+    return {figure.name: figure.title for figure in figures}
+
+
+DEAD = [NAN] * 4
+
+
+def test_a_title_speaks_of_layers_that_are_not_dead():
+    told = titles(planted(("a", "b"), [[1, NAN, 0.5, 0.4], DEAD, [0.5, NAN, 1, 0.3], [0.4, NAN, 0.3, 1]]))
+    assert told["similarity"] == "Between a and b a layer's best match has a CKA of 0.50"
+    assert told["cka"] == "Across families, a/out of a and a/out of b are most alike: 0.50"
+    assert told["cka-0-1"] == "Of a and b, a/out and a/out are most alike: 0.50"
+    assert told["cka-0-0"] == "Inside a: the first or the last layer is dead, and has no CKA"
+    assert told["cka-1-1"] == "Inside b: first and last layer have a CKA of 0.30"
+    assert told["similarity-match"] == "Least matched is logits of b in a: 0.40 at best"
+    gone = titles(planted(("a", "b"), [DEAD, DEAD, [NAN, NAN, 1, 0.3], [NAN, NAN, 0.3, 1]]))
+    assert gone["cka"] == "Across families, there are no two layers to compare that are not dead"
+    assert gone["cka-0-1"] == "Of a and b, there are no two layers to compare that are not dead"
+    assert "similarity-match" not in gone
+
+
+def test_titles_rank_what_differs_alone():
+    told = titles(planted(("a", "b"), [[1, 0.3, 1, 0.3], [0.3, 1, 0.3, 1]] * 2))
+    assert told["cka"] == "Across families, a/out of a and a/out of b and 1 other pair are most alike: 1.00"
+    assert told["similarity-match"] == "Every layer finds a match of 1.00"
+    assert titles(planted(("a", "b"), [[1.0] * 4] * 4))["cka"] == "Across families, all layers have a CKA of 1.00"
+    three = ("a", "b", "c")
+    assert titles(planted(three, [[1.0] * 6] * 6))["similarity"].startswith("All pairs are equally alike: ")
+    pairs = [
+        Pair(first=a, second=b, value=value) for (a, b), value in zip(combinations(three, 2), (0.5, 0.5, 0.2), strict=True)
+    ]
+    assert titles(planted(three, [[1.0] * 6] * 6, pairs=pairs))["similarity"].startswith("Most alike are a ~ b and a ~ c: ")
+
+
+def test_convergence_tells_the_step_that_there_was():
+    cka = [[1.0, 0.5] * 2, [0.5, 1.0] * 2] * 2
+    assert titles(planted(("a", "b"), cka))["similarity-convergence"] == "A single batch: no convergence to show"
+    steps = np.array([[128.6, 0.4, NAN], [514.3, 0.5, 0.1], [900, 0.512, 0.1]])
+    told = titles(planted(("a", "b"), cka, convergence=steps))["similarity-convergence"]
+    assert told == "From 514 to 900 images the mean match moved by 0.012"
+
+
+def test_what_is_held_by_depth_is_named_once_where_it_is_of_all():
+    cka, counts = [[1.0, 0.5] * 2, [0.5, 1.0] * 2] * 2, [90, 450, 270, 450, 270]
+    shape = [[30, 29, 31], [9, 8, 10], [7, 6, 8], [9, 8, 10], [7, 6, 8]]
+    held = {"logistic": np.array(counts), "neighbours": np.array(counts), "dimension": np.array(shape, float)}
+    told = titles(planted(("a", "b"), cka, **held))
+    assert told["held-by-depth"] == "Most is read out of a at a/out and b at a/out: 50% right"
+    assert told["dimension-by-depth"] == "At the last layer a and b vary in 7.0 directions, the pixels in 30"
+    raw = titles(planted(("a", "b"), cka, **held | {"logistic": np.array([500, *counts[1:]])}))
+    assert raw["held-by-depth"] == "Most is read out of the pixels: 56% right"
 
 
 def test_a_pass_holds_no_more_than_it_may():

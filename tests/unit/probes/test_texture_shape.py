@@ -196,6 +196,30 @@ def test_it_is_stored_and_drawn(tmp_path):
         assert figure.svg().startswith("<svg")
 
 
+def test_titles_rank_what_differs_alone(coloured):
+    result = measure_texture_shape(wrapped(ByPlace()), coloured, transforms=["grayscale", "histogram"])
+
+    def titles(**shares: tuple[float, float]) -> dict[str, str]:
+        """Of networks that are right without a transform, and so often under the two."""
+        named = [
+            (
+                Subject(name=name, family="mlp"),
+                result.model_copy(update={"clean": np.ones(60, bool), "right": np.arange(60) / 60 < np.array(kept)[:, None]}),
+            )
+            for name, kept in shares.items()
+        ]
+        return {figure.name: figure.title for figure in TextureShape.draw(named)}
+
+    assert titles(a=(0.5, 0.5))["texture-shape"] == "grayscale and histogram each leave 50% of 100%"
+    assert titles(a=(0.2, 0.5))["texture-shape"] == "grayscale leaves least: 20% of 100%"
+    assert titles(a=(1.0, 1.0))["texture-shape-classes"] == "a keeps every class alike: 100%"
+    assert titles(a=(0.5, 0.5), b=(0.5, 0.5))["texture-shape"] == "No transform parts a and b"
+    assert titles(a=(0.2, 0.5), b=(0.5, 0.2))["texture-shape"] == "grayscale and histogram part them: by 30 points"
+    assert titles(a=(0.2, 0.5), b=(0.5, 0.5), c=(0.5, 0.5))["texture-shape"] == (
+        "grayscale parts them most: b and c keep 50%, a 20%"
+    )
+
+
 def test_wrong_requests_are_refused(coloured):
     with pytest.raises(RequestError, match="No transform was given"):
         measure_texture_shape(wrapped(ByColour()), coloured, transforms=[])

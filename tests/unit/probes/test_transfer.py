@@ -168,6 +168,33 @@ def test_a_result_is_stored_and_drawn(tmp_path: Path) -> None:
     assert (result.weakness <= result.weakness_high + 1e-9).all()
 
 
+def test_titles_rank_what_differs_alone() -> None:
+    nets = {name: wrapped(Half(i % 2, i)) for i, name in enumerate("abc")}
+    result = measure_transfer(nets, world(*nets.values()), eps=0.05, images=None)
+
+    def titles(*shares: list[float]) -> list[str]:
+        n = len(result.clean[0])
+        about = {
+            "clean": np.ones_like(result.clean),
+            "fooled": np.arange(n) / n < np.array(shares)[:, :, None],
+            "strength": np.mean(shares, axis=1),
+            "weakness": np.mean(shares, axis=0),
+        }
+        return [figure.title for figure in result.model_copy(update=about).charts()]
+
+    never, always = [0.0] * 3, [1.0] * 3
+    assert titles(never, never, never) == [
+        "What fools one network fools no other",
+        "Pictures travel equally far; all are fooled as easily",
+    ]
+    assert titles(always, always, always)[0] == "What fools one network fools the others: 100%"
+    assert titles([1, 1, 0], [1, 1, 0], [0, 0, 1]) == [
+        "Most fooled are b by what fools a and a by what fools b: 100%",
+        "Pictures made for a and b travel furthest; a and b are fooled most easily",
+    ]
+    assert titles([1, 1, 0], never, never)[0] == "Most fooled is b by what fools a: 100%"
+
+
 def test_n_is_what_two_networks_get_right_and_few_of_them_are_named() -> None:
     first, second = wrapped(Half(0, 1)), wrapped(Half(1, 2))
     split = world(first, second)

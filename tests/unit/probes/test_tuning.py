@@ -100,6 +100,22 @@ def test_runs_of_other_names_are_trials_of_their_network():
     assert [(arm.name, len(arm.trials)) for arm in measure_tuning(renamed).arms] == [("mlp/tiny", 3), ("cnn/tiny", 3)]
 
 
+def test_titles_rank_what_differs_alone():
+    def titles(*names: str) -> list[str]:
+        right = {"mlp-t1": 0.3, "mlp-t2": 0.48, "cnn-t1": 0.3, "cnn-t2": 0.48}
+        runs = {
+            f"{arm}-t{at}": Planted(f"{arm}-t{at}", right[f"{arm}-t{at}"], {"lr": 0.1**at}) for arm in names for at in (1, 2)
+        }
+        return [figure.title for figure in measure_tuning(runs).charts()]
+
+    end = "; no best value stands at an end"
+    assert titles("mlp") == ["The second half of its trials brings mlp 9.0 points on val", f"mlp reaches 48.0% on val{end}"]
+    assert titles("mlp", "cnn") == [
+        "The second half of its trials brings mlp and cnn 9.0 points on val",
+        f"mlp and cnn each reach 48.0% on val{end}",
+    ]
+
+
 def test_what_is_no_finished_run_is_refused():
     with pytest.raises(RequestError, match="one does not say how it was trained"):
         measure_tuning({"one": object()})  # pyright: ignore[reportArgumentType]

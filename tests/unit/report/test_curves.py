@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_study import write_run, write_study
 
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.report.curves import Curve, band_rows, curves_figure, family_in, read_log, training_figures
 
 # Foreign logs, in the layouts that the three predecessors wrote.
@@ -122,6 +122,28 @@ def test_reads_a_run_a_study_and_a_steps_file(tmp_path: Path) -> None:
     assert len(curve.along("val", "acc")) == 12
 
 
+def test_a_run_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    """Its curves are not merely missing: its recipe, or its log, is damaged."""
+    study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))
+    for name, file in (("mlp-s0", "recipe.toml"), ("cnn-s0", "steps.jsonl")):
+        (study / "runs" / name / file).write_text("{ torn")
+        with pytest.raises(WorkError) as refused:
+            read_log(study / "runs" / name)
+        assert refused.value.came.startswith(f"{study / 'runs' / name / file} is ")
+        assert refused.value.do == f"mend {name}/{file}, or leave {study / 'runs' / name} out"
+    with pytest.raises(WorkError, match=r"cnn-s0/steps\.jsonl is damaged"):
+        read_log(study)
+    write_run(study / "runs" / "vit-s0", "vit", 0, {})
+    assert [curve.name for curve in read_log(study) if curve.points] == ["vit-s0"]
+
+
+def test_a_run_before_its_first_epoch_has_no_curve_yet(tmp_path: Path) -> None:
+    run = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,)) / "runs" / "mlp-s0"
+    (run / "steps.jsonl").unlink()
+    with pytest.raises(RequestError, match="one of what they hold: no curves\n  try:    let the run end its first epoch"):
+        curves_figure(read_log(run))
+
+
 def test_the_band_is_from_the_lowest_seed_to_the_highest(tmp_path: Path) -> None:
     for i, values in enumerate([(0.1, 0.5), (0.3, 0.6), (0.2, 0.7)]):
         (tmp_path / f"mlp{i}.csv").write_text("epoch,val_acc\n" + "".join(f"{e},{v}\n" for e, v in enumerate(values, 1)))
@@ -161,7 +183,8 @@ def test_seeds_that_share_no_epoch_are_refused_or_said_to_be_left_out(tmp_path: 
     with pytest.raises(RequestError) as refused:
         curves_figure(curves[:2], labels=["x", "x"])
     assert str(refused.value) == (
-        "The curves of x share no epoch with acc on val.\n  wanted: a label for seeds of one another alone\n  try:    --labels"
+        "The curves of x share no epoch with acc on val.\n  wanted: a label for seeds of one another alone\n"
+        "  try:    --labels a,b"
     )
     figure = curves_figure(curves, labels=["x", "x", "y"])
     assert "Not drawn on val, because their seeds share no epoch: x." in figure.protocol
@@ -180,7 +203,7 @@ def test_refuses_what_was_not_tracked_and_names_what_was(tmp_path: Path) -> None
     assert str(refused.value) == (
         "No log holds acc on test.\n"
         "  wanted: one of what they hold: acc on train, loss on train, acc on val, loss on val\n"
-        "  try:    --metric and --split"
+        "  try:    --metric acc --split train"
     )
 
 

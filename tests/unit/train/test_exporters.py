@@ -53,6 +53,21 @@ def test_tensorboard_gets_every_number_once_even_where_a_run_was_cut(tmp_path):
     assert [(event.step, event.value) for event in events.Scalars("val/accuracy")] == [(3, 0.25), (6, 0.25)]
 
 
+def test_tensorboard_gets_the_rows_from_before_it_was_asked_for(tmp_path):
+    """A run made longer has the shorter one's rows, and no events; so has one that goes on with a tracker."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    later = {**ROW, "epoch": 2, "step": 6}
+    for rows, new in (([ROW], later), ([ROW, later], {**ROW, "epoch": 3, "step": 9})):
+        exporters = Exporters(["tensorboard"], tmp_path, {"seed": 0}, rows)
+        exporters.row(new)
+        exporters.close()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train_loss")] == [3, 6, 9]
+    (recipe,) = events.Tensors("recipe/text_summary")
+    assert b"seed = 0" in recipe.tensor_proto.string_val[0]
+
+
 def test_every_exporter_is_closed_even_where_one_fails(tmp_path, monkeypatch):
     closed = []
 

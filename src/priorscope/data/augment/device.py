@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from priorscope.core.rng import hashed
 from priorscope.data.augment.device_colour import coloured
 from priorscope.data.augment.device_warp import warped
 from priorscope.data.augment.plan import Plan
@@ -68,14 +69,5 @@ def _erased(images: Tensor, program: Program, plan: Plan, index: Ints) -> Tensor
 
 
 def _noise(keys: Tensor, side: int) -> Tensor:
-    """(n, 3, side, side) numbers in [0, 1): the hashes of `kernels/erase.py`, in wrapping signed arithmetic."""
-    x = keys[:, None] + torch.arange(3 * side * side, device=keys.device)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x = (x ^ _shifted(x, shift)) * (factor - (1 << 64))
-    x = _shifted(x ^ _shifted(x, 31), 40)
-    return (x.to(torch.float32) / 16777216).view(-1, 3, side, side)
-
-
-def _shifted(x: Tensor, by: int) -> Tensor:
-    """The bits moved right and zeros put before them, as in unsigned numbers."""
-    return (x >> by) & ((1 << (64 - by)) - 1)
+    """(n, 3, side, side) numbers in [0, 1): the hashes of `kernels/erase.py`."""
+    return hashed(keys[:, None] + torch.arange(3 * side * side, device=keys.device)).view(-1, 3, side, side)

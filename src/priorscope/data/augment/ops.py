@@ -107,14 +107,16 @@ class Rotate(Op):
 
 
 class Affine(Op):
-    """Turns (clockwise), shifts by up to a share of the side, scales and shears about the centre (RandomAffine)."""
+    """Turns (clockwise), shifts by up to a share of the side, scales and shears about the centre (RandomAffine).
+
+    `translate` holds a share for x and one for y, `shear` degrees along x.
+    """
 
     op: Literal["affine"] = "affine"
     degrees: tuple[Number, Number] = (0, 0)
     translate: tuple[Chance, Chance] = (0, 0)
     scale: tuple[Number, Number] = (1, 1)
     shear: tuple[Number, Number] = (0, 0)
-    """Degrees of shear along x; along y there is none."""
 
     @model_validator(mode="after")
     def _check(self) -> Affine:
@@ -201,7 +203,10 @@ class TrivialAugment(Op):
 
 
 class Cutout(Op):
-    """Fills a square of `size` pixels whose centre lies anywhere in the picture; it may stick out (DeVries and Taylor 2017)."""
+    """Fills a square of `size` pixels whose centre lies anywhere in the picture; it may stick out (DeVries and Taylor 2017).
+
+    `fill` is a colour in [0, 1], or "noise".
+    """
 
     op: Literal["cutout"] = "cutout"
     size: Annotated[int, Field(ge=1, le=4096)] = 8
@@ -211,7 +216,7 @@ class Cutout(Op):
 class Erase(Op):
     """Fills a random rectangle inside the picture (random erasing, Zhong et al. 2017), as torchvision's RandomErasing.
 
-    `ratio` is that of height to width, as there.
+    `ratio` is that of height to width, as there; `fill` is a colour in [0, 1], or "noise".
     """
 
     VERSION = 2

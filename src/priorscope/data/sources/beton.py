@@ -7,6 +7,7 @@ missing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,26 +85,37 @@ def _folder(folder: Path, config: BetonConfig) -> PublishedSource:
                 f"name the one you mean: {file}",
             )
         named[part] = file
-    return _source(named, config, opened, carve=True)
+    return _source(named, config, opened, carve=True, classes=_numbers(named.values(), config))
 
 
-def _source(files: dict[str, Path], config: BetonConfig, opened: Beton, *, carve: bool) -> PublishedSource:
-    """The splits of several files, each opened when it is asked for."""
-    first = _read(opened.path, config)
+def _numbers(files: Iterable[Path], config: BetonConfig) -> tuple[str, ...] | None:
+    """The classes of files whose manifests name none: one a number, as many as the largest label of all wants."""
+    from priorscope.data.beton.reader import Beton
+
+    if any((manifest := Beton.open(file).manifest) and manifest.classes for file in files):
+        return None
+    return max((_read(file, config).classes for file in files), key=len)
+
+
+def _source(
+    files: dict[str, Path], config: BetonConfig, opened: Beton, *, carve: bool, classes: tuple[str, ...] | None = None
+) -> PublishedSource:
+    """The splits of several files, each opened when it is asked for; `classes` are those of all where none has its own."""
     manifest = opened.manifest
     return PublishedSource(
         (manifest.source if manifest else "") or opened.path.stem,
-        first.classes,
-        {name: partial(_part, file, config) for name, file in files.items()},
+        classes or _read(opened.path, config).classes,
+        {name: partial(_part, file, config, classes) for name, file in files.items()},
         origin=(manifest.origin if manifest else "") or str(opened.path),
         caveats=manifest.caveats if manifest else (),
         carve=carve,
     )
 
 
-def _part(file: Path, config: BetonConfig) -> Part:
+def _part(file: Path, config: BetonConfig, classes: tuple[str, ...] | None) -> Part:
     split = _read(file, config)
-    return Part(split.pixels, split.labels, split.columns, split.classes, split.known_statistics, split.known_fingerprint)
+    own = classes or split.classes
+    return Part(split.pixels, split.labels, split.columns, own, split.known_statistics, split.known_fingerprint)
 
 
 def _read(file: Path, config: BetonConfig) -> Split:

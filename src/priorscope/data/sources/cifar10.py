@@ -27,6 +27,8 @@ PYTHON = Published(
 )
 PUBLISHED = (BINARY,)
 """What `data get` downloads: the binary files hold the same pixels as the pickles, and nothing to distrust."""
+LAYOUTS = (*PUBLISHED, PYTHON)
+"""What is read where it lies."""
 
 TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST = ("test_batch",)
@@ -42,7 +44,7 @@ class Cifar10Config(SourceConfig):
 def open_source(config: Cifar10Config) -> PublishedSource:
     """Opens the official files, or else tables of the hub's layout."""
     root = home(config.name, config.path)
-    found = official(root, (BINARY, PYTHON))
+    found = official(root, LAYOUTS)
     if found is not None:
         layout, folder = found
         read = _binary if layout is BINARY else _python

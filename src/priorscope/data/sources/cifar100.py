@@ -27,6 +27,8 @@ PYTHON = Published(
     "cifar-100-python",
 )
 PUBLISHED = (BINARY,)
+LAYOUTS = (*PUBLISHED, PYTHON)
+"""What is read where it lies."""
 
 
 class Cifar100Config(SourceConfig):
@@ -39,7 +41,7 @@ class Cifar100Config(SourceConfig):
 def open_source(config: Cifar100Config) -> PublishedSource:
     """Opens the official files, or else tables of the hub's layout."""
     root = home(config.name, config.path)
-    found = official(root, (BINARY, PYTHON))
+    found = official(root, LAYOUTS)
     if found is not None:
         layout, folder = found
         read = _binary if layout is BINARY else _python

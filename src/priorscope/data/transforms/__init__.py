@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from priorscope.core.errors import RequestError, unknown_name
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from priorscope.core.contracts import Statistics
-
-Removes = Literal["colour", "texture", "shape", "parts"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,6 @@ class Transform:
 
     name: str
     part: str
-    removes: Removes
     levels: tuple[float, ...] = ()
     usual: float | None = None
     strength: str = ""
@@ -56,44 +53,38 @@ _CYCLES = (1.0, 2.0, 4.0, 8.0)
 TRANSFORMS: Mapping[str, Transform] = {
     one.name: one
     for one in (
-        Transform("grayscale", "colour", "colour"),
-        Transform("histogram", "colour", "colour", donors=True),
-        Transform("edges", "outlines", "texture"),
-        Transform("silhouette", "outlines", "texture"),
-        Transform("low-pass", "frequencies", "texture", _CYCLES[::-1], 4.0, "cycles a picture, kept below"),
-        Transform("high-pass", "frequencies", "colour", _CYCLES, 4.0, "cycles a picture, kept above"),
-        Transform("phase-swap", "frequencies", "texture", (0.5, 1.0), 1.0, "share of the other's amplitude", donors=True),
-        Transform("quilting", "patches", "texture", (16.0, 8.0, 4.0), 8.0, "patches a side", donors=True),
-        Transform("shuffle", "patches", "shape", (2.0, 4.0, 8.0), 4.0, "patches a side"),
-        Transform("occlusion", "masks", "parts", _SHARES, 0.5, "share covered"),
-        Transform("blackening", "masks", "parts", _SHARES, 0.5, "share of pixels"),
+        Transform("grayscale", "colour"),
+        Transform("histogram", "colour", donors=True),
+        Transform("edges", "outlines"),
+        Transform("silhouette", "outlines"),
+        Transform("low-pass", "frequencies", _CYCLES[::-1], 4.0, "cycles a picture, kept below"),
+        Transform("high-pass", "frequencies", _CYCLES, 4.0, "cycles a picture, kept above"),
+        Transform("phase-swap", "frequencies", (0.5, 1.0), 1.0, "share of the other's amplitude", donors=True),
+        Transform("quilting", "patches", (16.0, 8.0, 4.0), 8.0, "patches a side", donors=True),
+        Transform("shuffle", "patches", (2.0, 4.0, 8.0), 4.0, "patches a side"),
+        Transform("occlusion", "masks", _SHARES, 0.5, "share covered"),
+        Transform("blackening", "masks", _SHARES, 0.5, "share of pixels"),
         Transform(
             "z-grayscale",
-            "colour",
             "colour",
             fault="grey is mixed after the channels were normalised apart, so that the picture is not grey",
         ),
         Transform(
             "z-edges",
             "outlines",
-            "texture",
             fault="the picture is fed past the normalisation, its scale is set by the frame that is erased afterwards, and a "
             "flat picture divides 0 by 0 (here: no edges)",
         ),
-        Transform(
-            "z-shuffle", "patches", "shape", fault="patches have 8 pixels whatever the picture's size, and a draw may move none"
-        ),
+        Transform("z-shuffle", "patches", fault="patches have 8 pixels whatever the picture's size, and a draw may move none"),
         Transform(
             "z-occlusion",
             "masks",
-            "parts",
             fault="squares overlap, so that 50 % asked covers 38 % at 32 pixels, they have 8 pixels whatever the picture's "
             "size, and what covers is the data set's mean colour",
         ),
         Transform(
             "z-blackening",
             "masks",
-            "parts",
             fault="each channel is set apart, to the mean and not to black, so that pixels change colour",
         ),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -49,32 +51,47 @@ def quilting(images: Tensor, level: float | None, scene: Scene) -> Tensor:
 
     Texture transfer as Efros and Freeman (SIGGRAPH 2001) have it, without their iterations: patches overlap by half and are
     blended with a tent, so that there are no seams to cut. The picture's brightness is first given the donor's histogram. The
-    donor's patches begin at every fourth part of a patch, and at every pixel where a patch has fewer than eight.
+    donor's patches begin at every fourth part of a patch, and at every pixel where a patch has fewer than eight. Where half
+    patches do not fill the side, a last one lies flush with the far edge.
     """
     grid = _grid("quilting", level, images)
     donors = scene.lenders()
     side = images.shape[-1] // grid
     hop, step = max(side // 2, 1), max(side // 4, 1)
-    places = ((images.shape[-1] - side) // hop + 1) ** 2
-    choices = ((images.shape[-1] - side) // step + 1) ** 2
+    beyond = len(_bands(images.shape[-1], side, hop)) - 1
+    places = ((images.shape[-1] - side) // hop + 1 + beyond) ** 2
+    choices = ((images.shape[-1] - side) // step + 1 + beyond) ** 2
     rows = max(1, AT_ONCE // (4 * max(places * choices, choices * 4 * side**2)))
     done = [_quilted(images[i : i + rows], donors[i : i + rows], side, hop, step) for i in range(0, len(images), rows)]
     return torch.cat(done)
 
 
+def _bands(length: int, side: int, hop: int) -> tuple[slice, ...]:
+    """Where patches are laid along a side: all along, and once more at its end where the hops do not reach it."""
+    return (slice(None),) if (length - side) % hop == 0 else (slice(None), slice(-side, None))
+
+
 def _quilted(images: Tensor, donors: Tensor, side: int, hop: int, step: int) -> Tensor:
+    windows = list(product(_bands(images.shape[-2], side, hop), _bands(images.shape[-1], side, hop)))
+
+    def cut(pictures: Tensor, stride: int) -> list[Tensor]:
+        return [F.unfold(pictures[..., high, wide], side, stride=stride) for high, wide in windows]
+
     grey = luma(donors)[:, None]
-    wanted = F.unfold(matched(luma(images)[:, None], grey), side, stride=hop)
-    offered = F.unfold(grey, side, stride=step)
+    wanted = cut(matched(luma(images)[:, None], grey), hop)
+    offered = torch.cat(cut(grey, step), 2)
     # |w - o|^2 without |w|^2, which does not change the choice
-    costs = torch.baddbmm(offered.square().sum(1)[:, None], wanted.transpose(1, 2), offered, alpha=-2)
+    costs = torch.baddbmm(offered.square().sum(1)[:, None], torch.cat(wanted, 2).transpose(1, 2), offered, alpha=-2)
     chosen = costs.argmin(2)
-    patches = F.unfold(donors, side, stride=step).gather(2, chosen[:, None].expand(-1, 3 * side**2, -1))
+    patches = torch.cat(cut(donors, step), 2).gather(2, chosen[:, None].expand(-1, 3 * side**2, -1))
     ramp = torch.minimum(torch.arange(1, side + 1), torch.arange(side, 0, -1)).to(images)
-    tent = (ramp[:, None] * ramp[None, :]).flatten()
-    size = (images.shape[-2], images.shape[-1])
-    laid = F.fold(patches * tent.repeat(3)[None, :, None], size, side, stride=hop)
-    weight = F.fold(tent[None, :, None].expand(1, -1, chosen.shape[1]).contiguous(), size, side, stride=hop)
+    tent = (ramp[:, None] * ramp[None, :]).flatten()[None, :, None]
+    laid, weight = torch.zeros_like(images), torch.zeros_like(images[:1, :1])
+    for (high, wide), part in zip(windows, patches.split([places.shape[2] for places in wanted], 2), strict=True):
+        inside = weight[..., high, wide]
+        size = (inside.shape[-2], inside.shape[-1])
+        laid[..., high, wide] += F.fold(part * tent.repeat(1, 3, 1), size, side, stride=hop)
+        inside += F.fold(tent.expand(1, -1, part.shape[2]).contiguous(), size, side, stride=hop)
     return (laid / weight).clamp(0, 1)
 
 

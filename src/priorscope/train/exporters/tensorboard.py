@@ -35,15 +35,22 @@ class TensorBoard:
 
 
 def open_exporter(out: Path, about: Plain, rows: Sequence[Plain]) -> TensorBoard:
-    """Opens RUN/tensorboard; points of steps that a killed run took and takes again are purged."""
+    """Opens RUN/tensorboard; points of steps that a killed run took and takes again are purged.
+
+    A folder without events gets the recipe and every row so far: the run was made longer from another, or began without it.
+    """
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         raise RequestError("TensorBoard is not installed.", "the package tensorboard", "uv sync --extra tensorboard") from None
-    writer = SummaryWriter(str(out / FOLDER), purge_step=int(rows[-1]["step"]) + 1 if rows else 0)
-    if not rows:
+    begun = any((out / FOLDER).glob("events.*"))
+    writer = SummaryWriter(str(out / FOLDER), purge_step=int(rows[-1]["step"]) + 1 if begun and rows else 0)
+    board = TensorBoard(writer)
+    if not (begun and rows):
         writer.add_text("recipe", "\n".join(f"    {line}" for line in _lines(about)), 0)
-    return TensorBoard(writer)
+        for row in rows:
+            board.row(row)
+    return board
 
 
 def _lines(about: Plain, path: str = "") -> list[str]:
