@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 
 class Interval(Config):
-    """Where a number lies, how surely, by which method, and over what it was sampled: "images", "seeds x images" and the like."""
+    """Where a number lies, how surely, by which method, and over what it was sampled: "images", "seeds x images" and so on."""
 
     low: float
     high: float
