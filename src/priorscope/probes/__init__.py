@@ -83,14 +83,6 @@ def load_result(path: Path) -> Result:
     return result_class(stored_probe(path)).load(path)
 
 
-def load_results(folder: Path) -> dict[str, list[Result]]:
-    """All stored results of a run, by probe."""
-    found: dict[str, list[Result]] = {}
-    for path in sorted(folder.glob("*/*.json")):
-        found.setdefault(path.parent.name, []).append(load_result(path))
-    return found
-
-
 def the_split(data: Source | Split, name: str) -> Split:
     """The split that a probe looks at: the one given, or the one of that name of the source given."""
     from priorscope.data.split import Split

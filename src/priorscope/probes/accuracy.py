@@ -31,7 +31,7 @@ from priorscope.probes import ProbeConfig, labelled_split
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
 VERSION = 3
@@ -144,7 +144,7 @@ class Accuracy(Result):
 
 
 def measure_accuracy(
-    subject: Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
     *,
     split: str = "test",

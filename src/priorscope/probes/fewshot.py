@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence
+    from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
 VERSION = 2
@@ -118,7 +118,14 @@ class Fewshot(Result):
 
 
 def few_shot(
-    subject: Classifier | Evidence, train: Split, test: Split, *, shots: int, draws: int, tap: str | None = None, seed: int = 0
+    subject: Classifier | Evidence | TrainedRun,
+    train: Split,
+    test: Split,
+    *,
+    shots: int,
+    draws: int,
+    tap: str | None = None,
+    seed: int = 0,
 ) -> tuple[NDArray[np.bool_], tuple[float, ...], str]:
     """Whether each test image is answered right in each draw, the penalties taken, and the tap.
 
@@ -165,7 +172,7 @@ def _flat(features: NDArray[Any]) -> NDArray[Any]:
 
 
 def measure_fewshot(
-    subject: Classifier | Evidence,
+    subject: Classifier | Evidence | TrainedRun,
     data: Source,
     *,
     split: str = "test",

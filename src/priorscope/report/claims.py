@@ -15,6 +15,7 @@ from priorscope.core.claim import Claim, Verdict
 from priorscope.core.config import Plain
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
+from priorscope.core.wording import begun
 from priorscope.report.reading import Reading
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.verdict import Arm, Finding, arm_difference, difference_unit
@@ -123,6 +124,6 @@ def _confounds(first: Arm, second: Arm, reading: Reading) -> tuple[str, ...]:
     if sizes[0] and sizes[1] and max(sizes[0], sizes[1]) > 1.5 * min(sizes[0], sizes[1]):
         said.append(f"Their sizes differ: {sizes[0]:,} and {sizes[1]:,} parameters.")
     results = [result for arm in (first, second) for result in arm.results]
-    grounds = dict.fromkeys(f"{result.ground()[:1].upper()}{result.ground()[1:]}." for result in results if result.doubted)
+    grounds = dict.fromkeys(f"{begun(result.ground())}." for result in results if result.doubted)
     doubts = dict.fromkeys(caveat for result in results for caveat in result.caveats)
     return (*said, *grounds, *list(doubts)[:2])

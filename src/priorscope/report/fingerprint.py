@@ -15,6 +15,7 @@ from priorscope.core.contracts import Metric
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, over_seeds
 from priorscope.report.reading import Reading
+from priorscope.report.scale import Scale, scale_of
 from priorscope.report.verdict import Arm, Finding
 from priorscope.report.words import between, listed, number
 
@@ -192,31 +193,8 @@ class _Told:
         return f"of {self.seeds} of {arm.seeds} seeds" if self.seeds < arm.seeds else ""
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """The ends of an aspect's scale."""
-
-    low: float
-    high: float
-    log: bool
-
-    def place(self, value: float) -> float:
-        """Where a value stands, from 0 to 100."""
-        if not self.low < self.high:
-            return 50.0
-        low, high, x = (math.log(v) if self.log else v for v in (self.low, self.high, min(max(value, self.low), self.high)))
-        return round(100 * (x - low) / (high - low), 2)
-
-
-def _scale(told: Sequence[_Told]) -> _Scale:
-    """What the values span with their intervals, of which no more is drawn than the values' own span on either side."""
-    values = [one.value for one in told]
-    lows = [one.interval.low if one.interval else one.value for one in told]
-    highs = [one.interval.high if one.interval else one.value for one in told]
-    if min(lows) > 0 and max(values) > WIDE * min(values):
-        return _Scale(min(lows), max(highs), log=True)
-    span = max(values) - min(values) or max(max(highs) - min(lows), 0.0)
-    return _Scale(max(min(lows), min(values) - span), min(max(highs), max(values) + span), log=False)
+def _scale(told: Sequence[_Told]) -> Scale:
+    return scale_of([(one.value, one.interval) for one in told], WIDE)
 
 
 def _told(arm: Arm) -> _Told | None:

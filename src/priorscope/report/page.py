@@ -18,6 +18,7 @@ import tomli_w
 
 from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, charting_script, in_dark, inline_json
 from priorscope.core.folder import write_text
+from priorscope.core.wording import counted
 from priorscope.report.claims import Answer, answers
 from priorscope.report.confounds import limits
 from priorscope.report.diff import Diff, diff
@@ -224,7 +225,7 @@ def _facts(reading: Reading) -> Iterable[tuple[str, str]]:
     """What stands under the question: how much was run, on what, where."""
     recipes = list(dict.fromkeys(run.recipe_name for run in reading.runs))
     seeds = sorted({run.seed for run in reading.runs})
-    yield "Runs", f"{len(reading.runs)} ({_count(len(recipes), 'recipe')}, {_count(len(seeds), 'seed')})"
+    yield "Runs", f"{len(reading.runs)} ({counted(len(recipes), 'recipe')}, {counted(len(seeds), 'seed')})"
     if data := list(dict.fromkeys(str((run.environment.get("data") or {}).get("source", "")) for run in reading.runs)):
         yield "Data", ", ".join(one for one in data if one) or "not recorded"
     if seconds := sum(float(run.environment.get("seconds") or 0) for run in reading.runs):
@@ -240,10 +241,6 @@ def _machine(run: RunRecord) -> str:
     hardware: Any = run.environment.get("hardware") or {}
     names = [*dict.fromkeys(map(str, hardware.get("gpus") or ())), str(hardware.get("processor") or "")]
     return ", ".join(name for name in names if name)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _duration(seconds: float) -> str:

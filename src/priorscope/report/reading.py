@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from priorscope.core.claim import Claim
-from priorscope.core.config import Plain, content_key, read_toml
+from priorscope.core.config import Plain, content_key, flat, read_toml
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.folder import apart as names_apart
@@ -228,16 +228,12 @@ def family_of(recipe: Mapping[str, Any]) -> str:
 
 def world_of(source: Mapping[str, Any]) -> dict[str, str]:
     """A source as flat settings, the seed of a drawn world left out."""
-    return {name: value for name, value in flat(source) if name != "seed"}
+    return {name: value for name, value in settings_of(source).items() if name != "seed"}
 
 
-def flat(table: Mapping[str, Any], path: str = "") -> list[tuple[str, str]]:
-    """The settings of nested tables by their dotted keys."""
-    rows: list[tuple[str, str]] = []
-    for name, value in table.items():
-        full = f"{path}.{name}" if path else name
-        rows += flat(cast("Mapping[str, Any]", value), full) if isinstance(value, Mapping) else [(full, str(value))]
-    return rows
+def settings_of(table: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of nested tables by their dotted keys, as text."""
+    return {name: str(value) for name, value in flat(table).items()}
 
 
 def apart(own: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:

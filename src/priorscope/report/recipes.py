@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from priorscope.core.config import Plain
 from priorscope.core.wording import amount_said
-from priorscope.report.reading import Reading, RunRecord, flat
+from priorscope.report.reading import Reading, RunRecord, settings_of
 from priorscope.report.verdict import Finding
 from priorscope.report.words import augmentation_said, listed
 
@@ -165,7 +165,7 @@ def _counted(name: str, count: Callable[[RunRecord], float | None], runs: Sequen
 
 def settings(recipe: Plain) -> dict[str, str]:
     """What a recipe asks for by dotted keys, without its seed; what happens to its pictures in words."""
-    flattened = dict(flat({name: value for name, value in recipe.items() if name != "seed"}))
+    flattened = settings_of({name: value for name, value in recipe.items() if name != "seed"})
     data = recipe.get("data")
     augment = data.get("augment") if isinstance(data, dict) else None
     if not isinstance(augment, dict) or not isinstance(ops := augment.get("ops"), list):

@@ -29,7 +29,7 @@ from priorscope.core.contracts import Result
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, over_seeds, seed_by_image
 from priorscope.probes import PROBES
-from priorscope.report.reading import Outcome, Reading, RunRecord, apart, flat
+from priorscope.report.reading import Outcome, Reading, RunRecord, apart, settings_of
 
 Scope = Literal["family", "checkpoint", "too few seeds"]
 
@@ -160,7 +160,7 @@ def _setting(run: RunRecord, outcome: Outcome) -> dict[str, str]:
     """What must be equal for two numbers to stand in one column: data, split and the probe's own settings."""
     told = {key: outcome.about.get(key) for key in ("split", "config")}
     own = run.world if outcome.about.get("data") == run.world.get("name") else {"name": outcome.about.get("data")}
-    return dict(flat({**told, "data": outcome.world or own}))
+    return settings_of({**told, "data": outcome.world or own})
 
 
 def _finding(members: Sequence[tuple[RunRecord, Outcome]], where: str) -> Finding:

@@ -12,7 +12,7 @@ from typing import Any
 
 from priorscope.core.comparison import Comparison
 from priorscope.core.stats import Interval
-from priorscope.core.wording import amount_said
+from priorscope.core.wording import amount_said, begun, chance_said, counted, from_to
 from priorscope.report.verdict import Arm, Finding
 
 BUDGET = "L-inf on pixels"
@@ -52,10 +52,9 @@ def difference_said(comparison: Comparison, unit: str) -> str:
     """A difference with its interval, what it is over, and the chance of it without a true one."""
     d = comparison.difference
     over = d.interval.over.replace(" x ", " and ")
-    chance = "p < 0.001" if comparison.p_value < 0.001 else f"p = {comparison.p_value:.3f}"
     value, low, high = (signed(x, unit) for x in (d.value, d.interval.low, d.interval.high))
     low, high = low.partition(" ")[0], high.partition(" ")[0]  # the unit is said once
-    return f"{value} ({low} to {high}; {100 * d.interval.level:g}% interval over {over}, {chance})"
+    return f"{value} ({low} to {high}; {100 * d.interval.level:g}% interval over {over}, {chance_said(comparison.p_value)})"
 
 
 def signed(value: float, unit: str) -> str:
@@ -123,7 +122,7 @@ def _best_untested(finding: Finding) -> str:
     if not finding.pairs:
         return f"{runs}; no test was made between them"
     told = _apart_said(finding) or "none is told apart from another"
-    return f"{runs}; the {_extreme(finding)} was not tested ({_seeds_said(arms[0].seeds)}); of those that were, {told}"
+    return f"{runs}; the {_extreme(finding)} was not tested ({counted(arms[0].seeds, 'seed')}); of those that were, {told}"
 
 
 def _extreme(finding: Finding) -> str:
@@ -140,10 +139,6 @@ def _apart_said(finding: Finding) -> str:
             below.setdefault(is_what, []).append(pair.second.label)
     said = [f"{is_what} {listed(_few(names))}" for is_what, names in below.items()]
     return listed(_few(said)) if said else ""
-
-
-def _seeds_said(count: int) -> str:
-    return f"{count} seed{'s' * (count > 1)}"
 
 
 def _too_few(finding: Finding) -> str:
@@ -222,7 +217,7 @@ def _untested_said(untested: Sequence[Arm]) -> str:
     if not untested:
         return ""
     seeds = {arm.seeds for arm in untested}
-    of = f"{_seeds_said(seeds.pop())} each" if len(seeds) == 1 else "other numbers of seeds"
+    of = f"{counted(seeds.pop(), 'seed')} each" if len(seeds) == 1 else "other numbers of seeds"
     return f"not tested against {listed([arm.label for arm in untested])} ({of})"
 
 
@@ -244,15 +239,14 @@ def _none_apart(finding: Finding, alike: Sequence[str], equal: bool) -> str:
 def trusted(finding: Finding) -> str:
     """How far a statement can be trusted, in a few words: seeds, images, what the probe says of its numbers, caveats."""
     parts = [_about(finding)]
-    counts = sorted({result.n for arm in finding.arms for result in arm.results})
+    counts = {result.n for arm in finding.arms for result in arm.results}
     if not all(arm.exact for arm in finding.arms):
-        many = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-        parts.append(f"n\u00a0=\u00a0{many} {finding.result.sampled}")
+        parts.append(f"n\u00a0=\u00a0{from_to(counts, ',')} {finding.result.sampled}")
     parts += [ground for ground in [_grounds(finding)] if ground]
     doubted = [arm.label for arm in finding.arms if any(result.caveats for result in arm.results)]
     if doubted:
         parts.append(f"caveats on {'all' if len(doubted) == len(finding.arms) else listed(doubted)}")
-    return f"{_capital('; '.join(parts))}."
+    return f"{begun('; '.join(parts))}."
 
 
 def _about(finding: Finding) -> str:
@@ -264,8 +258,7 @@ def _about(finding: Finding) -> str:
     if not families:
         one = all(arm.seeds == 1 for arm in rest)
         return "one seed each: about these checkpoints" if one else "too few seeds to speak for families"
-    seeds = sorted({arm.seeds for arm in families})
-    many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    many = from_to({arm.seeds for arm in families})
     if not rest:
         return f"{many} seeds each: about these families"
     others = "the others' are of one checkpoint each" if all(a.seeds == 1 for a in rest) else "the others have too few seeds"
@@ -309,13 +302,9 @@ def _few(names: Sequence[str]) -> list[str]:
     return [*names] if len(names) <= MANY else [*names[:NAMED], f"{len(names) - NAMED} others"]
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _begun(name: str) -> str:
     """A name at the beginning of a sentence: "this checkpoint of x" with a capital, x itself as it is written."""
-    return _capital(name) if name.startswith(("this checkpoint of ", "these ")) else name
+    return begun(name) if name.startswith(("this checkpoint of ", "these ")) else name
 
 
 def _a(word: str) -> str:

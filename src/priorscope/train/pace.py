@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from priorscope.core.config import Plain
-from priorscope.core.machine import on_threads
+from priorscope.core.machine import on_threads, settle
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,6 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float:
         while time.perf_counter() < until or best == float("inf"):
             begun = time.perf_counter()
             torch.mm(left, left, out=out)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            settle(device)
             best = min(best, time.perf_counter() - begun)
         return 2 * side**3 / best
