@@ -21,7 +21,7 @@ from priorscope.data.augment import Augment, augment_config
 from priorscope.data.sources import SourceConfig
 from priorscope.models import FamilyConfig, family_config
 from priorscope.train.config import TrainConfig
-from priorscope.train.optim import OptimConfig
+from priorscope.train.optim import OptimConfig, without_defaults
 
 
 class DataConfig(Config):
@@ -90,6 +90,8 @@ class Recipe(Config):
         """Checks plain data, laid over the shipped recipe that it `extends`, `--set` settings laid over both."""
         values = completed(values)
         for setting in settings:
+            if setting.partition("=")[0].strip() == "optim.name" and isinstance(values.get("optim"), dict):
+                values = {**values, "optim": without_defaults(values["optim"])}
             values = assign(values, setting)
         recipe = cls.parse(values, where)
         recipe.check()

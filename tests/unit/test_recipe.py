@@ -89,3 +89,14 @@ def test_a_permutation_that_val_would_not_see_is_refused() -> None:
     with pytest.raises(RequestError, match="would hold in training alone") as caught:
         Recipe.of({"data": {"source": "shapetex", "augment": "permuted"}, "model": "mlp/tiny"})
     assert caught.value.do == "model.permute = {}"
+
+
+@pytest.mark.parametrize(("name", "momentum", "beta2"), [("lion", 0.9, 0.99), ("muon", 0.95, 0.999), ("timm/lion", None, None)])
+def test_another_optimiser_over_a_complete_recipe_has_its_own_defaults(tiny, name, momentum, beta2):
+    """A run's recipe.toml says what AdamW had; what was set otherwise stays."""
+    complete = tiny.plain()
+    assert (complete["optim"]["momentum"], complete["optim"]["beta2"]) == (0.9, 0.999)
+    other = Recipe.of(complete, [f"optim.name={name}"]).optim
+    assert (other.momentum, other.beta2) == (momentum, beta2)
+    complete["optim"]["momentum"] = 0.7
+    assert Recipe.of(complete, [f"optim.name={name}"]).optim.momentum == 0.7

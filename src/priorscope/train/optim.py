@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
-from priorscope.core.config import Config, Number
+from priorscope.core.config import Config, Number, Plain
 from priorscope.core.errors import RequestError
 from priorscope.train.finetune import FinetuneConfig, head_names, rates
 from priorscope.train.sam import SamConfig
@@ -40,6 +40,17 @@ def _known(name: str) -> str:
     if name in OWN_DEFAULTS or name.startswith(PREFIX):
         return name
     raise ValueError(f"one of: {', '.join(OWN_DEFAULTS)}, or timm/NAME")
+
+
+def defaults_of(name: str) -> Plain:
+    """What an optimiser of ours takes where nothing is said."""
+    return {} if name.startswith(PREFIX) else {"momentum": MOMENTUM, "beta2": BETA2, **OWN_DEFAULTS.get(name, {})}
+
+
+def without_defaults(table: Plain) -> Plain:
+    """An optimiser's settings without those that it takes where nothing is said: another takes its own."""
+    own = defaults_of(str(table.get("name", "adamw")))
+    return {name: value for name, value in table.items() if name not in own or value != own[name]}
 
 
 class OptimConfig(Config):
@@ -80,9 +91,7 @@ class OptimConfig(Config):
             return values
         given = cast("dict[str, Any]", values)
         name = str(given.get("name", "adamw"))
-        if name.startswith(PREFIX):
-            return given
-        return {"momentum": MOMENTUM, "beta2": BETA2, **OWN_DEFAULTS.get(name, {}), **given}
+        return {**defaults_of(name), **given}
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
