@@ -153,7 +153,7 @@ def picture(board: Board, records: Iterable[Record]) -> Figure:
         rows,
         axis=Axis(board.axis, domain=board.domain, format=".0%"),
         n=ranked[0]["test"]["n"],
-        protocol="From nothing, by recipes named after their families; 95 % intervals over seeds and images, of checkpoints over images.",
+        protocol="From nothing; 95 % intervals over seeds and images, of checkpoints over images.",
         alt="; ".join(f"{row['subject']} {row['value']:.1%}" for row in rows),
         reference=(board.chance, "chance"),
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from priorscope.probes import depth
-from priorscope.probes.cka import Alignment, centred, gram, jackknife, median_distance
+from priorscope.probes.shared import depth
+from priorscope.probes.shared.cka import Alignment, centred, gram, jackknife, median_distance
 
 
 def song(k: np.ndarray, m: np.ndarray) -> float:

@@ -1,4 +1,7 @@
-"""Probes: one question a file.
+"""Probes: one question a module, a package where it takes more than one file.
+
+What is asked, how it is scored and what it says stand in the module itself; `figures` beside it draws, and whatever needs torch
+stands apart under its own name. `shared` holds what several look with.
 
 A probe's module has three public names, `<Name>Config`, `measure_<name>` and the result class `<Name>`, and says which
 `VERSION` its numbers have. A probe never trains: it reads what a study made.

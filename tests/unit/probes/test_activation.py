@@ -17,7 +17,7 @@ from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result
 from priorscope.probes.activation import ActivationConfig, measure_activation
-from priorscope.probes.activation_making import _between
+from priorscope.probes.activation.making import _between
 
 SIDE, CLASSES = 8, 4
 STILL = {"shift": 0.0, "zoom": 0.0, "turn": 0.0}
@@ -196,7 +196,7 @@ def test_made_pictures_are_kept_in_a_folder(world: Split, tmp_path: Path, monkey
     nets = {"one": wrapped(0), "two": wrapped(1)}
     first = measure_activation(nets, world, steps=5, folder=tmp_path)
     assert len(list(tmp_path.glob("activation-*.npy"))) == 2
-    monkeypatch.setattr("priorscope.probes.activation_making.descend", None)
+    monkeypatch.setattr("priorscope.probes.activation.making.descend", None)
     again = measure_activation(nets, world, steps=5, folder=tmp_path)
     assert (again.pictures == first.pictures).all()
 

@@ -15,7 +15,7 @@ from priorscope.data.split import ArrayPixels, Split, balanced_order
 from priorscope.evidence import Evidence
 from priorscope.probes import load_result
 from priorscope.probes.corruptions import Corruptions, by_group, measure_corruptions
-from priorscope.probes.corruptions_figures import draw_kinds
+from priorscope.probes.corruptions.figures import draw_kinds
 
 LABELS = np.arange(40, dtype=np.int64) % 2
 PIXELS = np.where(LABELS[:, None, None, None] == 1, 140, 90) + np.random.default_rng(0).integers(-4, 5, (40, 16, 16, 3))
@@ -214,7 +214,7 @@ def test_a_kind_that_there_is_not_is_refused():
     ],
 )
 def test_the_title_says_what_hurts_whom(hardest, title):
-    from priorscope.probes.corruptions_figures import _what_hurts
+    from priorscope.probes.corruptions.figures import _what_hurts
 
     assert _what_hurts(hardest) == title
 

@@ -18,7 +18,7 @@ from priorscope.evidence import Evidence
 from priorscope.probes import cost as probe
 from priorscope.probes import load_result
 from priorscope.probes.cost import Cost, latency, measure_cost, median_interval
-from priorscope.probes.cost_measured import inference_peak, training_peak
+from priorscope.probes.cost.measured import inference_peak, training_peak
 
 SIDE, HIDDEN = 8, 500
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, SIDE, SIDE, 3)).astype(np.uint8)

@@ -12,9 +12,9 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.sources.cue_conflict import CLASSES
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result
-from priorscope.probes.cue_categories import IMAGENET, decided, imagenet_members, members_of, read_humans, stems_of
 from priorscope.probes.cue_conflict import CueConflict, CueConflictConfig, measure_cue_conflict
-from priorscope.probes.cue_stimuli import StimuliConflict
+from priorscope.probes.cue_conflict.categories import IMAGENET, decided, imagenet_members, members_of, read_humans, stems_of
+from priorscope.probes.cue_conflict.stimuli import StimuliConflict
 
 from .planted import Planted
 
@@ -217,7 +217,7 @@ def test_a_table_of_stimuli_knows_their_names(tmp_path):
 
 
 def test_the_list_of_categories_is_looked_for_beside_the_stimuli_first(tmp_path, monkeypatch):
-    from priorscope.probes.cue_stimuli import _list_of_categories
+    from priorscope.probes.cue_conflict.stimuli import _list_of_categories
 
     usual, own = tmp_path / "data" / "cue-conflict", tmp_path / "own"
     for place in (usual, own):

@@ -16,7 +16,7 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.probes import load_result
 from priorscope.probes.generalisation import Generalisation, GeneralisationConfig, Told, measure_generalisation
-from priorscope.probes.readouts import answered, pixels, seeing
+from priorscope.probes.shared.readouts import answered, pixels, seeing
 
 SHAPETEX = {"name": "shapetex", "train": 120, "val": 20, "test": 60, "image_size": 16}
 FEW = {"shots": (2,), "draws": 2, "depths": 2}
@@ -173,7 +173,7 @@ def test_every_family_is_read(family):
 
 
 def test_features_are_kept_beside_the_run(tmp_path, monkeypatch):
-    from priorscope.probes import readouts
+    from priorscope.probes.shared import readouts
 
     network = ps.models.create("mlp/tiny", image_size=8, num_classes=3)
     measure_generalisation(Evidence(network, "key", tmp_path), world(), **FEW)

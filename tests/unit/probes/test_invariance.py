@@ -17,10 +17,11 @@ from priorscope.core.errors import WorkError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Tap
-from priorscope.probes import invariance_moves as made
-from priorscope.probes import load_result, progress
+from priorscope.probes import load_result
 from priorscope.probes.invariance import WHOLE, Invariance, companions, measure_invariance
-from priorscope.probes.invariance_figures import draw_locality
+from priorscope.probes.invariance import moves as made
+from priorscope.probes.invariance.figures import draw_locality
+from priorscope.probes.shared import progress
 
 SIDE, CLASSES, N = 16, 4, 60
 CHESSBOARD = np.indices((SIDE, SIDE)).sum(0) % 2

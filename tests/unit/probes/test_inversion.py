@@ -128,7 +128,7 @@ def test_kept_in_a_folder_stored_and_drawn(
     asked = {"taps": ["turned", "last"], "images": 3, "steps": 3}
     first = measure_inversion(model, world, folder=tmp_path / "kept", **asked)
     assert len(list((tmp_path / "kept").glob("inversion-*.npy"))) == 2
-    monkeypatch.setattr("priorscope.probes.inversion_seeking.descend", None)
+    monkeypatch.setattr("priorscope.probes.inversion.seeking.descend", None)
     again = measure_inversion(model, world, folder=tmp_path / "kept", **asked)
     assert (again.found == first.found).all()
     loaded = load_result(first.save(tmp_path / "a.json"))

@@ -16,8 +16,8 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.probes import load_result
 from priorscope.probes.scaling import Best, Fit, Scaling, ScalingConfig, measure_scaling
-from priorscope.probes.scaling_batches import Batch
-from priorscope.probes.scaling_fit import Estimate, Points, estimate
+from priorscope.probes.scaling.batches import Batch
+from priorscope.probes.scaling.fit import Estimate, Points, estimate
 
 IMAGES = 20_000
 TEST = Split("made", "test", ArrayPixels(np.zeros((IMAGES, 1, 1, 3), np.uint8)), np.zeros(IMAGES, np.int64), ("a", "b"))

@@ -14,9 +14,10 @@ import priorscope as ps
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data import open as open_source
 from priorscope.data.split import ArrayPixels, Split
-from priorscope.probes import depth, layers, load_result
-from priorscope.probes.cka import Alignment, gram
-from priorscope.probes.layers import Network, pooled
+from priorscope.probes import load_result
+from priorscope.probes.shared import depth, layers
+from priorscope.probes.shared.cka import Alignment, gram
+from priorscope.probes.shared.layers import Network, pooled
 from priorscope.probes.similarity import Pair, Similarity, SimilarityConfig, matching, measure_similarity
 
 

@@ -16,9 +16,10 @@ from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.data.split import ArrayPixels, Split
-from priorscope.probes import load_result, progress, texture_shape
+from priorscope.probes import load_result, texture_shape
+from priorscope.probes.shared import progress
 from priorscope.probes.texture_shape import TextureShape, TextureShapeConfig, measure_texture_shape
-from priorscope.probes.texture_shape_figures import difference
+from priorscope.probes.texture_shape.figures import difference
 
 SIDE = 16
 

@@ -18,7 +18,7 @@ from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result
 from priorscope.probes.robustness import measure_robustness
 from priorscope.probes.transfer import Transfer, measure_transfer
-from priorscope.probes.transfer_parts import additive_parts, both_right
+from priorscope.probes.transfer.parts import additive_parts, both_right
 
 SIDE, CLASSES, N = 6, 4, 80
 

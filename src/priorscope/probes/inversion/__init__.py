@@ -211,7 +211,7 @@ class Inversion(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        from priorscope.probes.inversion_figures import figures_of
+        from priorscope.probes.inversion.figures import figures_of
 
         return figures_of(results)
 
@@ -242,7 +242,7 @@ def measure_inversion(
     next tap.
     """
     from priorscope.evidence import evidence_of
-    from priorscope.probes.inversion_seeking import Asked, measure
+    from priorscope.probes.inversion.seeking import Asked, measure
 
     if preset not in PRESETS:
         raise unknown_name("preset of inversion", preset, PRESETS)

@@ -22,8 +22,8 @@ from priorscope.data.loader import Loader
 from priorscope.data.split import Split
 from priorscope.evidence import BATCH, Evidence, device_of
 from priorscope.models.classifier import Classifier, evaluating
-from priorscope.probes.depth import NEIGHBOURS, fit_logistic
-from priorscope.probes.layers import pooled
+from priorscope.probes.shared.depth import NEIGHBOURS, fit_logistic
+from priorscope.probes.shared.layers import pooled
 
 Readout = Literal["ridge", "logistic", "knn"]
 Floats = NDArray[np.float32]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
-from priorscope.probes.scaling_fit import Points
+from priorscope.probes.scaling.fit import Points
 
 if TYPE_CHECKING:
     from priorscope.data.split import Split

@@ -15,7 +15,7 @@ import numpy as np
 
 from priorscope.core.config import Config, Plain, content_key
 from priorscope.core.stats import seed_by_image, wilson
-from priorscope.probes.scaling_points import Spent
+from priorscope.probes.scaling.points import Spent
 
 Held = Literal["samples", "steps"]
 ALIKE = 0.1

@@ -192,7 +192,7 @@ class Calibration(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        from priorscope.probes import calibration_figures as figures
+        from priorscope.probes.calibration import figures
 
         return figures.draw(results)
 

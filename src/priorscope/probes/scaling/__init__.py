@@ -23,9 +23,9 @@ from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.power_law import Law
 from priorscope.probes import ProbeConfig, check_trained, labelled_split
-from priorscope.probes.scaling_batches import Batch, batches
-from priorscope.probes.scaling_fit import Estimate, Found, HeldOut, Points, estimate
-from priorscope.probes.scaling_points import Count, Spent, as_points, spent_by
+from priorscope.probes.scaling.batches import Batch, batches
+from priorscope.probes.scaling.fit import Estimate, Found, HeldOut, Points, estimate
+from priorscope.probes.scaling.points import Count, Spent, as_points, spent_by
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -192,7 +192,7 @@ class Scaling(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of each set, most important first."""
-        from priorscope.probes.scaling_figures import draw_all
+        from priorscope.probes.scaling.figures import draw_all
 
         return [figure for _, result in results for figure in draw_all(result)]
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from priorscope.data.split import Source
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
-    from priorscope.probes.cue_stimuli import Made
+    from priorscope.probes.cue_conflict.stimuli import Made
 
 VERSION = 3
 PER = "run"
@@ -152,7 +152,7 @@ class CueConflict(Result):
     def load(cls, path: Path | str) -> CueConflict:
         """Reads back what `save` wrote: decisions along the dial, or on stimuli."""
         if cls is CueConflict and "kind" in read_json(Path(path)).get("result", {}):
-            from priorscope.probes.cue_stimuli import StimuliConflict
+            from priorscope.probes.cue_conflict.stimuli import StimuliConflict
 
             return StimuliConflict.load(path)
         return super().load(path)
@@ -164,7 +164,7 @@ class CueConflict(Result):
         dialled = [(subject, result) for subject, result in results if type(result) is CueConflict]
         if still:
             return [*type(still[0][1]).draw(still), *(cls.draw(dialled) if dialled else [])]
-        from priorscope.probes import cue_conflict_figures as figures
+        from priorscope.probes.cue_conflict import figures
 
         arms = by_recipe(results)
         drawn = [figures.draw_shares(arms), figures.draw_dial(arms)]
@@ -202,12 +202,12 @@ def measure_cue_conflict(
     of_stimuli, of_made = {"categories": categories, "humans": humans}, {"made": made, "images": images}
     of_dial = {"salience": None if tuple(salience) == CueConflictConfig().salience else salience}
     if stimuli or name == "cue_conflict":
-        from priorscope.probes.cue_stimuli import measure_stimuli
+        from priorscope.probes.cue_conflict.stimuli import measure_stimuli
 
         shown = measure_stimuli(evidence, data, run, stimuli=stimuli, categories=categories, humans=humans)
         return _with_idle(shown, "Stimuli are shown as they are", of_made | of_dial)
     if name != "shapetex":
-        from priorscope.probes.cue_stimuli import IMAGES, measure_made
+        from priorscope.probes.cue_conflict.stimuli import IMAGES, measure_made
 
         of_data = measure_made(evidence, data, made=made or "quilting", images=images or IMAGES)
         return _with_idle(of_data, "Conflicts are made of the data's own pictures", of_stimuli | of_dial)

@@ -24,8 +24,16 @@ from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.stats import Interval, wilson
 from priorscope.data.transforms import TRANSFORMS, apply
 from priorscope.probes import labelled_split, the_split
-from priorscope.probes.cue_categories import CATEGORIES, Humans, decided, imagenet_order, members_of, read_humans, stems_of
 from priorscope.probes.cue_conflict import CueConflict
+from priorscope.probes.cue_conflict.categories import (
+    CATEGORIES,
+    Humans,
+    decided,
+    imagenet_order,
+    members_of,
+    read_humans,
+    stems_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,7 +151,7 @@ class StimuliConflict(CueConflict):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Any]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        from priorscope.probes.cue_stimuli_figures import draw_all
+        from priorscope.probes.cue_conflict.stimuli_figures import draw_all
 
         return draw_all(results)
 

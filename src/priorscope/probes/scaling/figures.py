@@ -13,7 +13,7 @@ from priorscope.core.figure import HEIGHT, INK, MUTED, WIDTH, Figure
 from priorscope.probes.scaling import AMOUNTS, Fit, Scaling
 
 if TYPE_CHECKING:
-    from priorscope.probes.scaling_batches import Batch
+    from priorscope.probes.scaling.batches import Batch
 
 Rows = list[dict[str, Any]]
 

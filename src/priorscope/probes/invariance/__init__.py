@@ -32,7 +32,7 @@ from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, wilson
 from priorscope.probes import ProbeConfig, labelled_split
-from priorscope.probes.progress import Progress, state_of
+from priorscope.probes.shared.progress import Progress, state_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,7 +212,7 @@ class Invariance(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        from priorscope.probes import invariance_figures as figures
+        from priorscope.probes.invariance import figures
 
         drawn = [figures.draw_moves(results), figures.draw_resolution(results)]
         if any(result.permuted for _, result in results):
@@ -312,7 +312,7 @@ def _look(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: _As
     from priorscope.attacks.supply import evenly, fetcher
     from priorscope.attacks.victim import frozen
     from priorscope.models.depth import spread_over_depth
-    from priorscope.probes import invariance_moves as made
+    from priorscope.probes.invariance import moves as made
 
     side, count, few = chosen.image_size, len(chosen), asked.few
     every = made.moves(side)
@@ -366,7 +366,7 @@ def _move(
     known: Progress,
 ) -> None:
     """A block of pictures as it is, under every move and with fewer pixels, as far as that is not known."""
-    from priorscope.probes import invariance_moves as made
+    from priorscope.probes.invariance import moves as made
 
     if not any(known.lacks(name, (..., rows)) for name in ("answer", "agrees", "sharp")):
         return
@@ -394,7 +394,7 @@ def _disturb(
     known: Progress,
 ) -> None:
     """A block of pictures under every wave, as far as that is not known: rows of the split, at their places in the result."""
-    from priorscope.probes import invariance_moves as made
+    from priorscope.probes.invariance import moves as made
 
     if not known.lacks("changed", (..., places)):
         return

@@ -1,4 +1,4 @@
-"""The pictures of `priorscope.probes.cue_stimuli`: the share, what stands behind it, categories, and some stimuli."""
+"""The pictures of `priorscope.probes.cue_conflict.stimuli`: the share, what stands behind it, categories, and some stimuli."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery, heat_map
 from priorscope.core.stats import wilson
 from priorscope.core.wording import begun
-from priorscope.probes.cue_conflict_figures import SEVERAL as SEEDS
-from priorscope.probes.cue_conflict_figures import arm_row, share_rows, share_title
-from priorscope.probes.cue_stimuli import PEOPLE, StimuliConflict
+from priorscope.probes.cue_conflict.figures import SEVERAL as SEEDS
+from priorscope.probes.cue_conflict.figures import arm_row, share_rows, share_title
+from priorscope.probes.cue_conflict.stimuli import PEOPLE, StimuliConflict
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure

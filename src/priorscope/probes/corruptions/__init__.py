@@ -134,7 +134,7 @@ class Corruptions(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        from priorscope.probes import corruptions_figures as figures
+        from priorscope.probes.corruptions import figures
 
         return [figures.draw_mean(results), figures.draw_kinds(results), figures.draw_severities(results)]
 

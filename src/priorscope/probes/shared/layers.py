@@ -21,8 +21,8 @@ from priorscope.core.rng import seed_of
 from priorscope.data.split import Split
 from priorscope.models import create
 from priorscope.models.classifier import Classifier, Layout, evaluating
-from priorscope.probes import depth
-from priorscope.probes.cka import Alignment, gram, median_distance
+from priorscope.probes.shared import depth
+from priorscope.probes.shared.cka import Alignment, gram, median_distance
 from priorscope.probes.similarity import Kernel, Pooling, matching
 
 MB = 1 << 20
@@ -154,7 +154,7 @@ def planned_mb(networks: Sequence[Network], images: int, batch: int, groups: int
 
 def _by_depth(networks: Sequence[Network], images: int, reading: Reading) -> int:
     """Bytes of the features that are kept for what stands by depth, and of reading the widest of them."""
-    from priorscope.probes.readouts import PIXEL_SIDE
+    from priorscope.probes.shared.readouts import PIXEL_SIDE
 
     if not reading.depth:
         return 0
@@ -177,7 +177,7 @@ def collect(
     the end the file goes.
     """
     from priorscope.attacks.supply import fetcher
-    from priorscope.probes.readouts import PIXEL_SIDE
+    from priorscope.probes.shared.readouts import PIXEL_SIDE
 
     layers = sum(len(network.taps) for network in networks)
     alignment = Alignment(layers, groups)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
-    from priorscope.probes.robustness_measured import Asked
+    from priorscope.probes.robustness.measured import Asked
 
 VERSION = 4
 SEARCH = 2
@@ -230,7 +230,7 @@ class Robustness(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        from priorscope.probes import robustness_figures as figures
+        from priorscope.probes.robustness import figures
 
         if len({result.data for _, result in results}) > 1:  # a picture that pairs images tells splits apart by their names
             results = [(who, r.model_copy(update={"split": f"{r.split} ({r.data or 'unknown data'})"})) for who, r in results]
@@ -261,7 +261,7 @@ def measure_robustness(
     """
     from priorscope.attacks.supply import some_images
     from priorscope.evidence import evidence_of
-    from priorscope.probes.robustness_measured import Asked
+    from priorscope.probes.robustness.measured import Asked
 
     evidence = evidence_of(subject)
     asked_of = labelled_split(data, split, evidence)

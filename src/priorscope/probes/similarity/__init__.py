@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
-    from priorscope.probes.cka import Alignment
-    from priorscope.probes.layers import Network, Reading
+    from priorscope.probes.shared.cka import Alignment
+    from priorscope.probes.shared.layers import Network, Reading
 
 VERSION = 3
 FEWEST = 8
@@ -210,7 +210,7 @@ class Similarity(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of each set, most important first."""
-        from priorscope.probes.similarity_figures import draw_all
+        from priorscope.probes.similarity.figures import draw_all
 
         return [figure for _, result in results for figure in draw_all(result)]
 
@@ -238,7 +238,7 @@ def measure_similarity(
     With a `folder` (not set: that of the first network's evidence) a comparison that is stopped goes on where it was.
     """
     from priorscope.evidence import evidence_of
-    from priorscope.probes.layers import Network, Reading, collect, planned_mb, twin_of
+    from priorscope.probes.shared.layers import Network, Reading, collect, planned_mb, twin_of
 
     if preset == "z":
         kernel, batch, images, pooling, twins = "cosine", 32, None, "flatten", False
@@ -323,7 +323,7 @@ def _images(whole: Split, images: int | None, batch: int, seed: int) -> tuple[Sp
 
 def _result(trained: Sequence[Network], blocks: Sequence[slice], alignment: Alignment, twinned: bool, n: int) -> dict[str, Any]:
     """Everything that is made of the sums of HSIC."""
-    from priorscope.probes.cka import jackknife
+    from priorscope.probes.shared.cka import jackknife
 
     whole, left_out = alignment.values()
     layers = blocks[-1].stop
@@ -390,7 +390,7 @@ def _mean_match(match: Floats, blocks: Sequence[slice]) -> float:
 
 def _convergence(alignment: Alignment, blocks: Sequence[slice], n: int) -> Floats:
     """The headline from the first 1, 2, 4, ... groups of batches alone."""
-    from priorscope.probes.cka import jackknife, ratio
+    from priorscope.probes.shared.cka import jackknife, ratio
 
     groups, dead = len(alignment.sums), alignment.dead()
     layers = blocks[-1].stop

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
-    from priorscope.probes.readouts import Readout
+    from priorscope.probes.shared.readouts import Readout
 
 VERSION = 2
 PER = "run"
@@ -186,7 +186,7 @@ class Generalisation(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        from priorscope.probes.generalisation_figures import draw_all
+        from priorscope.probes.generalisation.figures import draw_all
 
         return draw_all(results)
 
@@ -209,7 +209,7 @@ def measure_generalisation(
 ) -> Generalisation:
     """Reads the network's features, its untrained twin's and the pixels on every data set."""
     from priorscope.evidence import Evidence, evidence_of, run_of
-    from priorscope.probes.layers import Network, twin_of
+    from priorscope.probes.shared.layers import Network, twin_of
 
     run, evidence = run_of(subject), evidence_of(subject)
     model = evidence.model
@@ -295,7 +295,7 @@ def _opened(sources: Sequence[str | Mapping[str, Any]]) -> list[Source]:
 
 def _planned(model: Classifier, along: Sequence[tuple[str, float]], parts: tuple[Split, Split]) -> float:
     """MB of features of both networks and of the pixels, and of what fitting the widest readout holds."""
-    from priorscope.probes.readouts import PIXEL_SIDE, seeing, widths
+    from priorscope.probes.shared.readouts import PIXEL_SIDE, seeing, widths
 
     train, test = parts
     each = widths(seeing(model, train.image_size), [tap for tap, _ in along])
@@ -308,7 +308,7 @@ def _read_all(
     plan: _Plan, source: str, networks: Sequence[tuple[Who, Evidence]], train: Split, test: Split
 ) -> tuple[list[Reading], tuple[NDArray[np.bool_], ...]]:
     """Every reading of one data set; and whether each image is right by the last tap of each network, and by the pixels."""
-    from priorscope.probes.readouts import features, pixels, seeing, widths
+    from priorscope.probes.shared.readouts import features, pixels, seeing, widths
 
     taps = [tap for tap, _ in plan.along]
     readings: list[Reading] = []
@@ -332,7 +332,7 @@ def _read(
     plan: _Plan, known: NDArray[np.float32], asked: NDArray[np.float32], train: Split, test: Split, few: bool
 ) -> tuple[list[dict[str, Any]], NDArray[np.bool_]]:
     """One set of features by every readout: from all labelled images, and with `few` from a few of each class."""
-    from priorscope.probes.readouts import answered
+    from priorscope.probes.shared.readouts import answered
 
     if not (np.isfinite(known).all() and np.isfinite(asked).all()):
         raise RequestError(

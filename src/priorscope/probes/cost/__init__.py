@@ -198,7 +198,7 @@ class Cost(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        from priorscope.probes import cost_figures as figures
+        from priorscope.probes.cost import figures
 
         return figures.draw(results)
 
@@ -219,7 +219,7 @@ def measure_cost(
     from priorscope.models.arithmetic import macs_as_run
     from priorscope.models.classifier import evaluating
     from priorscope.models.counting import info
-    from priorscope.probes import cost_measured as measured
+    from priorscope.probes.cost import measured
 
     run, evidence = run_of(subject), evidence_of(subject)
     model, chosen = evidence.model, labelled_split(data, split, evidence)

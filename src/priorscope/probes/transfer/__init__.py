@@ -29,7 +29,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, share_from_resamples, wilson
 from priorscope.probes import ProbeConfig, labelled_split
-from priorscope.probes.transfer_parts import PARTS, both_right, parts_with_intervals
+from priorscope.probes.transfer.parts import PARTS, both_right, parts_with_intervals
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -186,7 +186,7 @@ class Transfer(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of each set, most important first."""
-        from priorscope.probes.transfer_figures import draw_matrix, draw_parts
+        from priorscope.probes.transfer.figures import draw_matrix, draw_parts
 
         drawn = [draw_matrix(result) for _, result in results]
         return drawn + [draw_parts(result) for _, result in results if result.strength.size]

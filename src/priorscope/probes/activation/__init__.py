@@ -258,7 +258,7 @@ class Activation(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of each set, most important first."""
-        from priorscope.probes.activation_figures import figures_of
+        from priorscope.probes.activation.figures import figures_of
 
         return [figure for _, result in results for figure in figures_of(result)]
 
@@ -305,7 +305,7 @@ def measure_activation(
     measurement goes on with the next network.
     """
     from priorscope.evidence import evidence_of
-    from priorscope.probes.activation_making import Asked, measure
+    from priorscope.probes.activation.making import Asked, measure
 
     if preset not in PRESETS:
         raise unknown_name("preset of activation", preset, PRESETS)

@@ -30,7 +30,7 @@ from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import Interval, bootstrap, wilson
 from priorscope.data.transforms import TRANSFORMS, USUAL, Z, apply, transform_named
 from priorscope.probes import ProbeConfig, labelled_split
-from priorscope.probes.progress import Progress, state_of
+from priorscope.probes.shared.progress import Progress, state_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -176,7 +176,7 @@ class TextureShape(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
-        from priorscope.probes.texture_shape_figures import draw_all
+        from priorscope.probes.texture_shape.figures import draw_all
 
         return draw_all(results)
 

@@ -141,7 +141,7 @@ class Tuning(Result):
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of each set, most important first."""
-        from priorscope.probes.tuning_figures import draw_all
+        from priorscope.probes.tuning.figures import draw_all
 
         return [figure for _, result in results for figure in draw_all(result)]
 
