@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
     from priorscope.probes.cue_conflict.stimuli import Made
 
-VERSION = 3
+VERSION = 4
 PER = "run"
 READS = "runs"
 

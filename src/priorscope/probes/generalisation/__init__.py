@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
     from priorscope.probes.shared.readouts import Readout
 
-VERSION = 2
+VERSION = 3
 PER = "run"
 READS = "runs"
 

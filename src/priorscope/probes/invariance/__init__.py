@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 4
+VERSION = 5
 PER = "run"
 
 SHARE = "share of images"

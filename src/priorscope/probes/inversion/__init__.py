@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
 PER = "run"
 
 Floats = NDArray[np.float64]

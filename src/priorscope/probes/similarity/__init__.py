@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from priorscope.probes.shared.cka import Alignment
     from priorscope.probes.shared.layers import Network, Reading
 
-VERSION = 3
+VERSION = 4
 FEWEST = 8
 """Images: twice the four that an unbiased estimate takes."""
 PER = "set"

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 PER = "run"
 
 BLOCK = 500
