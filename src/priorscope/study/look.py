@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from priorscope.core.config import Plain, content_key, inline_toml
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.imports import made_by
+from priorscope.core.machine import on_threads
 from priorscope.data import source_config
 from priorscope.models.published_resnets import HUB_FILES
 from priorscope.probes import PROBES, ProbeConfig, probe_config
@@ -158,18 +159,27 @@ def _elsewhere(name: str, model: Classifier, caveats: tuple[str, ...] = ()) -> N
 
 def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None) -> dict[str, Result]:
     """Asks about networks, one after another or together as the probe wants it; a run keeps what was said about it."""
-    from priorscope.core.machine import on_threads
     from priorscope.data import open as open_source
 
     source = open_source(data) if data else None
     networks = _apart(networks)
-    threads = max((one.run.recipe.train.threads for one in networks if one.run is not None), default=0)
-    with on_threads(threads) if threads else nullcontext():
-        if PROBES.load(probe.name).PER == "set":
-            together = ", ".join(one.name for one in networks)
+    if PROBES.load(probe.name).PER == "set":
+        together = ", ".join(one.name for one in networks)
+        with _on_own_threads(networks):
             return {together: measure(probe, networks, source or _own(networks[0]))}
-        _check_names([one.name for one in networks if one.run is None])
-        return dict(_look_at(probe, one, source or _own(one), data) for one in networks)
+    _check_names([one.name for one in networks if one.run is None])
+    found: dict[str, Result] = {}
+    for one in networks:
+        with _on_own_threads([one]):
+            name, result = _look_at(probe, one, source or _own(one), data)
+        found[name] = result
+    return found
+
+
+def _on_own_threads(networks: Sequence[Network]) -> AbstractContextManager[None]:
+    """On as many threads as the recipes of runs say, as a study does it; else on those that torch has."""
+    threads = [one.run.recipe.train.threads for one in networks if one.run is not None]
+    return on_threads(max(threads)) if threads else nullcontext()
 
 
 def _look_at(probe: ProbeConfig, one: Network, source: Source, data: str | None) -> tuple[str, Result]:
