@@ -93,7 +93,7 @@ class Recipe(Config):
             if setting.partition("=")[0].strip() == "optim.name" and isinstance(values.get("optim"), dict):
                 values = {**values, "optim": without_defaults(values["optim"])}
             values = assign(values, setting)
-        recipe = cls.parse(values, where)
+        recipe = cls.parse(values, f"{where} with --set {' '.join(settings)}" if settings else where)
         recipe.check()
         return recipe
 

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from priorscope.core.wording import listed
+
 NAMED = 4
 """Above so many names a title says one less, and how many more there are."""
 
@@ -27,7 +29,7 @@ class Extreme(NamedTuple):
         return len(self.names) == self.of
 
     def __str__(self) -> str:
-        return listed(self.names)
+        return named(self.names)
 
     def do(self, one: str, many: str) -> str:
         """Who has it, with a verb for one or for many: "a is", "a and b are"."""
@@ -44,10 +46,9 @@ def smallest(values: Mapping[str, float]) -> Extreme:
     return _extreme(min, values)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names as a sentence lists them: "a, b and c"; of many the first ones, and how many more."""
-    told = [*names] if len(names) <= NAMED else [*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"]
-    return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+def named(names: Sequence[str]) -> str:
+    """Names as a title lists them: of many the first ones, and how many more."""
+    return listed(names if len(names) <= NAMED else [*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"])
 
 
 def _extreme(pick: Callable[[Iterable[float]], float], values: Mapping[str, float]) -> Extreme:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 
 def amount_said(value: float) -> str:
@@ -23,6 +23,11 @@ def from_to(values: Collection[float], form: str = "g") -> str:
     """From the least of some numbers to the largest, 3 to 5; the number alone where they are all the same."""
     low, high = (format(end, form) for end in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def begun(text: str) -> str:

@@ -22,7 +22,7 @@ from priorscope.core.aspects import AspectName
 from priorscope.core.config import Config
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
-from priorscope.core.extremes import largest, listed, smallest
+from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
 from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.evidence import Views, ViewsSetting, views_config
@@ -354,7 +354,7 @@ def _confused(off: NDArray[np.float64], names: Sequence[str]) -> str:
         return "takes no class for another"
     if len(places) == off.size - len(off):
         return f"takes every class for every other equally often: {most:.0%} each"
-    which = listed([f"{names[asked]} for {names[answered]}" for asked, answered in places])
+    which = named([f"{names[asked]} for {names[answered]}" for asked, answered in places])
     return f"most often takes {which}: {most:.0%} {f'of {names[places[0][0]]}' if len(places) == 1 else 'each'}"
 
 

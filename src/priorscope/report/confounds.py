@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from priorscope.core.wording import from_to
+from priorscope.core.wording import from_to, listed
 from priorscope.report.reading import Reading, RunRecord
 from priorscope.report.recipes import compared_runs, recipe_differences
 from priorscope.report.verdict import Finding
-from priorscope.report.words import listed
 
 
 def limits(reading: Reading, found: Sequence[Finding]) -> list[str]:

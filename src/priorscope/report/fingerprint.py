@@ -14,10 +14,11 @@ from priorscope.core.aspects import ASPECTS, AspectName
 from priorscope.core.contracts import Metric
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, over_seeds
+from priorscope.core.wording import listed
 from priorscope.report.reading import Reading
 from priorscope.report.scale import Scale, scale_of
 from priorscope.report.verdict import Arm, Finding
-from priorscope.report.words import between, listed, number
+from priorscope.report.words import between, number
 
 WIDE = 20
 """Where the largest value is so many times the smallest, their scale is logarithmic."""

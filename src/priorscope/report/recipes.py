@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from priorscope.core.config import Plain
-from priorscope.core.wording import amount_said
+from priorscope.core.wording import amount_said, listed
 from priorscope.report.reading import Reading, RunRecord, settings_of
 from priorscope.report.verdict import Finding
-from priorscope.report.words import augmentation_said, listed
+from priorscope.report.words import augmentation_said
 
 T = TypeVar("T")
 

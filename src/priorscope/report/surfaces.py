@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from priorscope.core.figure import Figure
-from priorscope.core.wording import begun, from_to
+from priorscope.core.wording import begun, from_to, listed
 from priorscope.report.reading import RunRecord
 from priorscope.report.recipes import first_runs, settings
 from priorscope.report.verdict import Arm, Finding
-from priorscope.report.words import listed, number
+from priorscope.report.words import number
 
 FEWEST = 4
 """Cells below which there is no surface: two values of each of two settings."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from priorscope.core.comparison import Comparison
 from priorscope.core.stats import Interval
-from priorscope.core.wording import amount_said, begun, chance_said, counted, from_to
+from priorscope.core.wording import amount_said, begun, chance_said, counted, from_to, listed
 from priorscope.report.verdict import Arm, Finding
 
 BUDGET = "L-inf on pixels"
@@ -290,11 +290,6 @@ def _missing_seeds(finding: Finding) -> str:
         return ""
     here = f"there {'is' if have == [1] else 'are'} {listed([str(count) for count in have])}"
     return f" A sentence about a family needs {finding.result.seeds_needed} seeds of it; here {here}."
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as a sentence lists them."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _few(names: Sequence[str]) -> list[str]:

@@ -161,7 +161,7 @@ def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], o
     """One step a run, or one for all runs together, as the probe wants it."""
     for name in entry.recipes or ():
         if name not in study.recipes:
-            raise unknown_name("recipe of this study", name, study.recipes, f"see [recipes] of {study.name}")
+            raise unknown_name("recipe of this study", name, study.recipes)
     subjects = [step for step in trains if _is_asked(entry, step.cell)]
     if not subjects:
         raise RequestError(
@@ -183,14 +183,14 @@ def _check_claims(study: Study, trains: Sequence[TrainStep]) -> None:
     arms = list(dict.fromkeys(step.cell.arm for step in trains))
     probes = [entry.probe.name for entry in study.probes]
     for text in study.claims:
-        claim, where = Claim.read(text), f"see the claim {text!r}"
+        claim, where = Claim.read(text), f"which the claim {text!r} is about"
         for name in (claim.first, claim.second):
             if name not in arms:
-                raise unknown_name("recipe, or cell of a grid, of this study", name, arms, where)
+                raise unknown_name(f"recipe, or cell of a grid, of this study, {where}", name, arms)
         if claim.first == claim.second:
             raise RequestError(f"{text!r} compares {claim.first!r} with itself.", "two of this study", "name another recipe")
         if claim.probe not in probes:
-            raise unknown_name("probe of this study", claim.measure, probes, where)
+            raise unknown_name(f"probe of this study, {where}", claim.measure, probes)
         if PROBES.load(claim.probe).PER == "set":
             raise RequestError(
                 f"{claim.probe!r} says one thing of many networks together, which no claim is about: {text!r}.",

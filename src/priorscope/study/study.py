@@ -142,7 +142,7 @@ def at_budget(values: Plain, budget: str) -> Plain:
         return values
     budgets: Plain = values.get("budgets", {})
     if budget not in budgets:
-        raise unknown_name("budget of this study", budget, (*budgets, FULL), f"see [budgets] of {values['name']}")
+        raise unknown_name("budget of this study", budget, (*budgets, FULL))
     less = budgets[budget]
     whole = merge(values, less)
     for part in ("base", "over"):
@@ -283,7 +283,7 @@ def _check_names(study: Study, found: Sequence[Cell]) -> None:
     for cell in found:
         wanted = cell.recipe.init.recipe
         if wanted is not None and wanted not in study.recipes:
-            raise unknown_name("recipe of this study", wanted, study.recipes, f"see [recipes] of {study.name}")
+            raise unknown_name("recipe of this study", wanted, study.recipes)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise RequestError(
@@ -301,7 +301,7 @@ def _check_alike(study: Study, arms: Sequence[Arm], tried: Mapping[str, tuple[Pl
         )
     for arm in arms:
         if arm.like is not None and arm.like not in tried:
-            raise unknown_name("recipe with trials of this study", arm.like, tried, f"see tune of {arm.recipe_name!r}")
+            raise unknown_name("recipe with trials of this study", arm.like, tried)
         if study.tune is not None and arm.tuned_by and study.tune.seed in arm.seeds:
             raise RequestError(
                 f"The trials of {study.name} have the seed {study.tune.seed}, which {arm.name} is compared with.",
@@ -339,7 +339,7 @@ def _settings(study: Study, name: str, seen: tuple[str, ...]) -> Plain:
     if own or name not in study.recipes:
         if name not in shipped_recipes():
             known = (*study.recipes, *shipped_recipes())
-            raise unknown_name("recipe of this study, or a shipped one", name, known, f"see [recipes] of {study.name}")
+            raise unknown_name("recipe of this study, or a shipped one", name, known)
         return laid_over(study.base, read_recipe(find_recipe(name)))
     if name in seen:
         raise RequestError(

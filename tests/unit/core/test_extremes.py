@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from priorscope.core.extremes import largest, listed, smallest
+from priorscope.core.extremes import largest, named, smallest
 
 
 def test_equals_share_a_place_and_where_all_are_equal_nobody_stands_out() -> None:
@@ -29,4 +29,4 @@ def test_what_is_no_number_is_left_out() -> None:
     ("names", "said"), [("a", "a"), ("ab", "a and b"), ("abcd", "a, b, c and d"), ("abcde", "a, b, c and 2 others")]
 )
 def test_many_names_are_counted(names: str, said: str) -> None:
-    assert listed(names) == said
+    assert named(names) == said

@@ -10,7 +10,7 @@ import numpy as np
 from priorscope.core.charts import Axis, family_colour, family_dash, figure_data, interval_dots
 from priorscope.core.comparison import Difference, compare, holm, paired_bootstrap, seed_by_image_difference
 from priorscope.core.contracts import Subject, by_recipe
-from priorscope.core.extremes import largest, listed, smallest
+from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.figure import Figure
 from priorscope.core.matrices import heat_map
 from priorscope.core.stats import Interval, seed_by_image, wilson
@@ -76,9 +76,9 @@ def _title(results: Results, rows: Sequence[dict[str, Any]]) -> str:
             f"Nobody stands out: of corrupted images {name} answers {best['value']:.0%} wrong, {last['subject']} "
             f"{last['value']:.0%}, and none is distinguishable from {name}"
         )
-    but = f", but not distinguishably from {listed(alike)}" if alike else ""
+    but = f", but not distinguishably from {named(alike)}" if alike else ""
     untested = [other for other in tested if other not in differences]
-    left = f"; it was not compared with {listed(untested)}" if untested else ""
+    left = f"; it was not compared with {named(untested)}" if untested else ""
     return f"{name} errs least on corrupted images{but}: {best['value']:.0%}{left}"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from priorscope.core.charts import SHARE, Axis, curves_with_band, family_colour, family_shape, figure_data, interval_dots
 from priorscope.core.contracts import Subject, by_recipe
-from priorscope.core.extremes import largest, listed, smallest
+from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.figure import MUTED, WIDTH, Figure
 from priorscope.core.stats import seed_by_image, wilson
 from priorscope.core.wording import amount_said
@@ -103,9 +103,9 @@ def _front_title(rows: Rows) -> str:
     ]
     if never:
         are = "is" if len(never) == 1 else "are each"
-        return f"By every one of four costs {listed(never)} {are} beaten by some other network"
+        return f"By every one of four costs {named(never)} {are} beaten by some other network"
     if always:
-        return f"By none of four costs does another network beat {listed(always)}"
+        return f"By none of four costs does another network beat {named(always)}"
     return "Who gives most accuracy for its cost depends on which cost is counted"
 
 

@@ -11,7 +11,7 @@ from priorscope.attacks.verdict import Verdict
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.comparison import compare, holm
 from priorscope.core.contracts import Subject
-from priorscope.core.extremes import largest, listed, smallest
+from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import heat_map
 from priorscope.core.stats import Interval, wilson
 from priorscope.probes.robustness import Robustness, compare_smallest, median_budget, on_common
@@ -86,7 +86,7 @@ def _compared(told: Sequence[Told]) -> str:
         for wanted in ("lower", "not distinguishable")
     )
     if more:
-        more_of_them = f"{listed(more)} withstand{'s' if len(more) == 1 else ''} more"
+        more_of_them = f"{named(more)} withstand{'s' if len(more) == 1 else ''} more"
         return f"Half of the images of {name} {within}, but image by image {more_of_them}"
     if len(alike) == len(others):
         last, least, lowest = others[-1]
@@ -94,7 +94,7 @@ def _compared(told: Sequence[Told]) -> str:
             f"Nobody stands out: half of the images of {name} {within}, of {last} within {_within(lowest, least)}, and none is "
             f"distinguishable from {name}"
         )
-    but = f", but not distinguishably from {listed(alike)}" if alike else ""
+    but = f", but not distinguishably from {named(alike)}" if alike else ""
     return f"{name} withstands most{but}: half of its images {within}"
 
 
@@ -112,10 +112,10 @@ def _side_by_side(told: Sequence[Told]) -> str:
 
 def _not_believed(results: Results) -> str:
     """Whose numbers decide nothing, and why not."""
-    named = {why: [who.name for who, result in results if result.verdict == verdict] for verdict, why in NOT_BELIEVED.items()}
+    whose = {why: [who.name for who, result in results if result.verdict == verdict] for verdict, why in NOT_BELIEVED.items()}
     return "; ".join(
-        f"{names[0]}'s number is {why}" if len(names) == 1 else f"the numbers of {listed(names)} are {why}"
-        for why, names in named.items()
+        f"{names[0]}'s number is {why}" if len(names) == 1 else f"the numbers of {named(names)} are {why}"
+        for why, names in whose.items()
         if names
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from priorscope.core.charts import Axis, family_colour, family_dash, family_shape, figure_data, interval_dots
-from priorscope.core.extremes import listed, smallest
+from priorscope.core.extremes import named, smallest
 from priorscope.core.figure import HEIGHT, INK, MUTED, WIDTH, Figure
 from priorscope.probes.scaling import AMOUNTS, Fit, Scaling
 
@@ -104,7 +104,7 @@ def _fall_title(fits: Sequence[Fit]) -> str:
     flat = [fit.family for fit in fits if len(fit.front) == 1]
     return (
         f"Over {lowest.decades:.1f} decades of compute the error{f' of {lowest.family}' if len(fits) > 1 else ''} falls to "
-        f"{lowest.front[-1].error:.1%}{f', that of {listed(flat)} does not' if flat else ''}"
+        f"{lowest.front[-1].error:.1%}{f', that of {named(flat)} does not' if flat else ''}"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.comparison import Difference, holm, paired_proportions, seed_by_image_difference
 from priorscope.core.contracts import Subject, by_recipe
-from priorscope.core.extremes import largest, listed, smallest
+from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import gallery, heat_map
 from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.data.transforms import TRANSFORMS
@@ -82,7 +82,7 @@ def _parting_title(shares: Mapping[str, Mapping[str, float]]) -> str:
     """Which transform parts the networks most: by label the share that each keeps."""
     parts = largest({label: max(own.values()) - min(own.values()) for label, own in shares.items()})
     if parts.value == 0:
-        return f"No transform parts {listed(list(next(iter(shares.values()))))}"
+        return f"No transform parts {named(list(next(iter(shares.values()))))}"
     them = "them" if parts.equal else "them most"
     first, *others = parts.names
     if others:
