@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from priorscope import data, models, probes
     from priorscope.core.contracts import Result, Statistics
     from priorscope.core.errors import PriorscopeError, RequestError, WorkError
+    from priorscope.fitting import fit
     from priorscope.models import wrap
     from priorscope.recipe import Recipe
     from priorscope.report import write_report
-    from priorscope.run import Run, fit, load
+    from priorscope.run import Run, load
 
 _HOMES = {
     "PriorscopeError": "priorscope.core.errors",
@@ -31,7 +32,7 @@ _HOMES = {
     "Run": "priorscope.run",
     "Statistics": "priorscope.core.contracts",
     "WorkError": "priorscope.core.errors",
-    "fit": "priorscope.run",
+    "fit": "priorscope.fitting",
     "load": "priorscope.run",
     "wrap": "priorscope.models",
     "write_report": "priorscope.report",

@@ -20,8 +20,7 @@ import pytest
 import torch
 
 import priorscope as ps
-from priorscope.run import ENVIRONMENT, WEIGHTS
-from priorscope.train import checkpoint
+from priorscope.core import layout
 
 KILLS = int(os.environ.get("PRIORSCOPE_KILLS", "20"))
 
@@ -82,7 +81,7 @@ def done(answers):
 
 
 def weights_of(run: Path) -> bytes:
-    return (run / WEIGHTS).read_bytes()
+    return (run / layout.WEIGHTS).read_bytes()
 
 
 SHARDED = {"train": {"shard": True}}
@@ -160,9 +159,9 @@ def test_a_rank_that_is_killed_ends_the_others_in_words_and_the_run_goes_on(rank
         assert other["said"].endswith(
             "see what that rank said; the same command again (train: with --resume) goes on from the last checkpoint"
         )
-        kept = torch.load(out / checkpoint.FILE, weights_only=True)
+        kept = torch.load(out / layout.CHECKPOINT, weights_only=True)
         assert kept["position"] in ((0, 8), (0, 9))
-        assert not (out / ENVIRONMENT).exists()
+        assert not (out / layout.ENVIRONMENT).exists()
         done(ranks(2, asked, out))
         assert weights_of(out) == weights_of(tmp_path / "whole")
 
@@ -216,9 +215,9 @@ def test_a_run_killed_at_twenty_random_moments_of_its_way_ends_bit_for_bit_the_s
     moments, out = random.Random(os.environ.get("PRIORSCOPE_KILL_SEED", "0")), tmp_path / "killed"
     hit, gone_on = 0, 0
     while hit < KILLS:
-        gone_on += (out / checkpoint.FILE).exists()
+        gone_on += (out / layout.CHECKPOINT).exists()
         ranks(size, asked, out, moment=moments.uniform(0, 0.8 * took), save_every=0.0)
-        if (out / ENVIRONMENT).exists():  # it was faster than the kill: another one begins
+        if (out / layout.ENVIRONMENT).exists():  # it was faster than the kill: another one begins
             assert weights_of(out) == weights_of(tmp_path / "whole")
             shutil.rmtree(out)
         else:
@@ -252,5 +251,5 @@ def test_a_worker_of_a_study_that_is_killed_is_named_and_its_run_goes_on(tmp_pat
         executor.stop()
     (ended,) = [each for each in news if isinstance(each, Ended)]
     assert ended.error.startswith("Its process was ended by SIGKILL. The system does that when memory runs out.")
-    assert not (tmp_path / "a" / ENVIRONMENT).exists()
+    assert not (tmp_path / "a" / layout.ENVIRONMENT).exists()
     assert ps.fit(asked, tmp_path / "a").history[-1]["step"] == 3000

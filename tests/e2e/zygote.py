@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 import priorscope as ps
-from priorscope import fitting
+from priorscope.fitting import attempt
 
 NEEDED = (
     "torch._dynamo",
@@ -54,10 +54,10 @@ def free_port() -> int:
 def work(request: dict, rank: int, answer: Path) -> int:
     """One rank's part; gives its exit status and leaves what it says in a file."""
     losses: list[float] = []
-    fitting.SHOW_EVERY_SECONDS = 0.0
-    fitting.SAVE_EVERY_SECONDS = request.get("save_every", 1e9)
+    attempt.SHOW_EVERY_SECONDS = 0.0
+    attempt.SAVE_EVERY_SECONDS = request.get("save_every", 1e9)
 
-    def report(status: fitting.Status) -> None:
+    def report(status: attempt.Status) -> None:
         losses.append(status.pace.loss)
         for name, number in (("kill", signal.SIGKILL), ("signal", signal.SIGTERM)):
             event = request.get(name)

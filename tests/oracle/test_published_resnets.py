@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import priorscope as ps
-from priorscope import run as runs
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.fitting.adoption import adopt
 from priorscope.models.published import fetch_published, published_names, read_published, trained_on
 from priorscope.models.published_resnets import RESNETS, known_as
 
@@ -103,7 +103,7 @@ def test_names() -> None:
 @pytest.mark.parametrize("saved", [as_file, as_folder])
 def test_a_run_is_made_of_one(saved: Callable[..., Path], tmp_path: Path) -> None:
     path = saved(tmp_path, "resnet18_cifar10")
-    run = runs.adopt(path, tmp_path / "run")
+    run = adopt(path, tmp_path / "run")
     assert (run.recipe.model.name, run.recipe.data.source.name) == ("cnn/resnet18", "cifar10")
     assert run.model.statistics is not None
     assert run.model.statistics.std == pytest.approx(NORMAL["cifar10"][1])

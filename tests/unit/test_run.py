@@ -1,547 +1,130 @@
-"""Runs: the same recipe gives the same bytes wherever it was cut; val alone chooses; a folder says what it holds."""
+"""A run as a folder for the hub: it opens with equal logits, and its card says what is stored."""
 
 from __future__ import annotations
 
 import json
-import math
-import os
-import shutil
-import signal
-from contextlib import nullcontext
+import re
 
-import numpy as np
 import pytest
+import timm
 import torch
+import yaml
 
 import priorscope as ps
-from priorscope import fitting
-from priorscope import run as runs
-from priorscope.core.errors import RequestError, WorkError
-from priorscope.core.stopping import Stopped
-from priorscope.data.split import ArrayPixels, Split
-from priorscope.data.store import write_split
-from priorscope.models import FAMILIES
-from priorscope.train import checkpoint, loop
+from priorscope.cli import app
+from priorscope.core.errors import RequestError
+from priorscope.data import open as source
+from priorscope.fitting.adoption import adopt
+from priorscope.models.hub import load_hub
+from priorscope.study.look import network
 
 
-class CutError(Exception):
-    """Stands for a kill at some step."""
+def front_matter(folder) -> dict:
+    found = re.match(r"---\n(.*?)\n---\n", (folder / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert found
+    return yaml.safe_load(found[1])
 
 
-def cut_after(steps: int):
-    left = [steps]
-
-    def report(_status: runs.Status) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise CutError
-
-    return report
+RECIPE = {
+    "data": {"source": {"name": "shapetex", "train": 96, "val": 40, "test": 90}},
+    "model": {"name": "vit/tiny", "depth": 1, "width": 16, "patch": 8},
+    "train": {"epochs": 2, "batch_size": 32, "keep": 1},
+}
 
 
-def changed(recipe, changes):
-    """The recipe with some settings of its training laid over, the rest replaced."""
-    train = {
-        name: value
-        for name, value in recipe.train.plain().items()
-        if name != "epochs" or "steps" not in changes.get("train", {})
-    }
-    return recipe.replace(**{**changes, "train": {**train, **changes.get("train", {})}})
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A ViT, which timm has, with two stored results."""
+    run = ps.fit(ps.Recipe.of(RECIPE), tmp_path_factory.mktemp("runs") / "vit-s0")
+    accuracy = ps.probes.measure_accuracy(run.evidence, run.source)
+    accuracy.save(run.path / "results" / "accuracy" / "k.json", {"data": "shapetex", "split": "test"})
+    robustness = ps.probes.measure_robustness(run.evidence, run.source, images=20, audit_images=0)
+    robustness.save(run.path / "results" / "robustness" / "k.json")
+    return run
 
 
-def lasting(history):
-    """Rows without what the clock says."""
-    return [{name: value for name, value in row.items() if name not in ("seconds", "measured")} for row in history]
+def test_the_folder_opens_with_equal_logits(run, tmp_path):
+    folder = run.export(tmp_path / "hub")
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    x = torch.rand(3, 3, 32, 32)
+    peer = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    told = timm.data.resolve_model_data_config(peer)
+    mean, std = (torch.tensor(told[key]).view(3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        wanted = run.model(x)
+        assert torch.equal(load_hub(folder).eval()(x), wanted)
+        torch.testing.assert_close(peer((x - mean) / std), wanted)
 
 
-def weights_of(path) -> bytes:
-    return (path / runs.WEIGHTS).read_bytes()
+def test_the_cards_numbers_are_the_stored_ones(run, tmp_path):
+    told = front_matter(run.export(tmp_path / "hub"))
+    assert told["library_name"] == "timm"
+    stored = [
+        json.loads((run.path / "results" / probe / "k.json").read_text())["result"] for probe in ("accuracy", "robustness")
+    ]
+    rows = [row["metrics"][0] for row in told["model-index"][0]["results"]]
+    assert [row["value"] for row in rows] == [result["value"] for result in stored]
+    assert [row["args"]["n"] for row in rows] == [result["n"] for result in stored]
+    assert [row["args"].get("low") for row in rows] == [(result.get("interval") or {}).get("low") for result in stored]
+    text = (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+    for result in (result for results in run.results.values() for result in results):
+        assert result.caveats or result.probe == "accuracy"
+        for caveat in result.caveats:
+            assert re.sub(r"[^a-z]", "", caveat.lower()) in re.sub(r"[^a-z]", "", text.lower())
+    assert str(run.environment["key"]) in text
+    assert run.recipe.toml().strip() in text
 
 
-@pytest.fixture
-def whole(tiny, tmp_path):
-    return ps.fit(tiny, tmp_path / "whole")
+def test_a_snapshot_carries_no_results_of_the_finished_run(run, tmp_path):
+    early = run.at(step=run.snapshots[0])
+    folder = early.export(tmp_path / "early")
+    assert "model-index" not in front_matter(folder)
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(load_hub(folder).eval()(x), early.model(x))
 
 
-DROPOUT = {"model": {"name": "mlp/tiny", "width": 16, "blocks": 1, "dropout": 0.3}}
-ADAPTIVE = {"rho": 0.5, "adaptive": True}
+def test_a_folder_that_holds_something_is_refused(run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("my words")
+    with pytest.raises(
+        RequestError, match=r"(?s)mine holds something already.*an empty folder.*choose another folder with --out"
+    ):
+        run.export(tmp_path / "mine")
+    assert (tmp_path / "mine" / "README.md").read_text() == "my words"
 
 
-@pytest.mark.parametrize(
-    ("changes", "steps"),
-    [
-        *[({}, steps) for steps in (1, 3, 4)],
-        *[(DROPOUT, steps) for steps in (1, 3, 4)],
-        *[({"model": "cnn/tiny"}, steps) for steps in (1, 3, 4)],
-        *[({"optim": {"name": name, "lr": 0.003}}, 4) for name in ("adam", "sgd", "lion", "muon", "lamb", "timm/adopt")],
-        ({"optim": {"lr": 0.003, "schedule": "linear", "warmup": 1}}, 2),
-        ({"optim": {"lr": 0.003, "schedule": "wsd", "decay_share": 0.5}}, 4),
-        ({**DROPOUT, "optim": {"lr": 0.003, "sam": {}, "clip": 0.5}}, 4),
-        ({"model": "cnn/tiny", "optim": {"name": "sgd", "lr": 0.01, "sam": ADAPTIVE}}, 4),
-        *[({"model": "cnn/tiny", "train": {"ema": 0.5}}, steps) for steps in (1, 3, 4)],
-        ({"train": {"ema": 0.5, "choose": "last", "epochs": 3}}, 7),
-        ({**DROPOUT, "train": {"accumulate": 3}}, 4),
-        *[({"train": {"steps": 5, "choose": choose}}, steps) for choose in ("best", "last") for steps in (4, 5)],
-        *[({"optim": {"lr": 1e-12}, "train": {"epochs": 6, "patience": 2}}, steps) for steps in (5, 8, 9)],
-        *[({**DROPOUT, "train": {"finetune": {"mode": "head"}}}, steps) for steps in (1, 4)],
-        ({"model": "cnn/tiny", "train": {"finetune": {"mode": "body", "factor": 0.1}}}, 4),
-        ({"optim": {"name": "muon"}, "train": {"finetune": {"mode": "layers", "factor": 0.5}}}, 4),
-        ({"train": {"precision": "fp16"}}, 4),
-    ],
-)
-def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_the_same(tiny, tmp_path, monkeypatch, changes, steps):
-    recipe = changed(tiny, changes)
-    ps.fit(recipe, tmp_path / "a")
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
-    with pytest.raises(CutError):
-        ps.fit(recipe, tmp_path / "b", report=cut_after(steps))
-    assert not (tmp_path / "b" / runs.ENVIRONMENT).exists()
-    ps.fit(recipe, tmp_path / "b")
-    assert weights_of(tmp_path / "a") == weights_of(tmp_path / "b")
-    assert lasting(ps.load(tmp_path / "a").history) == lasting(ps.load(tmp_path / "b").history)
+def test_the_command(run, tmp_path, capsys):
+    app(["models", "export", str(run.path), "--out", str(tmp_path / "a"), "--json"], standalone_mode=False)
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"out": str(tmp_path / "a"), "files": ["README.md", "config.json", "model.safetensors"]}
+    app(["models", "export", str(run.path), "--out", str(tmp_path / "b")], standalone_mode=False)
+    assert capsys.readouterr().out.endswith("The card leaves the licence to you.\n")
+    assert (tmp_path / "a" / "README.md").read_bytes() == (tmp_path / "b" / "README.md").read_bytes()
 
 
-def test_another_seed_gives_other_weights(tiny, tmp_path, whole):
-    ps.fit(tiny.replace(seed=1), tmp_path / "other")
-    assert weights_of(whole.path) != weights_of(tmp_path / "other")
+def test_a_folder_that_was_exported_becomes_a_run_again(run, tmp_path):
+    """Somebody else's, say: the folder has no training to read, and the data must be named."""
+    folder = run.export(tmp_path / "hub")
+    with pytest.raises(RequestError, match="does not say what it was trained on"):
+        adopt(folder, tmp_path / "again")
+    again = adopt(folder, tmp_path / "again", data="shapetex")
+    assert (again.recipe.model, again.model.statistics) == (run.recipe.model, run.model.statistics)
+    seen = network(str(folder), source("shapetex"))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again.model(x), run.model(x))
+        assert torch.equal(seen.evidence.model.eval()(x), run.model(x))
 
 
-def test_a_signal_saves_and_stops_and_the_run_goes_on(tiny, tmp_path, whole):
-    sent = []
-
-    def report(_status: runs.Status) -> None:
-        if not sent:
-            sent.append(1)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Stopped) as caught:
-        ps.fit(tiny, tmp_path / "a", report=report)
-    assert caught.value.exit_status == 143
-    assert "is saved after" in str(caught.value)
-    assert (tmp_path / "a" / checkpoint.FILE).exists()
-    ps.fit(tiny, tmp_path / "a")
-    assert weights_of(tmp_path / "a") == weights_of(whole.path)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-@pytest.mark.parametrize("ends", [True, False])
-def test_a_run_leaves_its_caller_as_many_threads_as_before(tiny, tmp_path, ends):
-    """A run has its recipe's; what is measured after it in the same process has the machine's."""
-    before, during = torch.get_num_threads(), []
-
-    def report(_status: runs.Status) -> None:
-        during.append(torch.get_num_threads())
-        if not ends:
-            raise CutError
-
-    recipe = changed(tiny, {"train": {"threads": before + 1}})
-    with nullcontext() if ends else pytest.raises(CutError):
-        ps.fit(recipe, tmp_path / "a", report=report)
-    assert set(during) == {before + 1}
-    assert torch.get_num_threads() == before
-
-
-def test_a_finished_run_is_not_trained_again(tiny, whole):
-    before = whole.path.joinpath(runs.WEIGHTS).stat().st_mtime_ns
-    again = ps.fit(tiny, whole.path, report=lambda _: pytest.fail("a step was taken"))
-    assert again.path.joinpath(runs.WEIGHTS).stat().st_mtime_ns == before
-
-
-def test_a_folder_of_another_recipe_is_refused(tiny, whole):
-    with pytest.raises(RequestError, match="holds a run of another recipe"):
-        ps.fit(tiny.replace(seed=5), whole.path)
-
-
-def test_a_run_whose_record_is_gone_is_known_by_its_key(tiny, whole, tmp_path):
-    """As the message on a damaged record advises: delete it and run the same command again."""
-    run = shutil.copytree(whole.path, tmp_path / "copy")
-    for torn in (None, "{"):
-        (run / "made_from.json").unlink()
-        if torn:
-            (run / "made_from.json").write_text(torn)
-        with pytest.raises(RequestError, match="holds a run of another recipe"):
-            ps.fit(tiny.replace(seed=7), run)
-        assert ps.fit(tiny, run).key == whole.key
-        assert (run / "made_from.json").read_bytes() == (whole.path / "made_from.json").read_bytes()
-
-
-def test_a_recipe_refused_for_its_data_leaves_the_folder_free(tiny, tmp_path):
-    data = tiny.data.plain()
-    with pytest.raises(RequestError):
-        ps.fit(tiny.replace(data={**data, "subset": 10**6}), tmp_path / "run")
-    assert not runs.begun(tmp_path / "run")
-    assert ps.fit(tiny, tmp_path / "run").history
-
-
-def test_a_run_whose_weights_are_gone_is_carried_out_again(tiny, whole):
-    before = weights_of(whole.path)
-    (whole.path / runs.WEIGHTS).unlink()
-    again = ps.fit(tiny, whole.path)
-    assert weights_of(again.path) == before
-
-
-def test_an_unfinished_or_missing_run_cannot_be_loaded(tiny, tmp_path):
-    with pytest.raises(RequestError, match="holds no run"):
-        ps.load(tmp_path / "nothing")
-    with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "cut", report=cut_after(2))
-    with pytest.raises(RequestError, match="unfinished run"):
-        ps.load(tmp_path / "cut")
-
-
-def test_a_damaged_checkpoint_is_named_and_the_folder_kept(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
-    with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "a", report=cut_after(4))
-    path = tmp_path / "a" / checkpoint.FILE
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(WorkError) as caught:
-        ps.fit(tiny, tmp_path / "a")
-    assert caught.value.came.startswith(f"The checkpoint {path} is damaged:")
-    assert (
-        caught.value.do
-        == "delete checkpoint.pt to train this run from its beginning, then the same command again (train: with --resume)"
+def test_a_folder_of_nobodys_name_or_making_is_refused(run, tmp_path):
+    folder = run.export(tmp_path / "hub")
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet18"}))
+    with pytest.raises(RequestError) as refused:
+        adopt(folder, tmp_path / "again", data="shapetex")
+    assert str(refused.value) == (
+        f"{folder} is no network that is known here: its name is not published, and its config.json is not ours.\n"
+        "  wanted: a folder of the name of resnet18_cifar10, resnet34_cifar10, resnet50_cifar10, ..., "
+        "or one that priorscope wrote\n"
+        f"  try:    priorscope probe accuracy timm/local-dir:{folder} --data NAME, if timm wrote it"
     )
-    path.unlink()
-    ps.fit(tiny, tmp_path / "a")
-
-
-def test_a_checkpoint_of_a_device_that_is_not_here_is_read_all_the_same(tiny, tmp_path, monkeypatch, whole):
-    """`device = "auto"` may have meant a GPU when the run began: its tensors are tagged with it in the file."""
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
-    with monkeypatch.context() as patched:
-        patched.setattr(torch.serialization, "_package_registry", [(0, lambda _: "cuda:7", lambda *_: None)])
-        with pytest.raises(CutError):
-            ps.fit(tiny, tmp_path / "a", report=cut_after(4))
-    with pytest.raises(RuntimeError, match=r"on (a )?CUDA"):
-        torch.load(tmp_path / "a" / checkpoint.FILE, weights_only=True)
-    ps.fit(tiny, tmp_path / "a")
-    assert weights_of(tmp_path / "a") == weights_of(whole.path)
-
-
-def test_the_mean_loss_is_summed_in_float64_also_where_the_device_has_none():
-    class OnApple:
-        device = torch.device("mps")
-
-        def double(self):
-            raise TypeError("Cannot convert a MPS Tensor to float64")
-
-        def cpu(self):
-            return torch.tensor(0.1)
-
-    progress = checkpoint.Progress("key")
-    for _ in range(1000):
-        step = loop.Step(loop.Position(), loop.Position(0, 1), 0, OnApple(), 0.1, 7, False)
-        progress.count(step)
-    assert progress.mean_loss() == pytest.approx(float(torch.tensor(0.1)), rel=1e-12)
-
-
-def test_val_alone_chooses_the_epoch(tiny, tmp_path, monkeypatch):
-    """Tracked test scores rise while val falls: the first epoch must be kept, whatever test says."""
-    told = {"val": iter([0.9, 0.1]), "test": iter([0.1, 0.9]), "train": iter([0.1, 0.9])}
-
-    def score(_model, split, _ranks):
-        value = next(told[split.name])
-        return {"loss": 1 - value, "accuracy": value, "n": len(split)}
-
-    monkeypatch.setattr(fitting, "score", score)
-    kept = {}
-    monkeypatch.setattr(checkpoint.Progress, "end_epoch", spy(checkpoint.Progress.end_epoch, kept))
-    recipe = tiny.replace(train={**tiny.train.plain(), "track": ["train", "test"]})
-    run = ps.fit(recipe, tmp_path / "a")
-    assert run.environment["chosen_epoch"] == 1
-    for name, value in run.model.state_dict().items():
-        torch.testing.assert_close(value, kept[1][name], rtol=0, atol=0)
-    last = ps.load(tmp_path / "a").history[-1]
-    assert last["test"]["accuracy"] == 0.9
-
-
-def spy(end_epoch, kept):
-    def noting(self, row, weights):
-        kept[row["epoch"]] = weights()
-        return end_epoch(self, row, weights)
-
-    return noting
-
-
-def test_tracking_changes_no_weight(tiny, tmp_path, whole):
-    recipe = tiny.replace(train={**tiny.train.plain(), "track": ["test", "conflict", "shape-only"], "track_images": 20})
-    run = ps.fit(recipe, tmp_path / "a")
-    assert weights_of(run.path) == weights_of(whole.path)
-    assert {name: run.history[0][name]["n"] for name in ("val", "test", "conflict", "shape-only")} == {
-        "val": 40,
-        "test": 20,
-        "conflict": 20,
-        "shape-only": 20,
-    }
-
-
-def test_the_curve_of_train_is_that_of_the_unaugmented_images_in_evaluation_mode(tiny, tmp_path):
-    recipe = tiny.replace(
-        train={**tiny.train.plain(), "choose": "last", "track_images": 96},
-        data={**tiny.data.plain(), "augment": "flip-crop"},
-        model={"name": "mlp/tiny", "dropout": 0.5},
-    )
-    run = ps.fit(recipe, tmp_path / "a")
-    result = ps.probes.measure_accuracy(run.model, run.source, split="train")
-    assert run.history[-1]["train"]["accuracy"] == pytest.approx(result.value)
-    assert run.history[-1]["train"]["loss"] == pytest.approx(result.loss, rel=1e-5)
-
-
-def test_a_run_may_begin_with_another_s_weights_and_another_head(tiny, tmp_path, whole):
-    start = {"kind": "run", "run": str(whole.path)}
-    same = ps.fit(tiny.replace(init=start, optim={"lr": 1e-12}), tmp_path / "same")
-    for (name, value), other in zip(same.model.state_dict().items(), whole.model.state_dict().values(), strict=True):
-        torch.testing.assert_close(value, other, rtol=0, atol=1e-6, msg=name)
-
-
-@pytest.mark.parametrize(
-    ("changes", "fresh"),
-    [
-        ({}, False),
-        ({"init": {"head": "new"}}, True),
-        ({"names": ("0", "1")}, False),
-        ({"names": ("b", "a")}, True),
-        ({"names": ("a", "c")}, True),
-    ],
-)
-def test_a_head_for_other_classes_is_made_anew_and_no_other(changes, fresh, tmp_path):
-    """Before: classes a and b. As many of other names, or in another order, are other classes; numbers stand in for names."""
-
-    def recipe(store, **more):
-        return ps.Recipe.of({"data": {"source": str(store)}, "model": {"name": "mlp/tiny", "width": 8, "blocks": 1}, **more})
-
-    before = ps.fit(recipe(two_classes(tmp_path / "a.beton"), train={"epochs": 1}), tmp_path / "before")
-    store = two_classes(tmp_path / "b.beton", changes.get("names", ("a", "b")))
-    start = {"kind": "run", "run": str(before.path), **changes.get("init", {})}
-    after = ps.fit(recipe(store, init=start, train={"epochs": 1}, optim={"lr": 1e-12}), tmp_path / "after")
-    body, head = "network.linear_in.weight", "network.linear_out.weight"
-    was, is_now = before.model.state_dict(), after.model.state_dict()
-    assert torch.allclose(was[body], is_now[body], atol=1e-6)
-    assert torch.allclose(was[head], is_now[head], atol=1e-6) != fresh
-
-
-def two_classes(store, names=("a", "b")):
-    """A store of pictures of two classes, in the parts that a run needs."""
-    pictures = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
-    val = store.with_name(f"{store.stem}-val.beton")
-    for part, path, siblings in (("val", val, {}), ("train", store, {"val": val.name})):
-        write_split(Split("made", part, ArrayPixels(pictures), np.arange(20) % 2, names), path, siblings=siblings)
-    return store
-
-
-def test_a_new_head_is_asked_of_weights_that_are_trained(tiny):
-    with pytest.raises(RequestError, match=r"init\.head = 'new' came with init\.kind = 'scratch'"):
-        ps.Recipe.of({**tiny.plain(), "init": {"head": "new"}})
-
-
-def test_a_diverged_run_stops_with_its_place(tiny, tmp_path):
-    recipe = tiny.replace(optim={"lr": 1e30, "name": "sgd"})
-    with pytest.raises(WorkError, match="The loss became nan in epoch 1, step 2, on the training pictures") as caught:
-        ps.fit(recipe, tmp_path / "a")
-    from priorscope.data.loader import Loader
-
-    order = Loader(ps.data.open(recipe.data.source).split("train"), batch_size=32, shuffle=True).order(0)
-    assert f"pictures {order[32:64].tolist()}. The last good checkpoint stands nowhere" in caught.value.came
-    assert "smaller learning rate" in caught.value.do
-
-
-def test_a_diverged_run_keeps_its_last_good_checkpoint(tiny, tmp_path, monkeypatch):
-    """Weights ruined in the second epoch: the checkpoint of the step before stays, and the error names its place."""
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "learning_rate", lambda _optim, step, *_: 1e30 if step == 3 else 1e-3)
-    with pytest.raises(WorkError) as caught:
-        ps.fit(tiny.replace(optim={"name": "sgd"}), tmp_path / "a")
-    assert "in epoch 2, step 2, on" in caught.value.came
-    assert "The last good checkpoint stands before step 2 of epoch 2." in caught.value.came
-    kept = torch.load(tmp_path / "a" / checkpoint.FILE, weights_only=True)
-    assert kept["position"] == (1, 1)
-
-
-RATES = [0.003 * 0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
-
-
-def test_weights_that_an_update_ruined_are_not_saved_over_good_ones(tiny, tmp_path, monkeypatch, whole):
-    """The fourth step's loss is finite, its update is not: the checkpoint before it stays, and the run goes on there."""
-    with monkeypatch.context() as patched:
-        patched.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
-        patched.setattr(loop, "learning_rate", lambda _optim, step, *_: math.nan if step == 3 else RATES[step])
-        with pytest.raises(WorkError, match="The weights became nan or infinite in epoch 2, step 1, on the training") as caught:
-            ps.fit(tiny, tmp_path / "a")
-    assert caught.value.came.endswith("The last good checkpoint stands before step 1 of epoch 2.")
-    assert torch.load(tmp_path / "a" / checkpoint.FILE, weights_only=True)["position"] == (1, 0)
-    ps.fit(tiny, tmp_path / "a")
-    assert weights_of(tmp_path / "a") == weights_of(whole.path)
-
-
-@pytest.mark.parametrize(
-    ("rate", "what"), [(math.nan, "The weights became nan or infinite"), (1e30, "The loss on val became nan")]
-)
-def test_a_run_whose_last_update_ruined_it_is_not_kept(tiny, tmp_path, monkeypatch, rate, what):
-    monkeypatch.setattr(loop, "learning_rate", lambda _optim, step, *_: rate if step == 5 else 1e-3)
-    with pytest.raises(WorkError, match=f"{what} in epoch 2, step 3"):
-        ps.fit(tiny, tmp_path / "a")
-    assert not (tmp_path / "a" / runs.ENVIRONMENT).exists()
-
-
-def test_a_run_of_steps_ends_within_an_epoch_and_says_so(tiny, tmp_path):
-    """Five steps of 32 images: one epoch of three, and two of the next; the rate falls over the five."""
-    run = ps.fit(changed(tiny, {"train": {"steps": 5, "choose": "last"}}), tmp_path / "a")
-    assert [(row["epoch"], row["step"], row["images"]) for row in run.history] == [(1, 3, 96), (2, 5, 160)]
-    assert run.environment["images_seen"] == 160
-    assert run.history[-1]["lr"] == pytest.approx(0.003 * 0.5 * (1 + math.cos(math.pi * 4 / 5)))
-
-
-def test_as_many_steps_as_epochs_hold_train_the_same(tiny, tmp_path, whole):
-    run = ps.fit(changed(tiny, {"train": {"steps": 6}}), tmp_path / "a")
-    assert weights_of(run.path) == weights_of(whole.path)
-
-
-def test_patience_ends_a_run_and_keeps_the_best_epoch(tiny, tmp_path, monkeypatch):
-    """Val: 0.2, 0.6, 0.5, 0.6 at a higher loss: with patience 2 the fourth epoch is the last, and the second is kept."""
-    told = iter([(0.2, 2.0), (0.6, 1.0), (0.5, 0.9), (0.6, 1.1), (0.9, 0.1)])
-
-    def score(_model, split, _ranks):
-        accuracy, loss = next(told) if split.name == "val" else (0.5, 1.0)
-        return {"loss": loss, "accuracy": accuracy, "n": len(split)}
-
-    monkeypatch.setattr(fitting, "score", score)
-    done = []
-    recipe = changed(tiny, {"train": {"epochs": 9, "patience": 2}})
-    run = ps.fit(recipe, tmp_path / "a", report=lambda status: done.append(status.done))
-    assert len(run.history) == 4
-    assert run.environment["chosen_epoch"] == 2
-    assert run.environment["images_seen"] == 4 * 96
-    assert done[-1] == 1
-
-
-@pytest.mark.parametrize("train", [{"epochs": 6, "patience": 2}, {"steps": 5}, {"epochs": 2}])
-def test_a_run_killed_between_its_last_step_and_its_end_takes_no_step_more(tiny, tmp_path, monkeypatch, train):
-    recipe = changed(tiny, {"optim": {"lr": 1e-12}, "train": train})
-    whole = ps.fit(recipe, tmp_path / "a")
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
-    with monkeypatch.context() as patched:
-        patched.setattr(fitting.Fitting, "finish", cut_after(1))
-        with pytest.raises(CutError):
-            ps.fit(recipe, tmp_path / "b")
-    ps.fit(recipe, tmp_path / "b", report=lambda _: pytest.fail("a step was taken"))
-    assert weights_of(tmp_path / "b") == weights_of(whole.path)
-    assert len(ps.load(tmp_path / "b").history) == len(whole.history)
-
-
-def test_the_average_is_what_is_scored_and_kept(tiny, tmp_path):
-    """At a decay near 0 it is the weights themselves; at a high one another network, and the curve is of that network."""
-    run = ps.fit(changed(tiny, {"train": {"ema": 0.9, "choose": "last"}}), tmp_path / "a")
-    plain = ps.fit(changed(tiny, {"train": {"choose": "last"}}), tmp_path / "b")
-    near = ps.fit(changed(tiny, {"train": {"ema": 1e-9, "choose": "last"}}), tmp_path / "c")
-    assert run.history[-1]["train_loss"] == plain.history[-1]["train_loss"]
-    torch.testing.assert_close(near.model.head.weight, plain.model.head.weight, rtol=1e-5, atol=1e-7)
-    assert not torch.allclose(run.model.head.weight, plain.model.head.weight, rtol=1e-3)
-    result = ps.probes.measure_accuracy(run.model, run.source, split="val")
-    assert run.history[-1]["val"]["loss"] == pytest.approx(result.loss, rel=1e-5)
-
-
-def test_a_head_trained_alone_leaves_the_body_as_it_was(tiny, tmp_path):
-    """To the bit, batch statistics with it; and the head is made anew where the classes differ."""
-    first = ps.fit(tiny.replace(model="cnn/tiny"), tmp_path / "first")
-    start = {"kind": "run", "run": str(first.path)}
-    recipe = changed(tiny, {"model": "cnn/tiny", "init": start, "train": {"finetune": {"mode": "head"}, "choose": "last"}})
-    run = ps.fit(recipe, tmp_path / "head")
-    before, after = first.model.state_dict(), run.model.state_dict()
-    assert [name for name in before if not torch.equal(before[name], after[name])] == ["network.head.weight"]
-
-
-def test_every_family_can_be_named_in_a_run_s_inputs(tiny):
-    """Families made of timm's parts have no version of their own yet: theirs is 1."""
-    for family in FAMILIES:
-        recipe = tiny.replace(model="timm/resnet10t" if family == "timm" else f"{family}/tiny")
-        assert runs.inputs(recipe, None)["versions"][f"family {family}"] >= 1
-
-
-def test_the_run_folder_holds_what_it_says(whole):
-    found = {path.name for path in whole.path.iterdir() if path.name != ".lock"}
-    assert found == {"recipe.toml", "made_from.json", "environment.json", "steps.jsonl", "weights.safetensors"}
-    environment = whole.environment
-    assert environment["data"]["fingerprint"] == whole.source.split("train").fingerprint
-    assert environment["model"]["parameters"] == whole.model.parameter_count()
-    assert environment["images_seen"] == 2 * 96
-    assert ps.Recipe.load(whole.path / "recipe.toml") == whole.recipe
-    assert json.loads((whole.path / "steps.jsonl").read_text().splitlines()[1])["epoch"] == 2
-
-
-def test_a_full_disk_is_named_and_the_last_checkpoint_kept(tiny, tmp_path, monkeypatch, whole):
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
-    with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "a", report=cut_after(2))
-    kept = (tmp_path / "a" / checkpoint.FILE).read_bytes()
-    real = os.fsync
-
-    def full(_handle):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(WorkError, match="the disk is full"):
-        ps.fit(tiny, tmp_path / "a")
-    monkeypatch.setattr(os, "fsync", real)
-    assert (tmp_path / "a" / checkpoint.FILE).read_bytes() == kept
-    ps.fit(tiny, tmp_path / "a")
-    assert weights_of(tmp_path / "a") == weights_of(whole.path)
-
-
-def test_a_copied_run_folder_is_the_same_run(whole, tmp_path):
-    shutil.copytree(whole.path, tmp_path / "copy")
-    assert ps.load(tmp_path / "copy").key == whole.key
-
-
-@pytest.mark.real_data
-def test_published_weights_become_a_run_whose_accuracy_is_the_published_measurement(real_data, tmp_path):
-    """81.03 % on all 10,000 JPEG images: measured beside the weights by those who collected them."""
-    run = runs.adopt(real_data / "weights" / "resnet20-12fca82f.th", tmp_path / "a")
-    result = ps.probes.measure_accuracy(run.evidence, run.source)
-    assert result.value == pytest.approx(0.8103, abs=0.0005)
-    assert any("JPEG" in caveat for caveat in run.source.caveats)
-
-
-@pytest.mark.parametrize(
-    ("train", "came"),
-    [
-        ({"steps": 5, "epochs": 2}, "train.epochs = 2 came with train.steps = 5."),
-        ({"batch_size": 4, "accumulate": 5}, "A batch of 4 cannot go through in 5 parts."),
-    ],
-)
-def test_settings_of_training_that_contradict_each_other_are_refused(tiny, train, came):
-    with pytest.raises(RequestError) as caught:
-        ps.Recipe.of({**tiny.plain(), "train": train})
-    assert caught.value.came == came
-
-
-def test_training_all_of_a_network_is_the_same_whether_said_or_not(tiny):
-    said = ps.Recipe.of({**tiny.plain(), "train": {"finetune": {"mode": "full"}}})
-    assert said.key() == ps.Recipe.of({**tiny.plain(), "train": {}}).key()
-
-
-def test_sharpness_aware_steps_want_gradients_of_their_own_size(tiny):
-    with pytest.raises(RequestError, match=r"came with train\.precision = 'fp16'"):
-        ps.Recipe.of({**tiny.plain(), "train": {"precision": "fp16"}, "optim": {"sam": {}}})
-
-
-def test_only_published_weights_may_be_taken_without_training(tiny):
-    with pytest.raises(RequestError, match=r"train\.epochs = 0 trains nothing"):
-        ps.Recipe.of({**tiny.plain(), "train": {"epochs": 0}})
-
-
-@pytest.mark.parametrize("error", [PermissionError("not yours"), torch.OutOfMemoryError("CUDA out of memory")])
-def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(error, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
-    with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "a", report=cut_after(4))
-
-    def refuse(*_args, **_named):
-        raise error
-
-    with monkeypatch.context() as patched:
-        patched.setattr(torch, "load", refuse)
-        with pytest.raises(WorkError, match="cannot be read now") as caught:
-            ps.fit(tiny, tmp_path / "a")
-    assert "delete" not in caught.value.do
-    ps.fit(tiny, tmp_path / "a")

@@ -56,7 +56,7 @@ def import_weights(
     as_json: AsJson = False,
 ) -> None:
     """Make a run of published weights, every key checked, so that probes run on it."""
-    from priorscope.run import adopt
+    from priorscope.fitting.adoption import adopt
 
     run = adopt(weights, out, data)
     if as_json:

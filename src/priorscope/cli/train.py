@@ -17,6 +17,7 @@ from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 if TYPE_CHECKING:
     from priorscope.core.config import Plain
     from priorscope.fitting import Report, Status
+    from priorscope.run import Run
     from priorscope.train.pace import Pace
 
 
@@ -32,7 +33,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Carry out one recipe; under torchrun or srun on many ranks."""
-    from priorscope import run as runs
+    from priorscope.core import layout
+    from priorscope.fitting import fit
+    from priorscope.fitting.place import begun
     from priorscope.recipe import Recipe, find_recipe
     from priorscope.train.distributed import place_of
 
@@ -40,15 +43,15 @@ def train(
     recipe = Recipe.load(path, settings)
     folder = out or Path("runs") / path.stem
 
-    def carry_out(report: Report) -> runs.Run:
+    def carry_out(report: Report) -> Run:
         # Before the ranks meet, so that none of them waits for one that has refused.
-        if runs.begun(folder) and not (folder / runs.ENVIRONMENT).exists() and not resume:
+        if begun(folder) and not (folder / layout.ENVIRONMENT).exists() and not resume:
             raise RequestError(
                 f"{folder} holds an unfinished run.",
                 "leave to go on with it",
                 "add --resume, or choose another folder with --out",
             )
-        return runs.fit(recipe, folder, report=report, extend=extend, exporters=exporters or ())
+        return fit(recipe, folder, report=report, extend=extend, exporters=exporters or ())
 
     place = place_of(os.environ)
     if place is not None and not place.ranks.first:  # the first rank alone speaks

@@ -2,21 +2,6 @@
 
 A file is written under a temporary name in the same folder, flushed to the disk and renamed; a reader, or a process killed at
 any moment, never meets half a file. A folder in use is locked, so that two processes never write into one.
-
-    runs/a/
-      recipe.toml          what was asked
-      made_from.json       everything the weights are a function of; its hash is the run's key
-      environment.json     written last: the run's key, data, weights begun with, network, epoch kept; how it was carried out
-                           (precision, threads, ranks, parts of a batch, compiled) and what that took (seconds, joules,
-                           images, operations); versions and hardware
-      steps.jsonl          what happened, one line an epoch
-      checkpoint.pt        where a killed run goes on (absent once finished)
-      extend.pt            where a finished run can be made longer (under a schedule that does not look ahead)
-      weights.safetensors  what came out
-      snapshots/           weights after some of the steps (`train.keep`)
-      evidence/            what the network says about splits, and what probes have done so far
-      results/<probe>/     what probes measured on it
-      .lock                who writes into it, or did last
 """
 
 from __future__ import annotations

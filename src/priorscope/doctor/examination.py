@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from priorscope import run as runs
+from priorscope.core import layout
 from priorscope.core.config import Plain
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.doctor import CHECKS, Finding
@@ -66,7 +67,7 @@ def examine(subject: str | None = None, settings: Sequence[str] = ()) -> Examina
 def kind_of(subject: str) -> Kind:
     """What a name or a path names."""
     path = Path(subject)
-    if (path / runs.RECIPE).exists():
+    if (path / layout.RECIPE).exists():
         return "run"
     if (path / "runs").is_dir():
         return "study"
@@ -180,7 +181,7 @@ def _study(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
 
 def _finished(folder: Path) -> Iterator[runs.Run]:
     for path in sorted(folder.iterdir()):
-        if (path / runs.ENVIRONMENT).exists():
+        if (path / layout.ENVIRONMENT).exists():
             yield runs.load(path)
 
 

@@ -10,6 +10,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from priorscope.core import layout
 from priorscope.core.folder import read_json
 from priorscope.doctor import Finding
 from priorscope.doctor.scripts import HELD_OUT, TRAINS, Script, keyword, last_name, targets
@@ -42,7 +43,7 @@ def _stored(run: Run) -> Iterator[tuple[str, int]]:
     from priorscope.probes import load_result
 
     own = run.recipe.data.source.plain()
-    for path in sorted((run.path / "results" / "accuracy").glob("*.json")):
+    for path in sorted((run.path / layout.RESULTS / "accuracy").glob("*.json")):
         asked_on = (read_json(path)["about"].get("made_from") or {}).get("data", own)
         if asked_on == own:
             result = load_result(path)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
+from priorscope.core import layout
 from priorscope.core.config import content_key
 from priorscope.core.folder import write_text
 from priorscope.report.diff import compare_sources
 from priorscope.report.latex import write_tables
 from priorscope.report.markdown import write_markdown
 from priorscope.report.page import write_report
-from priorscope.report.reading import ENVIRONMENT, FAILURES, JOINT, RECIPE, RESULTS, RUNS, STEPS, STUDY
 from priorscope.report.tidy import JSON, PARQUET, write_tidy
 
 __all__ = ["compare_sources", "write_markdown", "write_report", "write_study_page", "write_tables"]
@@ -35,7 +35,14 @@ def write_study_page(study: Path) -> Path:
 
 def _stored(study: Path) -> str:
     """A hash of the names, sizes and times of all files that a page is made from, and of the version that makes it."""
-    files = [study / STUDY, study / FAILURES, *study.glob(f"{JOINT}/*/*.*"), *study.glob(f"{RUNS}/*/{RESULTS}/*/*.*")]
-    files += [run / name for run in study.glob(f"{RUNS}/*") for name in (RECIPE, ENVIRONMENT, STEPS)]
+    files = [
+        study / layout.STUDY,
+        study / layout.FAILURES,
+        *study.glob(f"{layout.JOINT}/*/*.*"),
+        *study.glob(f"{layout.RUNS}/*/{layout.RESULTS}/*/*.*"),
+    ]
+    files += [
+        run / name for run in study.glob(f"{layout.RUNS}/*") for name in (layout.RECIPE, layout.ENVIRONMENT, layout.STEPS)
+    ]
     told = {str(file.relative_to(study)): file.stat() for file in files if file.exists()}
     return content_key([version("priorscope"), {name: [stat.st_size, stat.st_mtime_ns] for name, stat in told.items()}])

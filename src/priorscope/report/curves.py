@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from priorscope.core import logs
+from priorscope.core import layout, logs
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.figure import STYLES, Figure
 from priorscope.core.logs import SPLITS, Points
 from priorscope.core.wording import from_to
-from priorscope.report.reading import RECIPE, RUNS, STEPS, Failure, RunRecord, read_run, read_study
+from priorscope.report.reading import Failure, RunRecord, read_run, read_study
 
 MetricName = Literal["acc", "loss"]
 SplitName = Literal["train", "val", "test"]
@@ -47,13 +47,13 @@ class Curve:
 def read_log(path: Path | str) -> list[Curve]:
     """The curves of a run's folder, of every run of a study's folder, or of a foreign log (.yaml, .json, .csv)."""
     path = Path(path)
-    if path.name == STEPS:
+    if path.name == layout.STEPS:
         path = path.parent
-    if (path / RECIPE).exists():
+    if (path / layout.RECIPE).exists():
         failures: list[Failure] = []
         run = read_run(path, failures)
         return _curves_of(path, [run] if run else [], failures)
-    if (path / RUNS).is_dir():
+    if (path / layout.RUNS).is_dir():
         study = read_study(path)
         return _curves_of(path, study.runs, study.failures)
     log = logs.read_log(path)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from priorscope.core import layout
 from priorscope.core.claim import Claim
 from priorscope.core.config import Plain, content_key, flat, read_toml
 from priorscope.core.contracts import Result, Subject
@@ -19,9 +20,6 @@ from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.folder import apart as names_apart
 from priorscope.core.folder import read_json, read_rows
 from priorscope.report.transferred import held_against
-
-STUDY, RUNS, JOINT, FAILURES = "study.toml", "runs", "joint", "failures.json"
-RECIPE, ENVIRONMENT, STEPS, RESULTS = "recipe.toml", "environment.json", "steps.jsonl", "results"
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,9 @@ def read_sources(sources: Sequence[Path]) -> Reading:
         return read[0]
     within = [one.name for one in read]
     if len(set(within)) < len(within):
-        within = names_apart([place.resolve().parent if (place / RECIPE).exists() else place.resolve() for place in places])
+        within = names_apart(
+            [place.resolve().parent if (place / layout.RECIPE).exists() else place.resolve() for place in places]
+        )
     unclear = _of_two_meanings([run for one in read for run in one.runs])
     named = list(zip(within, read, strict=True))
     runs = [_within(name, run) if run.recipe_name in unclear else run for name, one in named for run in one.runs]
@@ -170,15 +170,17 @@ def _of_two_meanings(runs: Sequence[RunRecord]) -> set[str]:
 
 def read_source(path: Path) -> Reading:
     """One study folder or one run folder."""
-    if (path / RECIPE).exists():
+    if (path / layout.RECIPE).exists():
         failures: list[Failure] = []
         run = read_run(path, failures)
         name = path.resolve().name  # `.` has none
         return Reading(name, "", "", (name,), (run,) if run else (), (), tuple(failures))
-    if (path / STUDY).exists() or (path / RUNS).is_dir():
+    if (path / layout.STUDY).exists() or (path / layout.RUNS).is_dir():
         return read_study(path)
     raise RequestError(
-        f"{path} holds neither a study nor a run.", f"a folder with {STUDY} or {RECIPE}", "priorscope study NAME --out FOLDER"
+        f"{path} holds neither a study nor a run.",
+        f"a folder with {layout.STUDY} or {layout.RECIPE}",
+        "priorscope study NAME --out FOLDER",
     )
 
 
@@ -186,9 +188,9 @@ def read_study(path: Path) -> Reading:
     """A study's folder: every run that can be read, and every failure."""
     path = path.resolve()
     failures: list[Failure] = []
-    study = _table(path / STUDY, failures) if (path / STUDY).exists() else {}
-    folders = sorted(folder for folder in (path / RUNS).glob("*") if (folder / RECIPE).exists())
-    joint = tuple(read_outcomes(path / JOINT, None, failures))
+    study = _table(path / layout.STUDY, failures) if (path / layout.STUDY).exists() else {}
+    folders = sorted(folder for folder in (path / layout.RUNS).glob("*") if (folder / layout.RECIPE).exists())
+    joint = tuple(read_outcomes(path / layout.JOINT, None, failures))
     runs = [_placed(_held_against(joint, run), study) for folder in folders if (run := read_run(folder, failures))]
     return Reading(
         name=str(study.get("name") or path.name),
@@ -197,7 +199,7 @@ def read_study(path: Path) -> Reading:
         sources=(path.name,),
         runs=tuple(sorted(runs, key=_order(study))),
         joint=joint,
-        failures=(*_told_failures(path / FAILURES, failures), *failures),
+        failures=(*_told_failures(path / layout.FAILURES, failures), *failures),
         probes=tuple(entry["probe"] for entry in study.get("probes") or ()),
         claims=tuple(str(claim) for claim in study.get("claims") or ()),
         tuned=_tuned(study),
@@ -207,14 +209,14 @@ def read_study(path: Path) -> Reading:
 def read_run(path: Path, failures: list[Failure]) -> RunRecord | None:
     """A run's folder; None where its recipe cannot be read."""
     path = path.resolve()
-    recipe = _table(path / RECIPE, failures)
+    recipe = _table(path / layout.RECIPE, failures)
     if not recipe:
         return None
-    environment = _read(path / ENVIRONMENT, read_json, failures, {})
-    history = _read(path / STEPS, read_rows, failures, [])
+    environment = _read(path / layout.ENVIRONMENT, read_json, failures, {})
+    history = _read(path / layout.STEPS, read_rows, failures, [])
     seed = int(recipe.get("seed") or 0)
     subject = Subject(name=path.name, family=family_of(recipe), recipe=re.sub(rf"-s{seed}$", "", path.name), seed=seed)
-    outcomes = tuple(read_outcomes(path / RESULTS, subject, failures))
+    outcomes = tuple(read_outcomes(path / layout.RESULTS, subject, failures))
     family = outcomes[0].subject.family if outcomes else subject.family
     return RunRecord(path.name, family, subject.recipe, seed, recipe, environment, tuple(history), outcomes)
 
@@ -264,9 +266,7 @@ def read_outcomes(folder: Path, subject: Subject | None, failures: list[Failure]
     from priorscope.probes import load_result
 
     outcomes: list[Outcome] = []
-    for path in sorted(folder.glob("*/*.json")):
-        if path.name.endswith(".made_from.json"):
-            continue
+    for path in layout.results(folder):
         try:
             about: Plain = dict(read_json(path).get("about") or {})
             outcomes.append(Outcome(load_result(path), _subjects(about, subject), about))

@@ -19,11 +19,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from priorscope import run as runs
-from priorscope.core import folder
+from priorscope.core import folder, layout
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import most_memory, processor, versions
+from priorscope.fitting import Status
 from priorscope.study.executors import WORKER_BYTES, Ended, Going, News, attempt
 from priorscope.study.work import TrainWork, Work
 
@@ -105,13 +105,13 @@ class Board:
     """Where all nodes leave how far their steps are. It lives beside the study, so that no other node's loss takes it away."""
 
     def __init__(self) -> None:
-        self._said: list[tuple[str, int, runs.Status]] = []
+        self._said: list[tuple[str, int, Status]] = []
 
-    def tell(self, id: str, began: int, status: runs.Status) -> None:
+    def tell(self, id: str, began: int, status: Status) -> None:
         """Notes how far a step is, in its `began`-th attempt."""
         self._said.append((id, began, status))
 
-    def take(self) -> list[tuple[str, int, runs.Status]]:
+    def take(self) -> list[tuple[str, int, Status]]:
         """What was said since it was last asked."""
         said, self._said = self._said, []
         return said
@@ -244,7 +244,7 @@ class ClusterExecutor:
     def _again(self, task: _Task) -> Going:
         self.begun_again.append(task.id)
         self._begin(task)
-        return Going(task.id, runs.Status(0.0, 0))
+        return Going(task.id, Status(0.0, 0))
 
     def stop(self) -> None:
         """Asks every step to save and end, waits for it, and leaves the cluster."""
@@ -307,7 +307,7 @@ def kind() -> str:
 def carry_out(work: Work, surroundings: Surroundings, board: Any, id: str, began: int) -> _Last:
     """One step, on whatever node this is."""
     start = time.monotonic()
-    board.tell.remote(id, began, runs.Status(0.0, 0))
+    board.tell.remote(id, began, Status(0.0, 0))
     error = surroundings.enter() or _await(work)
     if error is None:
         error = attempt(work, lambda status: board.tell.remote(id, began, status), TELL_EVERY_SECONDS)
@@ -352,10 +352,10 @@ def see(path: Path, patience: float = SIGHT) -> bool:
 def _needed(work: Work) -> Iterable[Path]:
     """What other steps wrote that a step begins with."""
     if isinstance(work, TrainWork):
-        return () if work.init is None else (work.init / runs.ENVIRONMENT,)
-    return tuple(path / runs.ENVIRONMENT for path in (*work.runs, *work.companions.values()))
+        return () if work.init is None else (work.init / layout.ENVIRONMENT,)
+    return tuple(path / layout.ENVIRONMENT for path in (*work.runs, *work.companions.values()))
 
 
 def _product(work: Work) -> Path:
     """The file whose presence says that a step is done."""
-    return work.out / runs.ENVIRONMENT if isinstance(work, TrainWork) else work.out
+    return work.out / layout.ENVIRONMENT if isinstance(work, TrainWork) else work.out

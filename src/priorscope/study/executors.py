@@ -20,10 +20,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from priorscope import run as runs
 from priorscope.core.errors import PriorscopeError, WorkError
 from priorscope.core.machine import forget_most_memory, most_memory
 from priorscope.core.stopping import SIGNALS
+from priorscope.fitting import Status
 from priorscope.study.work import Work
 
 WORKER_BYTES = 1.5 * 2**30
@@ -37,7 +37,7 @@ class Going:
     """News of a step under way."""
 
     id: str
-    status: runs.Status
+    status: Status
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,13 @@ class LocalExecutor:
     def _hear(self, worker: _Worker) -> Iterator[News]:
         step, took = str(worker.step), time.monotonic() - worker.began
         try:
-            said: runs.Status | _Last = worker.pipe.recv()
+            said: Status | _Last = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join()
             self._workers.remove(worker)
             yield Ended(step, took, 0.0, _death(worker.process.exitcode))
             return
-        if isinstance(said, runs.Status):
+        if isinstance(said, Status):
             yield Going(step, said)
             return
         worker.step = None
@@ -190,12 +190,12 @@ def _serve(pipe: Connection, parent: int) -> None:
             return
 
 
-def attempt(work: Work, tell: Callable[[runs.Status], None], every: float = TELL_EVERY_SECONDS) -> str | None:
+def attempt(work: Work, tell: Callable[[Status], None], every: float = TELL_EVERY_SECONDS) -> str | None:
     """Carries out one step in this process, telling how far it is now and then; gives what went wrong, in words."""
     last = 0.0
     forget_most_memory()
 
-    def report(status: runs.Status) -> None:
+    def report(status: Status) -> None:
         nonlocal last
         if status.row is not None or time.monotonic() - last > every:
             last = time.monotonic()

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from priorscope import run as runs
-from priorscope.core import folder
+from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.machine import cores, processor
@@ -72,8 +71,8 @@ def remember(step: Step, seconds: float, memory: float) -> None:
     """
     try:
         epochs = _length(step)
-        if isinstance(step, TrainStep) and (step.out / runs.ENVIRONMENT).exists():
-            told, rows = folder.read_json(step.out / runs.ENVIRONMENT), folder.read_rows(step.out / runs.STEPS)
+        if isinstance(step, TrainStep) and (step.out / layout.ENVIRONMENT).exists():
+            told, rows = folder.read_json(step.out / layout.ENVIRONMENT), folder.read_rows(step.out / layout.STEPS)
             if "diverged" in told:
                 return
             seconds, epochs = max(seconds, told.get("seconds", 0.0)), len(rows) or epochs

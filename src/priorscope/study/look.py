@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from priorscope import run as runs
-from priorscope.core import folder
+from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key, inline_toml
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
@@ -99,7 +99,7 @@ def network_of_run(path: Path) -> Network:
 def network(subject: str, data: Source | None) -> Network:
     """What a user names: a run's folder, published weights (a file or a folder), or a network of timm's with its own."""
     path = Path(subject)
-    if (path / runs.RECIPE).exists():
+    if (path / layout.RECIPE).exists():
         return network_of_run(path)
     if path.is_file() or any((path / name).is_file() for name in HUB_FILES):
         from priorscope.models.published import read_published
@@ -195,7 +195,7 @@ def _look_at(probe: ProbeConfig, one: Network, source: Source, data: str | None)
 
 def _runs_beside(run: runs.Run) -> Iterator[tuple[str, runs.Run]]:
     """The finished runs in the folder where a run lies, by the keys of their recipes."""
-    for path in sorted(run.path.resolve().parent.glob(f"*/{runs.ENVIRONMENT}")):
+    for path in sorted(run.path.resolve().parent.glob(f"*/{layout.ENVIRONMENT}")):
         beside = runs.Run(path.parent)
         if beside.weights.exists():
             with suppress(PriorscopeError):  # one whose record is damaged stands beside nothing
@@ -245,7 +245,7 @@ def _keep(probe: ProbeConfig, run: runs.Run, data: str | None, companions: Mappi
     made_from = measured_from(probe, run.key, asked_on, asked_on if data else None, beside)
     whom = [(subject_of(run.name, "", run.recipe), str(run.path))]
     told = about(probe, whom, asked_on, made_from, other_data=asked_on != own)
-    path = run.path / runs.RESULTS / probe.name / f"{content_key(made_from)}.json"
+    path = layout.result(run.path / layout.RESULTS, probe.name, content_key(made_from))
     result.save(path, {**told, "protocol": result.protocol()})
 
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from priorscope import run as runs
+from priorscope.core import layout
 from priorscope.core.claim import Claim
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.fitting.made_from import inputs
 from priorscope.probes import PROBES, probe_config
 from priorscope.probes.tuning import best_trial, val_accuracy
 from priorscope.study.steps import ProbeStep, Step, TrainStep, companions_of
 from priorscope.study.study import Cell, Cells, ProbeEntry, Study, all_cells
-
-RUNS, JOINT, TUNING = "runs", "joint", "tuning"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _planned(study: Study, out: Path, found: Cells, trains: Mapping[str, TrainSt
     trials = tuple(trains[cell.run] for cells in found.trials.values() for cell in cells)
     steps: list[Step] = list(trains.values())
     if trials:
-        steps.append(ProbeStep(probe_config("tuning"), trials, "all trials", None, out / JOINT))
+        steps.append(ProbeStep(probe_config("tuning"), trials, "all trials", None, out / layout.JOINT))
     asked = (step for entry in study.probes for step in _probe_steps(study, entry, of_runs, out))
     steps += {step.out: step for step in asked}.values()  # two entries may ask for the same
     _check_claims(study, of_runs)
@@ -127,8 +127,8 @@ def _train_steps(found: Cells, chosen: Mapping[str, int], out: Path) -> dict[str
             choosing = () if by is None or by in chosen else found.trials[by]
             done[cell.run] = TrainStep(
                 cell,
-                out / (TUNING if trial else RUNS) / cell.run,
-                runs.inputs(cell.recipe, earlier.key if earlier else None),
+                out / (layout.TUNING if trial else layout.RUNS) / cell.run,
+                inputs(cell.recipe, earlier.key if earlier else None),
                 earlier.out if earlier else None,
                 (*((earlier.id,) if earlier else ()), *(f"train {one.run}" for one in choosing)),
                 trial,
@@ -170,12 +170,12 @@ def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], o
     if PROBES.load(entry.probe.name).PER == "set":
         _check_one_source(study, entry, subjects)
         about = "all runs" if entry.recipes is None else ", ".join(entry.recipes)
-        yield ProbeStep(entry.probe, tuple(subjects), about, entry.data, out / JOINT)
+        yield ProbeStep(entry.probe, tuple(subjects), about, entry.data, out / layout.JOINT)
         return
     by_recipe = {content_key(step.cell.recipe.plain()): step for step in trains}
     for subject in subjects:
         beside = companions_of(entry.probe, subject.cell.recipe, by_recipe)
-        yield ProbeStep(entry.probe, (subject,), subject.cell.run, entry.data, subject.out / runs.RESULTS, beside)
+        yield ProbeStep(entry.probe, (subject,), subject.cell.run, entry.data, subject.out / layout.RESULTS, beside)
 
 
 def _check_claims(study: Study, trains: Sequence[TrainStep]) -> None:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from priorscope import run as runs
-from priorscope.core import folder
+from priorscope.core import folder, layout
 from priorscope.core.config import content_key, read_toml
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError
@@ -21,13 +20,11 @@ from priorscope.core.stopping import Stopped, Stopping, stopping
 from priorscope.study import look
 from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, LocalExecutor
 from priorscope.study.forecast import remember
-from priorscope.study.plan import JOINT, RUNS, TUNING, Plan, make_plan
+from priorscope.study.plan import Plan, make_plan
 from priorscope.study.sharing import finished_runs, take
 from priorscope.study.steps import ProbeStep, Step, TrainStep
 from priorscope.study.study import Study
 from priorscope.study.work import ProbeWork, TrainWork, Work
-
-STUDY, FAILURES, STALE = "study.toml", "failures.json", "stale"
 
 
 @dataclass
@@ -58,7 +55,7 @@ class Outcome:
             raise WorkError(
                 f"{len(self.failed)} of {self.asked} steps failed: {names}.\n\n{next(iter(self.failed.values()))}\n",
                 "every step done",
-                f"see {self.out / FAILURES}; the same command again tries what failed",
+                f"see {self.out / layout.FAILURES}; the same command again tries what failed",
             )
 
 
@@ -84,8 +81,8 @@ def run_study(
         make_plan(study, out / "anew")  # what cannot be planned changes nothing
         if fresh:
             _forget(out)
-        if not (out / STUDY).exists() or (out / STUDY).read_text(encoding="utf-8") != study.toml():
-            folder.write_text(out / STUDY, study.toml())
+        if not (out / layout.STUDY).exists() or (out / layout.STUDY).read_text(encoding="utf-8") != study.toml():
+            folder.write_text(out / layout.STUDY, study.toml())
         plan = _with_way_made(study, out, elsewhere)
         plan, asked, failed = _carry_out(plan, executor or _on_this_machine(workers), show, elsewhere)
         _retire(plan)
@@ -94,9 +91,9 @@ def run_study(
 
 def check_folder(study: Study, out: Path) -> None:
     """Refuses a folder that another study, or nobody known, has filled: what a study does not ask for it takes away."""
-    own = out / STUDY
+    own = out / layout.STUDY
     found = read_toml(own).get("name", study.name) if own.exists() else None
-    filled = [name for name in (RUNS, JOINT, TUNING) if (out / name).exists()]
+    filled = [name for name in (layout.RUNS, layout.JOINT, layout.TUNING) if (out / name).exists()]
     if found not in (None, study.name) or (found is None and filled):
         holds = f"the study {found!r}" if found else f"{' and '.join(filled)} of no study"
         raise RequestError(
@@ -111,7 +108,7 @@ def _on_this_machine(workers: int | None) -> Executor:
 
 
 def _forget(out: Path) -> None:
-    for name in (RUNS, JOINT, TUNING, STALE):
+    for name in (layout.RUNS, layout.JOINT, layout.TUNING, layout.STALE):
         shutil.rmtree(out / name, ignore_errors=True)
 
 
@@ -133,7 +130,7 @@ def _make_way(step: TrainStep, plan: Plan) -> bool:
     if changed:
         _set_aside(plan.out, step.out)
         _delete(other.out for other in plan.steps if isinstance(other, ProbeStep) and step.id in other.needs)
-    kept = plan.out / STALE / f"{step.cell.run}-{step.key}"
+    kept = plan.out / layout.STALE / f"{step.cell.run}-{step.key}"
     back = kept.exists() and not step.out.exists() and replace(step, out=kept).changed() is None
     if back:
         kept.rename(step.out)
@@ -143,10 +140,10 @@ def _make_way(step: TrainStep, plan: Plan) -> bool:
 def _set_aside(out: Path, run: Path) -> None:
     """Moves a run's folder to where stale ones are kept, its key in its name."""
     try:
-        key = content_key(folder.read_json(run / runs.MADE_FROM))
+        key = content_key(folder.read_json(run / layout.MADE_FROM))
     except PriorscopeError:
         key = "unknown"
-    aside = out / STALE / f"{run.name}-{key}"
+    aside = out / layout.STALE / f"{run.name}-{key}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.parent.mkdir(parents=True, exist_ok=True)
     run.rename(aside)
@@ -253,7 +250,7 @@ def _check_stop(asked: Stopping, out: Path) -> None:
 
 def _note_failures(out: Path, failed: Mapping[str, str], left: Sequence[str]) -> None:
     """Keeps what failed: now, or before where it was `left` and not tried again to its end."""
-    path = out / FAILURES
+    path = out / layout.FAILURES
     try:
         before = {one["step"]: one["error"] for one in folder.read_json(path)["failures"]}
     except (PriorscopeError, LookupError):
@@ -273,11 +270,12 @@ def _retire(plan: Plan) -> None:
     wanted = {step.out for step in plan.steps}
     if plan.open:
         return  # which runs and results are wanted is not known before every trial has ended
-    places = [*(plan.out / RUNS).glob("*"), *(plan.out / TUNING).glob("*")]
+    places = [*(plan.out / layout.RUNS).glob("*"), *(plan.out / layout.TUNING).glob("*")]
     for run in places:
         if run.is_dir() and run not in wanted:
             _set_aside(plan.out, run)
-    results = [*(plan.out / RUNS).glob(f"*/{runs.RESULTS}/*/*.json"), *(plan.out / JOINT).glob("*/*.json")]
+    kept = [*(plan.out / layout.RUNS).glob(f"*/{layout.RESULTS}"), plan.out / layout.JOINT]
+    results = [path for place in kept for path in layout.results(place)]
     _delete(path for path in results if path not in wanted)
 
 

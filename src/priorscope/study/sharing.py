@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from priorscope import run as runs
-from priorscope.core import folder
+from priorscope.core import folder, layout
 from priorscope.core.config import content_key
 from priorscope.core.errors import PriorscopeError, RequestError
-from priorscope.study.plan import RUNS, TUNING, Plan
+from priorscope.study.plan import Plan
 from priorscope.study.steps import TrainStep
 
 
@@ -28,7 +27,7 @@ def finished_runs(places: Sequence[Path]) -> dict[str, Path]:
                 f"{place} holds no run.", "the folder of a study, of runs, or of one run", "--runs out/quickstart"
             )
         for run in held:
-            if (run / runs.ENVIRONMENT).exists() and (run / runs.WEIGHTS).exists():
+            if (run / layout.ENVIRONMENT).exists() and (run / layout.WEIGHTS).exists():
                 found.setdefault(_key(run), run)
     return found
 
@@ -55,22 +54,22 @@ def take(plan: Plan, found: Mapping[str, Path]) -> list[str]:
         if not isinstance(step, TrainStep) or step.id not in taken:
             continue
         source = taken[step.id]
-        for path in sorted(_files(source), key=lambda path: (path.name == runs.MADE_FROM, path.name == runs.ENVIRONMENT)):
+        for path in sorted(_files(source), key=lambda path: (path.name == layout.MADE_FROM, path.name == layout.ENVIRONMENT)):
             folder.write_bytes(step.out / path.relative_to(source), path.read_bytes())
     return list(taken)
 
 
 def _runs_below(place: Path) -> Iterator[Path]:
     """The run folders of a study, its trials among them, of a folder of runs, or the folder itself."""
-    inside = (place / name for name in ("", RUNS, TUNING))
+    inside = (place / name for name in ("", layout.RUNS, layout.TUNING))
     candidates = [place, *(path for folder in inside for path in sorted(folder.glob("*")))]
-    return (path for path in candidates if (path / runs.MADE_FROM).is_file())
+    return (path for path in candidates if (path / layout.MADE_FROM).is_file())
 
 
 def _key(run: Path) -> str:
     """The key of a run; one whose record is damaged has none that anybody asks for."""
     try:
-        return content_key(folder.read_json(run / runs.MADE_FROM))
+        return content_key(folder.read_json(run / layout.MADE_FROM))
     except PriorscopeError:
         return ""
 
@@ -79,5 +78,5 @@ def _files(run: Path) -> Iterator[Path]:
     """What belongs to a run itself: neither what was measured on it nor what a killed process left."""
     for path in run.rglob("*"):
         own = path.relative_to(run).parts
-        if path.is_file() and own[0] != runs.RESULTS and not any(part.startswith(".") for part in own):
+        if path.is_file() and own[0] != layout.RESULTS and not any(part.startswith(".") for part in own):
             yield path

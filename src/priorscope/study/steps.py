@@ -13,14 +13,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from priorscope import run as runs
-from priorscope.core import folder
+from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.machine import processor
 from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.data.stamp import files_stamp
+from priorscope.fitting.beginning import beginning_changed
+from priorscope.fitting.place import data_changed, stands_for
 from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import Recipe
 from priorscope.study.study import Cell
@@ -57,26 +58,26 @@ class TrainStep:
 
     def missing(self) -> str | None:
         """Why it is to be done; None when it is done."""
-        if runs.stands_for(self.out, self.made_from) is None:
+        if stands_for(self.out, self.made_from) is None:
             return "not begun"
         if changed := self.changed():
             return f"changed: {changed}"
-        if not (self.out / runs.ENVIRONMENT).exists():
+        if not (self.out / layout.ENVIRONMENT).exists():
             return "not finished"
-        diverged = self.trial and "diverged" in _read(self.out / runs.ENVIRONMENT)
-        return None if diverged or (self.out / runs.WEIGHTS).exists() else "its weights are gone"
+        diverged = self.trial and "diverged" in _read(self.out / layout.ENVIRONMENT)
+        return None if diverged or (self.out / layout.WEIGHTS).exists() else "its weights are gone"
 
     def changed(self) -> str | None:
         """What is other now than when that run began which stands in its place; None where nothing is, or none stands there."""
-        before = runs.stands_for(self.out, self.made_from)
+        before = stands_for(self.out, self.made_from)
         if before is None:
             return None
         if before != self.made_from:
             return difference(before, self.made_from)
-        environment = _read(self.out / runs.ENVIRONMENT)
-        if runs.data_changed(environment, self.cell.recipe.data.source):
+        environment = _read(self.out / layout.ENVIRONMENT)
+        if data_changed(environment, self.cell.recipe.data.source):
             return "the files of its data"
-        return "what it begins with" if runs.beginning_changed(environment, self.cell.recipe.init, self.init) else None
+        return "what it begins with" if beginning_changed(environment, self.cell.recipe.init, self.init) else None
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class ProbeStep:
 
     @property
     def out(self) -> Path:
-        return self.results / self.probe.name / f"{self.key}.json"
+        return layout.result(self.results, self.probe.name, self.key)
 
     def missing(self) -> str | None:
         """Why it is to be done; None when it is done."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from priorscope import run as runs
-from priorscope.core import folder
+from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
 from priorscope.core.machine import on_threads
 from priorscope.data.sources import SourceConfig
+from priorscope.fitting import Report, Status, fit
 from priorscope.probes import ProbeConfig
 from priorscope.recipe import Recipe
 from priorscope.study import look
@@ -32,12 +32,12 @@ class TrainWork:
     init: Path | None
     trial: bool = False
 
-    def do(self, report: runs.Report) -> None:
+    def do(self, report: Report) -> None:
         """Trains, or goes on where an earlier attempt stopped. That a trial diverges is what it finds out."""
         from priorscope.train.loop import DivergedError
 
         try:
-            runs.fit(self.recipe, self.out, report=report, init=self.init)
+            fit(self.recipe, self.out, report=report, init=self.init)
         except DivergedError as error:
             if not self.trial:
                 raise
@@ -45,10 +45,10 @@ class TrainWork:
 
     def _note(self, error: Exception) -> None:
         """Ends a trial that diverged: it is done, and was wrong on every image."""
-        folder.write_rows(self.out / runs.STEPS, [])
-        key = content_key(folder.read_json(self.out / runs.MADE_FROM))
+        folder.write_rows(self.out / layout.STEPS, [])
+        key = content_key(folder.read_json(self.out / layout.MADE_FROM))
         said = str(error).partition("\n")[0]
-        folder.write_json(self.out / runs.ENVIRONMENT, {"key": key, "chosen_epoch": 0, "diverged": said})
+        folder.write_json(self.out / layout.ENVIRONMENT, {"key": key, "chosen_epoch": 0, "diverged": said})
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class ProbeWork:
     companions: Mapping[str, Path]
     about: Plain
 
-    def do(self, report: runs.Report) -> None:
+    def do(self, report: Report) -> None:
         """Measures with as many threads as the runs were trained with, and stores."""
         networks = [look.network_of_run(path) for path in self.runs]
         with on_threads(self.threads):
             result = look.measure(self.probe, networks, _source(self.data), self.companions)
         result.save(self.out, {**self.about, "protocol": result.protocol()})
-        report(runs.Status(1.0, 0))
+        report(Status(1.0, 0))
 
 
 Work = TrainWork | ProbeWork

@@ -22,9 +22,6 @@ from priorscope.train.precision import Precision
 if TYPE_CHECKING:
     from torch import Tensor
 
-FILE, EXTEND = "checkpoint.pt", "extend.pt"
-"""Where an unfinished run goes on, and where a finished one can be made longer."""
-
 
 class Stateful(Protocol):
     """What changes as a run goes on, beside its progress: the model, the optimiser, an average of the weights, a scaler."""

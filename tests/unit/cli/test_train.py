@@ -9,8 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 import priorscope as ps
-from priorscope import run as runs
+from priorscope import fitting
 from priorscope.cli import app
+from priorscope.core import layout
 from priorscope.core.errors import RequestError
 
 PUBLISHED = """
@@ -43,9 +44,9 @@ def test_a_published_network_taken_as_it_is_has_no_epoch_to_tell_of(tmp_path):
 def test_an_unfinished_run_is_refused_by_every_rank_before_they_meet(tiny, tmp_path, monkeypatch, rank):
     """A rank that went on would wait, until a timeout, for one that has ended."""
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / runs.STEPS).touch()
+    (tmp_path / "run" / layout.STEPS).touch()
     (tmp_path / "a.toml").write_text(tiny.toml())
-    monkeypatch.setattr(runs, "joined", lambda _: pytest.fail("it went to meet the other rank"))
+    monkeypatch.setattr(fitting, "joined", lambda _: pytest.fail("it went to meet the other rank"))
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", str(rank))
     done = CliRunner().invoke(app, ["train", str(tmp_path / "a.toml"), "--out", str(tmp_path / "run")])

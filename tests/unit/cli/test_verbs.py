@@ -18,8 +18,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import priorscope as ps
-from priorscope import run as runs
 from priorscope.cli import app
+from priorscope.fitting import adoption
 from priorscope.study.study import Study
 
 
@@ -60,8 +60,8 @@ def test_a_benchmark_is_asked_for_and_told(tmp_path, monkeypatch, command: list[
 
 def test_published_weights_become_a_run(tmp_path, monkeypatch):
     run = SimpleNamespace(path=tmp_path / "run", environment={"model": {"parameters": 5}})
-    adopt = create_autospec(runs.adopt, return_value=run)
-    monkeypatch.setattr(runs, "adopt", adopt)
+    adopt = create_autospec(adoption.adopt, return_value=run)
+    monkeypatch.setattr(adoption, "adopt", adopt)
     told = said("models", "import", "some_weights", "--out", str(tmp_path / "run"), "--data", "cifar10", "--json")
     assert json.loads(told) == {"out": str(tmp_path / "run"), "parameters": 5}
     adopt.assert_called_once_with(Path("some_weights"), tmp_path / "run", "cifar10")

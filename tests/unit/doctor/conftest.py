@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from priorscope import run as runs
+from priorscope.core import layout
+from priorscope.fitting import fit
 from priorscope.recipe import Recipe
 
 WELL = {
@@ -25,7 +27,7 @@ WELL = {
 def well(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with nothing wrong."""
     folder = tmp_path_factory.mktemp("doctor") / "well"
-    runs.fit(Recipe.of(WELL), folder)
+    fit(Recipe.of(WELL), folder)
     return folder
 
 
@@ -43,13 +45,13 @@ def ill(well: Path, tmp_path: Path) -> Callable[..., runs.Run]:
     def make(change: Change = unchanged, name: str = "ill", recipe: Recipe | None = None) -> runs.Run:
         folder = tmp_path / "runs" / name
         shutil.copytree(well, folder)
-        rows = [json.loads(line) for line in (folder / runs.STEPS).read_text().splitlines()]
-        environment = json.loads((folder / runs.ENVIRONMENT).read_text())
+        rows = [json.loads(line) for line in (folder / layout.STEPS).read_text().splitlines()]
+        environment = json.loads((folder / layout.ENVIRONMENT).read_text())
         change(rows, environment)
-        (folder / runs.STEPS).write_text("".join(json.dumps(row) + "\n" for row in rows))
-        (folder / runs.ENVIRONMENT).write_text(json.dumps(environment))
+        (folder / layout.STEPS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / layout.ENVIRONMENT).write_text(json.dumps(environment))
         if recipe is not None:
-            (folder / runs.RECIPE).write_text(recipe.toml())
+            (folder / layout.RECIPE).write_text(recipe.toml())
         return runs.load(folder)
 
     return make

@@ -12,6 +12,7 @@ import torch
 
 import priorscope as ps
 from priorscope import run as runs
+from priorscope.core import layout
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.doctor import (
@@ -276,12 +277,12 @@ def test_a_masked_number_that_is_stored(ill):
 
     run = ill(name="run")
     blind = measure_robustness(linear(1000.0)[0], grey_world(60), attack="pgd", audit_images=60)
-    blind.save(run.path / runs.RESULTS / "robustness" / "a.json")
+    blind.save(run.path / layout.RESULTS / "robustness" / "a.json")
     (finding,) = masked.look_at_run(runs.load(run.path))
     assert finding.severity == "fault"
     assert "pgd: masked" in finding.saw
     weak = measure_robustness(linear(1000.0)[0], grey_world(60), attack="fgsm", audit_images=60)
-    weak.save(run.path / runs.RESULTS / "robustness" / "a.json")
+    weak.save(run.path / layout.RESULTS / "robustness" / "a.json")
     (finding,) = masked.look_at_run(runs.load(run.path))
     assert finding.severity == "fault"
     assert "weak attack" in finding.saw

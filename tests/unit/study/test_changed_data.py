@@ -12,12 +12,12 @@ from in_process import Here
 from PIL import Image
 
 import priorscope as ps
-from priorscope import run as runs
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import read_json, write_json
 from priorscope.core.stopping import Stopped
 from priorscope.data import source_config
 from priorscope.data.stamp import data_stamp, files_stamp
+from priorscope.fitting.place import data_changed
 from priorscope.models.hub import save_hub
 from priorscope.recipe import Recipe
 from priorscope.study.plan import make_plan
@@ -237,7 +237,7 @@ def test_a_run_on_a_named_source_notices_that_the_name_stands_for_other_pictures
     assert ps.fit(recipe, tmp_path / "a").key == run.key
 
     def changed() -> bool:
-        return runs.data_changed(run.environment, recipe.data.source)
+        return data_changed(run.environment, recipe.data.source)
 
     store = tmp_path / "data" / "stl10.beton"
     ps.data.convert("stl10", store, quality=5)
@@ -262,8 +262,8 @@ def test_a_run_on_a_named_source_notices_that_the_name_stands_for_other_pictures
 def test_a_run_from_before_stamps_of_names_is_taken_at_its_word(tmp_path, monkeypatch):
     monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path / "data"))
     stl10(tmp_path / "data" / "stl10")
-    assert not runs.data_changed({"data": {"files": None}}, source_config("stl10"))
-    assert not runs.data_changed({"data": {"source": "stl10"}}, source_config("stl10"))
+    assert not data_changed({"data": {"files": None}}, source_config("stl10"))
+    assert not data_changed({"data": {"source": "stl10"}}, source_config("stl10"))
     assert data_stamp(source_config("shapetex")) is None
 
 

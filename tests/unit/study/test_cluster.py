@@ -17,8 +17,8 @@ import pytest
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import locked
 from priorscope.core.machine import processor
+from priorscope.fitting import Status
 from priorscope.recipe import Recipe
-from priorscope.run import Status
 from priorscope.study import cluster
 from priorscope.study.executors import Ended, Going
 from priorscope.study.work import TrainWork

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from priorscope.fitting import Status
 from priorscope.recipe import Recipe
-from priorscope.run import Status
 from priorscope.study.executors import Ended, LocalExecutor, attempt
 from priorscope.study.work import TrainWork
 

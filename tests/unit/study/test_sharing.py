@@ -7,8 +7,8 @@ import json
 import pytest
 from in_process import Here
 
-from priorscope import run as runs
 from priorscope.cli import main
+from priorscope.core import layout
 from priorscope.core.config import content_key
 from priorscope.core.contracts import by_recipe
 from priorscope.core.errors import RequestError
@@ -117,9 +117,9 @@ def test_a_copy_that_was_cut_short_is_no_run(first, tmp_path, monkeypatch):
 
 def test_trials_of_a_tuned_study_are_runs_too(tmp_path):
     trial = tmp_path / "out" / "tuning" / "a-t1"
-    write_json(trial / runs.MADE_FROM, {"recipe": "a trial's"})
-    write_json(trial / runs.ENVIRONMENT, {})
-    (trial / runs.WEIGHTS).touch()
+    write_json(trial / layout.MADE_FROM, {"recipe": "a trial's"})
+    write_json(trial / layout.ENVIRONMENT, {})
+    (trial / layout.WEIGHTS).touch()
     assert finished_runs([tmp_path / "out"]) == {content_key({"recipe": "a trial's"}): trial}
 
 

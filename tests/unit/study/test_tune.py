@@ -10,9 +10,10 @@ import pytest
 from in_process import Here
 
 from priorscope import run as runs
-from priorscope.core import folder
+from priorscope.core import folder, layout
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
+from priorscope.fitting.made_from import inputs
 from priorscope.study.executors import Ended
 from priorscope.study.forecast import forecast, remember
 from priorscope.study.plan import make_plan
@@ -60,12 +61,12 @@ class OnPaper(Here):
 
 def plant(work, accuracy: float) -> None:
     """A finished run's folder, without a network."""
-    made_from = runs.inputs(work.recipe, content_key(folder.read_json(work.init / runs.MADE_FROM)) if work.init else None)
-    folder.write_text(work.out / runs.RECIPE, work.recipe.toml())
-    folder.write_json(work.out / runs.MADE_FROM, made_from)
-    folder.write_rows(work.out / runs.STEPS, [{"epoch": 1, "val": {"accuracy": accuracy, "n": 40}}])
-    (work.out / runs.WEIGHTS).touch()
-    folder.write_json(work.out / runs.ENVIRONMENT, {"key": "planted", "chosen_epoch": 1, "data": {}})
+    made_from = inputs(work.recipe, content_key(folder.read_json(work.init / layout.MADE_FROM)) if work.init else None)
+    folder.write_text(work.out / layout.RECIPE, work.recipe.toml())
+    folder.write_json(work.out / layout.MADE_FROM, made_from)
+    folder.write_rows(work.out / layout.STEPS, [{"epoch": 1, "val": {"accuracy": accuracy, "n": 40}}])
+    (work.out / layout.WEIGHTS).touch()
+    folder.write_json(work.out / layout.ENVIRONMENT, {"key": "planted", "chosen_epoch": 1, "data": {}})
 
 
 def chosen_rates(plan) -> dict[str, float]:
@@ -188,12 +189,12 @@ def test_a_training_costs_all_its_attempts_by_the_epochs_it_came_to_and_one_that
     monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
     plan = make_plan(made(tune=None, probes=[]), tmp_path / "out")
     step = next(step for step in plan.steps if step.id == "train a-s0")
-    folder.write_rows(step.out / runs.STEPS, [])
-    folder.write_json(step.out / runs.ENVIRONMENT, {"chosen_epoch": 0, "diverged": "The loss became NaN"})
+    folder.write_rows(step.out / layout.STEPS, [])
+    folder.write_json(step.out / layout.ENVIRONMENT, {"chosen_epoch": 0, "diverged": "The loss became NaN"})
     remember(step, 4.0, 2e9)
     assert forecast(plan, workers=1).unknown == len(plan.steps)
-    folder.write_rows(step.out / runs.STEPS, [{"epoch": 1}, {"epoch": 2}])
-    folder.write_json(step.out / runs.ENVIRONMENT, {"chosen_epoch": 2, "seconds": 40.0})
+    folder.write_rows(step.out / layout.STEPS, [{"epoch": 1}, {"epoch": 2}])
+    folder.write_json(step.out / layout.ENVIRONMENT, {"chosen_epoch": 2, "seconds": 40.0})
     remember(step, 4.0, 2e9)
     assert forecast(plan, workers=1).seconds == 80
     longer = made(tune=None, probes=[], recipes={"a": {"train": {"epochs": 6}}})
@@ -300,7 +301,7 @@ def test_a_tuned_study_from_trials_to_results(tmp_path):
     outcome.check()
     judged = {}
     for name in ("a-t1", "a-t2", "a-t3"):
-        log = folder.read_rows(tmp_path / "tuning" / name / runs.STEPS)
+        log = folder.read_rows(tmp_path / "tuning" / name / layout.STEPS)
         assert all("test" not in row and "train" not in row for row in log), "a trial looks at val alone"
         judged[name] = log[0]["val"]["accuracy"]
     best = max(judged, key=lambda name: judged[name])
@@ -319,7 +320,7 @@ def test_a_trial_that_diverges_is_done_and_the_study_goes_on(tmp_path):
     over = {"optim.lr": [0.001, 1e30], "optim.name": ["sgd"]}
     study = made(tune={"over": over}, recipes={"a": {}}, seeds=[0], probes=[])
     run_study(study, tmp_path, executor=Here()).check()
-    said = folder.read_json(tmp_path / "tuning" / "a-t2" / runs.ENVIRONMENT)["diverged"]
+    said = folder.read_json(tmp_path / "tuning" / "a-t2" / layout.ENVIRONMENT)["diverged"]
     assert said.startswith("The loss ")
     assert runs.load(tmp_path / "runs" / "a-s0").recipe.optim.lr == 0.001
     assert make_plan(study, tmp_path).to_do() == []

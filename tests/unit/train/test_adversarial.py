@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from priorscope.attacks.ball import picture_keys
 from priorscope.core.errors import RequestError
+from priorscope.fitting import fit
 from priorscope.models import FAMILIES, create
 from priorscope.recipe import Recipe
-from priorscope.run import fit
 from priorscope.train.adversarial import AdversarialConfig, adversarial_loss, divergence, move, overfitted
 from priorscope.train.budget import image_flops
 from priorscope.train.checkpoint import Progress

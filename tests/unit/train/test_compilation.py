@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import priorscope as ps
-from priorscope import fitting
 from priorscope.data.loader import Batch
 from priorscope.data.places import cache_folder
+from priorscope.fitting import attempt
 from priorscope.train import compilation
 from priorscope.train.adversarial import AdversarialConfig
 from priorscope.train.compilation import pays
@@ -114,7 +114,7 @@ def test_a_resumed_run_goes_on_as_it_was_chosen_whatever_the_cache_says(tiny, tm
         return False
 
     monkeypatch.setattr(compilation, "pays", chosen)
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     recipe = tiny.replace(train={**tiny.train.plain(), "compile": "auto"})
     left = [4]
 
@@ -141,7 +141,7 @@ def test_a_compiled_run_is_close_to_an_eager_one_and_resumes_to_the_bit(tiny, tm
     )
     whole = ps.fit(recipe, tmp_path / "a")
     assert whole.environment["compiled"]
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     left = [4]
 
     def report(_status):

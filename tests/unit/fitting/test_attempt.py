@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import priorscope as ps
-from priorscope import fitting
-from priorscope.core import folder
+from priorscope.core import folder, layout
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.fitting import attempt
+from priorscope.fitting.made_from import inputs
 from priorscope.models.counting import info
-from priorscope.run import ENVIRONMENT, WEIGHTS
-from priorscope.train import checkpoint, loop, precision
+from priorscope.train import loop, precision
 
 
 class CutError(Exception):
@@ -45,7 +45,7 @@ def with_train(recipe, optim=None, **train):
 
 
 def weights_of(run):
-    return (run.path / WEIGHTS).read_bytes()
+    return (run.path / layout.WEIGHTS).read_bytes()
 
 
 def lasting(run):
@@ -62,7 +62,7 @@ def test_a_run_on_a_plateau_is_cut_anywhere_and_goes_on_to_the_bit(tiny, tmp_pat
     rates = [row["lr"] for row in whole.history]
     assert rates[1] == 0.02
     assert rates[-1] < 0.02
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     for steps in (7, 9, 10):
         out = tmp_path / str(steps)
         with pytest.raises(CutError):
@@ -102,7 +102,7 @@ def test_an_extension_is_cut_and_goes_on_by_itself(tiny, tmp_path, monkeypatch):
     shorter = ps.fit(with_train(tiny, optim, epochs=2), tmp_path / "short")
     recipe = with_train(tiny, optim, epochs=4)
     whole = ps.fit(recipe, tmp_path / "whole")
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
         ps.fit(recipe, tmp_path / "longer", extend=shorter.path, report=cut_after(3))
     shutil.rmtree(shorter.path)
@@ -216,11 +216,11 @@ def test_snapshots_of_a_killed_run_of_another_recipe_are_not_taken_for_its_own(t
     first = with_train(tiny, batch_size=8, steps=30, keep=30)
     with pytest.raises(CutError):
         ps.fit(first, tmp_path / "a", report=cut_after(7))
-    (tmp_path / "a" / checkpoint.EXTEND).write_bytes(b"of another run")
-    assert len(list((tmp_path / "a" / fitting.SNAPSHOTS).iterdir())) == 7
+    (tmp_path / "a" / layout.EXTEND).write_bytes(b"of another run")
+    assert len(list((tmp_path / "a" / layout.SNAPSHOTS).iterdir())) == 7
     run = ps.fit(with_train(tiny, batch_size=8, steps=30, keep=2).replace(seed=5), tmp_path / "a")
     assert run.snapshots == (15, 30)
-    assert not (tmp_path / "a" / checkpoint.EXTEND).exists()
+    assert not (tmp_path / "a" / layout.EXTEND).exists()
 
 
 def test_snapshots_of_another_recipe_are_gone_from_a_run_that_is_made_longer_too(tiny, tmp_path):
@@ -237,7 +237,7 @@ def test_what_another_run_left_makes_no_run_longer(tiny, tmp_path):
     optim = {"lr": 0.003, "schedule": "constant"}
     shorter = ps.fit(with_train(tiny, optim, epochs=2), tmp_path / "short")
     other = ps.fit(with_train(tiny, optim, epochs=2).replace(seed=1), tmp_path / "other")
-    shutil.copy(other.path / checkpoint.EXTEND, shorter.path / checkpoint.EXTEND)
+    shutil.copy(other.path / layout.EXTEND, shorter.path / layout.EXTEND)
     with pytest.raises(RequestError, match=r"The extend\.pt in .* is not of the run there"):
         ps.fit(with_train(tiny, optim, epochs=4), tmp_path / "longer", extend=shorter.path)
 
@@ -254,13 +254,12 @@ def test_a_run_may_branch_off_a_snapshot(tiny, tmp_path):
 
 def test_a_branch_s_key_holds_the_weights_that_it_began_with(tiny, tmp_path):
     """The same folder name with another run in it is another beginning."""
-    from priorscope import run as runs
 
     keys = []
     for seed in (0, 1):
         shutil.rmtree(tmp_path / "first", ignore_errors=True)
         ps.fit(tiny.replace(seed=seed), tmp_path / "first")
-        keys.append(runs.inputs(tiny.replace(init={"kind": "run", "run": str(tmp_path / "first")}), None)["init"])
+        keys.append(inputs(tiny.replace(init={"kind": "run", "run": str(tmp_path / "first")}), None)["init"])
     assert keys[0] != keys[1]
 
 
@@ -352,7 +351,7 @@ def test_a_run_says_what_it_has_taken(tiny, tmp_path):
 def test_the_display_is_told_the_pace(tiny, tmp_path, monkeypatch):
     from priorscope.cli.train import ended, going
 
-    monkeypatch.setattr(fitting, "SHOW_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SHOW_EVERY_SECONDS", 0.0)
     told = []
     ps.fit(tiny, tmp_path / "a", report=told.append)
     paces = [status.pace for status in told]
@@ -360,7 +359,7 @@ def test_the_display_is_told_the_pace(tiny, tmp_path, monkeypatch):
     assert {pace.epochs for pace in paces} == {2}
     assert paces[-1].seconds_left == 0
     assert np.mean([pace.loss for pace in paces[:3]]) == pytest.approx(told[2].row["train_loss"], rel=1e-6)
-    line = going(fitting.Pace(1.5, 10, 0.4321, 12345.6, 0.034, 0.71, 3725))
+    line = going(attempt.Pace(1.5, 10, 0.4321, 12345.6, 0.034, 0.71, 3725))
     assert line == "epoch 1.5 of 10, loss 0.432, 12,346 img/s, 3% waiting, 71% of GEMM, 1:02:05 left"
     row = {"epoch": 3, "train_loss": 0.5, "val": {"accuracy": 0.815}, "seconds": 61.2}
     assert ended(row) == "epoch 3: loss 0.500, val 81.5%, 1:01"
@@ -379,8 +378,8 @@ def test_rows_are_handed_to_trackers_once_even_where_a_run_is_cut(tiny, tmp_path
         def close(self):
             got.append("closed")
 
-    monkeypatch.setattr(fitting, "Exporters", Kept)
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "Exporters", Kept)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
         ps.fit(tiny, tmp_path / "a", report=cut_after(5), exporters=["tensorboard"])
     ps.fit(tiny, tmp_path / "a", exporters=["tensorboard"])
@@ -406,7 +405,7 @@ def test_memory_that_runs_out_splits_the_batch_for_the_rest_of_the_run_and_its_r
     assert [row["parts"] for row in run.history] == [4, 4]
     assert run.environment["parts"] == 4
     most[:], asked[:] = [32, 32, 10], []
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
         ps.fit(tiny, tmp_path / "b", report=cut_after(5))
     assert asked == [1, 1, 1, 2, 4, 4, 4]
@@ -417,7 +416,7 @@ def test_memory_that_runs_out_splits_the_batch_for_the_rest_of_the_run_and_its_r
 
 def test_a_run_goes_on_in_the_precision_that_it_began_with(tiny, tmp_path, monkeypatch):
     """Here on a processor that has bfloat16, and then on one that has not."""
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(precision, "has_fast_bf16", lambda _: True)
     recipe = with_train(tiny, precision="auto")
     with pytest.raises(CutError):
@@ -432,19 +431,19 @@ def test_a_run_goes_on_in_the_precision_that_it_began_with(tiny, tmp_path, monke
 
 
 def kept_after(out, steps):
-    content = torch.load(out / checkpoint.FILE, weights_only=True)
+    content = torch.load(out / layout.CHECKPOINT, weights_only=True)
     assert content["position"] == divmod(steps, 3)
-    assert not (out / ENVIRONMENT).exists()
+    assert not (out / layout.ENVIRONMENT).exists()
 
 
 def test_memory_that_runs_out_in_a_look_at_val_is_named_and_the_checkpoint_kept(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with monkeypatch.context() as patched:
 
         def cramped(*_):
             raise MemoryError
 
-        patched.setattr(fitting, "score", cramped)
+        patched.setattr(attempt, "score", cramped)
         with pytest.raises(WorkError, match=r"Memory ran out: no more was said") as caught:
             ps.fit(tiny, tmp_path / "a")
         assert caught.value.do.endswith("the same command again (train: with --resume) goes on from the last checkpoint")
@@ -476,20 +475,20 @@ class FullDisk:
 
 @pytest.mark.parametrize("room", [0, 100, 20_000])
 def test_a_disk_that_fills_while_a_checkpoint_is_written_is_named_and_the_last_one_kept(tiny, tmp_path, monkeypatch, room):
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
         ps.fit(tiny, tmp_path / "a", report=cut_after(3))
     real = Path.open
 
     def opened(path, *args, **kwargs):
         file = real(path, *args, **kwargs)
-        return FullDisk(file, room) if path.name.endswith(checkpoint.FILE) and args == ("wb",) else file
+        return FullDisk(file, room) if path.name.endswith(layout.CHECKPOINT) and args == ("wb",) else file
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", opened)
         with pytest.raises(WorkError) as caught:
             ps.fit(tiny, tmp_path / "a")
-    assert caught.value.came == f"Cannot write {tmp_path / 'a' / checkpoint.FILE}: the disk is full."
+    assert caught.value.came == f"Cannot write {tmp_path / 'a' / layout.CHECKPOINT}: the disk is full."
     kept_after(tmp_path / "a", 2)
     assert not list((tmp_path / "a").glob(f"{folder.TEMPORARY}*"))
     ps.fit(tiny, tmp_path / "a")
@@ -518,10 +517,10 @@ def pictures(tmp_path):
 def test_data_that_changed_since_the_run_began_is_named_and_the_checkpoint_kept(pictures, tmp_path, monkeypatch):
     from PIL import Image
 
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
         ps.fit(pictures, tmp_path / "a", report=cut_after(3))
-    before = (tmp_path / "a" / checkpoint.FILE).read_bytes()
+    before = (tmp_path / "a" / layout.CHECKPOINT).read_bytes()
     changed = tmp_path / "pictures" / "train" / "a" / "0.png"
     original = changed.read_bytes()
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(changed)
@@ -530,7 +529,7 @@ def test_data_that_changed_since_the_run_began_is_named_and_the_checkpoint_kept(
         WorkError, match=r"The training data has changed since the run in .* its fingerprint was \w+, and is \w+"
     ):
         ps.fit(pictures, tmp_path / "a")
-    assert (tmp_path / "a" / checkpoint.FILE).read_bytes() == before
+    assert (tmp_path / "a" / layout.CHECKPOINT).read_bytes() == before
     changed.write_bytes(original)
     ps.fit(pictures, tmp_path / "a")
 
@@ -538,7 +537,7 @@ def test_data_that_changed_since_the_run_began_is_named_and_the_checkpoint_kept(
 @pytest.mark.parametrize("resumed", [False, True])
 def test_pictures_that_change_while_a_run_learns_are_noticed(pictures, tmp_path, monkeypatch, resumed):
     """The stamp is of the files as they were when the run began, and a run that goes on has it from its checkpoint."""
-    from priorscope.run import data_changed
+    from priorscope.fitting.place import data_changed
 
     file = tmp_path / "pictures" / "test" / "a" / "0.png"
 
@@ -547,7 +546,7 @@ def test_pictures_that_change_while_a_run_learns_are_noticed(pictures, tmp_path,
         if resumed:
             raise CutError
 
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     if resumed:
         with pytest.raises(CutError):
             ps.fit(pictures, tmp_path / "a", report=cut_after(2))
@@ -560,20 +559,20 @@ def test_pictures_that_change_while_a_run_learns_are_noticed(pictures, tmp_path,
 
 
 def test_a_checkpoint_without_a_stamp_goes_on_with_one(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     whole = ps.fit(pictures, tmp_path / "whole")
     with pytest.raises(CutError):
         ps.fit(pictures, tmp_path / "a", report=cut_after(2))
-    kept = torch.load(tmp_path / "a" / checkpoint.FILE, weights_only=True)
+    kept = torch.load(tmp_path / "a" / layout.CHECKPOINT, weights_only=True)
     assert kept.pop("files") is not None
-    torch.save(kept, tmp_path / "a" / checkpoint.FILE)
+    torch.save(kept, tmp_path / "a" / layout.CHECKPOINT)
     run = ps.fit(pictures, tmp_path / "a")
     assert run.environment["data"]["files"] == whole.environment["data"]["files"]
     assert weights_of(run) == weights_of(whole)
 
 
 def test_data_that_vanishes_before_a_run_goes_on_is_named_and_the_checkpoint_kept(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
         ps.fit(pictures, tmp_path / "a", report=cut_after(3))
     (tmp_path / "pictures").rename(tmp_path / "elsewhere")
@@ -592,7 +591,7 @@ def test_a_store_that_is_cut_short_in_the_middle_of_a_run_is_named_and_the_check
     store = tmp_path / "p.beton"
     convert(str(tmp_path / "pictures"), store, quality=quality)
     recipe = ps.Recipe.of({**pictures.plain(), "data": {"source": str(store)}})
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     whole = store.read_bytes()
 
     def cut_at_the_end_of_an_epoch(status):
@@ -601,7 +600,7 @@ def test_a_store_that_is_cut_short_in_the_middle_of_a_run_is_named_and_the_check
 
     with pytest.raises(WorkError, match="The file of the pictures was cut short while it was read: "):
         ps.fit(recipe, tmp_path / "a", report=cut_at_the_end_of_an_epoch)
-    assert torch.load(tmp_path / "a" / checkpoint.FILE, weights_only=True)["position"] == (1, 0)
+    assert torch.load(tmp_path / "a" / layout.CHECKPOINT, weights_only=True)["position"] == (1, 0)
     store.write_bytes(whole)
     ps.fit(recipe, tmp_path / "a")
 
@@ -614,7 +613,7 @@ def test_what_fails_beside_the_pictures_is_not_laid_to_them(tiny, tmp_path, monk
         raise BrokenPipeError("nobody reads")
 
     if where == "tracker":
-        monkeypatch.setattr(fitting.Exporters, "row", broken)
+        monkeypatch.setattr(attempt.Exporters, "row", broken)
     with pytest.raises(BrokenPipeError, match="nobody reads"):
         ps.fit(tiny, tmp_path / "a", report=broken if where == "display" else lambda _: None)
 
@@ -623,7 +622,7 @@ def test_pictures_that_cannot_be_read_any_more_are_named_and_the_checkpoint_kept
     """A disk of the network goes away under the fourth step."""
     from priorscope.train.watched import WatchedLoader
 
-    monkeypatch.setattr(fitting, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     whole = WatchedLoader.epoch
 
     def epoch(self, number, start=0):

@@ -1,6 +1,6 @@
 """One run being carried out: it consumes the loop, looks at splits, chooses an epoch, saves, and writes what came out.
 
-On several ranks each process has a fitting, and all of them do the same at the same steps; the first one alone writes.
+On several ranks each process makes an attempt, and all of them do the same at the same steps; the first one alone writes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import TYPE_CHECKING
 
-from priorscope.core import folder
+from priorscope.core import folder, layout
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.machine import hardware, pick_device, versions
 from priorscope.core.stopping import AGAIN, Stopped, stopping
 from priorscope.data.stamp import data_stamp
-from priorscope.material import Material, first_model, shape_of
+from priorscope.fitting.material import Material, first_model, shape_of
 from priorscope.recipe import Recipe
 from priorscope.train import checkpoint, extension, loop
 from priorscope.train.distributed import ALONE, Ranks, own_device
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from priorscope.train.learner import Learner
     from priorscope.train.precision import Precision
 
-ENVIRONMENT, STEPS, WEIGHTS, SNAPSHOTS = "environment.json", "steps.jsonl", "weights.safetensors", "snapshots"
 SAVE_EVERY_SECONDS = 10.0
 SHOW_EVERY_SECONDS = 0.5
 
@@ -60,7 +59,7 @@ class Status:
 Report = Callable[[Status], None]
 
 
-class Fitting:
+class Attempt:
     """One run being carried out: consumes the loop, looks at splits, chooses, saves."""
 
     def __init__(
@@ -103,11 +102,11 @@ class Fitting:
 
     def _progress(self, key: str, earlier: extension.Earlier | None) -> checkpoint.Progress:
         """How far the run is: where its checkpoint stands, where a shorter run of the same kind ended, or at the beginning."""
-        path = self.out / checkpoint.FILE
+        path = self.out / layout.CHECKPOINT
         progress = checkpoint.load(path, key, self.learner.parts)
         if progress.position == loop.Position() and self.ranks.first:  # what another run left here is not of this one
-            shutil.rmtree(self.out / SNAPSHOTS, ignore_errors=True)
-            (self.out / checkpoint.EXTEND).unlink(missing_ok=True)
+            shutil.rmtree(self.out / layout.SNAPSHOTS, ignore_errors=True)
+            (self.out / layout.EXTEND).unlink(missing_ok=True)
         if earlier is not None and not path.exists():
             progress = self._longer(earlier)
             progress.key = key
@@ -124,10 +123,10 @@ class Fitting:
 
     def _longer(self, earlier: extension.Earlier) -> checkpoint.Progress:
         """How far the shorter run is, which must be the beginning of this one; its snapshots are taken over."""
-        progress = checkpoint.load(earlier.path / checkpoint.EXTEND, earlier.key, self.learner.parts)
+        progress = checkpoint.load(earlier.path / layout.EXTEND, earlier.key, self.learner.parts)
         if progress.position == loop.Position():
             raise RequestError(
-                f"The {checkpoint.EXTEND} in {earlier.path} is not of the run there.",
+                f"The {layout.EXTEND} in {earlier.path} is not of the run there.",
                 "the file that the run left",
                 "train the longer run from its beginning",
             )
@@ -137,7 +136,7 @@ class Fitting:
         extension.check_rates(self.recipe.optim, taken, (before, self.total), per_epoch, earlier.path)
         for step in self.config.snapshots(per_epoch, self.total):
             if step <= taken and self.ranks.first:
-                extension.take_over(snapshot_path(earlier.path, step), snapshot_path(self.out, step))
+                extension.take_over(layout.snapshot(earlier.path, step), layout.snapshot(self.out, step))
         return progress
 
     def _precision(self) -> Precision:
@@ -225,7 +224,7 @@ class Fitting:
             self.learner.average.follow(step.number)
         if step.number + 1 in self.snapshots:
             self._check()
-            self._write_weights(snapshot_path(self.out, step.number + 1), self.learner.weights())
+            self._write_weights(layout.snapshot(self.out, step.number + 1), self.learner.weights())
         ends_epoch = step.next.step == 0
         if not ends_epoch:
             self._keep_extensible(step)  # before a row that a longer run would not have
@@ -237,7 +236,7 @@ class Fitting:
     def _keep_extensible(self, step: loop.Step) -> None:
         """Saves the place from which a longer run can go on, where this step is it."""
         if self.recipe.optim.schedule in LENGTHLESS and step.number + 1 == self._falls_at():
-            self._save(checkpoint.EXTEND)
+            self._save(layout.EXTEND)
 
     def _falls_at(self) -> int:
         """Up to which step the run would be the same if it were longer."""
@@ -263,7 +262,7 @@ class Fitting:
         row["seconds"] = round(self.counters.seconds, 3)
         progress.end_epoch(row, self.learner.weights if self.config.choose == "best" else None)
         if self.ranks.first:
-            folder.write_rows(self.out / STEPS, progress.history)
+            folder.write_rows(self.out / layout.STEPS, progress.history)
         return row
 
     def _check(self) -> None:
@@ -271,7 +270,7 @@ class Fitting:
         loop.check_finite(self.unchecked, self.loader, self.kept, self.learner.is_finite())
         self.unchecked.clear()
 
-    def _save(self, file: str = checkpoint.FILE) -> None:
+    def _save(self, file: str = layout.CHECKPOINT) -> None:
         self._check()
         self.counters.keep()
         states = self.learner.states()
@@ -318,10 +317,10 @@ class Fitting:
                 "a smaller learning rate: --set optim.lr=...",
             )
         if self.ranks.first:
-            folder.write_rows(self.out / STEPS, progress.history)
-            self._write_weights(self.out / WEIGHTS, weights)
-            folder.write_json(self.out / ENVIRONMENT, self._environment(chosen))
-            (self.out / checkpoint.FILE).unlink(missing_ok=True)
+            folder.write_rows(self.out / layout.STEPS, progress.history)
+            self._write_weights(self.out / layout.WEIGHTS, weights)
+            folder.write_json(self.out / layout.ENVIRONMENT, self._environment(chosen))
+            (self.out / layout.CHECKPOINT).unlink(missing_ok=True)
         self.ranks.any(True)  # no rank reads the folder before it is complete
 
     def _environment(self, chosen: int) -> Plain:
@@ -353,8 +352,3 @@ class Fitting:
             **versions(),
             "hardware": hardware(),
         }
-
-
-def snapshot_path(run: Path, step: int) -> Path:
-    """Where the weights after some steps lie in a run's folder."""
-    return run / SNAPSHOTS / f"step-{step:08d}.safetensors"

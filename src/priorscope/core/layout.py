@@ -1,0 +1,56 @@
+"""Where things lie in a run's folder and in a study's: names that one part writes and others read.
+
+runs/a/                a run
+  recipe.toml          what was asked
+  made_from.json       everything the weights are a function of; its hash is the run's key
+  environment.json     written last: the run's key, data, weights begun with, network, epoch kept; how it was carried out
+                       (precision, threads, ranks, parts of a batch, compiled) and what that took (seconds, joules,
+                       images, operations); versions and hardware
+  steps.jsonl          what happened, one line an epoch
+  checkpoint.pt        where a killed run goes on (absent once finished)
+  extend.pt            where a finished run can be made longer (under a schedule that does not look ahead)
+  weights.safetensors  what came out
+  snapshots/           weights after some of the steps (`train.keep`)
+  evidence/            what the network says about splits, and what probes have done so far
+  results/<probe>/     what probes measured on it
+  .lock                who writes into it, or did last
+
+out/quickstart/        a study
+  study.toml           what was asked
+  runs/  tuning/       its runs, and the trials that chose their settings
+  joint/<probe>/       what probes measured on several runs together
+  stale/               runs of recipes or data that have changed since
+  failures.json        the steps that failed, and why
+  report.html          the page, with results.json and results.parquet beside it
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RECIPE, MADE_FROM, ENVIRONMENT = "recipe.toml", "made_from.json", "environment.json"
+STEPS, CHECKPOINT, EXTEND = "steps.jsonl", "checkpoint.pt", "extend.pt"
+WEIGHTS, SNAPSHOTS, EVIDENCE, RESULTS = "weights.safetensors", "snapshots", "evidence", "results"
+
+STUDY, RUNS, TUNING, JOINT = "study.toml", "runs", "tuning", "joint"
+STALE, FAILURES = "stale", "failures.json"
+
+
+def snapshot(run: Path, step: int) -> Path:
+    """Where the weights after some steps lie in a run's folder."""
+    return run / SNAPSHOTS / f"step-{step:08d}.safetensors"
+
+
+def snapshots(run: Path) -> list[int]:
+    """After how many steps a run's folder keeps weights."""
+    return [int(path.stem.partition("-")[2]) for path in sorted((run / SNAPSHOTS).glob("step-*.safetensors"))]
+
+
+def result(place: Path, probe: str, key: str) -> Path:
+    """Where a probe's result lies among the results of a run or the joint ones of a study."""
+    return place / probe / f"{key}.json"
+
+
+def results(place: Path) -> list[Path]:
+    """The results of every probe that lie there."""
+    return sorted(place.glob("*/*.json"))

@@ -1,0 +1,74 @@
+"""The folder that a run is carried out in: what stands there, and whether that is what is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from priorscope.core import folder, layout
+from priorscope.core.config import Plain, content_key
+from priorscope.core.errors import PriorscopeError, RequestError
+from priorscope.data.sources import SourceConfig
+from priorscope.data.stamp import data_stamp
+from priorscope.fitting.beginning import beginning_changed
+from priorscope.recipe import Recipe
+from priorscope.train import extension
+
+
+def begun(out: Path) -> bool:
+    """Whether a folder holds something of a training: one that was refused before its first step leaves its recipe alone."""
+    return any((out / name).exists() for name in (layout.ENVIRONMENT, layout.CHECKPOINT, layout.STEPS))
+
+
+def stands_for(out: Path, asked: Plain) -> Plain | None:
+    """What the run in a folder was made from; None where nothing is begun.
+
+    Where that record is gone or damaged, a finished run's key tells whether it is of what is `asked`.
+    """
+    if not begun(out):
+        return None
+    try:
+        return folder.read_json(out / layout.MADE_FROM)
+    except PriorscopeError:
+        if not (out / layout.ENVIRONMENT).exists():
+            return None
+        return asked if folder.read_json(out / layout.ENVIRONMENT).get("key") == content_key(asked) else {}
+
+
+def data_changed(environment: Plain, source: SourceConfig) -> bool:
+    """Whether the files that a finished run learnt from are others now; one whose files are elsewhere is taken at its word."""
+    before, now = (environment.get("data") or {}).get("files"), data_stamp(source)
+    return before is not None and now is not None and before != now
+
+
+def prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> None:
+    """Writes what is asked into a folder, or refuses a folder where something else was asked."""
+    folder.remove_leftovers(out)
+    finished = folder.read_json(out / layout.ENVIRONMENT) if (out / layout.ENVIRONMENT).exists() else {}
+    if finished and not (out / layout.WEIGHTS).exists() and "diverged" not in finished:
+        (out / layout.ENVIRONMENT).unlink()  # its weights are gone: it is carried out again
+        finished = {}
+    before = stands_for(out, made_from)
+    if before is not None and before != made_from:
+        longer = bool(finished and before) and not extension.differing(before, made_from)
+        raise RequestError(
+            f"{out} holds a run of another {'length' if longer else 'recipe'}.",
+            "an empty folder, or a run of this recipe",
+            f"make it longer in another folder: --out {out}-longer --extend {out}"
+            if longer
+            else "choose another folder with --out",
+        )
+    if data_changed(finished, recipe.data.source):
+        raise RequestError(
+            f"The data of the run in {out} has changed since it was trained.",
+            "the data as it was",
+            "train in another folder with --out",
+        )
+    if beginning_changed(finished, recipe.init, init):
+        raise RequestError(
+            f"What the run in {out} began with has changed since it was trained.",
+            "the weights as they were",
+            "train in another folder with --out",
+        )
+    if not finished:
+        folder.write_text(out / layout.RECIPE, recipe.toml())
+    folder.write_json(out / layout.MADE_FROM, made_from)
