@@ -19,7 +19,7 @@ from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.evidence import Evidence
 from priorscope.models import FAMILIES
-from priorscope.probes import PROBES, load_result
+from priorscope.probes import PROBES, load_result, measure_of, probe_config
 
 SMALL = {
     "activation": {"steps": 4, "starts": 1, "images": 8},
@@ -58,14 +58,13 @@ def network(family: str, world) -> Evidence:
 
 
 def measured(probe: str, family: str, world) -> Result:
-    module = PROBES.load(probe)
-    one = network(family, world)
-    subject = {"one": one, "other": network(family, world)} if module.PER == "set" else one  # both right on the same images
-    known = PROBES.config(probe).model_fields
+    asked, one = probe_config(probe), network(family, world)
+    subject = {"one": one, "other": network(family, world)} if asked.per == "set" else one  # both right on the same images
+    known = type(asked).model_fields
     settings = {name: value for name, value in SMALL.get(probe, {}).items() if name in known}
     assert set(settings) == set(SMALL.get(probe, {})), f"{probe} has no such settings"
     before = {name: value.clone() for name, value in one.model.state_dict().items()}
-    result = getattr(module, f"measure_{probe}")(subject, world, **settings)
+    result = measure_of(probe)(subject, world, **settings)
     after = one.model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items()), "looking changed the network"
     assert not one.model.training
@@ -148,7 +147,7 @@ SUPERLATIVE = re.compile(r"\b(?:most|worst|(?!test\b|latest\b)\w+est)\b", re.IGN
 def test_of_two_equal_networks_no_title_says_that_one_is_the_most_of_anything(probe, world):
     """A picture of both names both of them, or neither, where it says who is best, worst, hardest to break."""
     result, names = measured(probe, "cnn", world), ("one", "other")
-    of_set = PROBES.load(probe).PER == "set"
+    of_set = probe_config(probe).per == "set"
     subjects = [Subject(name="all", family="other")] if of_set else [Subject(name=name, family="cnn") for name in names]
     for figure in type(result).draw([(subject, result) for subject in subjects]):
         shown = {value for row in figure.rows for value in row.values() if isinstance(value, str)}

@@ -4,14 +4,8 @@ What is asked, how it is scored and what it says stand in the module itself; `fi
 stands apart under its own name. `shared` holds what several look with.
 
 A probe's module has three public names, `<Name>Config`, `measure_<name>` and the result class `<Name>`, and says which
-`VERSION` its numbers have. A probe never trains: it reads what a study made.
-
-- `PER = "run"`: `measure_<name>(subject, data, **settings)` takes a classifier, its evidence or a finished run, and a source or
-  one of its splits. `PER = "set"`: it takes a table of such subjects by name, and gives one result about all of them.
-- `READS = "runs"`: of a finished run it reads recipe and log too (`TrainedRun`); not set, the evidence alone.
-- `companions(recipe)`: recipes (plain data, by name) that it would like to see beside a run's; where a study has runs of them,
-  `measure_<name>` is given these as `companions`.
-- `ALONE = True`: it measures time, so that a study runs nothing beside it and its results belong to this machine.
+`VERSION` its numbers have. `measure_<name>(subject, data, **settings)` takes a classifier, its evidence or a finished run, and
+a source or one of its splits. A probe never trains: it reads what a study made.
 """
 
 from __future__ import annotations
@@ -19,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Result, stored_probe
@@ -55,13 +49,29 @@ PROBES = Listing(
 
 
 class ProbeConfig(Config):
-    """Base of every probe's config: `name` is the probe's name in the list, the rest are its own settings."""
+    """Base of every probe's config: `name` is the probe's name in the list, its other fields are its own settings.
+
+    What no user sets, and every asker must know of a probe, are its class variables.
+    """
+
+    per: ClassVar[Literal["run", "set"]] = "run"
+    """"set": it takes a table of subjects by name, and gives one result about all of them."""
+
+    reads_runs: ClassVar[bool] = False
+    """Of a finished run it reads recipe and log too (`TrainedRun`), and not the evidence alone."""
+
+    alone: ClassVar[bool] = False
+    """It measures time: a study runs nothing beside it, and its results belong to this machine."""
 
     name: str
 
     def reads(self) -> tuple[str | Plain | Path, ...]:
         """What it looks at besides the data that it is asked on: sources as a recipe names them, and a user's own files."""
         return ()
+
+    def companions(self, recipe: Plain) -> dict[str, Plain]:  # noqa: ARG002  most want none
+        """Recipes by name that it would like to see beside a run's; those that there are, `measure_<name>` is given."""
+        return {}
 
 
 def probe_config(probe: str | dict[str, Any] | ProbeConfig) -> ProbeConfig:
@@ -79,6 +89,11 @@ def probe_config(probe: str | dict[str, Any] | ProbeConfig) -> ProbeConfig:
 def result_class(probe: str) -> type[Result]:
     """The class of a probe's results."""
     return getattr(PROBES.load(probe), camel(probe))
+
+
+def measure_of(probe: str) -> Callable[..., Result]:
+    """What measures: `measure_<probe>` of the probe's module."""
+    return getattr(PROBES.load(probe), f"measure_{probe}")
 
 
 def load_result(path: Path) -> Result:
@@ -133,7 +148,7 @@ def check_apart(probe: str, split: str) -> None:
 
 def _with_checked_settings(probe: str) -> Callable[..., Result]:
     """`measure_<probe>`, with the settings that it is given checked and read as those of a recipe: "8/255" is a number."""
-    config, measure = PROBES.config(probe), getattr(PROBES.load(probe), f"measure_{probe}")
+    config, measure = PROBES.config(probe), measure_of(probe)
 
     @wraps(measure)
     def checked(*asked: Any, **given: Any) -> Result:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 VERSION = 3
 NO_ONE = "no one class"
 """The answer of a network that gives several classes its highest logit, or NaN."""
-PER = "run"
 
 BINS = 20
 MOST_CLASSES = 40

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 VERSION = 3
-PER = "run"
 
 HEAD = "head/in"
 

@@ -22,7 +22,7 @@ from priorscope.core.imports import made_by
 from priorscope.core.machine import on_threads
 from priorscope.data import source_config
 from priorscope.models.published_resnets import HUB_FILES
-from priorscope.probes import PROBES, ProbeConfig, probe_config
+from priorscope.probes import ProbeConfig, measure_of, probe_config
 from priorscope.recipe import Recipe
 from priorscope.study.steps import companions_of, measured_from
 
@@ -57,19 +57,18 @@ def measure(
     probe: ProbeConfig, networks: Sequence[Network], data: Source, companions: Mapping[str, Path] | None = None
 ) -> Result:
     """What a probe says about a network, or about several together."""
-    module = PROBES.load(probe.name)
     settings: dict[str, Any] = {name: getattr(probe, name) for name in type(probe).model_fields if name != "name"}
     if companions:
         settings["companions"] = {name: runs.load(path) for name, path in companions.items()}
-    reads_runs = getattr(module, "READS", "evidence") == "runs"
-    asked = {one.name: one.run if reads_runs and one.run is not None else one.evidence for one in networks}
-    if module.PER == "set":
+    asked = {one.name: one.run if probe.reads_runs and one.run is not None else one.evidence for one in networks}
+    if probe.per == "set":
         _check_names([one.name for one in networks])
-        _check_runs(probe.name, networks, reads_runs)
+        if probe.reads_runs:
+            _check_runs(probe.name, networks)
         subject: Any = asked
     else:
         (subject,) = asked.values()
-    result: Result = getattr(module, f"measure_{probe.name}")(subject, data, **settings)
+    result = measure_of(probe.name)(subject, data, **settings)
     told = tuple(dict.fromkeys(caveat for one in networks for caveat in one.caveats))
     return result.model_copy(update={"caveats": (*result.caveats, *told, *data.caveats)})
 
@@ -80,9 +79,9 @@ def _check_names(names: Sequence[str]) -> None:
         raise RequestError(f"Two networks are called {twice!r}.", "a name of its own for each", "rename a file or a folder")
 
 
-def _check_runs(probe: str, networks: Sequence[Network], reads_runs: bool) -> None:
+def _check_runs(probe: str, networks: Sequence[Network]) -> None:
     for one in networks:
-        if reads_runs and one.run is None:
+        if one.run is None:
             raise RequestError(
                 f"{probe} reads how networks were trained, which {one.name} does not say.",
                 "folders of finished runs",
@@ -163,7 +162,7 @@ def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None) -> d
 
     source = open_source(data) if data else None
     networks = _apart(networks)
-    if PROBES.load(probe.name).PER == "set":
+    if probe.per == "set":
         together = ", ".join(one.name for one in networks)
         with _on_own_threads(networks):
             return {together: measure(probe, networks, source or _own(networks[0]))}
@@ -186,7 +185,7 @@ def _look_at(probe: ProbeConfig, one: Network, source: Source, data: str | None)
     """What the probe says about one network, under what it is called."""
     if one.run is None:
         return one.name, measure(probe, [one], source)
-    known = dict(_runs_beside(one.run)) if hasattr(PROBES.load(probe.name), "companions") else {}
+    known = dict(_runs_beside(one.run)) if probe.companions(one.run.recipe.plain()) else {}
     companions = companions_of(probe, one.run.recipe, known)
     result = measure(probe, [one], source, {name: run.path for name, run in companions.items()})
     _keep(probe, one.run, data, companions, result)

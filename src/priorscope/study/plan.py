@@ -19,7 +19,7 @@ from priorscope.core.claim import Claim
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.fitting.made_from import inputs
-from priorscope.probes import PROBES, probe_config
+from priorscope.probes import probe_config
 from priorscope.probes.tuning import best_trial, val_accuracy
 from priorscope.study.steps import ProbeStep, Step, TrainStep, companions_of
 from priorscope.study.study import Cell, Cells, ProbeEntry, Study, all_cells
@@ -167,7 +167,7 @@ def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], o
         raise RequestError(
             f"{entry.probe.name!r} of {study.name} looks at no run.", "seeds that its recipes have", "change its seeds"
         )
-    if PROBES.load(entry.probe.name).PER == "set":
+    if entry.probe.per == "set":
         _check_one_source(study, entry, subjects)
         about = "all runs" if entry.recipes is None else ", ".join(entry.recipes)
         yield ProbeStep(entry.probe, tuple(subjects), about, entry.data, out / layout.JOINT)
@@ -191,7 +191,7 @@ def _check_claims(study: Study, trains: Sequence[TrainStep]) -> None:
             raise RequestError(f"{text!r} compares {claim.first!r} with itself.", "two of this study", "name another recipe")
         if claim.probe not in probes:
             raise unknown_name(f"probe of this study, {where}", claim.measure, probes)
-        if PROBES.load(claim.probe).PER == "set":
+        if probe_config(claim.probe).per == "set":
             raise RequestError(
                 f"{claim.probe!r} says one thing of many networks together, which no claim is about: {text!r}.",
                 "a probe that says a number of each",

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 from priorscope.core import folder, layout
@@ -98,14 +97,9 @@ class ProbeStep:
         return f"{self.probe.name} of {self.about}" + ("" if plain else f" ({self.key[:6]})")
 
     @property
-    def module(self) -> ModuleType:
-        """The probe's own file."""
-        return PROBES.load(self.probe.name)
-
-    @property
     def joint(self) -> bool:
         """Whether it is about several runs together."""
-        return self.module.PER == "set"
+        return self.probe.per == "set"
 
     @property
     def threads(self) -> int:
@@ -114,7 +108,7 @@ class ProbeStep:
     @property
     def alone(self) -> bool:
         """Whether nothing else may run beside it: it measures time."""
-        return bool(getattr(self.module, "ALONE", False))
+        return self.probe.alone
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -163,25 +157,23 @@ def measured_from(
 
     `other` is the source where it was named, and is not just what the networks learnt from.
     """
-    module = PROBES.load(probe.name)
     named = {str(one): one if isinstance(one, Path) else source_config(one) for one in probe.reads()}
     read = {name: stamp for name, one in named.items() if (stamp := files_stamp(one))}
     return {
         "probe": probe.plain(),
-        "version": module.VERSION,
+        "version": PROBES.load(probe.name).VERSION,
         "weights": weights,
         "data": source.plain(),
         **({"files": stamp} if other is not None and (stamp := files_stamp(other)) else {}),
         **({"read": read} if read else {}),
         "companions": dict(sorted(companions.items())),
-        **({"machine": processor()} if getattr(module, "ALONE", False) else {}),
+        **({"machine": processor()} if probe.alone else {}),
     }
 
 
 def companions_of(probe: ProbeConfig, recipe: Recipe, known: Mapping[str, Known]) -> dict[str, Known]:
     """Those known, by the keys of their recipes, that differ from a recipe as the probe would like to see."""
-    module = PROBES.load(probe.name)
-    asked: dict[str, Plain] = module.companions(recipe.plain()) if hasattr(module, "companions") else {}
+    asked = probe.companions(recipe.plain())
     return {name: known[key] for name, other in asked.items() if (key := content_key(other)) in known}
 
 

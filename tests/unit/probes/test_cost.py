@@ -53,7 +53,7 @@ def test_counts_are_those_of_two_linear_maps(result):
     assert result.weight_bytes == 4 * PARAMETERS
     assert result.macs == result.macs_as_run == result.value == IN * HIDDEN + 2 * HIDDEN
     assert result.caveats == ()
-    assert probe.ALONE is True
+    assert probe.CostConfig.alone is True
 
 
 def test_memory_is_what_the_tensors_of_a_step_take():

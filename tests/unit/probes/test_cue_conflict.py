@@ -17,7 +17,14 @@ from priorscope.core.rng import stream
 from priorscope.data import open as open_source
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import cue_conflict, load_result
-from priorscope.probes.cue_conflict import CueConflict, Learning, companions, fit_dial, measure_cue_conflict, share_over_dial
+from priorscope.probes.cue_conflict import (
+    CueConflict,
+    CueConflictConfig,
+    Learning,
+    fit_dial,
+    measure_cue_conflict,
+    share_over_dial,
+)
 
 from .planted import Planted
 
@@ -173,6 +180,7 @@ def test_the_companions_are_the_worlds_with_one_cue():
     from priorscope.data import source_config
 
     recipe = {"data": {"source": source_config(WORLD).plain(), "subset": 9}, "seed": 4}
+    companions = CueConflictConfig().companions
     found = companions(recipe)
     assert {cue: other["data"]["source"]["cue"] for cue, other in found.items()} == {"shape": "shape", "texture": "texture"}
     assert {(other["seed"], other["data"]["subset"]) for other in found.values()} == {(4, 9)}

@@ -18,7 +18,7 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Tap
 from priorscope.probes import load_result
-from priorscope.probes.invariance import WHOLE, Invariance, companions, measure_invariance
+from priorscope.probes.invariance import WHOLE, Invariance, InvarianceConfig, measure_invariance
 from priorscope.probes.invariance import moves as made
 from priorscope.probes.invariance.figures import draw_locality
 from priorscope.probes.shared import progress
@@ -261,6 +261,7 @@ def test_an_even_spread_reads_one():
 
 def test_companions_differ_in_the_order_of_pixels_alone():
     recipe = {"model": {"name": "vit/tiny", "depth": 3}, "seed": 4}
+    companions = InvarianceConfig().companions
     found = companions(recipe)
     assert [other["model"]["permute"] for other in found.values()] == [{"seed": 0}, {"patch": 4, "seed": 0}]
     assert all({**other, "model": recipe["model"]} == recipe for other in found.values())

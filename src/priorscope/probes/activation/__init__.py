@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 VERSION = 2
-PER = "set"
 
 CLASSES = 10
 """Classes that are driven where no targets are named, evenly spread over the data's."""
@@ -90,6 +89,8 @@ ZOOMING_FAULTS = (
 
 class ActivationConfig(ProbeConfig):
     """What is driven (not set: up to ten classes), how often it is begun, and what of the preset is changed."""
+
+    per = "set"
 
     name: str = "activation"
     targets: tuple[str, ...] | None = Field(

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 VERSION = 3
-PER = "run"
-READS = "runs"
 
 AS_IT_IS = "as it is"
 FEW = 100
@@ -48,6 +46,8 @@ FEW = 100
 
 class CalibrationConfig(ProbeConfig):
     """Which split to judge, and under what conditions beside the plain one."""
+
+    reads_runs = True
 
     name: str = "calibration"
     split: str = Field(default="test", description="which split is judged; val leaves the temperature out")

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 VERSION = 1
-PER = "run"
 
 Bools = NDArray[np.bool_]
 UNIT = "share of images"

@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 VERSION = 2
-PER = "run"
-READS = "runs"
-ALONE = True
 
 AGREE = 0.005
 """The two counts may differ by this share: torch's leaves out products of a matrix and a vector."""
@@ -49,6 +46,9 @@ Share = Annotated[Number, Field(gt=0, le=1)]
 
 class CostConfig(ProbeConfig):
     """What to measure."""
+
+    reads_runs = True
+    alone = True
 
     name: str = "cost"
     split: str = Field(default="test", description="whose images say the accuracy that is drawn against the costs")

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from priorscope.probes.cue_conflict.stimuli import Made
 
 VERSION = 4
-PER = "run"
-READS = "runs"
 
 RESAMPLES = 1000
 HALFWAY = 0.5
@@ -59,6 +57,8 @@ Floats = NDArray[np.float64]
 
 class CueConflictConfig(ProbeConfig):
     """Where on the dial to look; on other data than ShapeTex, which pictures to show."""
+
+    reads_runs = True
 
     name: str = "cue_conflict"
     salience: tuple[Annotated[Number, Field(ge=0, le=1)], ...] = Field(
@@ -82,6 +82,13 @@ class CueConflictConfig(ProbeConfig):
     def reads(self) -> tuple[str | Plain | Path, ...]:
         stimuli = () if self.stimuli is None else (self.stimuli if self.stimuli in SOURCES else Path(self.stimuli),)
         return (*stimuli, *(Path(file) for file in (self.categories, self.humans) if file is not None))
+
+    def companions(self, recipe: Plain) -> dict[str, Plain]:
+        """The same recipe in the worlds where one cue alone predicts the class: how fast is that learnt?"""
+        data = recipe["data"]
+        if data["source"].get("cue") != "both":
+            return {}
+        return {cue: {**recipe, "data": {**data, "source": {**data["source"], "cue": cue}}} for cue in ("shape", "texture")}
 
 
 class Learning(Config):
@@ -169,14 +176,6 @@ class CueConflict(Result):
         arms = by_recipe(results)
         drawn = [figures.draw_shares(arms), figures.draw_dial(arms)]
         return drawn + ([figures.draw_learning(arms)] if any(result.learning for _, result in results) else [])
-
-
-def companions(recipe: Plain) -> dict[str, Plain]:
-    """The same recipe in the worlds where one cue alone predicts the class: how fast is that learnt?"""
-    data = recipe["data"]
-    if data["source"].get("cue") != "both":
-        return {}
-    return {cue: {**recipe, "data": {**data, "source": {**data["source"], "cue": cue}}} for cue in ("shape", "texture")}
 
 
 def measure_cue_conflict(

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from priorscope.probes.shared.readouts import Readout
 
 VERSION = 3
-PER = "run"
-READS = "runs"
 
 MB = 1 << 20
 COPIES = 4
@@ -51,6 +49,8 @@ Positive = Annotated[int, Field(ge=1)]
 
 class GeneralisationConfig(ProbeConfig):
     """On which data, at which depths, and how features are read."""
+
+    reads_runs = True
 
     name: str = "generalisation"
     sources: tuple[str | dict[str, Any], ...] | None = Field(

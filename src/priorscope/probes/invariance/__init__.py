@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 VERSION = 5
-PER = "run"
 
 SHARE = "share of images"
 LOOKS = 32
@@ -73,6 +72,14 @@ class InvarianceConfig(ProbeConfig):
     depths: int = Field(default=5, ge=0, description="taps whose units' reach is measured; 0 leaves it out")
     units: int = Field(default=8, ge=1, description="units at each of these taps")
     seed: int = Field(default=0, ge=0, description="of the units that are drawn, and of intervals")
+
+    def companions(self, recipe: Plain) -> dict[str, Plain]:
+        """The same recipe with pixels out of order: in the whole picture, and within patches of 4."""
+        model = recipe["model"]
+        if model.get("permute") is not None:
+            return {}
+        orders = {WHOLE: {"seed": 0}, "within patches of 4": {"patch": 4, "seed": 0}}
+        return {kind: {**recipe, "model": {**model, "permute": order}} for kind, order in orders.items()}
 
 
 class Moved(Config):
@@ -232,15 +239,6 @@ def usual_of(moved: Sequence[Moved]) -> Moved:
 def stays(moved: Sequence[Moved], agrees: NDArray[np.float64]) -> NDArray[np.float64]:
     """The share of the headline's shifts under which each image's answer stays."""
     return agrees[moved.index(usual_of(moved))]
-
-
-def companions(recipe: Plain) -> dict[str, Plain]:
-    """The same recipe with pixels out of order: in the whole picture, and within patches of 4."""
-    model = recipe["model"]
-    if model.get("permute") is not None:
-        return {}
-    orders = {WHOLE: {"seed": 0}, "within patches of 4": {"patch": 4, "seed": 0}}
-    return {kind: {**recipe, "model": {**model, "permute": order}} for kind, order in orders.items()}
 
 
 def measure_invariance(

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 VERSION = 3
-PER = "run"
 
 Floats = NDArray[np.float64]
 NonNegative = Annotated[Number, Field(ge=0)]

@@ -43,7 +43,6 @@ SEARCH = 2
 """The version of what a search keeps. It is its own, so that a change of the audit does not throw finished searches away."""
 RAYS = 3
 """That of a search with RayS, whose answers once depended on the batch."""
-PER = "run"
 
 Budget = Annotated[Number, Field(ge=0)]
 

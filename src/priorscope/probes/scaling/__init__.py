@@ -33,14 +33,15 @@ if TYPE_CHECKING:
     from priorscope.evidence import TrainedRun
 
 VERSION = 3
-PER = "set"
-READS = "runs"
 
 AMOUNTS = {"parameters": "parameters", "samples": "different images", "seen": "images shown"}
 
 
 class ScalingConfig(ProbeConfig):
     """What is counted, what is a point, and how sure the exponent must be."""
+
+    per = "set"
+    reads_runs = True
 
     name: str = "scaling"
     split: str = Field(default="test", description="where the final weights are scored")

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 VERSION = 4
 FEWEST = 8
 """Images: twice the four that an unbiased estimate takes."""
-PER = "set"
 
 GROUPS = 16
 """Disjoint groups of batches at most, each of which the jackknife leaves out once."""
@@ -53,6 +52,8 @@ Pooling = Literal["flatten", "mean"]
 
 class SimilarityConfig(ProbeConfig):
     """Which images, which layers, and how they are compared."""
+
+    per = "set"
 
     name: str = "similarity"
     split: str = Field(default="test", description="whose images are shown")

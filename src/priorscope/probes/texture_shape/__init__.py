@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 VERSION = 2
-PER = "run"
 
 BLOCK = 500
 """Pictures of side 32 that are changed and shown at a time; of larger ones as many pixels."""

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 VERSION = 5
 PICTURES = 2
 """The version of the adversarial pictures that are kept. It is its own: what is said of them changes oftener than they do."""
-PER = "set"
 
 RESAMPLES = 1000
 FEW = 30
@@ -52,6 +51,8 @@ Floats = NDArray[np.float64]
 
 class TransferConfig(ProbeConfig):
     """Which images, which attack, and at which budget."""
+
+    per = "set"
 
     name: str = "transfer"
     split: str = Field(default="test", description="whose images are attacked")

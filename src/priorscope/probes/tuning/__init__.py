@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from priorscope.evidence import TrainedRun
 
 VERSION = 1
-PER = "set"
-READS = "runs"
 
 FEWEST = 3
 """How many values of a setting must have been tried before the best one can be said to stand at their end."""
@@ -40,6 +38,9 @@ FEWEST = 3
 
 class TuningConfig(ProbeConfig):
     """Nothing is to be set: what was tried stands in the recipes of the trials."""
+
+    per = "set"
+    reads_runs = True
 
     name: str = "tuning"
 
