@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from priorscope.core.config import Config, Number, Plain, content_key
+from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import replacing
 
@@ -137,7 +138,7 @@ class Evidence:
         """
         if views is None:
             return self.gather(split, [LOGITS])[LOGITS]
-        return self.kept(split, f"{LOGITS} of {views.key()}", lambda: view_answers(self.model, split, views))
+        return self.kept(split, f"{LOGITS} of {views.digest()}", lambda: view_answers(self.model, split, views))
 
     def features(self, split: Split, tap: str) -> Floats:
         """The activations at one tap for every image, float32, in the split's order."""
@@ -189,7 +190,7 @@ class TrainedRun(Protocol):
     def history(self) -> list[Plain]: ...
 
     @property
-    def environment(self) -> Plain: ...
+    def environment(self) -> Environment: ...
 
     @property
     def evidence(self) -> Evidence: ...

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
+from priorscope.core.environment import Environment, read_environment
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.recipe import Recipe
@@ -40,14 +41,14 @@ class Run:
         return Recipe.load(self.path / layout.RECIPE)
 
     @cached_property
-    def environment(self) -> Plain:
+    def environment(self) -> Environment:
         """Where and with what it was carried out, and what it had taken."""
-        return folder.read_json(self.path / layout.ENVIRONMENT)
+        return read_environment(self.path)
 
     @property
     def key(self) -> str:
         """What the weights are a function of."""
-        return str(self.environment["key"])
+        return self.environment.key
 
     @cached_property
     def history(self) -> list[Plain]:
@@ -87,15 +88,14 @@ class Run:
     @cached_property
     def model(self) -> Classifier:
         """The trained classifier, in evaluation mode."""
-        from priorscope.core.contracts import Statistics
         from priorscope.models import create
 
-        shape = self.environment["model"]
+        made = self.environment.network
         return create(
             self.recipe.model,
-            image_size=shape["image_size"],
-            num_classes=shape["num_classes"],
-            statistics=Statistics.parse(shape["statistics"]) if shape["statistics"] else None,
+            image_size=made.image_size,
+            num_classes=made.num_classes,
+            statistics=made.statistics,
             weights=self.weights,
         ).eval()
 
@@ -104,7 +104,7 @@ class Run:
         """What the model says about splits, kept in the run's folder."""
         from priorscope.evidence import Evidence
 
-        return Evidence(self.model, self.key, self.path / layout.EVIDENCE, self.environment["model"].get("classes") or ())
+        return Evidence(self.model, self.key, self.path / layout.EVIDENCE, self.environment.network.classes)
 
     @property
     def results(self) -> dict[str, list[Result]]:
@@ -140,7 +140,7 @@ class Run:
             in_timm=known[0] if known else None,
         )
         card = model_card(told)
-        save_hub(self.model, out, self.environment["model"].get("classes") or ())
+        save_hub(self.model, out, self.environment.network.classes)
         folder.write_text(out / CARD, card)
         return out
 
@@ -171,15 +171,14 @@ class Snapshot(Run):
         return f"{self.finished.name}@{self.step}"
 
     @cached_property
-    def environment(self) -> Plain:
+    def environment(self) -> Environment:
         """The run's, with what it had taken by then; `chosen_epoch` and `seconds` are known where an epoch ended."""
         whole, rows = self.finished.environment, self.finished.history
         seen = {"images_seen": "images", "flops": "flops", "macs": "macs"}
-        each = {name: int(rows[-1][row]) // int(rows[-1]["step"]) for name, row in seen.items()}
-        ended = next((row for row in rows if row["step"] == self.step), None)
-        kept = {name: value for name, value in whole.items() if name not in ("chosen_epoch", "seconds", "joules")}
-        told = {} if ended is None else {"chosen_epoch": ended["epoch"], "seconds": ended["seconds"]}
-        return {**kept, **{name: count * self.step for name, count in each.items()}, **told}
+        by_then = {name: int(rows[-1][row]) // int(rows[-1]["step"]) * self.step for name, row in seen.items()}
+        ended = next((row for row in rows if row["step"] == self.step), {"epoch": 0, "seconds": None})
+        told = {"chosen_epoch": ended["epoch"], "seconds": ended["seconds"], "joules": None}
+        return whole.model_copy(update={**by_then, **told})
 
     @property
     def key(self) -> str:

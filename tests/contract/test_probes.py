@@ -15,6 +15,7 @@ import torch
 from priorscope import models, probes
 from priorscope.core.config import Config
 from priorscope.core.contracts import Result, Subject
+from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.evidence import Evidence
@@ -122,7 +123,7 @@ def test_settings_are_checked_and_read_as_those_of_a_recipe(world):
 
 def test_a_finished_run_is_asked_through_its_own_evidence(world):
     evidence = network("cnn", world)
-    run = SimpleNamespace(name="a", recipe=Config(), history=[], environment={}, evidence=evidence)
+    run = SimpleNamespace(name="a", recipe=Config(), history=[], environment=Environment(key="a"), evidence=evidence)
     told, alone = (probes.measure_accuracy(subject, world) for subject in (run, evidence))
     assert told.table() == alone.table()
     assert told.n == len(world.split("test"))

@@ -71,7 +71,7 @@ def test_the_cards_numbers_are_the_stored_ones(run, tmp_path):
         assert result.caveats or result.probe == "accuracy"
         for caveat in result.caveats:
             assert re.sub(r"[^a-z]", "", caveat.lower()) in re.sub(r"[^a-z]", "", text.lower())
-    assert str(run.environment["key"]) in text
+    assert str(run.environment.key) in text
     assert run.recipe.toml().strip() in text
 
 

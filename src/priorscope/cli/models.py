@@ -60,8 +60,8 @@ def import_weights(
 
     run = adopt(weights, out, data)
     if as_json:
-        return print_json({"out": str(run.path), "parameters": run.environment["model"]["parameters"]})
-    print(f"{run.path}: {run.recipe.model.name}, {run.environment['model']['parameters']:,} parameters.")
+        return print_json({"out": str(run.path), "parameters": run.environment.network.parameters})
+    print(f"{run.path}: {run.recipe.model.name}, {run.environment.network.parameters:,} parameters.")
     return None
 
 

@@ -58,9 +58,9 @@ def train(
         return _quietly(place.ranks.rank, lambda: carry_out(_silent))
     with _bar(path.stem) as report:
         run = carry_out(report)
-    last = run.history[int(run.environment["chosen_epoch"]) - 1] if run.history else None
+    last = run.history[run.environment.chosen_epoch - 1] if run.history else None
     if as_json:
-        return print_json({"out": str(folder), "chosen": last, "seconds": run.environment["seconds"]})
+        return print_json({"out": str(folder), "chosen": last, "seconds": run.environment.seconds})
     print(f"{folder}: {_outcome(last)}")
     return None
 

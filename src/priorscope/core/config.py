@@ -38,7 +38,7 @@ Number = Annotated[float, BeforeValidator(_number)]
 
 
 class Config(BaseModel):
-    """Base of every config: frozen, strict about its keys, with a canonical key of its content."""
+    """Base of every config: frozen, strict about its keys, with a canonical digest of its content."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
@@ -61,8 +61,8 @@ class Config(BaseModel):
         """The config as TOML text; `parse_toml` reads it back equal."""
         return tomli_w.dumps(self.plain())
 
-    def key(self) -> str:
-        """A hash of the content: equal configs have equal keys, on every machine."""
+    def digest(self) -> str:
+        """A hash of the content: the same for equal configs, on every machine."""
         return content_key(self.plain())
 
     def replace(self, **changes: Any) -> Self:

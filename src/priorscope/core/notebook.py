@@ -15,6 +15,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.config import Plain, inline_toml
+from priorscope.core.environment import Environment
 from priorscope.core.stats import wilson
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _vega_lite(spec: dict[str, Any]) -> str:
     return f"application/vnd.vegalite.v{version[1] if version else 6}+json"
 
 
-def shown_run(name: str, recipe: Plain, environment: Plain, history: Sequence[Plain], said: Sequence[str] = ()) -> Shown:
+def shown_run(name: str, recipe: Plain, environment: Environment, history: Sequence[Plain], said: Sequence[str] = ()) -> Shown:
     """A run: what was trained on what, how accurate it is on the splits that were looked at, and what probes `said` of it."""
     rows = list(_facts(recipe, environment, history))
     title = f"{name}: {recipe['model']['name']} on {recipe['data']['source']['name']}"
@@ -81,21 +82,20 @@ def _settings(table: Plain) -> str:
     return ", ".join(f"{key} = {inline_toml(value)}" for key, value in table.items() if key != "name")
 
 
-def _facts(recipe: Plain, environment: Plain, history: Sequence[Plain]) -> Iterator[tuple[str, str]]:
-    shape: Plain = environment.get("model") or {}
+def _facts(recipe: Plain, environment: Environment, history: Sequence[Plain]) -> Iterator[tuple[str, str]]:
     for part, table in (("model", recipe["model"]), ("data", recipe["data"]["source"])):
         if settings := _settings(table):
             yield part, settings
-    if "parameters" in shape:
-        yield "parameters", f"{shape['parameters']:,}"
+    if environment.model:
+        yield "parameters", f"{environment.model.parameters:,}"
     yield "seed", str(recipe.get("seed", 0))
-    chosen = next((row for row in history if row["epoch"] == environment.get("chosen_epoch")), None)
+    chosen = next((row for row in history if row["epoch"] == environment.chosen_epoch), None)
     yield "epochs", str(len(history)) if chosen is None else f"{len(history)}, weights of epoch {chosen['epoch']}"
     for split, (right, n) in _looked_at(chosen or {}).items():
         interval = wilson(round(right * n), n)
         yield f"{split} accuracy", f"{right:.1%} [{interval.low:.1%}, {interval.high:.1%}], n = {n:,}"
-    if "seconds" in environment:
-        yield "trained for", f"{environment['seconds']:.1f} s"
+    if environment.seconds is not None:
+        yield "trained for", f"{environment.seconds:.1f} s"
 
 
 def _looked_at(row: Plain) -> dict[str, tuple[float, int]]:

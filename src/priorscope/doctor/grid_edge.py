@@ -32,7 +32,7 @@ def look_at_study(found: Sequence[Run]) -> Iterator[Finding]:
 
 def chosen_accuracy(run: Run) -> float:
     """The accuracy on val of the epoch that was kept."""
-    return float(run.history[int(run.environment["chosen_epoch"]) - 1]["val"]["accuracy"])
+    return float(run.history[run.environment.chosen_epoch - 1]["val"]["accuracy"])
 
 
 def _judged(key: str, by_value: Mapping[float, float], runs: Mapping[float, Sequence[Run]]) -> Iterator[Finding]:

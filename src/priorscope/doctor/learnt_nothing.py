@@ -19,7 +19,7 @@ def look_at_run(run: Run) -> Iterator[Finding]:
     """The kept epoch's accuracy on val beside one in as many as there are classes."""
     if not run.history:
         return
-    val, classes = run.history[int(run.environment["chosen_epoch"]) - 1]["val"], int(run.environment["model"]["num_classes"])
+    val, classes = run.history[run.environment.chosen_epoch - 1]["val"], run.environment.network.num_classes
     interval = wilson(round(val["accuracy"] * val["n"]), int(val["n"]))
     if interval.low <= 1 / classes:
         yield Finding(

@@ -58,10 +58,9 @@ def look_at_run(run: Run) -> Iterator[Finding]:
     """Weights that began fresh must see their own training data with mean 0 and deviation 1."""
     if run.recipe.init.kind != "scratch" or getattr(run.recipe.model, "pretrained", False):
         return  # then the statistics are those of the earlier weights, as they should be
-    stored = run.environment["model"].get("statistics")
     train = run.source.split("train")
     data = (train.subset(run.recipe.data.subset) if run.recipe.data.subset else train).statistics
-    given = Statistics.parse(stored) if stored else Statistics(mean=(0.0,) * 3, std=(1.0,) * 3)
+    given = run.environment.network.statistics or Statistics(mean=(0.0,) * 3, std=(1.0,) * 3)
     if apart(given, data) > MOST:
         yield Finding(
             check="normalisation",

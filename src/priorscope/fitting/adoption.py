@@ -7,9 +7,10 @@ from pathlib import Path
 
 from priorscope.core import folder, layout
 from priorscope.core.config import content_key
+from priorscope.core.environment import Environment, Learnt, write_environment
 from priorscope.core.errors import RequestError
 from priorscope.core.machine import versions
-from priorscope.fitting.material import shape_of
+from priorscope.fitting.material import network_of
 from priorscope.recipe import Recipe
 from priorscope.run import Run
 
@@ -42,14 +43,12 @@ def adopt(weights: Path | str, out: Path | str, data: str | None = None) -> Run:
         folder.write_bytes(
             out / layout.WEIGHTS, to_bytes({name: value.contiguous() for name, value in model.state_dict().items()})
         )
-        environment = {
-            "key": content_key(made_from),
-            "data": {"source": source},
-            "model": shape_of(model, ()),
-            "chosen_epoch": 0,
-            "threads": recipe.train.threads,
-            "images_seen": 0,
+        environment = Environment(
+            key=content_key(made_from),
+            data=Learnt(source=source),
+            model=network_of(model, ()),
+            threads=recipe.train.threads,
             **versions(),
-        }
-        folder.write_json(out / layout.ENVIRONMENT, environment)
+        )
+        write_environment(out, environment)
     return Run(out)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain
+from priorscope.core.environment import Environment, Hardware, Learnt, write_environment
 from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.machine import hardware, pick_device, versions
 from priorscope.core.stopping import AGAIN, Stopped, stopping
 from priorscope.data.stamp import data_stamp
-from priorscope.fitting.material import Material, first_model, shape_of
+from priorscope.fitting.material import Material, first_model, network_of
 from priorscope.recipe import Recipe
 from priorscope.train import checkpoint, extension, loop
 from priorscope.train.distributed import ALONE, Ranks, own_device
@@ -84,7 +85,7 @@ class Attempt:
         self.loader = self.material.loader
         model = first_model(recipe, self.material.data, start)
         self.began_with = start.stamp if start else None
-        self.shape = shape_of(model, self.material.data.classes)
+        self.network = network_of(model, self.material.data.classes)
         flops = image_flops(model, recipe.train, recipe.optim)
         self.step_flops = flops * self.loader.batch_size
         self.config = recipe.train.settled(self.step_flops)
@@ -319,36 +320,37 @@ class Attempt:
         if self.ranks.first:
             folder.write_rows(self.out / layout.STEPS, progress.history)
             self._write_weights(self.out / layout.WEIGHTS, weights)
-            folder.write_json(self.out / layout.ENVIRONMENT, self._environment(chosen))
+            write_environment(self.out, self._environment(chosen))
             (self.out / layout.CHECKPOINT).unlink(missing_ok=True)
         self.ranks.any(True)  # no rank reads the folder before it is complete
 
-    def _environment(self, chosen: int) -> Plain:
+    def _environment(self, chosen: int) -> Environment:
         """Where and with what the run was carried out, and what it took."""
         progress, data = self.progress, self.material.data
         seen = self.counters.seen(progress.steps(len(self.loader)))
-        return {
-            "key": progress.key,
-            "data": {
-                "source": data.source,
-                "train": len(data),
-                "fingerprint": data.fingerprint,
-                "files": progress.files,
-                **self.material.told,
-            },
-            "began_with": self.began_with,
-            "model": self.shape,
-            "chosen_epoch": chosen,
-            "precision": progress.precision,
-            "threads": self.config.threads,
-            "ranks": self.ranks.size,
-            "parts": self.gradient.parts,
-            "compiled": bool(progress.compiled),
-            "seconds": round(self.counters.seconds, 3),
-            "joules": progress.joules,
-            "images_seen": seen["images"],
-            "flops": seen["flops"],
-            "macs": seen["macs"],
+        return Environment(
+            key=progress.key,
+            data=Learnt(
+                source=data.source,
+                train=len(data),
+                fingerprint=data.fingerprint,
+                files=progress.files,
+                origin=self.material.origin,
+                caveats=self.material.caveats,
+            ),
+            began_with=self.began_with,
+            model=self.network,
+            chosen_epoch=chosen,
+            precision=progress.precision,
+            threads=self.config.threads,
+            ranks=self.ranks.size,
+            parts=self.gradient.parts,
+            compiled=bool(progress.compiled),
+            seconds=round(self.counters.seconds, 3),
+            joules=progress.joules,
+            images_seen=seen["images"],
+            flops=seen["flops"],
+            macs=seen["macs"],
             **versions(),
-            "hardware": hardware(),
-        }
+            hardware=Hardware(**hardware()),
+        )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from priorscope.core import folder, layout
-from priorscope.core.config import Plain
+from priorscope.core import layout
+from priorscope.core.environment import Environment, read_environment
 from priorscope.core.errors import RequestError
 from priorscope.data.stamp import weights_stamp
 from priorscope.recipe import InitConfig, Recipe
@@ -31,9 +31,8 @@ def start_of(recipe: Recipe, init: Path | None) -> Start | None:
         raise RequestError(
             f"The recipe begins with the recipe {recipe.init.recipe!r} of its study.", "its study", "priorscope study NAME"
         )
-    shape = earlier.environment["model"]
-    names = tuple(shape.get("classes") or ())
-    return Stored(earlier.weights, int(shape["num_classes"]), stamp=_stamp(recipe.init, init), names=names)
+    made = earlier.environment.network
+    return Stored(earlier.weights, made.num_classes, stamp=_stamp(recipe.init, init), names=made.classes)
 
 
 def branched_from(recipe: Recipe) -> Run | None:
@@ -44,12 +43,12 @@ def branched_from(recipe: Recipe) -> Run | None:
     return run if recipe.init.step is None else run.at(step=recipe.init.step)
 
 
-def beginning_changed(environment: Plain, init: InitConfig, before: Path | None = None) -> bool:
+def beginning_changed(environment: Environment, init: InitConfig, before: Path | None = None) -> bool:
     """Whether what a finished run began with is another now: an earlier run trained anew on other pictures, or another file.
 
     `before` is the earlier run where a study names it by its recipe.
     """
-    then, now = environment.get("began_with"), _stamp(init, before)
+    then, now = environment.began_with, _stamp(init, before)
     return then is not None and now is not None and then != now
 
 
@@ -60,4 +59,5 @@ def _stamp(init: InitConfig, before: Path | None) -> str | None:
     place = before or init.run
     if place is None or not Path(place, layout.ENVIRONMENT).exists():
         return None
-    return folder.read_json(Path(place, layout.ENVIRONMENT))["data"].get("fingerprint")
+    learnt = read_environment(Path(place)).data
+    return learnt.fingerprint if learnt else None

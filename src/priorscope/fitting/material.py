@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from priorscope.core.config import Plain
+from priorscope.core.environment import Network
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.recipe import Recipe
@@ -26,7 +26,8 @@ class Material:
     data: Split
     looked_at: Mapping[str, Split]
     loader: WatchedLoader
-    told: Plain
+    origin: str
+    caveats: tuple[str, ...]
 
     @classmethod
     def of(cls, recipe: Recipe, ranks: Ranks, device: str) -> Material:
@@ -57,7 +58,7 @@ class Material:
                 f"model.input_size = {loader.side}, or: priorscope data convert SRC DST.beton --res {loader.side}",
             )
         looked_at = {name: _looked_at(source, data, name, recipe) for name in names}
-        return cls(data, looked_at, loader, {"origin": source.origin, "caveats": source.caveats})
+        return cls(data, looked_at, loader, source.origin, source.caveats)
 
 
 def _batch_size(recipe: Recipe, pictures: int, ranks: Ranks) -> int:
@@ -102,13 +103,12 @@ def _looked_at(source: Source, data: Split, name: str, recipe: Recipe) -> Split:
     return split if name == "val" or len(split) <= most else split.subset(most)
 
 
-def shape_of(model: Classifier, classes: tuple[str, ...]) -> Plain:
+def network_of(model: Classifier, classes: tuple[str, ...]) -> Network:
     """What is needed beside the recipe to build a model again."""
-    statistics = model.statistics
-    return {
-        "image_size": model.image_size,
-        "num_classes": model.num_classes,
-        "classes": classes,
-        "statistics": statistics.plain() if statistics else None,
-        "parameters": model.parameter_count(),
-    }
+    return Network(
+        image_size=model.image_size,
+        num_classes=model.num_classes,
+        parameters=model.parameter_count(),
+        classes=classes,
+        statistics=model.statistics,
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
+from priorscope.core.environment import Environment, read_environment
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.data.sources import SourceConfig
 from priorscope.data.stamp import data_stamp
@@ -31,22 +32,22 @@ def stands_for(out: Path, asked: Plain) -> Plain | None:
     except PriorscopeError:
         if not (out / layout.ENVIRONMENT).exists():
             return None
-        return asked if folder.read_json(out / layout.ENVIRONMENT).get("key") == content_key(asked) else {}
+        return asked if read_environment(out).key == content_key(asked) else {}
 
 
-def data_changed(environment: Plain, source: SourceConfig) -> bool:
+def data_changed(environment: Environment, source: SourceConfig) -> bool:
     """Whether the files that a finished run learnt from are others now; one whose files are elsewhere is taken at its word."""
-    before, now = (environment.get("data") or {}).get("files"), data_stamp(source)
+    before, now = environment.data.files if environment.data else None, data_stamp(source)
     return before is not None and now is not None and before != now
 
 
 def prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> None:
     """Writes what is asked into a folder, or refuses a folder where something else was asked."""
     folder.remove_leftovers(out)
-    finished = folder.read_json(out / layout.ENVIRONMENT) if (out / layout.ENVIRONMENT).exists() else {}
-    if finished and not (out / layout.WEIGHTS).exists() and "diverged" not in finished:
+    finished = read_environment(out) if (out / layout.ENVIRONMENT).exists() else None
+    if finished and not (out / layout.WEIGHTS).exists() and finished.diverged is None:
         (out / layout.ENVIRONMENT).unlink()  # its weights are gone: it is carried out again
-        finished = {}
+        finished = None
     before = stands_for(out, made_from)
     if before is not None and before != made_from:
         longer = bool(finished and before) and not extension.differing(before, made_from)
@@ -57,13 +58,13 @@ def prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> N
             if longer
             else "choose another folder with --out",
         )
-    if data_changed(finished, recipe.data.source):
+    if finished and data_changed(finished, recipe.data.source):
         raise RequestError(
             f"The data of the run in {out} has changed since it was trained.",
             "the data as it was",
             "train in another folder with --out",
         )
-    if beginning_changed(finished, recipe.init, init):
+    if finished and beginning_changed(finished, recipe.init, init):
         raise RequestError(
             f"What the run in {out} began with has changed since it was trained.",
             "the weights as they were",

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.config import Plain
+from priorscope.core.environment import Environment
 
 if TYPE_CHECKING:
     from priorscope.core.contracts import Result
@@ -30,7 +31,7 @@ class Trained:
     name: str
     recipe: Plain
     recipe_file: str
-    environment: Plain
+    environment: Environment
     history: Sequence[Plain]
     results: Sequence[tuple[Result, Plain]]
     in_timm: str | None = None
@@ -125,17 +126,17 @@ def _fenced(text: str, language: str) -> str:
 
 
 def _introduction(run: Trained) -> str:
-    shape: Plain = run.environment["model"]
-    classes = [escaped(str(name)) for name in shape.get("classes") or ()]
+    made = run.environment.network
+    classes = [escaped(name) for name in made.classes]
     named = f" ({', '.join(classes)})" if 0 < len(classes) <= 20 else ""
-    seen = int(run.environment.get("images_seen", 0))
+    seen = run.environment.images_seen
     learnt = f"trained on {seen:,} pictures of {escaped(run.source)}" if seen else "as published elsewhere, not trained here"
-    side = shape["image_size"]
+    side = made.image_size
     return "\n\n".join(
         (
             f"# {escaped(run.name)}",
-            f"{escaped(run.model)}, {shape['parameters']:,} parameters, {learnt}. It takes pictures of {side} x {side} pixels"
-            f" and gives {shape['num_classes']:,} classes{named}.",
+            f"{escaped(run.model)}, {made.parameters:,} parameters, {learnt}. It takes pictures of {side} x {side} pixels"
+            f" and gives {made.num_classes:,} classes{named}.",
             "Trained and measured with Priorscope, which wrote this card from the run's files.",
         )
     )
@@ -187,17 +188,19 @@ def _recipe(run: Trained) -> str:
 
 def _machine(run: Trained) -> str:
     known = run.environment
-    hardware: Mapping[str, Any] = known.get("hardware") or {}
     facts = {
-        "machine": ", ".join(str(part) for part in (hardware.get("processor"), *hardware.get("gpus", ())) if part),
-        "cores": hardware.get("cores"),
-        "threads": known.get("threads"),
-        "ranks": known.get("ranks"),
-        "trained for": f"{known['seconds']:.1f} s" if known.get("seconds") else None,
-        "multiply-adds of training": f"{known['macs']:.3g}" if known.get("macs") else None,
-        "data's fingerprint": (known.get("data") or {}).get("fingerprint"),
-        "key of the weights": known.get("key"),
-        **{name: known.get(name) for name in ("priorscope", "torch", "numpy", "python")},
+        "machine": known.hardware.named,
+        "cores": known.hardware.cores,
+        "threads": known.threads,
+        "ranks": known.ranks,
+        "trained for": f"{known.seconds:.1f} s" if known.seconds else None,
+        "multiply-adds of training": f"{known.macs:.3g}" if known.macs else None,
+        "data's fingerprint": known.data.fingerprint if known.data else None,
+        "key of the weights": known.key,
+        "priorscope": known.priorscope,
+        "torch": known.torch,
+        "numpy": known.numpy,
+        "python": known.python,
     }
     rows = [f"| {escaped(name)} | {escaped(str(fact))} |" for name, fact in facts.items() if fact not in (None, "")]
     return "\n".join(("## Machine and environment", "", "| | |", "| --- | --- |", *rows))
@@ -205,7 +208,7 @@ def _machine(run: Trained) -> str:
 
 def _limits(run: Trained) -> str:
     """What everything above is worth, first in general, then as each result says it of itself."""
-    epoch, seed = run.environment.get("chosen_epoch"), run.recipe.get("seed", 0)
+    epoch, seed = run.environment.chosen_epoch, run.recipe.get("seed", 0)
     chosen = f", the weights of epoch {epoch} of {len(run.history)}" if run.history else ""
     general = [
         f"One checkpoint: one training with seed {seed}{chosen}. Intervals are over pictures; another seed gives another"
@@ -216,5 +219,5 @@ def _limits(run: Trained) -> str:
     own = [
         f"{escaped(result.measure)}: {escaped(caveat)}" for result, _ in run.results for caveat in dict.fromkeys(result.caveats)
     ]
-    data = [escaped(str(caveat)) for caveat in (run.environment.get("data") or {}).get("caveats", ())]
+    data = [escaped(caveat) for caveat in (run.environment.data.caveats if run.environment.data else ())]
     return "\n".join(("## Limits", "", *(f"- {line}" for line in (*general, *data, *own))))

@@ -226,21 +226,19 @@ def _facts(reading: Reading) -> Iterable[tuple[str, str]]:
     recipes = list(dict.fromkeys(run.recipe_name for run in reading.runs))
     seeds = sorted({run.seed for run in reading.runs})
     yield "Runs", f"{len(reading.runs)} ({counted(len(recipes), 'recipe')}, {counted(len(seeds), 'seed')})"
-    if data := list(dict.fromkeys(str((run.environment.get("data") or {}).get("source", "")) for run in reading.runs)):
-        yield "Data", ", ".join(one for one in data if one) or "not recorded"
-    if seconds := sum(float(run.environment.get("seconds") or 0) for run in reading.runs):
+    done = [run.environment for run in reading.runs if run.environment]
+    if reading.runs:
+        yield "Data", ", ".join(dict.fromkeys(one.data.source for one in done if one.data)) or "not recorded"
+    if seconds := sum(one.seconds or 0.0 for one in done):
         yield "Training time", _duration(seconds)
-    for label, name in (("Priorscope", "priorscope"), ("PyTorch", "torch")):
-        if versions := sorted({str(run.environment[name]) for run in reading.runs if run.environment.get(name)}):
-            yield label, ", ".join(versions)
-    if machines := sorted({_machine(run) for run in reading.runs} - {""}):
-        yield "Machine", "; ".join(machines)
-
-
-def _machine(run: RunRecord) -> str:
-    hardware: Any = run.environment.get("hardware") or {}
-    names = [*dict.fromkeys(map(str, hardware.get("gpus") or ())), str(hardware.get("processor") or "")]
-    return ", ".join(name for name in names if name)
+    told = {
+        "Priorscope": {one.priorscope for one in done},
+        "PyTorch": {one.torch for one in done},
+        "Machine": {one.hardware.named or None for one in done},
+    }
+    for label, names in told.items():
+        if known := sorted(name for name in names if name):
+            yield label, ("; " if label == "Machine" else ", ").join(known)
 
 
 def _duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ from priorscope.core import layout
 from priorscope.core.claim import Claim
 from priorscope.core.config import Plain, content_key, flat, read_toml
 from priorscope.core.contracts import Result, Subject
+from priorscope.core.environment import Environment, read_environment
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.folder import apart as names_apart
 from priorscope.core.folder import read_json, read_rows
@@ -83,7 +84,7 @@ class RunRecord:
     recipe_name: str
     seed: int
     recipe: Plain
-    environment: Plain
+    environment: Environment | None
     history: tuple[Plain, ...]
     outcomes: tuple[Outcome, ...]
     trial: bool = False
@@ -92,8 +93,8 @@ class RunRecord:
     @property
     def data(self) -> str:
         """What the run's images were: equal for two runs that saw, and were asked about, the same images."""
-        stored = self.environment.get("data") or {}
-        return str(stored.get("fingerprint") or content_key(self.recipe.get("data") or {}))
+        learnt = self.environment.data if self.environment else None
+        return (learnt and learnt.fingerprint) or content_key(self.recipe.get("data") or {})
 
     @property
     def world(self) -> dict[str, str]:
@@ -104,8 +105,8 @@ class RunRecord:
     @property
     def parameters(self) -> int | None:
         """How many parameters the network has, where the run says so."""
-        count = (self.environment.get("model") or {}).get("parameters")
-        return int(count) if isinstance(count, (int, float)) else None
+        made = self.environment.model if self.environment else None
+        return made.parameters if made else None
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def read_run(path: Path, failures: list[Failure]) -> RunRecord | None:
     recipe = _table(path / layout.RECIPE, failures)
     if not recipe:
         return None
-    environment = _read(path / layout.ENVIRONMENT, read_json, failures, {})
+    environment = _read(path / layout.ENVIRONMENT, lambda _: read_environment(path), failures, None)
     history = _read(path / layout.STEPS, read_rows, failures, [])
     seed = int(recipe.get("seed") or 0)
     subject = Subject(name=path.name, family=family_of(recipe), recipe=re.sub(rf"-s{seed}$", "", path.name), seed=seed)
@@ -357,7 +358,7 @@ def _table(path: Path, failures: list[Failure]) -> Plain:
         return {}
 
 
-def _read(path: Path, read: Any, failures: list[Failure], empty: Any) -> Any:
+def _read(path: Path, read: Callable[[Path], Any], failures: list[Failure], empty: Any) -> Any:
     """What a file holds; `empty` where there is none, or where it is damaged, which is then a failure."""
     if not path.exists():
         return empty

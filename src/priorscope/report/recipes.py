@@ -129,20 +129,10 @@ def recipe_differences(runs: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
 # What was counted, and what was asked for -----------------------------------------------------------------------------------
 
 
-def _number_at(*path: str) -> Callable[[RunRecord], float | None]:
-    def read(run: RunRecord) -> float | None:
-        at: object = run.environment
-        for name in path:
-            at = at.get(name) if isinstance(at, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return float(at) if isinstance(at, (int, float)) and not isinstance(at, bool) else None
-
-    return read
-
-
 COUNTED: Mapping[str, Callable[[RunRecord], float | None]] = {
-    "parameters": _number_at("model", "parameters"),
-    "training images seen": _number_at("images_seen"),
-    "training arithmetic (FLOPs)": _number_at("flops"),
+    "parameters": lambda run: run.parameters,
+    "training images seen": lambda run: run.environment.images_seen if run.environment else None,
+    "training arithmetic (FLOPs)": lambda run: (run.environment and run.environment.flops) or None,
     "epochs run": lambda run: float(len(run.history)) or None,
 }
 """What a run says of its size and of how long it was trained."""

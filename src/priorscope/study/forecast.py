@@ -20,6 +20,7 @@ import numpy as np
 
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
+from priorscope.core.environment import read_environment
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.machine import cores, processor
 from priorscope.data.places import cache_folder
@@ -72,10 +73,10 @@ def remember(step: Step, seconds: float, memory: float) -> None:
     try:
         epochs = _length(step)
         if isinstance(step, TrainStep) and (step.out / layout.ENVIRONMENT).exists():
-            told, rows = folder.read_json(step.out / layout.ENVIRONMENT), folder.read_rows(step.out / layout.STEPS)
-            if "diverged" in told:
+            told, rows = read_environment(step.out), folder.read_rows(step.out / layout.STEPS)
+            if told.diverged:
                 return
-            seconds, epochs = max(seconds, told.get("seconds", 0.0)), len(rows) or epochs
+            seconds, epochs = max(seconds, told.seconds or 0.0), len(rows) or epochs
         cost = {"seconds": round(seconds, 3), "memory": memory}
         like = {"seconds": round(seconds / epochs, 5), "memory": memory}
         rates = {**_rates(_path()), _key(step): cost, _alike(step): like}

@@ -7,6 +7,7 @@ key. Nothing here imports torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
+from priorscope.core.environment import Environment, read_environment
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.machine import processor
 from priorscope.data import source_config
@@ -63,7 +65,8 @@ class TrainStep:
             return f"changed: {changed}"
         if not (self.out / layout.ENVIRONMENT).exists():
             return "not finished"
-        diverged = self.trial and "diverged" in _read(self.out / layout.ENVIRONMENT)
+        told = self._told()
+        diverged = self.trial and told is not None and told.diverged is not None
         return None if diverged or (self.out / layout.WEIGHTS).exists() else "its weights are gone"
 
     def changed(self) -> str | None:
@@ -73,10 +76,15 @@ class TrainStep:
             return None
         if before != self.made_from:
             return difference(before, self.made_from)
-        environment = _read(self.out / layout.ENVIRONMENT)
-        if data_changed(environment, self.cell.recipe.data.source):
+        told = self._told()
+        if told and data_changed(told, self.cell.recipe.data.source):
             return "the files of its data"
-        return "what it begins with" if beginning_changed(environment, self.cell.recipe.init, self.init) else None
+        return "what it begins with" if told and beginning_changed(told, self.cell.recipe.init, self.init) else None
+
+    def _told(self) -> Environment | None:
+        """What a finished run says of itself; None where none is finished, or its record is damaged."""
+        with suppress(PriorscopeError):
+            return read_environment(self.out)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
+from priorscope.core.environment import Environment, write_environment
 from priorscope.core.machine import on_threads
 from priorscope.data.sources import SourceConfig
 from priorscope.fitting import Report, Status, fit
@@ -48,7 +49,7 @@ class TrainWork:
         folder.write_rows(self.out / layout.STEPS, [])
         key = content_key(folder.read_json(self.out / layout.MADE_FROM))
         said = str(error).partition("\n")[0]
-        folder.write_json(self.out / layout.ENVIRONMENT, {"key": key, "chosen_epoch": 0, "diverged": said})
+        write_environment(self.out, Environment(key=key, diverged=said))
 
 
 @dataclass(frozen=True)

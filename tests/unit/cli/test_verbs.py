@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import priorscope as ps
 from priorscope.cli import app
+from priorscope.core.environment import Environment, Network
 from priorscope.fitting import adoption
 from priorscope.study.study import Study
 
@@ -59,7 +60,9 @@ def test_a_benchmark_is_asked_for_and_told(tmp_path, monkeypatch, command: list[
 
 
 def test_published_weights_become_a_run(tmp_path, monkeypatch):
-    run = SimpleNamespace(path=tmp_path / "run", environment={"model": {"parameters": 5}})
+    run = SimpleNamespace(
+        path=tmp_path / "run", environment=Environment(key="a", model=Network(image_size=8, num_classes=2, parameters=5))
+    )
     adopt = create_autospec(adoption.adopt, return_value=run)
     monkeypatch.setattr(adoption, "adopt", adopt)
     told = said("models", "import", "some_weights", "--out", str(tmp_path / "run"), "--data", "cifar10", "--json")

@@ -15,6 +15,7 @@ import pytest
 import priorscope as ps
 from priorscope.core.charts import Axis, interval_dots
 from priorscope.core.contracts import Metric, Result, Subject
+from priorscope.core.environment import Environment, Network
 from priorscope.core.figure import Figure
 from priorscope.core.notebook import ROWS, shown_run
 from priorscope.core.stats import wilson
@@ -128,7 +129,8 @@ def test_a_long_table_is_cut_and_says_by_how_much():
 
 
 RECIPE = {"model": {"name": "mlp/tiny", "width": 16}, "data": {"source": {"name": "shapetex"}}, "seed": 3}
-ENVIRONMENT = {"model": {"parameters": 50442}, "chosen_epoch": 2, "seconds": 12.34}
+MADE = Network(image_size=32, num_classes=10, parameters=50442)
+ENVIRONMENT = Environment(key="a", model=MADE, chosen_epoch=2, seconds=12.34)
 
 
 def history(*accuracies: float) -> list[dict[str, Any]]:
@@ -153,7 +155,7 @@ def test_a_run_shows_the_epoch_that_it_kept_with_its_interval():
 
 
 def test_a_run_of_no_epochs_has_no_curves():
-    shown = shown_run("adopted", RECIPE, {**ENVIRONMENT, "chosen_epoch": 0}, [])
+    shown = shown_run("adopted", RECIPE, ENVIRONMENT.replace(chosen_epoch=0), [])
     assert shown.figure is None
     assert ("epochs", "0") in shown.rows
 

@@ -13,6 +13,7 @@ import torch
 import priorscope as ps
 from priorscope import run as runs
 from priorscope.core import layout
+from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.doctor import (
@@ -321,7 +322,7 @@ def varied(table: str, key: str, values: tuple[float, ...]) -> list[Any]:
         SimpleNamespace(
             recipe=SimpleNamespace(plain=lambda value=value: {table: {key: value}, "optim": {"lr": 0.1}}),
             history=[{"val": {"accuracy": at / 10}}],
-            environment={"chosen_epoch": 1},
+            environment=Environment(key="a", chosen_epoch=1),
         )
         for at, value in enumerate(values, 1)
     ]

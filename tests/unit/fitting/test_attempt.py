@@ -179,10 +179,10 @@ def test_snapshots_are_the_weights_of_their_steps(tiny, tmp_path):
     then = run.at(epoch=2)
     for (name, value), other in zip(then.model.state_dict().items(), short.model.state_dict().values(), strict=True):
         assert torch.equal(value, other), name
-    assert (then.name, then.history, then.environment["images_seen"]) == ("long@6", run.history[:2], 192)
-    assert then.environment["flops"] == short.environment["flops"]
+    assert (then.name, then.history, then.environment.images_seen) == ("long@6", run.history[:2], 192)
+    assert then.environment.flops == short.environment.flops
     assert then.key != run.key
-    assert (then.environment["chosen_epoch"], then.environment["seconds"]) == (2, run.history[1]["seconds"])
+    assert (then.environment.chosen_epoch, then.environment.seconds) == (2, run.history[1]["seconds"])
     assert run.at(step=12).weights.read_bytes() == weights_of(run)
     split = run.source.split("val")
     assert np.array_equal(then.evidence.logits(split), short.evidence.logits(split))
@@ -304,7 +304,7 @@ def test_timm_s_weights_are_the_start_of_our_family_too(tiny, tmp_path):
     for name, value in theirs.state_dict().items():
         if not name.startswith("head."):
             torch.testing.assert_close(got[name], value, rtol=0, atol=1e-6, msg=name)
-    assert got["head.weight"].shape[0] == len(run.environment["model"]["classes"])
+    assert got["head.weight"].shape[0] == len(run.environment.network.classes)
     assert run.model.statistics.mean == pytest.approx((0.1, 0.2, 0.3))
     with pytest.raises(RequestError, match=r"timm's local-dir:.* does not fit mlp/tiny"):
         ps.fit(recipe.replace(model="mlp/tiny"), tmp_path / "other")
@@ -316,7 +316,7 @@ def test_a_network_without_one_linear_head_is_trained_whole(tiny, tmp_path, name
     recipe = with_train(tiny, {"name": name, "lr": 0.003}, steps=1).replace(model="timm/resnetv2_50")
     run = ps.fit(recipe, tmp_path / "a")
     assert run.model.head_path is None
-    assert run.environment["flops"] == 3 * info(run.model).flops * 32
+    assert run.environment.flops == 3 * info(run.model).flops * 32
     fresh = ps.models.create("timm/resnetv2_50", image_size=32, num_classes=10, seed=recipe.seed)
     key = "network.head.fc.weight"
     assert not torch.equal(run.model.state_dict()[key], fresh.state_dict()[key])
@@ -327,10 +327,10 @@ def test_a_network_without_one_linear_head_is_trained_whole(tiny, tmp_path, name
 def test_a_budget_of_computing_buys_whole_steps_and_the_schedule_knows_them(tiny, tmp_path):
     """Enough for 4.5 steps: the run is the one of 4 steps."""
     plain = ps.fit(with_train(tiny, steps=4), tmp_path / "steps")
-    each = plain.environment["flops"] // 4
+    each = plain.environment.flops // 4
     run = ps.fit(with_train(tiny, flops=4.5 * each), tmp_path / "flops")
     assert weights_of(run) == weights_of(plain)
-    assert run.environment["flops"] == 4 * each
+    assert run.environment.flops == 4 * each
 
 
 def test_a_run_says_what_it_has_taken(tiny, tmp_path):
@@ -344,8 +344,8 @@ def test_a_run_says_what_it_has_taken(tiny, tmp_path):
         assert 0 <= row["measured"]["data_wait_share"] <= 1
         assert row["measured"]["gemm_share"] > 0
     environment = run.environment
-    assert (environment["ranks"], environment["parts"], environment["compiled"]) == (1, 1, False)
-    assert environment["flops"] == 6 * macs * 192
+    assert (environment.ranks, environment.parts, environment.compiled) == (1, 1, False)
+    assert environment.flops == 6 * macs * 192
 
 
 def test_the_display_is_told_the_pace(tiny, tmp_path, monkeypatch):
@@ -403,7 +403,7 @@ def test_memory_that_runs_out_splits_the_batch_for_the_rest_of_the_run_and_its_r
     run = ps.fit(tiny, tmp_path / "a")
     assert asked == [1, 1, 1, 2, 4, 4, 4, 4]
     assert [row["parts"] for row in run.history] == [4, 4]
-    assert run.environment["parts"] == 4
+    assert run.environment.parts == 4
     most[:], asked[:] = [32, 32, 10], []
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
@@ -426,7 +426,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_with(tiny, tmp_path, monke
         ps.fit(tried, tmp_path / name)
         for name, tried in (("a", recipe), ("b", with_train(tiny, precision="bf16")), ("c", recipe))
     )
-    assert [run.environment["precision"] for run in (moved, short, plain)] == ["bf16", "bf16", "fp32"]
+    assert [run.environment.precision for run in (moved, short, plain)] == ["bf16", "bf16", "fp32"]
     assert weights_of(moved) == weights_of(short) != weights_of(plain)
 
 
@@ -567,7 +567,7 @@ def test_a_checkpoint_without_a_stamp_goes_on_with_one(pictures, tmp_path, monke
     assert kept.pop("files") is not None
     torch.save(kept, tmp_path / "a" / layout.CHECKPOINT)
     run = ps.fit(pictures, tmp_path / "a")
-    assert run.environment["data"]["files"] == whole.environment["data"]["files"]
+    assert run.environment.data.files == whole.environment.data.files
     assert weights_of(run) == weights_of(whole)
 
 

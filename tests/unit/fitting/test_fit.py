@@ -252,7 +252,7 @@ def test_val_alone_chooses_the_epoch(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.Progress, "end_epoch", spy(checkpoint.Progress.end_epoch, kept))
     recipe = tiny.replace(train={**tiny.train.plain(), "track": ["train", "test"]})
     run = ps.fit(recipe, tmp_path / "a")
-    assert run.environment["chosen_epoch"] == 1
+    assert run.environment.chosen_epoch == 1
     for name, value in run.model.state_dict().items():
         torch.testing.assert_close(value, kept[1][name], rtol=0, atol=0)
     last = ps.load(tmp_path / "a").history[-1]
@@ -391,7 +391,7 @@ def test_a_run_of_steps_ends_within_an_epoch_and_says_so(tiny, tmp_path):
     """Five steps of 32 images: one epoch of three, and two of the next; the rate falls over the five."""
     run = ps.fit(changed(tiny, {"train": {"steps": 5, "choose": "last"}}), tmp_path / "a")
     assert [(row["epoch"], row["step"], row["images"]) for row in run.history] == [(1, 3, 96), (2, 5, 160)]
-    assert run.environment["images_seen"] == 160
+    assert run.environment.images_seen == 160
     assert run.history[-1]["lr"] == pytest.approx(0.003 * 0.5 * (1 + math.cos(math.pi * 4 / 5)))
 
 
@@ -413,8 +413,8 @@ def test_patience_ends_a_run_and_keeps_the_best_epoch(tiny, tmp_path, monkeypatc
     recipe = changed(tiny, {"train": {"epochs": 9, "patience": 2}})
     run = ps.fit(recipe, tmp_path / "a", report=lambda status: done.append(status.done))
     assert len(run.history) == 4
-    assert run.environment["chosen_epoch"] == 2
-    assert run.environment["images_seen"] == 4 * 96
+    assert run.environment.chosen_epoch == 2
+    assert run.environment.images_seen == 4 * 96
     assert done[-1] == 1
 
 
@@ -465,9 +465,9 @@ def test_the_run_folder_holds_what_it_says(whole):
     found = {path.name for path in whole.path.iterdir() if path.name != ".lock"}
     assert found == {"recipe.toml", "made_from.json", "environment.json", "steps.jsonl", "weights.safetensors"}
     environment = whole.environment
-    assert environment["data"]["fingerprint"] == whole.source.split("train").fingerprint
-    assert environment["model"]["parameters"] == whole.model.parameter_count()
-    assert environment["images_seen"] == 2 * 96
+    assert environment.data.fingerprint == whole.source.split("train").fingerprint
+    assert environment.network.parameters == whole.model.parameter_count()
+    assert environment.images_seen == 2 * 96
     assert ps.Recipe.load(whole.path / "recipe.toml") == whole.recipe
     assert json.loads((whole.path / "steps.jsonl").read_text().splitlines()[1])["epoch"] == 2
 
@@ -520,7 +520,7 @@ def test_settings_of_training_that_contradict_each_other_are_refused(tiny, train
 
 def test_training_all_of_a_network_is_the_same_whether_said_or_not(tiny):
     said = ps.Recipe.of({**tiny.plain(), "train": {"finetune": {"mode": "full"}}})
-    assert said.key() == ps.Recipe.of({**tiny.plain(), "train": {}}).key()
+    assert said.digest() == ps.Recipe.of({**tiny.plain(), "train": {}}).digest()
 
 
 def test_sharpness_aware_steps_want_gradients_of_their_own_size(tiny):

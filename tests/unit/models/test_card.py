@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from markdown import markdown
 
+from priorscope.core.environment import Environment, Hardware, Learnt, Network
 from priorscope.core.stats import wilson
 from priorscope.models.card import Trained, escaped, model_card
 from priorscope.probes.accuracy import Accuracy
@@ -42,17 +43,17 @@ TRAINED = Trained(
     name="mlp-s0",
     recipe={"model": {"name": "mlp/tiny"}, "data": {"source": {"name": "shapetex"}}, "seed": 3},
     recipe_file='seed = 3\nmodel = "mlp/tiny"\n',
-    environment={
-        "model": {"parameters": 1234, "image_size": 32, "num_classes": 2, "classes": ["a", "b"]},
-        "hardware": {"processor": "Some Processor", "cores": 2, "gpus": []},
-        "data": {"fingerprint": "f00d", "caveats": ["Seen before."]},
-        "images_seen": 4000,
-        "seconds": 1.25,
-        "chosen_epoch": 2,
-        "key": "abc",
-        "torch": "2.9.0",
-        "threads": 1,
-    },
+    environment=Environment(
+        key="abc",
+        data=Learnt(source="shapetex", fingerprint="f00d", caveats=("Seen before.",)),
+        model=Network(image_size=32, num_classes=2, parameters=1234, classes=("a", "b")),
+        hardware=Hardware(processor="Some Processor", cores=2),
+        images_seen=4000,
+        seconds=1.25,
+        chosen_epoch=2,
+        torch="2.9.0",
+        threads=1,
+    ),
     history=[{"epoch": 1}, {"epoch": 2}],
     results=[(accuracy(), {"data": "shapetex", "split": "val"})],
 )
@@ -130,7 +131,7 @@ def test_no_split_is_named_where_none_is_stored() -> None:
 
 
 def test_adopted_weights_are_not_said_to_be_trained_here() -> None:
-    environment = {"model": TRAINED.environment["model"], "images_seen": 0}
+    environment = Environment(key="abc", model=TRAINED.environment.model)
     text = model_card(dataclasses.replace(TRAINED, environment=environment, history=[]))
     assert "as published elsewhere, not trained here" in text
     assert "the weights of epoch" not in text
@@ -138,7 +139,7 @@ def test_adopted_weights_are_not_said_to_be_trained_here() -> None:
 
 def test_hostile_names_stay_text() -> None:
     recipe = {"model": {"name": f"mlp/{HOSTILE}"}, "data": {"source": {"name": HOSTILE}}}
-    environment = {**TRAINED.environment, "model": {**TRAINED.environment["model"], "classes": [HOSTILE, "b"]}}
+    environment = TRAINED.environment.replace(model=TRAINED.environment.network.replace(classes=(HOSTILE, "b")))
     results = [(accuracy(caveats=(HOSTILE,)), {"data": HOSTILE, "split": HOSTILE})]
     text = model_card(
         dataclasses.replace(

@@ -49,14 +49,14 @@ def test_grammars() -> None:
 
 def test_settings_that_came_later_leave_earlier_keys_as_they_were() -> None:
     """A run's key holds its model's config: keys of ViTs from before `qkv_bias` and `head_hidden`."""
-    assert models.family_config("vit/tiny").key() == "3049cb009d0db96a"
-    assert models.family_config("vit/b16").key() == "82df48d2a6472a41"
+    assert models.family_config("vit/tiny").digest() == "3049cb009d0db96a"
+    assert models.family_config("vit/b16").digest() == "82df48d2a6472a41"
 
 
 def test_a_table_changes_single_settings() -> None:
     config = models.family_config({"name": "cnn/resnet20", "norm": "group"})
     assert config == models.family_config("cnn/resnet20").replace(norm="group")
-    assert config.key() != models.family_config("cnn/resnet20").key()
+    assert config.digest() != models.family_config("cnn/resnet20").digest()
     assert models.family_config(config.plain()) == config
 
 

@@ -10,6 +10,7 @@ import pytest
 from priorscope import models
 from priorscope.core.config import Config
 from priorscope.core.contracts import Subject
+from priorscope.core.environment import Environment
 from priorscope.core.metrics import softmax
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result
@@ -203,7 +204,7 @@ class _Recipe(Config):
 def test_label_smoothing_and_mixing_are_named_as_confounds():
     source = Planted()
     recipe = _Recipe(data={"augment": {"ops": [{"op": "flip"}, {"op": "mixup"}]}}, train={"label_smoothing": 0.3})
-    run = SimpleNamespace(name="r", recipe=recipe, evidence=source.evidence(), history=[], environment={})
+    run = SimpleNamespace(name="r", recipe=recipe, evidence=source.evidence(), history=[], environment=Environment(key="r"))
     result = measure_calibration(run, source, temperature=False)
     assert result.label_smoothing == 0.3
     assert any(caveat.startswith("Trained with label smoothing 0.3, which lowers confidence") for caveat in result.caveats)

@@ -12,6 +12,7 @@ from torch import nn
 from priorscope import models
 from priorscope.core.config import Config
 from priorscope.core.contracts import Subject
+from priorscope.core.environment import Environment, Hardware
 from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
@@ -39,7 +40,7 @@ HISTORY = [
 
 
 def finished(model: models.classifier.Classifier) -> SimpleNamespace:
-    environment = {"seconds": 41.5, "threads": 1, "hardware": {"processor": "P", "gpus": []}}
+    environment = Environment(key="r", seconds=41.5, threads=1, hardware=Hardware(processor="P"))
     return SimpleNamespace(name="r", recipe=Config(), evidence=Evidence(model), history=HISTORY, environment=environment)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 import priorscope as ps
 from priorscope.core.contracts import Subject
+from priorscope.core.environment import Environment, Learnt
 from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
@@ -193,7 +194,7 @@ def test_features_are_kept_beside_the_run(tmp_path, monkeypatch):
 def test_the_data_it_was_trained_on_is_named():
     network = ps.models.create("mlp/tiny", image_size=8, num_classes=3)
     recipe = SimpleNamespace(plain=lambda: {"data": {"source": {"name": "folder", "path": "somewhere"}}})
-    environment = {"data": {"source": "colours"}}
+    environment = Environment(key="a", data=Learnt(source="colours"))
     run = SimpleNamespace(name="a", recipe=recipe, environment=environment, evidence=Evidence(network))
     result = measure_generalisation(run, world(), **FEW)
     assert result.caveats[0].startswith("The network was trained on colours: the images that are labelled there it has seen")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from priorscope.core.config import Plain
+from priorscope.core.environment import Environment, Learnt, Network
 from priorscope.core.errors import RequestError
 from priorscope.core.power_law import Law
 from priorscope.core.stats import wilson
@@ -57,8 +58,13 @@ class Planted:
         self.recipe = SimpleNamespace(plain=lambda: values)
         steps = images // values["train"]["batch_size"]
         self.history = [{"epoch": 1, "step": steps, "images": images, "lr": 0.1, "val": {"accuracy": 1 - error, "n": 500}}]
-        model = {"parameters": parameters}
-        self.environment = {"model": model, "images_seen": images, "flops": flops * images, "data": {"train": samples}}
+        self.environment = Environment(
+            key=name,
+            data=Learnt(source="made", train=samples),
+            model=Network(image_size=8, num_classes=2, parameters=parameters),
+            images_seen=images,
+            flops=round(flops * images),
+        )
 
 
 def law(compute, exponent=0.3, floor=0.1):
@@ -374,7 +380,7 @@ def test_a_rate_is_chosen_by_the_epoch_whose_weights_are_scored():
                 {**ends, "epoch": 1, "step": ends["step"] // 2, "images": 500, "val": {"accuracy": kept, "n": 500}},
                 {**ends, "epoch": 2, "val": {"accuracy": last, "n": 500}},
             ]
-            run.environment["chosen_epoch"] = 1
+            run.environment = run.environment.replace(chosen_epoch=1)
             runs[f"b{batch}-{lr}"] = run
     result = measure_scaling(runs, TEST, resamples=100)
     at_equal_samples = [one for one in result.batches if one.held == "samples"]

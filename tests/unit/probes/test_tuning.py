@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from priorscope.core.best_of import expected_best
 from priorscope.core.contracts import Subject
+from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.probes import load_result
 from priorscope.probes.tuning import Tuning, best_trial, measure_tuning
 from priorscope.recipe import Recipe
+
+KEPT_FIRST = Environment(key="planted", chosen_epoch=1)
 
 
 @dataclass
@@ -23,7 +26,7 @@ class Planted:
     accuracy: float
     settings: dict[str, Any]
     model: str = "mlp/tiny"
-    environment: dict[str, Any] = field(default_factory=lambda: {"chosen_epoch": 1})
+    environment: Environment = KEPT_FIRST
     evidence: Any = None
 
     @property
@@ -33,7 +36,7 @@ class Planted:
     @property
     def history(self) -> list[dict[str, Any]]:
         kept, last = ({"epoch": epoch, "val": {"accuracy": self.accuracy * epoch, "n": 200}} for epoch in (1, 2))
-        return [] if "diverged" in self.environment else [kept, last]
+        return [] if self.environment.diverged else [kept, last]
 
 
 RATES = {"mlp-t1": (0.1, 0.30), "mlp-t2": (0.01, 0.45), "mlp-t3": (0.001, 0.40), "cnn-t1": (0.01, 0.2), "cnn-t2": (0.03, 0.35),
@@ -74,7 +77,7 @@ def test_two_values_have_no_inside_to_speak_of():
 
 
 def test_a_trial_that_diverged_was_wrong_on_every_image_and_is_named():
-    lost = Planted("mlp-t1", 0.0, {"lr": 10.0}, environment={"chosen_epoch": 0, "diverged": "The loss became nan"})
+    lost = Planted("mlp-t1", 0.0, {"lr": 10.0}, environment=Environment(key="lost", diverged="The loss became nan"))
     result = measure_tuning(trials(mlp_t1=lost))
     assert result.arms[0].trials[0].accuracy == 0.0
     assert result.arms[0].curve[0].value == pytest.approx((0 + 0.45 + 0.40) / 3)

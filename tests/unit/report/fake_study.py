@@ -91,7 +91,7 @@ def write_run(
     environment = {
         **versions(),
         "data": {"source": "shapetex", "fingerprint": "f00d", "train": 10_000},
-        "model": {"parameters": 21_000 + 1_000 * len(family)},
+        "model": {"image_size": 32, "num_classes": 10, "parameters": 21_000 + 1_000 * len(family)},
         "hardware": {**hardware(), "processor": "a processor", "gpus": ["a GPU", "a GPU"]},
         "seconds": 21.5,
         "key": f"{family}{seed}",

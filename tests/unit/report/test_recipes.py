@@ -7,6 +7,7 @@ from typing import Any
 
 from test_verdict import reading, right, run, scored
 
+from priorscope.core.environment import Environment, Network
 from priorscope.report.confounds import limits
 from priorscope.report.reading import Reading, RunRecord
 from priorscope.report.recipes import Setting, SideBySide, side_by_side
@@ -14,9 +15,9 @@ from priorscope.report.verdict import findings
 from priorscope.report.words import augmentation_said
 
 
-def one(name: str, family: str, recipe: dict[str, Any], **environment: Any) -> RunRecord:
+def one(name: str, family: str, recipe: dict[str, Any], **told: Any) -> RunRecord:
     made = run(name, 0, scored(right(0.5)), recipe={"model": {"name": f"{family}/tiny"}, **recipe})
-    return dataclasses.replace(made, family=family, environment={**made.environment, **environment})
+    return dataclasses.replace(made, family=family, environment=Environment(key=name, **told))
 
 
 def shown(*runs: RunRecord, tuned: tuple[str, ...] = ()) -> SideBySide | None:
@@ -68,7 +69,7 @@ def test_within_one_family_nothing_confounds_architectures() -> None:
 
 def test_counts_confound_where_they_are_far_apart() -> None:
     def size(parameters: int, flops: float) -> dict[str, Any]:
-        return {"model": {"parameters": parameters}, "flops": flops}
+        return {"model": Network(image_size=32, num_classes=10, parameters=parameters), "flops": round(flops)}
 
     beside = shown(
         one("mlp", "mlp", lr(0.1), **size(100_000, 1e9)),

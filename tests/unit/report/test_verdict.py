@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from priorscope.core.comparison import Difference, paired_bootstrap
 from priorscope.core.contracts import Array, Result, Subject
+from priorscope.core.environment import Environment, Learnt
 from priorscope.core.stats import Interval
 from priorscope.report.claims import answers
 from priorscope.report.confounds import limits
@@ -40,7 +41,8 @@ class Cost(Score):
 def run(label: str, seed: int, result: Result, data: str = "same", recipe: Mapping[str, Any] | None = None) -> RunRecord:
     subject = Subject(name=f"{label}-s{seed}", family=label, recipe=label, seed=seed)
     outcome = Outcome(result, (subject,), {"data": "shapetex", "split": "test", "config": {}})
-    return RunRecord(subject.name, label, label, seed, dict(recipe or {}), {"data": {"fingerprint": data}}, (), (outcome,))
+    told = Environment(key=subject.name, data=Learnt(source="planted", fingerprint=data))
+    return RunRecord(subject.name, label, label, seed, dict(recipe or {}), told, (), (outcome,))
 
 
 def reading(runs: Sequence[RunRecord]) -> Reading:
@@ -209,7 +211,7 @@ def test_results_of_other_settings_are_not_mixed() -> None:
     first = run("mlp", 0, scored(right(0.5)))
     (outcome,) = first.outcomes
     other = RunRecord(
-        *("mlp-s0", "mlp", "mlp", 0, {}, {}, ()),
+        *("mlp-s0", "mlp", "mlp", 0, {}, None, ()),
         (outcome, Outcome(outcome.result, outcome.subjects, {**outcome.about, "config": {"eps": 0.1}})),
     )
     assert len(findings(reading([other]))) == 2

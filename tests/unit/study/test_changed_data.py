@@ -12,6 +12,7 @@ from in_process import Here
 from PIL import Image
 
 import priorscope as ps
+from priorscope.core.environment import Environment, Learnt
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import read_json, write_json
 from priorscope.core.stopping import Stopped
@@ -262,8 +263,8 @@ def test_a_run_on_a_named_source_notices_that_the_name_stands_for_other_pictures
 def test_a_run_from_before_stamps_of_names_is_taken_at_its_word(tmp_path, monkeypatch):
     monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path / "data"))
     stl10(tmp_path / "data" / "stl10")
-    assert not data_changed({"data": {"files": None}}, source_config("stl10"))
-    assert not data_changed({"data": {"source": "stl10"}}, source_config("stl10"))
+    assert not data_changed(Environment(key="a", data=Learnt(source="stl10")), source_config("stl10"))
+    assert not data_changed(Environment(key="a"), source_config("stl10"))
     assert data_stamp(source_config("shapetex")) is None
 
 

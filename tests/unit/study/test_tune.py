@@ -66,7 +66,7 @@ def plant(work, accuracy: float) -> None:
     folder.write_json(work.out / layout.MADE_FROM, made_from)
     folder.write_rows(work.out / layout.STEPS, [{"epoch": 1, "val": {"accuracy": accuracy, "n": 40}}])
     (work.out / layout.WEIGHTS).touch()
-    folder.write_json(work.out / layout.ENVIRONMENT, {"key": "planted", "chosen_epoch": 1, "data": {}})
+    folder.write_json(work.out / layout.ENVIRONMENT, {"key": "planted", "chosen_epoch": 1})
 
 
 def chosen_rates(plan) -> dict[str, float]:
@@ -190,11 +190,11 @@ def test_a_training_costs_all_its_attempts_by_the_epochs_it_came_to_and_one_that
     plan = make_plan(made(tune=None, probes=[]), tmp_path / "out")
     step = next(step for step in plan.steps if step.id == "train a-s0")
     folder.write_rows(step.out / layout.STEPS, [])
-    folder.write_json(step.out / layout.ENVIRONMENT, {"chosen_epoch": 0, "diverged": "The loss became NaN"})
+    folder.write_json(step.out / layout.ENVIRONMENT, {"key": "lost", "diverged": "The loss became NaN"})
     remember(step, 4.0, 2e9)
     assert forecast(plan, workers=1).unknown == len(plan.steps)
     folder.write_rows(step.out / layout.STEPS, [{"epoch": 1}, {"epoch": 2}])
-    folder.write_json(step.out / layout.ENVIRONMENT, {"chosen_epoch": 2, "seconds": 40.0})
+    folder.write_json(step.out / layout.ENVIRONMENT, {"key": "done", "chosen_epoch": 2, "seconds": 40.0})
     remember(step, 4.0, 2e9)
     assert forecast(plan, workers=1).seconds == 80
     longer = made(tune=None, probes=[], recipes={"a": {"train": {"epochs": 6}}})

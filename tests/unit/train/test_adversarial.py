@@ -196,7 +196,7 @@ def test_a_run_says_what_one_step_and_ten_leave_and_chooses_by_the_ten(tmp_path)
         assert row["pgd"] <= row["fgsm"] + 1e-9
         assert row["pgd"] <= whole["val"]["accuracy"] + 1e-9
     best = max(rows, key=lambda row: row["pgd"])["pgd"]
-    assert rows[run.environment["chosen_epoch"] - 1]["pgd"] == best
+    assert rows[run.environment.chosen_epoch - 1]["pgd"] == best
 
 
 def test_the_epoch_that_ten_steps_leave_most_of_is_chosen():

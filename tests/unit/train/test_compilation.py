@@ -127,7 +127,7 @@ def test_a_resumed_run_goes_on_as_it_was_chosen_whatever_the_cache_says(tiny, tm
         ps.fit(recipe, tmp_path / "a", report=report)
     run = ps.fit(recipe, tmp_path / "a")
     assert asked == [(32, "auto", 6)]
-    assert run.environment["compiled"] is False
+    assert run.environment.compiled is False
     ps.fit(tiny, tmp_path / "b")
     assert len(asked) == 1
     assert (tmp_path / "a" / "weights.safetensors").read_bytes() == (tmp_path / "b" / "weights.safetensors").read_bytes()
@@ -140,7 +140,7 @@ def test_a_compiled_run_is_close_to_an_eager_one_and_resumes_to_the_bit(tiny, tm
         model={"name": "mlp/tiny", "width": 16, "blocks": 1, "dropout": 0.2},
     )
     whole = ps.fit(recipe, tmp_path / "a")
-    assert whole.environment["compiled"]
+    assert whole.environment.compiled
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     left = [4]
 

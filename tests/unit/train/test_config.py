@@ -29,7 +29,7 @@ def test_lengths_that_contradict_each_other_are_refused(train, came):
 
 @pytest.mark.parametrize("said", [{"compile": "never"}, {"shard": False}, {"finetune": {"mode": "full"}}])
 def test_what_is_done_anyway_has_one_spelling(said):
-    assert TrainConfig.parse(said).key() == TrainConfig().key()
+    assert TrainConfig.parse(said).digest() == TrainConfig().digest()
 
 
 def test_a_budget_pays_for_whole_steps():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from priorscope.core.environment import Environment, Learnt, Network
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.doctor.instruments import Answer
 from priorscope.doctor.instruments.planted import Speaker
@@ -62,6 +63,12 @@ def _run(number: int, compute: float, error: float) -> Any:
     return SimpleNamespace(
         recipe=SimpleNamespace(plain=lambda: recipe),
         history=[{"epoch": 1, "step": 1, "images": 1, "lr": 0.1}],
-        environment={"model": {"parameters": number + 1}, "images_seen": 1, "flops": compute, "data": {"train": 1}},
+        environment=Environment(
+            key="made",
+            data=Learnt(source="made", train=1),
+            model=Network(image_size=1, num_classes=2, parameters=number + 1),
+            images_seen=1,
+            flops=round(compute),
+        ),
         evidence=Speaker({"test": np.stack([~wrong, wrong], 1).astype(np.float64)}),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from priorscope.core.environment import Environment
 from priorscope.doctor.instruments import Answer
 from priorscope.probes.tuning import Tuning, measure_tuning
 
@@ -39,5 +40,5 @@ def _trial(number: int, right: float) -> Any:
         name=f"made-t{number}",
         recipe=SimpleNamespace(plain=lambda: recipe),
         history=[{"epoch": 1, "val": {"accuracy": right, "n": 1000}}],
-        environment={"chosen_epoch": 1},
+        environment=Environment(key="made", chosen_epoch=1),
     )

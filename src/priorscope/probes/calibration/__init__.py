@@ -289,7 +289,7 @@ class _Temperatures:
         """One temperature, or none where there is no val to fit it on."""
         if self._val is None:
             return ()
-        key = views.key() if views else ""
+        key = views.digest() if views else ""
         if key not in self._fitted:
             logits = self._evidence.logits(self._val, views)
             found = fit_temperature(*_usable(logits, self._val.labels, "val", self._caveats))

@@ -302,12 +302,10 @@ def _log(run: TrainedRun, macs: int, targets: Sequence[float]) -> Plain:
             seen = int(first["images"])
             counted = int(first.get("macs", TRAINING * macs * seen))
             reached.append(Reached(target=target, seconds=first["seconds"], epoch=first["epoch"], images=seen, macs=counted))
-    environment: Plain = run.environment
-    hardware: Plain = environment.get("hardware", {})
     return {
-        "training_seconds": environment.get("seconds"),
-        "training_hardware": ", ".join(map(str, hardware.get("gpus") or [hardware.get("processor", "")])),
-        "training_threads": environment.get("threads"),
+        "training_seconds": run.environment.seconds,
+        "training_hardware": ", ".join(run.environment.hardware.gpus or [run.environment.hardware.processor]),
+        "training_threads": run.environment.threads,
         "log": tuple((float(row["seconds"]), float(row["val"]["accuracy"])) for row in rows),
         "reached": tuple(reached),
     }

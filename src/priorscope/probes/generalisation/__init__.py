@@ -360,7 +360,8 @@ def _read(
 
 def _seen_before(run: TrainedRun, sources: Sequence[Source]) -> list[str]:
     """Says where readouts are fitted to images that the network was trained on."""
-    own = str(run.environment.get("data", {}).get("source") or run.recipe.plain()["data"]["source"]["name"])
+    learnt = run.environment.data
+    own = learnt.source if learnt else str(run.recipe.plain()["data"]["source"]["name"])
     return [
         f"The network was trained on {own}: the images that are labelled there it has seen, and its features fit them better."
         for source in sources

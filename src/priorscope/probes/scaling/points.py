@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.config import Plain, content_key
+from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.probes.scaling.fit import Points
@@ -113,7 +114,7 @@ def _spent(
     intermediate: bool,
 ) -> Spent:
     recipe, environment = run.recipe.plain(), run.environment
-    images = int(environment.get("images_seen") or 0)
+    images = environment.images_seen
     if not images or not run.history:
         raise RequestError(f"{name} took no step.", "runs that were trained here", "leave it out")
     each = _image_compute(name, run, count)
@@ -127,7 +128,7 @@ def _spent(
         family=str(recipe["model"]["name"]).partition("/")[0],
         model=_model_name(recipe["model"]),
         recipe=recipe,
-        parameters=int(environment["model"]["parameters"]),
+        parameters=environment.network.parameters,
         samples=_samples(environment, recipe, images),
         compute=(*(before + each * int(row["images"]) for row in rows), before + each * images),
         error=(*val, max(1 - float(right.mean()), least)),
@@ -142,7 +143,7 @@ def _spent(
 def _val_error(run: TrainedRun) -> float | None:
     """The error on val of the weights that are scored: of the epoch that was kept, which need not be the last."""
     last = run.history[-1]
-    epoch = run.environment.get("chosen_epoch") or last.get("epoch")
+    epoch = run.environment.chosen_epoch or last.get("epoch")
     kept = next((row for row in run.history if row.get("epoch") == epoch), last)
     accuracy = kept.get("val", {}).get("accuracy")
     return None if accuracy is None else 1 - float(accuracy)
@@ -154,10 +155,9 @@ def _image_compute(name: str, run: TrainedRun, count: Count) -> float:
         from priorscope.models.counting import info
 
         return 3.0 * info(run.evidence.model).macs
-    environment = run.environment
-    if not environment.get("flops"):
+    if not run.environment.flops:
         raise RequestError(f"{name} does not say how many operations it took.", "a run that counted them", 'count = "s"')
-    return float(environment["flops"]) / int(environment["images_seen"])
+    return run.environment.flops / run.environment.images_seen
 
 
 def _before(name: str, run: TrainedRun, runs: Mapping[str, TrainedRun], began: Mapping[str, str | None], count: Count) -> float:
@@ -173,7 +173,7 @@ def _before(name: str, run: TrainedRun, runs: Mapping[str, TrainedRun], began: M
             "give that run too, or leave this one out",
         )
     first = runs[origin]
-    own = _image_compute(origin, first, count) * int(first.environment["images_seen"])
+    own = _image_compute(origin, first, count) * first.environment.images_seen
     return own + _before(origin, first, runs, began, count)
 
 
@@ -187,9 +187,9 @@ def _steady(run: TrainedRun, recipe: Plain) -> list[Plain]:
     return [row for row in rows if "val" in row and int(row["images"]) > 0]
 
 
-def _samples(environment: Plain, recipe: Plain, images: int) -> int:
-    told: Any = environment.get("data", {}).get("train") or recipe.get("data", {}).get("subset")
-    return int(told) if told else images
+def _samples(environment: Environment, recipe: Plain, images: int) -> int:
+    learnt = environment.data.train if environment.data else None
+    return int(learnt or recipe.get("data", {}).get("subset") or images)
 
 
 def _model_name(model: Plain) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from priorscope.core.best_of import best_interval, best_spread, expected_best
 from priorscope.core.config import Config, Plain, flat, is_number
 from priorscope.core.contracts import Metric, Result, Subject
+from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval
 from priorscope.core.wording import from_to
@@ -147,9 +148,9 @@ class Tuning(Result):
         return [figure for _, result in results for figure in draw_all(result)]
 
 
-def val_accuracy(name: str, environment: Plain, history: Sequence[Plain]) -> float:
+def val_accuracy(name: str, environment: Environment, history: Sequence[Plain]) -> float:
     """How often a run was right on val at the epoch that it keeps; never, where its numbers stopped being finite."""
-    return 0.0 if "diverged" in environment else float(_kept(name, environment, history)["accuracy"])
+    return 0.0 if environment.diverged else float(_kept(name, environment, history)["accuracy"])
 
 
 def best_trial(accuracies: Sequence[float]) -> int:
@@ -179,7 +180,7 @@ def _arm(name: str, runs: Mapping[str, TrainedRun]) -> Arm:
             name=trial,
             accuracy=val_accuracy(trial, run.environment, run.history),
             settings={key: given[trial][key] for key in varied if key in given[trial]},
-            diverged="diverged" in run.environment,
+            diverged=run.environment.diverged is not None,
         )
         for trial, run in runs.items()
     )
@@ -231,13 +232,13 @@ def _arm_of(name: str, run: TrainedRun) -> str:
 
 def _images(runs: Iterable[TrainedRun]) -> int:
     """How many images val has, by the log of a trial that came so far."""
-    found = (_kept(run.name, run.environment, run.history) for run in runs if "diverged" not in run.environment)
+    found = (_kept(run.name, run.environment, run.history) for run in runs if run.environment.diverged is None)
     return int(next(found, {"n": 1})["n"])
 
 
-def _kept(name: str, environment: Plain, history: Sequence[Plain]) -> Plain:
+def _kept(name: str, environment: Environment, history: Sequence[Plain]) -> Plain:
     """What the log says of val at the epoch whose weights were kept."""
-    row = next((row for row in history if row["epoch"] == environment["chosen_epoch"] and "val" in row), None)
+    row = next((row for row in history if row["epoch"] == environment.chosen_epoch and "val" in row), None)
     if row is None:
         raise RequestError(f"{name} has no accuracy on val.", "a run that was trained", "priorscope train RECIPE")
     return row["val"]
