@@ -46,6 +46,11 @@ def snapshots(run: Path) -> list[int]:
     return [int(path.stem.partition("-")[2]) for path in sorted((run / SNAPSHOTS).glob("step-*.safetensors"))]
 
 
+def stale(study: Path, run: str, key: str) -> Path:
+    """Where a study keeps a run that it does not ask for any more."""
+    return study / STALE / f"{run}-{key}"
+
+
 def result(place: Path, probe: str, key: str) -> Path:
     """Where a probe's result lies among the results of a run or the joint ones of a study."""
     return place / probe / f"{key}.json"

@@ -130,7 +130,7 @@ def _make_way(step: TrainStep, plan: Plan) -> bool:
     if changed:
         _set_aside(plan.out, step.out)
         _delete(other.out for other in plan.steps if isinstance(other, ProbeStep) and step.id in other.needs)
-    kept = plan.out / layout.STALE / f"{step.cell.run}-{step.key}"
+    kept = layout.stale(plan.out, step.cell.run, step.key)
     back = kept.exists() and not step.out.exists() and replace(step, out=kept).changed() is None
     if back:
         kept.rename(step.out)
@@ -143,7 +143,7 @@ def _set_aside(out: Path, run: Path) -> None:
         key = content_key(folder.read_json(run / layout.MADE_FROM))
     except PriorscopeError:
         key = "unknown"
-    aside = out / layout.STALE / f"{run.name}-{key}"
+    aside = layout.stale(out, run.name, key)
     shutil.rmtree(aside, ignore_errors=True)
     aside.parent.mkdir(parents=True, exist_ok=True)
     run.rename(aside)
