@@ -72,16 +72,25 @@ def _left_out(left: Floats, sizes: Floats, inside: Floats, targets: Floats, stre
     return float(((rest / np.maximum(1 - leverage, 1e-9)[:, None]) ** 2).mean())
 
 
-def few_of_each(labels: ArrayLike, shots: int, order: ArrayLike) -> Ints:
-    """The first `shots` images of every class in an order, sorted; a class with fewer is refused."""
+def few_of_each(labels: ArrayLike, shots: int, order: ArrayLike, classes: int = 0) -> Ints:
+    """The first `shots` images of every class in an order, sorted; a class with fewer is refused, also one without any.
+
+    `classes` is their number: labels alone do not show that the last ones are missing.
+    """
     labels, ranked = np.asarray(labels, np.int64), np.asarray(order, np.int64)
-    chosen = [ranked[labels[ranked] == label][:shots] for label in np.unique(labels)]
-    fewest = min(map(len, chosen))
+    counts = np.bincount(labels[ranked], minlength=classes)
+    fewest = int(counts.min())
+    if not fewest:
+        raise RequestError(
+            f"{shots} images of each class were asked, and class {int(counts.argmin())} has none.",
+            "labelled images of every class",
+            "a train split that holds all classes",
+        )
     if fewest < shots:
         raise RequestError(
             f"{shots} images of each class were asked, and one class has {fewest}.", "no more than that", f"shots = {fewest}"
         )
-    return np.sort(np.concatenate(chosen))
+    return np.sort(np.concatenate([ranked[labels[ranked] == label][:shots] for label in range(len(counts))]))
 
 
 def _check(x: Floats, labels: Ints, classes: int) -> None:

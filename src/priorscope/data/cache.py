@@ -15,6 +15,7 @@ import numpy as np
 
 from priorscope.core.errors import WorkError
 from priorscope.data import decode
+from priorscope.data.beton.manifest import is_finished
 from priorscope.data.beton.reader import Beton
 from priorscope.data.decode import BrokenImageError
 from priorscope.data.encoded import EncodedPixels, decoded
@@ -73,7 +74,7 @@ def ready(split: Split) -> Split:
         # Objects of a user's own: nothing says whether a copy of them is still true.
         return _in_memory(split, workers=1) if behind(split.pixels, DatasetPixels) and _keepable(split) else split
     copy = cache_folder() / "decoded" / f"{_plain(split.source)}-{split.name}-{copy_key(split, *found)}.beton"
-    if not copy.is_file():
+    if not is_finished(copy):
         if not _keepable(split):
             return split
         try:
@@ -95,7 +96,7 @@ def _keepable(split: Split) -> bool:
 def _make(copy: Path, split: Split) -> None:
     _check_room(copy, len(split) * int(np.prod(common_shape(split) or ())))
     with alone(copy), bar(f"decoding {split.source}/{split.name}") as progress:
-        if not copy.is_file():
+        if not is_finished(copy):
             write_split(split, copy, progress=progress)
 
 

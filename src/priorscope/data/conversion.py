@@ -22,7 +22,7 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import read_json, write_json
 from priorscope.core.machine import cores
 from priorscope.data import SOURCES, source_config
-from priorscope.data.beton.manifest import manifest_path
+from priorscope.data.beton.manifest import is_finished
 from priorscope.data.beton.part import part_path
 from priorscope.data.beton.reader import BetonPixels
 from priorscope.data.cache import ReadySource, behind, copy_key, encoded_in
@@ -190,7 +190,7 @@ def without_broken(split: Split, workers: int | None = None) -> tuple[Split, lis
 
     They must be known before the first one is written: the number of samples stands in front of them in the file.
     """
-    if encoded_in(split.pixels) is None:
+    if not _decoded_one_by_one(split.pixels):
         return split, []
 
     def check(start: int) -> list[tuple[int, BrokenImageError]]:
@@ -202,7 +202,7 @@ def without_broken(split: Split, workers: int | None = None) -> tuple[Split, lis
                 found.append((index, error))
         return found
 
-    with ThreadPoolExecutor(workers or cores()) as pool:
+    with ThreadPoolExecutor(_workers(split, workers) or cores()) as pool:
         found = [pair for chunk in pool.map(check, range(0, len(split), CHUNK)) for pair in chunk]
     whole = np.setdiff1d(np.arange(len(split)), [index for index, _ in found])
     if not len(whole):
@@ -210,6 +210,18 @@ def without_broken(split: Split, workers: int | None = None) -> tuple[Split, lis
         raise WorkError(f"Every picture is broken; the first is {first.where}: {first.reason}.", "images", "check the source")
     skipped = [Skipped(where=error.where, reason=error.reason) for _, error in found]
     return (split.choose(whole) if found else split), skipped
+
+
+def _decoded_one_by_one(pixels: Pixels) -> bool:
+    """Whether pictures are no array, nor made from one: then some may turn out broken."""
+    if isinstance(pixels, ChosenPixels | SquarePixels):
+        return _decoded_one_by_one(pixels.of)
+    return pixels.array is None
+
+
+def _workers(split: Split, asked: int | None) -> int | None:
+    """As many threads as asked. Unasked, others' code gets one: it may not stand several."""
+    return 1 if asked is None and behind(split.pixels, DatasetPixels) else asked
 
 
 class _State:
@@ -220,7 +232,7 @@ class _State:
         self.finished: dict[str, str] = read_json(self.path) if self.path.is_file() else {}
 
     def has(self, file: Path, key: str) -> bool:
-        return self.finished.get(file.name) == key and file.is_file() and manifest_path(file).is_file()
+        return self.finished.get(file.name) == key and is_finished(file)
 
     def add(self, file: Path, key: str) -> None:
         self.finished[file.name] = key
@@ -245,9 +257,8 @@ def _write(
     key = None if data is None else content_key([data, quality, dict(siblings), split.name])
     if key is None or not state.has(file, key):
         _check_room(split, file, quality)
-        one_thread = behind(split.pixels, DatasetPixels)  # others' code, which may not stand several threads
         options: dict[str, Any] = {"quality": quality, "siblings": siblings, "resume": key, **about}
-        options["workers"] = 1 if workers is None and one_thread else workers
+        options["workers"] = _workers(split, workers)
         if progress is not None:
             write_split(split, file, progress=progress, **options)
         else:

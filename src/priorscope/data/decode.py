@@ -6,7 +6,8 @@ PNG only. Both use libjpeg-turbo's exact integer transform, so their pixels are 
 
 What becomes of an image that is not plain RGB:
 
-    grey, 1 bit, 16 bit    the level in all three channels; 16 bits are divided by 257
+    grey, 1 bit            the level in all three channels
+    16 bit                 grey is divided by 257; of a colour Pillow keeps the upper 8 bits of each channel
     palette                its colours
     transparent            laid over white, as a page shows it (dropping alpha would uncover arbitrary colours)
     CMYK, YCCK             Pillow's plain inversion, without a colour profile
@@ -17,7 +18,7 @@ What becomes of an image that is not plain RGB:
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from priorscope.data.split import Bytes
 if TYPE_CHECKING:
     from PIL import Image
 
-VERSION = 1
+VERSION = 2
 """Rises when the same file gives other pixels than before; part of the key of every decoded copy."""
 
 EXIF_ORIENTATION = 0x0112
@@ -37,11 +38,11 @@ BACKGROUND = (255, 255, 255)
 class BrokenImageError(WorkError):
     """An image that cannot be decoded. `where` is its path, or its place in a table or archive."""
 
-    def __init__(self, where: str, reason: str) -> None:
+    def __init__(self, where: str, reason: str, do: str = "replace or delete it") -> None:
         super().__init__(
             f"The image {where} is broken: {reason}.",
             "an image that Pillow can read",
-            "replace or delete it, or leave out broken images with on_broken = 'skip'",
+            f"{do}, or leave out broken images with on_broken = 'skip'",
         )
         self.where = where
         self.reason = reason
@@ -56,9 +57,9 @@ def decode(content: bytes, where: str, res: int | None = None) -> Bytes:
             if res is not None and image.format == "JPEG":
                 # libjpeg scales by 1/2, 1/4 or 1/8 while it decodes. Twice the wanted size is kept for the exact filter below.
                 image.draft("RGB", (2 * res, 2 * res))
-            turned = _turned_upright(image)
-            plain = rgb(turned)
-            return np.asarray(plain if res is None else central_square(plain, res))
+            plain, turn = rgb(image), _turn(image)
+            upright = plain if turn is None else plain.transpose(turn)
+            return np.asarray(upright if res is None else central_square(upright, res))
     except (
         Exception
     ) as error:  # a decoder that is fed arbitrary bytes raises nearly anything; no image may end a conversion unnamed
@@ -82,8 +83,11 @@ def squared(picture: Bytes, res: int) -> Bytes:
     return np.asarray(central_square(Image.fromarray(picture), res))
 
 
-def _turned_upright(image: Image.Image) -> Image.Image:
-    """The image as its camera was held. Damaged EXIF is no reason to lose an image: it counts as upright."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns a loaded image as its camera was held. Damaged EXIF is no reason to lose an image: it counts as upright.
+
+    Read after the pixels: of a TIFF, Pillow turns them itself, and then takes the turn out of the EXIF.
+    """
     from PIL import Image
 
     turns = {
@@ -96,16 +100,16 @@ def _turned_upright(image: Image.Image) -> Image.Image:
         8: Image.Transpose.ROTATE_90,
     }
     try:
-        turn = turns.get(image.getexif().get(EXIF_ORIENTATION, 1))
+        return turns.get(image.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:
-        return image
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def rgb(image: Image.Image) -> Image.Image:
     """The image in mode RGB."""
     from PIL import Image
 
+    _scale_transparent(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         image.load()
         return image
@@ -113,12 +117,25 @@ def rgb(image: Image.Image) -> Image.Image:
         levels = np.asarray(image)
         if image.mode == "F" or levels.min() < 0 or levels.max() > 65535:
             raise ValueError(f"its pixel mode {image.mode} has no known range")
-        image = Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        grey = ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        grey[levels == image.info.get("transparency", -1)] = BACKGROUND[0]
+        image = Image.fromarray(grey)
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         image = Image.alpha_composite(ground, layers)
     return image.convert("RGB")
+
+
+def _scale_transparent(image: Image.Image) -> None:
+    """Brings a PNG's transparent colour to the scale of the pixels that Pillow makes: it leaves it as deep as in the file."""
+    tile: Any = getattr(image, "tile", None)  # what is still to be read, and how: empty once the pixels are there
+    if not tile or image.format != "PNG" or "transparency" not in image.info:
+        return
+    if tile[0][3] == "RGB;16B":
+        image.info["transparency"] = tuple(level >> 8 for level in image.info["transparency"])
+    elif tile[0][3] in ("L;2", "L;4"):
+        image.info["transparency"] *= {"L;2": 85, "L;4": 17}[tile[0][3]]
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -75,23 +75,29 @@ def fetch(published: Published, folder: Path, *, progress: Progress | None = Non
     return target
 
 
+class _NetworkError(Exception):
+    """The network, or the server, ended an attempt; `status` is what the server answered."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 def _fill(part: Path, published: Published, progress: Progress, waits: Sequence[float]) -> None:
-    """Lengthens the partial file until it has its size; gives up when attempt after attempt brings nothing."""
-    idle = 0
-    while (before := _size(part)) < published.size:
+    """Lengthens the partial file until it has its size; gives up when attempt after attempt makes it no longer than it was."""
+    idle, longest = 0, _size(part)
+    while _size(part) < published.size:
         try:
             _append(part, published, progress)
             reason = "the connection was cut"
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code in (400, 401, 403, 404, 410):
-                raise _failed(published, f"the server answers {error.code} {error.reason}") from None
-            if error.code == 416:  # the server does not know the range: what we have cannot be the beginning of its file
+        except _NetworkError as lost:
+            reason = str(lost)
+            if lost.status in (400, 401, 403, 404, 410):
+                raise _failed(published, reason) from None
+            if lost.status == 416:  # the server does not know the range: what we have cannot be the beginning of its file
                 part.unlink(missing_ok=True)
-            reason = f"the server answers {error.code} {error.reason}"
-        except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException) as error:
-            reason = str(getattr(error, "reason", error) or type(error).__name__)
-        idle = 0 if _size(part) > before else idle + 1
+        idle = 0 if _size(part) > longest else idle + 1
+        longest = max(longest, _size(part))
         if idle > len(waits):
             raise _failed(published, reason)
         if idle:
@@ -100,24 +106,36 @@ def _fill(part: Path, published: Published, progress: Progress, waits: Sequence[
 
 def _append(part: Path, published: Published, progress: Progress) -> None:
     """One attempt: asks for what is missing and appends it; begins again where the server cannot continue."""
-    have = _size(part)
+    for at, block in _arriving(published, _size(part)):
+        done = at + len(block)
+        if done > published.size:
+            raise _failed(published, f"more than the published {published.size:,} bytes arrive")
+        try:
+            with part.open("ab" if at else "wb") as file:
+                file.write(block)
+        except OSError as error:
+            raise unwritable(part, error) from error
+        progress(done, published.size)
+
+
+def _arriving(published: Published, have: int) -> Iterator[tuple[int, bytes]]:
+    """What a server sends, in blocks, each with its place in the file: from `have` on, or from 0 where it cannot continue."""
     request = urllib.request.Request(published.url, headers={"User-Agent": "priorscope", "Accept-Encoding": "identity"})
     if have:
         request.add_header("Range", f"bytes={have}-")
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
-        continues = reply.status == 206 and reply.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        with part.open("ab" if continues else "wb") as file:
-            done = have if continues else 0
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
+            continues = reply.status == 206 and reply.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            at = have if continues else 0
             while block := reply.read(BLOCK):
-                done += len(block)
-                if done > published.size:
-                    raise _failed(published, f"more than the published {published.size:,} bytes arrive")
-                try:
-                    file.write(block)
-                    file.flush()
-                except OSError as error:
-                    raise unwritable(part, error) from error
-                progress(done, published.size)
+                yield at, block
+                at += len(block)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _NetworkError(f"the server answers {error.code} {error.reason}".rstrip(), error.code) from None
+    except (OSError, HTTPException) as error:
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise _NetworkError(str(cause).rstrip(".") or type(cause).__name__) from None
 
 
 def _size(path: Path) -> int:

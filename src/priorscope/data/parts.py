@@ -42,6 +42,12 @@ def part_named(name: str) -> str | None:
     return next((part for part, spellings in SPELLINGS.items() if folded in spellings), None)
 
 
+def usual_order(part: str) -> tuple[int, str]:
+    """What parts are sorted by: train, val, test, and then others by name."""
+    usual = tuple(SPELLINGS)
+    return (usual.index(part) if part in usual else len(usual), part)
+
+
 def split_within(name: str) -> str | None:
     """The part that a word of a name means: `cifar_test_64` -> test."""
     return next((part for word in re.split(r"[\W_0-9]+", name) if (part := part_named(word))), None)
@@ -133,7 +139,7 @@ class PublishedSource:
         if name == "val" and not len(val):
             raise RequestError(
                 f"{self.name}/val is a tenth of train, which has {len(part.labels)} pictures: too few to carve one out.",
-                "6 or more training pictures, or a published val",
+                "6 or more training pictures, two of some class, or a published val",
                 "add pictures to train, or a val part beside it",
             )
         return whole.choose(val if name == "val" else train)

@@ -171,14 +171,17 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of every pixel, label and column: two splits with equal fingerprints are the same data."""
+        """A hash of every pixel, label and column: two splits with equal fingerprints are the same data.
+
+        Columns count by the types of a store, so that a split has the same fingerprint in memory and in a file.
+        """
         if self.known_fingerprint is not None:
             return self.known_fingerprint
         digest = hashlib.blake2b(digest_size=8)
         digest.update(repr((self.pixels.size, self.classes, sorted(self.columns))).encode())
         digest.update(np.ascontiguousarray(self.labels).tobytes())
         for name in sorted(self.columns):
-            digest.update(np.ascontiguousarray(self.columns[name]).tobytes())
+            digest.update(np.ascontiguousarray(as_stored(self.columns[name])).tobytes())
         for block in self._blocks(256):
             digest.update(np.ascontiguousarray(block).tobytes())
         return digest.hexdigest()
@@ -202,6 +205,13 @@ class Split:
                 f"A subset of {n} was asked of {len(self)} pictures.", f"1 to {len(self)}", f"subset = {len(self)}"
             )
         return self.choose(np.sort(balanced_order(self.labels)[:n]))
+
+
+def as_stored(column: NDArray[Any]) -> NDArray[Any]:
+    """A further column in the type that a store gives it: numbers of 64 bits; rows of numbers keep their own."""
+    if column.ndim > 1 or column.dtype.kind not in "iubf":
+        return column
+    return column.astype(np.float64 if column.dtype.kind == "f" else np.int64)
 
 
 def _gathered(pixels: Pixels, rows: slice | Ints) -> Bytes | None:
@@ -272,7 +282,10 @@ def _by_class(labels: Ints) -> tuple[Ints, Ints, Ints, Ints]:
 
 
 def carve_val(labels: Ints) -> tuple[Ints, Ints]:
-    """(train, val) indices: a stratified tenth, at most 10,000, chosen by the hash of the index, the same for every seed."""
+    """(train, val) indices: a stratified tenth, at most 10,000, chosen by the hash of the index, the same for every seed.
+
+    No class loses its last picture: of one that has a single picture, val has none.
+    """
     size = min(round(len(labels) * VAL_SHARE), VAL_MOST)
     val = np.zeros(len(labels), np.bool_)
     val[balanced_share(labels, size)] = True
@@ -280,11 +293,14 @@ def carve_val(labels: Ints) -> tuple[Ints, Ints]:
 
 
 def balanced_share(labels: Ints, size: int) -> Ints:
-    """`size` indices with every class represented in proportion (largest remainders first)."""
+    """`size` indices of more, with every class represented in proportion (largest remainders first).
+
+    Each class keeps a picture. Where every other one is taken, there are fewer than `size`.
+    """
     _, grouped, starts, counts = _by_class(labels)
     exact = counts * (size / len(labels))
     take = np.floor(exact).astype(np.int64)
-    short = size - int(take.sum())
-    take[np.argsort(take - exact, kind="stable")[:short]] += 1
+    while (short := size - int(take.sum())) and len(able := np.flatnonzero(take < counts - 1)):
+        take[able[np.argsort((take - exact)[able], kind="stable")[:short]]] += 1
     parts = [grouped[start : start + count] for start, count in zip(starts, take, strict=True)]
     return np.sort(np.concatenate(parts))

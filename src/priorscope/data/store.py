@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import cores
 from priorscope.data.progress import Progress, silent
-from priorscope.data.split import Split
+from priorscope.data.split import Split, as_stored
 
 if TYPE_CHECKING:
     from priorscope.data.beton.fields import Field
@@ -90,10 +90,9 @@ def _field(name: str, column: NDArray[Any]) -> Field:
 
     if column.ndim > 1:
         return ArrayField(column.dtype, column.shape[1:])
-    if column.dtype.kind in "iub":
-        return IntField()
-    if column.dtype.kind == "f":
-        return FloatField()
+    kind = as_stored(column).dtype.kind
+    if kind in "if":
+        return IntField() if kind == "i" else FloatField()
     raise RequestError(f"The column {name!r} holds {column.dtype}.", "numbers", "leave it out, or number its values")
 
 

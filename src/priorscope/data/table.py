@@ -1,8 +1,7 @@
 """Tables of images in parquet files, in the layouts that Hugging Face's hub uses.
 
 The image column is a struct of bytes and path, or plain bytes. Names of classes stand in the schema's metadata under
-`huggingface`. Pictures are read one row group at a time, and as many
-groups as fit a budget are kept.
+`huggingface`. Pictures are read one row group at a time, and as many groups as fit a budget are kept.
 """
 
 from __future__ import annotations
@@ -36,17 +35,21 @@ class Table:
 
     def __post_init__(self) -> None:
         names = self.schema.names
-        for file in self.files[1:]:
-            if _schema(file).names != names:
+        for file, schema in zip(self.files, self._schemas, strict=True):
+            if schema.names != names:
                 raise RequestError(
-                    f"{file} has columns {_schema(file).names}, {self.files[0].name} has {names}.",
+                    f"{file} has columns {schema.names}, {self.files[0].name} has {names}.",
                     "files with the same columns in one split",
                     "open one of them alone",
                 )
 
     @cached_property
+    def _schemas(self) -> list[Any]:
+        return [_open(file).schema_arrow for file in self.files]
+
+    @property
     def schema(self) -> Any:
-        return _schema(self.files[0])
+        return self._schemas[0]
 
     @cached_property
     def features(self) -> dict[str, Any]:
@@ -122,16 +125,18 @@ class Table:
         """A whole column, which is not the images."""
         import pyarrow as pa
 
-        if pa.types.is_nested(self.schema.field(column).type):
+        kind = self.kind(column)
+        if kind is None or pa.types.is_nested(kind):
             raise RequestError(
-                f"Column {column!r} of {self.where} holds {self.schema.field(column).type}.",
-                "one number or word a row",
+                f"Column {column!r} of {self.where} holds {' and '.join(map(str, self._kinds(column)))}.",
+                "one number or word a row, and numbers or words in all files",
                 "choose another column: label = ...",
             )
         values = self._read(column)
-        if values.null_count:
+        gaps = _gaps(values)
+        if gaps:
             raise WorkError(
-                f"Column {column!r} of {self.where} has {values.null_count} empty cells.",
+                f"Column {column!r} of {self.where} has {gaps} empty cells.",
                 "a value in every row",
                 "mend the table",
             )
@@ -139,13 +144,38 @@ class Table:
 
     def has_gaps(self, column: str) -> bool:
         """Whether some rows of a column are empty."""
-        return self._read(column).null_count > 0
+        return _gaps(self._read(column)) > 0
+
+    def kind(self, column: str) -> Any:
+        """The type of a column; where files differ one that holds the values of all, or None where there is none."""
+        import pyarrow as pa
+
+        kinds = self._kinds(column)
+        if len(kinds) == 1:
+            return kinds[0]
+        plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
+        try:
+            return pa.unify_schemas([pa.schema([(column, kind)]) for kind in plain], promote_options="permissive").types[0]
+        except pa.ArrowException:
+            return None
+
+    def _kinds(self, column: str) -> list[Any]:
+        """The types that a column has, each once."""
+        return list(dict.fromkeys(schema.field(column).type for schema in self._schemas))
 
     def _read(self, column: str) -> Any:
         import pyarrow as pa
 
-        parts = [_read(file, column) for file in self.files]
-        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type=parts[0].type)
+        kind = self.kind(column)
+        try:
+            parts = [_of_kind(_read(file, column), kind) for file in self.files]
+        except pa.ArrowException as error:
+            raise WorkError(
+                f"Column {column!r} of {self.where} holds {' and '.join(map(str, self._kinds(column)))}: {first_line(error)}.",
+                f"values that are {kind} in all files",
+                "mend the table",
+            ) from None
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type=kind)
 
     def _columns(self) -> str:
         return ", ".join(f"{entry.name} ({entry.type})" for entry in self.schema)
@@ -172,10 +202,6 @@ def torn_table(file: Path, error: Exception) -> WorkError:
     return WorkError(f"{file} is damaged: {first_line(error)}.", "a parquet file", "download it again")
 
 
-def _schema(file: Path) -> Any:
-    return _open(file).schema_arrow
-
-
 def _read(file: Path, column: str) -> Any:
     import pyarrow as pa
 
@@ -183,6 +209,22 @@ def _read(file: Path, column: str) -> Any:
         return _open(file).read(columns=[column]).column(0)
     except (pa.ArrowException, OSError) as error:
         raise torn_table(file, error) from None
+
+
+def _of_kind(values: Any, kind: Any) -> Any:
+    """A column in another type. A dictionary's words are written out first: not every cast knows dictionaries."""
+    import pyarrow as pa
+
+    if values.type == kind:
+        return values
+    return (values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values).cast(kind)
+
+
+def _gaps(values: Any) -> int:
+    """How many cells of a column are empty. NaN is one: so tables of floating-point numbers say that there is nothing."""
+    import pyarrow as pa
+
+    return int(np.isnan(values.to_numpy()).sum()) if pa.types.is_floating(values.type) else values.null_count
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 
 import numpy as np
 
@@ -51,23 +52,29 @@ def inner_archives(archive: Path) -> tuple[str, ...]:
     """The names, without endings, of the archives in an archive: only their headers are read."""
     try:
         with tarfile.open(archive, "r:") as opened:
-            names = [PurePosixPath(entry.name).name for entry in opened if entry.isreg()]
+            names = [PurePosixPath(entry.name).name for entry in opened if entry.isreg() or entry.islnk()]
     except tarfile.TarError as error:
         raise torn_archive(archive, error) from None
     return tuple(sorted(name.removesuffix(ENDING) for name in names if name.endswith(ENDING)))
 
 
 def _members(archive: Path, opened: tarfile.TarFile, top: PurePosixPath, start: int) -> Iterator[TarMember]:
+    files: dict[str, tarfile.TarInfo] = {}
     for entry in opened:
-        content = opened.extractfile(entry) if entry.isreg() else None
+        # A hard link holds nothing: its content is that of a file before it, as tar packs a file of two names.
+        held = files.get(normpath(entry.linkname)) if entry.islnk() else entry
+        if held is None:
+            raise tarfile.TarError(f"{entry.name!r} is a link to {entry.linkname!r}, which is not before it")
+        content = opened.extractfile(held) if held.isreg() else None
         if content is None:
             continue
-        offset = start + entry.offset_data
+        files[normpath(entry.name)] = held
+        offset = start + held.offset_data
         if entry.name.endswith(ENDING):
             with tarfile.open(fileobj=content, mode="r:") as inner:
                 yield from _members(archive, inner, PurePosixPath(PurePosixPath(entry.name).name.removesuffix(ENDING)), offset)
         else:
-            yield TarMember(archive, str(top / entry.name), offset, entry.size)
+            yield TarMember(archive, str(top / entry.name), offset, held.size)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,16 @@ def test_few_of_each_takes_the_first_of_an_order() -> None:
     )
 
 
+@pytest.mark.parametrize(("labels", "classes", "absent"), [([0, 0, 2, 2], 0, 1), ([0, 0, 1, 1], 3, 2)])
+def test_few_of_each_refuses_a_class_that_is_absent(labels: list[int], classes: int, absent: int) -> None:
+    with pytest.raises(RequestError) as error:
+        few_of_each(labels, 2, np.arange(4), classes)
+    assert str(error.value) == (
+        f"2 images of each class were asked, and class {absent} has none.\n  wanted: labelled images of every class\n"
+        "  try:    a train split that holds all classes"
+    )
+
+
 @pytest.mark.parametrize(
     ("x", "labels", "text"),
     [

@@ -36,6 +36,7 @@ from priorscope.data.beton import (
     writer,
 )
 from priorscope.data.beton.fields import encode_jpeg, jpeg_size
+from priorscope.data.decode import BrokenImageError
 
 PAGE = 1 << 21
 
@@ -583,10 +584,10 @@ def test_a_damaged_jpeg_is_named(tmp_path: Path, damage: Callable[[bytes], bytes
     beton = Beton.open(path)
     assert beton.read(0).shape == (24, 32, 3)
     at = int(beton.layout.regions["image"].start[1])
-    with pytest.raises(WorkError, match=said) as caught:
+    with pytest.raises(BrokenImageError, match=said) as caught:
         beton.read(1)
-    assert caught.value.came.startswith(f"'image' of sample 1 of {path} (byte {at}) cannot be decoded: ")
-    assert caught.value.do == f"priorscope data verify {path}"
+    assert caught.value.came.startswith(f"The image 'image' of sample 1 of {path} (byte {at}) is broken: ")
+    assert caught.value.do == f"priorscope data verify {path}, or leave out broken images with on_broken = 'skip'"
 
 
 def test_damaged_json_is_named(tmp_path: Path) -> None:

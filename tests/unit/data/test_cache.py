@@ -13,6 +13,7 @@ from PIL import Image
 
 from priorscope import data
 from priorscope.data import cache
+from priorscope.data.beton import manifest_path
 from priorscope.data.decode import BrokenImageError
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
@@ -44,6 +45,17 @@ def test_a_second_opening_decodes_nothing(folder: Path, tmp_path: Path, monkeypa
     assert again.fingerprint == first.fingerprint
     by_class = np.argsort(np.arange(len(PICTURES)) % 3, kind="stable")
     np.testing.assert_array_equal(again.pixels.array, PICTURES[by_class])
+
+
+def test_a_copy_without_its_manifest_is_of_a_killed_process_and_made_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its fingerprint, where it is too large to hash its pixels, stands in the manifest, which is written last."""
+    monkeypatch.setattr("priorscope.data.store.FINGERPRINT_MOST", 0)
+    whole = data.open(folder).split("test").fingerprint
+    manifest_path(copies(tmp_path)[0]).unlink()
+    assert data.open(folder).split("test").fingerprint == whole
+    assert manifest_path(copies(tmp_path)[0]).is_file()
 
 
 def test_a_changed_file_makes_a_new_copy(folder: Path, tmp_path: Path) -> None:

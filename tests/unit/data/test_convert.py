@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -146,6 +147,39 @@ def test_broken_images_are_left_out_and_listed(folder: Path, tmp_path: Path) -> 
     assert ("004.png", "it is no image in a known format") in listed
     assert sum(file.count for file in done.files) == COUNT + 30 - 2
     assert data.verify(tmp_path / "pets.beton").samples == done.files[0].count
+
+
+@pytest.mark.parametrize("options", [{}, {"res": 4}, {"quality": 90}], ids=["as they are", "smaller", "JPEG"])
+def test_broken_images_of_a_store_are_left_out(folder: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    data.convert(folder, tmp_path / "pets.beton", split="test", quality=90)
+    stored, whole = Beton.open(tmp_path / "pets.beton"), data.open(tmp_path / "pets.beton").split("test").labels
+    jpeg, content = stored.encoded(5), (tmp_path / "pets.beton").read_bytes()
+    (tmp_path / "pets.beton").write_bytes(content.replace(jpeg, jpeg[:20] + bytes(len(jpeg) - 20)))
+    with pytest.raises(BrokenImageError, match="'image' of sample 5 of"):
+        data.convert(tmp_path / "pets.beton", tmp_path / "less.beton", **options)
+    done = data.convert(tmp_path / "pets.beton", tmp_path / "less.beton", on_broken="skip", **options)
+    (skipped,) = done.skipped
+    assert skipped.where.startswith(f"'image' of sample 5 of {tmp_path / 'pets.beton'} (byte ")
+    assert data.open(tmp_path / "less.beton").split("test").labels.tolist() == np.delete(whole, 5).tolist()
+
+
+def test_broken_images_of_a_dataset_are_left_out(tmp_path: Path) -> None:
+    """It is read by one thread, and its pictures are decoded when they are read."""
+    buffer = io.BytesIO()
+    Image.fromarray(PICTURES[:64].reshape(64, 64, 3)).save(buffer, "PNG")
+    threads: set[int] = set()
+
+    class Files(Pairs):
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            threads.add(threading.get_ident())
+            return Image.open(io.BytesIO(self.images[index])), self.labels[index]
+
+    files = Files([buffer.getvalue()[: -500 if index == 2 else None] for index in range(600)], [0] * 600)
+    files.targets = files.labels
+    done = data.convert({"test": files}, tmp_path / "set.beton", on_broken="skip")
+    assert [(one.where, "truncated" in one.reason) for one in done.skipped] == [("item 2 of the Files", True)]
+    assert done.files[0].count == 599
+    assert len(threads - {threading.get_ident()}) <= 2, "one thread that looks, one that writes"
 
 
 def test_leaving_out_moves_no_picture_between_splits(folder: Path, tmp_path: Path) -> None:

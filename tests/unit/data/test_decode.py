@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from priorscope.data.decode import BrokenImageError, decode, squared
+from priorscope.data.decode import BrokenImageError, decode, rgb, squared
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
@@ -68,6 +68,42 @@ def test_a_colour_named_transparent_shows_white() -> None:
     assert decode(encoded(image, transparency=(4, 5, 6)), "a").tolist() == [[[1, 2, 3], [255, 255, 255]]]
 
 
+def png(*header: int, **chunks: bytes) -> bytes:
+    """A PNG byte by byte, from width, height, bits and kind of colour: Pillow writes no 16-bit colours."""
+    parts = {"IHDR": struct.pack(">IIBBBBB", *header, 0, 0, 0), **chunks, "IEND": b""}
+    named = [(len(content), name.encode() + content) for name, content in parts.items()]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", size) + part + struct.pack(">I", zlib.crc32(part)) for size, part in named
+    )
+
+
+GREY, COLOUR = 0, 2
+DEPTHS = {
+    "1 bit": (1, GREY, bytes([0b01000000]), struct.pack(">H", 1), [[0] * 3, [255] * 3]),
+    "2 bits": (2, GREY, bytes([0b10010000]), struct.pack(">H", 1), [[170] * 3, [255] * 3]),
+    "4 bits": (4, GREY, bytes([0x12]), struct.pack(">H", 2), [[17] * 3, [255] * 3]),
+    "8 bits": (8, GREY, bytes([1, 2]), struct.pack(">H", 2), [[1] * 3, [255] * 3]),
+    "16 bits": (16, GREY, struct.pack(">2H", 1000, 117 * 257), struct.pack(">H", 117 * 257), [[4] * 3, [255] * 3]),
+    "a near level": (16, GREY, struct.pack(">2H", 117 * 257, 9), struct.pack(">H", 117 * 257 + 1), [[117] * 3, [0] * 3]),
+    "8 bits of colour": (8, COLOUR, bytes([9, 8, 7, 3, 7, 11]), struct.pack(">3H", 3, 7, 11), [[9, 8, 7], [255] * 3]),
+    "16 bits of colour": (
+        16, COLOUR, struct.pack(">6H", 2304, 2048, 1792, 800, 1900, 2900), struct.pack(">3H", 800, 1900, 2900),
+        [[9, 8, 7], [255] * 3],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEPTHS)
+def test_a_transparent_colour_of_any_depth_shows_white(name: str) -> None:
+    """It stands in the file in the file's own depth, and not in that of the array."""
+    depth, colour, row, transparent, expected = DEPTHS[name]
+    content = png(2, 1, depth, colour, tRNS=transparent, IDAT=zlib.compress(b"\0" + row))
+    assert decode(content, "a")[0].tolist() == expected
+    image = Image.open(io.BytesIO(content))
+    for _ in range(2):  # a dataset may give the same image at every epoch
+        assert np.asarray(rgb(image))[0].tolist() == expected
+
+
 def test_cmyk_is_inverted() -> None:
     image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # no cyan, full magenta and yellow: red
     red = decode(encoded(image, "JPEG", quality=100), "a")
@@ -87,12 +123,13 @@ TURNS = {
 """How a camera stored an upright picture, by EXIF's orientation (1 to 8), written down as numpy."""
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", TURNS)
-def test_exif_turns_are_undone(orientation: int) -> None:
+def test_exif_turns_are_undone(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(TURNS[orientation](RGB)))
-    np.testing.assert_array_equal(decode(encoded(stored, exif=exif), "a"), RGB)
+    np.testing.assert_array_equal(decode(encoded(stored, kind, exif=exif), "a"), RGB)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's own, said once to whoever runs this
@@ -139,11 +176,7 @@ def test_a_broken_image_is_named_with_its_path_and_reason(name: str) -> None:
 
 
 def test_a_bomb_is_refused_before_its_pixels_are_made() -> None:
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    content = png(60_000, 60_000, 8, COLOUR, IDAT=zlib.compress(bytes(1000)))
     with pytest.raises(BrokenImageError, match="exceeds limit"):
         decode(content, "bomb.png")
 

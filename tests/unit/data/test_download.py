@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +29,7 @@ class Server:
         self.status = 0
         self.ranges = True
         self.asked: list[int] = []
-        self.address = loopback(self.answer)
+        self.address = loopback(lambda path, headers: self.answer(path, headers))
 
     def answer(self, _: str, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
         found = re.fullmatch(r"bytes=(\d+)-", headers.get("Range", ""))
@@ -139,6 +143,77 @@ def test_no_server_is_a_failure_that_says_so(server: Server, get: Fetch) -> None
     wanted = server.file()
     with pytest.raises(WorkError, match=r"cannot be downloaded: .*refused"):
         get(wanted)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), r"EOF occurred in violation of protocol.*"),
+        (OSError(113, "No route to host"), r"\[Errno 113\] No route to host"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_whatever_the_network_says_while_it_reads_is_a_cut(
+    server: Server, get: Fetch, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+) -> None:
+    """Twice 1,000 bytes and the error, then the rest; another time nothing but the error."""
+    real, sent = urllib.request.urlopen, [1000, 1000]
+
+    def opened(*asked: Any, **how: Any) -> Any:
+        reply = real(*asked, **how)
+        if not sent:
+            return reply
+        blocks = iter([reply.read(sent.pop())])
+        monkeypatch.setattr(reply, "read", lambda _: next(blocks, None) or fail())
+        return reply
+
+    def fail() -> bytes:
+        raise error
+
+    monkeypatch.setattr(urllib.request, "urlopen", opened)
+    assert get(server.file()).read_bytes() == CONTENT
+    assert server.asked == [0, 1000, 2000]
+    server.content = b"another"
+    sent[:] = [0] * 9
+    with pytest.raises(WorkError, match=rf"cannot be downloaded: {said}\.\n"):
+        get(server.file(b"another"))
+    assert len(server.asked) == 6
+
+
+def test_an_unreachable_server_without_words_is_named_by_its_error(
+    server: Server, get: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise urllib.error.URLError(TimeoutError())
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    with pytest.raises(WorkError) as refused:
+        get(server.file())
+    assert refused.value.came.endswith("cannot be downloaded: TimeoutError.")
+
+
+def test_a_page_that_changes_its_length_is_given_up(server: Server, get: Fetch) -> None:
+    """A page instead of the file, one byte longer every other time: no attempt comes further than the longest."""
+    real = server.answer
+    server.ranges = False
+
+    def alternating(path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        assert len(server.asked) < 20
+        server.content = CONTENT[: 300 + len(server.asked) % 2]
+        return real(path, headers)
+
+    server.answer = alternating
+    wanted = server.file()
+    with pytest.raises(WorkError, match="cannot be downloaded: the connection was cut"):
+        get(wanted)
+    assert len(server.asked) == 5, "300, 301, and three attempts that bring no more"
+
+
+def test_a_full_disk_is_no_fault_of_the_network(server: Server, get: Fetch, tmp_path: Path) -> None:
+    (tmp_path / "set.tar.gz.part").symlink_to("/dev/full")
+    with pytest.raises(WorkError, match="the disk is full"):
+        get(server.file())
+    assert server.asked == [0]
 
 
 def test_only_web_addresses_are_fetched(get: Fetch) -> None:

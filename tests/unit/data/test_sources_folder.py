@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,18 +197,58 @@ def test_imagenet21k_refuses_what_leaves_nothing(tmp_path: Path) -> None:
         data.open({**table, "min_per_class": 9, "val_per_class": 9})
 
 
-def test_a_cut_archive_of_a_class_names_the_picture(tmp_path: Path) -> None:
-    import tarfile
-
-    buffer = io.BytesIO()
-    Image.fromarray(PICTURES[0]).save(buffer, "PNG")
-    archive = tmp_path / "imagenet" / "train" / "n01.tar"
-    archive.parent.mkdir(parents=True)
-    with tarfile.open(archive, "w") as opened:
-        for name in ("n01_0.JPEG", "n01_1.JPEG"):
-            entry = tarfile.TarInfo(name)
+def class_archive(path: Path, links: dict[str, str] | None = None) -> Path:
+    """Two pictures in an archive, and further names for them as hard links."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as opened:
+        for index in range(2):
+            buffer = io.BytesIO()
+            Image.fromarray(PICTURES[index]).save(buffer, "PNG")
+            entry = tarfile.TarInfo(f"./{path.stem}_{index}.JPEG")
             entry.size = len(buffer.getvalue())
             opened.addfile(entry, io.BytesIO(buffer.getvalue()))
+        for name, target in (links or {}).items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.LNKTYPE, target
+            opened.addfile(entry)
+    return path
+
+
+def test_a_picture_of_two_names_in_an_archive_is_two_pictures(tmp_path: Path) -> None:
+    """tar packs the second name of a file as a hard link without content."""
+    links = {"n01_2.JPEG": "n01_1.JPEG", "n01_3.JPEG": "./n01_2.JPEG"}
+    archive = class_archive(tmp_path / "imagenet" / "train" / "n01.tar", links)
+    part = data.open_published({"name": "imagenet", "path": str(archive.parents[1])}).part("train")
+    assert [part.pixels.where(index).rpartition("/")[2] for index in range(4)] == [f"n01_{k}.JPEG" for k in range(4)]
+    np.testing.assert_array_equal([part.pixels.read(index) for index in range(4)], PICTURES[[0, 1, 1, 1]])
+    class_archive(archive, {"n01_2.JPEG": "n01_9.JPEG"})
+    with pytest.raises(WorkError, match=r"n01\.tar is damaged: 'n01_2\.JPEG' is a link to 'n01_9\.JPEG', which is not before"):
+        data.open_published({"name": "imagenet", "path": str(archive.parents[1])}).part("train")
+
+
+@pytest.mark.parametrize(
+    "source", [{"name": "imagenet"}, {"name": "imagenet", "classes": "list"}, {"name": "imagenet21k", "min_per_class": 2,
+                                                                                     "val_per_class": 1}]
+)  # fmt: skip
+def test_archives_beside_class_folders_are_refused(tmp_path: Path, source: dict[str, Any]) -> None:
+    """One left-over archive would hide every folder."""
+    for wnid in ("n01", "n02", "n03"):
+        for index in range(2):
+            put(tmp_path / "set" / "train" / wnid / f"{wnid}_{index}.JPEG", index)
+    (tmp_path / "list").write_text("n02\n")
+    left_over = class_archive(tmp_path / "set" / "train" / "n02.tar")
+    named = {"classes": str(tmp_path / "list")} if "classes" in source else {}
+    with pytest.raises(RequestError) as refused:
+        data.open({**source, **named, "path": str(tmp_path / "set")}).split("train")
+    assert str(refused.value) == (
+        f"{left_over.parent} holds folders of images, such as n01, and archives, such as n02.tar.\n"
+        "  wanted: a folder for every class, or an archive for every class\n"
+        "  try:    move n02.tar elsewhere, or the folders"
+    )
+
+
+def test_a_cut_archive_of_a_class_names_the_picture(tmp_path: Path) -> None:
+    archive = class_archive(tmp_path / "imagenet" / "train" / "n01.tar")
     split = data.open_published({"name": "imagenet", "path": str(archive.parents[1])}).split("train")
     archive.write_bytes(archive.read_bytes()[:1200])
     with pytest.raises(WorkError, match=r"n01\.tar:n01/n01_1\.JPEG is broken: its archive ends within it"):

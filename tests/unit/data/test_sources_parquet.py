@@ -242,6 +242,60 @@ def test_shards_of_different_columns_are_refused(tmp_path: Path) -> None:
         data.open(tmp_path)
 
 
+WORDS = ["cat", "dog"] * 6
+NUMBERS = [0, 1] * 6
+KINDS = {
+    "numbers": (pa.array(NUMBERS, pa.int64()), pa.array(NUMBERS, pa.int32()), ("0", "1")),
+    "words": (pa.array(WORDS), pa.array(WORDS, pa.large_string()), ("cat", "dog")),
+    "words once": (pa.array(WORDS).dictionary_encode(), pa.array(WORDS), ("cat", "dog")),
+    "words once, large": (pa.array(WORDS).dictionary_encode(), pa.array(WORDS, pa.large_string()), ("cat", "dog")),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_shards_of_different_types_are_read_in_a_common_one(tmp_path: Path, name: str) -> None:
+    first, second, classes = KINDS[name]
+    for number, label in enumerate((first, second)):
+        site = pa.array([7] * 12, pa.int64() if number else pa.int8())
+        table(tmp_path / f"test-{number:05}-of-00002.parquet", {"image": cells(), "label": label, "site": site})
+    source = data.open(tmp_path)
+    assert source.classes == classes
+    assert source.split("test").labels.tolist() == NUMBERS * 2
+    assert source.split("test").columns["site"].tolist() == [7] * 24
+
+
+def test_shards_of_types_that_have_nothing_in_common_are_refused(tmp_path: Path) -> None:
+    """Unless they are of a column that nobody asked for."""
+    for number, label in enumerate((WORDS, NUMBERS)):
+        columns = {"image": cells(), "label": label, "kind": NUMBERS}
+        table(tmp_path / f"test-{number:05}-of-00002.parquet", columns)
+    with pytest.raises(RequestError) as refused:
+        data.open(tmp_path)
+    assert str(refused.value) == (
+        f"Column 'label' of {tmp_path} holds string and int64.\n"
+        "  wanted: one number or word a row, and numbers or words in all files\n  try:    choose another column: label = ..."
+    )
+    split = data.open({"name": "parquet", "path": str(tmp_path), "label": "kind"}).split("test")
+    assert (split.labels.tolist(), dict(split.columns)) == (NUMBERS * 2, {})
+
+
+def test_a_number_too_large_for_the_common_type_is_refused(tmp_path: Path) -> None:
+    for number, kind in enumerate((pa.int64(), pa.uint64())):
+        label = pa.array([0] * 11 + [2**63 if number else 0], kind)
+        table(tmp_path / f"test-{number:05}-of-00002.parquet", {"image": cells(), "label": label})
+    with pytest.raises(WorkError, match=r"Column 'label' of .* holds int64 and uint64: .*9223372036854775808"):
+        data.open(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+def test_nan_is_an_empty_cell(tmp_path: Path, kind: pa.DataType) -> None:
+    gap = pa.array(np.array([0, np.nan, 1] * 4).astype(kind.to_pandas_dtype()), kind)
+    file = table(tmp_path / "test.parquet", {"image": cells(), "label": gap, "kind": NUMBERS})
+    with pytest.raises(WorkError, match=r"Column 'label' of .* has 4 empty cells"):
+        data.open(file)
+    assert dict(data.open({"name": "parquet", "path": str(file), "label": "kind"}).split("test").columns) == {}
+
+
 @pytest.mark.parametrize("keep", [0, 3, 100, -20])
 def test_a_torn_table_is_named(tmp_path: Path, keep: int) -> None:
     file = labelled(tmp_path / "test.parquet")

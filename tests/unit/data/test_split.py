@@ -38,6 +38,22 @@ def test_val_is_at_most_ten_thousand():
     assert len(val) == 10_000
 
 
+@pytest.mark.parametrize(
+    ("counts", "val"),
+    [
+        ([1000] + [1] * 100, [110] + [0] * 100),  # 10 remainders, all of them of the classes that have one picture
+        ([3] + [1] * 97, [2] + [0] * 97),  # no more than 2 pictures can be given
+        ([1] * 40, [0] * 40),
+        ([25, 25, 50], [3, 2, 5]),  # the larger remainder, of equal ones the first class
+    ],
+)
+def test_no_class_loses_its_last_picture_to_val(counts, val):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    train, carved = carve_val(labels)
+    assert np.bincount(labels[carved], minlength=len(counts)).tolist() == val
+    assert np.bincount(labels[train]).tolist() == (np.array(counts) - val).tolist()
+
+
 @given(labels_of, st.data())
 def test_subsets_are_nested_and_class_balanced(labels, data):
     order = balanced_order(labels)
@@ -59,8 +75,8 @@ def test_shares_and_orders_are_those_of_the_plain_rule(labels):
     size = len(labels) // 3
     exact = {c: len(own) * (size / len(labels)) for c, own in members.items() if own}
     take = {c: int(share) for c, share in exact.items()}
-    for c in sorted(take, key=lambda c: take[c] - exact[c])[: size - sum(take.values())]:
-        take[c] += 1
+    while sum(take.values()) < size and (able := [c for c in take if take[c] < len(members[c]) - 1]):
+        take[min(able, key=lambda c: (take[c] - exact[c], c))] += 1
     assert balanced_share(labels, size).tolist() == sorted(i for c, count in take.items() for i in members[c][:count])
 
 
@@ -100,6 +116,20 @@ def test_a_fingerprint_names_every_pixel_label_and_column():
         make().subset(59).fingerprint,
     }
     assert len(seen) == 6
+
+
+@pytest.mark.parametrize("kind", ["bool", "uint8", "int32", "float16", "float32"])
+def test_a_columns_type_in_memory_is_no_part_of_a_fingerprint(kind):
+    """A store has numbers of 64 bits alone."""
+    column = np.arange(60).astype(kind)
+    wide = column.astype(np.float64 if kind.startswith("float") else np.int64)
+    assert make(columns={"real": column}).fingerprint == make(columns={"real": wide}).fingerprint
+
+
+def test_fingerprints_are_the_ones_they_were():
+    """Of columns of 64 bits: whatever is stored under a fingerprint must be found again."""
+    columns = {"real": LABELS, "score": LABELS / 7, "rows": np.arange(120, dtype=np.int16).reshape(60, 2)}
+    assert make(columns=columns).fingerprint == "0dd0936d1ca7c52c"
 
 
 def test_a_split_gives_pictures_and_labels_like_a_dataset():

@@ -42,6 +42,15 @@ def test_everything_of_a_split_comes_back(tmp_path: Path) -> None:
     assert data.open(tmp_path / "pets.beton").origin == "drawn"
 
 
+@pytest.mark.parametrize("kind", ["bool", "uint8", "int32", "float16", "float32"])
+def test_a_column_of_any_type_comes_back_with_the_same_fingerprint(tmp_path: Path, kind: str) -> None:
+    whole = split(real=np.arange(9).astype(kind))
+    write_split(whole, tmp_path / "pets.beton")
+    back = data.open(tmp_path / "pets.beton").split("test")
+    assert back.columns["real"].dtype.itemsize == 8
+    assert back.fingerprint == whole.fingerprint
+
+
 def test_words_cannot_be_a_column(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="The column 'name' holds <U1"):
         write_split(split(name=np.array(list("abcabcabc"))), tmp_path / "pets.beton")

@@ -65,6 +65,11 @@ def manifest_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a file and its manifest are there. The manifest comes last: a killed writer may leave none."""
+    return path.is_file() and manifest_path(path).is_file()
+
+
 def read_manifest(path: Path) -> Manifest | None:
     """The manifest beside a file, or None where there is none."""
     beside = manifest_path(path)

@@ -24,6 +24,7 @@ from priorscope.core.errors import RequestError, WorkError, unknown_name
 from priorscope.data.beton.fields import JPG, ArrayField, Bytes, Field, FloatField, ImageField, IntField, decode_jpeg
 from priorscope.data.beton.layout import Ints, Layout, read_layout
 from priorscope.data.beton.manifest import Manifest, manifest_path, read_manifest
+from priorscope.data.decode import BrokenImageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,8 @@ class Beton:
         try:
             return decode_jpeg(self._region(name, index).tobytes(), size)
         except ValueError as error:
-            raise self._damaged(name, index, error) from None
+            do = f"priorscope data verify {self.path}"
+            raise BrokenImageError(self._where(name, index), str(error).rstrip("."), do) from None
 
     def encoded(self, index: int, field: str | None = None) -> bytes:
         """One image as it is stored: a JPEG file, or its pixels row by row."""
@@ -191,15 +193,14 @@ class Beton:
         try:
             return json.loads(content.split(b"\0")[0])
         except (ValueError, RecursionError) as error:
-            raise self._damaged(name, index, error) from None
+            raise WorkError(
+                f"{self._where(name, index)} cannot be decoded: {str(error).rstrip('.')}.",
+                "bytes as they were written",
+                f"priorscope data verify {self.path}",
+            ) from None
 
-    def _damaged(self, name: str, index: int, error: Exception) -> WorkError:
-        start = int(self.layout.regions[name].start[index])
-        return WorkError(
-            f"{name!r} of sample {index} of {self.path} (byte {start}) cannot be decoded: {str(error).rstrip('.')}.",
-            "bytes as they were written",
-            f"priorscope data verify {self.path}",
-        )
+    def _where(self, name: str, index: int) -> str:
+        return f"{name!r} of sample {index} of {self.path} (byte {int(self.layout.regions[name].start[index])})"
 
 
 @dataclass(frozen=True, eq=False)

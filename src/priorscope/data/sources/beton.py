@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.data.parts import Part, PublishedSource, part_named, split_within
+from priorscope.data.parts import Part, PublishedSource, part_named, split_within, usual_order
 from priorscope.data.sources import SourceConfig
 from priorscope.data.split import Split
 
@@ -48,9 +48,7 @@ def open_source(config: BetonConfig) -> PublishedSource:
         name = config.split or part_named(path.stem) or split_within(path.stem) or "all"
         return _source({name: path}, config, opened, carve=False)
     files = {opened.manifest.split: path} | {name: path.parent / file for name, file in opened.manifest.siblings.items()}
-    usual = ("train", "val", "test")
-    ordered = sorted(files, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
-    return _source({name: files[name] for name in ordered}, config, opened, carve=False)
+    return _source({name: files[name] for name in sorted(files, key=usual_order)}, config, opened, carve=False)
 
 
 def _folder(folder: Path, config: BetonConfig) -> PublishedSource:

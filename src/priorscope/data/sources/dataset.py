@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 from priorscope.core.imports import made_by
-from priorscope.data.decode import rgb
+from priorscope.data.decode import BrokenImageError, rgb
 from priorscope.data.parts import Part, PublishedSource, part_named
 from priorscope.data.sources import SourceConfig
 from priorscope.data.split import Bytes, Ints
@@ -124,7 +124,10 @@ class DatasetPixels:
             return pixels_of(item_of(self.dataset, index)[0])
         except PriorscopeError:
             raise
-        except (ValueError, TypeError, OSError) as error:
+        except OSError as error:  # what Pillow raises on a torn file, and the system on a missing one
+            where = f"item {index} of the {type(self.dataset).__name__}"
+            raise BrokenImageError(where, str(error).rstrip("."), "check the dataset") from None
+        except (ValueError, TypeError) as error:
             raise WorkError(
                 f"Item {index} of the {type(self.dataset).__name__} has no picture that is understood: {error}.",
                 "a PIL image, or an array or tensor of bytes or of floats from 0 to 1",

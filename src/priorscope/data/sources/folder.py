@@ -18,7 +18,7 @@ import numpy as np
 
 from priorscope.core.errors import RequestError
 from priorscope.data.encoded import FilePixels
-from priorscope.data.parts import Part, PublishedSource, part_named, split_within
+from priorscope.data.parts import Part, PublishedSource, part_named, split_within, usual_order
 from priorscope.data.sources import Res, SourceConfig
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -54,7 +54,7 @@ def open_source(config: FolderConfig) -> PublishedSource:
     return PublishedSource(
         root.name,
         classes,
-        {part: partial(read_part, root / parts[part], classes, config.res) for part in sorted(parts, key=_usual_order)},
+        {part: partial(read_part, root / parts[part], classes, config.res) for part in sorted(parts, key=usual_order)},
         origin=str(root),
     )
 
@@ -91,11 +91,6 @@ def _holds_classes(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         own = any(entry.is_file() and is_image(entry.name) for entry in entries)
     return not own and bool(class_folders([folder]))
-
-
-def _usual_order(part: str) -> int:
-    usual = ("train", "val", "test")
-    return usual.index(part) if part in usual else len(usual)
 
 
 def folders_in(folder: Path) -> list[str]:

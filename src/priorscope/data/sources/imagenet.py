@@ -102,13 +102,25 @@ def classes_of(held: Path) -> tuple[str, ...]:
     """The classes that folders or archives are named after, sorted; none where pictures lie side by side."""
     if held.is_file():
         return inner_archives(held)
-    archives = [file.stem for file in held.glob("*.tar")]
-    return tuple(sorted(archives)) or tuple(folder.folders_in(held))
+    return tuple(file.stem for file in class_archives(held)) or tuple(folder.folders_in(held))
+
+
+def class_archives(held: Path) -> list[Path]:
+    """The archives in a folder, one a class, sorted by name; refused beside class folders, which nobody would read then."""
+    archives = sorted(held.glob("*.tar"))
+    beside = next((name for name in folder.folders_in(held) if folder.holds_images(held / name)), None) if archives else None
+    if beside:
+        raise RequestError(
+            f"{held} holds folders of images, such as {beside}, and archives, such as {archives[0].name}.",
+            "a folder for every class, or an archive for every class",
+            f"move {archives[0].name} elsewhere, or the folders",
+        )
+    return archives
 
 
 def read_labelled(held: Path, classes: Sequence[str], res: int | None) -> Part:
     """A part whose classes are the names of folders or archives, in the order of the classes."""
-    if held.is_dir() and not any(held.glob("*.tar")):
+    if held.is_dir() and not class_archives(held):
         _check_classes(held, classes, set(folder.folders_in(held)))
         return folder.read_part(held, classes, res)
     archives = [held] if held.is_file() else [file for name in classes if (file := held / f"{name}.tar").is_file()]

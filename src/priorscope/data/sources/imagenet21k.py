@@ -70,7 +70,7 @@ def open_source(config: Imagenet21kConfig) -> PublishedSource:
 
 def images_per_class(held: Path) -> dict[str, int]:
     """How many pictures there are of each class, classes sorted."""
-    archives = [held] if held.is_file() else sorted(held.glob("*.tar"))
+    archives = [held] if held.is_file() else imagenet.class_archives(held)
     if not archives:
         return {name: len(folder.images_in(held / name)) for name in folder.folders_in(held)}
     counts: dict[str, int] = {}

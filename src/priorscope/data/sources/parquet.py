@@ -22,7 +22,7 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.beton.layout import is_field_name
 from priorscope.data.hub import PREFIX, fetch_tables
 from priorscope.data.locate import kind_of
-from priorscope.data.parts import Part, PublishedSource, part_named, split_within
+from priorscope.data.parts import Part, PublishedSource, part_named, split_within, usual_order
 from priorscope.data.sources import Res, SourceConfig
 from priorscope.data.store import further_columns
 from priorscope.data.table import Table, TablePixels
@@ -121,7 +121,7 @@ def _partial(files: Sequence[Path]) -> tuple[str, ...]:
 def _part(table: Table, image: str | None, label: str | None, res: int | None, labels: NDArray[np.int64]) -> Part:
     """Pictures, labels, and the further columns of numbers that are whole and that a decoded copy can hold."""
     image_column, label_column = table.image_column(image), table.label_column(label)
-    numbers = [entry.name for entry in table.schema if _is_number(entry.type) and is_field_name(entry.name)]
+    numbers = [name for name in table.schema.names if _is_number(table.kind(name)) and is_field_name(name)]
     others = [name for name in numbers if name not in (image_column, label_column) and not table.has_gaps(name)]
     return Part(TablePixels(table, image_column, res), labels, further_columns({name: table.values(name) for name in others}))
 
@@ -129,7 +129,7 @@ def _part(table: Table, image: str | None, label: str | None, res: int | None, l
 def _is_number(kind: Any) -> bool:
     import pyarrow as pa
 
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return kind is not None and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _unlabelled(values: NDArray[Any]) -> bool:
@@ -176,7 +176,7 @@ def tables_in(folder: Path) -> dict[str, tuple[Path, ...]]:
             others.append(file)
     found = {**loose, **exact, **_own_names(folder, others)} if exact or loose else {"train": others}
     _check_one_set(folder, found)
-    return {name: tuple(found[name]) for name in sorted(found, key=_usual_order)}
+    return {name: tuple(found[name]) for name in sorted(found, key=usual_order)}
 
 
 def _own_names(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -210,11 +210,6 @@ def _check_one_set(folder: Path, found: Mapping[str, Sequence[Path]]) -> None:
                 "one of them",
                 f"open {folder / min(tops)}",
             )
-
-
-def _usual_order(name: str) -> tuple[int, str]:
-    usual = ("train", "val", "test")
-    return (usual.index(name) if name in usual else len(usual), name)
 
 
 def _lone(file: Path) -> str:
