@@ -21,8 +21,8 @@ a family](add-a-family.md) says what a file holds. One preset, at any size and w
 priorscope models info vit/d6-w128-p4 --image-size 64 --num-classes 200 --set depth=4
 ```
 
-Parameters, multiply-adds (MACs) and floating-point operations (FLOPs, two for each multiply-add) are counted by running the
-network on one image of the side and with the classes given; memory is what one image's training step in float32 keeps for its
+Parameters, multiply-adds (MACs) and floating-point operations (FLOPs, two for each multiply-add) are those of one image
+more in a batch, at the side and with the classes given; memory is what one image's training step in float32 keeps for its
 backward pass. `timm/*` and `tnt/s-patch16-224` work at 224 pixels inside: their figures hold for images of any side.
 
 The last column says who trained a network before:

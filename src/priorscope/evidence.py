@@ -22,6 +22,7 @@ from priorscope.core.config import Config, Number, Plain, content_key
 from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import replacing
+from priorscope.core.machine import repeatable
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +98,7 @@ ViewsSetting = Annotated[Views | None, BeforeValidator(views_config)]
 class Evidence:
     """A model's answers. `weights_key` names the weights (None: keep nothing on disk); `folder` is where answers are kept.
 
+    Without a key, answers are kept until torch counts a change of a parameter or a buffer (one behind `.data` is not counted).
     `classes` are the names of what it learnt to tell apart, where somebody knows them.
     """
 
@@ -109,6 +111,7 @@ class Evidence:
         self._weights_key = weights_key
         self.folder = folder
         self._kept: dict[str, NDArray[Any]] = {}
+        self._state: list[tuple[int, int]] = []
 
     @property
     def name(self) -> str:
@@ -142,11 +145,13 @@ class Evidence:
 
     def features(self, split: Split, tap: str) -> Floats:
         """The activations at one tap for every image, float32, in the split's order."""
+        if tap == LOGITS and tap in self.model.taps():  # a module of a network of one's own may be called so
+            return self.kept(split, f"tap {tap}", lambda: _passed(self.model, split, [tap], ())[tap])
         return self.gather(split, [tap])[tap]
 
     def gather(self, split: Split, what: Sequence[str]) -> dict[str, Floats]:
         """Logits and taps together: what is missing is computed in one pass."""
-        keys = {name: content_key([self._weights_key, split.fingerprint, name]) for name in what}
+        keys = {name: self._key(split, name) for name in what}
         missing = [name for name, key in keys.items() if not self._has(key)]
         if missing:
             for name, values in answers(self.model, split, missing).items():
@@ -155,10 +160,17 @@ class Evidence:
 
     def kept(self, split: Split, name: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """Something else that is a function of weights and data, computed once; `name` says what, with all its settings."""
-        key = content_key([self._weights_key, split.fingerprint, name])
+        key = self._key(split, name)
         if not self._has(key):
             self._keep(key, compute())
         return self._kept[key]
+
+    def _key(self, split: Split, name: str) -> str:
+        """What an answer is kept under; those of weights that have changed since are let go."""
+        if self._weights_key is None and (now := _state_of(self.model)) != self._state:
+            self._kept.clear()
+            self._state = now
+        return content_key([self._weights_key, split.fingerprint, name])
 
     def _has(self, key: str) -> bool:
         path = self._path(key)
@@ -216,21 +228,32 @@ def device_of(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
+def _state_of(model: nn.Module) -> list[tuple[int, int]]:
+    """Where each parameter and buffer lies, and how often it was changed."""
+    from priorscope.models.classifier import changes_of
+
+    return [(tensor.data_ptr(), changes_of(tensor)) for tensor in (*model.parameters(), *model.buffers())]
+
+
 def answers(model: Classifier, split: Split, what: Sequence[str]) -> dict[str, Floats]:
     """One pass over a split in evaluation mode: every image exactly once, in order, in float32."""
+    return _passed(model, split, [name for name in what if name != LOGITS], [name for name in what if name == LOGITS])
+
+
+def _passed(model: Classifier, split: Split, taps: Sequence[str], own: Sequence[str]) -> dict[str, Floats]:
+    """What passes the taps, and the network's own answer under each name in `own`."""
     import torch
 
     from priorscope.data.loader import Loader
     from priorscope.models.classifier import evaluating
 
     device = device_of(model)
-    taps = [name for name in what if name != LOGITS]
-    parts: dict[str, list[Any]] = {name: [] for name in what}
-    with evaluating(model), torch.inference_mode():
+    parts: dict[str, list[Any]] = {name: [] for name in (*taps, *own)}
+    with repeatable(device), evaluating(model), torch.inference_mode():
         for batch in Loader(split, batch_size=BATCH, device=str(device)).epoch(0):
             logits, read = model.forward_with_taps(batch.images, taps)
-            for name in what:
-                parts[name].append((logits if name == LOGITS else read[name]).float().cpu())
+            for name, values in (read | dict.fromkeys(own, logits)).items():
+                parts[name].append(values.float().cpu())
     return {name: torch.cat(values).numpy() for name, values in parts.items()}
 
 
@@ -241,7 +264,7 @@ def view_answers(model: Classifier, split: Split, views: Views) -> Floats:
     from priorscope.models.classifier import evaluating
 
     device = device_of(model)
-    with evaluating(model), torch.inference_mode():
+    with repeatable(device), evaluating(model), torch.inference_mode():
         if views.name == "crops":
             return _crops(model, split, views, device)
         return _fixed(model, split, views, device)

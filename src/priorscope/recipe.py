@@ -19,9 +19,14 @@ from priorscope.core.errors import RequestError, unknown_name
 from priorscope.data import source_config
 from priorscope.data.augment import Augment, augment_config
 from priorscope.data.sources import SourceConfig
-from priorscope.models import FamilyConfig, family_config
+from priorscope.models import FamilyConfig, beside_name, family_config
+from priorscope.train.adversarial import AdversarialConfig
 from priorscope.train.config import TrainConfig
-from priorscope.train.optim import OptimConfig, without_defaults
+from priorscope.train.defaults import OwnDefaults
+from priorscope.train.optim import OptimConfig
+
+HELD = ("seed", "data.source", "data.subset", "init", "train.epochs", "train.steps", "train.flops", "train.track")
+"""What a run learns from, for how long and what is looked at on the way: runs that differ in it are not tuned by it."""
 
 
 class DataConfig(Config):
@@ -89,9 +94,11 @@ class Recipe(Config):
     def of(cls, values: dict[str, Any], settings: Sequence[str] = (), where: str = "the recipe") -> Self:
         """Checks plain data, laid over the shipped recipe that it `extends`, `--set` settings laid over both."""
         values = completed(values)
+        given: Plain = {}
         for setting in settings:
-            if setting.partition("=")[0].strip() == "optim.name" and isinstance(values.get("optim"), dict):
-                values = {**values, "optim": without_defaults(values["optim"])}
+            given = assign(given, setting)
+        values = _begun_anew(values, given)
+        for setting in settings:
             values = assign(values, setting)
         recipe = cls.parse(values, f"{where} with --set {' '.join(settings)}" if settings else where)
         recipe.check()
@@ -174,14 +181,40 @@ def completed(values: Plain, folder: Path = Path(), seen: tuple[Path, ...] = ())
 def laid_over(below: Plain, above: Plain) -> Plain:
     """Settings with others laid over them, table by table; `model = "x"` and `source = "x"` count as tables with that name.
 
-    Another source, or another kind of beginning, replaces the one below: nothing of the one is a setting of the other.
+    Another source, or another kind of beginning, replaces the one below: nothing of the one is a setting of the other. Another
+    model begins anew from its name, with what was said beside the name of the one below.
     """
-    below, above = _spelt_out(below), _spelt_out(above)
+    above = _spelt_out(above)
+    below = _begun_anew(_spelt_out(below), above)
     if _other(below.get("init"), above.get("init"), "kind"):
         below = {name: value for name, value in below.items() if name != "init"}
     if _other(_source_of(below), _source_of(above), "name"):
         below = {**below, "data": {name: value for name, value in below["data"].items() if name != "source"}}
     return merge(below, above)
+
+
+def _begun_anew(below: Plain, above: Plain) -> Plain:
+    """Settings that are to have others laid over them, without what only their own names say.
+
+    Where the others name another model, it keeps what was said beside the name and suits it; another optimiser, or another way
+    to move pictures against the network, has its own defaults in place of those that were filled in.
+    """
+    below = _own_defaults_anew(below, above, "optim", OptimConfig)
+    train, over = below.get("train"), above.get("train")
+    if isinstance(train, dict) and isinstance(over, dict):
+        lower, upper = cast("Plain", train), cast("Plain", over)
+        below = {**below, "train": _own_defaults_anew(lower, upper, "adversarial", AdversarialConfig)}
+    model, named = cast("Plain", below.get("model")), cast("Plain", above.get("model"))
+    if _other(model, named, "name") and "name" in model:
+        return {**below, "model": beside_name(model, str(named["name"]))}
+    return below
+
+
+def _own_defaults_anew(below: Plain, above: Plain, name: str, config: type[OwnDefaults]) -> Plain:
+    """Settings whose table of that name has no defaults left, where others choose otherwise there."""
+    if not _other(below.get(name), above.get(name), config.CHOICE):
+        return below
+    return {**below, name: config.without_defaults(below[name])}
 
 
 def _other(below: Any, above: Any, said: str) -> bool:

@@ -200,8 +200,8 @@ def load(path: Path | str) -> Run:
     """Opens a finished run's folder."""
     path = Path(path)
     if not (path / layout.ENVIRONMENT).exists():
-        found, do = "no run", "check the path, or train one there: priorscope train layout.RECIPE --out"
+        found, do = "no run", "check the path, or train one there: priorscope train RECIPE --out"
         if (path / layout.RECIPE).exists():
-            found, do = "an unfinished run", "finish it: priorscope train layout.RECIPE --resume --out"
+            found, do = "an unfinished run", "finish it: priorscope train RECIPE --resume --out"
         raise RequestError(f"{path} holds {found}.", "the folder of a finished run", f"{do} {path}")
     return Run(path)

@@ -180,12 +180,12 @@ RANDOM: dict[str, tuple[Attack, Norm, Callable[[Any, Classifier, float], Any]]] 
         lambda t, m, eps: t.FAB(m, norm="Linf", eps=eps, steps=10, n_restarts=1, seed=0, n_classes=10, multi_targeted=True),
     ),
     "square": (
-        attack_of("square", steps=200),
+        attack_of("square", steps=201),  # torchattacks does not count its start
         "linf",
         lambda t, m, eps: t.Square(m, norm="Linf", eps=eps, n_queries=200, n_restarts=1, resc_schedule=True),
     ),
     "square-l2": (
-        attack_of("square", steps=200),
+        attack_of("square", steps=201),  # torchattacks does not count its start
         "l2",
         lambda t, m, eps: t.Square(m, norm="L2", eps=eps, n_queries=200, n_restarts=1, resc_schedule=True),
     ),

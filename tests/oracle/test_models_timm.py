@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import save_for_hf
 
 from priorscope import models
@@ -52,6 +53,22 @@ def test_a_vision_transformer_of_timms_takes_another_size() -> None:
     x = torch.rand(1, 3, 96, 96)
     with torch.no_grad():
         torch.testing.assert_close(taken(x), peer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_tnt_of_timms_takes_another_size() -> None:
+    """Its table of positions is timm's own at that size."""
+    small = {"embed_dim": 32, "inner_dim": 8, "depth": 1, "num_heads_outer": 2, "num_heads_inner": 2}
+    model = models.create({"name": "timm/tnt_b_patch16_224", "args": small}, image_size=64, num_classes=3, seed=0).eval()
+    with torch.no_grad():
+        model.network.patch_pos.normal_(generator=torch.Generator().manual_seed(0))
+    taken = models.at_size(model, 96)
+    state = model.network.state_dict()
+    at_96 = resample_abs_pos_embed(state["patch_pos"], [6, 6], num_prefix_tokens=1)
+    peer = timm.create_model("tnt_b_patch16_224", img_size=96, num_classes=3, **small).eval()
+    peer.load_state_dict({**state, "patch_pos": at_96})
+    x = torch.rand(2, 3, 96, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(taken(x), peer(x))
 
 
 def test_names_that_timm_has_not_are_refused() -> None:

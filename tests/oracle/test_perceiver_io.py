@@ -255,6 +255,27 @@ def test_one_token_leaves_nothing_to_attend_to() -> None:
     assert idle_parameters(create("tiny").config, 32) == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "side", "count"),
+    [
+        ({"name": "perceiver/tiny"}, 2, 2 * 3),
+        ({"name": "perceiver/tiny"}, 4, 0),
+        ({"name": "perceiver/tiny", "latents": 1, "selves": 2}, 8, 2 * 2),
+        ({"name": "perceiver/tiny", "latents": 1}, 2, 2 * (3 + 1)),
+        ({"name": "perceiver_io/tiny"}, 2, 3),
+        ({"name": "perceiver_io/tiny", "latents": 1}, 8, 1 + 2 + 3),
+        ({"name": "perceiver_io/tiny", "latents": 1, "queries": "fixed"}, 2, 3 + 2 + 3),
+    ],
+)
+def test_what_has_nothing_to_choose_from_is_told(settings: dict[str, object], side: int, count: int) -> None:
+    """One token, or one latent: in double precision its gradient is zero, and that of all else is not."""
+    model = models.create(settings, image_size=side, num_classes=10).double().train()
+    F.cross_entropy(model(torch.rand(4, 3, side, side).double()), torch.arange(4)).backward()
+    idle = [name for name, p in model.network.named_parameters() if not p.grad.any()]
+    assert models.FAMILIES.load(model.config.family).idle_parameters(model.config, side) == idle
+    assert len(idle) == count
+
+
 def test_the_query_is_trained_unless_it_is_fixed() -> None:
     trained, fixed = create("tiny"), create("tiny", queries="fixed")
     assert "network.queries" in dict(trained.named_parameters())

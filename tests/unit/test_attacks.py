@@ -20,7 +20,7 @@ from priorscope.attacks.losses import LOSSES, right
 from priorscope.attacks.pgd import fgsm_curve
 from priorscope.attacks.search import Brackets, find_smallest, protocol_curve
 from priorscope.attacks.square import window_side
-from priorscope.attacks.turns import run_attack, run_in_turn
+from priorscope.attacks.turns import ONE_START, run_attack, run_in_turn
 from priorscope.attacks.victim import Victim, frozen
 from priorscope.core.errors import RequestError, WorkError
 
@@ -461,6 +461,21 @@ def test_square_and_rays_break_a_linear_network_without_its_gradient(norm: Norm)
             assert far.broken.float().mean() >= 0.9, name
             assert not near.broken.any()
             assert (lengths(far.adversarial - images, norm) <= factor * limit + 1e-6).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 20, 23])
+@pytest.mark.parametrize("name", ["square", "decision"])
+def test_square_and_rays_ask_as_often_as_they_say(name: str, steps: int) -> None:
+    net = Linear()
+    images, labels = some(net)
+    attack, asked = attack_of(name, steps=steps), Counting(net)
+    keys = picture_keys(0, torch.arange(len(labels)), name)
+    ONE_START[attack.kind](Victim(asked), pictures(images, labels, 1e-4), attack, keys, None)
+    assert asked.forwards == steps * len(labels)
+    found = ONE_START[attack.kind](Victim(net), pictures(images, labels, 0.3), attack, keys, None)
+    assert found.steps.max() <= steps
+    assert not right(net(found.adversarial), labels)[found.broken].any()
+    assert found.broken.any() == (steps >= 20 or name == "square")  # a bisection is what brings RayS near
 
 
 def test_apgds_checkpoints_are_the_published_ones() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from priorscope.core.errors import RequestError
-from priorscope.recipe import Recipe, find_recipe, recipe_aliases, shipped_recipes
+from priorscope.models import family_config
+from priorscope.recipe import Recipe, find_recipe, laid_over, recipe_aliases, shipped_recipes
 
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
@@ -51,6 +52,27 @@ def test_a_recipe_is_laid_over_the_one_that_it_extends(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('extends = "shapetex-mlp"\nseed = 3\n')
     assert Recipe.load(tmp_path / "mine.toml") == Recipe.load(find_recipe("shapetex-mlp")).replace(seed=3)
     assert Recipe.of({"extends": "shapetex-mlp", "seed": 3}) == Recipe.load(tmp_path / "mine.toml")
+
+
+def test_another_model_begins_anew_from_its_name(tmp_path: Path) -> None:
+    """A run's recipe.toml says every setting of its model: those of its name go with it, what was said beside it stays."""
+    saved = Recipe.of({"data": {"source": "shapetex"}, "model": "mlp/tiny"})
+    (tmp_path / "recipe.toml").write_text(saved.toml())
+    other = Recipe.load(tmp_path / "recipe.toml", ["model.dropout=0.1", "model.name=mlp/b6-w256"])
+    assert other.model == family_config({"name": "mlp/b6-w256", "dropout": 0.1})
+    (tmp_path / "other.toml").write_text('extends = "recipe.toml"\nmodel = {name = "mlp/b6-w256", dropout = 0.1}\n')
+    assert Recipe.load(tmp_path / "other.toml") == other
+    wide = Recipe.load(tmp_path / "recipe.toml", ["model.width=9", "model.input_size=16"]).plain()
+    sized = {"width": 9, "input_size": 16}
+    assert Recipe.of(wide, ["model.name=mlp/tiny"]).model == family_config({"name": "mlp/tiny", **sized})
+    assert Recipe.of(wide, ["model.name=mlp/b6-w256"]).model == family_config({"name": "mlp/b6-w256", **sized})
+    assert Recipe.of(wide, ["model.name=vit/tiny"]).model == family_config({"name": "vit/tiny", **sized})
+    deep = {**wide, "model": {**wide["model"], "blocks": 9}}
+    assert Recipe.of(deep, ["model.name=vit/tiny"]).model == family_config({"name": "vit/tiny", **sized}), "it has no blocks"
+    timm = Recipe.of({"data": {"source": "shapetex"}, "model": "timm/mixer_b16_224"}).plain()
+    assert Recipe.of(timm, ["model.name=mlp/tiny"]).model == family_config("mlp/tiny")
+    shared = laid_over({"model": {"input_size": 16}}, {"model": "mlp/tiny"})
+    assert shared == {"model": {"input_size": 16, "name": "mlp/tiny"}}
 
 
 def test_a_recipe_that_extends_itself_or_nothing_is_refused(tmp_path: Path) -> None:
@@ -100,3 +122,13 @@ def test_another_optimiser_over_a_complete_recipe_has_its_own_defaults(tiny, nam
     assert (other.momentum, other.beta2) == (momentum, beta2)
     complete["optim"]["momentum"] = 0.7
     assert Recipe.of(complete, [f"optim.name={name}"]).optim.momentum == 0.7
+
+
+def test_another_way_to_move_pictures_takes_its_own_defaults():
+    """A complete recipe holds the defaults of its kind, filled in; another kind has others."""
+    adversarial = {"kind": "fgsm", "eps": "8/255"}
+    saved = Recipe.of({"data": {"source": "shapetex"}, "model": "mlp/tiny", "train": {"adversarial": adversarial}}).plain()
+    assert saved["train"]["adversarial"]["steps"] == 1
+    assert Recipe.of(saved, ["train.adversarial.kind=pgd"]).train.adversarial.walk == (10, 0.25)
+    own = Recipe.of({**saved, "train": {"adversarial": {**adversarial, "kind": "pgd", "steps": 3}}}).plain()
+    assert Recipe.of(own, ["train.adversarial.kind=trades"]).train.adversarial.steps == 3

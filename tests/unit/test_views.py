@@ -98,6 +98,39 @@ def test_what_was_kept_is_of_the_same_weights_alone(evidence: Evidence, tmp_path
     assert not np.allclose(first, second)
 
 
+def test_answers_in_memory_are_of_the_weights_as_they_are_now(evidence: Evidence) -> None:
+    first, views = evidence.logits(SPLIT), Views(name="flip")
+    assert evidence.logits(SPLIT) is first
+    evidence.logits(SPLIT, views)
+    with torch.no_grad():
+        evidence.model.network.weights *= 2  # logits are squares
+    np.testing.assert_allclose(evidence.logits(SPLIT), 4 * first, rtol=1e-5)
+    np.testing.assert_array_equal(evidence.logits(SPLIT, views), Evidence(evidence.model).logits(SPLIT, views))
+    evidence.model.network.weights = torch.zeros_like(evidence.model.network.weights)
+    assert not evidence.logits(SPLIT).any()
+
+
+class Scaled(nn.Module):
+    """A network that has a module called `logits`, and answers ten times what that gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Sequential(nn.Flatten(), Weighted())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 10 * self.logits(x)
+
+
+@pytest.mark.parametrize("first", ["tap", "answer"])
+def test_a_module_called_logits_is_a_tap_like_others(first: str) -> None:
+    evidence = Evidence(models.wrap(Scaled(), image_size=SIDE, classes=("a", "b", "c")))
+    if first == "answer":
+        evidence.logits(SPLIT)
+    read, plain = evidence.features(SPLIT, "logits"), Weighted()(X).numpy()
+    np.testing.assert_allclose(read, plain, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(evidence.logits(SPLIT), 10 * plain, rtol=1e-4, atol=1e-3)
+
+
 def test_certain_answers_stay_finite(evidence: Evidence) -> None:
     """A view whose probability underflows to 0 has a logarithm all the same."""
     evidence.model.network.weights *= 1e3

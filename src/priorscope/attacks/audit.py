@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from priorscope.attacks import Attack, LossName, Norm, attack_of
-from priorscope.attacks.losses import LOSSES
+from priorscope.attacks.losses import LOSSES, right
 from priorscope.attacks.search import Attacked, attacked
 from priorscope.attacks.supply import Fetch
 from priorscope.attacks.verdict import Check, check
@@ -147,19 +148,32 @@ def _short(attack: Attack) -> Attack:
 
 
 def _half_the_range(number: Number, attacks: Sequence[Attack]) -> Check:
-    """The attack at a budget at which every picture can be made uniformly grey: what stood must fall.
+    """The attack at a budget at which every picture can be made uniformly grey: where that is another answer, it must fall.
 
-    What fell at the smaller budget is not asked again, for its adversarial picture lies in this ball too. The attack begins
-    at the picture as well: far from it a network may be as good as constant.
+    Of the class that the network gives to grey nothing is known there. What fell at the smaller budget is not asked again, for
+    its adversarial picture lies in this ball too. The attack begins at the picture as well: far from it a network may be as
+    good as constant.
     """
-    pixels = int(number.fetch(number.right[:1])[0].numel()) if len(number.right) else 1
+    pixels, fools = _fooled_by_grey(number)
+    rows = number.right[fools]
     eps = 0.5 if number.norm == "linf" else 0.5 * math.sqrt(pixels)
     from_picture = [_short(attack).replace(start="none") for attack in attacks]
     as_it_is = [attack.replace(leave=True, judge="any") for attack in attacks]
-    count = int((~number.attacked(number.standing, [*from_picture, *as_it_is], eps).broken).sum())
-    n = len(number.right)
-    sentence = f"At a budget of half the range of pixels {count} of {n} images stand; none should."
+    standing = number.standing[np.isin(number.standing, rows)]
+    count, n = int((~number.attacked(standing, [*from_picture, *as_it_is], eps).broken).sum()), len(rows)
+    sentence = f"Of {n} images that uniform grey would make wrong {count} stand at half the range of pixels; none should."
     return check("half the range", count, n, sentence)
+
+
+def _fooled_by_grey(number: Number) -> tuple[int, NDArray[np.bool_]]:
+    """How many numbers a picture has, and which of the right ones the network gets wrong once they are uniformly grey."""
+    pixels, fools = 1, np.zeros(len(number.right), np.bool_)
+    for places in number.victim.blocks(len(number.right)):
+        images, labels = number.fetch(number.right[places])
+        pixels = images[0].numel()
+        answer = number.victim(torch.full_like(images[:1], 0.5)).expand(len(labels), -1)
+        fools[places] = (~right(answer, labels)).cpu().numpy()
+    return pixels, fools
 
 
 def _falling_curve(number: Number, attacks: Sequence[Attack]) -> Check:

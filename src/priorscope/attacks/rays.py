@@ -19,7 +19,7 @@ BISECTIONS = 6
 
 
 def rays(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Tensor | None = None) -> Found:  # noqa: ARG001
-    """Spends `attack.steps` queries a picture, bisections included; broken where the distance fell within the budget."""
+    """Spends `attack.steps` queries a picture, its first look among them; broken where the distance fell within the budget."""
     found, rows = Found(of), torch.arange(len(of), device=of.images.device)
     signs = torch.ones_like(of.images)
     radius = torch.where(right(victim(of.images), of.labels), torch.inf, torch.zeros_like(of.eps))
@@ -46,8 +46,9 @@ def rays(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Te
         fools = ~right(victim(_along(of, turned, reach)), of.labels)
         spent += 1
         if bool(fools.any()):
-            radius, signs = _bisected(victim, of, turned, signs, radius, reach, fools)
-            spent = spent + BISECTIONS * fools
+            turns = (attack.steps - spent).clamp_max(BISECTIONS) * fools
+            radius, signs = _bisected(victim, of, turned, signs, radius, reach, fools, turns)
+            spent = spent + turns
         block += 1
         if block * length >= count:
             blocks, block = min(blocks * 2, count), 0
@@ -72,16 +73,13 @@ def _distance(of: Pictures, signs: Tensor, radius: Tensor) -> Tensor:
 
 
 def _bisected(
-    victim: Victim, of: Pictures, turned: Tensor, signs: Tensor, radius: Tensor, reach: Tensor, fools: Tensor
+    victim: Victim, of: Pictures, turned: Tensor, signs: Tensor, radius: Tensor, reach: Tensor, fools: Tensor, turns: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where the turned direction fools at `reach`, the smallest distance at which it still does."""
-    hit = torch.nonzero(fools)[:, 0]
-    some, way = of.take(hit), turned[hit]
-    low, high = torch.zeros_like(some.eps), reach[hit]
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        wrong = ~right(victim(_along(some, way, middle)), some.labels)
-        low, high = torch.where(wrong, low, middle), torch.where(wrong, middle, high)
-    radius, signs = radius.clone(), signs.clone()
-    radius[hit], signs[hit] = high, way
-    return radius, signs
+    """Where the turned direction fools at `reach`, the smallest distance at which it still does, after so many bisections."""
+    low, high = torch.zeros_like(reach), torch.where(fools, reach, radius)
+    for done in range(int(turns.max())):
+        hit = torch.nonzero(turns > done)[:, 0]
+        some, middle = of.take(hit), (low[hit] + high[hit]) / 2
+        wrong = ~right(victim(_along(some, turned[hit], middle)), some.labels)
+        low[hit], high[hit] = torch.where(wrong, low[hit], middle), torch.where(wrong, middle, high[hit])
+    return high, torch.where(wide(fools), turned, signs)

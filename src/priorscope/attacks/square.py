@@ -24,12 +24,12 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 def square(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Tensor | None = None) -> Found:
-    """Spends `attack.steps` queries a picture."""
+    """Spends `attack.steps` queries a picture, its start the first of them."""
     found, rows = Found(of), torch.arange(len(of), device=of.images.device)
     propose = _window if of.norm == "linf" else _moved_window
     x = _stripes(of, keys) if of.norm == "linf" else _peaks(of, keys)
     best = margin(victim(x), of.labels, targets)
-    for query in range(1, attack.steps + 1):
+    for query in range(1, attack.steps):
         wrong = ~(best < 0)
         found.note(rows, x, wrong, query)
         if attack.leave and bool(wrong.any()):
@@ -41,12 +41,12 @@ def square(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: 
         side = window_side(of.images.shape[-1], query - 1, attack.steps)
         if of.norm == "l2":
             side = min(max(side, 3) | 1, of.images.shape[-1])  # a peak needs a middle
-        tried = project(propose(x, of, uniform(keys, query, 5 + 2 * of.images.shape[1]), side), of)
+        tried = project(propose(x, of, uniform(keys, query, 5 + of.images.shape[1]), side), of)
         value = margin(victim(tried), of.labels, targets)
         better = value > best
         x = torch.where(wide(better), tried, x)
         best = torch.where(better, value, best)
-    found.note(rows, x, ~(best < 0), attack.steps + 1)
+    found.note(rows, x, ~(best < 0), attack.steps)
     found.finish(rows, x)
     return found
 

@@ -2,10 +2,10 @@
 
 An attack gives an upper bound, so a verdict belongs to network, attack and number together. Signs of *masked* gradients say
 that the attack was blind: it met zero gradients, another loss or no gradient at all breaks what it left, or a budget of half
-the range of pixels, at which every picture can be made grey, does not break all. Signs of mere weakness (more steps or
-starts break more, a larger budget breaks fewer) make a number suspect. Shares are judged by the low end of their exact 95 %
-interval (Clopper and Pearson 1934), so that one lucky picture in a hundred, or in ten, accuses nobody: Wilson's low end is
-1.8 % for 1 of 10, where the exact one is 0.25 %.
+the range of pixels, at which every picture can be made grey, leaves some that grey makes wrong. Signs of mere weakness (more
+steps or starts break more, a larger budget breaks fewer) make a number suspect. Shares are judged by the low end of their
+exact 95 % interval (Clopper and Pearson 1934), so that one lucky picture in a hundred, or in ten, accuses nobody: Wilson's low
+end is 1.8 % for 1 of 10, where the exact one is 0.25 %.
 
 Where only attacks without gradients were asked, gradients that break more say that too few queries were spent, not that the
 attack was blind: such a number is suspect and never called masked.

@@ -1,4 +1,4 @@
-"""A network under attack: logits and input gradients in chunks, with its parameters left alone."""
+"""A network under attack: logits and input gradients in chunks, in float32, with its parameters left alone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from priorscope.attacks.ball import concatenate
 from priorscope.attacks.losses import Loss
 from priorscope.core.blocks import SIDE, at_once, blocks
 from priorscope.core.errors import RequestError
+from priorscope.core.machine import plain_attention, repeatable
 
 CHUNK = 250
 """Pictures of side 32 in one pass: larger chunks gained nothing on a processor (ResNet-20) and cost memory."""
@@ -40,7 +41,7 @@ class Victim:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The logits, without a gradient."""
-        with torch.no_grad():
+        with torch.no_grad(), repeatable(x.device):
             return concatenate([self._answer(part) for part in x.split(self._at_once(self._chunk, x.shape[-1]))])
 
     def gradient(self, x: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,7 +51,7 @@ class Victim:
         for start in range(0, len(x), chunk):
             rows = slice(start, start + chunk)
             part = x[rows].detach().requires_grad_(True)
-            with torch.enable_grad():
+            with torch.enable_grad(), repeatable(x.device), plain_attention(x.device):
                 logits = self._answer(part)
                 values = loss(logits, labels[rows], None if targets is None else targets[rows])
                 gradient = _input_gradient(values, part)

@@ -37,6 +37,11 @@ def _say(what: str) -> None:
         print(what, file=sys.stderr)
 
 
+def _names(text: str) -> list[str]:
+    """Names separated by commas."""
+    return [name.strip() for name in text.split(",")]
+
+
 @bench_app.command()
 def loader(
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the pictures, one round.")] = False, json: JsonFile = None
@@ -70,7 +75,7 @@ def train(
     """The training step: its share of the machine's matrix products, beside float32 and beside references."""
     from priorscope.bench.train import run
 
-    named = models if models == "all" else models.split(",")
+    named = models if models == "all" else _names(models)
     _tell(run(named, image_size=image_size, batch_size=batch_size, say=_say), json)
 
 
@@ -85,7 +90,7 @@ def probes(
     from priorscope.bench.probes import ALL, run
     from priorscope.core.errors import unknown_name
 
-    named = kinds.split(",")
+    named = _names(kinds)
     for name in named:
         if name not in ALL:
             raise unknown_name("kind", name, ALL)

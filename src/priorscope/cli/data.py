@@ -98,7 +98,13 @@ def convert(
 
     if factory is not None and source is not None and target is None:
         source, target = None, Path(source)
-    if target is None or (source is None) == (factory is None):
+    if source is not None and factory is not None:
+        raise RequestError(
+            f"convert got two sources, {source!r} and --from {factory!r}.",
+            "one of them",
+            "priorscope data convert SRC DST.beton",
+        )
+    if target is None or (source is None and factory is None):
         raise RequestError("convert got no source or no target.", "both", "priorscope data convert SRC DST.beton")
     asked: Any = source if factory is None else {"name": "dataset", "factory": factory}
     done = write(asked, target, split=split, res=res, quality=quality, subset=subset, workers=workers, on_broken=on_broken)

@@ -61,7 +61,7 @@ def train(
     last = run.history[run.environment.chosen_epoch - 1] if run.history else None
     if as_json:
         return print_json({"out": str(folder), "chosen": last, "seconds": run.environment.seconds})
-    print(f"{folder}: {_outcome(last)}")
+    print(f"{folder}: {_outcome(last) if run.environment.diverged is None else run.environment.diverged}")
     return None
 
 

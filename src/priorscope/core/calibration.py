@@ -5,6 +5,9 @@ bins of answers, and in finite bins a calibrated network shows an error too: 0.0
 that are spread evenly. So no estimate stands alone. The labels are drawn again and again out of the network's own
 probabilities, as if those were true, and every estimate is computed from these labels by the code that computes it from the
 real ones: that is its null level. A bootstrap of the images would not do: it adds the same upward bias a second time.
+
+Where several classes share the highest probability there is no answer, as everywhere: it is never right, and drawn labels do
+not make it so.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError
-from priorscope.core.metrics import softmax
+from priorscope.core.metrics import answers_alone, softmax
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, normal_quantile
 
@@ -57,8 +60,8 @@ class Answers:
 
     @cached_property
     def guess(self) -> Ints:
-        """The likeliest class of each image."""
-        return self.probabilities.argmax(1)
+        """The likeliest class of each image; -1 where several are."""
+        return answers_alone(self.probabilities)
 
     @cached_property
     def order(self) -> Ints:
@@ -74,6 +77,11 @@ class Answers:
     def right(self) -> Bools:
         """Whether each guess is right, by rising confidence."""
         return (self.guess == self.labels)[self.order]
+
+    @cached_property
+    def chance(self) -> Floats:
+        """How often each guess would be right if the probabilities were true, by rising confidence: never, where it is -1."""
+        return np.where(self.guess >= 0, self.probabilities.max(1), 0.0)[self.order]
 
     @cached_property
     def class_bins(self) -> tuple[Ints, Floats, Ints]:
@@ -131,7 +139,7 @@ def estimates(answers: Answers, seed: int) -> tuple[list[Null], Reliability]:
     parts: dict[str, list[Floats]] = {name: [] for name in observed}
     counts: list[Ints] = []
     place = equal_width(answers.confidence)
-    for hits in _drawn_hits(answers.confidence, seed):
+    for hits in _drawn_hits(answers.chance, seed):
         for name, values in _errors(answers.confidence, hits).items():
             parts[name].append(values)
         counts.append(_sums(hits, _starts(place, BINS)))
@@ -150,11 +158,11 @@ def _reliability(answers: Answers, place: Ints, drawn: Ints) -> Reliability:
     return Reliability(n, sure, right, low, high)
 
 
-def _drawn_hits(confidence: Floats, seed: int) -> Iterator[Bools]:
-    """Whether each guess would be right, drawn with its own confidence, in blocks of resamples."""
-    draw, at_once = stream(seed, "calibration", "guesses"), max(1, AT_ONCE // len(confidence))
+def _drawn_hits(chance: Floats, seed: int) -> Iterator[Bools]:
+    """Whether each guess would be right, drawn with its own chance, in blocks of resamples."""
+    draw, at_once = stream(seed, "calibration", "guesses"), max(1, AT_ONCE // len(chance))
     for start in range(0, RESAMPLES, at_once):
-        yield draw.random((min(at_once, RESAMPLES - start), len(confidence))) < confidence
+        yield draw.random((min(at_once, RESAMPLES - start), len(chance))) < chance
 
 
 def _drawn_labels(probabilities: Floats, seed: int) -> Iterator[Ints]:
@@ -270,7 +278,8 @@ def squared_error(answers: Answers, level: float = 0.95) -> tuple[float, Interva
     In a bin of n answers the mean of right - confidence is d, with variance s2 / n, so d^2 - s2 / n has no bias (Kumar et al.
     2019, arXiv 1909.10155, with the differences' own variance); their average over answers may fall below 0. Scaled, it is
     distributed as a noncentral chi-squared whose noncentrality is the true value (Satterthwaite's degrees of freedom), also at
-    0, where a bootstrap's interval never reaches: the interval holds the true values under which the estimate is not in a tail.
+    0, where a bootstrap's interval never reaches: the interval holds the true values, which are at most 1, under which the
+    estimate is not in a tail.
     """
     bins = min(BINS, max(len(answers) // 2, 1))
     starts = np.unique(_starts(equal_mass(answers.confidence, bins), bins))
@@ -287,10 +296,9 @@ def squared_error(answers: Answers, level: float = 0.95) -> tuple[float, Interva
     df = float(variance.sum() ** 2 / (variance**2).sum())
     scale *= _wider(mean**2, variance, n / total, scale * total)
     low, high = (scale * end for end in _noncentralities(max(value / scale + df, 0.0), df, level))
-    high = max(high, value, 0.0)
-    return value, Interval(
-        low=min(low, max(value, 0.0)), high=high, level=level, method="noncentral chi-squared", over="images"
-    )
+    high = min(max(high, value, 0.0), 1.0)
+    low = min(low, max(value, 0.0), high)
+    return value, Interval(low=low, high=high, level=level, method="noncentral chi-squared", over="images")
 
 
 def _wider(squares: Floats, variance: Floats, share: Floats, scale: float) -> float:

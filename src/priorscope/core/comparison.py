@@ -7,9 +7,10 @@ images (`seed_by_image_difference`) or over seeds (`over_seeds_difference`). `ho
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +25,7 @@ from priorscope.core.stats import (
     Part,
     around,
     crossed,
+    crossed_over,
     crossed_parts,
     finite,
     is_proportion,
@@ -37,6 +39,7 @@ from priorscope.core.stats import (
 from priorscope.core.wording import chance_said
 
 Verdict = Literal["higher", "lower", "equivalent", "not distinguishable"]
+T = TypeVar("T")
 
 ALL_SIGNS = 16
 """Of so many differences all 2^16 signs are tried, which takes milliseconds."""
@@ -142,7 +145,9 @@ def paired_bootstrap(
 def over_seeds_difference(first: ArrayLike, second: ArrayLike, *, paired: bool = False, level: float = 0.95) -> Difference:
     """The difference of two families' means of one number a seed.
 
-    Welch's t; the paired t where `paired` says that entry s of both shares what its seed drew.
+    Welch's t; the paired t where `paired` says that entry s of both shares what its seed drew. Where the numbers of seeds are
+    far apart Welch's level is not kept: 3 seeds that spread twice as far as 10 others are told from them in 7.7 % of cases at
+    5 %. A part of the variance for each family's seeds keeps it, and was tried: of 3 and 3 seeds it asks t = 4.30 for 2.78.
     """
     if paired:
         difference = seeds(_paired(first, second))
@@ -159,26 +164,19 @@ def seed_by_image_difference(
     paired: bool = False,
     level: float = 0.95,
 ) -> Difference:
-    """The difference of two families' means on the same images, each an array (seeds, images); `counted` as in `seed_by_image`.
+    """The difference of two families' means on the same images; each an array, and `counted`, as in `seed_by_image`.
 
-    The images are always paired. The seeds are where `paired` says that row s of both shares what its seed drew (the world,
-    the order of batches); else their two variances are joined with Welch's degrees of freedom.
+    The images are always paired, and draws are. The seeds are where `paired` says that row s of both shares what its seed drew
+    (the world, the order of batches); else their two variances are joined with Welch's degrees of freedom.
     """
     (a, mean_a), (b, mean_b) = (crossed(v, c) for v, c in zip((first, second), counted or (None, None), strict=True))
-    n = a.shape[1]
-    if b.shape[1] != n or (paired and len(a) != len(b)):
+    if b.shape[1:] != a.shape[1:] or (paired and len(a) != len(b)):
         raise _unlike(a, b)
-    if paired:
-        over_seed, over_image = crossed_parts(a - b)
-    else:
-        over_seed = _welch(seed_part(a.mean(axis=1)), seed_part(b.mean(axis=1)))
-        own = float(np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1)) - residual(a) / len(a) - residual(b) / len(b)
-        over_image = Part(max(own, 0.0) / n, n - 1)
-    parts, name, over = [over_seed, over_image], "crossed t", "seeds x images"
+    parts, name, over = crossed_parts(a - b) if paired else _two_families(a, b), "crossed t", crossed_over(a)
     if not (is_proportion(first) and is_proportion(second)):
         return _difference(mean_a - mean_b, parts, level, name, over)
     # Families that never disagree here do so on some image not seen: Bonett and Price's variance without a disagreement.
-    parts[1] = over_image._replace(variance=max(over_image.variance, 2 / (n + 2) ** 2))
+    parts[1] = parts[1]._replace(variance=max(parts[1].variance, 2 / (a.shape[-1] + 2) ** 2))
     result = _difference(mean_a - mean_b, parts, level, name, over)
     return result.model_copy(update={"interval": _within_1(result.interval), "inner": _within_1(result.inner)})
 
@@ -201,6 +199,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
     return [float(value) for value in adjusted]
+
+
+def beside_the_best(best: T, others: Sequence[T], difference: Callable[[T, T], Difference | None]) -> list[Verdict | None]:
+    """What the best of some is beside each of the others; None where `difference`, first minus second, finds no test.
+
+    It is the best on the data that test it, so that every two could have been asked: all pairs count for `holm`. With its own
+    pairs alone, one of 8 equal networks is called best in 13 % of cases.
+    """
+    pairs = itertools.combinations([best, *others], 2)  # those of the best come first
+    tested = {at: found for at, pair in enumerate(pairs) if (found := difference(*pair)) is not None}
+    adjusted = holm([found.p_value for found in tested.values()])
+    said: dict[int, Verdict] = {}
+    for (at, found), p in zip(tested.items(), adjusted, strict=True):
+        said[at] = compare(found, adjusted_p=p).verdict
+    return [said.get(at) for at in range(len(others))]
 
 
 def compare(difference: Difference, margin: float | None = None, adjusted_p: float | None = None) -> Comparison:
@@ -240,6 +253,15 @@ def _welch(first: Part, second: Part) -> Part:
     if variance == 0:
         return Part(0.0, min(first.df, second.df))
     return Part(variance, variance**2 / (first.variance**2 / first.df + second.variance**2 / second.df))
+
+
+def _two_families(a: Floats, b: Floats) -> list[Part]:
+    """The parts of a difference's variance: both families' seeds, the images, and the draws if there are some."""
+    if a.ndim == 3:
+        return [*_two_families(a.mean(axis=1), b.mean(axis=1)), seed_part(a.mean(axis=(0, 2)) - b.mean(axis=(0, 2)))]
+    n = a.shape[1]
+    own = float(np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1)) - residual(a) / len(a) - residual(b) / len(b)
+    return [_welch(seed_part(a.mean(axis=1)), seed_part(b.mean(axis=1))), Part(max(own, 0.0) / n, n - 1)]
 
 
 def _all_on_one_side(n: int) -> float:

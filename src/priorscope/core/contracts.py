@@ -187,7 +187,7 @@ class Result(Config):
 
     @classmethod
     def side_by_side(cls, results: Sequence[Any]) -> NDArray[Any] | None:
-        """(results, images): what networks are compared by, on the images on which all of them can be; None where none are.
+        """What networks are compared by: (results, images), or (results, draws, images) of shared draws; None where none are.
 
         All results that are given looked at the same images, in the same order.
         """

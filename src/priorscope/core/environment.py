@@ -93,7 +93,7 @@ class Environment(Recorded):
     def network(self) -> Network:
         """The network of a run that came to one."""
         if self.model is None:
-            raise WorkError("The run came to no network.", "a run that did not diverge", "train it at a smaller rate")
+            raise WorkError(f"The run came to no network: {self.diverged}", "a run that did not diverge", "a smaller rate")
         return self.model
 
 

@@ -58,6 +58,8 @@ def unknown_name(kind: str, name: str, choices: Iterable[str], listing: str = ""
     Without such a command all names are in the message.
     """
     known = sorted(choices)
+    if not known:
+        return RequestError(f"{name!r} is not a {kind}: there is none.", f"a {kind}", "remove it, or write one")
     shown = ", ".join(known[:12]) + f", ... ({len(known)} in all)" if listing and len(known) > 12 else ", ".join(known)
     guess = nearest(name, known)
     do = [f"{guess!r} (did you mean that?)"] if guess else []

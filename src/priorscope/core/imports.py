@@ -12,11 +12,33 @@ from priorscope.core.errors import RequestError
 
 def made_by(factory: str) -> Any:
     """What a function that a user names returns. An error inside it is the user's to see, with its traceback."""
-    module, _, function = factory.partition(":")
+    name, _, function = factory.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
+    if not name or name.startswith(".") or not function:
+        raise _not_found(factory, "it names no function of a module")
     try:
-        made = getattr(import_module(module), function)
-    except (ModuleNotFoundError, AttributeError, ValueError) as error:
-        raise RequestError(f"{factory!r} is not found: {error}.", "package.module:function", "check the name") from None
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise _fails(name, error) from error
+        raise _not_found(factory, error) from None
+    except Exception as error:
+        raise _fails(name, error) from error
+    try:
+        made = getattr(module, function)
+    except AttributeError as error:
+        raise _not_found(factory, error) from None
     return made()
+
+
+def _not_found(factory: str, why: object) -> RequestError:
+    return RequestError(f"{factory!r} is not found: {why}.", "package.module:function", "check the name")
+
+
+def _fails(module: str, error: Exception) -> RequestError:
+    return RequestError(
+        f"The module {module!r} is there and fails: {type(error).__name__}: {error}.",
+        "a module that can be imported",
+        f"python -c 'import {module}' shows where",
+    )

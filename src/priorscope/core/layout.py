@@ -26,6 +26,8 @@ out/quickstart/        a study
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 RECIPE, MADE_FROM, ENVIRONMENT = "recipe.toml", "made_from.json", "environment.json"
@@ -46,9 +48,10 @@ def snapshots(run: Path) -> list[int]:
     return [int(path.stem.partition("-")[2]) for path in sorted((run / SNAPSHOTS).glob("step-*.safetensors"))]
 
 
-def stale(study: Path, run: str, key: str) -> Path:
-    """Where a study keeps a run that it does not ask for any more."""
-    return study / STALE / f"{run}-{key}"
+def stale(study: Path, run: str, key: str) -> Iterator[Path]:
+    """Where a study keeps runs that it does not ask for any more: several of one key, where their data were others."""
+    first = study / STALE / f"{run}-{key}"
+    return itertools.chain([first], (first.with_name(f"{first.name}-{number}") for number in itertools.count(2)))
 
 
 def result(place: Path, probe: str, key: str) -> Path:

@@ -1,7 +1,7 @@
 """The curves that another system logged: a JSON list of rows, a JSON or YAML table of lists, or CSV.
 
-They are known by the names of their columns, `train_loss`, `trn_acc`, `val_loss`, `test_acc` and the like. Where a log's
-accuracies exceed 1 they are percentages.
+They are known by the names of their columns, `train_loss`, `trn_acc`, `val_loss`, `test_acc` and the like, in capitals or not.
+Where a log's accuracies exceed 1 they are percentages.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SPLITS: Mapping[str, str] = {
     "test": "test",
     "tst": "test",
 }
-COLUMN = re.compile(rf"({'|'.join(SPLITS)})[_ ]?(loss|acc|accuracy|top1)", re.IGNORECASE)
+COLUMN = re.compile(rf"({'|'.join(SPLITS)})[_ ]?(loss|acc|accuracy|top1)")
 RATES = ("lr", "learning_rate")
 
 Points = tuple[tuple[float, float], ...]
-Columns = Mapping[str, Sequence[float | None]]
+Columns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,21 @@ def read_log(path: Path) -> Log:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} cannot be read: {error}.", "a text file in UTF-8", "check the file") from None
-    columns = reader(path, text)
+    found = reader(path, text)
+    columns = {name: _numbers(path, name, values) for name, values in ((name.strip().lower(), found[name]) for name in found)}
     points: dict[tuple[str, str], Points] = {}
     for name, values in columns.items():
-        if found := COLUMN.fullmatch(name):
+        if curve := COLUMN.fullmatch(name):
             at = columns.get("epoch") or [float(i + 1) for i in range(len(values))]
             if len(at) != len(values):
                 raise RequestError(
                     f"{path} has {len(at)} epochs and {len(values)} values of {name}.", "as many of both", "check the file"
                 )
             seen = tuple((x, y) for x, y in zip(at, values, strict=True) if x is not None and y is not None)
-            points[SPLITS[found[1].lower()], "loss" if found[2].lower() == "loss" else "acc"] = seen
+            points[SPLITS[curve[1]], "loss" if curve[2] == "loss" else "acc"] = seen
     if not any(points.values()):
         raise RequestError(
-            f"{path} holds no training curve; it has: {', '.join(columns) or 'nothing'}.",
+            f"{path} holds no training curve; it has: {', '.join(found) or 'nothing'}.",
             "columns such as train_loss, train_acc, val_loss, val_acc, with a row an epoch",
             "check the file",
         )
@@ -90,10 +91,10 @@ def _read_json(path: Path, text: str) -> Columns:
     except json.JSONDecodeError as error:
         raise WorkError(f"{path} is damaged: {error}.", "JSON", "check the file") from None
     if isinstance(content, list) and all(isinstance(row, dict) for row in cast("list[Any]", content)):
-        return _columns(path, cast("list[dict[str, Any]]", content))
+        return _columns(cast("list[dict[str, Any]]", content))
     if isinstance(content, dict):
         table = cast("dict[str, Any]", content)
-        return {name: _numbers(path, name, values if isinstance(values, list) else ()) for name, values in table.items()}
+        return {name: cast("list[Any]", values) if isinstance(values, list) else () for name, values in table.items()}
     raise RequestError(f"{path} is no training log.", "a list with one row an epoch", "check the file")
 
 
@@ -101,12 +102,12 @@ def _read_csv(path: Path, text: str) -> Columns:
     rows = list(csv.DictReader(text.splitlines(), skipinitialspace=True))
     if not rows:
         raise RequestError(f"{path} holds a header and no rows.", "one row an epoch", "check the run that wrote it")
-    return _columns(path, rows)
+    return _columns(rows)
 
 
-def _columns(path: Path, rows: Sequence[Mapping[str, Any]]) -> Columns:
+def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
     names = dict.fromkeys(name for row in rows for name in row if name)
-    return {name: _numbers(path, name, [row.get(name) for row in rows]) for name in names}
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _numbers(path: Path, name: str, values: Sequence[Any]) -> list[float | None]:

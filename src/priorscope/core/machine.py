@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
@@ -65,6 +65,54 @@ def settle(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+@contextmanager
+def repeatable(device: torch.device, *, tf32: bool = False) -> Iterator[None]:
+    """A CUDA device held to float32 products (or TF32) and to repeatable kernels inside the block; elsewhere nothing changes.
+
+    Without it, convolutions in "float32" are TF32 there, and sums of scattered parts come in whatever order they finish. What
+    has no repeatable form warns and runs; the gradient of attention wants `plain_attention` besides.
+    """
+    import torch
+
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is made; without it cuBLAS varies
+    matmul, cudnn = cast("Any", torch.backends.cuda.matmul), cast("Any", torch.backends.cudnn)
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    matmul.allow_tf32 = cudnn.allow_tf32 = tf32
+    cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+
+
+@contextmanager
+def plain_attention(device: torch.device) -> Iterator[None]:
+    """Attention as plain products of the values' own type inside the block on a CUDA device, for what a gradient is wanted of.
+
+    Fused kernels sum the parts of their gradient in whatever order they finish, unless torch is to refuse every operation
+    that has no repeatable form.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # else half precision is multiplied in float32
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
 def memory_bytes() -> int:

@@ -9,6 +9,9 @@ has the variance (var(seed) + var(rest) / N) / S + var(image) / N. The first par
 N, and they are joined as half-width^2 = t(S - 1)^2 part1 + t(N - 1)^2 part2, which covers at least as often as it says for
 any mixture of the two (Banerjee, Sankhya 22, 1960). Satterthwaite's single t was tried: with S = 3 it is a fifth narrower
 where the seeds hold a fifth of the variance, but its 95 % interval covers 92 % where they hold nine tenths.
+
+Where something else is drawn D times, the same for every seed (the labelled images of a readout), it is a third part beside
+these, var(draws' means) / D with t(D - 1): more seeds do not make it smaller.
 """
 
 from __future__ import annotations
@@ -57,6 +60,11 @@ class Interval(Config):
         return not self.contains(value)
 
 
+def bracket(interval: Interval | None, spec: str = ".1%") -> str:
+    """An interval as a sentence has it behind its number, " (80.0% to 90.0%)"; nothing where there is none."""
+    return f" ({interval.low:{spec}} to {interval.high:{spec}})" if interval else ""
+
+
 class Part(NamedTuple):
     """A piece of a mean's variance, and the degrees of freedom it was estimated with (infinite where it is known)."""
 
@@ -92,14 +100,16 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
 
 def bootstrap(
     values: ArrayLike, *, seed: int, statistic: Statistic = _mean, level: float = 0.95, resamples: int = 2000
-) -> Interval:
-    """The percentile bootstrap interval of a statistic over images, which are the first axis of `values`.
+) -> Interval | None:
+    """The percentile bootstrap interval of a statistic over images, which are the first axis of `values`; None of one.
 
     The percentile form, because it needs no jackknife (one evaluation an image), keeps its sense for medians and quantiles,
     where BCa's acceleration has none, and for means of hundreds of images differs from BCa by little (tested).
     `statistic` reduces axis 1 of an array (resamples, images, ...) to one number a resample. Right-or-wrong values belong
     to `wilson`: where all values are equal, a bootstrap has no width however few they are.
     """
+    if np.shape(values)[:1] == (1,):
+        return None
     low, high = percentiles(resampled(finite(values), seed, statistic, resamples), level)
     return Interval(low=low, high=high, level=level, method="percentile bootstrap", over="images")
 
@@ -137,6 +147,8 @@ def over_seeds(values: ArrayLike, level: float = 0.95) -> Interval:
 def seed_by_image(values: ArrayLike, counted: ArrayLike | None = None, level: float = 0.95) -> Interval:
     """The interval of a family's mean over seeds and images, from an array (seeds, the same images for every seed).
 
+    Where every seed was asked once for each of the same draws, the array is (seeds, draws, images).
+
     `counted` (same shape) says which values count, for a share of a part of the images (of those on which a network chose
     either cue, say): the interval is then that of the ratio of totals. Values that are all 0 or 1 are a proportion; its
     interval is Wilson's at the effective n for which z sqrt(p (1 - p) / n) is the crossed design's half-width (as surveys do:
@@ -148,16 +160,17 @@ def seed_by_image(values: ArrayLike, counted: ArrayLike | None = None, level: fl
     """
     data, mean = crossed(values, counted)
     parts = crossed_parts(data)
+    over = crossed_over(data)
     if not is_proportion(values):
-        return around(mean, parts, level, "crossed t", "seeds x images")
+        return around(mean, parts, level, "crossed t", over)
     z, half = normal_quantile(level), half_width(parts, level)
     answers = data.size if counted is None else int(np.count_nonzero(counted))
     spread = mean * (1 - mean)
-    n = answers / len(data)  # where there is no spread to go by, the images are what is surely independent
+    n = answers * data.shape[-1] / data.size  # where there is no spread to go by, the images are what is surely independent
     if half > 0 and spread > 0:
         n = min(spread * (z / half) ** 2, float(answers))  # no answer is worth more than an independent one
     low, high = _score_ends(mean, n, z)
-    return Interval(low=low, high=high, level=level, method="crossed Wilson", over="seeds x images")
+    return Interval(low=low, high=high, level=level, method="crossed Wilson", over=over)
 
 
 # What the intervals and the comparisons are made of.
@@ -245,19 +258,21 @@ def seeds(values: ArrayLike) -> Floats:
 
 
 def seed_part(means: Floats) -> Part:
-    """The variance of the mean over seeds, from the seeds' own means: it holds var(seed) / S and var(rest) / (S N)."""
+    """The variance of the mean over seeds (or draws), from their own means: it holds var(seed) / S and var(rest) / (S N)."""
     return Part(float(np.var(means, ddof=1)) / len(means), len(means) - 1)
 
 
 def crossed(values: ArrayLike, counted: ArrayLike | None = None) -> tuple[Floats, float]:
-    """The array (seeds, images) and its mean; the ratio of totals, linearised, where only the `counted` values count.
+    """The array (seeds, images) or (seeds, draws, images) and its mean; where only the `counted` values count, linearised.
 
     The ratio r of the totals of y and of c varies as the mean of r + c (y - r) / mean(c) does (the delta method).
     """
     data = finite(values)
-    if data.ndim != 2 or data.shape[1] < 2:
+    if data.ndim not in (2, 3) or min(data.shape[1:]) < 2:
         raise RequestError(
-            f"An array of shape {data.shape} was given.", "(seeds, images), two images at least", "np.stack(rows)"
+            f"An array of shape {data.shape} was given.",
+            "(seeds, images) or (seeds, draws, images), two images and draws at least",
+            "np.stack(rows)",
         )
     _check_seeds(data)
     if counted is None:
@@ -273,8 +288,15 @@ def crossed(values: ArrayLike, counted: ArrayLike | None = None) -> tuple[Floats
     return ratio + weight * (data - ratio) / weight.mean(), ratio
 
 
+def crossed_over(data: Floats) -> str:
+    """What the mean of such an array was sampled over."""
+    return "seeds x images" if data.ndim == 2 else "seeds x draws x images"
+
+
 def crossed_parts(data: Floats) -> list[Part]:
-    """The two parts of the variance of the mean of an array (seeds, images): over seeds, and over images."""
+    """The parts of the variance of the mean of such an array: over seeds, over images, and over draws where there are some."""
+    if data.ndim == 3:
+        return [*crossed_parts(data.mean(axis=1)), seed_part(data.mean(axis=(0, 2)))]
     n = data.shape[1]
     own = float(np.var(data.mean(axis=0), ddof=1)) - residual(data) / len(data)
     return [seed_part(data.mean(axis=1)), Part(max(own, 0.0) / n, n - 1)]

@@ -39,13 +39,15 @@ class Stopping:
 def stopping() -> Iterator[Stopping]:
     """Notes SIGTERM and SIGINT inside the block.
 
-    Elsewhere than in the main thread, where Python allows no handlers, nothing is noted.
+    Elsewhere than in the main thread, where Python allows no handlers, nothing is noted; nor is a signal that is ignored: a
+    worker leaves Ctrl-C to who started it.
     """
     asked = Stopping()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = {number: signal.signal(number, asked.ask) for number in SIGNALS}
+    heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, asked.ask) for number in heard}
     try:
         yield asked
     finally:

@@ -4,6 +4,7 @@ A check is one file here and one line in `CHECKS`; its opening text says which f
 published number. It has one function for each kind of subject that it can look at, which yields findings:
 
     look_at_recipe(recipe)      a checked recipe
+    look_at_side(recipe, side)  a recipe and the side of the pictures that its backbone sees, where that is known
     look_at_source(source)      its pictures, where they are on this machine
     look_at_network(network)    a classifier: a run's, or one of your own, wrapped
     look_at_training(recipe, split, network)

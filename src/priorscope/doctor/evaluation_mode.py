@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from priorscope.doctor import Finding
-from priorscope.doctor.scripts import TRAINS, Script, last_name
+from priorscope.doctor.scripts import Script, evaluates, last_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -122,19 +122,28 @@ def look_at_network(network: Classifier) -> Iterator[Finding]:
 
 
 def look_at_script(script: Script) -> Iterator[Finding]:
-    """A call of `eval()` where something is trained and told `train()` nowhere, or only outside of every loop and function."""
-    switched_off = [node for name, node in script.calls() if name == "eval" and isinstance(node.func, ast.Attribute)]
-    inside = [*_repeated(script.tree)]
-    on = [node for node in inside if last_name(node.func) == "train" and isinstance(node.func, ast.Attribute)]
-    trains = any(name in TRAINS for name, _ in script.calls())
+    """A call of `eval()` where something is trained and told `train()` nowhere, or only outside of every loop and function.
+
+    A gradient alone trains nothing, it may move a picture; and a `fit` of another object is that of a readout.
+    """
+    switched_off = [node for _, node in script.calls() if evaluates(node)]
+    asked = [node for node in _repeated(script.tree) if isinstance(node.func, ast.Attribute) and node.func.attr == "train"]
+    on = [node for node in asked if not evaluates(node)]
+    trains = any(name == "step" or (name == "fit" and isinstance(node.func, ast.Name)) for name, node in script.calls())
     if switched_off and trains and not on:
         yield Finding(
             check="evaluation_mode",
             severity="fault",
-            saw=f"{script.at(switched_off[0])} calls eval(), and no loop or function of the script calls train() on a network.",
+            saw=f"{script.at(switched_off[0])} calls {_told(switched_off[0])}, and no loop or function of the script calls "
+            "train() on a network.",
             means=f"after the first evaluation the network stays in evaluation mode: {MEANS}",
             do="call model.train() at the start of every epoch",
         )
+
+
+def _told(call: ast.Call) -> str:
+    """A method's call without the object that it is one of."""
+    return f"{last_name(call.func)}({', '.join(ast.unparse(part) for part in (*call.args, *call.keywords))})"
 
 
 def _repeated(tree: ast.Module) -> Iterator[ast.Call]:

@@ -118,7 +118,11 @@ def _recipe(desk: _Desk, subject: str, settings: Sequence[str]) -> None:
     recipe = Recipe.load(find_recipe(subject), settings)
     desk.look("recipe", recipe)
     source = _pictures(desk, recipe)
-    network = _untrained(desk, recipe, source)
+    side = _side(desk, recipe, source)
+    seen = recipe.model.input_size or side
+    if seen is not None:
+        desk.look("side", recipe, seen)
+    network = None if side is None else _untrained(desk, recipe, source, side)
     if network is not None:
         desk.look("network", network)
         if source is not None:
@@ -138,14 +142,19 @@ def _pictures(desk: _Desk, recipe: Recipe) -> Source | None:
     return source
 
 
-def _untrained(desk: _Desk, recipe: Recipe, source: Source | None) -> Classifier | None:
+def _side(desk: _Desk, recipe: Recipe, source: Source | None) -> int | None:
+    try:
+        return picture_side(recipe, source.split("train") if source else None)
+    except PriorscopeError as error:
+        desk.findings.append(_not_looked_at("network", error))
+        return None
+
+
+def _untrained(desk: _Desk, recipe: Recipe, source: Source | None, side: int) -> Classifier | None:
     """The recipe's network with random weights: nothing is downloaded to look at its parts."""
     from priorscope.models.classifier import build
 
     train = source.split("train") if source else None
-    side = recipe.data.augment.size or (train.image_size if train else picture_side(recipe))
-    if side is None:
-        return None
     try:
         return build(
             recipe.model.without_start(),
@@ -161,10 +170,16 @@ def _untrained(desk: _Desk, recipe: Recipe, source: Source | None) -> Classifier
 
 def _run(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
     run = runs.load(subject)
-    desk.look("recipe", run.recipe)
+    _recipe_of(desk, run)
     _pictures(desk, run.recipe)
     desk.look("network", run.model)
     desk.look("run", run)
+
+
+def _recipe_of(desk: _Desk, run: runs.Run) -> None:
+    """The recipe of a run, which wrote down the side of its pictures."""
+    desk.look("recipe", run.recipe)
+    desk.look("side", run.recipe, run.recipe.model.input_size or run.environment.network.image_size)
 
 
 def _study(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
@@ -174,7 +189,7 @@ def _study(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
             f"{subject} holds no finished run.", "a study that was run", f"priorscope study FILE --out {subject}"
         )
     for run in found:
-        desk.look("recipe", run.recipe)
+        _recipe_of(desk, run)
         desk.look("run", run)
     desk.look("study", found)
 

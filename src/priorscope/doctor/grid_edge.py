@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 from priorscope.core.config import Plain, content_key, flat, is_number
 from priorscope.doctor import Finding
+from priorscope.recipe import HELD
 
 if TYPE_CHECKING:
     from priorscope.run import Run
 
-
-HELD = ("seed", "data.", "init.", "train.epochs", "train.steps", "train.flops", "train.adversarial.")
+NO_TUNING = (*HELD, "data.", "train.adversarial.")
 """How settings begin that say what is learnt, for how long and against whom, and not how well."""
 
 
 def look_at_study(found: Sequence[Run]) -> Iterator[Finding]:
     """Every setting in which three or more runs differ and in nothing else but the seed; how much is learnt is no tuning."""
     plain = [(run, flat(run.recipe.plain())) for run in found if run.history]
-    keys = {key for _, values in plain for key, value in values.items() if is_number(value) and not key.startswith(HELD)}
+    keys = {key for _, values in plain for key, value in values.items() if is_number(value) and not key.startswith(NO_TUNING)}
     for key in sorted(keys):
         for runs in _alike(plain, key).values():
             by_value = {value: fmean(chosen_accuracy(run) for run in runs[value]) for value in sorted(runs)}

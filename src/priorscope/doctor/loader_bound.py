@@ -1,7 +1,7 @@
 """A run that waits for its pictures: the network could learn faster than the loader makes batches.
 
-A run logs the share of its time that it waited. Before a run both are timed here, on this machine, for a second or two each:
-the loader alone, and training steps on a batch that is there already.
+A run logs the share of its time that it waited. Before a run on a processor both are timed here, on this machine, for a second
+or two each: the loader alone, and training steps on a batch that is there already.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from priorscope.core.machine import on_threads
+from priorscope.core.machine import on_threads, pick_device
 from priorscope.doctor import Finding
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def look_at_run(run: Run) -> Iterator[Finding]:
 
 
 def look_at_training(recipe: Recipe, split: Split, network: Classifier) -> Iterator[Finding]:
-    """Images a second of the loader and of the training step."""
+    """Images a second of the loader and of the training step, where the processor does both."""
+    if pick_device(recipe.train.device) != "cpu":
+        return
     loads, learns = loader_rate(recipe, split), step_rate(recipe, split, network)
     if loads < learns:
         yield Finding(

@@ -30,18 +30,18 @@ def look_at_log(log: Log) -> Iterator[Finding]:
 
 
 def look_at_run(run: Run) -> Iterator[Finding]:
-    """The same of a run's own curves."""
+    """The same of a run's own curves, whose losses are means."""
     rows = [(float(row["epoch"]), float(row["val"]["loss"]), float(row["val"]["accuracy"])) for row in run.history]
-    yield from _judged(f"{run.name}, val", rows)
+    yield from _judged(f"{run.name}, val", rows, mean=True)
 
 
-def _judged(where: str, rows: Sequence[tuple[float, float, float]]) -> Iterator[Finding]:
+def _judged(where: str, rows: Sequence[tuple[float, float, float]], mean: bool = False) -> Iterator[Finding]:
     for epoch, loss, accuracy in rows:
-        if not math.isfinite(loss):
+        if not math.isfinite(loss) or (mean and loss > MOST):
             yield Finding(
                 check="loss_scale",
                 severity="fault",
-                saw=f"{where}: the loss of epoch {epoch:g} is {loss}.",
+                saw=f"{where}: the loss of epoch {epoch:g} is {loss:.4g}.",
                 means="the network diverged: what follows says nothing of its recipe",
                 do="a lower learning rate, a warm-up, or clipping: --set optim.clip=1",
             )

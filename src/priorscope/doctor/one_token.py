@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from priorscope.doctor import Finding
-from priorscope.doctor.sides import side_of
 from priorscope.models import FAMILIES
 
 if TYPE_CHECKING:
@@ -24,10 +23,10 @@ REPAIRS = {
 }
 
 
-def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
+def look_at_side(recipe: Recipe, side: int) -> Iterator[Finding]:
     """What the family itself says has no effect at this size."""
-    family, side = FAMILIES.load(recipe.model.family), side_of(recipe)
-    idle = family.idle_parameters(recipe.model, side) if hasattr(family, "idle_parameters") and side else []
+    family = FAMILIES.load(recipe.model.family)
+    idle = family.idle_parameters(recipe.model, side) if hasattr(family, "idle_parameters") else []
     if getattr(recipe.model, "pixel", None) is not None and getattr(recipe.model, "pixel", 0) == getattr(
         recipe.model, "patch", 0
     ):

@@ -10,11 +10,19 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from priorscope.data.augment.ops import Choose
 from priorscope.doctor import Finding
 from priorscope.doctor.scripts import Script, keyword, last_name, targets
 
 if TYPE_CHECKING:
+    from priorscope.data.augment import Augment
     from priorscope.recipe import Recipe
+
+
+LOOK_OUTSIDE = {"pad-crop", "rotate", "affine", "randaugment", "trivialaugment"}
+"""The operations that read `data.augment.fill`."""
+RESAMPLE = LOOK_OUTSIDE - {"pad-crop"} | {"centre-crop", "resized-crop"}
+"""Those that read `data.augment.interpolation`; `data.augment.size` does so too."""
 
 
 def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
@@ -36,11 +44,24 @@ def unread(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield f"model.resize = {model.resize!r}", "the pictures have the backbone's own size, and nothing is resized"
     if optim.decay_norms_and_biases and optim.weight_decay == 0:
         yield "optim.decay_norms_and_biases = true", "optim.weight_decay is 0"
-    if train.steps is None and train.flops is None and train.patience is not None and train.patience >= train.epochs:
-        yield f"train.patience = {train.patience}", f"the run has {train.epochs} epochs"
+    if train.steps is None and train.flops is None and train.patience is not None and train.patience >= train.epochs - 1:
+        yield f"train.patience = {train.patience}", f"it cannot end a run of {train.epochs} epochs early"
     if train.track_images != type(train).model_fields["track_images"].default and set(train.track) <= {"val"}:
         yield f"train.track_images = {train.track_images}", "only val is tracked, and val is always looked at whole"
+    yield from _idle_sampling(recipe.data.augment)
     yield from _idle_operations(recipe.data.augment.plain().get("ops", ()))
+
+
+def _idle_sampling(augment: Augment) -> Iterator[tuple[str, str]]:
+    """How pictures are sampled, where none is sampled anew or looked at beyond its edge."""
+    done = {
+        op.op for outer in augment.ops for op in (outer.ops if isinstance(outer, Choose) else (outer,)) if op.p * outer.p > 0
+    }
+    usual = type(augment).model_fields
+    if augment.interpolation != usual["interpolation"].default and augment.size is None and not done & RESAMPLE:
+        yield f"data.augment.interpolation = {augment.interpolation!r}", "no operation resizes or turns a picture"
+    if augment.fill != usual["fill"].default and not done & LOOK_OUTSIDE:
+        yield f"data.augment.fill = {augment.fill!r}", "no operation shows what lies outside a picture"
 
 
 def _idle_operations(ops: Any) -> Iterator[tuple[str, str]]:
@@ -56,6 +77,7 @@ def look_at_script(script: Script) -> Iterator[Finding]:
     declared = dict(_declared(script))
     asked = {node.attr for node in ast.walk(script.tree) if isinstance(node, ast.Attribute)}
     asked |= {node.value for node in ast.walk(script.tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    asked |= {*_taken_by_name(script)}
     idle = [name for name in declared if name not in asked]
     if not idle:
         return
@@ -82,16 +104,19 @@ def _declared(script: Script) -> Iterator[tuple[str, ast.Call]]:
             yield str(stored), call
 
 
+def _taken_by_name(script: Script) -> Iterator[str]:
+    """The parameters of the script's own functions that are called with a whole table: `main(**vars(args))`."""
+    spread = {name for name, call in script.calls() if any(item.arg is None for item in call.keywords)}
+    for node in ast.walk(script.tree):
+        if isinstance(node, ast.FunctionDef) and node.name in spread:
+            yield from (one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs))
+
+
 def _handed_on(script: Script) -> list[ast.Call]:
     """Calls of things defined elsewhere that get all options together: `update(args)`, `f(**vars(args))`, `args.__dict__`."""
     here = {node.name for node in ast.walk(script.tree) if isinstance(node, ast.FunctionDef)}
     assigned = [node for node in ast.walk(script.tree) if isinstance(node, ast.Assign | ast.AnnAssign)]
-    options = {
-        name
-        for node in assigned
-        if isinstance(node.value, ast.Call) and last_name(node.value.func).startswith("parse_")
-        for name in targets(node)
-    }
+    options = {name for node in assigned if _parsed(node.value) for name in targets(node)}
     return [
         call
         for name, call in script.calls()
@@ -103,4 +128,8 @@ def _whole(value: ast.expr, options: set[str]) -> bool:
     """Whether an argument is all options: the namespace itself, or its dictionary."""
     if isinstance(value, ast.Attribute) and value.attr == "__dict__":
         value = value.value
-    return isinstance(value, ast.Name) and value.id in options
+    return _parsed(value) or (isinstance(value, ast.Name) and value.id in options)
+
+
+def _parsed(value: ast.expr | None) -> bool:
+    return isinstance(value, ast.Call) and last_name(value.func).startswith("parse_")

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from priorscope.core import layout
 from priorscope.core.folder import read_json
 from priorscope.doctor import Finding
-from priorscope.doctor.scripts import HELD_OUT, TRAINS, Script, keyword, last_name, targets
+from priorscope.doctor.scripts import HELD_OUT, Script, keyword, last_name, targets
 
 if TYPE_CHECKING:
     from priorscope.run import Run
 
+TRAINS = ("backward", "step", "fit")
+"""What is called where a network is trained."""
 MEANS = "the score is of fewer images than it says, and two networks may have been scored on different ones"
 
 
@@ -51,21 +53,21 @@ def _stored(run: Run) -> Iterator[tuple[str, int]]:
 
 
 def look_at_script(script: Script) -> Iterator[Finding]:
-    """A loader of held-out pictures that drops its last batch, or a loop that skips a batch for its size and trains nothing."""
-    training = _in_training(script.tree)
+    """A loader of held-out pictures that drops its last batch, or a loop over one that skips a batch for its size."""
+    scoring = _in_scoring(script.tree)
     for node in ast.walk(script.tree):
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
             held_out = [name for name in targets(node) if HELD_OUT.search(name)]
             if held_out and keyword(node.value, "drop_last") is True:
                 yield _finding(script, node, f"{held_out[0]} drops its last batch when that is not whole")
-        if isinstance(node, ast.If) and node not in training and any(isinstance(part, ast.Continue) for part in node.body):
+        if isinstance(node, ast.If) and node in scoring and any(isinstance(part, ast.Continue) for part in node.body):
             asked = ast.unparse(node.test)
             if "batch_size" in asked or "len(" in asked:
                 yield _finding(script, node, f"batches are skipped when {asked}")
 
 
-def _in_training(tree: ast.Module) -> set[ast.If]:
-    """Conditions whose innermost loop trains a network."""
+def _in_scoring(tree: ast.Module) -> set[ast.If]:
+    """Conditions whose innermost loop goes over held-out pictures and trains no network."""
     inside: dict[ast.If, ast.For | ast.While] = {}
     for loop in ast.walk(tree):  # an inner loop comes after the outer one
         if isinstance(loop, ast.For | ast.While):
@@ -73,8 +75,19 @@ def _in_training(tree: ast.Module) -> set[ast.If]:
     return {
         node
         for node, loop in inside.items()
-        if any(isinstance(part, ast.Call) and last_name(part.func) in TRAINS for part in ast.walk(loop))
+        if isinstance(loop, ast.For)
+        and any(HELD_OUT.search(name) for name in _names(loop.iter))
+        and not any(isinstance(part, ast.Call) and last_name(part.func) in TRAINS for part in ast.walk(loop))
     }
+
+
+def _names(value: ast.expr) -> Iterator[str]:
+    """What a value is made of by name: `enumerate(loaders["val"])` is of enumerate, loaders and val."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.Name | ast.Attribute):
+            yield last_name(node)
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            yield str(node.slice.value)
 
 
 def _finding(script: Script, node: ast.AST, what: str) -> Finding:

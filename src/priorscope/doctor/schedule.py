@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,13 +16,19 @@ from typing import TYPE_CHECKING
 from priorscope.core.config import Plain
 from priorscope.core.logs import Log
 from priorscope.doctor import Finding
-from priorscope.doctor.scripts import Script
+from priorscope.doctor.scripts import Script, last_name
 
 if TYPE_CHECKING:
     from priorscope.data.split import Split
     from priorscope.models.classifier import Classifier
     from priorscope.recipe import Recipe
     from priorscope.run import Run
+
+
+EPOCH = re.compile(
+    r"(?:(?:i|cur|curr|current|this|global)_?)?epochs?(?:_?(?:i|id|idx|index|num|number|count|counter))?", re.IGNORECASE
+)
+"""Names of an epoch's number: `epoch_loss` and `loss_epoch` are none."""
 
 
 def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
@@ -142,9 +149,7 @@ def look_at_script(script: Script) -> Iterator[Finding]:
     """A scheduler that is told an epoch; one ahead, or the share of one that is done, is what some of them ask for."""
     for name, call in script.calls():
         told = ast.unparse(call.func).lower()
-        if name == "step" and call.args and "sched" in told and "epoch" in ast.unparse(call.args[0]):
-            if isinstance(call.args[0], ast.BinOp) and isinstance(call.args[0].op, ast.Add):
-                continue
+        if name == "step" and call.args and "sched" in told and _is_epoch(call.args[0]):
             yield Finding(
                 check="schedule",
                 severity="fault",
@@ -152,3 +157,10 @@ def look_at_script(script: Script) -> Iterator[Finding]:
                 means="counted from another start than the loop's, every rate is late, and the last one is far from the end",
                 do="scheduler.step(), once after each epoch",
             )
+
+
+def _is_epoch(value: ast.expr) -> bool:
+    """Whether a value is an epoch's number, or one that is less by something."""
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Sub):
+        value = value.left
+    return EPOCH.fullmatch(last_name(value)) is not None

@@ -23,9 +23,6 @@ def speaks_of(*words: str) -> re.Pattern[str]:
 HELD_OUT = speaks_of("test", "val", "valid", "validation", "dev", "eval", "evaluation")
 """Names that speak of pictures that a network is judged on."""
 
-TRAINS = ("backward", "step", "fit")
-"""What is called where a network is trained."""
-
 
 @dataclass(frozen=True)
 class Script:
@@ -66,6 +63,14 @@ def keyword(call: ast.Call, name: str) -> object:
     """A constant given by keyword; None where there is none."""
     given = [item.value for item in call.keywords if item.arg == name]
     return given[0].value if given and isinstance(given[0], ast.Constant) else None
+
+
+def evaluates(call: ast.Call) -> bool:
+    """Whether a call puts a network in evaluation mode: `net.eval()` or `net.train(False)`."""
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    first = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else keyword(call, "mode")
+    return call.func.attr == "eval" or (call.func.attr == "train" and first is False)
 
 
 def targets(node: ast.Assign | ast.AnnAssign) -> list[str]:

@@ -1,21 +1,28 @@
-"""The side of a recipe's pictures, where it can be known without opening any."""
+"""The side of a recipe's pictures: read from them, or known without opening any."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from priorscope.core.errors import RequestError
+
 if TYPE_CHECKING:
+    from priorscope.data.split import Split
     from priorscope.recipe import Recipe
 
-PUBLISHED = {"cifar10": 32, "cifar100": 32, "shapetex": 32, "stl10": 96, "tiny_imagenet": 64}
+PUBLISHED = {"cifar10": 32, "cifar100": 32, "stl10": 96, "tiny_imagenet": 64}
 
 
-def picture_side(recipe: Recipe) -> int | None:
-    """What a classifier receives: set by the augmentation, else the source's own; None where only its pictures tell."""
-    source = recipe.data.source
-    return recipe.data.augment.size or getattr(source, "res", None) or PUBLISHED.get(source.name)
-
-
-def side_of(recipe: Recipe) -> int | None:
-    """What the backbone sees, after the resize inside the model."""
-    return recipe.model.input_size or picture_side(recipe)
+def picture_side(recipe: Recipe, train: Split | None = None) -> int:
+    """What a classifier receives: set by the augmentation, else the pictures' own; refused where nothing tells it."""
+    source, side = recipe.data.source, recipe.data.augment.size
+    if side is None:
+        side = train.image_size if train else getattr(source, "image_size", None) or getattr(source, "res", None)
+    side = side or PUBLISHED.get(source.name)
+    if side is None:
+        raise RequestError(
+            f"Only the pictures of {source.name} say how large they are, and they cannot be opened here.",
+            "pictures on this machine",
+            f"priorscope data info {source.name}",
+        )
+    return side

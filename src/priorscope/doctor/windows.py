@@ -9,18 +9,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from priorscope.doctor import Finding
-from priorscope.doctor.sides import side_of
 
 if TYPE_CHECKING:
     from priorscope.recipe import Recipe
 
 
-def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
+def look_at_side(recipe: Recipe, side: int) -> Iterator[Finding]:
     """Every stage's window is as large as its map."""
     from priorscope.models.swin import SwinConfig, windows
 
-    side = side_of(recipe)
-    if not isinstance(recipe.model, SwinConfig) or side is None:
+    if not isinstance(recipe.model, SwinConfig):
         return
     stages = windows(recipe.model, side)
     if not any(stage.shift for stage in stages):

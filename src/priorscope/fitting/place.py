@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from priorscope.core import folder, layout
@@ -30,9 +31,14 @@ def stands_for(out: Path, asked: Plain) -> Plain | None:
     try:
         return folder.read_json(out / layout.MADE_FROM)
     except PriorscopeError:
-        if not (out / layout.ENVIRONMENT).exists():
-            return None
-        return asked if read_environment(out).key == content_key(asked) else {}
+        finished = finished_in(out)
+        return None if finished is None else asked if finished.key == content_key(asked) else {}
+
+
+def finished_in(out: Path) -> Environment | None:
+    """What the finished run in a folder says of itself; None where none is finished, or its record is damaged."""
+    with suppress(PriorscopeError):
+        return read_environment(out)
 
 
 def data_changed(environment: Environment, source: SourceConfig) -> bool:
@@ -44,13 +50,14 @@ def data_changed(environment: Environment, source: SourceConfig) -> bool:
 def prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> None:
     """Writes what is asked into a folder, or refuses a folder where something else was asked."""
     folder.remove_leftovers(out)
-    finished = read_environment(out) if (out / layout.ENVIRONMENT).exists() else None
+    finished = finished_in(out)
     if finished and not (out / layout.WEIGHTS).exists() and finished.diverged is None:
-        (out / layout.ENVIRONMENT).unlink()  # its weights are gone: it is carried out again
         finished = None
+    if not finished:
+        (out / layout.ENVIRONMENT).unlink(missing_ok=True)  # its weights, or its record, are gone: it is carried out again
     before = stands_for(out, made_from)
     if before is not None and before != made_from:
-        longer = bool(finished and before) and not extension.differing(before, made_from)
+        longer = bool(finished and before) and (out / layout.EXTEND).exists() and not extension.differing(before, made_from)
         raise RequestError(
             f"{out} holds a run of another {'length' if longer else 'recipe'}.",
             "an empty folder, or a run of this recipe",

@@ -13,6 +13,9 @@ A family is one file here and one line in `FAMILIES`. Its module has
     FIXED_SIZE                      the reason why they never do
     idle_parameters(config, image_size) -> names
                                     where a size leaves parameters without any effect
+    keep_body(config, num_classes) -> config
+                                    where the body depends on the number of classes: the config that keeps it with another head
+    settled(config) -> config       where a config points to a place outside: the one that does without it
 
 Families with blocks of their own keep them in `networks/<family>.py`, because importing torch takes three seconds and a
 list of presets, a recipe or a plan must not wait for it.
@@ -132,6 +135,13 @@ def family_config(model: str | Mapping[str, Any] | FamilyConfig) -> FamilyConfig
     if not isinstance(config, FamilyConfig):
         raise TypeError(f"{type(config).__name__} is not a FamilyConfig")
     return config
+
+
+def beside_name(table: Plain, other: str) -> Plain:
+    """A model's table without the settings that its name says, and without those that the family of another name has not."""
+    said, known = family_config(str(table["name"])).plain(), type(family_config(other)).model_fields
+    kept = [name for name in table if name in known and table[name] != said.get(name)]
+    return {"name": table["name"], **{name: table[name] for name in kept}}
 
 
 def _full_name(name: str) -> str:

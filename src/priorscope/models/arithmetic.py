@@ -19,15 +19,20 @@ if TYPE_CHECKING:
 
 
 def macs_as_run(classifier: Classifier) -> int:
-    """The multiply-adds of matrix products, convolutions and attention that one image takes, in evaluation mode."""
+    """The multiply-adds of matrix products, convolutions and attention that one image more takes, in evaluation mode."""
+    counted = copy.deepcopy(classifier).cpu().float().eval()
+    few, many = (_of_batch(counted, batch) for batch in (2, 3))
+    return many - few
+
+
+def _of_batch(classifier: Classifier, batch: int) -> int:
     import torch
 
-    counted = copy.deepcopy(classifier).cpu().float().eval()
-    side = counted.image_size
+    side = classifier.image_size
     with torch.no_grad():
-        images = counted.prepare(torch.zeros(1, 3, side, side))
+        images = classifier.prepare(torch.zeros(batch, 3, side, side))
         with _Products() as products:
-            counted.network(images)
+            classifier.network(images)
     return products.macs
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,7 +192,7 @@ class Classifier(nn.Module):
         return self.network.get_submodule(self._head)
 
     def replace_head(self, num_classes: int, seed: int) -> None:
-        """Puts a fresh linear head in place of the old one, at `num_classes`."""
+        """Puts a fresh linear head in place of the old one, at `num_classes`; the config goes on building the same body."""
         old = self.head
         if not isinstance(old, nn.Linear):
             raise RequestError(
@@ -202,6 +203,9 @@ class Classifier(nn.Module):
         with seeded(seed, "head"):
             fresh = nn.Linear(old.in_features, num_classes, bias="bias" in old.state_dict())
         self.network.set_submodule(str(self._head), fresh.to(old.weight.device, old.weight.dtype))
+        if self.config is not None and num_classes != self.num_classes:
+            family = FAMILIES.load(self.config.family)
+            self.config = family.keep_body(self.config, self.num_classes) if hasattr(family, "keep_body") else self.config
         self.num_classes = num_classes
 
     def normalise_by(self, statistics: Statistics) -> None:
@@ -397,39 +401,57 @@ def at_size(classifier: Classifier, image_size: int) -> Classifier:
 def wrap_network(
     network: nn.Module, image_size: int, num_classes: int, statistics: Statistics | None, input_size: int | None, resize: Resize
 ) -> Classifier:
-    """A user's own network as a classifier: every submodule is a tap, under its own path."""
-    linear = [
-        path for path, module in network.named_modules() if isinstance(module, nn.Linear) and module.out_features == num_classes
-    ]
-    classifier = Classifier(
-        Backbone(network, module_taps(network), linear[-1] if linear else None),
+    """A user's own network as a classifier: every submodule that runs is a tap, under its own path."""
+    taps, head, logits = module_taps(network, input_size or image_size)
+    if tuple(logits.shape) != (2, num_classes):
+        raise RequestError(
+            f"The network gives {tuple(logits.shape)} for 2 images.",
+            f"(2, {num_classes}): one logit a class",
+            "classes=<as many as the network's last layer gives>",
+        )
+    return Classifier(
+        Backbone(network, taps, head),
         image_size=image_size,
         num_classes=num_classes,
         statistics=statistics,
         input_size=input_size,
         resize=resize,
     )
-    check_logits(classifier)
-    return classifier
 
 
-def module_taps(network: nn.Module) -> dict[str, Tap]:
-    """Every submodule that runs as a tap, under its own path."""
-    return {
-        path.replace(".", "/"): Tap(path, "any")
+def module_taps(network: nn.Module, side: int) -> tuple[dict[str, Tap], str | None, Tensor]:
+    """What shows when two grey images of a side pass: taps, the head, and the logits.
+
+    Every submodule that runs is a tap under its own path, in the order in which they end. The head is the linear map whose
+    output the network gives back as it is, or None.
+    """
+    ended: dict[str, tuple[Tensor, int] | None] = {}  # holding outputs keeps their addresses from being given away again
+
+    def end(path: str, module: nn.Module, _inputs: Any, output: Any) -> None:
+        ended.pop(path, None)
+        ended[path] = (output, changes_of(output)) if isinstance(module, nn.Linear) else None
+
+    handles = [
+        module.register_forward_hook(partial(end, path))
         for path, module in network.named_modules()
-        if path and not isinstance(module, (nn.ModuleList, nn.ModuleDict))
-    }
+        if path and not isinstance(module, torch.jit.ScriptModule)
+    ]
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    try:
+        with evaluating(network), torch.no_grad():
+            logits = network(torch.full((2, 3, side, side), 0.5, device=device))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    def answers(output: Tensor, changes: int) -> bool:
+        same = output.shape == logits.shape and output.data_ptr() == logits.data_ptr()
+        return same and changes_of(output) == changes
+
+    head = next((path for path, kept in ended.items() if kept is not None and answers(*kept)), None)
+    return {path.replace(".", "/"): Tap(path, "any") for path in ended}, head, logits
 
 
-def check_logits(classifier: Classifier) -> None:
-    """Refuses a network that does not give one logit a class for images of the stated size."""
-    device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
-    with evaluating(classifier), torch.no_grad():
-        logits = classifier(torch.full((2, 3, classifier.image_size, classifier.image_size), 0.5, device=device))
-    if tuple(logits.shape) != (2, classifier.num_classes):
-        raise RequestError(
-            f"The network gives {tuple(logits.shape)} for 2 images.",
-            f"(2, {classifier.num_classes}): one logit a class",
-            "classes=<as many as the network's last layer gives>",
-        )
+def changes_of(tensor: Tensor) -> int:
+    """How often torch has counted a change of a tensor; those made in inference mode it does not count."""
+    return 0 if tensor.is_inference() else tensor._version

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ModelInfo(Config):
-    """The cost of one image.
+    """The cost of one image more in a batch: what is done once a batch, weights times weights, is no image's.
 
     `macs` are the multiply-adds of all matrix products, convolutions and attention; `flops` are twice that, a multiplication
     and an addition each. Norms, activations and additions are in neither: they are under 1 % of these networks' arithmetic.
@@ -39,7 +39,8 @@ def info(classifier: Classifier) -> ModelInfo:
 
     counted = copy.deepcopy(classifier).cpu().float()
     with seeded(0, "info"):
-        macs = _macs(counted.eval())
+        few, many = (_macs(counted.eval(), batch) for batch in (2, 3))
+        macs = many - few
         tokens = _tokens(counted)
         few, many = (_saved_bytes(counted.train(), batch) for batch in (2, 4))
     return ModelInfo(
@@ -61,17 +62,18 @@ def _images(classifier: Classifier, batch: int) -> Tensor:
     return torch.rand(batch, 3, classifier.image_size, classifier.image_size)
 
 
-def _macs(classifier: Classifier) -> int:
-    """Counted with attention as plain products: torch's counter has not known every fused kernel in every version.
+def _macs(classifier: Classifier, batch: int) -> int:
+    """The multiply-adds of a batch.
 
-    On frozen weights: the counter asks a view of a parameter for its gradient's origin, which it has not without gradients.
+    Attention is counted as plain products: torch's counter has not known every fused kernel in every version. On frozen
+    weights: the counter asks a view of a parameter for its gradient's origin, which it has not without gradients.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    images = classifier.prepare(_images(classifier, 1))
+    images = classifier.prepare(_images(classifier, batch))
     network = copy.deepcopy(classifier.network).requires_grad_(False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         network(images)

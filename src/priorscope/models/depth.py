@@ -1,4 +1,4 @@
-"""Which taps stand for the depth of a network: what it is embedded in, what each block hands on, what the head sees.
+"""Where a network's blocks are, and which taps stand for its depth: its embedding, what each block hands on, its head's input.
 
 No torch here: addresses are text.
 """
@@ -14,23 +14,34 @@ import numpy as np
 if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
-_BLOCK = re.compile(r"(embed|encoder|(stages/\d+/)?(blocks|layers)/\d+)/out|head/in")
-_ELSEWHERE = re.compile(r"[^/]+/\d+")
+_BLOCK = re.compile(r"((?:(?:stages|layers)/\d+/)?(?:blocks|layers)/\d+(?:/\d+(?=/))?)(?:/|$)")
+"""A second number counts blocks (EfficientNet's `blocks/2/0`) where its module has parts; without, it is itself a part."""
+_NUMBERED = re.compile(r"[^/]+/\d+")
+
+
+def block_taps(taps: Sequence[str]) -> dict[str, list[str]]:
+    """The numbered blocks by their addresses, in the order of execution, and the taps in each; a stage of blocks is none."""
+    inside: dict[str, list[str]] = {}
+    for tap in taps:
+        if found := _BLOCK.match(tap):
+            inside.setdefault(found[1], []).append(tap)
+    return {block: own for block, own in inside.items() if not any(other.startswith(f"{block}/") for other in inside)}
 
 
 def depth_taps(taps: Sequence[str]) -> list[str]:
     """The taps along the depth, from `model.taps()`.
 
-    Of a network of no family here, whose taps are its modules, those like `layer1/0` or `blocks/3` and what the head sees;
+    Of a network of no family here, whose taps are its modules, its blocks, or those like `layer1/0`, and what the head sees;
     where there are none, its outermost modules.
     """
-    along = [tap for tap in taps if _BLOCK.fullmatch(tap)]
+    ends = {"embed/out", "encoder/out", "head/in"}
+    ends |= {f"{block}/out" if f"{block}/out" in own else block for block, own in block_taps(taps).items()}
+    along = [tap for tap in taps if tap in ends]
     if len(along) > 1:
         return along
-    ends = [tap for tap in taps if tap == "head/in"]
-    numbered = [tap for tap in taps if _ELSEWHERE.fullmatch(tap)]
+    numbered = [tap for tap in taps if _NUMBERED.fullmatch(tap)]
     outermost = [tap for tap in taps if "/" not in tap and tap != "logits"]
-    return [*(numbered if len(numbered) > 1 else outermost), *ends]
+    return [*(numbered if len(numbered) > 1 else outermost), *along]
 
 
 def taps_along(model: Classifier, named: Sequence[str] | None, count: int) -> list[tuple[str, float]]:

@@ -38,7 +38,11 @@ TOLERANCE = 0.02
 
 
 class DialConfig(FamilyConfig):
-    """Where the dial stands, what is matched, and what all stands share. FLOPs are per image, a multiply-add counting two."""
+    """Where the dial stands, what is matched, and what all stands share. FLOPs are per image, a multiply-add counting two.
+
+    `solved_for` is the number of classes that widths are solved for (not set: that of the data). A network whose head is
+    replaced for others keeps its widths: what begins with the weights of one for 10 classes has `solved_for = 10`.
+    """
 
     mixing: Mixing
     match: Literal["parameters", "flops"] = "parameters"
@@ -46,6 +50,7 @@ class DialConfig(FamilyConfig):
     depth: int = Field(default=4, ge=1)
     patch: int = Field(default=4, ge=1)
     kernel: Literal[1, 3, 5, 7] = 3
+    solved_for: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
@@ -150,11 +155,16 @@ def _measure(config: DialConfig, found: Size) -> int:
 def build(config: DialConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
     check_patches(config.name, image_size, config.patch)
-    found = solved(config, image_size, num_classes)
+    found = solved(config, image_size, config.solved_for or num_classes)
     from priorscope.models.classifier import Backbone
     from priorscope.models.networks.dial import network
 
     return Backbone(network(config, found, image_size, num_classes), taps(config), "head")
+
+
+def keep_body(config: DialConfig, num_classes: int) -> DialConfig:
+    """The config whose widths stay those for so many classes."""
+    return config if config.solved_for else config.replace(solved_for=num_classes)
 
 
 def taps(config: DialConfig) -> dict[str, Tap]:

@@ -1,6 +1,7 @@
 """Models as folders in the layout of the Hugging Face hub: `config.json` beside `model.safetensors`.
 
-A folder of ours says the model's config, sizes and classes, so that it opens without anything else. The weights are the bare
+A folder of ours says the model's config, sizes and classes, so that it opens without anything else; of a network that began at
+a place on the hub or in a folder, the config is by timm's name. The weights are the bare
 network's, under the keys of its family, and the normalisation stands in the config: where timm has the network (ViT, Swin,
 Mixer, `timm/*`), the same folder opens there too, as `local-dir:FOLDER` or `hf-hub:OWNER/NAME`. A folder that timm saved
 opens here, as `timm/local-dir:FOLDER`.
@@ -50,10 +51,11 @@ def save_hub(classifier: Classifier, folder: Path | str, classes: Sequence[str] 
             "a model of a family",
             "safetensors.torch.save_file(network.state_dict(), ...)",
         )
-    folder = Path(folder)
+    folder, config = Path(folder), classifier.config
+    family = FAMILIES.load(config.family)
     card = HubCard(
         library="priorscope",
-        model=classifier.config.plain(),
+        model=(family.settled(config) if hasattr(family, "settled") else config).plain(),
         image_size=classifier.image_size,
         num_classes=classifier.num_classes,
         classes=tuple(classes),

@@ -15,9 +15,9 @@ Names follow a grammar: `mlp/b12-w1024` is 12 bottleneck blocks of width 1024 (`
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Plain
 from priorscope.models import FamilyConfig
@@ -42,6 +42,12 @@ class MlpConfig(FamilyConfig):
     norm: Norm = "layer"
     act: Activation = "gelu"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.form == "standard":
+            self.refuse(("expansion",), "a standard MLP has no bottleneck")
+        return self
 
 
 VERSION = 3

@@ -97,6 +97,22 @@ def build(config: PerceiverConfig, image_size: int, num_classes: int) -> Backbon
     return Backbone(Perceiver(image_size, num_classes, config), taps(config), "to_logits.2")
 
 
+def idle_parameters(config: PerceiverConfig, image_size: int) -> list[str]:
+    """The weights without a gradient, whatever the image: attention to one token, or of one latent to itself, is constant."""
+    names: list[str] = []
+    for i in range(config.depth):
+        if image_size // config.patch == 1:
+            names += idle_cross(f"layers.{i}.cross_attn")
+        if config.latents == 1:
+            names += [f"layers.{i}.self_attns.{j}.0.fn.to_q.weight" for j in range(config.selves)]
+    return names
+
+
+def idle_cross(path: str) -> list[str]:
+    """What asks in a cross attention, idle where there is one answer; keys share their weight with values, which learn."""
+    return [f"{path}.norm.weight", f"{path}.norm.bias", f"{path}.fn.to_q.weight"]
+
+
 def taps(config: PerceiverConfig) -> dict[str, Tap]:
     """What each step adds to the latents, and the latents after each depth."""
     from priorscope.models.classifier import Tap

@@ -25,6 +25,7 @@ from pydantic import Field, model_validator
 from priorscope.core.config import Plain
 from priorscope.models import FamilyConfig
 from priorscope.models.patches import check_patches
+from priorscope.models.perceiver import idle_cross
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,11 @@ if TYPE_CHECKING:
 
 
 class PerceiverIoConfig(FamilyConfig):
-    """What a token is, the latents, and the query that reads them. `query_width` 0 is as many channels as there are classes."""
+    """What a token is, the latents, and the query that reads them.
+
+    `query_width` 0 is as many channels as there are classes. A network whose head is replaced for others keeps its width: what
+    begins with the weights of one for 10 classes has `query_width = 10`.
+    """
 
     tokens: Literal["patches", "image"] = "patches"
     patch: int = Field(default=1, ge=1)
@@ -118,12 +123,20 @@ def build(config: PerceiverIoConfig, image_size: int, num_classes: int) -> Backb
     return Backbone(PerceiverIo(image_size, num_classes, config), taps(config.depth), "to_logits")
 
 
+def keep_body(config: PerceiverIoConfig, num_classes: int) -> PerceiverIoConfig:
+    """The config whose query stays as wide as for so many classes."""
+    return config if config.query_width else config.replace(query_width=num_classes)
+
+
 def idle_parameters(config: PerceiverIoConfig, image_size: int) -> list[str]:
-    """The weights that one token leaves without a gradient, whatever the image: its attention is constant."""
-    if config.tokens != "image" and image_size // config.patch > 1:
-        return []
-    cross = "cross_attend_block.cross_attn"
-    return [f"{cross}.norm.weight", f"{cross}.norm.bias", f"{cross}.fn.to_q.weight"]
+    """The weights without a gradient, whatever the image: attention to one token or to one latent is constant."""
+    one_token = config.tokens == "image" or image_size // config.patch == 1
+    cross = idle_cross("cross_attend_block.cross_attn") if one_token else []
+    if config.latents > 1:
+        return cross
+    query = ["queries"] if config.queries == "trained" else []
+    own = [f"layers.{i}.self_attns.0.0.fn.to_q.weight" for i in range(config.depth)]
+    return [*query, *cross, *own, *idle_cross("decoder_cross_attn")]
 
 
 def taps(depth: int) -> dict[str, Tap]:

@@ -2,7 +2,8 @@
 
 With `pretrained = true` its published weights are the start: they are fetched from the hub (or taken from the hub's cache), the
 head is replaced where the number of classes differs, and images are normalised as the weights were trained, not as the data's
-statistics say. The presets are the starts that earlier studies fine-tuned, with the resize to 224 pixels inside the model.
+statistics say. `args` are further settings of the network under timm's own names. The presets are the starts that earlier
+studies fine-tuned, with the resize to 224 pixels inside the model.
 
 A network of a fixed size is built for the side that it gets (`input_size`, or the images' own), and the learnt positions of
 published weights are interpolated.
@@ -10,27 +11,46 @@ published weights are interpolated.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError, WorkError, first_line, nearest
 from priorscope.models import FamilyConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from types import ModuleType
 
     from torch import Tensor, nn
 
     from priorscope.models.classifier import Backbone, Tap
 
 
+_SAID = ("num_classes", "drop_rate", "pretrained")
+"""What timm calls settings that are said elsewhere: the number of classes by the data, the others by fields of ours."""
+
+
 class TimmConfig(FamilyConfig):
-    """A timm name, whether its published weights are the start, and the dropout that every timm network knows."""
+    """A timm name, whether its published weights are the start, and the dropout that every timm network knows.
+
+    `args` are further settings of the network under timm's names (not set: none); `img_size` among them follows the images.
+    """
 
     pretrained: bool = False
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    args: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        for name in set(_SAID) & set(self.args or {}):
+            raise RequestError(
+                f"{self.name} came with args.{name}, which is said elsewhere.",
+                "settings of timm's network beside its classes, dropout and weights",
+                f"leave {name} out of args; dropout and pretrained are settings of the model",
+            )
+        return self
 
     @property
     def architecture(self) -> str:
@@ -65,9 +85,6 @@ def build(config: TimmConfig, image_size: int, num_classes: int) -> Backbone:
     from priorscope.models.networks.transformer import quicken
 
     published = _published(config)
-    settings: dict[str, Any] = {"num_classes": num_classes, "drop_rate": config.dropout}
-    if published.get("fixed_input_size"):
-        settings["img_size"] = image_size
     if config.pretrained and not any(published.get(place) for place in ("hf_hub_id", "url", "file")):
         raise RequestError(
             f"timm has no published weights for {config.architecture!r}.",
@@ -75,19 +92,48 @@ def build(config: TimmConfig, image_size: int, num_classes: int) -> Backbone:
             "pretrained = false",
         )
     try:
-        network = timm.create_model(config.architecture, pretrained=config.pretrained, **settings)
+        network = timm.create_model(
+            config.architecture,
+            pretrained=config.pretrained,
+            num_classes=num_classes,
+            drop_rate=config.dropout,
+            **_settings(config, image_size),
+        )
     except Exception as error:
         raise _explained(config, image_size, error) from error
     head = _head(network, num_classes)
+    network = quicken(network)
     statistics = Statistics(mean=published["mean"], std=published["std"]) if config.pretrained else None
-    return Backbone(quicken(network), taps(network, head), head, statistics)
+    return Backbone(network, taps(network, head, image_size), head, statistics)
 
 
-def in_timm(config: TimmConfig, image_size: int) -> tuple[str, Plain] | None:
-    """The network's name in timm and its settings; None where it is known by a place and not by a name."""
-    if ":" in config.architecture:
-        return None
-    return config.architecture, {"img_size": image_size} if _published(config).get("fixed_input_size") else {}
+def in_timm(config: TimmConfig, image_size: int) -> tuple[str, Plain]:
+    """The network's name in timm and its settings."""
+    own = settled(config)
+    return own.architecture, _settings(own, image_size)
+
+
+def settled(config: TimmConfig) -> TimmConfig:
+    """The same network by timm's name of it, without the weights, where it is known by a place, which may go."""
+    if ":" not in config.architecture:
+        return config
+    published, architecture, given = _at_place(config)
+    args = _args(config, given)
+    if published.get("fixed_input_size"):
+        args.setdefault("img_size", published["input_size"][-1])
+    return config.replace(name=f"timm/{architecture}", args=args or None, pretrained=False)
+
+
+def _settings(config: TimmConfig, image_size: int) -> Plain:
+    """What timm's network is made with for images of a side."""
+    args = _args(config, _at_place(config)[2] if ":" in config.architecture else {})
+    sized = "img_size" in args or _published(config).get("fixed_input_size")
+    return {**args, **({"img_size": image_size} if sized else {})}
+
+
+def _args(config: TimmConfig, given: Plain) -> Plain:
+    """The settings that a place gives, and over them the config's."""
+    return {name: value for name, value in {**given, **(config.args or {})}.items() if name not in _SAID}
 
 
 def _published(config: TimmConfig) -> Mapping[str, Any]:
@@ -96,7 +142,7 @@ def _published(config: TimmConfig) -> Mapping[str, Any]:
 
     name = config.architecture
     if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
-        return _published_elsewhere(config)
+        return _at_place(config)[0]
     if not is_model(name.partition(".")[0]):
         guess = nearest(name, list_models())
         raise RequestError(
@@ -114,14 +160,18 @@ def _published(config: TimmConfig) -> Mapping[str, Any]:
     return known.to_dict() if known else {}
 
 
-def _published_elsewhere(config: TimmConfig) -> Mapping[str, Any]:
-    """The settings beside weights in somebody's repository on the hub, or in a folder of its layout."""
+def _at_place(config: TimmConfig) -> tuple[Mapping[str, Any], str, Plain]:
+    """What stands beside weights in somebody's repository on the hub, or in a folder of its layout.
+
+    What is known of the weights, timm's name of the network, and its settings.
+    """
     from timm.models._hub import load_model_config_from_hf, load_model_config_from_path
 
     source, _, place = config.architecture.partition(":")
     try:
         reader = load_model_config_from_path if source == "local-dir" else load_model_config_from_hf
-        return reader(place)[0]
+        published, architecture, args = reader(place)
+        return published, architecture, args or {}
     except Exception as error:
         raise _explained(config, 0, error) from error
 
@@ -152,19 +202,23 @@ def _head(network: nn.Module, num_classes: int) -> str | None:
     return next(path for path, module in network.named_modules() if module is last)
 
 
-def taps(network: nn.Module, head: str | None) -> dict[str, Tap]:
+def taps(network: nn.Module, head: str | None, image_size: int) -> dict[str, Tap]:
     """The family's own addresses where the network is built as one of ours; else every submodule under its own path."""
     from priorscope.models.classifier import Tap, module_taps
 
-    own, modules = _family_taps(network), dict(network.named_modules())
+    kind, modules = type(network), dict(network.named_modules())
+    own = _relatives()[kind][1](network) if kind in _relatives() else {}
     if own and all(tap.module in modules for tap in own.values()):
         return own
     ends = {"head/in": Tap(head, "NC", "input")} if head else {}
-    return module_taps(network) | ends | {"logits": Tap("", "NC")}
+    return module_taps(network, image_size)[0] | ends | {"logits": Tap("", "NC")}
 
 
-def _family_taps(network: nn.Module) -> dict[str, Tap]:
-    """The addresses of the family whose class the network is of; other blocks in it may lack some of the places."""
+def _relatives() -> dict[type[nn.Module], tuple[ModuleType, Callable[[Any], dict[str, Tap]]]]:
+    """timm's classes that are built as a family here: the family, and its addresses in a network of exactly that class.
+
+    Other blocks in it may lack some of the places, or none of them adds what the addresses say, and then there are none.
+    """
     from timm.models.mlp_mixer import MlpMixer
     from timm.models.swin_transformer import SwinTransformer
     from timm.models.tnt import TNT
@@ -172,25 +226,17 @@ def _family_taps(network: nn.Module) -> dict[str, Tap]:
 
     from priorscope.models import mixer, swin, tnt, vit
 
-    def count(blocks: str) -> int:
-        return len(list(network.get_submodule(blocks).children()))
-
-    if type(network) is VisionTransformer:
-        return vit.taps(count("blocks"))
-    if type(network) is SwinTransformer:
-        return swin.taps(tuple(count(f"layers.{stage}.blocks") for stage in range(count("layers"))))
-    if type(network) is MlpMixer:
-        return mixer.taps(count("blocks"))
-    return tnt.timm_taps(count("blocks")) if type(network) is TNT else {}
+    return {
+        VisionTransformer: (vit, vit.timm_taps),
+        SwinTransformer: (swin, lambda network: swin.taps(tuple(len(stage.blocks) for stage in network.layers))),
+        MlpMixer: (mixer, lambda network: mixer.taps(len(network.blocks))),
+        TNT: (tnt, lambda network: tnt.timm_taps(len(network.blocks))),
+    }
 
 
 def resample(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The weights for another image size, where the network is of a family whose positions can be interpolated."""
-    from timm.models.swin_transformer import SwinTransformer
-    from timm.models.vision_transformer import VisionTransformer
-
-    from priorscope.models import swin, vit
-
-    if isinstance(network, VisionTransformer):
-        return vit.resample(state, network)
-    return swin.resample(state, network) if isinstance(network, SwinTransformer) else state
+    """The weights for another image size, where the network descends from a family whose positions can be interpolated."""
+    for kind, (family, _) in _relatives().items():
+        if isinstance(network, kind) and hasattr(family, "resample"):
+            return family.resample(state, network)
+    return state

@@ -134,17 +134,36 @@ def _settings(config: VitConfig, image_size: int) -> Plain:
     }
 
 
-def taps(depth: int, last: str = "head") -> dict[str, Tap]:
-    """The taps of timm's vision transformers. `last` is the last linear map; `head/norm` is what a layer before it receives."""
+def timm_taps(network: VisionTransformer) -> dict[str, Tap]:
+    """The taps of timm's own vision transformers, read after the scale of a branch where there is one.
+
+    None where blocks are of another kind: in those what a branch adds passes a norm, or both branches are one.
+    """
+    from timm.models.vision_transformer import Block
+    from torch import nn
+
+    blocks = list(network.blocks)
+    if any(type(block) is not Block for block in blocks):
+        return {}
+    scaled = any(type(block.ls1) is not nn.Identity for block in blocks)
+    return taps(len(blocks), branches=("ls1", "ls2") if scaled else ("attn", "mlp"))
+
+
+def taps(depth: int, last: str = "head", branches: tuple[str, str] = ("attn", "mlp")) -> dict[str, Tap]:
+    """The taps of timm's vision transformers. `last` is the last linear map; `head/norm` is what a layer before it receives.
+
+    `branches` are the modules whose outputs attention and MLP add.
+    """
     from priorscope.models.classifier import Tap
 
+    attention, mlp = branches
     addresses = {"embed/out": Tap("norm_pre", "NLC")}
     for i in range(depth):
         addresses |= {
             f"blocks/{i}/norm": Tap(f"blocks.{i}.norm1", "NLC"),
-            f"blocks/{i}/attention": Tap(f"blocks.{i}.attn", "NLC"),
+            f"blocks/{i}/attention": Tap(f"blocks.{i}.{attention}", "NLC"),
             f"blocks/{i}/mlp_norm": Tap(f"blocks.{i}.norm2", "NLC"),
-            f"blocks/{i}/mlp": Tap(f"blocks.{i}.mlp", "NLC"),
+            f"blocks/{i}/mlp": Tap(f"blocks.{i}.{mlp}", "NLC"),
             f"blocks/{i}/out": Tap(f"blocks.{i}", "NLC"),
         }
     if last != "head":

@@ -4,13 +4,14 @@ Top-1 and top-k accuracy with Wilson's interval, accuracy of each class, the con
 is where it is right and where it is wrong (confidence = largest softmax probability). Every image of the split is scored
 exactly once; with `views` it is seen several ways (test-time augmentation), and the views' mean is scored once.
 
-Where a split has the column `real` (ImageNet with ReaL labels, Beyer et al. 2020), an answer is also right by ReaL if it is any
-of an image's labels there. Images without a label are left out, as its authors do; the share of all images, which counts
-these as wrong, stands beside it, because some studies print that.
+Where a split has the column `real` with a row of labels for each image (ImageNet with ReaL labels, Beyer et al. 2020), an
+answer is also right by ReaL if it is any of an image's labels there. Images without a label are left out, as its authors do;
+the share of all images, which counts these as wrong, stands beside it, because some studies print that.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -24,7 +25,7 @@ from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
-from priorscope.core.stats import Interval, seed_by_image, wilson
+from priorscope.core.stats import Interval, bracket, seed_by_image, wilson
 from priorscope.evidence import Views, ViewsSetting, views_config
 from priorscope.probes import ProbeConfig, labelled_split
 
@@ -91,8 +92,7 @@ class Accuracy(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
-        return f"It is right on {self.value:.1%} of {self.n:,} images ({low:.1%} to {high:.1%})."
+        return f"It is right on {self.value:.1%} of {self.n:,} images{bracket(self.interval)}."
 
     def scored(self) -> str:
         """What was scored, in half a sentence."""
@@ -109,9 +109,8 @@ class Accuracy(Result):
 
     def class_accuracy(self) -> list[tuple[str, int, int]]:
         """Each class with how often it was answered right and how often it was asked."""
-        return [
-            (name, int(row[i]), int(row.sum())) for i, (name, row) in enumerate(zip(self.classes, self.confusion, strict=True))
-        ]
+        names = told_apart(self.classes)
+        return [(name, int(row[i]), int(row.sum())) for i, (name, row) in enumerate(zip(names, self.confusion, strict=True))]
 
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""
@@ -164,7 +163,7 @@ def measure_accuracy(
     if guesses < k:
         instead = f"top-{guesses} is shown instead" if guesses > 1 else "it is left out"
         caveats.append(f"Top-{k} of {len(chosen.classes)} classes is always right: {instead}.")
-    finite = np.isfinite(logits).all(1)
+    finite, real = np.isfinite(logits).all(1), chosen.columns.get("real")
     if not finite.all():
         broken = int((~finite).sum())
         caveats.append(f"{broken} images got logits that are not finite: they count as wrong and are left out of the loss.")
@@ -181,7 +180,7 @@ def measure_accuracy(
         top_k_interval=wilson(int(within.sum()), len(within)),
         loss=float(log_loss(logits[finite], chosen.labels[finite]).mean()) if finite.any() else None,
         views=seen,
-        real=real_accuracy(logits, chosen.columns["real"]) if "real" in chosen.columns else None,
+        real=None if real is None or real.ndim != 2 else real_accuracy(logits, real),
         correct=right,
         confusion=confusion(logits, chosen.labels),
         confidence_right=np.histogram(confidence[right], edges)[0],
@@ -201,6 +200,12 @@ def real_accuracy(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Re
     if n == 0:
         raise RequestError("No image has a ReaL label.", "some that have", "check real.json")
     return Real(accuracy=hits / n, interval=wilson(hits, n), n=n, of_all=hits / total, of_all_interval=wilson(hits, total))
+
+
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes that none shares: ImageNet has two cranes, a bird and a machine ("crane (134)", "crane (517)")."""
+    counts = Counter(names)
+    return tuple(f"{name} ({at})" if counts[name] > 1 else name for at, name in enumerate(names))
 
 
 Arms = Sequence[tuple[Subject, Sequence[Accuracy]]]
@@ -250,7 +255,7 @@ def _draw_classes(arms: Arms) -> Figure:
     shares: dict[str, dict[str, float]] = {}
     for subject, seeds in arms:
         total = _answers(seeds)
-        counts = zip(seeds[0].classes, total.diagonal().tolist(), total.sum(1).tolist(), strict=True)
+        counts = zip(told_apart(seeds[0].classes), total.diagonal().tolist(), total.sum(1).tolist(), strict=True)
         shares[subject.name] = {name: right / asked for name, right, asked in counts if asked}
     every = list(dict.fromkeys(name for own in shares.values() for name in own))
     mean = {name: float(np.mean([own[name] for own in shares.values() if name in own])) for name in every}
@@ -282,23 +287,25 @@ def _draw_classes(arms: Arms) -> Figure:
 def _draw_confidence(arms: Arms) -> Figure:
     from priorscope.core.charts import Axis, curves_with_band
 
-    middles = ((np.arange(BINS) + 0.5) / BINS).tolist()
     rows: list[dict[str, Any]] = []
     sure: dict[str, float] = {}
+    unsaid = 0
     for subject, seeds in arms:
-        right = np.sum([result.confidence_right for result in seeds], axis=0)
-        wrong = np.sum([result.confidence_wrong for result in seeds], axis=0)
-        if wrong.any():
-            sure[subject.name] = float(wrong[-BINS // 10 :].sum() / wrong.sum())
+        right = np.sum([one.confidence_right for one in seeds], axis=0)
+        wrong = np.sum([one.confidence_wrong for one in seeds], axis=0)
+        asked, missed = sum(one.n for one in seeds), sum(int((~one.correct).sum()) for one in seeds)
+        unsaid += asked - int(right.sum() + wrong.sum())
+        if missed:
+            sure[subject.name] = float(wrong[-len(wrong) // 5 :].sum() / missed)
         for panel, counts in (("where it is right", right), ("where it is wrong", wrong)):
-            shares = counts / (right.sum() + wrong.sum())
             series = {"series": subject.name, "family": subject.family, "panel": panel}
-            rows += [{**series, "x": x, "y": y} for x, y in zip(middles, shares.tolist(), strict=True)]
+            rows += [{**series, "x": (at + 0.5) / len(counts), "y": count / asked} for at, count in enumerate(counts.tolist())]
     title = "No answer is wrong"
     if sure:
         most = largest(sure)
-        given = f"{most.do('gives', 'give')} {most.value:.0%} with a confidence above 90 %"
+        given = f"{most.do('gives', 'give')} {most.value:.0%} with a confidence above 80 %"
         title = f"Of {'its' if len(most.names) == 1 else 'their'} wrong answers, {given}"
+    left_out = f" Answers without a confidence, which stand in neither: {unsaid:,}." if unsaid else ""
     return curves_with_band(
         "confidence",
         title,
@@ -306,7 +313,7 @@ def _draw_confidence(arms: Arms) -> Figure:
         x=Axis("largest softmax probability", domain=(0, 1), format=".0%"),
         y=Axis("share of all images", format=".0%"),
         n=arms[0][1][0].n,
-        protocol=f"{BINS} bins of equal width, seeds together; right and wrong answers sum to all images.",
+        protocol=f"{BINS} bins of equal width, seeds together; right and wrong answers sum to all images.{left_out}",
         alt="Histograms of confidence where the answer is right and where it is wrong, one curve a network.",
         points=False,
         panel="panel",
@@ -323,7 +330,7 @@ def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
     from priorscope.core.charts import SHARE
     from priorscope.core.matrices import heat_map
 
-    counts, names = _answers(seeds), seeds[0].classes
+    counts, names = _answers(seeds), told_apart(seeds[0].classes)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     off = shares[:, : len(names)] * (1 - np.eye(len(names)))
     some = _most_mistaken(off)

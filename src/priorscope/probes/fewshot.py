@@ -2,8 +2,8 @@
 
 A ridge regression in closed form on what the head sees, from `shots` labelled training images of each class: nothing is
 trained and no learning rate is chosen, so the number belongs to the features. Which images are labelled is drawn several
-times, and the interval is over draws x test images. `few_shot` is the measurement alone, for probes that want it of other
-data.
+times, and the interval is over draws x test images; of a family over seeds x draws x test images, since the same images are
+labelled for every network. `few_shot` is the measurement alone, for probes that want it of other data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from priorscope.core.extremes import largest
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.ridge import few_of_each, fit_ridge
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, seed_by_image, wilson
+from priorscope.core.stats import Interval, bracket, seed_by_image, wilson
 from priorscope.probes import ProbeConfig, check_apart, the_source
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 3
+VERSION = 4
 
 HEAD = "head/in"
 
@@ -71,29 +71,42 @@ class Fewshot(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
-        said = f"{self.shots} labelled images a class make its features right on {self.value:.1%} ({low:.1%} to {high:.1%})"
+        said = f"{self.shots} labelled images a class make its features right on {self.value:.1%}{bracket(self.interval)}"
         return f"{said}; the network itself is on {self.correct.mean():.1%}." if self.correct.size else f"{said}."
 
     def ground(self) -> str:
         """How few labelled images it is about."""
         return f"{self.shots} images a class"
 
-    def protocol(self) -> str:
-        """How it was measured, in one sentence."""
+    def read_out(self) -> str:
+        """How it was read out, in half a sentence."""
         return (
             f"Ridge regression in closed form on {self.tap}, {self.shots} training images of each class, {len(self.right)} "
-            f"draws, penalty by leaving one out; all of {self.split}; interval over draws x images, of one checkpoint."
+            f"draws, penalty by leaving one out; all of {self.split}"
         )
+
+    def protocol(self) -> str:
+        """How it was measured, in one sentence."""
+        return f"{self.read_out()}; interval over draws x images, of one checkpoint."
 
     def per_image(self) -> NDArray[np.float64]:
         """The share of draws in which each image is answered right."""
         return self.right.mean(0)
 
+    def labelled(self) -> tuple[int, ...]:
+        """What results must share for their draws to label the same images."""
+        return self.seed, self.shots, *self.right.shape
+
+    @classmethod
+    def side_by_side(cls, results: Sequence[Self]) -> NDArray[Any] | None:
+        """(results, draws, images) where the same draws label the same images for all: more seeds do not make draws more."""
+        if len({result.labelled() for result in results}) > 1:
+            return super().side_by_side(results)
+        return np.stack([result.right for result in results])
+
     def paired(self, other: Self, level: float = 0.95) -> Difference | None:
         """This minus the other over draws x images: the same draws label the same images for both."""
-        alike = (self.seed, self.shots, self.right.shape) == (other.seed, other.shots, other.right.shape)
-        if not alike:
+        if self.labelled() != other.labelled():
             return None
         difference = seed_by_image_difference(self.right, other.right, paired=True, level=level)
         return difference.replace(interval=_over_draws(difference.interval), inner=_over_draws(difference.inner))
@@ -128,7 +141,8 @@ def few_shot(
 ) -> tuple[NDArray[np.bool_], tuple[float, ...], str]:
     """Whether each test image is answered right in each draw, the penalties taken, and the tap.
 
-    Only the images that some draw labels are looked at, not the whole training split.
+    Only the images that some draw labels are looked at, not the whole training split. The readout names one class, the first of
+    equals, as those of `priorscope.probes.shared.readouts` do.
     """
     from priorscope.evidence import evidence_of
 
@@ -136,7 +150,8 @@ def few_shot(
     at = _tap(evidence.model, tap)
     classes = len(test.classes)
     labelled = [
-        few_of_each(train.labels, shots, stream(seed, "few shots", draw).permutation(len(train))) for draw in range(draws)
+        few_of_each(train.labels, shots, stream(seed, "few shots", draw).permutation(len(train)), classes)
+        for draw in range(draws)
     ]
     union = np.unique(np.concatenate(labelled))
     some = _flat(evidence.features(train.choose(union), at))
@@ -145,7 +160,7 @@ def few_shot(
     strengths: list[float] = []
     for rows in labelled:
         fitted = fit_ridge(some[np.searchsorted(union, rows)], train.labels[rows], classes)
-        right.append(top_k_correct(fitted.scores(asked), test.labels))
+        right.append(fitted.scores(asked).argmax(1) == test.labels)
         strengths.append(fitted.strength)
     return np.stack(right), tuple(strengths), at
 
@@ -204,15 +219,20 @@ def measure_fewshot(
     )
 
 
+def _interval(seeds: Sequence[Fewshot]) -> Interval | None:
+    """Over draws x images for one checkpoint; for several over seeds too."""
+    table = Fewshot.side_by_side(seeds)
+    return seeds[0].interval if len(seeds) == 1 or table is None else seed_by_image(table)
+
+
 def _draw(results: Sequence[tuple[Subject, Fewshot]]) -> Figure:
     from priorscope.core.charts import SHARE, interval_dots
 
     rows: list[dict[str, Any]] = []
     for subject, seeds in by_recipe(results):
-        draws = np.concatenate([result.right for result in seeds])
-        between = seeds[0].interval if len(seeds) == 1 else seed_by_image(np.stack([one.per_image() for one in seeds]))
+        value, between = float(np.mean([result.value for result in seeds])), _interval(seeds)
         ends = {"low": between.low, "high": between.high} if between else {"low": None, "high": None}
-        rows.append({"subject": subject.name, "family": subject.family, "value": float(draws.mean()), **ends})
+        rows.append({"subject": subject.name, "family": subject.family, "value": value, **ends, "seeds": len(seeds)})
     best, first = largest({row["subject"]: row["value"] for row in rows}), results[0][1]
     whose = "its features are" if len(rows) == 1 else f"the features of {best} are"
     return interval_dots(
@@ -221,7 +241,7 @@ def _draw(results: Sequence[tuple[Subject, Fewshot]]) -> Figure:
         rows,
         axis=SHARE,
         n=first.n,
-        protocol=first.protocol(),
+        protocol=f"{first.read_out()}; 95 % intervals over seeds x draws x images; of one checkpoint, over draws x images.",
         alt="; ".join(f"{row['subject']} {row['value']:.1%}" for row in rows),
         reference=(1 / first.classes, "chance"),
     )

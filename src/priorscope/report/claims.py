@@ -15,7 +15,7 @@ from priorscope.core.claim import Claim, Verdict
 from priorscope.core.config import Plain
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
-from priorscope.core.wording import begun
+from priorscope.core.wording import begun, listed
 from priorscope.report.reading import Reading
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.verdict import Arm, Finding, arm_difference, difference_unit
@@ -83,7 +83,7 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
     if first.scope == "checkpoint":
         confounds = (f"It is about two checkpoints: {needed} seeds of each speak for families.", *confounds)
     said = f"{values}: a difference of {signed(difference.value, tested)} ({signed(interval.low, tested)} to "
-    said += f"{signed(interval.high, tested)}, {100 * level:.3g}% interval over {interval.over.replace(' x ', ' and ')})."
+    said += f"{signed(interval.high, tested)}, {100 * level:.3g}% interval over {listed(interval.over.split(' x '))})."
     return Answer(text, verdict, said, "" if verdict != "undecided" else _needs(claim, interval, first), confounds)
 
 

@@ -196,7 +196,7 @@ def _interval(runs: Sequence[RunRecord], results: Sequence[Result]) -> Interval 
 
 
 def _crossed(runs: Sequence[RunRecord], results: Sequence[Result]) -> NDArray[Any] | None:
-    """The scores as (seeds, images); None where there are none an image, or the seeds had images of their own."""
+    """The scores as `side_by_side` has them; None where there are none an image, or the seeds had images of their own."""
     return type(results[0]).side_by_side(results) if len({run.data for run in runs}) == 1 else None
 
 

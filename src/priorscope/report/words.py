@@ -51,7 +51,7 @@ def between(interval: Interval | None, unit: str) -> str:
 def difference_said(comparison: Comparison, unit: str) -> str:
     """A difference with its interval, what it is over, and the chance of it without a true one."""
     d = comparison.difference
-    over = d.interval.over.replace(" x ", " and ")
+    over = listed(d.interval.over.split(" x "))
     value, low, high = (signed(x, unit) for x in (d.value, d.interval.low, d.interval.high))
     low, high = low.partition(" ")[0], high.partition(" ")[0]  # the unit is said once
     return f"{value} ({low} to {high}; {100 * d.interval.level:g}% interval over {over}, {chance_said(comparison.p_value)})"

@@ -41,16 +41,22 @@ class Forecast:
 
 
 def forecast(plan: Plan, workers: int | None = None) -> Forecast:
-    """Time with as many steps side by side as cores allow, and the memory of that many processes."""
+    """Time with as many steps side by side as cores allow, and the memory of that many processes.
+
+    However many cores there are, it is no less than that of the longest chain of steps that wait for each other.
+    """
     here, shipped = _rates(_path()), _rates(Path(str(files("priorscope") / "studies" / SHIPPED)))
     known: list[tuple[float, float, int]] = []
+    ends: dict[str, float] = {}
     left = [*plan.to_do(), *plan.following()]
     for step in left:
         rate = _rate(step, here, shipped)
         if rate is not None:
             known.append((rate["seconds"], rate["memory"], step.threads))
+        begins = max((ends.get(need, 0.0) for need in step.needs), default=0.0)
+        ends[step.id] = begins + (rate["seconds"] if rate else 0.0)
     side_by_side = max(1, min(workers or cores(), cores() // max((threads for _, _, threads in known), default=1)))
-    seconds = sum(cost for cost, _, _ in known) / side_by_side
+    seconds = max(sum(cost for cost, _, _ in known) / side_by_side, *ends.values(), 0.0)
     memory = sum(sorted((memory for _, memory, _ in known), reverse=True)[:side_by_side])
     return Forecast(seconds, memory, len(left) - len(known))
 
@@ -76,7 +82,9 @@ def remember(step: Step, seconds: float, memory: float) -> None:
             told, rows = read_environment(step.out), folder.read_rows(step.out / layout.STEPS)
             if told.diverged:
                 return
-            seconds, epochs = max(seconds, told.seconds or 0.0), len(rows) or epochs
+            seconds = max(seconds, told.seconds or 0.0)
+            if step.cell.recipe.train.epochs:  # else steps or operations set its length
+                epochs = len(rows) or epochs
         cost = {"seconds": round(seconds, 3), "memory": memory}
         like = {"seconds": round(seconds / epochs, 5), "memory": memory}
         rates = {**_rates(_path()), _key(step): cost, _alike(step): like}

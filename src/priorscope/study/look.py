@@ -163,6 +163,8 @@ def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None) -> d
     source = open_source(data) if data else None
     networks = _apart(networks)
     if probe.per == "set":
+        if source is None:
+            _check_one_source(probe.name, networks)
         together = ", ".join(one.name for one in networks)
         with _on_own_threads(networks):
             return {together: measure(probe, networks, source or _own(networks[0]))}
@@ -173,6 +175,18 @@ def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None) -> d
             name, result = _look_at(probe, one, source or _own(one), data)
         found[name] = result
     return found
+
+
+def _check_one_source(probe: str, networks: Sequence[Network]) -> None:
+    """Refuses to ask several runs about the data of the first where they learnt from different data."""
+    named = [(one.name, one.run.recipe.data.source) for one in networks if one.run is not None]
+    other = next((name for name, learnt in named if learnt != named[0][1]), None)
+    if other is not None:
+        raise RequestError(
+            f"{probe!r} compares {named[0][0]!r} and {other!r}, which learnt from different data.",
+            "one source on which all are asked",
+            "add --data NAME",
+        )
 
 
 def _on_own_threads(networks: Sequence[Network]) -> AbstractContextManager[None]:

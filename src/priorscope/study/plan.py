@@ -18,6 +18,7 @@ from priorscope.core import layout
 from priorscope.core.claim import Claim
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.wording import listed
 from priorscope.fitting.made_from import inputs
 from priorscope.probes import probe_config
 from priorscope.probes.tuning import best_trial, val_accuracy
@@ -170,6 +171,8 @@ def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], o
     if entry.probe.per == "set":
         _check_one_source(study, entry, subjects)
         about = "all runs" if entry.recipes is None else ", ".join(entry.recipes)
+        if entry.seeds is not None:
+            about += f", seed{'s' if len(entry.seeds) > 1 else ''} {listed([*map(str, entry.seeds)])}"
         yield ProbeStep(entry.probe, tuple(subjects), about, entry.data, out / layout.JOINT)
         return
     by_recipe = {content_key(step.cell.recipe.plain()): step for step in trains}

@@ -6,6 +6,7 @@ end and kept in `failures.json`.
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -117,11 +118,11 @@ def _with_way_made(study: Study, out: Path, elsewhere: Mapping[str, Path]) -> Pl
 
     Nothing is thrown away, and a step that is under way is left alone.
     """
-    plan = make_plan(study, out)
-    moved = [_make_way(step, plan) for step in plan.to_do() if isinstance(step, TrainStep)]
-    if any(moved):
+    while True:  # trials that are back, or taken, tell what the runs are that they chose
         plan = make_plan(study, out)
-    return make_plan(study, out) if take(plan, elsewhere) else plan
+        moved = [_make_way(step, plan) for step in plan.to_do() if isinstance(step, TrainStep)]
+        if not any(moved) and not take(plan, elsewhere):
+            return plan
 
 
 def _make_way(step: TrainStep, plan: Plan) -> bool:
@@ -130,11 +131,16 @@ def _make_way(step: TrainStep, plan: Plan) -> bool:
     if changed:
         _set_aside(plan.out, step.out)
         _delete(other.out for other in plan.steps if isinstance(other, ProbeStep) and step.id in other.needs)
-    kept = layout.stale(plan.out, step.cell.run, step.key)
-    back = kept.exists() and not step.out.exists() and replace(step, out=kept).changed() is None
+    back = None if step.out.exists() else _kept(step, plan.out)
     if back:
-        kept.rename(step.out)
-    return changed or back
+        back.rename(step.out)
+    return changed or back is not None
+
+
+def _kept(step: TrainStep, out: Path) -> Path | None:
+    """Where the run of a step, of the data as they are now, lies among the stale ones."""
+    kept = (out / layout.STALE).glob(glob.escape(f"{step.cell.run}-{step.key}") + "*")
+    return next((place for place in sorted(kept) if replace(step, out=place).changed() is None), None)
 
 
 def _set_aside(out: Path, run: Path) -> None:
@@ -143,8 +149,7 @@ def _set_aside(out: Path, run: Path) -> None:
         key = content_key(folder.read_json(run / layout.MADE_FROM))
     except PriorscopeError:
         key = "unknown"
-    aside = layout.stale(out, run.name, key)
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = next(place for place in layout.stale(out, run.name, key) if not place.exists())
     aside.parent.mkdir(parents=True, exist_ok=True)
     run.rename(aside)
 

@@ -7,7 +7,6 @@ key. Nothing here imports torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +14,13 @@ from typing import Any, TypeVar
 
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
-from priorscope.core.environment import Environment, read_environment
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.machine import processor
 from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.data.stamp import files_stamp
 from priorscope.fitting.beginning import beginning_changed
-from priorscope.fitting.place import data_changed, stands_for
+from priorscope.fitting.place import data_changed, finished_in, stands_for
 from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import Recipe
 from priorscope.study.study import Cell
@@ -63,10 +61,10 @@ class TrainStep:
             return "not begun"
         if changed := self.changed():
             return f"changed: {changed}"
-        if not (self.out / layout.ENVIRONMENT).exists():
+        told = finished_in(self.out)
+        if told is None:
             return "not finished"
-        told = self._told()
-        diverged = self.trial and told is not None and told.diverged is not None
+        diverged = self.trial and told.diverged is not None
         return None if diverged or (self.out / layout.WEIGHTS).exists() else "its weights are gone"
 
     def changed(self) -> str | None:
@@ -76,15 +74,10 @@ class TrainStep:
             return None
         if before != self.made_from:
             return difference(before, self.made_from)
-        told = self._told()
+        told = finished_in(self.out)
         if told and data_changed(told, self.cell.recipe.data.source):
             return "the files of its data"
         return "what it begins with" if told and beginning_changed(told, self.cell.recipe.init, self.init) else None
-
-    def _told(self) -> Environment | None:
-        """What a finished run says of itself; None where none is finished, or its record is damaged."""
-        with suppress(PriorscopeError):
-            return read_environment(self.out)
 
 
 @dataclass(frozen=True)
@@ -145,8 +138,8 @@ class ProbeStep:
     def missing(self) -> str | None:
         """Why it is to be done; None when it is done."""
         if not self.out.exists():
-            others = sorted(self.out.parent.glob("*.json"))
-            before = _read(others[0]).get("about", {}).get("made_from") if others else None
+            others = (_read(path).get("about", {}).get("made_from") or {} for path in sorted(self.out.parent.glob("*.json")))
+            before = next((other for other in others if _about_the_same(other, self.made_from)), None)
             return f"changed: {difference(before, self.made_from)}" if before else "not measured"
         stored = _read(self.out)
         if stored.get("about", {}).get("made_from") != self.made_from:
@@ -183,6 +176,12 @@ def companions_of(probe: ProbeConfig, recipe: Recipe, known: Mapping[str, Known]
     """Those known, by the keys of their recipes, that differ from a recipe as the probe would like to see."""
     asked = probe.companions(recipe.plain())
     return {name: known[key] for name, other in asked.items() if (key := content_key(other)) in known}
+
+
+def _about_the_same(one: Plain, other: Plain) -> bool:
+    """Whether two results are about the same runs, whatever weights these have now."""
+    whom = [set(weights) if isinstance(weights := made.get("weights"), Mapping) else None for made in (one, other)]
+    return whom[0] == whom[1]
 
 
 def difference(before: Any, now: Any, path: str = "") -> str:

@@ -40,13 +40,13 @@ from typing import Annotated, Any, Self, cast
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema, model_validator
 
-from priorscope.core.config import NAMED, Config, Plain, assign, merge, read_toml
+from priorscope.core.config import NAMED, Config, Plain, assign, flat, is_number, merge, read_toml
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.probes import ProbeConfig, probe_config
 from priorscope.recipe import Recipe, find_recipe, laid_over, read_recipe, shipped_recipes
-from priorscope.study.tune import RecipeTune, Tune, nested
+from priorscope.study.tune import RecipeTune, Tune, changes, nested
 
 FULL = "full"
 """The budget at which a study is run as it is written."""
@@ -97,6 +97,15 @@ class ProbeEntry(Config):
         placed = {name: settings.pop(name) for name in ("recipes", "seeds", "data") if name in settings}
         return {"probe": settings, **placed}
 
+    @staticmethod
+    def of_file(table: Mapping[str, Any]) -> Plain:
+        """An entry as people write it: a study's own copy of its file keeps the probe's settings apart, under `probe`."""
+        own: Any = table.get("probe")
+        return {
+            **(own if isinstance(own, Mapping) else {}),
+            **{name: value for name, value in table.items() if name != "probe"},
+        }
+
 
 class Study(Config):
     """A study as it is written."""
@@ -133,7 +142,7 @@ class Study(Config):
             values = at_budget(values, budget)
         for setting in settings:
             values = assign_study(values, setting)
-        return cls.parse(values, str(name))
+        return cls.parse(values, f"{name} with --set {' '.join(settings)}" if settings else name)
 
 
 def at_budget(values: Plain, budget: str) -> Plain:
@@ -179,11 +188,10 @@ def assign_study(values: Plain, setting: str) -> Plain:
             raise unknown_name("recipe of this study", recipe[1], values.get("recipes", {}), "priorscope study NAME --plan")
         return assign(values, setting)
     name, rest = match.groups()
-    probes: list[Plain] = [dict(table) for table in values.get("probes", [])]
-    if name not in [table.get("name") for table in probes]:
-        raise unknown_name(
-            "probe of this study", name, [str(table.get("name")) for table in probes], "priorscope study NAME --plan"
-        )
+    probes = [ProbeEntry.of_file(table) for table in values.get("probes", [])]
+    names = [str(table.get("name")) for table in probes]
+    if name not in names:
+        raise unknown_name("probe of this study", name, names, "priorscope study NAME --plan")
     return {**values, "probes": [assign(table, rest) if table.get("name") == name else table for table in probes]}
 
 
@@ -235,7 +243,10 @@ class Arm:
         shared = laid_over(self.settings, {"train": {"track": []}})
         if tune.epochs is not None:
             length = {name: value for name, value in shared["train"].items() if name not in ("steps", "flops", "keep")}
+            whole, warmup = length.get("epochs"), shared.get("optim", {}).get("warmup")
             shared = {**shared, "train": {**length, "epochs": tune.epochs}}
+            if whole and is_number(warmup):  # as large a part of a shorter run
+                shared = laid_over(shared, {"optim": {"warmup": warmup * min(1.0, tune.epochs / whole)}})
         found: list[Cell] = []
         for number, settings in enumerate(self.tried, 1):
             values = {**laid_over(shared, nested(settings)), "seed": tune.seed}
@@ -315,11 +326,13 @@ def _arms_of(study: Study, name: str) -> Iterator[Arm]:
     entry, where = study.recipes[name], f"recipe {name!r} of {study.name}"
     if entry.tune is not None and study.tune is None:
         raise RequestError(f"The {where} says how it is tuned, and the study has no [tune].", "a number of trials", "[tune]")
+    _check_grid(entry.grid, study.over, where)
     like = entry.tune.like if entry.tune else None
     tried: list[Plain] = []
     if study.tune is not None and like is None and not (entry.tune and entry.tune.off):
         over = study.tune.ranges(entry.tune)
-        both = next((key for key in over if key in entry.grid), None)
+        axes = entry.grid.items()
+        both = next((k for k in over for axis, values in axes if changes(axis, values, k) or changes(k, over[k], axis)), None)
         if both is not None:
             raise RequestError(
                 f"{both!r} stands in the grid and in the trials of {where}.", "one of them", "remove it from one"
@@ -327,7 +340,29 @@ def _arms_of(study: Study, name: str) -> Iterator[Arm]:
         tried = study.tune.tried(over, where)
     for label, settings in _grid(entry.grid):
         values = laid_over(laid_over(_settings(study, name, ()), settings), study.over)
+        if tried and values.get("train", {}).get("epochs") == 0:
+            raise RequestError(
+                f"The {where} trains nothing (train.epochs = 0), so that no trial of it is better than another.",
+                "a recipe that is trained, or no trials of it",
+                "tune = false",
+            )
         yield Arm(f"{name}{label}", name, values, entry.seeds or study.seeds, where, tuple(tried), like)
+
+
+def _check_grid(grid: Mapping[str, tuple[Any, ...]], over: Plain, where: str) -> None:
+    """Refuses axes along which nothing would change: of no value, of seeds, and of what is laid over every recipe."""
+    empty = next((axis for axis, values in grid.items() if not values), None)
+    if empty is not None:
+        raise RequestError(f"The axis {empty!r} in the grid of {where} has no value.", "one or more", f"remove {empty!r}")
+    if "seed" in grid:
+        raise RequestError(f"The grid of {where} has an axis of seeds.", "seeds of the recipe", f"seeds = {[*grid['seed']]}")
+    both = next((key for key in flat(over) for axis, values in grid.items() if changes(axis, values, key)), None)
+    if both is not None:
+        raise RequestError(
+            f"{both!r} stands in the grid of {where}, and is laid over every recipe by `over`.",
+            "one of them: all cells would be alike",
+            "remove it from one, or give the recipe another grid",
+        )
 
 
 def _settings(study: Study, name: str, seen: tuple[str, ...]) -> Plain:

@@ -19,10 +19,7 @@ from pydantic import Field, field_validator, model_validator
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-from priorscope.recipe import laid_over
-
-HELD = ("seed", "data.source", "data.subset", "train.epochs", "train.steps", "train.flops", "init")
-"""What no trial may change: the data, so that all are judged on the same pictures, and the length, so that all cost alike."""
+from priorscope.recipe import HELD, laid_over
 
 DIGITS = 4
 """To how many digits drawn numbers are rounded: recipes are read by people."""
@@ -144,11 +141,11 @@ class Tune(Config):
 
     def tried(self, over: Over, where: str) -> list[Plain]:
         """The settings of every trial, as dotted names and values; `where` names the recipe in an error."""
-        held = next((name for name in over for kept in HELD if _changes(name, over[name], kept)), None)
+        held = next((name for name in over for kept in HELD if changes(name, over[name], kept)), None)
         if held is not None:
             raise RequestError(
                 f"The trials of {where} change {held!r}.",
-                "trials of one length, on the same data and of one seed",
+                "trials of one length and seed, on the same data, that look at val alone",
                 "tune other settings; a grid compares data and lengths",
             )
         if not over:
@@ -164,7 +161,7 @@ class Tune(Config):
         return [{name: _at(values, drawn[name][i]) for name, values in over.items()} for i in range(self.trials)]
 
     def _of_grid(self, choices: Mapping[str, tuple[Any, ...]], where: str) -> list[Plain]:
-        """All combinations in order, or as many as are asked for, drawn without repeating one."""
+        """All combinations in order, or as many as are asked for, drawn together so that none is repeated."""
         whole = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
         if self.trials is None or self.trials == len(whole):
             if len(whole) < 2:
@@ -183,7 +180,7 @@ def _at(values: Spread | tuple[Any, ...], share: float) -> Any:
     return values.at(share) if isinstance(values, Spread) else values[int(share * len(values))]
 
 
-def _changes(name: str, values: object, kept: str) -> bool:
+def changes(name: str, values: object, kept: str) -> bool:
     """Whether to try values of a setting changes one that is kept: it is the same, stands below, or is a table around it."""
     if name == kept or name.startswith(f"{kept}."):
         return True

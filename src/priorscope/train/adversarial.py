@@ -12,14 +12,15 @@ picture's walk begins is a function of (seed, epoch, step, picture), not of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
 from priorscope.attacks import Norm, attack_of
-from priorscope.core.config import Config, Number, Plain
+from priorscope.core.config import Number, Plain
 from priorscope.core.errors import RequestError
+from priorscope.train.defaults import OwnDefaults
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
 Kind = Literal["fgsm", "pgd", "trades"]
 Forward = Callable[["Tensor"], "Tensor"]
 
-STEPS: dict[Kind, int] = {"fgsm": 1, "pgd": 10, "trades": 10}
-STEP: dict[Kind, float] = {"fgsm": 1.25, "pgd": 0.25, "trades": 0.25}
-"""Step sizes as shares of the budget: those of the papers (10/255 and 2/255 of 8/255)."""
+KINDS: dict[str, Plain] = {
+    "fgsm": {"steps": 1, "step": 1.25},
+    "pgd": {"steps": 10, "step": 0.25},
+    "trades": {"steps": 10, "step": 0.25, "beta": 6.0},
+}
+"""What each takes where nothing is said. A step's size is a share of the budget: the papers' 10/255 and 2/255 of 8/255."""
 
 LARGER = 2.0**12
 """In half precision, how much larger the loss is made whose gradient moves the pixels: float16 ends at 6e-8 and 65504."""
@@ -42,8 +46,11 @@ LOST = 0.5
 """An epoch after which iterated attacks leave less than this share of the best epoch's accuracy has overfitted to one step."""
 
 
-class AdversarialConfig(Config):
+class AdversarialConfig(OwnDefaults):
     """How pictures are moved before a network learns from them."""
+
+    CHOICE: ClassVar[str] = "kind"
+    DEFAULTS: ClassVar[Mapping[str, Plain]] = KINDS
 
     kind: Kind = Field(default="pgd", description="fgsm (one step from a random start), pgd, or trades")
     eps: Annotated[Number, Field(gt=0)] = Field(default=8 / 255, description="the budget, of pixels in [0, 1]")
@@ -55,16 +62,6 @@ class AdversarialConfig(Config):
     beta: Number | None = Field(default=None, gt=0, description="trades: the weight of the drawn answer; not set: 6")
     ramp: Number = Field(default=0.0, ge=0, le=1, description="the share of the run over which the budget grows from 0")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _own_defaults(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        given = cast("dict[str, Any]", values)
-        kind = given.get("kind", "pgd")
-        own = {"steps": STEPS.get(kind), "step": STEP.get(kind), **({"beta": 6.0} if kind == "trades" else {})}
-        return {**own, **given}
-
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
         if self.kind == "fgsm" and self.steps != 1:
@@ -72,6 +69,11 @@ class AdversarialConfig(Config):
         if self.beta is not None and self.kind != "trades":
             raise RequestError(f"adversarial.beta came with {self.kind}.", "trades, which weighs two losses", 'kind = "trades"')
         return self
+
+    @property
+    def walk(self) -> tuple[int, float]:
+        """How many steps a picture takes, and their size as a share of the budget."""
+        return cast("int", self.steps), float(cast("float", self.step))
 
     def budget(self, done: float) -> float:
         """The budget after a share of the run."""
@@ -106,7 +108,7 @@ def adversarial_loss(
     moved = move(network, images, keys, config, eps, lambda logits: divergence(clean, logits))
     both = forward(torch.cat([images, moved]))
     own, others = both.chunk(2)
-    return plain_loss(own, wanted) + float(config.beta or 0.0) * divergence(own, others) / len(images)
+    return plain_loss(own, wanted) + cast("float", config.beta) * divergence(own, others) / len(images)
 
 
 def move(
@@ -126,11 +128,11 @@ def move(
 
     nowhere = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     of = Pictures(images, nowhere, nowhere, images.new_full((len(images),), eps), config.norm)
-    x = random_start(of, keys)
+    x, (steps, step) = random_start(of, keys), config.walk
     with evaluating(network), frozen(network):
-        for _ in range(config.steps or 1):
+        for _ in range(steps):
             gradient = _gradient(network, x, loss)
-            x = project(x.detach() + wide(of.eps * float(config.step or 1.0)) * direction(gradient, of.norm), of)
+            x = project(x.detach() + wide(of.eps * step) * direction(gradient, of.norm), of)
     return x.detach()
 
 

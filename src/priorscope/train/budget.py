@@ -2,9 +2,9 @@
 
 An image's forward pass is counted once (`models/counting.py`: twice its multiply-adds). The backward pass of a network that
 learns costs twice that, for the gradients of its inputs and of its weights; where the head alone learns, only the gradient of
-the head's weights is computed. A sharpness-aware step makes both passes twice. To move a picture against the network takes a
-forward pass and the gradient of the pixels at each of its steps; TRADES learns from the picture and the moved one, after one
-look at the first. Updates, norms and activations do not count.
+the head's weights is computed: a multiply-add each. A sharpness-aware step makes both passes twice. To move a picture against
+the network takes a forward pass and the gradient of the pixels at each of its steps; TRADES learns from the picture and the
+moved one, after one look at the first. Updates, norms and activations do not count.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def image_flops(model: Classifier, train: TrainConfig, optim: OptimConfig) -> in
     from priorscope.models.counting import info
 
     forward = info(model).flops
-    backward = forward if trains_body(train.finetune) else sum(p.numel() for p in model.head.parameters() if p.ndim > 1)
-    learning = forward + 2 * backward
+    backward = 2 * (forward if trains_body(train.finetune) else sum(p.numel() for p in model.head.parameters() if p.ndim > 1))
+    learning = forward + backward
     moving = 0
     if train.adversarial is not None:
-        moving = 2 * forward * (train.adversarial.steps or 1)
+        moving = 2 * forward * train.adversarial.walk[0]
         if train.adversarial.kind == "trades":
             learning, moving = 2 * learning, moving + forward
     return (learning + moving) * (1 if optim.sam is None else 2)

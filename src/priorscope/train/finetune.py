@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from posixpath import commonpath
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -11,6 +10,7 @@ from pydantic import Field, model_validator
 from priorscope.core.config import Config, Number
 from priorscope.core.errors import RequestError
 from priorscope.models import FAMILIES
+from priorscope.models.depth import block_taps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 
-VERSION = 2
+VERSION = 3
 """Of which block a parameter counts with (mode layers); raised when that changes."""
 
 
@@ -85,9 +85,6 @@ def head_names(model: Classifier) -> set[str]:
     return {name for name, p in model.named_parameters() if id(p) in own}
 
 
-BLOCK = re.compile(r"((?:stages/\d+/)?(?:blocks|layers)/\d+)(?:/|$)")
-
-
 def blocks(model: Classifier) -> list[list[str]]:
     """Which modules each numbered block is, none inside another of its own, by their paths; in the order of execution.
 
@@ -95,10 +92,10 @@ def blocks(model: Classifier) -> list[list[str]]:
     is the taps' own modules.
     """
     taps: dict[str, list[str]] = {}
-    for address in model.taps():
-        found, tap = BLOCK.match(address), model.tap(address)
-        if found and tap.at == "output" and tap.module:
-            taps.setdefault(found[1], []).append(f"network.{tap.module}")
+    for block, addresses in block_taps(model.taps()).items():
+        for tap in map(model.tap, addresses):
+            if tap.at == "output" and tap.module:
+                taps.setdefault(block, []).append(f"network.{tap.module}")
     others = {block: [path for one, paths in taps.items() if one != block for path in paths] for block in taps}
     return [_modules(own, others[block]) for block, own in taps.items()]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from priorscope.core.errors import RequestError, WorkError, first_line
+from priorscope.core.machine import plain_attention
 from priorscope.core.rng import seed_of
 from priorscope.train.adversarial import adversarial_loss
 from priorscope.train.distributed import ALONE, Ranks
@@ -76,7 +77,7 @@ class Gradient:
         whole = self._batch_size or len(batch.images)
         for number, (images, wanted, index) in enumerate(parts, start=1):
             with self._ranks.syncing(self._forward, number == len(parts)):
-                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32), plain_attention(device):
                     loss = self._loss(images, wanted, index, draws, done)
                 loss = loss * (len(images) * self._ranks.size / whole)
                 self._scaler.scale(loss).backward()

@@ -5,13 +5,14 @@ Weight decay really arrives: parameters are grouped by whether they are decayed,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
-from priorscope.core.config import Config, Number, Plain
+from priorscope.core.config import Number, Plain
 from priorscope.core.errors import RequestError
+from priorscope.train.defaults import OwnDefaults
 from priorscope.train.finetune import FinetuneConfig, head_names, rates
 from priorscope.train.sam import SamConfig
 from priorscope.train.schedule import PlateauConfig, Schedule
@@ -23,38 +24,29 @@ if TYPE_CHECKING:
 VERSION = 2
 """Of the numbers that training gives by these rules; raised when they change."""
 
-MOMENTUM, BETA2 = 0.9, 0.999
-OWN_DEFAULTS = {
-    "adamw": {},
-    "sgd": {},
-    "adam": {},
-    "lion": {"beta2": 0.99},
-    "muon": {"momentum": 0.95},
-    "lamb": {},
+OPTIMISERS: dict[str, Plain] = {
+    "adamw": {"momentum": 0.9, "beta2": 0.999},
+    "sgd": {"momentum": 0.9, "beta2": 0.999},
+    "adam": {"momentum": 0.9, "beta2": 0.999},
+    "lion": {"momentum": 0.9, "beta2": 0.99},
+    "muon": {"momentum": 0.95, "beta2": 0.999},
+    "lamb": {"momentum": 0.9, "beta2": 0.999},
 }
-"""The optimisers, and what their papers set otherwise than 0.9 and 0.999."""
+"""The optimisers, and what each takes where nothing is said: as its paper has it."""
 
 
 def _known(name: str) -> str:
     """Refuses what no optimiser is called; which ones timm has is known once it is imported."""
-    if name in OWN_DEFAULTS or name.startswith(PREFIX):
+    if name in OPTIMISERS or name.startswith(PREFIX):
         return name
-    raise ValueError(f"one of: {', '.join(OWN_DEFAULTS)}, or timm/NAME")
+    raise ValueError(f"one of: {', '.join(OPTIMISERS)}, or timm/NAME")
 
 
-def defaults_of(name: str) -> Plain:
-    """What an optimiser of ours takes where nothing is said."""
-    return {} if name.startswith(PREFIX) else {"momentum": MOMENTUM, "beta2": BETA2, **OWN_DEFAULTS.get(name, {})}
-
-
-def without_defaults(table: Plain) -> Plain:
-    """An optimiser's settings without those that it takes where nothing is said: another takes its own."""
-    own = defaults_of(str(table.get("name", "adamw")))
-    return {name: value for name, value in table.items() if name not in own or value != own[name]}
-
-
-class OptimConfig(Config):
+class OptimConfig(OwnDefaults):
     """How weights move: the optimiser, its learning rate over time, and weight decay."""
+
+    CHOICE: ClassVar[str] = "name"
+    DEFAULTS: ClassVar[Mapping[str, Plain]] = OPTIMISERS
 
     name: Annotated[str, AfterValidator(_known)] = Field(
         default="adamw", description="adamw, sgd, adam, lion, muon, lamb, or timm/NAME of timm's list"
@@ -84,18 +76,9 @@ class OptimConfig(Config):
     clip: Number | None = Field(default=None, gt=0, description="largest global L2 norm of the gradient")
     sam: SamConfig | None = Field(default=None, description="sharpness-aware: each step takes its gradient uphill")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _own_defaults(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        given = cast("dict[str, Any]", values)
-        name = str(given.get("name", "adamw"))
-        return {**defaults_of(name), **given}
-
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
-        if self.name == "sgd" and self.beta2 != BETA2:
+        if self.name == "sgd" and self.beta2 != OPTIMISERS["sgd"]["beta2"]:
             raise RequestError("optim.beta2 came with SGD.", "an optimiser that has a second beta", "remove optim.beta2")
         if self.nesterov is not None and self.name not in ("sgd", "muon"):
             raise RequestError(
@@ -121,7 +104,7 @@ class OptimConfig(Config):
     @property
     def betas(self) -> tuple[float, float]:
         """Momentum and second beta of an optimiser whose defaults are known here."""
-        return MOMENTUM if self.momentum is None else self.momentum, BETA2 if self.beta2 is None else self.beta2
+        return cast("float", self.momentum), cast("float", self.beta2)
 
 
 class Optimiser(Protocol):
@@ -205,9 +188,9 @@ def make_optimiser(model: nn.Module, config: OptimConfig, finetune: FinetuneConf
     import torch
 
     groups = parameter_groups(model, config, finetune)
-    lr, betas = config.lr, config.betas
     if config.name.startswith(PREFIX):
         return make_timm(groups, config)
+    lr, betas = config.lr, config.betas
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=betas[0], nesterov=config.looks_ahead, fused=True)
     if config.name == "adam":

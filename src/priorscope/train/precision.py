@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, cast
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Literal
 
 from priorscope.core.errors import RequestError
+from priorscope.core.machine import repeatable
 
 if TYPE_CHECKING:
     import torch
@@ -56,26 +55,6 @@ def check_precision(precision: Precision, device: torch.device) -> None:
         )
 
 
-@contextmanager
-def numerics(precision: Precision, device: torch.device) -> Iterator[None]:
-    """A CUDA device held to the precision and to repeatable kernels inside the block; elsewhere nothing is to be done.
-
-    Without it, convolutions in "float32" are TF32 there, and sums of scattered parts come in whatever order they finish.
-    """
-    import torch
-
-    if device.type != "cuda":
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is made; without it cuBLAS varies
-    matmul, cudnn = cast("Any", torch.backends.cuda.matmul), cast("Any", torch.backends.cudnn)
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
-    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
-    cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
-        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+def numerics(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+    """A CUDA device held to the precision and to repeatable kernels inside the block; elsewhere nothing is to be done."""
+    return repeatable(device, tf32=precision == "tf32")

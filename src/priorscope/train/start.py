@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from priorscope.core.errors import RequestError
+
 if TYPE_CHECKING:
     from priorscope.core.contracts import Statistics
     from priorscope.models.classifier import Classifier
@@ -57,9 +59,28 @@ class Stored:
         if self.classes == classes:
             load_weights(model, self.weights)
             return
+        self._check_body(model)
         model.replace_head(self.classes, seed)
         load_weights(model, self.weights)
         model.replace_head(classes, seed)
+
+    def _check_body(self, model: Classifier) -> None:
+        """Refuses a network whose body, and not its head alone, was made for another number of classes."""
+        from priorscope.models import FAMILIES
+
+        if model.config is None:
+            return
+        family = FAMILIES.load(model.config.family)
+        if not hasattr(family, "keep_body"):
+            return
+        has, wanted = model.config.plain(), family.keep_body(model.config, self.classes).plain()
+        for name, value in wanted.items():
+            if has.get(name) != value:
+                raise RequestError(
+                    f"The weights of {model.name} are for {self.classes} classes, its body was made for {model.num_classes}.",
+                    "a body as the weights have it",
+                    f"--set model.{name}={value}",
+                )
 
 
 @dataclass(frozen=True)

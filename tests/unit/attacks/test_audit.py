@@ -93,16 +93,40 @@ def test_more_steps_and_more_starts_are_read_at_one_two_and_four_times_as_many()
 STEEP = attack_of("pgd", steps=10, step=0.25, start="none", loss="margin")
 
 
-def test_what_stands_at_half_the_range_of_pixels_is_masked() -> None:
-    """The first class leads by one, and no picture lifts the second by more than a thousandth."""
+def at(shades: Tensor, labels: Tensor) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
+    """Pictures of one shade each."""
+    return lambda rows: (shades[rows].view(-1, 1, 1, 1).expand(-1, 3, SIDE, SIDE), labels[rows])
 
-    def immovable(x: Tensor) -> Tensor:
+
+def test_what_stands_at_half_the_range_of_pixels_though_grey_breaks_it_is_masked() -> None:
+    """The first class leads by one but near grey, and everywhere the gradient leads to white."""
+
+    def hidden(x: Tensor) -> Tensor:
         mean = x.mean((1, 2, 3))
-        return torch.stack([torch.ones_like(mean), mean / 1e3], 1)
+        return torch.stack([torch.ones_like(mean), mean / 1e3 + 2 * ((mean - 0.5).abs() < 0.01)], 1)
 
-    checks, _ = audit(number(immovable, [STEEP], 0.01))
+    bright = at(torch.full((N,), 0.9), torch.zeros(N, dtype=torch.int64))
+    checks, _ = audit(replace(number(hidden, [STEEP], 0.01), fetch=bright))
     half = named(checks, "half the range")
-    assert (half.share, half.finding) == (1.0, "masked")
+    assert (half.share, half.n, half.finding) == (1.0, N, "masked")
+    assert half.sentence == (
+        f"Of {N} images that uniform grey would make wrong {N} stand at half the range of pixels; none should."
+    )
+
+
+def test_of_the_class_that_grey_is_given_nothing_must_fall_at_half_the_range() -> None:
+    """The second class begins at a mean of 0.2: from 0.1 it is near, and from 0.9 no picture within 0.5 leaves it."""
+
+    def line(x: Tensor) -> Tensor:
+        rise = x.mean((1, 2, 3)) - 0.2
+        return torch.stack([torch.zeros_like(rise), rise], 1)
+
+    bright = torch.arange(N) % 3 > 0
+    fetch = at(torch.where(bright, 0.9, 0.1), bright.long())
+    checks, left = audit(replace(number(line, [STEEP], 0.01), fetch=fetch))
+    half = named(checks, "half the range")
+    assert (half.share, half.n, half.finding) == (0.0, N // 3, "fine")
+    assert len(left) == N
 
 
 def test_an_attack_that_breaks_less_at_a_larger_budget_makes_the_number_suspect() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +39,30 @@ def test_larger_pictures_go_through_in_smaller_parts() -> None:
         victim.gradient(images, torch.zeros(130, dtype=torch.int64), LOSSES["margin"])
         parts = [len(rows) for rows in blocks(130, most)]
         assert network.seen == parts + parts
+
+
+def test_a_victim_is_asked_with_repeatable_kernels_and_plain_attention_of_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, seen = list[str](), list[list[str]]()
+
+    def entered(name: str) -> None:
+        @contextmanager
+        def block(device: torch.device) -> Iterator[None]:
+            inside.append(f"{name} on {device.type}")
+            yield
+            inside.pop()
+
+        monkeypatch.setattr(f"priorscope.attacks.victim.{name}", block)
+
+    def network(x: Tensor) -> Tensor:
+        seen.append(list(inside))
+        return x.flatten(1)[:, :2]
+
+    entered("repeatable")
+    entered("plain_attention")
+    victim, images = Victim(network), torch.rand(2, 3, 4, 4)
+    victim(images)
+    victim.gradient(images, torch.zeros(2, dtype=torch.int64), LOSSES["margin"])
+    assert seen == [["repeatable on cpu"], ["repeatable on cpu", "plain_attention on cpu"]]
 
 
 def test_naming_a_network_leaves_it_as_it_was() -> None:

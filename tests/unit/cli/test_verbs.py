@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import priorscope as ps
 from priorscope.cli import app
 from priorscope.core.environment import Environment, Network
+from priorscope.core.errors import RequestError
 from priorscope.fitting import adoption
 from priorscope.study.study import Study
 
@@ -41,11 +42,11 @@ def test_the_version_is_the_package_s():
         (["loader", "--quick"], {"rounds": 1, "share": 0.1}),
         (["attack", "--images", "5", "--curve-images", "0", "--rounds", "2"], {"images": 5, "curve_images": 0, "rounds": 2}),
         (
-            ["train", "--models", "mlp/tiny,vit/tiny", "--batch-size", "4"],
+            ["train", "--models", "mlp/tiny, vit/tiny", "--batch-size", "4"],
             {"models": ["mlp/tiny", "vit/tiny"], "image_size": None, "batch_size": 4},
         ),
         (["train", "--models", "all", "--image-size", "32"], {"models": "all", "image_size": 32, "batch_size": None}),
-        (["probes", "--kinds", "transform,similarity"], {"kinds": ["similarity", "transform"]}),
+        (["probes", "--kinds", "transform, similarity"], {"kinds": ["similarity", "transform"]}),
     ],
 )
 def test_a_benchmark_is_asked_for_and_told(tmp_path, monkeypatch, command: list[str], asked: dict[str, Any]):
@@ -99,6 +100,11 @@ def test_a_dataset_of_ones_own_is_converted(tmp_path, monkeypatch):
     )
     assert [(file["split"], file["count"]) for file in told["files"]] == [("test", 2)]
     assert ps.data.open(tmp_path / "a.beton").split("test").pixels.read(1)[0, 0].tolist() == [180] * 3
+
+
+def test_two_sources_are_not_converted_into_one_store():
+    with pytest.raises(RequestError, match="convert got two sources, 'pets' and --from 'mine:pets'"):
+        said("data", "convert", "pets", "a.beton", "--from", "mine:pets")
 
 
 def test_a_verb_shows_a_setting_that_it_takes():

@@ -230,3 +230,20 @@ def test_everything_is_a_function_of_the_seed() -> None:
     given = answers(200)
     assert estimates(given, 3)[0] == estimates(given, 3)[0]
     assert estimates(given, 3)[0] != estimates(given, 4)[0]
+
+
+def test_where_several_classes_are_likeliest_there_is_no_answer() -> None:
+    """Sure by a quarter and never right; labels drawn from these probabilities do not make it right either."""
+    given = Answers(np.full((40, 4), 0.25), np.arange(40) % 4)
+    assert not given.right.any()
+    assert given.chance.tolist() == [0.0] * 40
+    (error, *_), bins = estimates(given, 0)
+    assert (error.value, error.low, error.high, error.p_value) == (0.25, 0.25, 0.25, 1.0)
+    assert bins.high.max() == 0.0
+
+
+def test_the_squared_error_is_never_above_1() -> None:
+    """Twenty answers that are sure and wrong."""
+    value, interval = squared_error(Answers(np.eye(2)[np.zeros(20, int)], np.ones(20, int)))
+    assert (value, interval.high) == (1.0, 1.0)
+    assert interval.low < 1

@@ -9,6 +9,7 @@ import pytest
 
 from priorscope.core.comparison import (
     Difference,
+    beside_the_best,
     compare,
     holm,
     mcnemar,
@@ -66,6 +67,7 @@ def test_values_that_cannot_be_paired_are_refused() -> None:
         lambda: over_seeds_difference([1.0, 2.0, 3.0], [1.0, 2.0], paired=True),
         lambda: seed_by_image_difference(np.ones((3, 10)), np.ones((3, 11))),
         lambda: seed_by_image_difference(np.ones((3, 10)), np.ones((4, 10)), paired=True),
+        lambda: seed_by_image_difference(np.ones((3, 5, 10)), np.ones((3, 4, 10))),
     ):
         with pytest.raises(RequestError, match=r"^Values of shapes .* and .* cannot be paired\."):
             refused()
@@ -251,3 +253,39 @@ def test_over_images_alone_a_sentence_speaks_of_checkpoints() -> None:
     said = compare(difference(-0.05, 0.03, 0.002, over="images")).sentence("MLP", "CNN")
     assert said.startswith("this checkpoint of MLP is lower than this checkpoint of CNN (difference -0.050,")
     assert said.endswith("over images, p = 0.002)")
+
+
+def test_the_interval_of_two_families_ends_at_zero_at_their_p_value() -> None:
+    draw = np.random.default_rng(2)
+    first, second = draw.normal(1, 1, 3), draw.normal(0, 0.3, 7)
+    p = over_seeds_difference(first, second).p_value
+    ends = over_seeds_difference(first, second, level=1 - p).interval
+    assert 0.001 < p < 0.9
+    assert ends.low * ends.high == pytest.approx(0, abs=1e-9)
+    a, b = first[:, None] + draw.normal(0, 1, (3, 40)), second[:, None] + draw.normal(0, 1, (7, 40))
+    p = seed_by_image_difference(a, b).p_value
+    ends = seed_by_image_difference(a, b, level=1 - p).interval
+    assert ends.low * ends.high == pytest.approx(0, abs=1e-9)
+
+
+def test_draws_in_common_are_a_part_of_a_difference() -> None:
+    """Two families of readouts that differ by 1, 2 and 6 in three draws, and in nothing else."""
+    first = np.broadcast_to(np.array([1.0, 2.0, 6.0])[None, :, None], (2, 3, 4))
+    for paired in (True, False):
+        result = seed_by_image_difference(first, np.zeros((2, 3, 4)), paired=paired)
+        assert result.value == 3
+        assert result.interval.high == pytest.approx(3 + 4.302653 * (7 / 3) ** 0.5)
+        assert result.interval.over == "seeds x draws x images"
+
+
+def test_beside_the_best_all_pairs_count() -> None:
+    """0.01 is enough for one of the best's 3 pairs, and not for one of 6; a pair without a test counts for nothing."""
+
+    def pair(one: str, other: str) -> Difference | None:
+        return None if "e" in (one, other) else difference(0.05, 0.03, 0.01 if one == "a" else 1.0)
+
+    assert beside_the_best("a", ["b", "c"], pair) == ["higher", "higher"]
+    assert beside_the_best("a", ["b", "c", "d"], pair) == ["not distinguishable"] * 3
+    assert beside_the_best("a", ["b", "e", "c"], pair) == ["higher", None, "higher"]
+    assert beside_the_best("a", ["e"], pair) == [None]
+    assert beside_the_best("a", [], pair) == []

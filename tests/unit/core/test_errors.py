@@ -36,6 +36,10 @@ def test_nobody_is_advised_to_open_a_file_unchecked():
     assert first_line(by_numpy.value) == "no more was said"
 
 
+def test_a_name_of_what_there_is_none_of_is_refused():
+    assert unknown_name("plane", "x", []).came == "'x' is not a plane: there is none."
+
+
 @pytest.mark.parametrize(
     ("name", "listing", "do"),
     [

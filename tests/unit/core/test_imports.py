@@ -19,6 +19,8 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "my_own_net.py").write_text(
         "def made():\n    return 7\n\n\ndef wrong():\n    return object().nothing\n", encoding="utf-8"
     )
+    (tmp_path / "my_ill_net.py").write_text("raise ValueError('width is 3')\n", encoding="utf-8")
+    (tmp_path / "my_poor_net.py").write_text("import no_such_thing\n", encoding="utf-8")
     yield
     sys.modules.pop("my_own_net", None)
 
@@ -27,7 +29,9 @@ def test_a_module_of_the_current_folder_is_found():
     assert made_by("my_own_net:made") == 7
 
 
-@pytest.mark.parametrize("factory", ["my_own_net:missing", "no_such_module:made", "my_own_net", ":made"])
+@pytest.mark.parametrize(
+    "factory", ["my_own_net:missing", "no_such_module:made", "my_own_net", ":made", ".own:made", "no.such:made"]
+)
 def test_what_is_not_there_is_said(factory):
     with pytest.raises(RequestError, match="is not found"):
         made_by(factory)
@@ -36,3 +40,11 @@ def test_what_is_not_there_is_said(factory):
 def test_an_error_of_the_user_s_own_keeps_its_place():
     with pytest.raises(AttributeError, match="nothing"):
         made_by("my_own_net:wrong")
+
+
+@pytest.mark.parametrize(
+    ("module", "said"), [("my_ill_net", "ValueError: width is 3"), ("my_poor_net", "ModuleNotFoundError: No module named")]
+)
+def test_a_module_that_is_there_and_fails_is_said_to_fail(module, said):
+    with pytest.raises(RequestError, match=f"The module '{module}' is there and fails: {said}"):
+        made_by(f"{module}:made")

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from priorscope.core.errors import RequestError
-from priorscope.core.machine import forget_most_memory, most_memory, pick_device
+from priorscope.core.machine import forget_most_memory, most_memory, pick_device, plain_attention, repeatable
 
 
 def _huge_pages() -> str:
@@ -71,3 +72,39 @@ def test_the_most_memory_is_that_since_it_was_forgotten() -> None:
     del held
     forget_most_memory()
     assert most_memory() < most - (200 << 20)
+
+
+def _kernels() -> tuple[bool, ...]:
+    """What is asked of a CUDA device: TF32 in products and convolutions, kernels by trial, repeatable ones, a warning only."""
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    repeats = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    return cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, *repeats
+
+
+def test_a_cuda_device_is_held_to_repeatable_kernels_inside_the_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    before = _kernels()
+    with repeatable(torch.device("cuda"), tf32=True):
+        assert _kernels() == (True, True, False, True, True)
+        with repeatable(torch.device("cuda")):
+            assert _kernels() == (False, False, False, True, True)
+        assert _kernels() == (True, True, False, True, True)
+    assert _kernels() == before
+    with repeatable(torch.device("cpu")):
+        assert _kernels() == before
+
+
+def test_attention_is_plain_on_a_cuda_device_inside_the_block_alone() -> None:
+    cuda = torch.backends.cuda
+
+    def ways() -> tuple[bool, ...]:
+        fused = cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.cudnn_sdp_enabled()
+        return *fused, cuda.math_sdp_enabled(), cuda.fp16_bf16_reduction_math_sdp_allowed()
+
+    before = ways()
+    with plain_attention(torch.device("cuda")):
+        assert ways() == (False, False, False, True, True)
+    assert ways() == before
+    with plain_attention(torch.device("cpu")):
+        assert ways() == before

@@ -12,7 +12,17 @@ import pytest
 from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError
-from priorscope.core.stats import Interval, bootstrap, over_seeds, p_value, seed_by_image, seed_part, wilson
+from priorscope.core.stats import (
+    Interval,
+    bootstrap,
+    bracket,
+    crossed_parts,
+    over_seeds,
+    p_value,
+    seed_by_image,
+    seed_part,
+    wilson,
+)
 
 Floats = NDArray[np.float64]
 
@@ -97,6 +107,29 @@ def test_bootstrap_refuses_a_statistic_that_leaves_more_than_one_number() -> Non
         bootstrap(np.ones((10, 2)), seed=0, statistic=np.mean)
 
 
+def test_one_image_has_no_interval_and_a_sentence_no_bracket() -> None:
+    assert bootstrap([0.88], seed=0) is None
+    assert bracket(None) == ""
+    assert bracket(Interval(low=0.8, high=0.925, method="t", over="seeds")) == " (80.0% to 92.5%)"
+    assert bracket(Interval(low=0.8, high=0.925, method="t", over="seeds"), ".2f") == " (0.80 to 0.93)"
+
+
+def test_draws_that_all_seeds_share_are_a_part_of_their_own() -> None:
+    """Draws' means 1, 2 and 6 over 2 seeds and 4 images that are all alike: var 7 / 3, and no other part."""
+    table = np.broadcast_to(np.array([1.0, 2.0, 6.0])[None, :, None], (2, 3, 4))
+    over_seed, over_image, over_draw = crossed_parts(np.array(table))
+    assert (over_seed.variance, over_image.variance) == (0.0, 0.0)
+    assert (over_draw.variance, over_draw.df) == (pytest.approx(7 / 3), 2)
+    interval = seed_by_image(table)
+    assert interval.over == "seeds x draws x images"
+    assert interval.high == pytest.approx(3 + 4.302653 * (7 / 3) ** 0.5)
+
+
+def test_readouts_that_are_always_right_on_n_images_have_wilsons_interval_over_n_images() -> None:
+    interval, images = seed_by_image(np.ones((3, 4, 50), dtype=bool)), wilson(50, 50)
+    assert (interval.low, interval.high) == (images.low, images.high)
+
+
 def test_bootstrap_refuses_too_few_resamples() -> None:
     with pytest.raises(RequestError, match=r"^20 resamples were asked for\."):
         bootstrap([1.0, 2.0], seed=0, resamples=20)
@@ -124,7 +157,7 @@ def test_one_seed_speaks_for_a_checkpoint_only(refused: object) -> None:
 def test_shapes_that_are_no_design_are_refused() -> None:
     with pytest.raises(RequestError, match=r"shape \(2, 3\) was given"):
         over_seeds(np.ones((2, 3)))
-    for shape in ((3,), (3, 1), (2, 3, 4)):
+    for shape in ((3,), (3, 1), (2, 1, 4), (2, 3, 1), (2, 3, 4, 5)):
         with pytest.raises(RequestError, match=r"shape .* was given"):
             seed_by_image(np.ones(shape))
     with pytest.raises(RequestError, match=r"^`counted` of shape \(2, 2\) came with values of shape \(2, 3\) and counts 4"):

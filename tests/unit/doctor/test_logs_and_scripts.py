@@ -120,6 +120,13 @@ def test_logs_of_several_kinds_are_read(tmp_path):
     log = read_log(tmp_path / "a.csv")
     assert log.along("val", "acc") == ((0, 0.3), (1, 0.5))
     assert log.rates == (0.1, 0.05)
+    (tmp_path / "e.csv").write_text("Epoch,Train_Loss,Val Acc,LR\n10,2,30,0.1\n20,1.5,50,0.05\n30,1.2,60,0.02\n")
+    log = read_log(tmp_path / "e.csv")
+    assert log.along("train", "loss") == ((10, 2), (20, 1.5), (30, 1.2))
+    assert log.along("val", "acc") == ((10, 0.3), (20, 0.5), (30, 0.6))
+    assert log.rates == (0.1, 0.05, 0.02)
+    (tmp_path / "f.yaml").write_text("Epoch: [10, 20]\nTRAIN_LOSS: [2, 1.5]\nLearning_Rate:\n- 0.1\n- 0.05\n")
+    assert read_log(tmp_path / "f.yaml") == Log("f", {("train", "loss"): ((10, 2), (20, 1.5))}, (0.1, 0.05))
     (tmp_path / "b.json").write_text(json.dumps({"train_acc": [0.1, 0.2], "note": "x"}))
     assert read_log(tmp_path / "b.json").along("train", "acc") == ((1, 0.1), (2, 0.2))
     (tmp_path / "c.json").write_text(json.dumps({"note": "x", "step": [1]}))
@@ -303,9 +310,44 @@ for epoch in range(9):
 """
 
 
+PLATEAU = """
+def main(lr, epochs, **_):
+    scheduler = ReduceLROnPlateau(optimiser(lr))
+    for epoch in range(epochs):
+        net.train()
+        scheduler.step(epoch_loss)
+        net.train(False)
+        with torch.no_grad():
+            net(images)
+
+parser.add_argument("--lr")
+parser.add_argument("--epochs")
+%s
+"""
+FGSM = """
+net.eval()
+for line in open("names.txt"):
+    if len(line) < 2:
+        continue
+loss = net(images).sum()
+loss.backward()
+"""
+READOUT = """
+net.eval()
+with torch.no_grad():
+    features = net(images)
+LogisticRegression().fit(features, labels)
+"""
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        PLATEAU % "main(**vars(parser.parse_args()))",
+        PLATEAU % "args = parser.parse_args()\nmain(**vars(args))",
+        FGSM,
+        READOUT,
+        TRAINED % "scheduler.step(val_loss_epoch)",
         TRAINED % "scheduler.step(epoch + i / len(loader))",
         TRAINED % "pass" + "    lr_scheduler.step(epoch + 1)\n",
         TRAINED % "if len(images) < 2: continue",
@@ -324,6 +366,11 @@ def test_what_is_well_is_left_alone(tmp_path, text):
     ("text", "check"),
     [
         (TRAINED % "pass" + "    scheduler.step(epoch)\n", "schedule"),
+        (TRAINED % "pass" + "    scheduler.step(self.current_epoch - 1)\n", "schedule"),
+        (TRAINED % "pass" + "    for x in tqdm(loaders['val']):\n        if len(x) < 9: continue\n", "partial_data"),
+        ((PLATEAU % "main(**settings)").replace("lr, epochs", "lr, steps"), "options"),
+        (PLATEAU.replace("net.train(False)", "pass") % "main(**vars(parser.parse_args()))", "evaluation_noise"),
+        ("for images in loader:\n    net(images).backward()\n    optimiser.step()\n    net.train(False)\n", "evaluation_mode"),
         (TRAINED % "pass" + "    for x in testloader:\n        if len(x) < 9: continue\n", "partial_data"),
         (TRAINED % "pass" + "testloader = DataLoader(testset, drop_last=True)\n", "partial_data"),
         (TRAINED % "pass" + "val_transforms = Compose([RandomCrop(32)])\n", "evaluation_noise"),

@@ -128,6 +128,8 @@ def test_a_run_that_would_wait_for_its_pictures(monkeypatch):
     fast = Split("made", "train", ArrayPixels(pictures(80, 0)), np.arange(80) % 2, CLASSES)
     large = models.create("mlp/b6-w256", image_size=8, num_classes=2)
     assert not [*loader_bound.look_at_training(recipe, fast, large)]
+    monkeypatch.setattr(loader_bound, "pick_device", lambda _: "cuda")  # nothing is timed here that will happen there
+    assert not [*loader_bound.look_at_training(recipe, slow, network)]
 
 
 def test_a_training_picture_under_two_labels():

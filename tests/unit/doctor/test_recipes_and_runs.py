@@ -31,6 +31,7 @@ from priorscope.doctor import (
     windows,
 )
 from priorscope.doctor.examination import examine
+from priorscope.doctor.sides import picture_side
 from priorscope.probes import probe_config
 from priorscope.recipe import Recipe, find_recipe, shipped_recipes
 from priorscope.study.look import look, network_of_run
@@ -58,8 +59,9 @@ def changed(**tables) -> Recipe:
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_no_false_alarm_on_a_shipped_recipe(name):
     recipe = Recipe.load(find_recipe(name))
-    checks = (one_token, windows, schedule, options, precision)
-    found = [finding for check in checks for finding in check.look_at_recipe(recipe)]
+    side = recipe.model.input_size or picture_side(recipe)
+    found = [finding for check in (schedule, options, precision) for finding in check.look_at_recipe(recipe)]
+    found += [finding for check in (one_token, windows) for finding in check.look_at_side(recipe, side)]
     assert {finding.check for finding in found} == TRUE_ALARMS.get(name, set())
 
 
@@ -79,22 +81,59 @@ def test_nothing_is_found_where_nothing_is_wrong(well):
 
 def test_one_token():
     recipe = changed(model={"name": "perceiver_io/v-cifar10", "width": 64})
-    (finding,) = one_token.look_at_recipe(recipe)
+    (finding,) = one_token.look_at_side(recipe, 32)
     assert finding.saw == (
         "perceiver_io/v-cifar10 at 32 pixels attends to a single token in places: "
         "cross_attend_block.cross_attn.norm.weight and 2 more get no gradient."
     )
-    assert not [*one_token.look_at_recipe(changed(model={"name": "perceiver_io/tiny", "width": 64}))]
+    assert not [*one_token.look_at_side(changed(model={"name": "perceiver_io/tiny", "width": 64}), 32)]
     plain = {**WELL, "model": {"name": "tnt/tiny", "pixel": 8}}
-    (finding,) = one_token.look_at_recipe(Recipe.of(plain))
+    (finding,) = one_token.look_at_side(Recipe.of(plain), 32)
     assert "queries and keys of pixel attention" in finding.saw
 
 
 def test_windows_that_never_shift():
-    (finding,) = windows.look_at_recipe(Recipe.of({**WELL, "model": "swin/v-cifar10"}))
+    (finding,) = windows.look_at_side(Recipe.of({**WELL, "model": "swin/v-cifar10"}), 32)
     assert "windows of 8 on a map of 8, 4 on a map of 4, 2 on a map of 2, 1 on a map of 1: none of them shifts" in finding.saw
-    for repaired in ("swin/shifted", "swin/tiny", {"name": "swin/v-cifar10", "input_size": 64}):
-        assert not [*windows.look_at_recipe(Recipe.of({**WELL, "model": repaired}))]
+    for repaired in ("swin/shifted", "swin/tiny"):
+        assert not [*windows.look_at_side(Recipe.of({**WELL, "model": repaired}), 32)]
+    assert not [*windows.look_at_side(Recipe.of({**WELL, "model": "swin/v-cifar10"}), 64)]
+
+
+@pytest.mark.parametrize(
+    ("size", "model", "told"),
+    [
+        (32, "swin/v-cifar10", {"windows", "one_token"}),
+        (64, "swin/v-cifar10", set()),
+        (32, {"name": "swin/v-cifar10", "input_size": 64}, set()),
+        (64, {"name": "swin/v-cifar10", "input_size": 32}, {"windows", "one_token"}),
+    ],
+)
+def test_a_run_is_judged_by_the_side_that_its_backbone_saw(ill, tmp_path, size, model, told):
+    def sized(_rows, environment):
+        environment["model"]["image_size"] = size
+
+    ill(sized, recipe=Recipe.of({**WELL, "model": model}))
+    assert {"windows", "one_token"} & {finding.check for finding in examine(str(tmp_path)).findings} == told
+
+
+def test_the_side_of_pictures_is_theirs_wherever_they_lie(tmp_path):
+    """Of opened pictures their own, else what the source is set to or always has; where nothing tells it, no claim."""
+    from priorscope.data import convert
+
+    source = {**WELL["data"]["source"], "image_size": 24}
+    made = Recipe.of({**WELL, "data": {"source": source}})
+    assert picture_side(made) == 24
+    convert(source, tmp_path / "a.beton")
+    stored = Recipe.of({**WELL, "data": {"source": {"name": "beton", "path": str(tmp_path / "a.beton")}}})
+    assert picture_side(stored, open_source(stored.data.source).split("train")) == 24
+    with pytest.raises(RequestError, match="Only the pictures of beton say how large they are"):
+        picture_side(stored)
+    assert picture_side(changed(data={"augment": {"size": 40}}), open_source(source).split("train")) == 40
+    nowhere = {"source": {"name": "beton", "path": str(tmp_path / "none.beton")}}
+    (tmp_path / "tnt.toml").write_text(Recipe.of({**WELL, "data": nowhere, "model": {"name": "tnt/tiny", "pixel": 8}}).toml())
+    found = examine(str(tmp_path / "tnt.toml"))
+    assert [(finding.check, finding.severity) for finding in found.findings] == [("pictures", "note"), ("network", "note")]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +142,10 @@ def test_windows_that_never_shift():
         ({"model": {"resize": "area"}}, "model.resize = 'area'"),
         ({"optim": {"weight_decay": 0, "decay_norms_and_biases": True}}, "optim.decay_norms_and_biases"),
         ({"train": {"patience": 4}}, "train.patience = 4"),
+        ({"train": {"patience": 3}}, "train.patience = 3"),
+        ({"data": {"augment": {"interpolation": "area"}}}, "data.augment.interpolation = 'area'"),
+        ({"data": {"augment": {"ops": ["flip", "pad-crop"], "interpolation": "nearest"}}}, "data.augment.interpolation"),
+        ({"data": {"augment": {"ops": ["resized-crop"], "fill": "edge"}}}, "data.augment.fill = 'edge'"),
         ({"train": {"track_images": 7}}, "train.track_images = 7"),
         ({"data": {"augment": {"ops": [{"op": "flip", "p": 0}]}}}, "data.augment.ops[0] (flip)"),
         ({"data": {"augment": {"ops": ["flip", {"op": "jitter"}]}}}, "data.augment.ops[1] (jitter)"),
@@ -118,7 +161,11 @@ def test_a_setting_that_nothing_reads(tables, setting):
     [
         {"model": {"resize": "area", "input_size": 64}},
         {"optim": {"weight_decay": 0.1, "decay_norms_and_biases": True}},
-        {"train": {"patience": 3}},
+        {"train": {"patience": 2}},
+        {"data": {"augment": {"ops": ["resized-crop"], "interpolation": "area"}}},
+        {"data": {"augment": {"size": 16, "interpolation": "area"}}},
+        {"data": {"augment": {"ops": ["pad-crop"], "fill": [1.0, 0.5, 0.5]}}},
+        {"data": {"augment": {"ops": [{"op": "choose", "ops": ["rotate"]}], "interpolation": "nearest", "fill": "edge"}}},
         {"train": {"track_images": 7, "track": ["train", "val"]}},
         {"data": {"augment": "flip-jitter"}},
     ],
@@ -213,19 +260,22 @@ def test_a_score_of_some_of_the_images(ill):
     assert finding.saw == "run: epoch 1 scored 96 of the 100 images of val."
 
 
-def test_a_loss_divided_twice_and_a_loss_that_is_a_sum(ill):
+def test_a_loss_divided_twice_and_a_loss_of_a_run_that_diverged(ill):
+    """A run's own loss is a mean over images: 7,435 is no sum."""
+
     def divided(rows, _environment):
         for row in rows:
             row["val"]["loss"] /= 50
 
-    def summed(rows, _environment):
-        for row in rows:
-            row["val"]["loss"] *= 50
+    def diverged(rows, _environment):
+        rows[1]["val"]["loss"] = 7435.0
 
     (small,) = loss_scale.look_at_run(ill(divided, "a"))
-    (large,) = loss_scale.look_at_run(ill(summed, "b"))
+    (large,) = loss_scale.look_at_run(ill(diverged, "b"))
     assert "it was divided once too often" in small.means
-    assert "it is a sum over batches" in large.means
+    assert large.saw == "b, val: the loss of epoch 2 is 7435."
+    assert large.means.startswith("the network diverged")
+    assert large.do.startswith("a lower learning rate")
 
 
 def test_a_run_that_learnt_nothing(ill):
@@ -334,6 +384,7 @@ def varied(table: str, key: str, values: tuple[float, ...]) -> list[Any]:
         ("data", "subset", (100, 200, 400)),
         ("train", "epochs", (1, 2, 4)),
         ("train", "steps", (4, 2, 1)),
+        ("train", "track_images", (10, 20, 40)),
         ("train", "adversarial", ({"eps": 0.02}, {"eps": 0.01}, {"eps": 0.0})),
         ("model", "dropout", (0.2, 0.1, 0.0)),
     ],

@@ -25,6 +25,7 @@ from priorscope.fitting.made_from import inputs
 from priorscope.fitting.place import begun
 from priorscope.models import FAMILIES
 from priorscope.train import checkpoint, loop
+from priorscope.train.start import Stored
 
 
 class CutError(Exception):
@@ -331,6 +332,21 @@ def two_classes(store, names=("a", "b")):
     for part, path, siblings in (("val", val, {}), ("train", store, {"val": val.name})):
         write_split(Split("made", part, ArrayPixels(pictures), np.arange(20) % 2, names), path, siblings=siblings)
     return store
+
+
+@pytest.mark.parametrize(("name", "setting"), [("dial/conv", "solved_for"), ("perceiver_io/v-cifar10", "query_width")])
+def test_weights_for_a_body_of_other_classes_say_what_to_type(tmp_path, name, setting):
+    from safetensors.torch import save_file
+
+    from priorscope.models import create
+
+    save_file(create(name, image_size=32, num_classes=10).state_dict(), tmp_path / "ten.safetensors")
+    stored = Stored(tmp_path / "ten.safetensors", 10)
+    with pytest.raises(RequestError, match=rf"--set model\.{setting}=10"):
+        stored.put_into(create(name, image_size=32, num_classes=20), 0)
+    model = create(name, image_size=32, num_classes=20, **{setting: 10})
+    stored.put_into(model, 0)
+    assert model.num_classes == 20
 
 
 def test_a_new_head_is_asked_of_weights_that_are_trained(tiny):

@@ -91,6 +91,45 @@ def test_a_network_of_ones_own() -> None:
     assert model.head is own[3]
 
 
+class Registered(nn.Module):
+    """Modules registered in another order than they run: the head first, a map of as many outputs and an unused one last."""
+
+    def __init__(self, after: nn.Module) -> None:
+        super().__init__()
+        self.out = nn.Linear(4, 5)
+        self.body = nn.Linear(48, 5)
+        self.narrow = nn.Linear(5, 4)
+        self.after = after
+        self.unused = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self.out(self.narrow(self.body(x.flatten(1)))))
+
+
+@pytest.mark.parametrize("after", [nn.Identity(), nn.Dropout(0.5)])
+def test_the_head_is_the_map_that_gives_the_logits_whatever_the_order_of_registration(after: nn.Module) -> None:
+    own = Registered(after)
+    model = models.wrap(own, image_size=4, classes=5).eval()
+    assert model.taps() == ["body", "narrow", "out", "after"]
+    x = torch.rand(3, 3, 4, 4)
+    assert model.head is own.out
+    assert torch.equal(model.features(x), own.narrow(own.body(x.flatten(1))))
+    model.replace_head(2, seed=0)
+    assert model(x).shape == (3, 2)
+
+
+@pytest.mark.parametrize("after", [nn.Softmax(1), nn.ReLU(inplace=True), nn.Sequential(nn.Softplus(), nn.BatchNorm1d(5))])
+def test_a_map_whose_output_is_changed_is_no_head(after: nn.Module) -> None:
+    own = Registered(after)
+    nn.init.ones_(own.out.bias)
+    nn.init.zeros_(own.out.weight)  # positive logits, which a ReLU leaves as they are
+    model = models.wrap(own, image_size=4, classes=5)
+    assert model.head_path is None
+    with pytest.raises(RequestError, match="Registered has no single linear head"):
+        model.features(torch.rand(1, 3, 4, 4))
+    assert all(not m._forward_hooks for m in model.modules())
+
+
 def test_half_a_normalisation_is_refused() -> None:
     with pytest.raises(RequestError, match="wrap got only one of mean and std"):
         models.wrap(network(), image_size=4, classes=5, mean=(0.5, 0.5, 0.5))
@@ -111,12 +150,15 @@ class Attentive(nn.Module):
         super().__init__()
         self.attention = nn.MultiheadAttention(3, 1, batch_first=True)
         self.pair = Pair()
+        self.late = nn.Linear(3, 3)
         self.unused = nn.Linear(3, 3)
         self.end = nn.Conv1d(3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)
         mixed = self.attention(tokens, tokens, tokens)[0]
+        if not self.training:
+            mixed = self.late(mixed)
         return self.end(self.pair(mixed)["x"].transpose(1, 2)).mean(2)
 
 
@@ -134,8 +176,9 @@ def test_taps_where_no_single_tensor_passes() -> None:
     assert read["weights"].shape == (2, 16, 16)
     with pytest.raises(RequestError, match="'pair' gives a dict"):
         model.activations(x, ["pair"])
-    with pytest.raises(RequestError, match="Nothing passed through 'unused'"):
-        model.activations(x, ["unused"])
+    with pytest.raises(RequestError, match="Nothing passed through 'late'"):
+        model.train().activations(x, ["late"])
+    assert model.taps() == ["attention", "late", "pair", "end"]  # not `unused`, nor what torch's attention does not call
     with pytest.raises(RequestError, match="Attentive has no single linear head"):
         model.features(x)
     assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())

@@ -9,6 +9,7 @@ import torch
 
 from priorscope import models
 from priorscope.cli import app
+from priorscope.models.arithmetic import macs_as_run
 from priorscope.models.counting import info
 
 
@@ -44,6 +45,20 @@ def test_multiply_adds_of_a_head_with_a_hidden_layer() -> None:
     counted = info(models.create("vit/v-baseline", image_size=32, num_classes=10))
     block = tokens * width * width * (3 + 1 + 1 + 1) + 2 * tokens * tokens * width
     assert counted.macs == (tokens - 1) * 48 * width + 6 * block + width * width + width * 10
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_what_weights_do_with_weights_is_no_images_cost(side: int) -> None:
+    """A Perceiver's image: of each layer, attention of the latents to the standardised tokens themselves, that of the latents
+    to one another (queries, keys, values, output, two products), and two gated MLPs; then the head."""
+    model = models.create("perceiver/tiny", image_size=side, num_classes=10)
+    latents, width, tokens, channels = 16, 32, (side // 2) ** 2, 40  # 3 * 4 + 2 * 13 = 38, one of ones, one of zeros
+    inner, mlp = 4 * 8, 12 * width * width
+    cross = latents * width * channels + 2 * latents * tokens * channels + latents * channels * width
+    own = latents * 4 * width * inner + 2 * latents * latents * inner
+    once = latents * width * channels  # the first layer's questions are the same for every image
+    macs = 2 * (cross + own + 2 * latents * mlp) + width * 10 - once
+    assert info(model).macs == macs_as_run(model) == macs
 
 
 def test_multiply_adds_of_convolutions() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from priorscope import models
-from priorscope.models.depth import depth_taps, depths_of, spread_over_depth
+from priorscope.models.depth import block_taps, depth_taps, depths_of, spread_over_depth
 
 
 @pytest.mark.parametrize("family", [f for f in models.FAMILIES if f != "timm"])
@@ -30,6 +30,9 @@ OF_TIMM = {
     "timm/resmlp_12_224": 13,
     "timm/vit_small_patch16_18x2_224": 19,
     "timm/resnet18": 9,
+    "timm/swinv2_tiny_window8_256": 13,
+    "timm/mobilenetv3_small_050": 13,
+    "timm/convnext_atto": 13,
 }
 """Networks built by timm, and how many taps stand for depth: the embedding where the family is known, blocks, the head."""
 
@@ -68,6 +71,11 @@ def test_modules_of_other_networks() -> None:
     resnet = ["conv1", "bn1", "layer1", "layer1/0", "layer1/0/conv1", "layer1/1", "layer2/0", "fc", "head/in", "logits"]
     assert depth_taps(resnet) == ["layer1/0", "layer1/1", "layer2/0", "head/in"]
     assert depth_taps(["flat", "last"]) == ["flat", "last"]
+    plain = ["blocks", "blocks/0", "blocks/0/0", "blocks/0/1", "blocks/1", "blocks/1/0", "blocks/1/1", "head/in", "logits"]
+    assert depth_taps(plain) == ["blocks/0", "blocks/1", "head/in"]
+    assert block_taps(plain) == {"blocks/0": plain[1:4], "blocks/1": plain[4:7]}
+    staged = ["blocks/0", "blocks/0/0", "blocks/0/0/conv", "blocks/0/1", "blocks/0/1/conv", "blocks/0/1/norm", "logits"]
+    assert depth_taps(staged) == ["blocks/0/0", "blocks/0/1"]
 
 
 def test_spread_keeps_both_ends() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from priorscope import models
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
 from priorscope.models.hub import load_hub, save_hub
+from priorscope.train.start import Stored
 
 STATISTICS = Statistics(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
@@ -105,6 +107,51 @@ def test_a_folder_of_timms_opens(tmp_path: Path) -> None:
     assert model.num_classes == 4
     with torch.no_grad():
         torch.testing.assert_close(model(x), peer((x - mean) / std))
+
+
+@pytest.mark.parametrize("kind", ["local-dir", "hf-hub"])
+def test_a_network_that_began_at_a_place_opens_without_it(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place says how timm's network is made, for images of 32 pixels; it is gone afterwards."""
+    from timm.models import _hub
+
+    args = {"depth": 2, "embed_dim": 48, "num_heads": 3, "num_classes": 7, "drop_rate": 0.1}
+    peer = timm.create_model("test_vit", img_size=32, **args)
+    save_for_hf(peer, tmp_path / "there", model_args={**args, "img_size": 32})
+    place = f"local-dir:{tmp_path / 'there'}" if kind == "local-dir" else "hf-hub:somebody/small"
+    monkeypatch.setattr(_hub, "download_from_hf", lambda _model, file, **_others: str(tmp_path / "there" / file))
+    model = models.create(f"timm/{place}", image_size=32, num_classes=3, statistics=STATISTICS, input_size=64, seed=5).eval()
+    folder = save_hub(model, tmp_path / "m")
+    shutil.rmtree(tmp_path / "there")
+    again, x = load_hub(folder).eval(), torch.rand(2, 3, 32, 32)
+    assert again.config is not None
+    told = again.config.plain()
+    assert (told["name"], told["input_size"], told["pretrained"], told["args"]["depth"]) == ("timm/test_vit", 64, False, 2)
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
+        y = torch.rand(2, 3, 64, 64)
+        torch.testing.assert_close(timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(y), model.network(y))
+
+
+@pytest.mark.parametrize("name", ["num_classes", "drop_rate", "pretrained"])
+def test_settings_of_timms_that_ours_say_are_refused(name: str) -> None:
+    with pytest.raises(RequestError, match=rf"timm/test_vit came with args\.{name}, which is said elsewhere"):
+        models.family_config({"name": "timm/test_vit", "args": {name: 1}})
+
+
+@pytest.mark.parametrize("name", ["dial/tiny", "dial/dense", "dial/attention", "perceiver_io/v-cifar10"])
+def test_a_body_made_for_other_classes_comes_back_with_its_new_head(name: str, tmp_path: Path) -> None:
+    """Widths that depend on the number of classes stay those that the weights were trained at."""
+    model = models.create(name, image_size=32, num_classes=3, statistics=STATISTICS, seed=2).eval()
+    weights = save_hub(model, tmp_path / "before") / "model.safetensors"
+    model.replace_head(90, seed=0)
+    again, x = load_hub(save_hub(model, tmp_path / "after")).eval(), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
+    assert again.config == model.config != models.family_config(name)
+    tuned = models.create(again.config, image_size=32, num_classes=90, statistics=STATISTICS, seed=1).eval()
+    Stored(weights, 3).put_into(tuned, seed=1)
+    with torch.no_grad():
+        assert torch.equal(tuned.features(x), model.features(x))
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:

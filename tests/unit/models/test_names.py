@@ -119,6 +119,8 @@ def test_lists_and_configs_need_neither_torch_nor_timm() -> None:
         {"name": "cnn/air-s", "stem": "imagenet"},
         {"name": "cnn/tiny", "block": "bottleneck"},
         {"name": "cnn/air-m", "shortcut": "pad"},
+        {"name": "mlp/s6-w1024", "expansion": 2},
+        "mlp/s6-w1024-e2",
         {"name": "dial/mixer", "kernel": 5},
         {"name": "dial/dense", "kernel": 1},
         {"name": "perceiver_io/v-cifar10", "patch": 4},
@@ -126,7 +128,7 @@ def test_lists_and_configs_need_neither_torch_nor_timm() -> None:
         {"name": "perceiver_io/v-cifar10", "max_freq": 4.0},
     ],
 )
-def test_a_setting_that_the_network_would_not_read_is_refused(settings: dict[str, object]) -> None:
+def test_a_setting_that_the_network_would_not_read_is_refused(settings: dict[str, object] | str) -> None:
     with pytest.raises(RequestError, match="which changes nothing"):
         models.family_config(settings)
 

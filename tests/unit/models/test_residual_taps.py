@@ -63,6 +63,49 @@ def test_a_block_is_its_two_parts_each_after_a_norm_of_what_came_before(family: 
     assert checked >= 3
 
 
+SMALL = {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 8}
+
+
+def of_timm(name: str, **args: object) -> Classifier:
+    """A small network of timm's, its scales of other sizes than 1 and its places not at zero."""
+    table = {"name": f"timm/{name}", "args": {**SMALL, **args}}
+    model = models.create(table, image_size=32, num_classes=4, seed=0).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for key, value in model.network.named_parameters():
+            if "ls" in key or "norm" in key or "pos" in key:
+                value.uniform_(0.2, 3, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("vit_tiny_patch16_224", {}),
+        ("vit_tiny_patch16_224", {"init_values": 0.1}),
+        ("deit3_small_patch16_224", {"init_values": 1e-6}),
+        ("vit_small_patch14_dinov2", {"init_values": 1e-5}),
+    ],
+)
+def test_taps_of_timms_vision_transformers_are_what_the_branches_add(name: str, args: dict[str, object]) -> None:
+    model = of_timm(name, **args)
+    seen, before = read(model), "embed/out"
+    for i in range(2):
+        parts = seen[before] + seen[f"blocks/{i}/attention"] + seen[f"blocks/{i}/mlp"]
+        before = f"blocks/{i}/out"
+        torch.testing.assert_close(seen[before], parts, rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_of_another_kind_have_the_taps_of_their_modules() -> None:
+    """With a norm after each branch: what is added is what the norm gives."""
+    model = of_timm("vit_base_patch16_rpn_224", class_token=False)
+    assert not {"blocks/0/attention", "blocks/0/out"} & set(model.taps())
+    seen = read(model)
+    parts = seen["blocks/0"] + seen["blocks/1/norm1"] + seen["blocks/1/norm2"]
+    torch.testing.assert_close(seen["blocks/1"], parts, rtol=1e-4, atol=1e-4)
+    assert model.taps().index("blocks/0/attn") < model.taps().index("blocks/0/norm1") < model.taps().index("blocks/0/mlp")
+
+
 @pytest.mark.parametrize("family", ["perceiver", "perceiver_io", "tnt"])
 def test_a_block_is_what_came_before_and_all_its_parts(family: str) -> None:
     model = built(family)

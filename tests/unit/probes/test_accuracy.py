@@ -156,14 +156,14 @@ def test_titles_rank_what_differs_alone():
     assert titles(one=wrong) == [
         "0.0% of the test images are answered right",
         "0% of every class are right",
-        "Of its wrong answers, one gives 10% with a confidence above 90 %",
+        "Of its wrong answers, one gives 20% with a confidence above 80 %",
         "one takes every class for every other equally often: 50% each",
     ]
     some = counted([[90, 10, 0], [0, 100, 0], [0, 10, 90]])
     assert titles(one=some, two=right, three=right) == [
         "two and three are right most often: 100.0% of the test images",
         "The hardest cases are a for one and c for one: 90% right",
-        "Of its wrong answers, one gives 10% with a confidence above 90 %",
+        "Of its wrong answers, one gives 20% with a confidence above 80 %",
         "one most often takes a for b and c for b: 10% each",
     ]
     assert titles(one=some, two=some)[2].startswith("Of their wrong answers, one and two give ")
@@ -229,3 +229,29 @@ def test_of_many_classes_the_pictures_show_the_hardest_and_the_most_mistaken():
     assert len({row["y"] for row in mistaken.rows}) <= 40
     assert "most mistaken of 100 classes" in mistaken.protocol
     assert mistaken.title.endswith("takes c06 for c07: 100% of c06")
+
+
+def test_two_classes_of_one_name_are_two():
+    """The first crane is never right, the second always."""
+    result = counted([[0, 50, 50], [0, 100, 0], [0, 0, 100]], ("crane", "dog", "crane"))
+    figures = {figure.name: figure for figure in result.charts()}
+    by_class, mistaken = figures["accuracy-by-class"], figures["confusion"]
+    assert {row["x"]: row["value"] for row in by_class.rows} == {"crane (0)": 0.0, "dog": 1.0, "crane (2)": 1.0}
+    assert by_class.title == "The hardest case is crane (0) for this model: 0% right"
+    assert len(mistaken.rows) == len({(row["x"], row["y"]) for row in mistaken.rows}) == 9
+    assert mistaken.title.endswith("takes crane (0) for dog and crane (0) for crane (2): 50% each")
+    told = {row.setting: row.value for row in result.metrics() if row.metric == "class accuracy"}
+    assert told == {"crane (0)": 0.0, "dog": 1.0, "crane (2)": 1.0}
+
+
+def test_wrong_answers_without_a_confidence_are_wrong_answers():
+    half = Planted(lambda split: np.where(np.arange(len(split)) % 2 == 0, -1, split.labels))
+    figure = next(figure for figure in measure_accuracy(half, SPLIT, k=2).charts() if figure.name == "confidence")
+    assert figure.title == "Of its wrong answers, this model gives 0% with a confidence above 80 %"
+    assert sum(row["y"] for row in figure.rows) == pytest.approx(0.5)
+    assert figure.protocol.endswith("Answers without a confidence, which stand in neither: 100.")
+
+
+def test_a_column_of_numbers_that_is_called_real_is_no_list_of_labels():
+    split = Split("made", "test", SPLIT.pixels, LABELS, SPLIT.classes, {"real": LABELS})
+    assert measure_accuracy(Planted(wrong_on_c), split, k=2).real is None

@@ -14,7 +14,9 @@ from priorscope.core.environment import Environment
 from priorscope.core.metrics import softmax
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result
+from priorscope.probes.accuracy import Accuracy, measure_accuracy
 from priorscope.probes.calibration import Calibration, CalibrationConfig, measure_calibration
+from priorscope.probes.calibration.figures import _not_calibrated, _outside
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -134,13 +136,15 @@ def test_the_farthest_from_calibrated_is_so_beyond_its_own_chance():
     assert told["reliability"] == "sure strays farthest from what it says: 1 of 1 bins lie outside of chance"
     assert titles(a=sure, b=sure)["calibration-error"] == f"a and b are equally far from calibrated: off by {sure.value:.1%}"
     assert titles(a=sure, b=sure)["reliability"] == "a and b have the same share of bins outside of chance: 100%"
+    farthest = "a and b stray farthest from what they say: 100% of their bins lie outside of chance"
+    assert titles(a=sure, b=sure, c=unsure)["reliability"] == farthest
 
 
 def test_where_nothing_is_outside_of_chance_nothing_strays_and_no_answer_is_wrong_in_any_way():
     right = judged(12 * np.eye(4)[np.zeros(500, int)], np.zeros(500))
-    assert titles(one=right)["reliability"] == "No bin lies outside of chance"
+    assert titles(one=right)["reliability"] == "No sign that it is not calibrated"
     told = titles(one=right, two=right)
-    assert told["reliability"] == "No bin of any network lies outside of chance"
+    assert told["reliability"] == "No sign that any network is not calibrated"
     assert told["confidences"] == "No answer is wrong"
     some = judged(12 * np.eye(4)[np.zeros(500, int)], np.arange(500) < 10)
     figure = Calibration.draw([(Subject(name=n, family="mlp"), r) for n, r in (("all", right), ("some", some))])[-1]
@@ -175,6 +179,14 @@ def test_one_split_gives_no_temperature():
     assert "No temperature: one split was given, and none may be fitted where it is judged." in result.caveats
     judged = measure_calibration(source.evidence(), source, split="val")
     assert "No temperature: val is judged, on which it would be fitted." in judged.caveats
+
+
+def test_a_source_without_val_is_judged_without_a_temperature():
+    source = Planted()
+    del source.parts["val"]
+    result = measure_calibration(source.evidence(), source)
+    assert (result.temperature, len(result.scores)) == (None, 1)
+    assert "No temperature: there is no val to fit it on." in result.caveats
 
 
 def test_images_without_finite_logits_are_left_out_and_counted():
@@ -242,3 +254,53 @@ def test_the_same_after_views_under_a_corruption_and_under_attack():
 def test_views_are_read_from_a_name_or_a_table():
     assert CalibrationConfig.parse({"views": "six"}).views.sentence().startswith("6 views")
     assert CalibrationConfig.parse({"views": {"name": "crops", "n": 8}}).views.n == 8
+
+
+def test_no_title_accuses_one_of_eight_calibrated_networks():
+    """Of all their bins one lies outside of what a calibrated network's alone shows in 95 % of cases."""
+    draw = np.random.default_rng(0)
+    calibrated: dict[str, Calibration] = {}
+    for name in "abcdefgh":
+        logits = draw.normal(size=(400, 4)) * 1.5
+        labels = np.minimum((draw.random(400)[:, None] >= softmax(logits).cumsum(1)).sum(1), 3)
+        calibrated[name] = judged(logits, labels)
+    assert any(_outside(each).any() for each in calibrated.values())
+    told = titles(**calibrated)
+    assert told["reliability"] == "No sign that any network is not calibrated"
+    assert told["calibration-error"] == "No network's error can be told from what chance alone makes of a calibrated one's"
+
+
+def test_of_a_hundred_networks_that_are_not_calibrated_every_one_is_accused(over):
+    """The p-value of 1,000 draws is 1 in 1,001 at the least, a hundred times which would be 0.1."""
+    many = [(Subject(name=f"n{at}", family="mlp"), over) for at in range(100)]
+    assert over.scores[0].error.p_value > 0.0009
+    assert len(_not_calibrated(many)) == 100
+
+
+def test_equal_logits_are_no_answer_and_chance_gives_none_either():
+    """Half of the images have four equal logits: never right, as for accuracy, and a calibrated network's would not be."""
+    logits = np.random.default_rng(0).normal(size=(400, 4))
+    labels = np.minimum((np.random.default_rng(1).random(400)[:, None] >= softmax(logits).cumsum(1)).sum(1), 3)
+    logits[:200] = 0.0
+    tied = judged(logits, labels)
+    assert tied.scores[0].accuracy == (logits[200:].argmax(1) == labels[200:]).mean() / 2
+    assert tied.value > 0.1
+    assert "no sign that it is not calibrated" in tied.headline()
+
+
+def test_accuracy_and_calibration_count_the_same_sure_wrong_answers(over):
+    source = Planted(sharper=2.0)
+    accuracy = measure_accuracy(source.evidence(), source.split("test"), k=2)
+    first, second = (
+        next(figure.title for figure in result.charts() if figure.name in ("confidence", "confidences"))
+        for result in (accuracy, over)
+    )
+    assert isinstance(accuracy, Accuracy)
+    share = first.split(" gives ")[1].split(" ")[0]
+    assert first.endswith("with a confidence above 80 %")
+    assert second == f"{share} of the wrong answers come with a confidence above 80 %"
+
+
+def test_one_image_has_no_interval():
+    (score,) = judged(np.array([[2.0, 0, 0, 0]]), np.array([0])).scores
+    assert (score.log_loss_interval, score.brier_interval) == (None, None)

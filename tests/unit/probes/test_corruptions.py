@@ -71,7 +71,8 @@ def test_rows_say_each_kind_and_severity(result):
     assert rows["error added by corruption", ""].value == pytest.approx(result.value)
     assert rows["corruption error", "brightness 5"].value == 0.5
     assert rows["corruption error", "brightness 5"].low < 0.5 < rows["corruption error", "brightness 5"].high
-    assert "The mean is over 3 kinds and not over the 15 of the benchmark." in result.caveats
+    assert "The mean is over 2 kinds and not over the 15 of the benchmark." in result.caveats
+    assert result.protocol().startswith("2 kinds of CIFAR-10-C")
     assert "mean over kinds, severities and 40 images of test, unnormalised" in result.protocol()
     assert result.headline().startswith("It is wrong on ")
 
@@ -229,3 +230,24 @@ def test_what_hurts_most_is_of_all_seeds_together(result):
     ]
     figure = draw_kinds([(Subject(name=f"a-s{i}", family="mlp", recipe="a", seed=i), one) for i, one in enumerate(seeds)])
     assert figure.title == "Noise hurts most"
+
+
+def test_one_kind_and_one_image_are_said_as_they_are():
+    result = measure_corruptions(network(), SPLIT, kinds=("fog", "saturate"), images=1)
+    assert "The mean is over 1 kind and not over the 15 of the benchmark." in result.caveats
+    assert result.protocol().startswith("1 kind of CIFAR-10-C")
+    assert result.interval is None
+    assert result.headline().startswith(f"It is wrong on {result.value:.1%} of corrupted images, without a corruption on ")
+
+
+def test_the_best_of_five_was_chosen_on_the_images_that_test_it(result):
+    """It is right on 8 of 40 images more (p = 2 / 2^8): enough for 4 pairs, and not for the 10 that might have been asked."""
+    some, more = (np.broadcast_to(np.arange(40) < right, result.right.shape) for right in (20, 28))
+    networks = {"a": more, "b": some, "c": some, "d": some, "e": some}
+
+    def title(**rights: np.ndarray) -> str:
+        named = [(Subject(name=n, family="mlp"), result.model_copy(update={"right": own})) for n, own in rights.items()]
+        return Corruptions.draw(named)[0].title
+
+    assert title(**networks).startswith("Nobody stands out: of corrupted images a answers 30% wrong")
+    assert title(a=more, b=some) == "a errs least on corrupted images: 30%"

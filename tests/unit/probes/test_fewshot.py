@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from priorscope.core.comparison import compare
+from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
+from priorscope.core.stats import seed_by_image
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.probes import load_result
@@ -159,3 +161,43 @@ def test_two_networks_that_differ_by_their_draws_alone_are_seldom_told_apart():
     assert "checkpoint of cnn" in said
     assert "seed" not in said
     assert one().paired(made(one().right, shots=5)) is None
+
+
+def test_features_that_tell_nothing_are_read_out_at_chance():
+    """As every readout does, it names the first of equals."""
+    constant = Features(0.0)
+    constant.gather = lambda split, what: {what[0]: np.zeros((len(split), 4), np.float32)}
+    assert measure_fewshot(constant, Source(), shots=3, draws=2).value == 0.25
+
+
+def family(rng: np.random.Generator, seeds: int = 3, draws: int = 5, images: int = 400) -> list[Fewshot]:
+    """Networks that are right on six in ten, but for what the labelled images add, which are the same for all of them."""
+    share = 0.6 + rng.normal(0, 0.03, (1, draws)) + rng.normal(0, 0.003, (seeds, 1))
+    return [made(rng.random((draws, images)) < own[:, None]) for own in share]
+
+
+def test_a_familys_interval_holds_which_images_were_labelled():
+    """Over seeds x images alone, as if each network had images of its own labelled, it covers half as often as it says."""
+    rng = np.random.default_rng(0)
+    families = [family(rng) for _ in range(200)]
+    whole = [seed_by_image(Fewshot.side_by_side(own)) for own in families]
+    without = [seed_by_image(np.stack([one.per_image() for one in own])) for own in families]
+    assert np.mean([each.contains(0.6) for each in whole]) > 0.92
+    assert np.mean([each.contains(0.6) for each in without]) < 0.85
+    assert whole[0].over == "seeds x draws x images"
+
+
+def test_a_picture_says_what_each_interval_is_over():
+    seeds = family(np.random.default_rng(1))
+    several = [(Subject(name=f"m-s{at}", family="mlp", recipe="m", seed=at), one) for at, one in enumerate(seeds)]
+    (figure,) = Fewshot.draw([*several, (Subject(name="alone", family="cnn"), seeds[0])])
+    own = seed_by_image(np.stack([one.right for one in seeds]))
+    assert [(row["subject"], row["seeds"]) for row in figure.rows] == [("m", 3), ("alone", 1)]
+    assert (figure.rows[0]["low"], figure.rows[0]["high"]) == (own.low, own.high)
+    assert figure.protocol.endswith("95 % intervals over seeds x draws x images; of one checkpoint, over draws x images.")
+
+
+def test_draws_that_label_other_images_are_no_draws_in_common():
+    one, other = family(np.random.default_rng(2), seeds=2)
+    assert Fewshot.side_by_side([one, other]).shape == (2, 5, 400)
+    assert Fewshot.side_by_side([one, other.model_copy(update={"seed": 1})]).shape == (2, 400)

@@ -411,3 +411,15 @@ def test_wrong_requests_are_refused():
     with pytest.raises(RequestError, match="a does not say how it was trained"):
         measure_scaling({"a": Wrong(0.1)}, TEST)  # pyright: ignore[reportArgumentType]
     assert ScalingConfig().resamples == 400
+
+
+def test_runs_of_another_warm_up_are_no_further_seeds():
+    """The warm-up that is worse on val is no seed of the better one."""
+    runs: dict[str, Planted] = {}
+    for batch, warmup, error in ((10, 0, 0.2), (10, 5, 0.4), (40, 0, 0.3), (40, 5, 0.25)):
+        for seed in range(2):
+            own: Plain = {"optim": {"lr": 0.1, "warmup": warmup}, "train": {"batch_size": batch}, "seed": seed}
+            runs[f"b{batch}-w{warmup}-s{seed}"] = Planted("x", error, images=1000, **own)
+    result = measure_scaling(runs, TEST, resamples=100)
+    told = [(one.batch, round(one.error, 2), one.seeds, one.rates) for one in result.batches if one.held == "samples"]
+    assert told == [(10, 0.2, 2, 1), (40, 0.25, 2, 1)]

@@ -111,7 +111,7 @@ def test_titles_rank_what_differs_alone():
         }
         return [figure.title for figure in measure_tuning(runs).charts()]
 
-    end = "; no best value stands at an end"
+    end = "; too few values were tried to tell whether one stands at an end"
     assert titles("mlp") == ["The second half of its trials brings mlp 9.0 points on val", f"mlp reaches 48.0% on val{end}"]
     assert titles("mlp", "cnn") == [
         "The second half of its trials brings mlp and cnn 9.0 points on val",
@@ -132,3 +132,13 @@ def test_it_is_stored_and_drawn(tmp_path):
     assert {(row["series"], row["x"]) for row in curve.rows} == {(arm, k) for arm in ("mlp", "cnn") for k in (1, 2, 3)}
     assert [row["trial"] for row in by_setting.rows if row["best"]] == ["mlp-t2", "cnn-t3"]
     assert by_setting.title == "cnn is best on val at 48.0%; cnn's best optim.lr stands at the end of what was tried"
+
+
+def test_that_no_best_value_stands_at_an_end_is_said_of_three_values_or_more():
+    inside = {name: run for name, run in trials().items() if name.startswith("mlp")}
+    assert measure_tuning(inside).charts()[-1].title == "mlp reaches 45.0% on val; no best value stands at an end"
+    one_of_two = {
+        name: Planted(name, run.accuracy, {**run.settings, "warmup": at % 2}) for at, (name, run) in enumerate(inside.items())
+    }
+    title = measure_tuning(one_of_two).charts()[-1].title
+    assert title == "mlp reaches 45.0% on val; too few values were tried to tell whether one stands at an end"

@@ -14,6 +14,7 @@ from priorscope.core.comparison import Difference, paired_bootstrap
 from priorscope.core.contracts import Array, Result, Subject
 from priorscope.core.environment import Environment, Learnt
 from priorscope.core.stats import Interval
+from priorscope.probes.fewshot import Fewshot
 from priorscope.report.claims import answers
 from priorscope.report.confounds import limits
 from priorscope.report.reading import Outcome, Reading, RunRecord, read_sources, setting_said
@@ -554,3 +555,24 @@ def test_counts_that_are_the_same_are_called_so() -> None:
     assert "exactly as b; told apart from c" in said
     assert "does not make them equal" not in said
     assert costs(100, 100, 100) == "All have the same cost: 100, exactly."
+
+
+def test_networks_that_got_the_same_labelled_images_are_compared_over_these_draws_too() -> None:
+    """Five draws move both families alike and each of its networks: their number is no surer for many seeds."""
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0, 0.05, 5)
+
+    def shown(share: float) -> Fewshot:
+        answered = rng.random((5, 500)) < (share + draws)[:, None]
+        return Fewshot(value=float(answered.mean()), interval=None, n=500, unit="share of images", split="test", shots=10,
+                       classes=4, tap="head/in", seed=0, strengths=(1.0,) * 5, right=answered, correct=answered[0])  # fmt: skip
+
+    finding = only([run(label, s, shown(share)) for label, share in (("mlp", 0.5), ("cnn", 0.7)) for s in range(3)])
+    best = finding.arms[0].interval
+    assert best is not None
+    assert best.over == "seeds x draws x images"
+    assert best.width > 2 * 2.776 * np.std(draws, ddof=1) / 5**0.5 * 0.9
+    (pair,) = finding.pairs
+    assert pair.comparison is not None
+    assert pair.comparison.difference.interval.over == "seeds x draws x images"
+    assert pair.comparison.difference.interval.width < best.width, "the draws are paired"

@@ -81,6 +81,29 @@ def test_a_run_whose_data_has_changed_is_not_taken_for_done(tmp_path, store):
     assert list((out / "stale").iterdir())
 
 
+def test_runs_of_one_recipe_and_several_data_are_all_kept_and_come_back(tmp_path, store):
+    out, first, changed = tmp_path / "out", tmp_path / "first.beton", tmp_path / "second.beton"
+    study = carried_out(STUDY, out, path=store)
+    weights = out / "runs/a-s0/weights.safetensors"
+    was = weights.read_bytes()
+
+    def trained_on(there, here) -> list[str]:
+        for end in ("", ".json"):
+            store.with_name(store.name + end).rename(there.with_name(there.name + end))
+            here.with_name(here.name + end).rename(store.with_name(store.name + end))
+        executor = Here()
+        run_study(study, out, executor=executor).check()
+        return executor.order
+
+    ps.data.convert({**WORLD, "seed": 1}, changed)
+    assert "train a-s0" in trained_on(first, changed)
+    then = weights.read_bytes()
+    assert "train a-s0" not in trained_on(changed, first)
+    assert weights.read_bytes() == was
+    assert "train a-s0" not in trained_on(first, changed)
+    assert weights.read_bytes() == then
+
+
 TWO = """question = "Which?"
 [base]
 model = "mlp/tiny"

@@ -127,6 +127,12 @@ def test_runs_of_one_name_from_different_places_are_two_bars_and_not_two_seeds(s
     assert {row["subject"] for row in figures[0].rows} == {"out/runs/both-s0", "later/runs/both-s0"}
 
 
+def test_networks_that_learnt_from_different_data_are_compared_on_named_data_alone(study):
+    networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
+    with pytest.raises(RequestError, match="'similarity' compares 'both-s0' and 'shape-s0', which learnt from different data"):
+        look(probe_config("similarity"), networks, None)
+
+
 def test_networks_that_were_asked_on_other_data_stand_in_pictures_of_their_own(study):
     networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
     config = probe_config("accuracy")

@@ -229,6 +229,17 @@ def test_keys_change_with_what_matters_and_only_with_that(tmp_path):
         ({"probes": [{"name": "accuracy", "recipes": ["z"]}]}, "'z' is not a recipe of this study"),
         ({"base": {"data": {"source": "shapetexx"}}}, "shapetex"),
         ({"base": {"data": {"source": "shapetex"}, "train": {"epochs": 0}, "model": "mlp/tiny"}}, "epochs"),
+        ({"recipes": {"a": {"grid": {"seed": [1, 2]}}}}, "The grid of recipe 'a' of made has an axis of seeds."),
+        ({"recipes": {"a": {"grid": {"optim.lr": []}}}}, "The axis 'optim.lr' in the grid of recipe 'a' of made has no value."),
+        (
+            {"recipes": {"a": {"grid": {"data.subset": [20, 30]}}}, "over": {"data": {"subset": 10}}},
+            "is laid over every recipe",
+        ),
+        (
+            {"recipes": {"a": {"grid": {"optim": [{"lr": 0.1}, {"lr": 0.2}]}}}, "over": {"optim": {"lr": 0.3}}},
+            "'optim.lr' stands",
+        ),
+        ({"claims": ["a > b in accuracy"], "probes": []}, "which the claim 'a > b in accuracy' is about: there is none"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_done(tmp_path, change, said):
@@ -328,9 +339,26 @@ def test_recipes_that_begin_with_each_other_are_refused(tmp_path):
         make_plan(made(recipes=recipes, probes=[]), tmp_path)
 
 
-def test_set_finds_a_probe_by_its_name():
+def test_what_two_entries_ask_of_different_seeds_are_two_steps(tmp_path):
+    entries = [{"name": "similarity", "seeds": seeds} for seeds in ([0], [1], [0, 1])]
+    plan = make_plan(made(recipes={"a": {}, "b": {"extends": "a"}}, probes=entries), tmp_path)
+    asked = [step.id for step in plan.steps if isinstance(step, ProbeStep)]
+    assert asked == [f"similarity of all runs, {which}" for which in ("seed 0", "seed 1", "seeds 0 and 1")]
+
+
+def test_a_table_in_a_grid_hides_no_setting_that_it_does_not_hold():
+    grid = {"model": [{"width": 8}, {"width": 16}]}
+    (first, second) = cells(made(recipes={"a": {"grid": grid}}, probes=[], seeds=[0], over={"model": {"blocks": 1}}))
+    assert (first.recipe.model.width, second.recipe.model.width) == (8, 16)
+
+
+def test_set_finds_a_probe_by_its_name(tmp_path):
     values = assign_study(BASE, "probes.accuracy.k=3")
     assert Study.parse(values).probes[0].probe.k == 3
+    (tmp_path / "study.toml").write_text(made().toml())
+    assert Study.load(str(tmp_path / "study.toml"), ["probes.accuracy.k=3"]).probes[0].probe.k == 3
+    with pytest.raises(RequestError, match=r"with --set seedss=\[1\]"):
+        Study.load(str(tmp_path / "study.toml"), ["seedss=[1]"])
     assert assign_study(BASE, "base.optim.lr=1/8")["base"]["optim"]["lr"] == "1/8"
     with pytest.raises(RequestError, match="'acuracy' is not a probe of this study"):
         assign_study(BASE, "probes.acuracy.k=3")

@@ -130,6 +130,7 @@ def test_both_spellings_of_a_setting_mean_the_same():
         ({"tune": {**BASE["tune"], "split": "test"}}, "[tune] came with split = 'test'."),
         ({"tune": {**BASE["tune"], "seed": 1}}, "The trials of made have the seed 1, which a is compared with."),
         ({"tune": {"trials": 3, "over": {"data.subset": [10, 20, 30]}}}, "change 'data.subset'"),
+        ({"tune": {"over": {"optim.lr": [0.1, 0.2], "train.track": [["test"], ["val"]]}}}, "change 'train.track'"),
         ({"tune": {"trials": 3, "over": {"train.epochs": [1, 2, 3]}}}, "change 'train.epochs'"),
         ({"tune": {"trials": 3, "over": {"data.source.seed": [1, 2, 3]}}}, "change 'data.source.seed'"),
         ({"tune": {"over": {"train": [{"epochs": 1}, {"epochs": 9}]}}}, "change 'train'"),
@@ -199,6 +200,29 @@ def test_a_training_costs_all_its_attempts_by_the_epochs_it_came_to_and_one_that
     assert forecast(plan, workers=1).seconds == 80
     longer = made(tune=None, probes=[], recipes={"a": {"train": {"epochs": 6}}})
     assert forecast(make_plan(longer, tmp_path / "other"), workers=1).seconds == 240
+
+
+def test_an_epoch_foretells_nothing_where_steps_set_the_length(tmp_path, monkeypatch):
+    """Nine steps were three epochs and took 30 s: nine at another rate take 30 s as well."""
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    base = {**BASE["base"], "train": {"steps": 9, "batch_size": 32}}
+    recipes = {"a": {}, "b": {"optim": {"lr": 0.3}}}
+    plan = make_plan(made(tune=None, base=base, recipes=recipes, probes=[], seeds=[0]), tmp_path / "out")
+    step = next(step for step in plan.steps if step.id == "train a-s0")
+    folder.write_rows(step.out / layout.STEPS, [{"epoch": number} for number in (1, 2, 3)])
+    folder.write_json(step.out / layout.ENVIRONMENT, {"key": "done", "chosen_epoch": 3, "seconds": 30.0})
+    remember(step, 4.0, 2e9)
+    assert forecast(plan, workers=1).seconds == 60
+
+
+def test_more_cores_shorten_no_step_and_no_chain_of_steps(tmp_path, monkeypatch):
+    """Two trainings of 8 s, each looked at in 3 s: 22 s after each other, 11 s on two cores and on any more."""
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("priorscope.study.forecast.cores", lambda: 8)
+    plan = make_plan(made(tune=None, recipes={"a": {}}), tmp_path / "out")
+    remember(next(step for step in plan.steps if step.id == "train a-s0"), 8.0, 2e9)
+    remember(next(step for step in plan.steps if step.id == "accuracy of a-s0"), 3.0, 1e9)
+    assert [forecast(plan, workers).seconds for workers in (1, 2, 4)] == [22, 11, 11]
 
 
 def test_sam_takes_every_step_twice_and_foretells_nothing_of_steps_without(tmp_path, monkeypatch):

@@ -173,6 +173,17 @@ def test_what_would_be_ignored_is_refused(settings, said):
         Recipe.of(recipe)
 
 
+def test_what_is_not_set_is_the_kind_s_own():
+    fgsm, trades = AdversarialConfig(kind="fgsm"), AdversarialConfig(kind="trades", beta=None)
+    assert (fgsm.walk, trades.walk, trades.beta) == ((1, 1.25), (10, 0.25), 6)
+    assert AdversarialConfig(kind="pgd", steps=None, step=None).walk == (10, 0.25)
+    assert fgsm.replace(kind="pgd") == AdversarialConfig()
+    assert trades.replace(kind="pgd").beta is None
+    assert AdversarialConfig(kind="pgd", step=0.5).replace(kind="trades").walk == (10, 0.5)
+    saved = AdversarialConfig.without_defaults(fgsm.plain())
+    assert AdversarialConfig.parse({**saved, "kind": "trades"}) == trades
+
+
 def test_what_it_costs_is_counted():
     model, optim = create("mlp/tiny", image_size=8, num_classes=2), OptimConfig()
     plain = image_flops(model, TrainConfig(), optim)

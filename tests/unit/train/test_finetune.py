@@ -69,6 +69,22 @@ def test_every_part_of_a_block_counts_with_it_and_what_reads_the_last_one_with_t
     assert of_io["network.queries"] == of_io["network.to_logits.weight"] == max(of_io.values())
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "below", "block", "beside"),
+    [
+        ("swinv2_tiny_window8_256", 64, "patch_embed.proj", "layers.1.blocks.0.mlp.fc1", "layers.2.downsample.norm"),
+        ("mobilenetv3_small_050", 32, "conv_stem", "blocks.1.1.conv_dw", "blocks.1.1.bn3"),
+    ],
+)
+def test_a_stage_of_timm_s_networks_is_no_block(name, size, below, block, beside):
+    """Block 2 of 12, from 0, counts third; what follows the next one, before the third stage, counts with that."""
+    layer_of = layers(ps.models.create(f"timm/{name}", image_size=size, input_size=size, num_classes=4, pretrained=False))
+    assert max(layer_of.values()) == 12 + 1
+    assert layer_of[f"network.{below}.weight"] == 0
+    assert layer_of[f"network.{block}.weight"] == 3
+    assert layer_of[f"network.{beside}.weight"] == (4 if "downsample" in beside else 3)
+
+
 def test_a_network_without_numbered_blocks_is_refused():
     model = ps.wrap(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), image_size=2, classes=4)
     with pytest.raises(RequestError, match="has no numbered blocks"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -42,6 +44,24 @@ def gradient_of(model, forward=None, config=None, batch=None):
     gradient = Gradient(model, config, make_scaler("fp32", CPU), forward=forward)
     loss = gradient(batch or batch_of(), 5, 0.0)
     return gradient, float(loss), torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def test_a_step_goes_through_the_network_with_plain_attention(monkeypatch):
+    model, inside, seen = small(), [], []
+
+    @contextmanager
+    def block(device):
+        inside.append(device.type)
+        yield
+        inside.pop()
+
+    def forward(images):
+        seen.append(list(inside))
+        return model(images)
+
+    monkeypatch.setattr("priorscope.train.gradient.plain_attention", block)
+    gradient_of(model, forward)
+    assert seen == [["cpu"]]
 
 
 ERRORS = [

@@ -356,6 +356,17 @@ def six_steps(config, cut):
     return layer.weight.detach()
 
 
+def test_what_is_not_set_is_the_optimiser_s_own():
+    assert OptimConfig(name="lion", beta2=None).betas == (0.9, 0.99)
+    assert OptimConfig(name="muon", momentum=None).betas == (0.95, 0.999)
+    assert OptimConfig(name="sgd", beta2=None) == OptimConfig(name="sgd")
+    assert OptimConfig().replace(name="lion") == OptimConfig(name="lion")
+    assert OptimConfig(momentum=0.8).replace(name="lion").betas == (0.8, 0.99)
+    assert OptimConfig().replace(name="timm/lion").momentum is None
+    with pytest.raises(RequestError, match="lr = None was refused"):
+        OptimConfig.parse({"lr": None})
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lion", "muon", "timm/adopt"])
 def test_own_defaults_survive_the_way_through_toml(name):
     config = OptimConfig(name=name)

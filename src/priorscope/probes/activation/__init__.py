@@ -25,7 +25,7 @@ from pydantic import Field
 from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError, unknown_name
-from priorscope.core.stats import Interval, bootstrap, wilson
+from priorscope.core.stats import Interval, bootstrap, bracket, wilson
 from priorscope.probes import ProbeConfig, the_split
 
 if TYPE_CHECKING:
@@ -181,12 +181,11 @@ class Activation(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
         if self.unit != "probability":
             return f"The pictures drive their targets {self.value:.1f} standard deviations above real pictures."
         who = "Other networks give" if len(self.names) > 1 else "The network itself gives"
         return (
-            f"{who} the class of a made picture a probability of {self.value:.2f} ({low:.2f} to {high:.2f}), "
+            f"{who} the class of a made picture a probability of {self.value:.2f}{bracket(self.interval, '.2f')}, "
             f"where chance is {1 / self.classes:.2f}."
         )
 
@@ -281,9 +280,8 @@ def above_real(score: Floats, real_score: Floats) -> Floats:
 
 def interval_over(values: Floats) -> Interval | None:
     """The percentile bootstrap interval of a mean over targets; None of one target."""
-    if len(values) < 2:
-        return None
-    return bootstrap(values, seed=0).replace(over="targets")
+    between = bootstrap(values, seed=0)
+    return between and between.replace(over="targets")
 
 
 def measure_activation(

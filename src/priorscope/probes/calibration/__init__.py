@@ -11,7 +11,7 @@ that would mend the corruption: that is the question.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 3
+VERSION = 4
 
 AS_IT_IS = "as it is"
 FEW = 100
@@ -88,9 +88,9 @@ class Scores(Config):
     squared: float
     squared_interval: Interval
     log_loss: float
-    log_loss_interval: Interval
+    log_loss_interval: Interval | None
     brier: float
-    brier_interval: Interval
+    brier_interval: Interval | None
     brier_reliability: float
     brier_resolution: float
     brier_uncertainty: float
@@ -235,17 +235,20 @@ def measure_calibration(
     if attack is not None:
         logits, labels, said = _attacked(evidence, chosen, attack, eps, attack_images, seed)
         conditions.append((said, logits, labels, None))
-    fitted = _Temperatures(evidence, data, chosen, caveats) if temperature else None
+    asked = dict.fromkeys((None, seen)) if temperature else {}
+    fitted, untold = _temperatures(evidence, data, chosen, asked)
+    caveats += untold
     scores: list[Scores] = []
     bins: list[Reliability] = []
     for name, logits, labels, own_views in conditions:
-        told = name if name != AS_IT_IS else ""
-        logits, labels = _usable(logits, labels, told, caveats)
-        for divisor in (1.0, *(fitted.of(own_views) if fitted else ())):
+        logits, labels, lost = _usable(logits, labels, name if name != AS_IT_IS else "")
+        caveats += lost
+        for divisor in (1.0, *((fitted[own_views],) if own_views in fitted else ())):
             score, reliability = _score(name, logits / divisor, labels, divisor, seed)
             scores.append(score)
             bins.append(reliability)
-    smoothing = _confounds(run, caveats)
+    smoothing, confounds = _confounds(run)
+    caveats += confounds
     if scores[0].n < FEW:
         caveats.append(f"{scores[0].n} images say little about calibration: see how wide chance alone reaches.")
     return Calibration(
@@ -257,7 +260,7 @@ def measure_calibration(
         split=chosen.name,
         seed=seed,
         views=seen,
-        temperature=fitted.plain if fitted else None,
+        temperature=fitted.get(None),
         label_smoothing=smoothing,
         scores=tuple(scores),
         bin_n=np.stack([each.n for each in bins]),
@@ -268,49 +271,46 @@ def measure_calibration(
     )
 
 
-class _Temperatures:
-    """The temperature that val asks for, and the one that it asks for where it is seen in several views."""
+def _temperatures(
+    evidence: Evidence, data: Source | Split, chosen: Split, asked: Collection[Views | None]
+) -> tuple[dict[Views | None, float], list[str]]:
+    """The temperature that val asks for where it is seen in each of these ways, None being as it is; and what is to be said.
 
-    def __init__(self, evidence: Evidence, data: Source | Split, chosen: Split, caveats: list[str]) -> None:
-        from priorscope.data.split import Split
+    Empty where there is no val to fit it on.
+    """
+    from priorscope.data.split import Split
 
-        self._evidence, self._caveats = evidence, caveats
-        self._val: Split | None = None
-        if isinstance(data, Split):
-            caveats.append("No temperature: one split was given, and none may be fitted where it is judged.")
-        elif chosen.name == "val":
-            caveats.append("No temperature: val is judged, on which it would be fitted.")
-        else:
-            self._val = data.split("val")
-        self._fitted: dict[str, float] = {}
-        self.plain = next(iter(self.of(None)), None)
-
-    def of(self, views: Views | None) -> tuple[float, ...]:
-        """One temperature, or none where there is no val to fit it on."""
-        if self._val is None:
-            return ()
-        key = views.digest() if views else ""
-        if key not in self._fitted:
-            logits = self._evidence.logits(self._val, views)
-            found = fit_temperature(*_usable(logits, self._val.labels, "val", self._caveats))
-            if found.at_end:
-                why = "right" if found.value < 1 else "no better than chance"
-                self._caveats.append(f"Val asks for no temperature between 0.01 and 100: it is {why} throughout.")
-            self._fitted[key] = found.value
-        return (self._fitted[key],)
+    if not asked:
+        return {}, []
+    if isinstance(data, Split):
+        return {}, ["No temperature: one split was given, and none may be fitted where it is judged."]
+    if chosen.name == "val":
+        return {}, ["No temperature: val is judged, on which it would be fitted."]
+    if "val" not in data.splits():
+        return {}, ["No temperature: there is no val to fit it on."]
+    val, caveats = data.split("val"), list[str]()
+    found: dict[Views | None, float] = {}
+    for views in asked:
+        logits, labels, lost = _usable(evidence.logits(val, views), val.labels, "val")
+        fitted = fit_temperature(logits, labels)
+        found[views] = fitted.value
+        caveats += lost
+        if fitted.at_end:
+            why = "right" if fitted.value < 1 else "no better than chance"
+            caveats.append(f"Val asks for no temperature between 0.01 and 100: it is {why} throughout.")
+    return found, caveats
 
 
 def _usable(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], where: str, caveats: list[str]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    logits: NDArray[np.float32], labels: NDArray[np.int64], where: str
+) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
     """The images whose logits are finite; the others have no probabilities, and are counted in a caveat."""
     finite = np.isfinite(logits).all(1)
     if not finite.any():
         raise RequestError("No image got finite logits.", "a network that answers", "look for a diverged run")
-    if not finite.all():
-        place = f" ({where})" if where else ""
-        caveats.append(f"{int((~finite).sum())} images got logits that are not finite and are left out{place}.")
-    return logits[finite].astype(np.float64), labels[finite]
+    place = f" ({where})" if where else ""
+    lost = f"{int((~finite).sum())} images got logits that are not finite and are left out{place}."
+    return logits[finite].astype(np.float64), labels[finite], [] if finite.all() else [lost]
 
 
 def _score(
@@ -373,15 +373,13 @@ def _whole(attack: Attack) -> Attack:
     return attack.replace(leave=False)
 
 
-def _confounds(run: Any, caveats: list[str]) -> float | None:
-    """What of the recipe moves confidences by itself, as caveats; the label smoothing, where the recipe is known."""
+def _confounds(run: TrainedRun | None) -> tuple[float | None, list[str]]:
+    """The label smoothing, where the recipe is known, and what of the recipe moves confidences by itself, as caveats."""
     if run is None:
-        caveats.append(
-            "How it was trained is not known: label smoothing and mixed labels make a network less sure than it is right."
-        )
-        return None
+        unknown = "How it was trained is not known: label smoothing and mixed labels make a network less sure than it is right."
+        return None, [unknown]
     recipe: dict[str, Any] = run.recipe.plain()
-    smoothing = float(recipe.get("train", {}).get("label_smoothing", 0.0))
+    smoothing, caveats = float(recipe.get("train", {}).get("label_smoothing", 0.0)), list[str]()
     if smoothing:
         caveats.append(
             f"Trained with label smoothing {smoothing:g}, which lowers confidence by itself: "
@@ -391,4 +389,4 @@ def _confounds(run: Any, caveats: list[str]) -> float | None:
     mixing = [op["op"] for op in operations if op.get("op") in ("mixup", "cutmix")]
     if mixing:
         caveats.append(f"Trained with {' and '.join(mixing)}, whose mixed labels lower confidence by themselves.")
-    return smoothing
+    return smoothing, caveats

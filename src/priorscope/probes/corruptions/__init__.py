@@ -20,7 +20,8 @@ from pydantic import Field
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.metrics import top_k_correct
-from priorscope.core.stats import bootstrap_of_shares, wilson
+from priorscope.core.stats import bootstrap_of_shares, bracket, wilson
+from priorscope.core.wording import counted
 from priorscope.data.corruptions import EXTRA, KINDS, SEVERITIES, SMALL, corrupted, group_of
 from priorscope.probes import ProbeConfig, labelled_split
 
@@ -66,21 +67,20 @@ class Corruptions(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
         errors = 1 - self.right.mean((1, 2))
         worst = self.kinds[int(errors.argmax())]
         return (
-            f"It is wrong on {self.value:.1%} of corrupted images ({low:.1%} to {high:.1%}), without a corruption on "
+            f"It is wrong on {self.value:.1%} of corrupted images{bracket(self.interval)}, without a corruption on "
             f"{1 - self.correct.mean():.1%}; most on {worst} ({errors.max():.1%})."
         )
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""
         whose = "CIFAR-10-C" if self.image_size <= SMALL else "ImageNet-C"
-        counted = self.counted()
+        kinds = counted(len(self.counted()), "kind")
         frost = ", frost procedural" if "frost" in self.kinds else ""
         return (
-            f"{len(counted)} kinds of {whose} at 5 severities, computed here{frost}, seed {self.seed}; mean over kinds, "
+            f"{kinds} of {whose} at 5 severities, computed here{frost}, seed {self.seed}; mean over kinds, "
             f"severities and {self.n:,} images of {self.split}, unnormalised; bootstrap over images, of one checkpoint."
         )
 
@@ -185,7 +185,7 @@ def measure_corruptions(
     if "frost" in asked:
         caveats.append("Frost is drawn by a procedure of ours in place of the published photographs: its error is ours alone.")
     if not set(KINDS) - set(EXTRA) <= set(asked):
-        caveats.append(f"The mean is over {len(asked)} kinds and not over the 15 of the benchmark.")
+        caveats.append(f"The mean is over {counted(len(counted_of(asked)), 'kind')} and not over the 15 of the benchmark.")
     chance = 1 / len(chosen.classes)
     if wilson(int(correct.sum()), len(correct)).low <= chance:
         caveats.append(f"Right on {correct.mean():.1%} of the images without a corruption, which is not above chance.")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from priorscope.core.charts import Axis, family_colour, family_dash, figure_data, interval_dots
-from priorscope.core.comparison import Difference, compare, holm, paired_bootstrap, seed_by_image_difference
+from priorscope.core.comparison import Difference, beside_the_best, paired_bootstrap, seed_by_image_difference
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.figure import Figure
@@ -55,7 +55,7 @@ def _clean(seeds: Sequence[Corruptions]) -> tuple[float, Interval | None]:
 
 
 def _title(results: Results, rows: Sequence[dict[str, Any]]) -> str:
-    """Who errs least, if comparisons with every other on the same images say so, their p-values corrected for being many.
+    """Who errs least, if comparisons of all with all on the same images say so, their p-values corrected for being many.
 
     Single networks are compared over images, several seeds over seeds too.
     """
@@ -63,13 +63,12 @@ def _title(results: Results, rows: Sequence[dict[str, Any]]) -> str:
     if not others:
         return f"{best['value']:.0%} of corrupted images are answered wrong"
     of, name = {subject.name: seeds for subject, seeds in by_recipe(results)}, best["subject"]
-    tested = {row["subject"]: _more_errors(of[row["subject"]], of[name]) for row in others}
-    differences = {other: difference for other, difference in tested.items() if difference is not None}
-    if not differences:
+    verdicts = beside_the_best(of[name], [of[row["subject"]] for row in others], _more_errors)
+    told = {row["subject"]: verdict for row, verdict in zip(others, verdicts, strict=True)}
+    untested = [other for other, verdict in told.items() if verdict is None]
+    if len(untested) == len(others):
         return f"Of corrupted images {name} answers {best['value']:.0%} wrong; it was compared with no other"
-    adjusted = holm([difference.p_value for difference in differences.values()])
-    verdicts = [compare(difference, adjusted_p=p).verdict for difference, p in zip(differences.values(), adjusted, strict=True)]
-    alike = [other for other, verdict in zip(differences, verdicts, strict=True) if verdict != "higher"]
+    alike = [other for other, verdict in told.items() if verdict not in (None, "lower")]
     if len(alike) == len(others):
         last = others[-1]
         return (
@@ -77,7 +76,6 @@ def _title(results: Results, rows: Sequence[dict[str, Any]]) -> str:
             f"{last['value']:.0%}, and none is distinguishable from {name}"
         )
     but = f", but not distinguishably from {named(alike)}" if alike else ""
-    untested = [other for other in tested if other not in differences]
     left = f"; it was not compared with {named(untested)}" if untested else ""
     return f"{name} errs least on corrupted images{but}: {best['value']:.0%}{left}"
 

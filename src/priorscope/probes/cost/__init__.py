@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
 
 AGREE = 0.005
 """The two counts may differ by this share: torch's leaves out products of a matrix and a vector."""

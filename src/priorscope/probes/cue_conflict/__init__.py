@@ -34,7 +34,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.folder import read_json
 from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, share_from_resamples, wilson
+from priorscope.core.stats import Interval, bracket, share_from_resamples, wilson
 from priorscope.data import SOURCES
 from priorscope.data.split import Split
 from priorscope.probes import ProbeConfig, the_source
@@ -122,12 +122,12 @@ class CueConflict(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        between = f" ({self.interval.low:.0%} to {self.interval.high:.0%})" if self.interval else ""
-        said = f"Of the decisions for either cue, {self.value:.0%}{between} are for the shape, over the dial"
+        said = (
+            f"Of the decisions for either cue, {self.value:.0%}{bracket(self.interval, '.0%')} are for the shape, over the dial"
+        )
         if self.point is None or self.point_interval is None:
             return f"{said}."
-        low, high = self.point_interval.low, self.point_interval.high
-        return f"{said}; indifferent at salience {self.point:.2f} ({low:.2f} to {high:.2f})."
+        return f"{said}; indifferent at salience {self.point:.2f}{bracket(self.point_interval, '.2f')}."
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""

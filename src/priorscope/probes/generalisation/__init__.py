@@ -24,7 +24,7 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.ridge import few_of_each
 from priorscope.core.rng import stream
-from priorscope.core.stats import seed_by_image, wilson
+from priorscope.core.stats import bracket, seed_by_image, wilson
 from priorscope.models.depth import taps_along
 from priorscope.probes import ProbeConfig, check_apart, the_source
 
@@ -138,9 +138,8 @@ class Generalisation(Result):
         said = [f"{one.name} {self.of(one.name).value:.1%}" for one in self.sources]
         beside = [f"the untrained network {self.untrained.mean():.1%}"] if self.untrained.size else []
         beside.append(f"raw pixels {self.pixels.mean():.1%}")
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
         each = f" ({', '.join(said)})" if len(said) > 1 else f" of {self.sources[0].name}"
-        return f"Its features are right on {self.value:.1%} ({low:.1%} to {high:.1%}){each}, where {' and '.join(beside)} are."
+        return f"Its features are right on {self.value:.1%}{bracket(self.interval)}{each}, where {' and '.join(beside)} are."
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""
@@ -347,7 +346,7 @@ def _read(
         found.append({**told, "low": between.low, "high": between.high})
     for shots in plan.shots if few else ():
         drawn = [
-            few_of_each(train.labels, shots, stream(plan.seed, "few shots", draw).permutation(len(train)))
+            few_of_each(train.labels, shots, stream(plan.seed, "few shots", draw).permutation(len(train)), classes)
             for draw in range(plan.draws)
         ]
         for kind in plan.readouts:

@@ -30,7 +30,7 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import decisions, top_k_correct
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, wilson
+from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, bracket, wilson
 from priorscope.probes import ProbeConfig, labelled_split
 from priorscope.probes.shared.progress import Progress, state_of
 
@@ -131,8 +131,7 @@ class Invariance(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
-        said = f"The answer stays under {self.value:.1%} ({low:.1%} to {high:.1%}) of {self.usual.said()}s"
+        said = f"The answer stays under {self.value:.1%}{bracket(self.interval)} of {self.usual.said()}s"
         for kind, difference in self.locality():
             said += f"; pixels out of order {kind} cost {-100 * difference.value:.1f} points of accuracy"
         return said + "."

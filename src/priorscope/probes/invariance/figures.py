@@ -137,7 +137,7 @@ def draw_reach(results: Results) -> Figure:
             own = np.concatenate([result.reach[i] for result in seeds])
             own = own[np.isfinite(own)]
             if len(own):
-                interval = bootstrap(own, seed=seeds[0].seed) if len(own) > 1 else None
+                interval = bootstrap(own, seed=seeds[0].seed)
                 rows.append(_point(subject, at, float(own.mean()), interval))
     first: dict[str, float] = {}
     for row in rows:

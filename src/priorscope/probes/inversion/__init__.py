@@ -24,7 +24,7 @@ from pydantic import Field
 from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError, unknown_name
-from priorscope.core.stats import Interval, bootstrap, wilson
+from priorscope.core.stats import Interval, bootstrap, bracket, wilson
 from priorscope.probes import ProbeConfig, the_split
 
 if TYPE_CHECKING:
@@ -167,11 +167,10 @@ class Inversion(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
         good = int(self.good()[-1].sum())
         return (
-            f"From {self.taps[-1]} pictures come back with an error of {self.value:.3f} ({low:.3f} to {high:.3f}) of the pixel "
-            f"range, where the mean picture has {self.blind.mean():.3f}; the search converged for {good} of {self.n}."
+            f"From {self.taps[-1]} pictures come back with an error of {self.value:.3f}{bracket(self.interval, '.3f')} of the "
+            f"pixel range, where the mean picture has {self.blind.mean():.3f}; the search converged for {good} of {self.n}."
         )
 
     def protocol(self) -> str:
@@ -216,8 +215,8 @@ class Inversion(Result):
 
 
 def interval_over(values: Floats) -> Interval | None:
-    """The percentile bootstrap interval of a mean over pictures."""
-    return bootstrap(values, seed=0) if len(values) > 1 else None
+    """The percentile bootstrap interval of a mean over pictures; None of one."""
+    return bootstrap(values, seed=0)
 
 
 def measure_inversion(

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
     from priorscope.probes.robustness.measured import Asked
 
-VERSION = 4
+VERSION = 5
 SEARCH = 2
 """The version of what a search keeps. It is its own, so that a change of the audit does not throw finished searches away."""
-RAYS = 3
-"""That of a search with RayS, whose answers once depended on the batch."""
+QUERIES = 4
+"""That of a search with an attack that asks for answers alone: it spends no more queries than it is given."""
 
 Budget = Annotated[Number, Field(ge=0)]
 
@@ -310,7 +310,7 @@ def _state(asked: Asked, folder: Path | None) -> Path | None:
     from priorscope.attacks.supply import network_key
 
     key = {
-        "version": RAYS if any(attack.kind == "decision" for attack in asked.attacks) else SEARCH,
+        "version": QUERIES if any(attack.gradient_free for attack in asked.attacks) else SEARCH,
         "network": network_key(asked.model),
         "data": asked.images.fingerprint,
         "index": asked.index.tolist(),
@@ -345,10 +345,10 @@ def median_budget(
     Each budget is known up to its bracket only, so the interval begins at the low end of the brackets' low ends' interval.
     """
     high = np.minimum(smallest, most)
-    if len(high) < 2:
+    lower, upper = (bootstrap(values, seed=seed, statistic=_median) for values in (np.minimum(stood, high), high))
+    if lower is None or upper is None:
         return float(np.median(high)), None
-    ends = [bootstrap(values, seed=seed, statistic=_median) for values in (np.minimum(stood, high), high)]
-    between = Interval(low=ends[0].low, high=ends[1].high, method="percentile bootstrap of brackets", over="images")
+    between = Interval(low=lower.low, high=upper.high, method="percentile bootstrap of brackets", over="images")
     return float(np.median(high)), between
 
 

@@ -9,7 +9,7 @@ from priorscope.attacks import Norm
 from priorscope.attacks.budgets import shown
 from priorscope.attacks.verdict import Verdict
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
-from priorscope.core.comparison import compare, holm
+from priorscope.core.comparison import beside_the_best
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import heat_map
@@ -73,14 +73,12 @@ def _title(results: Results, medians: Sequence[float]) -> str:
 
 
 def _compared(told: Sequence[Told]) -> str:
-    """The largest median beside every other network, image by image, the p-values corrected for being many."""
+    """The largest median beside every other network, image by image, the p-values of all pairs corrected for being many."""
     (name, best, median), *others = sorted(told, key=lambda each: -each[2])
     within = f"break within {_within(median, best)}"
     if not others:
         return f"Half of the images of {name} {within}"
-    differences = [compare_smallest(best, other) for _, other, _ in others]
-    adjusted = holm([difference.p_value for difference in differences])
-    verdicts = [compare(difference, adjusted_p=p).verdict for difference, p in zip(differences, adjusted, strict=True)]
+    verdicts = beside_the_best(best, [other for _, other, _ in others], compare_smallest)
     more, alike = (
         [other for (other, _, _), verdict in zip(others, verdicts, strict=True) if verdict == wanted]
         for wanted in ("lower", "not distinguishable")

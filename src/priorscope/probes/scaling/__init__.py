@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from priorscope.data.split import Source, Split
     from priorscope.evidence import TrainedRun
 
-VERSION = 3
+VERSION = 4
 
 AMOUNTS = {"parameters": "parameters", "samples": "different images", "seen": "images shown"}
 

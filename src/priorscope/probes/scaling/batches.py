@@ -2,7 +2,7 @@
 
 With a larger batch a pass over the data has fewer steps. "Larger is better" therefore means two things: as good after the same
 images, which costs the same arithmetic, or as good after the same steps, for which more images were seen. Both are shown, never
-mixed. Each batch size has the learning rate that is best for it on val, of those that were tried.
+mixed. Each batch size has the setting that is best for it on val, of those that were tried: learning rate and warm-up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ALIKE = 0.1
 
 
 class Batch(Config):
-    """The error at one batch size, with the learning rate that val likes best, at equal samples or equal steps."""
+    """The error at one batch size, with the setting that val likes best, at equal samples or equal steps."""
 
     model: str
     family: str
@@ -35,7 +35,7 @@ class Batch(Config):
     rates: int
     """How many learning rates were tried at this batch size."""
     at_edge: bool
-    """Whether the best is the largest or smallest of several tried, or the only one."""
+    """Whether the best's learning rate is the largest or smallest of several tried, or the only one."""
     seeds: int
     error: float
     low: float
@@ -70,6 +70,14 @@ def _batch(run: Spent) -> int:
     return int(run.recipe["train"]["batch_size"])
 
 
+def _rate(run: Spent) -> float:
+    return float(run.recipe["optim"]["lr"])
+
+
+def _error_on_val(seeds: Sequence[Spent]) -> float:
+    return float(np.mean([1.0 if run.val_error is None else run.val_error for run in seeds]))
+
+
 def _of_equal(runs: Sequence[Spent], held: Held) -> list[tuple[int, list[Spent]]]:
     """Runs in groups of equal length, counted in images or steps."""
 
@@ -86,15 +94,16 @@ def _of_equal(runs: Sequence[Spent], held: Held) -> list[tuple[int, list[Spent]]
 
 
 def _best(amount: int, held: Held, size: int, members: Sequence[Spent]) -> Batch:
-    """The runs of one batch size at the rate with the least mean error on val, scored on the split."""
-    by_rate: dict[float, list[Spent]] = defaultdict(list)
-    for run in members:
+    """The seeds of one batch size's setting with the least mean error on val, of equals at the least rate, scored on the split.
+
+    A setting is all of the recipe but its seed: two runs that differ in their warm-up are no two seeds.
+    """
+    settings: dict[str, list[Spent]] = defaultdict(list)
+    for run in sorted(members, key=_rate):
         if _batch(run) == size:
-            by_rate[float(run.recipe["optim"]["lr"])].append(run)
-    rates = sorted(by_rate)
-    judged = [float(np.mean([1.0 if run.val_error is None else run.val_error for run in by_rate[rate]])) for rate in rates]
-    best = int(np.argmin(judged))
-    chosen = by_rate[rates[best]]
+            settings[run.config].append(run)
+    chosen = min(settings.values(), key=_error_on_val)
+    rates = sorted({_rate(own[0]) for own in settings.values()})
     wrong = ~np.stack([run.right for run in chosen])
     between = seed_by_image(wrong) if len(wrong) > 1 else wilson(int(wrong.sum()), wrong.size)
     return Batch(
@@ -103,9 +112,9 @@ def _best(amount: int, held: Held, size: int, members: Sequence[Spent]) -> Batch
         held=held,
         amount=amount,
         batch=size,
-        lr=rates[best],
+        lr=_rate(chosen[0]),
         rates=len(rates),
-        at_edge=best in (0, len(rates) - 1),
+        at_edge=_rate(chosen[0]) in (rates[0], rates[-1]),
         seeds=len(chosen),
         error=float(wrong.mean()),
         low=between.low,

@@ -218,8 +218,8 @@ def draw_batches(result: Scaling) -> Figure:
         rows,
         axis=Axis("share wrong", format=".0%"),
         n=f"{result.images:,} images of {result.split}",
-        protocol="Each batch size at the learning rate that is best on val of those tried; intervals over seeds x images, or "
-        "over images of one run.",
+        protocol="Each batch size at the learning rate and warm-up that are best on val of those tried; intervals over seeds x "
+        "images, or over images of one run.",
         alt="; ".join(f"{row['panel']}, {row['subject']}: {row['value']:.1%}" for row in rows),
         panel="panel",
     )

@@ -106,5 +106,7 @@ def two_nn(features: Tensor, neighbours: Tensor, seed: int) -> tuple[float, Inte
         return float("nan"), None
     value = (len(logs) - 1) / len(logs) / logs.mean()
     ends = bootstrap(logs, seed=seed, resamples=1000)
+    if ends is None:
+        return float(value), None
     low, high = (1 / ends.high, 1 / ends.low if ends.low > 0 else value)
     return float(value), Interval(low=min(low, value), high=max(high, value), method="bootstrap of log ratios", over="images")

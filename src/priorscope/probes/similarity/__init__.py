@@ -26,7 +26,7 @@ from priorscope.core.config import Config, Number, content_key
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, wilson
+from priorscope.core.stats import Interval, bracket, wilson
 from priorscope.probes import ProbeConfig, the_split
 
 if TYPE_CHECKING:
@@ -131,8 +131,9 @@ class Similarity(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        between = f" ({self.interval.low:.2f} to {self.interval.high:.2f})" if self.interval else ""
-        said = f"A layer's best match in another network has a CKA of {self.value:.2f}{between} on average"
+        said = (
+            f"A layer's best match in another network has a CKA of {self.value:.2f}{bracket(self.interval, '.2f')} on average"
+        )
         untrained = [pair.untrained for pair in self.pairs if pair.untrained is not None]
         return f"{said}; untrained, {np.mean(untrained):.2f}." if untrained else f"{said}."
 

@@ -27,7 +27,7 @@ from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Array, Metric, Result, Statistics, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
-from priorscope.core.stats import Interval, bootstrap, wilson
+from priorscope.core.stats import Interval, bootstrap, bracket, wilson
 from priorscope.data.transforms import TRANSFORMS, USUAL, Z, apply, transform_named
 from priorscope.probes import ProbeConfig, labelled_split
 from priorscope.probes.shared.progress import Progress, state_of
@@ -121,11 +121,10 @@ class TextureShape(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
         shares = {one.label(): float(self.right[at].mean()) for at, one in self.usual()}
         least = min(shares, key=lambda label: shares[label])
         return (
-            f"Of {self.clean.mean():.1%} right, {self.value:.1%} ({low:.1%} to {high:.1%}) are left after a mean transform; "
+            f"Of {self.clean.mean():.1%} right, {self.value:.1%}{bracket(self.interval)} are left after a mean transform; "
             f"{least} leaves {shares[least]:.1%}, and chance is {1 / len(self.classes):.1%}."
         )
 
@@ -324,8 +323,8 @@ def _look(pictures: Tensor) -> NDArray[np.uint8]:
     return (some * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _interval(scores: NDArray[np.float64], seed: int) -> Interval:
-    """Over images: Wilson's where every score is right or wrong, the bootstrap of means otherwise."""
+def _interval(scores: NDArray[np.float64], seed: int) -> Interval | None:
+    """Over images: Wilson's where every score is right or wrong, the bootstrap of means otherwise, which one image has not."""
     if np.isin(scores, (0, 1)).all():
         return wilson(int(scores.sum()), len(scores))
     return bootstrap(scores, seed=seed)

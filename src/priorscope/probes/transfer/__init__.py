@@ -27,7 +27,7 @@ from priorscope.core.config import Number, content_key
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, share_from_resamples, wilson
+from priorscope.core.stats import Interval, bracket, share_from_resamples, wilson
 from priorscope.probes import ProbeConfig, labelled_split
 from priorscope.probes.transfer.parts import PARTS, both_right, parts_with_intervals
 
@@ -104,10 +104,9 @@ class Transfer(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.value, self.value)
         noise = np.nanmean([self.noise_share(target)[0] for target in range(len(self.names))])
         return (
-            f"Another network's pictures fool {self.value:.1%} ({low:.1%} to {high:.1%}) at {shown(self.eps, self.norm)} "
+            f"Another network's pictures fool {self.value:.1%}{bracket(self.interval)} at {shown(self.eps, self.norm)} "
             f"{NORMS[self.norm]}; random signs of that size {noise:.1%}."
         )
 

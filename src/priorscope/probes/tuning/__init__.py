@@ -95,6 +95,12 @@ class Arm(Config):
         """The trial whose settings are taken."""
         return self.trials[best_trial([trial.accuracy for trial in self.trials])]
 
+    @property
+    def ends_told(self) -> bool:
+        """Whether so many values of every number were tried that `edges` would name one whose best stands at their end."""
+        numbers = {key for trial in self.trials for key, value in trial.settings.items() if is_number(value)}
+        return all(len(_tried(self.trials, key)) >= FEWEST for key in numbers)
+
 
 class Tuning(Result):
     """The trials of one or more arms; `value` is the best accuracy on val of the first."""
@@ -205,12 +211,17 @@ def _edges(trials: Sequence[Trial], varied: Sequence[str]) -> list[Edge]:
     best = trials[best_trial([trial.accuracy for trial in trials])]
     found: list[Edge] = []
     for key in varied:
-        values = sorted({float(value) for trial in trials if is_number(value := trial.settings.get(key))})
+        values = _tried(trials, key)
         at = best.settings.get(key)
         if len(values) >= FEWEST and is_number(at) and at in (values[0], values[-1]):
             end: Literal["smallest", "largest"] = "smallest" if at == values[0] else "largest"
             found.append(Edge(setting=key, best=float(at), end=end, tried=len(values)))
     return found
+
+
+def _tried(trials: Sequence[Trial], key: str) -> list[float]:
+    """The numbers that a setting had, each once, rising."""
+    return sorted({float(value) for trial in trials if is_number(value := trial.settings.get(key))})
 
 
 def _caveats(arms: Sequence[Arm]) -> list[str]:

@@ -87,10 +87,15 @@ def draw_trials(result: Tuning, rows: list[dict[str, Any]]) -> Figure:
     best = largest({arm.name: arm.best.accuracy for arm in result.arms})
     is_best = best.do("reaches", "each reach") if best.equal else f"{best.do('is', 'are')} best on val at"
     edges = [f"{arm.name}'s best {edge.setting}" for arm in result.arms for edge in arm.edges]
-    at_end = f"; {', '.join(edges)} stands at the end of what was tried" if edges else "; no best value stands at an end"
+    if edges:
+        at_end = f"{', '.join(edges)} stands at the end of what was tried"
+    elif all(arm.ends_told for arm in result.arms):
+        at_end = "no best value stands at an end"
+    else:
+        at_end = "too few values were tried to tell whether one stands at an end"
     return Figure.from_chart(
         "tuning-trials",
-        f"{is_best} {best.value:.1%}{' on val' * best.equal}{at_end}",
+        f"{is_best} {best.value:.1%}{' on val' * best.equal}; {at_end}",
         A.concat(*parts, columns=COLUMNS - 1, spacing=24),
         rows,
         n=f"{sum(len(arm.trials) for arm in result.arms)} trials",
