@@ -16,7 +16,7 @@ from priorscope.core.errors import RequestError
 from priorscope.data import open as source
 from priorscope.fitting.adoption import adopt
 from priorscope.models.hub import load_hub
-from priorscope.study.look import network
+from priorscope.study.networks import network
 
 
 def front_matter(folder) -> dict:

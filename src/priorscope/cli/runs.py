@@ -41,7 +41,8 @@ def probe(
     from priorscope.core.config import assign
     from priorscope.data import open as open_source
     from priorscope.probes import PROBES, probe_config, result_class
-    from priorscope.study.look import look, network, own_network, pictures
+    from priorscope.study.look import look, pictures
+    from priorscope.study.networks import network, own_network
 
     if name == "list":
         return print_table(("probe", "question"), [(probe, result_class(probe).question) for probe in PROBES], as_json)

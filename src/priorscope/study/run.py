@@ -18,7 +18,7 @@ from priorscope.core.contracts import Subject
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 from priorscope.core.machine import cores, memory_bytes
 from priorscope.core.stopping import Stopped, Stopping, stopping
-from priorscope.study import look
+from priorscope.study.about import about, subject_of
 from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, LocalExecutor
 from priorscope.study.forecast import remember
 from priorscope.study.plan import Plan, make_plan
@@ -220,7 +220,7 @@ def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, progre
 def _work(step: Step, out: Path) -> Work:
     if isinstance(step, TrainStep):
         return TrainWork(step.cell.recipe, step.out, step.init, step.trial)
-    told = look.about(
+    told = about(
         step.probe,
         [_shown(subject, out) for subject in step.subjects],
         step.source,
@@ -235,7 +235,7 @@ def _work(step: Step, out: Path) -> Work:
 def _shown(subject: TrainStep, out: Path) -> tuple[Subject, str]:
     """A run as a result about it names it, and its folder as seen from the study's."""
     cell = subject.cell
-    return look.subject_of(cell.run, cell.arm, cell.recipe), subject.out.relative_to(out).as_posix()
+    return subject_of(cell.run, cell.arm, cell.recipe), subject.out.relative_to(out).as_posix()
 
 
 def _note_end(news: Ended, step: Step, progress: Progress) -> None:

@@ -18,7 +18,8 @@ from priorscope.data.sources import SourceConfig
 from priorscope.fitting import Report, Status, fit
 from priorscope.probes import ProbeConfig
 from priorscope.recipe import Recipe
-from priorscope.study import look
+from priorscope.study.look import measure
+from priorscope.study.networks import network_of_run
 
 if TYPE_CHECKING:
     from priorscope.data.split import Source
@@ -66,9 +67,9 @@ class ProbeWork:
 
     def do(self, report: Report) -> None:
         """Measures with as many threads as the runs were trained with, and stores."""
-        networks = [look.network_of_run(path) for path in self.runs]
+        networks = [network_of_run(path) for path in self.runs]
         with on_threads(self.threads):
-            result = look.measure(self.probe, networks, _source(self.data), self.companions)
+            result = measure(self.probe, networks, _source(self.data), self.companions)
         result.save(self.out, {**self.about, "protocol": result.protocol()})
         report(Status(1.0, 0))
 

@@ -34,7 +34,8 @@ from priorscope.doctor.examination import examine
 from priorscope.doctor.sides import picture_side
 from priorscope.probes import probe_config
 from priorscope.recipe import Recipe, find_recipe, shipped_recipes
-from priorscope.study.look import look, network_of_run
+from priorscope.study.look import look
+from priorscope.study.networks import network_of_run
 from priorscope.train.budget import image_flops
 
 from .conftest import WELL

@@ -16,7 +16,9 @@ from priorscope.core.folder import read_json
 from priorscope.data import source_config
 from priorscope.models.hub import save_hub
 from priorscope.probes import probe_config
-from priorscope.study.look import about, look, network, network_of_run, pictures
+from priorscope.study.about import about
+from priorscope.study.look import look, pictures
+from priorscope.study.networks import network, network_of_run
 from priorscope.study.run import run_study
 from priorscope.study.study import Study
 

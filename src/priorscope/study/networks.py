@@ -1,0 +1,109 @@
+"""What users name to be looked at: a finished run, published weights, a network of timm's, and one of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from priorscope import run as runs
+from priorscope.core import layout
+from priorscope.core.errors import RequestError
+from priorscope.core.imports import made_by
+from priorscope.models.published_resnets import HUB_FILES
+
+if TYPE_CHECKING:
+    from priorscope.data.split import Source
+    from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a probe is asked about. A run's network is not read before somebody asks for its evidence."""
+
+    name: str
+    own: Evidence | None = None
+    run: runs.Run | None = None
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the network says about splits."""
+        if self.own is not None:
+            return self.own
+        if self.run is None:
+            raise TypeError("a network without evidence or run")
+        return self.run.evidence
+
+    @property
+    def source(self) -> Source:
+        """The data that it was trained on."""
+        return self.run.source if self.run is not None else _needed(self.name, None)
+
+
+def network_of_run(path: Path) -> Network:
+    """A finished run, as it is asked about."""
+    run = runs.load(path)
+    return Network(run.name, run=run)
+
+
+def network(subject: str, data: Source | None) -> Network:
+    """What a user names: a run's folder, published weights (a file or a folder), or a network of timm's with its own."""
+    path = Path(subject)
+    if (path / layout.RECIPE).exists():
+        return network_of_run(path)
+    if path.is_file() or any((path / name).is_file() for name in HUB_FILES):
+        from priorscope.models.published import read_published
+
+        own = path.absolute()  # not where a link leads: in the hub's cache files are links to blobs
+        return _elsewhere(own.parent.name if own.name in HUB_FILES else own.name, read_published(path))
+    if subject.startswith("timm/"):
+        return _of_timm(subject, _needed(subject, data))
+    raise RequestError(
+        f"{subject!r} is no network to look at.",
+        "the folder of a finished run, timm/NAME, or a published file of weights",
+        "check the path, or name your own with --model package.module:function",
+    )
+
+
+def _of_timm(name: str, data: Source) -> Network:
+    from priorscope.models import create
+
+    split = data.split("test")
+    model = create({"name": name, "pretrained": True}, image_size=split.image_size, num_classes=len(split.classes))
+    caveat = f"{name} keeps its published head only where that tells {len(split.classes)} classes apart; else it is untrained."
+    return _elsewhere(name, model, (caveat,))
+
+
+def own_network(factory: str, weights: Path | None, data: Source | None) -> Network:
+    """What a user's function returns: a classifier as it is, any other module as one that takes pixels in [0, 1]."""
+    from torch.nn import Module
+
+    from priorscope.models import wrap
+    from priorscope.models.classifier import Classifier
+    from priorscope.models.weights import check_fit, read_tensors
+
+    made = made_by(factory)
+    if not isinstance(made, Module):
+        raise RequestError(f"{factory!r} returns a {type(made).__name__}.", "a torch.nn.Module", "return the network itself")
+    if weights is not None:
+        tensors = read_tensors(weights)
+        check_fit(tensors, made.state_dict(), weights.name, "give the file that this network wrote")
+        made.load_state_dict(tensors)
+    if not isinstance(made, Classifier):
+        split = _needed(factory, data).split("test")
+        made = wrap(made, image_size=split.image_size, classes=split.classes)
+    return _elsewhere(factory.partition(":")[2], made)
+
+
+def _needed(what: str, data: Source | None) -> Source:
+    if data is None:
+        raise RequestError(f"{what} does not say what it was trained on.", "the name of a source", "add --data NAME")
+    return data
+
+
+def _elsewhere(name: str, model: Classifier, caveats: tuple[str, ...] = ()) -> Network:
+    from priorscope.evidence import Evidence
+
+    return Network(name, Evidence(model), None, caveats)
