@@ -111,7 +111,7 @@ def test_two_ranks_take_the_steps_of_one(ranks, tmp_path, case):
     assert len(one) == len(two) == 50
     assert two == pytest.approx(one, rel=1e-5)
     first, second = ps.load(tmp_path / "one"), ps.load(tmp_path / "two")
-    assert second.environment["ranks"] == 2
+    assert second.environment.ranks == 2
     for row, other in zip(first.history, second.history, strict=True):
         assert other["images"] == row["images"]
         assert other["flops"] == row["flops"]

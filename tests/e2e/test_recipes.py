@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from priorscope import models, run
+from priorscope.fitting import fit
 from priorscope.recipe import Recipe, find_recipe, recipe_aliases, shipped_recipes
 
 TINY = [
@@ -58,7 +59,7 @@ def pretrained_mlp(folder: Path) -> Path:
 
 def carry_out(name: str, folder: Path) -> None:
     recipe = Recipe.load(find_recipe(name), at_smoke_scale(name, folder))
-    done = run.fit(recipe, folder / "run")
+    done = fit(recipe, folder / "run")
     assert done.history[-1]["step"] == 2
     assert done.history[-1]["val"]["n"] == 10
     assert run.load(folder / "run").recipe == recipe
