@@ -26,8 +26,8 @@ out/quickstart/        a study
 
 from __future__ import annotations
 
+import glob
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 RECIPE, MADE_FROM, ENVIRONMENT = "recipe.toml", "made_from.json", "environment.json"
@@ -48,10 +48,15 @@ def snapshots(run: Path) -> list[int]:
     return [int(path.stem.partition("-")[2]) for path in sorted((run / SNAPSHOTS).glob("step-*.safetensors"))]
 
 
-def stale(study: Path, run: str, key: str) -> Iterator[Path]:
-    """Where a study keeps runs that it does not ask for any more: several of one key, where their data were others."""
-    first = study / STALE / f"{run}-{key}"
-    return itertools.chain([first], (first.with_name(f"{first.name}-{number}") for number in itertools.count(2)))
+def stale(study: Path, run: str, key: str) -> tuple[list[Path], Path]:
+    """The runs of a name and a key that a study keeps and does not ask for any more, and where one more would lie.
+
+    They are several where their data were others.
+    """
+    name = f"{run}-{key}"
+    kept = sorted((study / STALE).glob(f"{glob.escape(name)}*"))
+    places = (study / STALE / f"{name}-{number}" for number in itertools.count(2))
+    return kept, study / STALE / name if not kept else next(place for place in places if not place.exists())
 
 
 def result(place: Path, probe: str, key: str) -> Path:

@@ -6,7 +6,6 @@ end and kept in `failures.json`.
 
 from __future__ import annotations
 
-import glob
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -139,8 +138,8 @@ def _make_way(step: TrainStep, plan: Plan) -> bool:
 
 def _kept(step: TrainStep, out: Path) -> Path | None:
     """Where the run of a step, of the data as they are now, lies among the stale ones."""
-    kept = (out / layout.STALE).glob(glob.escape(f"{step.cell.run}-{step.key}") + "*")
-    return next((place for place in sorted(kept) if replace(step, out=place).changed() is None), None)
+    kept, _ = layout.stale(out, step.cell.run, step.key)
+    return next((place for place in kept if replace(step, out=place).changed() is None), None)
 
 
 def _set_aside(out: Path, run: Path) -> None:
@@ -149,7 +148,7 @@ def _set_aside(out: Path, run: Path) -> None:
         key = content_key(folder.read_json(run / layout.MADE_FROM))
     except PriorscopeError:
         key = "unknown"
-    aside = next(place for place in layout.stale(out, run.name, key) if not place.exists())
+    _, aside = layout.stale(out, run.name, key)
     aside.parent.mkdir(parents=True, exist_ok=True)
     run.rename(aside)
 
