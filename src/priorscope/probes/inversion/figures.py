@@ -13,6 +13,7 @@ from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery
 from priorscope.core.stats import over_seeds
+from priorscope.core.wording import counted
 from priorscope.probes.inversion import Floats, Inversion, interval_over
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _curve(arms: Arms, what: str) -> Figure:
         y=Axis("image error (root mean square of pixels in [0, 1])")
         if of_error
         else Axis("feature residual (1: two real pictures)", scale="log", format=".0e"),
-        n=f"{first.n} pictures, {max(len(seeds) for _, seeds in arms)} seeds at most",
+        n=f"{first.n} pictures, {counted(max(len(seeds) for _, seeds in arms), 'seed')} at most",
         protocol=("Beside a point: for how many pictures the search did not converge. " if of_error else "Geometric means. ")
         + first.protocol(),
         alt="; ".join(f"{row['series']} at depth {row['x']:.2f}: {row['y']:.3g}" for row in rows),
