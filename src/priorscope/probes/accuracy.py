@@ -285,39 +285,19 @@ def _draw_classes(arms: Arms) -> Figure:
 
 
 def _draw_confidence(arms: Arms) -> Figure:
-    from priorscope.core.charts import Axis, curves_with_band
+    from priorscope.probes.shared.confidences import Confidences, draw_confidences
 
-    rows: list[dict[str, Any]] = []
-    sure: dict[str, float] = {}
+    networks: list[Confidences] = []
     unsaid = 0
     for subject, seeds in arms:
         right = np.sum([one.confidence_right for one in seeds], axis=0)
         wrong = np.sum([one.confidence_wrong for one in seeds], axis=0)
-        asked, missed = sum(one.n for one in seeds), sum(int((~one.correct).sum()) for one in seeds)
-        unsaid += asked - int(right.sum() + wrong.sum())
-        if missed:
-            sure[subject.name] = float(wrong[-len(wrong) // 5 :].sum() / missed)
-        for panel, counts in (("where it is right", right), ("where it is wrong", wrong)):
-            series = {"series": subject.name, "family": subject.family, "panel": panel}
-            rows += [{**series, "x": (at + 0.5) / len(counts), "y": count / asked} for at, count in enumerate(counts.tolist())]
-    title = "No answer is wrong"
-    if sure:
-        most = largest(sure)
-        given = f"{most.do('gives', 'give')} {most.value:.0%} with a confidence above 80 %"
-        title = f"Of {'its' if len(most.names) == 1 else 'their'} wrong answers, {given}"
-    left_out = f" Answers without a confidence, which stand in neither: {unsaid:,}." if unsaid else ""
-    return curves_with_band(
-        "confidence",
-        title,
-        rows,
-        x=Axis("largest softmax probability", domain=(0, 1), format=".0%"),
-        y=Axis("share of all images", format=".0%"),
-        n=arms[0][1][0].n,
-        protocol=f"{BINS} bins of equal width, seeds together; right and wrong answers sum to all images.{left_out}",
-        alt="Histograms of confidence where the answer is right and where it is wrong, one curve a network.",
-        points=False,
-        panel="panel",
-    )
+        unsaid += sum(one.n for one in seeds) - int(right.sum() + wrong.sum())
+        networks.append(Confidences(subject, right, wrong, sum(int((~one.correct).sum()) for one in seeds)))
+    left_out = f"; answers without a confidence, which stand in neither: {unsaid:,}" if unsaid else ""
+    first = arms[0][1][0]
+    protocol = f"{first.split}, {BINS} bins of equal width, seeds together{left_out}"
+    return draw_confidences("confidence", networks, n=first.n, protocol=protocol)
 
 
 def _answers(seeds: Sequence[Accuracy]) -> NDArray[np.int64]:

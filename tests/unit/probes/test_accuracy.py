@@ -156,17 +156,17 @@ def test_titles_rank_what_differs_alone():
     assert titles(one=wrong) == [
         "0.0% of the test images are answered right",
         "0% of every class are right",
-        "Of its wrong answers, one gives 20% with a confidence above 80 %",
+        "20% of the wrong answers come with a confidence above 80 %",
         "one takes every class for every other equally often: 50% each",
     ]
     some = counted([[90, 10, 0], [0, 100, 0], [0, 10, 90]])
     assert titles(one=some, two=right, three=right) == [
         "two and three are right most often: 100.0% of the test images",
         "The hardest cases are a for one and c for one: 90% right",
-        "Of its wrong answers, one gives 20% with a confidence above 80 %",
+        "20% of the wrong answers of one come with a confidence above 80 %",
         "one most often takes a for b and c for b: 10% each",
     ]
-    assert titles(one=some, two=some)[2].startswith("Of their wrong answers, one and two give ")
+    assert titles(one=some, two=some)[2].endswith(" of the wrong answers of one and two come with a confidence above 80 %")
 
 
 def test_networks_of_other_classes_stand_under_the_names_of_their_own():
@@ -247,9 +247,9 @@ def test_two_classes_of_one_name_are_two():
 def test_wrong_answers_without_a_confidence_are_wrong_answers():
     half = Planted(lambda split: np.where(np.arange(len(split)) % 2 == 0, -1, split.labels))
     figure = next(figure for figure in measure_accuracy(half, SPLIT, k=2).charts() if figure.name == "confidence")
-    assert figure.title == "Of its wrong answers, this model gives 0% with a confidence above 80 %"
-    assert sum(row["y"] for row in figure.rows) == pytest.approx(0.5)
-    assert figure.protocol.endswith("Answers without a confidence, which stand in neither: 100.")
+    assert figure.title == "0% of the wrong answers come with a confidence above 80 %"
+    assert sum(row["y"] for row in figure.rows) == pytest.approx(1)  # of the right answers; no wrong one has a confidence
+    assert "; answers without a confidence, which stand in neither: 100; " in figure.protocol
 
 
 def test_a_column_of_numbers_that_is_called_real_is_no_list_of_labels():

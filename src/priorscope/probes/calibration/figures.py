@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from priorscope.core.charts import SHARE, Axis, Scale, curves_with_band, family_colour, family_shape, figure_data
+from priorscope.core.charts import Scale, family_colour, family_shape, figure_data
 from priorscope.core.comparison import holm
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import INK, MUTED, WIDTH, Figure
 from priorscope.probes.calibration import Calibration, Scores
+from priorscope.probes.shared.confidences import Confidences, draw_confidences
 
 Results = Sequence[tuple[Subject, Calibration]]
 Rows = Sequence[dict[str, Any]]
@@ -25,7 +26,7 @@ NAMED = "A title names only whose ECE is beyond chance (5 %, Holm-corrected)."
 
 def draw(results: Results) -> list[Figure]:
     """Error beside chance where there are several, else reliability first."""
-    reliability, errors, confidences = draw_reliability(results), draw_errors(results), draw_confidences(results)
+    reliability, errors, confidences = draw_reliability(results), draw_errors(results), _draw_confidences(results)
     first = [errors, reliability] if len(results) > 1 else [reliability, errors]
     changed = any(len(result.scores) > 1 for _, result in results)
     return [*first, confidences, *([draw_conditions(results)] if changed else [])]
@@ -231,44 +232,13 @@ def _over_bands(
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=told)
 
 
-def draw_confidences(results: Results) -> Figure:
+def _draw_confidences(results: Results) -> Figure:
     """How sure it is where it is right, and where it is wrong: from the same bins as the error."""
-    rows: list[dict[str, Any]] = []
-    sure: dict[str, float] = {}
+    networks: list[Confidences] = []
     for subject, result in results:
         bins = result.reliability()
-        middles = (np.arange(len(bins.n)) + 0.5) / len(bins.n)
-        right = np.rint(bins.n * bins.right)
+        right = np.rint(bins.n * bins.right).astype(np.int64)
         wrong = bins.n - right
-        top = -(len(bins.n) // 5)  # the bins above 80 %
-        if wrong.any():
-            sure[subject.name] = float(wrong[top:].sum() / wrong.sum())
-        for panel, counts in (("where it is right", right), ("where it is wrong", wrong)):
-            series = {"series": subject.name, "family": subject.family, "panel": panel}
-            rows += [
-                {**series, "x": x, "y": y}
-                for x, y in zip(middles.tolist(), (counts / max(counts.sum(), 1)).tolist(), strict=True)
-            ]
-    title = "No answer is wrong"
-    if sure:
-        most = largest(sure)
-        whose = "" if len(results) == 1 else f" of {most}"
-        title = f"{most.value:.0%} of the wrong answers{whose} come with a confidence above 80 %"
+        networks.append(Confidences(subject, right, wrong, int(wrong.sum())))
     first = results[0][1]
-    return curves_with_band(
-        "confidences",
-        title,
-        rows,
-        x=Axis("largest softmax probability", domain=SHARE.domain, format=".0%"),
-        y=Axis("share of these answers", format=".0%"),
-        n=first.n,
-        protocol=f"{first.split}, bins of equal width; each curve sums to 100 % of the right answers, or of the wrong ones.",
-        alt="; ".join(
-            f"{who.name}: {sure[who.name]:.0%} of wrong answers above 80 % confidence"
-            if who.name in sure
-            else f"{who.name}: no wrong answer"
-            for who, _ in results
-        ),
-        points=False,
-        panel="panel",
-    )
+    return draw_confidences("confidences", networks, n=first.n, protocol=f"{first.split}, bins of equal width")
