@@ -153,6 +153,11 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_table(value: object) -> TypeGuard[Plain]:
+    """Whether a setting is a table of settings."""
+    return isinstance(value, dict)
+
+
 def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> RequestError:
     """The first thing that is wrong with a config, in three parts."""
     first = error.errors()[0]

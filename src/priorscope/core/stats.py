@@ -65,6 +65,11 @@ def bracket(interval: Interval | None, spec: str = ".1%") -> str:
     return f" ({interval.low:{spec}} to {interval.high:{spec}})" if interval else ""
 
 
+def ends(interval: Interval | None) -> dict[str, float | None]:
+    """An interval as a row of a figure has it; a row without one has neither end."""
+    return {"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None}
+
+
 class Part(NamedTuple):
     """A piece of a mean's variance, and the degrees of freedom it was estimated with (infinite where it is known)."""
 

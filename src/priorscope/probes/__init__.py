@@ -4,16 +4,17 @@ What is asked, how it is scored and what it says stand in the module itself; `fi
 stands apart under its own name. `shared` holds what several look with.
 
 A probe's module has three public names, `<Name>Config`, `measure_<name>` and the result class `<Name>`, and says which
-`VERSION` its numbers have. `measure_<name>(subject, data, **settings)` takes a classifier, its evidence or a finished run, and
-a source or one of its splits. A probe never trains: it reads what a study made.
+`VERSION` its numbers have. `measure_<name>` takes a classifier, its evidence or a finished run, a source or one of its splits,
+and its config, which `asks` makes of the settings that a caller names. A probe never trains: it reads what a study made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, TypeVar
 
 from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Result, stored_probe
@@ -72,6 +73,39 @@ class ProbeConfig(Config):
     def companions(self, recipe: Plain) -> dict[str, Plain]:  # noqa: ARG002  most want none
         """Recipes by name that it would like to see beside a run's; those that there are, `measure_<name>` is given."""
         return {}
+
+
+C = TypeVar("C", bound=ProbeConfig)
+R = TypeVar("R", bound=Result)
+
+
+def asks(config: type[C]) -> Callable[[Callable[Concatenate[Any, Any, C, ...], R]], Callable[..., R]]:
+    """Makes the config that a `measure_<probe>` takes of the settings that a caller names, read and checked as a recipe's are.
+
+    `measure_robustness(model, split, attack="pgd", eps="8/255")` and `measure_robustness(model, split, config)` are the same.
+    """
+
+    def asking(measure: Callable[Concatenate[Any, Any, C, ...], R]) -> Callable[..., R]:
+        subject, data, _, *beside = signature(measure).parameters.values()
+        others = {one.name for one in (subject, data, *beside)}
+
+        @wraps(measure)
+        def measured(*given: Any, **named: Any) -> R:
+            settings = {name: value for name, value in named.items() if name not in others}
+            rest = {name: value for name, value in named.items() if name in others}
+            if len(given) == 3 and not settings:
+                return measure(*given, **rest)
+            return measure(*given, asked=config.parse(settings, measure.__name__), **rest)
+
+        fields = {name: field for name, field in config.model_fields.items() if name != "name"}
+        named = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=field.get_default(call_default_factory=True))
+            for name, field in fields.items()
+        ]
+        vars(measured)["__signature__"] = Signature([subject, data, *named, *beside])
+        return measured
+
+    return asking
 
 
 def probe_config(probe: str | dict[str, Any] | ProbeConfig) -> ProbeConfig:
@@ -146,24 +180,11 @@ def check_apart(probe: str, split: str) -> None:
         )
 
 
-def _with_checked_settings(probe: str) -> Callable[..., Result]:
-    """`measure_<probe>`, with the settings that it is given checked and read as those of a recipe: "8/255" is a number."""
-    config, measure = PROBES.config(probe), measure_of(probe)
-
-    @wraps(measure)
-    def checked(*asked: Any, **given: Any) -> Result:
-        settings = {name: value for name, value in given.items() if name in config.model_fields}
-        read = config.parse({"name": probe, **settings}, f"measure_{probe}")
-        return measure(*asked, **{**given, **{name: getattr(read, name) for name in settings}})
-
-    return checked
-
-
 def __getattr__(name: str) -> Any:
     """`ps.probes.measure_robustness`, `ps.probes.Robustness` and `RobustnessConfig`, imported when they are asked for."""
     for probe in PROBES:
         if name == f"measure_{probe}":
-            return _with_checked_settings(probe)
+            return measure_of(probe)
         if name in (camel(probe), f"{camel(probe)}Config"):
             return getattr(PROBES.load(probe), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

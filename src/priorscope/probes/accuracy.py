@@ -12,7 +12,7 @@ the share of all images, which counts these as wrong, stands beside it, because 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -25,9 +25,9 @@ from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
-from priorscope.core.stats import Interval, bracket, seed_by_image, wilson
-from priorscope.evidence import Views, ViewsSetting, views_config
-from priorscope.probes import ProbeConfig, labelled_split
+from priorscope.core.stats import Interval, bracket, ends, seed_by_image, wilson
+from priorscope.evidence import Views, ViewsSetting
+from priorscope.probes import ProbeConfig, asks, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -141,28 +141,22 @@ class Accuracy(Result):
         return [_draw_accuracy(arms), _draw_classes(arms), _draw_confidence(arms), _draw_confusion(*arms[0])]
 
 
-def measure_accuracy(
-    subject: Classifier | Evidence | TrainedRun,
-    data: Source | Split,
-    *,
-    split: str = "test",
-    k: int = 5,
-    views: str | Mapping[str, Any] | Views | None = None,
-) -> Accuracy:
+@asks(AccuracyConfig)
+def measure_accuracy(subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: AccuracyConfig) -> Accuracy:
     """Scores every image of a split once."""
     from priorscope.evidence import evidence_of
 
-    evidence, seen = evidence_of(subject), views_config(views)
-    chosen = labelled_split(data, split, evidence)
-    logits = evidence.logits(chosen, seen)
-    guesses = max(1, min(k, len(chosen.classes) - 1))
+    evidence = evidence_of(subject)
+    chosen = labelled_split(data, asked.split, evidence)
+    logits = evidence.logits(chosen, asked.views)
+    guesses = max(1, min(asked.k, len(chosen.classes) - 1))
     right, within = top_k_correct(logits, chosen.labels), top_k_correct(logits, chosen.labels, guesses)
     confidence = softmax(logits).max(1)
     edges = np.linspace(0, 1, BINS + 1)
     caveats: list[str] = []
-    if guesses < k:
+    if guesses < asked.k:
         instead = f"top-{guesses} is shown instead" if guesses > 1 else "it is left out"
-        caveats.append(f"Top-{k} of {len(chosen.classes)} classes is always right: {instead}.")
+        caveats.append(f"Top-{asked.k} of {len(chosen.classes)} classes is always right: {instead}.")
     finite, real = np.isfinite(logits).all(1), chosen.columns.get("real")
     if not finite.all():
         broken = int((~finite).sum())
@@ -179,7 +173,7 @@ def measure_accuracy(
         top_k=float(within.mean()),
         top_k_interval=wilson(int(within.sum()), len(within)),
         loss=float(log_loss(logits[finite], chosen.labels[finite]).mean()) if finite.any() else None,
-        views=seen,
+        views=asked.views,
         real=None if real is None or real.ndim != 2 else real_accuracy(logits, real),
         correct=right,
         confusion=confusion(logits, chosen.labels),
@@ -222,10 +216,9 @@ def _draw_accuracy(arms: Arms) -> Figure:
 
     rows: list[dict[str, Any]] = []
     for subject, seeds in arms:
-        interval = _interval(seeds)
-        ends = {"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None}
-        value = float(np.mean([result.value for result in seeds]))
-        rows.append({"subject": subject.name, "family": subject.family, "value": value, **ends, "seeds": len(seeds)})
+        value, interval = float(np.mean([result.value for result in seeds])), _interval(seeds)
+        row = {"subject": subject.name, "family": subject.family, "value": value, "seeds": len(seeds)}
+        rows.append({**row, **ends(interval)})
     best, first = largest({row["subject"]: row["value"] for row in rows}), arms[0][1][0]
     share = f"{best.value:.1%} of the {first.split} images"
     if len(rows) == 1:
