@@ -191,6 +191,15 @@ def test_erasing_takes_its_ratio_as_torchvision_does(pictures: NDArray[np.uint8]
     assert set(boxes[:, 2] - boxes[:, 0]) == {width}
 
 
+def test_erasing_never_takes_the_whole_height_as_torchvision_does_not(pictures: NDArray[np.uint8]) -> None:
+    """Of rectangles 30 to 34 pixels high those of 32 and more are drawn again."""
+    asked = {"scale": (0.3, 0.33), "ratio": (2.9, 3.4)}
+    _, program = ours(pictures, ops=[{"op": "erase", "p": 1, **asked}])
+    theirs = {RandomErasing.get_params(tensor(pictures)[0], *asked.values(), [0.0])[2] for _ in range(200)} - {SIDE}
+    heights = program.boxes[:, 0, 3] - program.boxes[:, 0, 1]
+    assert set(heights[heights > 0]) == theirs == {30, 31}
+
+
 def _their_space(kind: str) -> dict[str, tuple[Any, bool]]:
     return (v2.RandAugment if kind == "randaugment" else v2.TrivialAugmentWide)()._AUGMENTATION_SPACE
 

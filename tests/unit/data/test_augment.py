@@ -59,7 +59,7 @@ def test_only_what_draws_other_numbers_than_before_has_another_version() -> None
     version = {name: augment_config(preset).version for name, preset in PRESETS.items()}
     assert set(version.values()) == {1}
     for ops in (["flip", "erase"], [{"op": "choose", "k": 1, "ops": ["erase"]}]):
-        assert augment_config({"ops": ops}).version == 2
+        assert augment_config({"ops": ops}).version == 3
 
 
 def test_configs_need_neither_torch_nor_numba() -> None:

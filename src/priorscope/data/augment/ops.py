@@ -219,7 +219,7 @@ class Erase(Op):
     `ratio` is that of height to width, as there; `fill` is a colour in [0, 1], or "noise".
     """
 
-    VERSION = 2
+    VERSION = 3
 
     op: Literal["erase"] = "erase"
     p: Chance = 0.5

@@ -95,14 +95,19 @@ def _turn(warp: Table, frame: Table, degrees: float, dx: float, dy: float, scale
 
 
 @njit(nogil=True, cache=True)
-def _rectangle(picture: int, place: int, row: Table, height: float, width: float) -> tuple[bool, float, float, float, float]:
-    """(found, left, top, width, height) of a random rectangle in whole pixels; scale and log ratio are the row's parameters."""
+def _rectangle(
+    picture: int, place: int, row: Table, height: float, width: float, spare: float
+) -> tuple[bool, float, float, float, float]:
+    """(found, left, top, width, height) of a random rectangle in whole pixels; scale and log ratio are the row's parameters.
+
+    It leaves at least `spare` rows and columns of the picture out.
+    """
     for attempt in range(TRIES):
         draw = 4 * attempt
         area = height * width * (row[3] + (row[4] - row[3]) * uniform(picture, place, draw))
         ratio = math.exp(row[5] + (row[6] - row[5]) * uniform(picture, place, draw + 1))
         w, h = float(round(math.sqrt(area * ratio))), float(round(math.sqrt(area / ratio)))
-        if 0.0 < w <= width and 0.0 < h <= height:
+        if 0.0 < w <= width - spare and 0.0 < h <= height - spare:
             left = float(math.floor(uniform(picture, place, draw + 2) * (width - w + 1.0)))
             top = float(math.floor(uniform(picture, place, draw + 3) * (height - h + 1.0)))
             return True, left, top, w, h
@@ -112,7 +117,7 @@ def _rectangle(picture: int, place: int, row: Table, height: float, width: float
 @njit(nogil=True, cache=True)
 def _resized_crop(picture: int, place: int, row: Table, side: int, warp: Table, frame: Table) -> None:
     height, width = frame[0], frame[1]
-    found, left, top, w, h = _rectangle(picture, place, row, height, width)
+    found, left, top, w, h = _rectangle(picture, place, row, height, width, 0.0)
     if not found:
         low, high = math.exp(row[5]), math.exp(row[6])
         if width / height < low:
@@ -172,7 +177,7 @@ def _erase(picture: int, place: int, row: Table, number: int, side: int, boxes: 
         left = float(math.floor(uniform(picture, place, 0) * width)) - float(int(w) // 2)
         top = float(math.floor(uniform(picture, place, 1) * height)) - float(int(h) // 2)
     else:
-        found, left, top, w, h = _rectangle(picture, place, row, height, width)
+        found, left, top, w, h = _rectangle(picture, place, row, height, width, 1.0)
         if not found:
             return
     box = boxes[used[1]]
