@@ -15,9 +15,9 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from priorscope.core.comparison import Difference
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError
-from priorscope.core.stats import Interval
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 
@@ -80,15 +80,21 @@ class Claim(Config):
         """What that probe must have been asked with."""
         return ALSO.get(self.measure, (self.measure, {}))[1]
 
-    def verdict(self, difference: Interval) -> Verdict:
-        """What the interval of first minus second says: on one side of the claim's edge, on the other, or across it."""
-        if difference.width == 0:
+    def verdict(self, difference: Difference) -> Verdict:
+        """What the interval of first minus second says: on one side of the claim's edge, on the other, or across it.
+
+        A few images say nothing: where their test cannot, or without a margin does not, tell the two apart at the interval's
+        level, the claim is left open.
+        """
+        between = difference.interval
+        p = difference.least_p if self.margin else difference.p_value
+        if between.width == 0 or p >= 1 - between.level:
             return "undecided"
         if self.relation == "=":
-            inside = -self.margin < difference.low and difference.high < self.margin
-            outside = difference.low > self.margin or difference.high < -self.margin
+            inside = -self.margin < between.low and between.high < self.margin
+            outside = between.low > self.margin or between.high < -self.margin
             return "supported" if inside else "contradicted" if outside else "undecided"
-        low, high = (difference.low, difference.high) if self.relation == ">" else (-difference.high, -difference.low)
+        low, high = (between.low, between.high) if self.relation == ">" else (-between.high, -between.low)
         return "supported" if low > self.margin else "contradicted" if high < self.margin else "undecided"
 
     def distance(self, value: float) -> float:

@@ -24,13 +24,13 @@ from priorscope.core.stats import (
     Interval,
     Part,
     around,
+    between,
     crossed,
     crossed_over,
     crossed_parts,
     finite,
     is_proportion,
     p_value,
-    percentiles,
     resampled,
     residual,
     seed_part,
@@ -128,15 +128,15 @@ def paired_bootstrap(
     `paired_proportions`.
     """
     difference = _paired(first, second)
-    drawn = resampled(difference, seed, resamples=resamples)
+    value, drawn = float(difference.mean()), resampled(difference, seed, resamples=resamples)
 
     def at(level: float) -> Interval:
-        low, high = percentiles(drawn, level)
+        low, high = between(value, drawn, len(difference), level)
         return Interval(low=low, high=high, level=level, method="paired percentile bootstrap", over="images")
 
     p, n = _sign_flip(difference, seed, resamples), difference.size
     least = _all_on_one_side(n) if n <= ALL_SIGNS else min(1 / (resamples + 1), 2 * math.exp(-n / 2))
-    return Difference(value=float(difference.mean()), interval=at(level), inner=at(2 * level - 1), p_value=p, least_p=least)
+    return Difference(value=value, interval=at(level), inner=at(2 * level - 1), p_value=p, least_p=least)
 
 
 # Two families.

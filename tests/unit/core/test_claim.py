@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from priorscope.core.claim import Claim
+from priorscope.core.comparison import Difference, paired_bootstrap
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval
 
@@ -54,7 +56,19 @@ def test_what_is_no_claim_is_refused(text: str, said: str) -> None:
     ],
 )
 def test_an_interval_decides_where_it_lies_on_one_side(text: str, low: float, high: float, verdict: str) -> None:
-    assert Claim.read(text).verdict(interval(low, high)) == verdict
+    told = Difference(value=(low + high) / 2, interval=interval(low, high), inner=interval(low, high), p_value=0.01)
+    assert Claim.read(text).verdict(told) == verdict
+
+
+def test_what_a_test_of_few_images_cannot_tell_is_left_open() -> None:
+    """Of three images one in four choices of signs is as far from 0: no interval makes more of them than that."""
+    three = paired_bootstrap([3.0, 2.5, 2.0], [1.0, 1.0, 1.0], seed=0)
+    assert three.p_value == three.least_p == 0.25
+    assert Claim.read("a > b in minimal_linf").verdict(three) == "undecided"
+    assert Claim.read("a = b in minimal_linf, margin 1000").verdict(three) == "undecided"
+    many = paired_bootstrap(np.linspace(2, 3, 20), np.ones(20), seed=0)
+    assert Claim.read("a > b in minimal_linf").verdict(many) == "supported"
+    assert Claim.read("a = b in minimal_linf, margin 1000").verdict(many) == "supported"
 
 
 def test_the_distance_is_to_the_nearest_edge() -> None:
