@@ -36,6 +36,11 @@ Floats = NDArray[np.float32]
 LOGITS = "logits"
 BATCH = 500
 
+CROPS = 100
+CROP_SCALE = (0.4, 1.0)
+CROP_RATIO = (1.0, 1.0)
+SHIFT = 1
+"""What views use where a setting is None. They are not the config's defaults: its digest names answers that are kept."""
 
 ViewKind = Literal["flip", "six", "crops"]
 
@@ -50,11 +55,11 @@ class Views(Config):
     """
 
     name: ViewKind
-    n: int | None = Field(default=None, ge=1, description="crops: how many (100)")
-    scale: tuple[Number, Number] | None = Field(default=None, description="crops: share of the area, from and to (0.4, 1)")
-    ratio: tuple[Number, Number] | None = Field(default=None, description="crops: width to height, from and to (1, 1)")
+    n: int | None = Field(default=None, ge=1, description=f"crops: how many ({CROPS})")
+    scale: tuple[Number, Number] | None = Field(default=None, description=f"crops: share of the area, from and to {CROP_SCALE}")
+    ratio: tuple[Number, Number] | None = Field(default=None, description=f"crops: width to height, from and to {CROP_RATIO}")
     seed: int | None = Field(default=None, ge=0, description="crops: which ones (0)")
-    shift: int | None = Field(default=None, ge=1, description="six: pixels (1)")
+    shift: int | None = Field(default=None, ge=1, description=f"six: pixels ({SHIFT})")
     mean: Literal["probabilities", "logits"] = "probabilities"
 
     @model_validator(mode="after")
@@ -72,14 +77,14 @@ class Views(Config):
     @property
     def label(self) -> str:
         """The views in two words."""
-        return {"flip": "2 views", "six": "6 views", "crops": f"{self.n or 100} crops"}[self.name]
+        return {"flip": "2 views", "six": "6 views", "crops": f"{self.n or CROPS} crops"}[self.name]
 
     def sentence(self) -> str:
         """The views in words."""
         kinds = {
             "flip": "2 views (as it is, mirrored)",
-            "six": f"6 views (mirrored, shifted by {self.shift or 1}; half of the weight unshifted)",
-            "crops": f"{self.n or 100} random crops",
+            "six": f"6 views (mirrored, shifted by {self.shift or SHIFT}; half of the weight unshifted)",
+            "crops": f"{self.n or CROPS} random crops",
         }
         return f"{kinds[self.name]}, mean of {self.mean}"
 
@@ -217,20 +222,23 @@ def evidence_of(subject: Classifier | Evidence | TrainedRun) -> Evidence:
     """Evidence of a model, a run's own, or evidence itself."""
     if isinstance(subject, Evidence):
         return subject
-    run = run_of(subject)
-    return Evidence(cast("Classifier", subject)) if run is None else run.evidence
+    if (run := run_of(subject)) is not None:
+        return run.evidence
+    from priorscope.models.classifier import Classifier
 
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a model computes."""
-    import torch
-
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+    if not isinstance(subject, Classifier):
+        path = isinstance(subject, str | Path)
+        raise RequestError(
+            f"A {type(subject).__name__} came in place of a network.",
+            "a classifier, a run or evidence",
+            f"ps.load({str(subject)!r})" if path else "ps.wrap(network, image_size=..., classes=...)",
+        )
+    return Evidence(subject)
 
 
 def _state_of(model: nn.Module) -> list[tuple[int, int]]:
     """Where each parameter and buffer lies, and how often it was changed."""
-    from priorscope.models.classifier import changes_of
+    from priorscope.models.wrapping import changes_of
 
     return [(tensor.data_ptr(), changes_of(tensor)) for tensor in (*model.parameters(), *model.buffers())]
 
@@ -247,7 +255,7 @@ def _passed(model: Classifier, split: Split, taps: Sequence[str], own: Sequence[
     from priorscope.data.loader import Loader
     from priorscope.models.classifier import evaluating
 
-    device = device_of(model)
+    device = model.device
     parts: dict[str, list[Any]] = {name: [] for name in (*taps, *own)}
     with repeatable(device), evaluating(model), torch.inference_mode():
         for batch in Loader(split, batch_size=BATCH, device=str(device)).epoch(0):
@@ -263,7 +271,7 @@ def view_answers(model: Classifier, split: Split, views: Views) -> Floats:
 
     from priorscope.models.classifier import evaluating
 
-    device = device_of(model)
+    device = model.device
     with repeatable(device), evaluating(model), torch.inference_mode():
         if views.name == "crops":
             return _crops(model, split, views, device)
@@ -293,7 +301,7 @@ def _turned(images: Tensor, views: Views) -> Iterator[tuple[float, Tensor]]:
         yield 0.5, images
         yield 0.5, images.flip(3)
         return
-    shift, side = views.shift or 1, images.shape[-1]
+    shift, side = views.shift or SHIFT, images.shape[-1]
     padded = F.pad(images, (shift,) * 4, mode="reflect")
     for weight, start in ((0.25, shift), (0.125, 0), (0.125, 2 * shift)):
         shifted = padded[:, :, start : start + side, start : start + side]
@@ -305,10 +313,10 @@ def _crops(model: Classifier, split: Split, views: Views, device: torch.device) 
     """One pass of the loader a view: its epoch is the view's number, so the loader's own crops and threads do the work."""
     from priorscope.data.loader import Loader
 
-    operation = {"op": "resized-crop", "scale": views.scale or (0.4, 1.0), "ratio": views.ratio or (1.0, 1.0)}
+    operation = {"op": "resized-crop", "scale": views.scale or CROP_SCALE, "ratio": views.ratio or CROP_RATIO}
     augment = {"ops": [operation, "flip"]}
     loader = Loader(split, batch_size=BATCH, augment=augment, seed=views.seed or 0, device=str(device))
-    count = views.n or 100
+    count = views.n or CROPS
     sums = [_Sum(views.mean) for _ in range(len(loader))]
     for view in range(count):
         for own, batch in zip(sums, loader.epoch(view), strict=True):

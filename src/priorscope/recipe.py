@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJsonSchema
 
-from priorscope.core.config import NAMED, Config, Plain, assign, merge, read_toml
+from priorscope.core.config import Config, Plain, assign, is_table, merge, nothing_required, read_toml
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.data import source_config
 from priorscope.data.augment import Augment, augment_config
@@ -29,14 +29,23 @@ HELD = ("seed", "data.source", "data.subset", "init", "train.epochs", "train.ste
 """What a run learns from, for how long and what is looked at on the way: runs that differ in it are not tuned by it."""
 
 
+READ_UNTRAINED = ("data.source", "train.epochs", "train.device", "train.threads", "train.precision", "train.track")
+"""The settings of data and training that are read where nothing is trained."""
+
+NAME_OR_TABLE = WithJsonSchema({"type": ["string", "object"]})
+"""How an editor sees what has settings of its own: its class checks these."""
+
+
 class DataConfig(Config):
     """What a run learns from."""
 
-    source: Annotated[SerializeAsAny[SourceConfig], BeforeValidator(source_config), WithJsonSchema(NAMED)] = Field(
+    model_config = ConfigDict(json_schema_extra=nothing_required)
+
+    source: Annotated[SerializeAsAny[SourceConfig], BeforeValidator(source_config), NAME_OR_TABLE] = Field(
         description="a source's name, a path, or a table with a source's settings: see Data"
     )
     subset: int | None = Field(default=None, ge=1, description="a class-balanced, nested part of train of this size")
-    augment: Annotated[Augment, BeforeValidator(augment_config), WithJsonSchema({"type": ["string", "object"]})] = Field(
+    augment: Annotated[Augment, BeforeValidator(augment_config), NAME_OR_TABLE] = Field(
         default_factory=lambda: augment_config("none"),
         validate_default=True,
         description="a preset's name, or a table of operations: see Augmentation",
@@ -66,9 +75,10 @@ class InitConfig(Config):
 
 
 def _as_file(schema: Plain) -> None:
-    """A recipe's file may leave out what it has from the recipe that it extends."""
+    """A recipe's file may have other names, and may leave out what it has from the recipe that it extends."""
     schema["properties"]["extends"] = {"type": "string", "description": "the recipe, or file, that this one is laid over"}
-    schema.pop("required")
+    schema["properties"]["aliases"] = {"type": "array", "items": {"type": "string"}, "description": "its other names"}
+    nothing_required(schema)
 
 
 class Recipe(Config):
@@ -77,7 +87,7 @@ class Recipe(Config):
     model_config = ConfigDict(json_schema_extra=_as_file)
 
     data: DataConfig
-    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(family_config), WithJsonSchema(NAMED)] = Field(
+    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(family_config), NAME_OR_TABLE] = Field(
         description="a model's name, or a table of its name and the settings that differ: see Models"
     )
     init: InitConfig = InitConfig()
@@ -94,12 +104,7 @@ class Recipe(Config):
     def of(cls, values: dict[str, Any], settings: Sequence[str] = (), where: str = "the recipe") -> Self:
         """Checks plain data, laid over the shipped recipe that it `extends`, `--set` settings laid over both."""
         values = completed(values)
-        given: Plain = {}
-        for setting in settings:
-            given = assign(given, setting)
-        values = _begun_anew(values, given)
-        for setting in settings:
-            values = assign(values, setting)
+        values = assign(_without_named(values, assign({}, *settings)), *settings)
         recipe = cls.parse(values, f"{where} with --set {' '.join(settings)}" if settings else where)
         recipe.check()
         return recipe
@@ -137,13 +142,13 @@ class Recipe(Config):
                 "a permutation that belongs to the network",
                 "model.permute = {}",
             )
-        if not self.train.trains and init.kind != "published":
-            raise RequestError("train.epochs = 0 trains nothing.", "one or more", "train.epochs = 10")
+        if not self.train.trains:
+            self._check_untrained()
         frozen = self.train.finetune is not None and self.train.finetune.mode == "head"
         if frozen and self.model.rates:
-            told = " and ".join(f"model.{name} = {rate:g}" for name, rate in self.model.rates.items())
+            rates = " and ".join(f"model.{name} = {rate:g}" for name, rate in self.model.rates.items())
             raise RequestError(
-                f"{told} came with train.finetune.mode = 'head'.",
+                f"{rates} came with train.finetune.mode = 'head'.",
                 "none: the frozen body is in evaluation mode, in which nothing drops",
                 f"--set model.{next(iter(self.model.rates))}=0",
             )
@@ -154,9 +159,37 @@ class Recipe(Config):
                 'train.precision = "bf16"',
             )
 
+    def _check_untrained(self) -> None:
+        """Refuses to train nothing but published weights, and settings that nothing reads where nothing is trained."""
+        if self.init.kind not in ("published", "timm") and not getattr(self.model, "pretrained", False):
+            raise RequestError(
+                "train.epochs = 0 trains nothing.",
+                "one or more, or published weights: init.published, init.timm or model.pretrained",
+                "train.epochs = 10",
+            )
+        usual = {
+            "optim": {**OptimConfig(name=self.optim.name).plain(), "name": OptimConfig().name},
+            "train": TrainConfig().plain(),
+            "data": {"augment": augment_config("none").plain()},
+        }
+        own = {table: getattr(self, table).plain() for table in usual}
+        unread = [
+            f"{table}.{name}"
+            for table, settings in own.items()
+            for name, value in settings.items()
+            if f"{table}.{name}" not in READ_UNTRAINED and value != usual[table].get(name)
+        ]
+        if unread:
+            them = "it" if len(unread) == 1 else "them"
+            raise RequestError(
+                f"{', '.join(unread)} came with train.epochs = 0, and nothing would read {them}.",
+                "a published network as it is, or one that is trained",
+                f"leave {them} out, or train.epochs = 10",
+            )
+
 
 def read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> Plain:
-    """The settings of a file, complete: laid over those of the recipe that it extends, its aliases left out."""
+    """The settings of a file, complete: laid over those of the recipe that it extends, without its aliases."""
     chain = (*seen, path.resolve())
     if chain[-1] in seen:
         raise RequestError(
@@ -181,11 +214,11 @@ def completed(values: Plain, folder: Path = Path(), seen: tuple[Path, ...] = ())
 def laid_over(below: Plain, above: Plain) -> Plain:
     """Settings with others laid over them, table by table; `model = "x"` and `source = "x"` count as tables with that name.
 
-    Another source, or another kind of beginning, replaces the one below: nothing of the one is a setting of the other. Another
-    model begins anew from its name, with what was said beside the name of the one below.
+    Another source, or another kind of init, replaces the one below: they share no settings. Another model starts again from its
+    name, with what was set beside the name of the one below.
     """
     above = _spelt_out(above)
-    below = _begun_anew(_spelt_out(below), above)
+    below = _without_named(_spelt_out(below), above)
     if _other(below.get("init"), above.get("init"), "kind"):
         below = {name: value for name, value in below.items() if name != "init"}
     if _other(_source_of(below), _source_of(above), "name"):
@@ -193,25 +226,25 @@ def laid_over(below: Plain, above: Plain) -> Plain:
     return merge(below, above)
 
 
-def _begun_anew(below: Plain, above: Plain) -> Plain:
-    """Settings that are to have others laid over them, without what only their own names say.
+def _without_named(below: Plain, above: Plain) -> Plain:
+    """Settings without what the names in them filled in, if those above name something else.
 
-    Where the others name another model, it keeps what was said beside the name and suits it; another optimiser, or another way
-    to move pictures against the network, has its own defaults in place of those that were filled in.
+    Another model keeps what was set beside the name below and suits it. Another optimiser, or another way to move pictures
+    against the network, has its own defaults.
     """
-    below = _own_defaults_anew(below, above, "optim", OptimConfig)
+    below = _without_defaults(below, above, "optim", OptimConfig)
     train, over = below.get("train"), above.get("train")
-    if isinstance(train, dict) and isinstance(over, dict):
-        lower, upper = cast("Plain", train), cast("Plain", over)
-        below = {**below, "train": _own_defaults_anew(lower, upper, "adversarial", AdversarialConfig)}
-    model, named = cast("Plain", below.get("model")), cast("Plain", above.get("model"))
+    if is_table(train) and is_table(over):
+        below = {**below, "train": _without_defaults(train, over, "adversarial", AdversarialConfig)}
+    model: Any = below.get("model")
+    named: Any = above.get("model")
     if _other(model, named, "name") and "name" in model:
         return {**below, "model": beside_name(model, str(named["name"]))}
     return below
 
 
-def _own_defaults_anew(below: Plain, above: Plain, name: str, config: type[OwnDefaults]) -> Plain:
-    """Settings whose table of that name has no defaults left, where others choose otherwise there."""
+def _without_defaults(below: Plain, above: Plain, name: str, config: type[OwnDefaults]) -> Plain:
+    """Settings whose table of that name has no defaults left, if those above choose differently there."""
     if not _other(below.get(name), above.get(name), config.CHOICE):
         return below
     return {**below, name: config.without_defaults(below[name])}
@@ -219,19 +252,17 @@ def _own_defaults_anew(below: Plain, above: Plain, name: str, config: type[OwnDe
 
 def _other(below: Any, above: Any, said: str) -> bool:
     """Whether the upper of two tables says that it is another thing than the lower."""
-    return (
-        isinstance(below, dict) and isinstance(above, dict) and said in above and above[said] != cast("Plain", below).get(said)
-    )
+    return is_table(below) and is_table(above) and said in above and above[said] != below.get(said)
 
 
 def _source_of(settings: Plain) -> Any:
     data = settings.get("data")
-    return cast("Plain", data).get("source") if isinstance(data, dict) else None
+    return data.get("source") if is_table(data) else None
 
 
 def _spelt_out(settings: Plain) -> Plain:
     data = settings.get("data")
-    if isinstance(data, dict) and isinstance(data.get("source"), str):
+    if is_table(data) and isinstance(data.get("source"), str):
         settings = {**settings, "data": {**data, "source": {"name": data["source"]}}}
     if isinstance(settings.get("model"), str):
         settings = {**settings, "model": {"name": settings["model"]}}
@@ -246,7 +277,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def recipe_aliases() -> dict[str, str]:
-    """What runs were called by those who trained them first, and the shipped recipe of each."""
+    """The names that runs had with those who trained them first, and the shipped recipe of each."""
     return {alias: name for name, path in shipped_recipes().items() for alias in read_toml(path).get("aliases", ())}
 
 

@@ -30,6 +30,10 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def __fspath__(self) -> str:
+        """Its folder: a run stands wherever the path of one is wanted."""
+        return str(self.path)
+
     @property
     def name(self) -> str:
         """The folder's name."""
@@ -57,11 +61,11 @@ class Run:
 
     @cached_property
     def snapshots(self) -> tuple[int, ...]:
-        """After how many steps weights were kept; `at` gives the run as it was then."""
+        """After how many steps weights were kept; `at` returns the run as it was then."""
         return tuple(layout.snapshots(self.path))
 
     def at(self, *, step: int | None = None, epoch: int | None = None) -> Snapshot:
-        """The run as it was after some steps or epochs, where a snapshot was kept (`train.keep`)."""
+        """The run as it was after some steps or epochs, if a snapshot was kept (`train.keep`)."""
         if (step is None) == (epoch is None):
             raise RequestError("run.at wants one place.", "a step or an epoch", "run.at(epoch=3)")
         if epoch is not None:
@@ -90,12 +94,12 @@ class Run:
         """The trained classifier, in evaluation mode."""
         from priorscope.models import create
 
-        made = self.environment.network
+        network = self.environment.network
         return create(
             self.recipe.model,
-            image_size=made.image_size,
-            num_classes=made.num_classes,
-            statistics=made.statistics,
+            image_size=network.image_size,
+            num_classes=network.num_classes,
+            statistics=network.statistics,
             weights=self.weights,
         ).eval()
 
@@ -110,11 +114,11 @@ class Run:
     def results(self) -> dict[str, list[Result]]:
         """The stored results by probe."""
         found: dict[str, list[Result]] = {}
-        for result, _ in self._told():
+        for result, _ in self._stored():
             found.setdefault(result.probe, []).append(result)
         return found
 
-    def _told(self) -> list[tuple[Result, Plain]]:
+    def _stored(self) -> list[tuple[Result, Plain]]:
         """The stored results, each with what it is about."""
         from priorscope.probes import load_result
 
@@ -130,16 +134,16 @@ class Run:
         if out.is_dir() and any(out.iterdir()):
             raise RequestError(f"{out} holds something already.", "an empty folder", "choose another folder with --out")
         known = name_in_timm(self.model)
-        told = Trained(
+        trained = Trained(
             name=self.name,
             recipe=self.recipe.plain(),
             recipe_file=self.recipe.toml(),
             environment=self.environment,
             history=self.history,
-            results=self._told(),
+            results=self._stored(),
             in_timm=known[0] if known else None,
         )
-        card = model_card(told)
+        card = model_card(trained)
         save_hub(self.model, out, self.environment.network.classes)
         folder.write_text(out / CARD, card)
         return out
@@ -147,11 +151,11 @@ class Run:
     def _shown(self) -> Shown:
         from priorscope.core.notebook import shown_run
 
-        said = [result.headline() for result, _ in self._told()]
-        return shown_run(self.name, self.recipe.plain(), self.environment, self.history, said)
+        headlines = [result.headline() for result, _ in self._stored()]
+        return shown_run(self.name, self.recipe.plain(), self.environment, self.history, headlines)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows that knows HTML alone: what was trained, how it ended, what probes said, and the curves."""
+        """What a notebook that knows only HTML shows: what was trained, how it ended, what probes said, and the curves."""
         return self._shown().html()
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
@@ -160,7 +164,7 @@ class Run:
 
 
 class Snapshot(Run):
-    """A run as it was `step` steps into its training. What probes stored is about the finished weights, and not about these."""
+    """A run as it was `step` steps into its training. Results that probes stored are about the finished weights, not these."""
 
     def __init__(self, path: Path, step: int) -> None:
         super().__init__(path)
@@ -172,13 +176,13 @@ class Snapshot(Run):
 
     @cached_property
     def environment(self) -> Environment:
-        """The run's, with what it had taken by then; `chosen_epoch` and `seconds` are known where an epoch ended."""
+        """The run's, with what it had taken by then; `chosen_epoch` and `seconds` are known only at the end of an epoch."""
         whole, rows = self.finished.environment, self.finished.history
         seen = {"images_seen": "images", "flops": "flops", "macs": "macs"}
         by_then = {name: int(rows[-1][row]) // int(rows[-1]["step"]) * self.step for name, row in seen.items()}
         ended = next((row for row in rows if row["step"] == self.step), {"epoch": 0, "seconds": None})
-        told = {"chosen_epoch": ended["epoch"], "seconds": ended["seconds"], "joules": None}
-        return whole.model_copy(update={**by_then, **told})
+        of_epoch = {"chosen_epoch": ended["epoch"], "seconds": ended["seconds"], "joules": None}
+        return whole.model_copy(update={**by_then, **of_epoch})
 
     @property
     def key(self) -> str:
@@ -192,14 +196,14 @@ class Snapshot(Run):
     def weights(self) -> Path:
         return layout.snapshot(self.path, self.step)
 
-    def _told(self) -> list[tuple[Result, Plain]]:
+    def _stored(self) -> list[tuple[Result, Plain]]:
         return []
 
 
 def load(path: Path | str) -> Run:
     """Opens a finished run's folder."""
     path = Path(path)
-    if not (path / layout.ENVIRONMENT).exists():
+    if not layout.is_finished(path):
         found, do = "no run", "check the path, or train one there: priorscope train RECIPE --out"
         if (path / layout.RECIPE).exists():
             found, do = "an unfinished run", "finish it: priorscope train RECIPE --resume --out"

@@ -25,7 +25,7 @@ from priorscope.probes import PROBES, load_result, measure_of, probe_config
 SMALL = {
     "activation": {"steps": 4, "starts": 1, "images": 8},
     "corruptions": {"images": 6, "kinds": ["fog", "gaussian_noise"]},
-    "cost": {"batch_sizes": [1, 4], "repeats": 3, "seconds": 0.05, "memory_batch": 4},
+    "cost": {"batch_sizes": [1, 4], "repeats": 6, "seconds": 0.05, "memory_batch": 4},
     "fewshot": {"draws": 2, "shots": 2},
     "generalisation": {"shots": [2], "draws": 2, "depths": 2, "train_images": 120, "test_images": 60},
     "invariance": {"images": 8, "wave_images": 2, "depths": 2, "units": 2},
@@ -59,13 +59,10 @@ def network(family: str, world) -> Evidence:
 
 
 def measured(probe: str, family: str, world) -> Result:
-    asked, one = probe_config(probe), network(family, world)
+    asked, one = probe_config({"name": probe, **SMALL.get(probe, {})}), network(family, world)
     subject = {"one": one, "other": network(family, world)} if asked.per == "set" else one  # both right on the same images
-    known = type(asked).model_fields
-    settings = {name: value for name, value in SMALL.get(probe, {}).items() if name in known}
-    assert set(settings) == set(SMALL.get(probe, {})), f"{probe} has no such settings"
     before = {name: value.clone() for name, value in one.model.state_dict().items()}
-    result = measure_of(probe)(subject, world, **settings)
+    result = measure_of(probe)(subject, world, asked)
     after = one.model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items()), "looking changed the network"
     assert not one.model.training
@@ -95,22 +92,35 @@ def check(probe: str, family: str, world, folder: Path) -> None:
 ASKED = [probe for probe in PROBES if probe not in READS_HISTORY]
 
 
-BESIDES = {"folder", "companions"}
-"""What `measure_<probe>` takes that is no setting: where work in progress is kept, and the runs beside a run's."""
+SETTINGS = [(probe, name) for probe in PROBES for name in PROBES.config(probe).model_fields]
+
+
+@pytest.mark.parametrize(("probe", "setting"), SETTINGS)
+def test_a_probe_refuses_what_is_not_a_setting_before_it_reads_anything(probe, setting):
+    """By the path that a user types and by that of its module: the same function, which names the setting that was meant."""
+    measure = measure_of(probe)
+    assert measure is getattr(probes, f"measure_{probe}")
+    said = rf"^'{setting}_' is not a setting in measure_{probe}\.\n(.|\n)*\b{setting} = \.\.\. \(did you mean that\?\)"
+    with pytest.raises(RequestError, match=said):
+        measure(None, None, **{f"{setting}_": 1})
 
 
 @pytest.mark.parametrize("probe", [*PROBES])
-def test_a_probe_takes_the_settings_of_its_config_with_their_defaults(probe):
-    """Two probes take some as `**changes`, laid over a preset that brings the others."""
-    asked = inspect.signature(getattr(PROBES.load(probe), f"measure_{probe}")).parameters.values()
-    taken = {one.name: one.default for one in asked if one.kind is one.KEYWORD_ONLY and one.name not in BESIDES}
-    fields = {name: field.default for name, field in PROBES.config(probe).model_fields.items() if name != "name"}
-    changes = {one.name for one in asked if one.kind is one.VAR_KEYWORD}
-    assert changes == ({"changes"} if probe in ("activation", "inversion") else set())
-    left = {name for name in fields if name not in taken}
-    assert all(fields[name] is None for name in left)
-    assert changes or not left
-    assert taken == {name: default for name, default in fields.items() if name in taken}
+def test_a_probe_takes_its_config_third_and_shows_its_settings_as_keywords(probe):
+    config = PROBES.config(probe)
+    third = list(inspect.signature(inspect.unwrap(measure_of(probe))).parameters.values())[2]
+    assert (third.name, third.annotation) == ("asked", config.__name__)
+    shown = inspect.signature(measure_of(probe)).parameters
+    assert {name: shown[name].default for name in config.model_fields if name != "name"} == {
+        name: getattr(config(), name) for name in config.model_fields if name != "name"
+    }
+    assert "asked" not in shown
+
+
+@pytest.mark.parametrize("probe", [name for name in PROBES if PROBES.config(name).per == "set"])
+def test_a_probe_of_several_networks_asks_for_their_names(probe):
+    with pytest.raises(RequestError, match=f"measure_{probe} compares networks, and was given .* without a name"):
+        measure_of(probe)(models.create("mlp/tiny", image_size=8, num_classes=2), None)
 
 
 def test_settings_are_checked_and_read_as_those_of_a_recipe(world):

@@ -503,10 +503,16 @@ def test_what_cannot_be_downloaded_says_how_to_get_it(name: str) -> None:
     assert "PRIORSCOPE_DATA" in refused.value.do
 
 
+def test_what_is_drawn_needs_no_download() -> None:
+    with pytest.raises(RequestError, match="shapetex has no files") as refused:
+        data.get("shapetex")
+    assert "needs no download" in refused.value.do
+
+
 def test_listing_and_configs_need_neither_torch_nor_pyarrow() -> None:
     code = (
         "import sys, priorscope.data as d\n"
-        "[d.SOURCES.config(name) for name in d.SOURCES]; d.listed()\n"
+        "[d.SOURCES.config(name) for name in d.SOURCES]; d.all_sources()\n"
         "print(sorted({'torch', 'pyarrow', 'numba', 'PIL', 'scipy.io'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -514,7 +520,7 @@ def test_listing_and_configs_need_neither_torch_nor_pyarrow() -> None:
 
 
 def test_every_source_says_what_it_is() -> None:
-    for one in data.listed():
+    for one in data.all_sources():
         assert 20 < len(one.about) < 400, one.name
 
 
@@ -538,6 +544,20 @@ def test_imagenet21k_leaves_small_classes_out_and_holds_some_of_each_out(served:
     assert found == [{picture.tobytes() for picture in made[20:40]}, {picture.tobytes() for picture in made[:20]}]
 
 
+def test_a_store_stands_for_a_source_at_the_size_of_its_pictures(served: tuple[Path, str], home: Path) -> None:
+    asked, _ = folder(served[0], home)
+    data.convert(asked, home / "imagenet21k.beton", res=8, workers=1)
+    for settings, name in (
+        ({}, "beton"),
+        ({"res": 8}, "beton"),
+        ({"res": 16}, "imagenet21k"),
+        ({"val_per_class": 9}, "imagenet21k"),
+    ):
+        assert data.read_from(data.source_config({"name": "imagenet21k", **settings})).name == name
+    (home / "imagenet21k.beton.json").unlink()
+    assert data.read_from(data.source_config({"name": "imagenet21k", "res": 8})).name == "imagenet21k"
+
+
 def test_cifar100_has_coarse_labels(served: tuple[Path, str], home: Path) -> None:
     for maker in (cifar100_binary, cifar100_python):
         maker(served[0], home)
@@ -553,7 +573,7 @@ def test_errors_of_sources_are_of_the_house() -> None:
 
 
 def test_the_list_says_what_is_here(served: tuple[Path, str], home: Path) -> None:
-    here = lambda: {one.name for one in data.listed() if one.here}  # noqa: E731
+    here = lambda: {one.name for one in data.all_sources() if one.here}  # noqa: E731
     assert here() == {"shapetex"}
     imagenet21k(served[0], home)
     (home / "cifar10.beton").write_bytes(b"")

@@ -66,9 +66,6 @@ def test_command_lines_parse(page, line):
         context = command.make_context(command.name, list(words), parent=context)
     assert context.params is not None, page
     if context.info_name == "probe" and context.params["name"] != "list":
-        table = {"name": context.params["name"]}
-        for setting in context.params["settings"]:
-            table = assign(table, setting)
-        assert probe_config(table)
+        assert probe_config(assign({"name": context.params["name"]}, *context.params["settings"]))
     if line.startswith("train ") and not context.params["name"].endswith(".toml"):
         assert Recipe.load(find_recipe(context.params["name"]), context.params["settings"])

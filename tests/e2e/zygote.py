@@ -57,7 +57,7 @@ def work(request: dict, rank: int, answer: Path) -> int:
     attempt.SHOW_EVERY_SECONDS = 0.0
     attempt.SAVE_EVERY_SECONDS = request.get("save_every", 1e9)
 
-    def report(status: attempt.Status) -> None:
+    def watch(status: attempt.Status) -> None:
         losses.append(status.pace.loss)
         for name, number in (("kill", signal.SIGKILL), ("signal", signal.SIGTERM)):
             event = request.get(name)
@@ -69,7 +69,7 @@ def work(request: dict, rank: int, answer: Path) -> int:
     status, said = 0, ""
     try:
         extend = request.get("extend")
-        ps.fit(ps.Recipe.of(request["recipe"]), request["out"], report=report, extend=extend)
+        ps.fit(ps.Recipe.of(request["recipe"]), request["out"], watch=watch, extend=extend)
     except ps.PriorscopeError as error:
         status, said = error.exit_status, str(error)
     except CutError:

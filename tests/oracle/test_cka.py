@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from priorscope.probes.shared import depth
-from priorscope.probes.shared.cka import Alignment, centred, gram, jackknife, median_distance
+from priorscope.probes.similarity.cka import Alignment, centred, gram, jackknife, median_distance
 
 
 def song(k: np.ndarray, m: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from priorscope import models
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
 from priorscope.models import swin
-from priorscope.models.classifier import at_size
+from priorscope.models.building import at_size
 
 STATISTICS = Statistics(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from priorscope import models
-from priorscope.models.classifier import Classifier, at_size
+from priorscope.models.building import at_size
+from priorscope.models.classifier import Classifier
 
 SMALL = {"depth": 2, "width": 48, "heads": 3, "head_hidden": 20, "mlp_ratio": 1.5}
 

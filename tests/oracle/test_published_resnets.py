@@ -112,14 +112,14 @@ def test_a_run_is_made_of_one(saved: Callable[..., Path], tmp_path: Path) -> Non
         assert torch.equal(run.model.eval()(x), read_published(path).eval()(x))
 
 
-@pytest.mark.parametrize(("trained", "theirs"), [({"epochs": 0}, True), ({"steps": 1}, False)])
+@pytest.mark.parametrize(("trained", "theirs"), [({"epochs": 0}, True), ({"steps": 1, "batch_size": 4}, False)])
 def test_taken_as_it_is_a_network_keeps_its_normalisation(trained: dict[str, int], theirs: bool, tmp_path: Path) -> None:
     """On any data: what it was trained on is not what it is looked at with. Trained further it takes that of the data."""
     recipe = {
         "data": {"source": {"name": "shapetex", "train": 20, "val": 10, "test": 10}, "augment": "none"},
         "model": "cnn/resnet18",
         "init": {"kind": "published", "published": str(as_file(tmp_path, "resnet18_cifar10"))},
-        "train": {**trained, "batch_size": 4},
+        "train": trained,
     }
     run = ps.fit(ps.Recipe.of(recipe), tmp_path / "run")
     assert run.model.statistics is not None

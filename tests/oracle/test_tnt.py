@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from priorscope import models
 from priorscope.core.errors import RequestError
-from priorscope.models.classifier import Classifier, at_size
+from priorscope.models.building import at_size
+from priorscope.models.classifier import Classifier
 
 COUNTS = {
     (32, 10): {

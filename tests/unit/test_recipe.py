@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from priorscope.core.errors import RequestError
 from priorscope.models import family_config
@@ -93,10 +94,38 @@ def test_a_file_may_be_called_as_the_shipped_recipe_that_it_extends(tmp_path: Pa
         Recipe.load(tmp_path / "c.toml")
 
 
-def test_the_schema_takes_a_file_that_extends_another() -> None:
-    schema = Recipe.model_json_schema()
-    assert "extends" in schema["properties"]
-    assert "required" not in schema
+@pytest.fixture(scope="module")
+def schema() -> Draft202012Validator:
+    """What an editor has of `priorscope schema recipe`."""
+    return Draft202012Validator(Recipe.model_json_schema())
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_is_valid_by_the_schema(name: str, schema: Draft202012Validator) -> None:
+    schema.validate(tomllib.loads(find_recipe(name).read_text()))
+
+
+EXTENDS = 'extends = "shapetex-mlp"\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        EXTENDS + "data = {source = {train = 40}}\nmodel = {width = 9}",
+        EXTENDS + 'aliases = ["m"]\ndata = {augment = "flip"}',
+        EXTENDS + 'train = {adversarial = {eps = "8/255"}, label_smoothing = "1/10"}',
+        EXTENDS + 'train = {finetune = {mode = "full"}, shard = false, compile = "never"}',
+    ],
+)
+def test_the_schema_takes_what_a_file_may_say(text: str, tmp_path: Path, schema: Draft202012Validator) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    assert Recipe.load(tmp_path / "r.toml")
+    schema.validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize("text", ["[optim]\nlr = -1", '[optim]\nlr = "much"', "[train]\nepoch = 3", "seeds = [0]"])
+def test_the_schema_flags_what_is_refused(text: str, schema: Draft202012Validator) -> None:
+    assert not schema.is_valid(tomllib.loads(text))
 
 
 @pytest.mark.parametrize("name", ["dropout", "drop_path"])

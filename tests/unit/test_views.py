@@ -12,7 +12,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import softmax
 from priorscope.data.loader import Loader
 from priorscope.data.split import ArrayPixels, Split
-from priorscope.evidence import Evidence, Views, views_config
+from priorscope.evidence import Evidence, Views, evidence_of, views_config
 from priorscope.probes.accuracy import measure_accuracy
 
 SIDE = 8
@@ -159,3 +159,13 @@ def test_what_views_cannot_honour_is_refused(views: object, text: str) -> None:
     with pytest.raises(RequestError) as error:
         views_config(views)  # type: ignore[arg-type]
     assert str(error.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("subject", "do"), [("runs/a", "ps.load('runs/a')"), (nn.Linear(2, 2), "ps.wrap(network, image_size=..., classes=...)")]
+)
+def test_what_is_no_network_is_told_how_to_become_one(subject: object, do: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        evidence_of(subject)  # pyright: ignore[reportArgumentType]
+    assert refused.value.came == f"A {type(subject).__name__} came in place of a network."
+    assert refused.value.do == do

@@ -1,4 +1,4 @@
-"""Attacks: what may be done to a picture, written as pure steps on a callable that gives logits.
+"""Attacks: what may be done to a picture, written as pure steps on a callable that returns logits.
 
 An `Attack` is plain data; what carries it out lies in one file an idea, and only that needs torch:
 
@@ -19,7 +19,7 @@ An `Attack` is plain data; what carries it out lies in one file an idea, and onl
     verdict.py    whether a number deserves belief
 
 Pictures are in [0, 1] and so are budgets: 8/255 in L-inf is eight grey levels. Every picture draws from a stream of its own,
-named by seed, position in the split, attack and restart, so that nothing depends on the batch.
+named by seed, position in the split, attack and restart, so nothing depends on the batch.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Attack(Config):
     """One attack as plain data. Budgets are not part of it: the same attack is run at many.
 
     `step` is the step size as a share of the budget. `leave` lets a broken picture leave the batch; `judge` "any" counts a
-    picture as broken if any iterate fools the network (each lies in the ball, so each is a proof), "last" only the last one,
-    as older protocols do. `targets` is how many other classes a targeted attack aims at, the likeliest first.
+    picture as broken if any iterate fools the network (each lies in the ball, so each is a proof); "last" looks at the last
+    one only, as older protocols do. `targets` is how many other classes a targeted attack aims at, the likeliest first.
     """
 
     name: str
@@ -154,7 +154,7 @@ def attack_of(name: str, **changes: Any) -> Attack:
 
 
 def attacks_of(name: str, classes: int, **changes: Any) -> tuple[Attack, ...]:
-    """A named attack or ensemble as the attacks it runs, for a network with so many classes.
+    """The attacks that a name stands for, on a network with that many classes.
 
     DLR has no meaning below 3 classes and its targeted form below 4: a single attack is then refused; an ensemble takes the
     margin loss instead (which at 2 classes is all there is to raise).

@@ -20,9 +20,9 @@ from priorscope.attacks.losses import LOSSES, right
 from priorscope.attacks.victim import Victim
 
 INERTIA = 0.75
-"""The weight of the new step; the rest goes on as before."""
+"""The weight of the new step; the rest continues the one before."""
 MOST_RISES = 0.75
-"""The share of steps up to which a loss that rises in them is taken to have stalled."""
+"""A loss that rises in this share of the steps or fewer has stalled."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _noted(state: _State, moved: Tensor, value: Tensor, gradient: Tensor) -> _St
 
 
 def _checked(state: _State, interval: int) -> _State:
-    """Halves the step where progress stalled, and goes back to the best point there."""
+    """Halves the step of pictures whose progress stalled, and takes them back to their best point."""
     stuck = (state.step == state.step_then) & (state.best_value <= state.best_value_then)
     stalled = (state.rises <= MOST_RISES * interval) | stuck
     return replace(

@@ -6,7 +6,7 @@ What they mean together is `priorscope.attacks.verdict`'s.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from priorscope.attacks.search import Attacked, attacked
 from priorscope.attacks.supply import Fetch
 from priorscope.attacks.verdict import Check, check
 from priorscope.attacks.victim import GradientError, Victim
+from priorscope.core.wording import listed
 
 QUERIES = 100
 STEPS = 10
@@ -45,7 +46,7 @@ class Number:
     budgets: Sequence[float]
 
     def attacked(self, rows: NDArray[np.int64], attacks: Sequence[Attack], eps: float) -> Attacked:
-        """What attacks in turn come to on some rows at a budget."""
+        """What attacks in turn find on some rows at a budget."""
         return attacked(self.victim, self.fetch, rows, self.index, attacks, eps, norm=self.norm, seed=self.seed)
 
     @property
@@ -80,7 +81,7 @@ def audit(number: Number) -> tuple[list[Check], NDArray[np.int64]]:
 
 
 def _tries(iterated: Sequence[Attack], *, reaches: bool) -> Iterator[_Try]:
-    """Other losses, other steps and more of the same; gradients where `reaches` says that one reaches the pixels.
+    """Other losses, other steps and more of the same; gradients only if one `reaches` the pixels.
 
     A number without gradients is tried with them too, as one with them is tried without.
     """
@@ -98,25 +99,21 @@ def _tries(iterated: Sequence[Attack], *, reaches: bool) -> Iterator[_Try]:
 
 
 def _more(number: Number, each: _Try, found: Attacked) -> Check:
-    """How many more images a try broke, and where it can be told how many stood after 1, 2 and 4 times as much of it."""
+    """How many more images a try broke and, if its `marks` tell, how many stood after 1, 2 and 4 times as much of it."""
     n, count = len(number.right), int(found.broken.sum())
     said, left = f"{count} of {n} more images are broken {each.words}", ()
     if each.marks is not None and n:
         fell = [int((found.broken & each.marks(found, k)).sum()) for k in TIMES]
         left = tuple((k, (len(number.standing) - gone) / n) for k, gone in zip(TIMES, fell, strict=True))
-        said += f" (left after {_listed(map(str, TIMES))} times as many: {_listed(f'{share:.1%}' for _, share in left)})"
+        times, shares = listed([str(k) for k in TIMES]), listed([f"{share:.1%}" for _, share in left])
+        said += f" (left after {times} times as many: {shares})"
     return check(each.name, count, n, f"{said}.", follows_gradients=number.follows_gradients, left=left)
-
-
-def _listed(words: Iterable[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}"
 
 
 def _zero_gradients(number: Number, iterated: Sequence[Attack]) -> tuple[list[Check], bool]:
     """Pictures at which every loss that is raised has a gradient of exactly 0, and whether a gradient reaches pixels at all.
 
-    Of attacks without gradients it is asked about the losses of those with one that are tried beside them.
+    For attacks without gradients the losses are those of the attacks with gradients that are tried beside them.
     """
     zero = np.ones(len(number.right), np.bool_)
     if not zero.size:
@@ -148,11 +145,11 @@ def _short(attack: Attack) -> Attack:
 
 
 def _half_the_range(number: Number, attacks: Sequence[Attack]) -> Check:
-    """The attack at a budget at which every picture can be made uniformly grey: where that is another answer, it must fall.
+    """The attack at a budget at which every picture can be made uniformly grey: pictures that grey makes wrong must fall.
 
-    Of the class that the network gives to grey nothing is known there. What fell at the smaller budget is not asked again, for
-    its adversarial picture lies in this ball too. The attack begins at the picture as well: far from it a network may be as
-    good as constant.
+    About pictures of the class that the network answers to grey this says nothing. What fell at the smaller budget is not asked
+    again, for its adversarial picture lies in this ball too. The attack also begins at the picture itself: far from it a
+    network may be as good as constant.
     """
     pixels, fools = _fooled_by_grey(number)
     rows = number.right[fools]
@@ -177,7 +174,7 @@ def _fooled_by_grey(number: Number) -> tuple[int, NDArray[np.bool_]]:
 
 
 def _falling_curve(number: Number, attacks: Sequence[Attack]) -> Check:
-    """One iterated attack on its own at each budget: where it breaks fewer pictures at a larger one, it lost its way."""
+    """One iterated attack on its own at each budget: if it breaks fewer pictures at a larger one, it lost its way."""
     alone = [_short(next(attack for attack in reversed(attacks) if attack.steps > 1))]
     broken = [int(number.attacked(number.right, alone, eps).broken.sum()) for eps in number.budgets if eps > 0]
     rise = int(np.max(np.maximum.accumulate(broken) - broken)) if broken else 0

@@ -1,6 +1,6 @@
 """Budgets as geometry: pictures with a budget each, random starts, steps and projections, in L-inf and L2.
 
-Every picture has its own budget, so that a search for the smallest one keeps its batches full.
+Every picture has its own budget, so a search for the smallest one keeps its batches full.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Pictures:
 def pictures(
     images: Tensor, labels: Tensor, eps: float | Tensor, *, norm: Norm = "linf", index: Tensor | None = None
 ) -> Pictures:
-    """Checked pictures: a wrong range would make every budget mean something else."""
+    """Pictures, refused unless they lie in [0, 1]: another range would make every budget mean something else."""
     low, high = (float(images.min()), float(images.max())) if images.numel() else (0.0, 0.0)
     if not (images.is_floating_point() and low >= 0 and high <= 1):
         raise RequestError(
@@ -56,9 +56,9 @@ def pictures(
 
 
 class Found:
-    """What an attack has come to: whether each picture is broken, and the worst picture it has for each.
+    """What an attack has found: whether each picture is broken, and the worst picture so far for each.
 
-    Of a broken picture `steps` is after how many steps (or queries) of its start it fell, and `start` in which.
+    For a broken picture `steps` is the number of steps (or queries) after which it fell, and `start` the start that broke it.
     """
 
     def __init__(self, of: Pictures) -> None:
@@ -84,9 +84,9 @@ class Found:
         self.adversarial[rows[standing]] = x[standing]
 
     def merge(self, rows: Tensor, other: Found, worse: Tensor, start: int | None = None) -> None:
-        """Takes over what another attack, or its start of that number, came to on rows that stood.
+        """Takes over what another attack, or its start of that number, found on rows that stood.
 
-        Its pictures are taken where they are the worse of the two.
+        Its pictures are taken if they are the worse of the two.
         """
         taken = other.broken | worse
         self.adversarial[rows[taken]] = other.adversarial[taken]
@@ -120,7 +120,7 @@ def project(x: Tensor, onto: Pictures) -> Tensor:
 
 
 def whole(x: Tensor, onto: Pictures) -> Tensor:
-    """x moved to the edge of the ball along the way that it went; x itself where it went nowhere."""
+    """x moved on to the edge of the ball; x itself if it has not moved from the picture."""
     delta = x - onto.images
     longer = (onto.eps / lengths(delta, onto.norm).clamp_min(1e-12)).clamp_min(1)
     return project(onto.images + delta * wide(longer), onto)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-
-import numpy as np
 
 from priorscope.attacks import PROTOCOL_BUDGETS, Norm
 from priorscope.core.errors import RequestError
@@ -28,11 +27,18 @@ def budget_asked(attack: str, norm: Norm, eps: float | None) -> float:
 
 def levels_of(attack: str, norm: Norm, eps: float, budgets: Sequence[float] | None) -> tuple[float, ...]:
     """The budgets of the curve, 0 first, with `eps` among them."""
-    asked = PROTOCOL_BUDGETS.get(attack, BUDGETS[norm]) if budgets is None else tuple(float(level) for level in budgets)
-    if any(not 0 <= level < np.inf for level in asked):
-        raise RequestError(f"The budgets came as {asked}.", "numbers from 0 up", 'budgets = ["1/255", "2/255", "4/255"]')
+    asked = PROTOCOL_BUDGETS.get(attack, BUDGETS[norm]) if budgets is None else budgets
     held = any(abs(level - eps) < 1e-9 for level in asked)
     return tuple(sorted({0.0, *asked} if held else {0.0, eps, *asked}))
+
+
+def check_budget(eps: float, norm: Norm, side: int | None = None) -> None:
+    """Refuses a budget that no change of pixels in [0, 1] can have; in L2 that depends on the side of the pictures."""
+    most = 1.0 if norm == "linf" else math.inf if side is None else math.sqrt(3 * side * side)
+    if eps > most:
+        where = "pixels in [0, 1]" if norm == "linf" else f"pictures of {side} pixels in [0, 1]"
+        usual = '"8/255"' if norm == "linf" else "0.5"
+        raise RequestError(f"A budget of {eps:g} in {norm} came with {where}.", f"at most {most:.4g}", f"eps = {usual}")
 
 
 def shown(eps: float, norm: Norm) -> str:

@@ -29,7 +29,7 @@ def are_probabilities(answers: NDArray[np.floating]) -> bool:
 def doubts(victim: Victim, fetch: Fetch, count: int, who: str = "The network") -> tuple[list[str], bool]:
     """Caveats about a network's answers, and whether they alone make every number suspect. NaN is refused.
 
-    All images asked about are answered once, which is little beside an attack: a single NaN among them has no margin.
+    All images are answered once, which costs little beside an attack: a single NaN among them has no margin.
     """
     parts: list[NDArray[np.float32]] = []
     for rows in victim.blocks(count):

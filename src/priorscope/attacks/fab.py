@@ -1,9 +1,9 @@
 """The nearest decision boundary, towards one class at a time (targeted FAB; Croce and Hein 2019, arXiv 1907.02044).
 
 Each step takes the boundary for the plane that it is to first order, projects both the iterate and the picture onto it
-within [0, 1], and goes between the two; where the iterate is across, it steps back towards the picture. It finds how near
+within [0, 1], and goes between the two; if the iterate is across, it steps back towards the picture. It finds how near
 a boundary is, not only whether one lies within a budget, and it does not depend on the scale of the logits. A step takes one
-gradient and goes one way; the published code goes ahead and back in one iteration where the first led across.
+gradient and goes one way; the published code goes ahead and back in one iteration if the first led across.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ BISECTIONS = 5
 
 
 def fab(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Tensor | None = None) -> Found:
-    """Runs one start towards `targets`; a picture is broken where a boundary was found within its budget.
+    """Runs one start towards `targets`; a picture is broken if a boundary was found within its budget.
 
-    Where it leaves none early, what is wanted is a picture at the whole budget: a broken one goes on along its way as far as
-    that, unless it stops fooling there. One that stands goes towards the nearest boundary, or along its last step.
+    If no picture leaves early, each is wanted at the whole budget: a broken one is moved on along its way as far as that,
+    unless it stops fooling there. One that stands is moved towards the nearest boundary, or along its last step.
     """
     found, rows = Found(of), torch.arange(len(of), device=of.images.device)
     x = random_start(of, keys) if attack.start == "random" else of.images
@@ -80,7 +80,7 @@ def _between_projections(x: Tensor, of: Pictures, value: Tensor, gradient: Tenso
 
 
 def onto_plane(x: Tensor, w: Tensor, level: Tensor, norm: Norm) -> Tensor:
-    """The point z of [0, 1]^d with w z = level that is nearest to x (N, d); the corner nearest to the plane where none is.
+    """The point z of [0, 1]^d with w z = level that is nearest to x (N, d); or else the corner nearest to the plane.
 
     Along the path clip(x + t s), with s the signs of w (L-inf) or w itself (L2) turned towards the plane, w z is piecewise
     linear and concave in t. So Newton's method from t = 0 never passes the plane and ends exactly on it once it is on the

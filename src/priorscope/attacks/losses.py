@@ -1,6 +1,6 @@
-"""What an attack raises: one number a picture, higher where the network is nearer to being wrong.
+"""What an attack raises: one number a picture, higher the nearer the network is to being wrong.
 
-All but cross-entropy are differences of logits, which do not saturate where a network is sure of itself: multiply all
+All but cross-entropy are differences of logits, which do not saturate when a network is sure of itself: multiply all
 logits by 1000 and the gradient of cross-entropy is 0 in float32, while the DLR losses, being ratios, do not change at all.
 """
 

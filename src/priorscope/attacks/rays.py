@@ -1,7 +1,7 @@
 """RayS: an attack that sees only which class was decided (Chen and Gu 2020, arXiv 2006.12792).
 
 It searches among directions of plus and minus one for the one along which the boundary is nearest: the signs of one block
-of pixels are turned at a time, first half of the picture, then quarters, and so on; where the turned direction fools the
+of pixels are turned at a time, first half of the picture, then quarters, and so on; if the turned direction fools the
 network at the best distance so far, a bisection finds how much nearer its boundary is. Nothing about it is random.
 """
 
@@ -19,7 +19,7 @@ BISECTIONS = 6
 
 
 def rays(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Tensor | None = None) -> Found:  # noqa: ARG001
-    """Spends `attack.steps` queries a picture, its first look among them; broken where the distance fell within the budget."""
+    """Spends `attack.steps` queries a picture, its first look among them; broken once the distance is within the budget."""
     found, rows = Found(of), torch.arange(len(of), device=of.images.device)
     signs = torch.ones_like(of.images)
     radius = torch.where(right(victim(of.images), of.labels), torch.inf, torch.zeros_like(of.eps))
@@ -55,7 +55,7 @@ def rays(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: Te
 
 
 def _finish(victim: Victim, found: Found, rows: Tensor, of: Pictures, signs: Tensor, attack: Attack) -> None:
-    """Keeps the pictures at the whole budget along the best directions: of what stands, and where none leaves early of all."""
+    """Keeps the pictures at the whole budget along the best directions: of what stands, or of all if none leaves early."""
     ahead = project(_along(of, signs, of.eps), of)
     if not attack.leave:
         found.note(rows, ahead, found.broken[rows] & ~right(victim(ahead), of.labels), attack.steps)
@@ -67,7 +67,7 @@ def _along(of: Pictures, signs: Tensor, radius: Tensor) -> Tensor:
 
 
 def _distance(of: Pictures, signs: Tensor, radius: Tensor) -> Tensor:
-    """How far the picture at that radius is, in the norm asked for; infinite where none was found."""
+    """How far away the picture at that radius is, in the norm asked for; infinite if none was found."""
     at = lengths(_along(of, signs, radius.nan_to_num(posinf=0.0)) - of.images, of.norm)
     return torch.where(torch.isfinite(radius), at, torch.inf)
 
@@ -75,7 +75,7 @@ def _distance(of: Pictures, signs: Tensor, radius: Tensor) -> Tensor:
 def _bisected(
     victim: Victim, of: Pictures, turned: Tensor, signs: Tensor, radius: Tensor, reach: Tensor, fools: Tensor, turns: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where the turned direction fools at `reach`, the smallest distance at which it still does, after so many bisections."""
+    """Where the turned direction fools at `reach`, the smallest distance at which it still does, after `turns` bisections."""
     low, high = torch.zeros_like(reach), torch.where(fools, reach, radius)
     for done in range(int(turns.max())):
         hit = torch.nonzero(turns > done)[:, 0]

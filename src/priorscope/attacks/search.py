@@ -1,15 +1,15 @@
 """The smallest budget that breaks each picture, by bisection over budgets, with the accuracy at every one of them.
 
 Budgets share their work: a picture broken at one is broken at every larger one, because its adversarial picture lies in the
-larger ball too. All pictures are attacked at the budget asked about; then each goes on between the largest budget at which
+larger ball too. All pictures are attacked at the budget asked about; then each is tried between the largest budget at which
 it stood and the smallest at which it fell, first over the budgets of the curve, then between two of them.
 
 Of an ensemble the attacks come in turn, each at what stood; a picture that falls goes on to its next budget at once, while
-others still meet the rest of the ensemble at theirs. The attack that most pictures wait for is the next, so that batches stay
-large. Where a picture is in all this is plain numbers, kept after every attack: a long search that is stopped goes on there.
+others still meet the rest of the ensemble at theirs. The attack that most pictures wait for comes next, so that batches stay
+large. Where each picture stands in all this is plain numbers, kept every few seconds: an interrupted search is resumed.
 
 The first attack, which is the cheapest, goes ahead alone; all of them are then asked at the largest budget at which a picture
-stood. Where it stands again, it is done, and has met the whole ensemble once; only where it falls do all of them bisect.
+stood. If it stands again, it is done, and has met the whole ensemble once; only if it falls do all of them bisect.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Brackets:
     """What is known of each picture: whether it is right at budget 0, between which budgets it falls, and by which attack.
 
     `stood` and `fell` number budgets of the curve (`fell` = their count: none); `low` and `high` are the bracket in pixels.
-    `hint` is the budget to be tried before any other, NaN where there is none, and `hinted` how often there was one. `turn`
+    `hint` is the budget to be tried before any other, NaN if there is none, and `hinted` how often there was one. `turn`
     counts the attacks that it has withstood at the budget at which it is being tried.
     """
 
@@ -153,7 +153,7 @@ class _Search:
     asked: int
 
     def look(self, block: _Block) -> None:
-        """Finds out which pictures of a block are right at budget 0, where that is not known."""
+        """Finds out which pictures of a block are right at budget 0, unless that is known."""
         k, rows = self.known, block.rows
         if not (k.clean[rows] == UNKNOWN).any():
             return
@@ -178,13 +178,13 @@ class _Search:
         return self.known.fell[rows] - self.known.stood[rows] > 1
 
     def begin_with(self, other: Brackets, rows: NDArray[np.int64]) -> None:
-        """Goes on from what another search knows of rows about which this one knows nothing."""
+        """Takes over what another search knows of the rows about which this one knows nothing."""
         new = rows[self.known.clean[rows] == UNKNOWN]
         for field in fields(Brackets):
             getattr(self.known, field.name)[new] = getattr(other, field.name)[new]
 
     def follow(self, ahead: Brackets, rows: NDArray[np.int64]) -> None:
-        """Takes over where pictures fell to a search that went ahead; where they stood is for this one to try."""
+        """Takes over at which budgets pictures fell to a search that went ahead; those at which they stood this one tries."""
         k = self.known
         rows = rows[k.clean[rows] == RIGHT]
         k.high[rows] = np.minimum(k.high[rows], ahead.high[rows])
@@ -229,15 +229,15 @@ class _Search:
     def _learn(
         self, rows: NDArray[np.int64], at: NDArray[np.float64], broken: NDArray[np.bool_], reached: NDArray[np.float64]
     ) -> None:
-        """What all attacks in turn came to at a budget: `broken` or not, and there how far the pictures had to move."""
+        """Notes what all attacks in turn found at a budget: `broken` or not, and how far the broken pictures had to move."""
         k = self.known
         hinted = ~np.isnan(k.hint[rows])
         k.refined[rows[k.asked[rows] & ~hinted & ~self._apart(rows)]] += 1
         k.asked[rows] = True
-        self._hint_anew(rows[hinted], at[hinted], broken[hinted])
+        self._hint_again(rows[hinted], at[hinted], broken[hinted])
         self._narrow(rows, at, broken, reached)
 
-    def _hint_anew(self, rows: NDArray[np.int64], at: NDArray[np.float64], broken: NDArray[np.bool_]) -> None:
+    def _hint_again(self, rows: NDArray[np.int64], at: NDArray[np.float64], broken: NDArray[np.bool_]) -> None:
         """A picture that stood at its hint is done; one that fell is asked as far below it as its bracket was wide above."""
         k = self.known
         k.refined[rows[~broken]] = REFINEMENTS
@@ -301,9 +301,9 @@ def protocol_curve(
 
 @dataclass(frozen=True)
 class Attacked:
-    """What attacks in turn came to at one budget: which pictures are broken, and the worst pictures found.
+    """What attacks in turn found at one budget: which pictures are broken, and the worst pictures.
 
-    `steps` and `start` are after how many steps, and in which start of its attack, a broken one fell.
+    For a broken one `steps` is the number of steps after which it fell, and `start` the start of the attack that broke it.
     """
 
     broken: NDArray[np.bool_]

@@ -1,7 +1,7 @@
 """Square: random search in square windows, which needs logits and no gradient (Andriushchenko et al. 2019, arXiv 1912.00049).
 
 L-inf: it begins with vertical stripes of plus and minus the budget; each query sets one window, of a random sign a channel,
-to the ball's edge, and keeps it where the margin rose. L2: windows of a peaked pattern; each query moves the length spent
+to the ball's edge, and keeps it if the margin rose. L2: windows of a peaked pattern; each query moves the length spent
 in one window, and what the budget has left, to another. The windows shrink on the published schedule.
 """
 
@@ -52,7 +52,7 @@ def square(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: 
 
 
 def window_side(size: int, done: int, queries: int) -> int:
-    """The side of the window after so many queries."""
+    """The side of the window after `done` of the queries."""
     at = done * 10_000 // queries
     share = FIRST_SHARE / 2 ** sum(at > after for after in HALVINGS)
     return min(max(round(math.sqrt(share) * size), 1), size - 1)
@@ -73,7 +73,7 @@ def _window(x: Tensor, of: Pictures, draws: Tensor, side: int) -> Tensor:
 
 
 def _wasted(tried: Tensor, x: Tensor) -> Tensor:
-    """Where a query would ask the same again: the authors' attack draws anew there, so that the opposite signs are tried."""
+    """Where a query would ask the same again: the authors' attack draws again there, so the opposite signs are tried."""
     return (tried == x).flatten(1).all(1)
 
 

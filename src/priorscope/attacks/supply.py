@@ -34,7 +34,7 @@ def evenly(count: int, some: int) -> NDArray[np.int64]:
 
 def fetcher(model: Classifier, split: Split) -> Fetch:
     """Rows of a split as float images and labels on the model's device."""
-    device = model.mean.device
+    device = model.device
 
     def fetch(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         some = split.choose(rows)
@@ -45,9 +45,9 @@ def fetcher(model: Classifier, split: Split) -> Fetch:
 
 
 def network_key(model: Classifier) -> str:
-    """A hash of every weight and of what is made of them: what an adversarial picture is a function of, beside data and attack.
+    """A hash of every weight and of what the network does with them: an adversarial picture depends on it, data and attack.
 
-    A family's config says what its network does; of any other, whose code may do anything, its answers on fixed pictures do.
+    A family's config says what its network does; for any other, whose code may do anything, its answers on fixed pictures do.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name, value in sorted(model.state_dict().items()):
@@ -62,5 +62,5 @@ def _answers(model: Classifier) -> list[str]:
     """Logits of a few fixed pictures, to three digits: rounding differs between machines and numbers of threads."""
     pictures = torch.linspace(0, 997, 4 * 3 * model.image_size**2).sin().square().view(4, 3, model.image_size, model.image_size)
     with evaluating(model), torch.no_grad():
-        logits = model(pictures.to(model.mean.device)).float().cpu()
+        logits = model(pictures.to(model.device)).float().cpu()
     return [f"{value:.3g}" for value in logits.flatten().tolist()]

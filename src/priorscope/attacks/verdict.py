@@ -4,8 +4,8 @@ An attack gives an upper bound, so a verdict belongs to network, attack and numb
 that the attack was blind: it met zero gradients, another loss or no gradient at all breaks what it left, or a budget of half
 the range of pixels, at which every picture can be made grey, leaves some that grey makes wrong. Signs of mere weakness (more
 steps or starts break more, a larger budget breaks fewer) make a number suspect. Shares are judged by the low end of their
-exact 95 % interval (Clopper and Pearson 1934), so that one lucky picture in a hundred, or in ten, accuses nobody: Wilson's low
-end is 1.8 % for 1 of 10, where the exact one is 0.25 %.
+exact 95 % interval (Clopper and Pearson 1934), so one lucky picture in a hundred, or in ten, accuses nobody: Wilson's low end
+is 1.8 % for 1 of 10, and the exact one 0.25 %.
 
 Where only attacks without gradients were asked, gradients that break more say that too few queries were spent, not that the
 attack was blind: such a number is suspect and never called masked.
@@ -41,7 +41,7 @@ class Check(Config):
     """One check: the share that it found, out of how many pictures, what that means, and in words.
 
     `left` are pairs of how many times the steps (or how many more starts) and the share of those pictures that stood after
-    them, where a check asks for more of the same.
+    them, if a check asks for more of the same.
     """
 
     name: str

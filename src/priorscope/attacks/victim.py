@@ -23,7 +23,7 @@ BLOCK = 500
 
 
 class Victim:
-    """Gives logits and gradients of a callable; counts what came back unusable."""
+    """Logits and gradients of a callable; counts the answers that came back unusable."""
 
     def __init__(self, logits: Callable[[Tensor], Tensor], chunk: int = CHUNK) -> None:
         self._logits = logits

@@ -108,7 +108,7 @@ def run(
 
 
 Measured = Callable[[], float]
-"""Runs an attack and its scoring; gives the robust accuracy."""
+"""Runs an attack and its scoring; returns the robust accuracy."""
 
 
 def _case(subject: Subject, attack: str, ours: Measured, theirs: Measured | None, rounds: int) -> AttackCase:

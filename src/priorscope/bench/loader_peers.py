@@ -97,7 +97,7 @@ class _Pictures:
         self._count = len(self._file())
 
     def _file(self) -> Any:
-        """The file, opened anew in each worker."""
+        """The file, opened again in each worker."""
         from priorscope.data.beton import Beton
 
         if self._opened is None:

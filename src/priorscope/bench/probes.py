@@ -99,7 +99,7 @@ def run(
 
 
 def _timed(work: Callable[..., Callable[[], float]], *given: object) -> tuple[float, float, float, float]:
-    """How many pictures, seconds, seconds of the processor, GiB: `work` prepares, and what it gives is timed."""
+    """How many pictures, seconds, seconds of the processor, GiB: `work` prepares, and what it returns is timed."""
     measured = work(*given)
     wall, cpu = time.perf_counter(), time.process_time()
     count = measured()

@@ -169,9 +169,9 @@ def run(
 def _case(config: FamilyConfig, side: int, batch: int, setting: Setting) -> TrainCase:
     """The products of a step, then rounds in which each contender has its turn and the products theirs."""
     from priorscope.bench.products import Replay, flops
-    from priorscope.train.precision import compute_dtype, settled
+    from priorscope.train.precision import chosen_precision, compute_dtype
 
-    precision = settled(setting.precision, setting.device)
+    precision = chosen_precision(setting.precision, setting.device)
     dtype = compute_dtype(precision, setting.device)
     contenders, recorded, library = _contenders(config, side, batch, setting, precision)
     products = recorded.recorded()
@@ -232,7 +232,7 @@ def _contenders(
 
 def _ours(config: FamilyConfig, side: int, batch: int, setting: Setting, precision: Precision) -> Contender:
     from priorscope.bench.train_turns import Contender
-    from priorscope.models.classifier import build
+    from priorscope.models.building import build
 
     split = _pictures(side, batch * setting.batches)
     model = build(config, image_size=side, num_classes=CLASSES, statistics=split.statistics)

@@ -18,6 +18,7 @@ from priorscope.data.loader import AHEAD
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier
 from priorscope.train.config import TrainConfig
+from priorscope.train.gradient import Gradient
 from priorscope.train.loop import Position, train
 from priorscope.train.optim import OptimConfig, make_optimiser
 from priorscope.train.precision import Precision, check_precision, make_scaler, numerics
@@ -69,8 +70,8 @@ class Contender:
             split, batch_size=batch, augment=augment, device=str(device), shuffle=True, partial="drop", threads=threads
         )
         model.to(device)
-        optimiser, scaler = make_optimiser(model, optim), make_scaler(precision, device)
-        self._steps = train(model, self._loader, optimiser, scaler, config, optim, 0, Position())
+        gradient = Gradient(model, config, make_scaler(precision, device))
+        self._steps = train(gradient, self._loader, make_optimiser(model, optim), optim, 0, Position())
 
     def recorded(self) -> Counter[Product]:
         """The matrix products of one step."""

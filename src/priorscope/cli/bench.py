@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
 
-from priorscope.cli.printing import application
+from priorscope.cli.printing import application, setting
 
 bench_app = application("How fast it is: beside peers where there are any, ratios within one run.")
 
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the cases here as JSON.")]
 
 
+_BEGAN = time.perf_counter()
+
+
 class Measured(Protocol):
-    """What a benchmark gives."""
+    """What a benchmark returns."""
 
     def table(self) -> str: ...
 
@@ -32,14 +36,25 @@ def _tell(measured: Measured, json: Path | None) -> None:
 
 
 def _say(what: str) -> None:
-    """What is being measured, on a terminal."""
+    """What is being measured and after how long, on a terminal; a bar that draws itself would be measured too."""
     if sys.stderr.isatty():
-        print(what, file=sys.stderr)
+        minutes, seconds = divmod(round(time.perf_counter() - _BEGAN), 60)
+        print(f"{minutes:3}:{seconds:02}  {what}", file=sys.stderr)
 
 
 def _names(text: str) -> list[str]:
     """Names separated by commas."""
     return [name.strip() for name in text.split(",")]
+
+
+def _counts(text: str) -> list[int]:
+    """Whole numbers above 0, separated by commas."""
+    from priorscope.core.errors import RequestError
+
+    names = _names(text)
+    if not all(name.isdecimal() and int(name) for name in names):
+        raise RequestError(f"{text!r} are not numbers of pictures.", "whole numbers above 0", "--batch-sizes 1,64")
+    return [int(name) for name in names]
 
 
 @bench_app.command()
@@ -77,6 +92,33 @@ def train(
 
     named = models if models == "all" else _names(models)
     _tell(run(named, image_size=image_size, batch_size=batch_size, say=_say), json)
+
+
+@bench_app.command()
+def infer(
+    models: Annotated[str, typer.Option(help="Names separated by commas, or all.")] = "all",
+    image_size: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_sizes: Annotated[str, typer.Option(help="Numbers of pictures, separated by commas.")] = "1,64",
+    json: JsonFile = None,
+) -> None:
+    """How fast networks answer: latency of one picture and rate of many, beside references."""
+    from priorscope.bench.infer import run
+
+    named = models if models == "all" else _names(models)
+    _tell(run(named, image_size=image_size, batch_sizes=_counts(batch_sizes), say=_say), json)
+
+
+@bench_app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="A shipped study or a TOML file.")] = "quickstart",
+    settings: Annotated[list[str], setting("base.train.epochs=1")] = [],  # noqa: B006  typer reads the default
+    budget: Annotated[str | None, typer.Option(help="One of the study's budgets, e.g. smoke.")] = None,
+    json: JsonFile = None,
+) -> None:
+    """A study from end to end: time and peak memory of a fresh run and of a second one, and how soon --help comes."""
+    from priorscope.bench.study import run
+
+    _tell(run(name, settings, budget, say=_say), json)
 
 
 @bench_app.command()

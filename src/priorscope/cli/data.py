@@ -22,10 +22,10 @@ What = Annotated[
 @data_app.command("list")
 def list_sources(as_json: AsJson = False) -> None:
     """The sources there are, and whether they can be opened here at once."""
-    from priorscope.data import listed
+    from priorscope.data import all_sources
 
     print_table(
-        ("source", "here", "what"), [(each.name, "yes" if each.here else "no", each.about) for each in listed()], as_json
+        ("source", "here", "what"), [(each.name, "yes" if each.here else "no", each.about) for each in all_sources()], as_json
     )
 
 

@@ -34,10 +34,7 @@ def info(
     from priorscope.models import create
     from priorscope.models import info as describe
 
-    table = {"name": name}
-    for one in settings:
-        table = assign(table, one)
-    model = create(table, image_size=image_size, num_classes=num_classes)
+    model = create(assign({"name": name}, *settings), image_size=image_size, num_classes=num_classes)
     counted = describe(model)
     told = {**counted.plain(), "taps": model.taps()}
     if as_json:

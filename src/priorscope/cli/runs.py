@@ -39,17 +39,16 @@ def probe(
 ) -> None:
     """Look at networks with one probe; what it says about a run is kept in its folder. `probe list` shows them all."""
     from priorscope.core.config import assign
+    from priorscope.core.wording import counted
     from priorscope.data import open as open_source
+    from priorscope.data.progress import bar
     from priorscope.probes import PROBES, probe_config, result_class
     from priorscope.study.look import look, pictures
     from priorscope.study.networks import network, own_network
 
     if name == "list":
         return print_table(("probe", "question"), [(probe, result_class(probe).question) for probe in PROBES], as_json)
-    table: dict[str, Any] = {"name": name}
-    for one in settings:
-        table = assign(table, one)
-    config = probe_config(table)
+    config = probe_config(assign({"name": name}, *settings))
     if weights is not None and model is None:
         raise RequestError(
             "--weights came without --model.", "the network that they belong to", "--model package.module:function"
@@ -60,7 +59,8 @@ def probe(
         networks.append(own_network(model, weights, source))
     if not networks:
         raise RequestError("No network was named.", "one or more", f"priorscope probe {name} runs/a")
-    results = look(config, networks, data)
+    with bar(f"{name} of {counted(len(networks), 'network')}") as watch:
+        results = look(config, networks, data, watch)
     written = [] if out is None else _write_probe(out, name, results, pictures(networks, results, data))
     if as_json:
         return print_json({path: [metric.plain() for metric in result.metrics()] for path, result in results.items()})
@@ -129,9 +129,9 @@ def plot_curves(
     out: Annotated[Path, typer.Option(help="A name that ends in .svg, .pdf, .png, .html or .csv.")] = Path("curves.svg"),
 ) -> None:
     """Training curves of our runs and of foreign logs."""
-    from priorscope.report.curves import curves_figure, read_log
+    from priorscope.report.curves import curves_figure, read_curves
 
-    curves = [curve for path in logs for curve in read_log(path)]
+    curves = [curve for path in logs for curve in read_curves(path)]
     names = labels.split(",") if labels else None
     print(curves_figure(curves, metric=metric, split=split, labels=names).save(out))
 

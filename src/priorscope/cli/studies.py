@@ -14,7 +14,7 @@ from priorscope.cli.printing import AsJson, print_json, print_table, setting
 if TYPE_CHECKING:
     from priorscope.study.cluster import ClusterExecutor
     from priorscope.study.plan import Plan
-    from priorscope.study.run import Progress
+    from priorscope.study.run import Tally
 
 
 def study(
@@ -113,5 +113,5 @@ def _live() -> Any:
     return live()
 
 
-def _quiet(_progress: Progress) -> None:
+def _quiet(_tally: Tally) -> None:
     return

@@ -16,7 +16,7 @@ from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 
 if TYPE_CHECKING:
     from priorscope.core.config import Plain
-    from priorscope.fitting import Report, Status
+    from priorscope.fitting import Status, Watch
     from priorscope.run import Run
     from priorscope.train.pace import Pace
 
@@ -35,29 +35,29 @@ def train(
     """Carry out one recipe; under torchrun or srun on many ranks."""
     from priorscope.core import layout
     from priorscope.fitting import fit
-    from priorscope.fitting.place import begun
+    from priorscope.fitting.run_folder import begun
     from priorscope.recipe import Recipe, find_recipe
-    from priorscope.train.distributed import place_of
+    from priorscope.train.distributed import launch_of
 
     path = find_recipe(name)
     recipe = Recipe.load(path, settings)
     folder = out or Path("runs") / path.stem
 
-    def carry_out(report: Report) -> Run:
+    def carry_out(watch: Watch) -> Run:
         # Before the ranks meet, so that none of them waits for one that has refused.
-        if begun(folder) and not (folder / layout.ENVIRONMENT).exists() and not resume:
+        if begun(folder) and not layout.is_finished(folder) and not resume:
             raise RequestError(
                 f"{folder} holds an unfinished run.",
-                "leave to go on with it",
+                "permission to continue it",
                 "add --resume, or choose another folder with --out",
             )
-        return fit(recipe, folder, report=report, extend=extend, exporters=exporters or ())
+        return fit(recipe, folder, watch=watch, extend=extend, exporters=exporters or ())
 
-    place = place_of(os.environ)
-    if place is not None and not place.ranks.first:  # the first rank alone speaks
-        return _quietly(place.ranks.rank, lambda: carry_out(_silent))
-    with _bar(path.stem) as report:
-        run = carry_out(report)
+    launch = launch_of(os.environ)
+    if launch is not None and not launch.ranks.first:  # the first rank alone speaks
+        return _quietly(launch.ranks.rank, lambda: carry_out(_silent))
+    with _bar(path.stem) as watch:
+        run = carry_out(watch)
     last = run.history[run.environment.chosen_epoch - 1] if run.history else None
     if as_json:
         return print_json({"out": str(folder), "chosen": last, "seconds": run.environment.seconds})
@@ -84,7 +84,7 @@ def _quietly(rank: int, fit: Callable[[], object]) -> None:
         raise typer.Exit(error.exit_status) from None
 
 
-def _bar(name: str) -> AbstractContextManager[Report]:
+def _bar(name: str) -> AbstractContextManager[Watch]:
     """A bar on a terminal; nothing elsewhere."""
     return bar(name) if sys.stderr.isatty() else nullcontext(_silent)
 
@@ -94,7 +94,7 @@ def _silent(_status: Status) -> None:
 
 
 @contextmanager
-def bar(name: str) -> Iterator[Report]:
+def bar(name: str) -> Iterator[Watch]:
     """One run's bar: how far it is and what is left; below it speed, loss and what it waits for, and the last epoch on val."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -103,14 +103,14 @@ def bar(name: str) -> Iterator[Report]:
     with Progress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task(name, total=1.0, said="")
 
-        def report(status: Status) -> None:
+        def watch(status: Status) -> None:
             bars.update(task, completed=status.done)
             if status.pace is not None:
                 bars.update(task, said=going(status.pace))
             if status.row is not None:
                 bars.console.print(ended(status.row), highlight=False)
 
-        yield report
+        yield watch
 
 
 def going(pace: Pace) -> str:

@@ -1,4 +1,4 @@
-"""Arrays by name as one file, an NPZ: whole or not at all, and a torn one is said to be torn."""
+"""Named arrays in one NPZ file, written atomically; a damaged file is reported as damaged."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Axis:
     ticks: tuple[float, ...] = ()
 
     def number(self) -> dict[str, Any]:
-        """What it says of its numbers, as Vega-Lite's axes and legends take it."""
+        """The number format and ticks, as keywords for a Vega-Lite axis or legend."""
         return (
             ({} if self.format is None else {"format": self.format})
             | ({"tickMinStep": 1} if self.counts else {})

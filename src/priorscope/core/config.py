@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Self, TypeGuard, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Self, TypeGuard, Union, get_args, get_origin
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 
 from priorscope.core.errors import RequestError, nearest
 
@@ -33,7 +34,15 @@ def _number(value: object) -> object:
     return value
 
 
-Number = Annotated[float, BeforeValidator(_number)]
+class _OrFraction:
+    """The JSON schema of a number that may be written as a fraction."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Plain:
+        return {"anyOf": [handler(schema), {"type": "string", "pattern": r"^ *[-+]? *\d+ */ *\d+ *$"}]}
+
+
+Number = Annotated[float, BeforeValidator(_number), _OrFraction]
 """A float that may also be written as a fraction: 0.03 or "8/255"."""
 
 
@@ -70,8 +79,9 @@ class Config(BaseModel):
         return type(self).parse({**self.plain(), **changes})
 
 
-NAMED: Plain = {"anyOf": [{"type": "string"}, {"type": "object", "required": ["name"]}]}
-"""The JSON schema of a member of a list: its name, or a table of its name and settings that its class checks."""
+def nothing_required(schema: Plain) -> None:
+    """Takes `required` out of the JSON schema of what stands in a file that may be laid over another."""
+    schema.pop("required", None)
 
 
 def content_key(value: Any) -> str:
@@ -93,17 +103,20 @@ def read_toml(path: Path) -> Plain:
         raise RequestError(f"{path} is not valid TOML: {error}.", "TOML 1.0 in UTF-8", "mend the line named above") from None
 
 
-def assign(values: Mapping[str, Any], setting: str) -> Plain:
-    """Plain data with one `a.b=c` setting put in; c is read as TOML, and as a string where it is not TOML."""
-    dotted, sign, text = setting.partition("=")
-    keys = [key.strip() for key in dotted.split(".")]
-    if not sign or not all(keys):
-        raise RequestError(f"--set {setting!r} is not a setting.", "KEY=VALUE with a dotted key", "--set optim.lr=0.001")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    return _assigned(values, keys, value)
+def assign(values: Mapping[str, Any], *settings: str) -> Plain:
+    """Plain data with `a.b=c` settings put in, one after the other; c is read as TOML, or as a string if it is not TOML."""
+    assigned = dict(values)
+    for setting in settings:
+        dotted, sign, text = setting.partition("=")
+        keys = [key.strip() for key in dotted.split(".")]
+        if not sign or not all(keys):
+            raise RequestError(f"--set {setting!r} is not a setting.", "KEY=VALUE with a dotted key", "--set optim.lr=0.001")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        assigned = _assigned(assigned, keys, value)
+    return assigned
 
 
 def _assigned(values: Mapping[str, Any], keys: Sequence[str], value: Any) -> Plain:
@@ -112,18 +125,17 @@ def _assigned(values: Mapping[str, Any], keys: Sequence[str], value: Any) -> Pla
     below: Any = values.get(keys[0], {})
     if isinstance(below, str):  # "mlp/tiny" is short for {name = "mlp/tiny"}
         below = {"name": below}
-    if not isinstance(below, Mapping):
+    if not is_table(below):
         raise RequestError(f"{keys[0]!r} is a value, not a table.", "a dotted key into tables", f"--set {keys[0]}=VALUE")
-    return {**values, keys[0]: _assigned(cast("Mapping[str, Any]", below), keys[1:], value)}
+    return {**values, keys[0]: _assigned(below, keys[1:], value)}
 
 
 def inline_toml(value: Any) -> str:
     """A value as it stands after `=` on one line of TOML, and after `--set KEY=`."""
-    if isinstance(value, Mapping):
-        table = cast("Mapping[str, Any]", value)
-        return "{" + ", ".join(f"{json.dumps(key)} = {inline_toml(one)}" for key, one in table.items()) + "}"
+    if is_table(value):
+        return "{" + ", ".join(f"{json.dumps(key)} = {inline_toml(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(inline_toml(one) for one in cast("Sequence[Any]", value)) + "]"
+        return "[" + ", ".join(inline_toml(one) for one in value) + "]"
     return json.dumps(value)
 
 
@@ -132,10 +144,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Plain:
     merged = dict(base)
     for name, value in over.items():
         below = merged.get(name)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            merged[name] = merge(cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", value))
-        else:
-            merged[name] = value
+        merged[name] = merge(below, value) if is_table(below) and is_table(value) else value
     return merged
 
 
@@ -143,13 +152,12 @@ def flat(table: Mapping[str, Any], above: str = "") -> Plain:
     """The values of nested tables by their dotted keys: {"optim": {"lr": 0.1}} as {"optim.lr": 0.1}."""
     found: Plain = {}
     for name, value in table.items():
-        inner = isinstance(value, Mapping)
-        found |= flat(cast("Mapping[str, Any]", value), f"{above}{name}.") if inner else {f"{above}{name}": value}
+        found |= flat(value, f"{above}{name}.") if is_table(value) else {f"{above}{name}": value}
     return found
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a setting is a number; yes and no are none."""
+    """Whether a setting is a number; yes and no are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

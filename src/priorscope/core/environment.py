@@ -1,6 +1,6 @@
-"""What a run says of itself when it is done (`environment.json`): where, on what and how it was carried out, and what it took.
+"""The record of a finished run (`environment.json`): where, on what and how it was carried out, and what it took.
 
-What is not known is `None`, or 0 where it is counted. Fields that a later version added to the file are passed over.
+What is not known is `None`, or 0 for a count. Fields that a later version added to the file are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Recorded(Config):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
 
-class Network(Recorded):
+class NetworkRecord(Recorded):
     """What is needed beside the recipe to build the network again, and how large it is."""
 
     image_size: int
@@ -65,11 +65,11 @@ class Environment(Recorded):
 
     key: str
     data: Learnt | None = None
-    model: Network | None = None
+    model: NetworkRecord | None = None
     began_with: str | None = None
     chosen_epoch: int = 0
     diverged: str | None = None
-    """Why a trial is worth nothing; it has neither data nor network."""
+    """Why a trial diverged; it then has neither data nor network."""
 
     precision: str | None = None
     threads: int | None = None
@@ -90,8 +90,8 @@ class Environment(Recorded):
     hardware: Hardware = Hardware()
 
     @property
-    def network(self) -> Network:
-        """The network of a run that came to one."""
+    def network(self) -> NetworkRecord:
+        """The record of the network; refused for a run that diverged."""
         if self.model is None:
             raise WorkError(f"The run came to no network: {self.diverged}", "a run that did not diverge", "a smaller rate")
         return self.model
@@ -104,5 +104,5 @@ def read_environment(run: Path) -> Environment:
 
 
 def write_environment(run: Path, environment: Environment) -> None:
-    """Writes it, as the last file of a run: it says that the others are complete."""
+    """Writes the record, as the last file of a run: it says that the others are complete."""
     folder.write_json(run / layout.ENVIRONMENT, environment.plain())

@@ -1,6 +1,6 @@
 """Errors in three parts: what came, what was wanted, what to type.
 
-Two kinds, told apart by the exit status that the command line gives them:
+Two kinds, told apart by the exit status that the command line returns for them:
 
     PriorscopeError
     ├── RequestError   2   the request was wrong: nothing was started
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 
 class PriorscopeError(Exception):
-    """Refuses something, and says how to go on."""
+    """Refuses something, and says what to do instead."""
 
     exit_status = 1
 
@@ -42,7 +42,7 @@ def first_line(error: BaseException) -> str:
     """The first line of what a library's error says, without the advice of torch and numpy to open a file unchecked."""
     said = str(error).rpartition("WeightsUnpickler error:")[2]
     lines = [line.strip() for line in said.splitlines() if "allow_pickle" not in line]
-    return next(filter(None, lines), "no more was said").rstrip(".")[:200]
+    return next(filter(None, lines), "no further message").rstrip(".")[:200]
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from priorscope.core.wording import listed
 
-NAMED = 4
-"""Above so many names a title says one less, and how many more there are."""
+MOST_NAMES = 4
+"""Of more names than this, a title says one fewer, and how many others there are."""
 
 
 class Extreme(NamedTuple):
@@ -48,11 +48,11 @@ def smallest(values: Mapping[str, float]) -> Extreme:
 
 def named(names: Sequence[str]) -> str:
     """Names as a title lists them: of many the first ones, and how many more."""
-    return listed(names if len(names) <= NAMED else [*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"])
+    return listed(names if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 1], f"{len(names) - MOST_NAMES + 1} others"])
 
 
 def _extreme(pick: Callable[[Iterable[float]], float], values: Mapping[str, float]) -> Extreme:
-    """All that are equal to the end but for rounding; NaN is no number, and counts where there is nothing else."""
+    """All that are equal to the end but for rounding; NaN is not a number, and counts only where there is nothing else."""
     told = {name: value for name, value in values.items() if not math.isnan(value)}
     if not told:
         return Extreme(math.nan, tuple(values), len(values))

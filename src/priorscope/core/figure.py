@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from priorscope.core.config import Plain
+from priorscope.core.config import Plain, is_table
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import write_bytes, write_text
 
@@ -161,10 +161,10 @@ def in_dark(spec: Any) -> Any:
     """A spec or theme with every colour of the light theme replaced by that of the dark one."""
     if isinstance(spec, str):
         return DARK_OF.get(spec, spec)
-    if isinstance(spec, Mapping):
-        return {name: in_dark(value) for name, value in cast("Mapping[str, Any]", spec).items()}
-    if isinstance(spec, (list, tuple)):
-        return [in_dark(value) for value in cast("Sequence[Any]", spec)]
+    if is_table(spec):
+        return {name: in_dark(value) for name, value in spec.items()}
+    if isinstance(spec, list | tuple):
+        return [in_dark(value) for value in spec]
     return spec
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from priorscope.core.config import Plain
+from priorscope.core.config import Plain, is_table
 from priorscope.core.errors import RequestError, WorkError
 
 TEMPORARY = ".tmp-"
@@ -102,7 +102,7 @@ def read_json(path: Path) -> Plain:
             "a JSON file as it was written",
             f"delete {path.name} and run the same command again",
         ) from None
-    if not isinstance(content, dict):
+    if not is_table(content):
         raise WorkError(
             f"{path} is damaged: it holds no table.",
             "a JSON file as it was written",
@@ -164,8 +164,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def apart(paths: Sequence[Path]) -> list[str]:
-    """Paths by the fewest last parts that tell different ones apart."""
+def shortest_names(paths: Sequence[Path]) -> list[str]:
+    """Names of paths: the fewest last parts that tell different ones from each other."""
     most = max(len(path.parts) for path in paths)
     named = (["/".join(path.parts[-count:]) for path in paths] for count in range(1, most + 1))
     return next(names for names in named if len(set(names)) == len(set(paths)))

@@ -7,7 +7,7 @@ runs/a/                a run
                        (precision, threads, ranks, parts of a batch, compiled) and what that took (seconds, joules,
                        images, operations); versions and hardware
   steps.jsonl          what happened, one line an epoch
-  checkpoint.pt        where a killed run goes on (absent once finished)
+  checkpoint.pt        where a killed run resumes (absent once finished)
   extend.pt            where a finished run can be made longer (under a schedule that does not look ahead)
   weights.safetensors  what came out
   snapshots/           weights after some of the steps (`train.keep`)
@@ -36,6 +36,21 @@ WEIGHTS, SNAPSHOTS, EVIDENCE, RESULTS = "weights.safetensors", "snapshots", "evi
 
 STUDY, RUNS, TUNING, JOINT = "study.toml", "runs", "tuning", "joint"
 STALE, FAILURES = "stale", "failures.json"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, finished or not."""
+    return (folder / RECIPE).exists()
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run is finished: this file is written last."""
+    return (run / ENVIRONMENT).exists()
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The runs that lie in a folder, finished or not, by their names."""
+    return sorted(path for path in folder.glob("*") if is_run(path))
 
 
 def snapshot(run: Path, step: int) -> Path:

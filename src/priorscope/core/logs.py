@@ -13,8 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from priorscope.core.config import is_table
 from priorscope.core.errors import RequestError, WorkError
 
 SPLITS: Mapping[str, str] = {
@@ -49,7 +50,7 @@ class Log:
 
 
 def read_log(path: Path) -> Log:
-    """Reads a log by its ending. What is no number (diverged) stays in its curves; what is empty is left out."""
+    """Reads a log by its ending. A value that is not a number (diverged) stays in its curves; what is empty is left out."""
     readers = {".yaml": _read_yaml, ".yml": _read_yaml, ".json": _read_json, ".csv": _read_csv}
     reader = readers.get(path.suffix.lower())
     if reader is None or not path.is_file():
@@ -90,11 +91,10 @@ def _read_json(path: Path, text: str) -> Columns:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise WorkError(f"{path} is damaged: {error}.", "JSON", "check the file") from None
-    if isinstance(content, list) and all(isinstance(row, dict) for row in cast("list[Any]", content)):
-        return _columns(cast("list[dict[str, Any]]", content))
-    if isinstance(content, dict):
-        table = cast("dict[str, Any]", content)
-        return {name: cast("list[Any]", values) if isinstance(values, list) else () for name, values in table.items()}
+    if isinstance(content, list) and all(is_table(row) for row in content):
+        return _columns(content)
+    if is_table(content):
+        return {name: values if isinstance(values, list) else () for name, values in content.items()}
     raise RequestError(f"{path} is no training log.", "a list with one row an epoch", "check the file")
 
 

@@ -32,7 +32,7 @@ def versions() -> Plain:
 
 @cache
 def processor() -> str:
-    """The processor's name, as the system gives it."""
+    """The processor's name, as the system has it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -46,7 +46,7 @@ def cores() -> int:
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """torch with so many processor threads inside the block, and with as many as before after it."""
+    """Runs the block with `count` torch CPU threads and restores the previous number afterwards."""
     import torch
 
     before = torch.get_num_threads()
@@ -58,7 +58,7 @@ def on_threads(count: int) -> Iterator[None]:
 
 
 def settle(device: torch.device) -> None:
-    """Waits until a device has done what it was given, so that the clock is read after the work."""
+    """Waits until a device has done its work, so that the clock is read after it."""
     import torch
 
     if device.type == "cuda":
@@ -69,10 +69,10 @@ def settle(device: torch.device) -> None:
 
 @contextmanager
 def repeatable(device: torch.device, *, tf32: bool = False) -> Iterator[None]:
-    """A CUDA device held to float32 products (or TF32) and to repeatable kernels inside the block; elsewhere nothing changes.
+    """Holds a CUDA device to float32 products (or TF32) and to repeatable kernels inside the block; no other device changes.
 
-    Without it, convolutions in "float32" are TF32 there, and sums of scattered parts come in whatever order they finish. What
-    has no repeatable form warns and runs; the gradient of attention wants `plain_attention` besides.
+    Without it, convolutions in "float32" are TF32 there, and scattered parts are summed in whatever order they finish. What has
+    no repeatable form warns and runs; the gradient of attention needs `plain_attention` as well.
     """
     import torch
 
@@ -95,10 +95,10 @@ def repeatable(device: torch.device, *, tf32: bool = False) -> Iterator[None]:
 
 @contextmanager
 def plain_attention(device: torch.device) -> Iterator[None]:
-    """Attention as plain products of the values' own type inside the block on a CUDA device, for what a gradient is wanted of.
+    """Attention as plain products of the values' own type inside the block on a CUDA device, wherever a gradient is taken.
 
-    Fused kernels sum the parts of their gradient in whatever order they finish, unless torch is to refuse every operation
-    that has no repeatable form.
+    Fused kernels sum the parts of their gradient in whatever order they finish, unless torch is told to refuse every operation
+    without a repeatable form.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -123,18 +123,18 @@ def memory_bytes() -> int:
 
 
 def most_memory() -> int:
-    """The most bytes that this process has held since `forget_most_memory`; since its start where the system cannot forget."""
+    """The most bytes that this process has held since `forget_most_memory`, or since its start if the system cannot forget."""
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8", errors="replace")) if status.exists() else None
     if found:
         return int(found[1]) * 1024
-    import resource  # which Windows has not
+    import resource  # which Windows does not have
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def forget_most_memory() -> None:
-    """Counts the most memory from now on, where the system can."""
+    """Counts the most memory from now on, if the system can."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
@@ -151,11 +151,11 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's names for mallopt
 
 
 def keep_freed_memory() -> None:
-    """Has the C library keep memory that is freed, for the next step of a training to find it mapped.
+    """Has the C library keep freed memory, so that the next step of a training finds it mapped.
 
-    glibc hands blocks of megabytes back to the system at once, which clears every page of them anew when the next step asks:
-    50,000 page faults a step of a ViT, a sixth of its time. Now it keeps blocks of up to 32 MiB, and up to 2 GiB of what is
-    free. With another C library nothing changes.
+    glibc returns blocks of megabytes to the system at once, which clears every page of them again when the next step asks:
+    50,000 page faults in a step of a ViT, a sixth of its time. With this it keeps blocks of up to 32 MiB, and up to 2 GiB of
+    free memory. With another C library nothing changes.
     """
     import ctypes
 
@@ -166,7 +166,7 @@ def keep_freed_memory() -> None:
 
 
 def pick_device(wanted: str) -> str:
-    """The device of a run: `auto` takes a GPU where there is one; a device that is not there is refused."""
+    """The device of a run: `auto` takes a GPU if there is one; a device that this machine does not have is refused."""
     import torch
 
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -13,14 +13,14 @@ from priorscope.core.errors import WorkError
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 AGAIN = "the same command again (train: with --resume)"
-"""What makes a run go on, whichever verb began it: `train` wants to be told that going on is meant."""
+"""What resumes a run, whichever verb began it: `train` resumes only when given `--resume`."""
 
 
-class Stopped(WorkError):  # noqa: N818  it is no error to have been asked
+class Stopped(WorkError):  # noqa: N818  to have been asked is not an error
     """Work that was asked to stop, and has; the exit status is 128 + the signal's number, as shells expect."""
 
     def __init__(self, number: int, where: str, do: str) -> None:
-        super().__init__(f"Stopped by {signal.Signals(number).name}; {where}.", "time to go on", do)
+        super().__init__(f"Stopped by {signal.Signals(number).name}; {where}.", "to run to its end", do)
         self.exit_status = 128 + number
 
 
@@ -39,8 +39,8 @@ class Stopping:
 def stopping() -> Iterator[Stopping]:
     """Notes SIGTERM and SIGINT inside the block.
 
-    Elsewhere than in the main thread, where Python allows no handlers, nothing is noted; nor is a signal that is ignored: a
-    worker leaves Ctrl-C to who started it.
+    Outside the main thread Python allows no handlers, and nothing is noted. Nor is a signal that is ignored: a worker leaves
+    Ctrl-C to the process that started it.
     """
     asked = Stopping()
     if threading.current_thread() is not threading.main_thread():

@@ -15,7 +15,7 @@ def amount_said(value: float) -> str:
 
 
 def counted(n: int, what: str) -> str:
-    """So many things: 1 seed, 3 seeds."""
+    """A number of things: 1 seed, 3 seeds."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
@@ -30,8 +30,8 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def begun(text: str) -> str:
-    """A text as the beginning of a sentence: its first letter a capital, the others as they are."""
+def capitalised(text: str) -> str:
+    """A text with a capital as its first letter, as a sentence begins; the others as they are."""
     return text[:1].upper() + text[1:]
 
 

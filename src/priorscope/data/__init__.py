@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from priorscope.data.beton import verify
     from priorscope.data.conversion import convert
-    from priorscope.data.describe import info, listed
+    from priorscope.data.describe import all_sources, info
     from priorscope.data.download import get
     from priorscope.data.loader import Batch, Loader
     from priorscope.data.sources import SourceConfig
@@ -27,10 +27,10 @@ __all__ = [
     "SOURCES",
     "Batch",
     "Loader",
+    "all_sources",
     "convert",
     "get",
     "info",
-    "listed",
     "open",
     "open_published",
     "source_config",
@@ -43,7 +43,7 @@ _WHERE = {
     "convert": "conversion",
     "get": "download",
     "info": "describe",
-    "listed": "describe",
+    "all_sources": "describe",
     "verify": "beton",
 }
 """Public names that are loaded when they are first used: the loader brings torch, which takes seconds."""
@@ -127,11 +127,25 @@ def named(source: str | Path) -> dict[str, Any]:
 
 
 def read_from(config: SourceConfig) -> SourceConfig:
-    """What a source is read from: a store of its own name in the data folder (`data convert`) stands for one as it comes."""
-    from priorscope.data.places import stand_in
+    """What a source is read from: a store of its own name in the data folder (`data convert`) stands for one as it comes.
 
-    store = None if config.model_dump(exclude_defaults=True, exclude={"name"}) else stand_in(config.name)
-    return config if store is None else source_config(store)
+    With `res` it does so if its pictures have that size.
+    """
+    from priorscope.data.folders import stand_in
+
+    asked = config.model_dump(exclude_defaults=True, exclude={"name"})
+    res = asked.pop("res", None)
+    store = None if asked else stand_in(config.name)
+    return source_config(store) if store is not None and (res is None or _side_of(store) == res) else config
+
+
+def _side_of(store: Path) -> int | None:
+    """The side of a store's pictures, as far as its manifest says that they are square."""
+    from priorscope.data.beton.manifest import read_manifest
+
+    manifest = read_manifest(store)
+    height, width = (manifest and manifest.image_size) or (0, 1)
+    return height if height == width else None
 
 
 def open_published(source: str | Path | Mapping[str, Any] | SourceConfig) -> Source:

@@ -19,7 +19,7 @@ from priorscope.data.beton.manifest import is_finished
 from priorscope.data.beton.reader import Beton
 from priorscope.data.decode import BrokenImageError
 from priorscope.data.encoded import EncodedPixels, decoded
-from priorscope.data.places import alone, cache_folder
+from priorscope.data.folders import alone, cache_folder
 from priorscope.data.progress import bar
 from priorscope.data.sources.dataset import DatasetPixels
 from priorscope.data.split import ArrayPixels, ChosenPixels, Ints, Pixels, Source, Split
@@ -73,10 +73,10 @@ def ready(split: Split) -> Split:
     if found is None:
         # Objects of a user's own: nothing says whether a copy of them is still true.
         return _in_memory(split, workers=1) if behind(split.pixels, DatasetPixels) and _keepable(split) else split
+    if not _keepable(split):
+        return split
     copy = cache_folder() / "decoded" / f"{_plain(split.source)}-{split.name}-{copy_key(split, *found)}.beton"
     if not is_finished(copy):
-        if not _keepable(split):
-            return split
         try:
             _make(copy, split)
         except BrokenImageError:
@@ -95,9 +95,9 @@ def _keepable(split: Split) -> bool:
 
 def _make(copy: Path, split: Split) -> None:
     _check_room(copy, len(split) * int(np.prod(common_shape(split) or ())))
-    with alone(copy), bar(f"decoding {split.source}/{split.name}") as progress:
+    with alone(copy), bar(f"decoding {split.source}/{split.name}") as watch:
         if not is_finished(copy):
-            write_split(split, copy, progress=progress)
+            write_split(split, copy, watch=watch)
 
 
 def _in_memory(split: Split, workers: int | None = None) -> Split:

@@ -1,7 +1,7 @@
 """Any source written to `.beton` files: one a split, its siblings named in the manifest.
 
-Reading and decoding run in the writer's threads. A killed conversion goes on where it stopped when it is asked for again; one
-of a user's own objects begins anew, since nothing says whether their pictures are the same.
+Reading and decoding run in the writer's threads. A killed conversion resumes where it stopped when it is asked for again; one
+of a user's own objects begins again, since nothing says whether their pictures are the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from priorscope.data.beton.reader import BetonPixels
 from priorscope.data.cache import ReadySource, behind, copy_key, encoded_in
 from priorscope.data.decode import BrokenImageError, squared
 from priorscope.data.encoded import CHUNK, EncodedPixels
-from priorscope.data.progress import Progress, bar
+from priorscope.data.progress import Watch, bar
 from priorscope.data.sources import SourceConfig
 from priorscope.data.sources.dataset import Dataset, DatasetPixels, of_datasets
 from priorscope.data.split import Bytes, ChosenPixels, Pixels, Source, Split, no_such_split
@@ -95,7 +95,7 @@ def convert(
     subset: int | None = None,
     workers: int | None = None,
     on_broken: Literal["refuse", "skip"] = "refuse",
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Conversion:
     """Writes a source's first split to `dst` and further ones beside it (`cifar10.beton`, `cifar10-val.beton`, ...).
 
@@ -124,7 +124,7 @@ def convert(
             whole = whole.subset(subset)
         siblings = {other: files[other].name for other in names if other != name}
         about: dict[str, Any] = {"origin": str(getattr(opened, "origin", "")), "caveats": _caveats(opened, quality)}
-        written[name] = _write(whole, files[name], siblings, quality, workers, about, progress, state)
+        written[name] = _write(whole, files[name], siblings, quality, workers, about, watch, state)
     state.forget()
     ordered = tuple(written[name] for name in names)
     return Conversion(files=ordered, skipped=tuple(skipped), seconds=round(time.monotonic() - began, 3))
@@ -213,7 +213,7 @@ def without_broken(split: Split, workers: int | None = None) -> tuple[Split, lis
 
 
 def _decoded_one_by_one(pixels: Pixels) -> bool:
-    """Whether pictures are no array, nor made from one: then some may turn out broken."""
+    """Whether pictures are neither an array nor made from one: then some may turn out broken."""
     if isinstance(pixels, ChosenPixels | SquarePixels):
         return _decoded_one_by_one(pixels.of)
     return pixels.array is None
@@ -225,7 +225,7 @@ def _workers(split: Split, asked: int | None) -> int | None:
 
 
 class _State:
-    """Which files of a conversion are written, so that a killed one goes on with the next."""
+    """Which files of a conversion are written, so that a killed one resumes with the next."""
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(f"{target.name}.converting.json")
@@ -249,21 +249,21 @@ def _write(
     quality: int | None,
     workers: int | None,
     about: Mapping[str, Any],
-    progress: Progress | None,
+    watch: Watch | None,
     state: _State,
 ) -> Converted:
-    """Writes one split, or goes on writing it, or finds it written."""
+    """Writes one split, or resumes writing it, or finds it written."""
     data = data_key(split)
     key = None if data is None else content_key([data, quality, dict(siblings), split.name])
     if key is None or not state.has(file, key):
         _check_room(split, file, quality)
         options: dict[str, Any] = {"quality": quality, "siblings": siblings, "resume": key, **about}
         options["workers"] = _workers(split, workers)
-        if progress is not None:
-            write_split(split, file, progress=progress, **options)
+        if watch is not None:
+            write_split(split, file, watch=watch, **options)
         else:
             with bar(f"{split.source}/{split.name} -> {file.name}") as shown:
-                write_split(split, file, progress=shown, **options)
+                write_split(split, file, watch=shown, **options)
         if key is not None:
             state.add(file, key)
     return Converted(split=split.name, path=str(file), count=len(split), bytes=file.stat().st_size)
@@ -274,10 +274,15 @@ def data_key(split: Split) -> str | None:
     found = encoded_in(split.pixels)
     if found is not None:
         return copy_key(split, *found)
-    if split.pixels.array is not None or split.known_fingerprint is not None:
+    if split.known_fingerprint is not None or _have_array(split.pixels):
         return split.fingerprint
     pixels = _pixels_key(split.pixels)
     return None if pixels is None else content_key([split.source, split.name, split.labels.tolist(), pixels])
+
+
+def _have_array(pixels: Pixels) -> bool:
+    """Whether pictures lie in one array or are chosen from one. The chosen are not copied: they may be larger than memory."""
+    return _have_array(pixels.of) if isinstance(pixels, ChosenPixels) else pixels.array is not None
 
 
 def _pixels_key(pixels: Pixels) -> Any:

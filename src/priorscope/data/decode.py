@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 VERSION = 2
-"""Rises when the same file gives other pixels than before; part of the key of every decoded copy."""
+"""Raised when the same file decodes to other pixels than before; part of the key of every decoded copy."""
 
 EXIF_ORIENTATION = 0x0112
 BACKGROUND = (255, 255, 255)

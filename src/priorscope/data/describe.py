@@ -12,8 +12,8 @@ from priorscope.core.config import Config
 from priorscope.core.contracts import Statistics
 from priorscope.data import SOURCES, open_published
 from priorscope.data.cache import common_shape
+from priorscope.data.folders import stand_in
 from priorscope.data.locate import home
-from priorscope.data.places import stand_in
 from priorscope.data.sources import SourceConfig
 from priorscope.data.split import Split
 
@@ -79,7 +79,7 @@ def _described(split: Split, measure: bool) -> SplitInfo:
     )
 
 
-def listed() -> tuple[Listed, ...]:
+def all_sources() -> tuple[Listed, ...]:
     """Every source, with the first sentence of its own description."""
     return tuple(Listed(name=name, about=_about(name), here=is_here(name)) for name in SOURCES)
 

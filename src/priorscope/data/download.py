@@ -1,6 +1,6 @@
 """Published files, fetched from their authors' addresses and checked against their hashes.
 
-A download that was cut goes on where it stopped, also after the process was killed: the bytes so far wait in `<file>.part`.
+A download that was cut resumes where it stopped, also after the process was killed: the bytes so far wait in `<file>.part`.
 Pooch, the usual part for this job, checks hashes but begins again at byte 0 after every cut, which for STL-10 (2.6 GB) from its
 one slow server is the difference between getting it and not; hence the small loop below, on the standard library.
 """
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import locked, unwritable
-from priorscope.data.progress import Progress, bar
+from priorscope.data.progress import Watch, bar
 
 BLOCK = 1 << 20
 TIMEOUT_S = 60
@@ -41,7 +41,7 @@ class Published:
         return Path(urlsplit(self.url).path).name
 
 
-def get(name: str, *, progress: Progress | None = None) -> tuple[Path, ...]:
+def get(name: str, *, watch: Watch | None = None) -> tuple[Path, ...]:
     """Downloads a source's published files into the data folder and unpacks its archives, unless that is done already."""
     from priorscope.data import SOURCES
     from priorscope.data.locate import home
@@ -52,11 +52,11 @@ def get(name: str, *, progress: Progress | None = None) -> tuple[Path, ...]:
     if not published:
         do = getattr(module, "BY_HAND", "give its place with path = ..., or as the name itself")
         raise RequestError(f"{name} has no files that anybody may download.", "a source with public files", do)
-    files = tuple(fetch(one, home(name, None), progress=progress) for one in published)
+    files = tuple(fetch(one, home(name, None), watch=watch) for one in published)
     return tuple(unpacked(file) / one.folder if one.folder else file for one, file in zip(published, files, strict=True))
 
 
-def fetch(published: Published, folder: Path, *, progress: Progress | None = None, waits: Sequence[float] = WAITS_S) -> Path:
+def fetch(published: Published, folder: Path, *, watch: Watch | None = None, waits: Sequence[float] = WAITS_S) -> Path:
     """Downloads a file into a folder, unless it is there, and returns its path. It is checked before it gets its name."""
     if urlsplit(published.url).scheme not in ("http", "https"):
         raise RequestError(f"{published.url!r} is no web address.", "an http or https address", "check the address")
@@ -65,8 +65,8 @@ def fetch(published: Published, folder: Path, *, progress: Progress | None = Non
         return target
     with locked(folder):
         part = folder / f"{published.file}.part"
-        if progress is not None:
-            _fill(part, published, progress, waits)
+        if watch is not None:
+            _fill(part, published, watch, waits)
         else:
             with bar(f"downloading {published.file}", of_bytes=True) as shown:
                 _fill(part, published, shown, waits)
@@ -83,12 +83,12 @@ class _NetworkError(Exception):
         self.status = status
 
 
-def _fill(part: Path, published: Published, progress: Progress, waits: Sequence[float]) -> None:
+def _fill(part: Path, published: Published, watch: Watch, waits: Sequence[float]) -> None:
     """Lengthens the partial file until it has its size; gives up when attempt after attempt makes it no longer than it was."""
     idle, longest = 0, _size(part)
     while _size(part) < published.size:
         try:
-            _append(part, published, progress)
+            _append(part, published, watch)
             reason = "the connection was cut"
         except _NetworkError as lost:
             reason = str(lost)
@@ -104,7 +104,7 @@ def _fill(part: Path, published: Published, progress: Progress, waits: Sequence[
             time.sleep(waits[idle - 1])
 
 
-def _append(part: Path, published: Published, progress: Progress) -> None:
+def _append(part: Path, published: Published, watch: Watch) -> None:
     """One attempt: asks for what is missing and appends it; begins again where the server cannot continue."""
     for at, block in _arriving(published, _size(part)):
         done = at + len(block)
@@ -115,7 +115,7 @@ def _append(part: Path, published: Published, progress: Progress) -> None:
                 file.write(block)
         except OSError as error:
             raise unwritable(part, error) from error
-        progress(done, published.size)
+        watch(done, published.size)
 
 
 def _arriving(published: Published, have: int) -> Iterator[tuple[int, bytes]]:

@@ -21,7 +21,7 @@ from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.machine import cores
 from priorscope.data.augment import Augment, augment_config
 from priorscope.data.augment.cpu import CpuRenderer
-from priorscope.data.augment.program import Drawing, Part, soft_targets
+from priorscope.data.augment.program import Drawing, Part
 from priorscope.data.memory import InPlace, ReadAhead, chunk_of, in_place
 from priorscope.data.order import Shuffle, epoch_order
 from priorscope.data.rendering import OnDevice, OnThreads, Pending, Rendering, fits
@@ -107,7 +107,7 @@ class Loader:
         return whole + (1 if rest and self.partial == "keep" else 0)
 
     def __iter__(self) -> Iterator[Batch]:
-        """The next epoch: the first iteration gives epoch 0, the second epoch 1."""
+        """The next epoch: the first iteration is epoch 0, the second epoch 1."""
         epoch = self._next_epoch
         self._next_epoch += 1
         return self.epoch(epoch)
@@ -168,14 +168,25 @@ class Loader:
         targets = None
         if part.partners is not None:
             own = self._drawing.mixes(part)
-            targets = torch.from_numpy(soft_targets(labels[index], labels[part.partners], own[:, 0], len(self.split.classes)))
+            targets = self._soft_targets(labels[index], labels[part.partners], own[:, 0])
         return Batch(
             images=images.result(),
             labels=self._moved(labels[index]),
             index=self._moved(index),
-            targets=None if targets is None else targets.to(self.device),
+            targets=targets,
             columns={name: self._moved(column[index]) for name, column in self.split.columns.items()},
         )
+
+    def _soft_targets(self, labels: NDArray[np.int64], partners: NDArray[np.int64], own: NDArray[np.float64]) -> Tensor:
+        """(n, classes): each picture's share on its label and the rest on its partner's.
+
+        Filled on the device: of many classes it is larger than the pictures.
+        """
+        targets = torch.zeros(len(labels), len(self.split.classes), device=self.device)
+        rows = torch.arange(len(labels), device=self.device)
+        targets[rows, self._moved(labels)] = self._moved(own.astype(np.float32))
+        targets[rows, self._moved(partners)] += self._moved((1 - own).astype(np.float32))
+        return targets
 
     def _moved(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.device)

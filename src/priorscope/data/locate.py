@@ -7,7 +7,7 @@ from pathlib import Path
 
 from priorscope.core.errors import RequestError
 from priorscope.data.download import Published
-from priorscope.data.places import DATA_VARIABLE, data_folder
+from priorscope.data.folders import DATA_VARIABLE, data_folder
 from priorscope.data.unpack import unpacked
 
 

@@ -6,26 +6,25 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-Progress = Callable[[int, int], None]
-"""Told after each piece of work what is done and what there is to do."""
+Watch = Callable[[int, int], None]
+"""Called after each piece of work with how much is done and how much there is in all."""
 
 
 def silent(_done: int, _total: int) -> None:
-    """Progress that nobody watches."""
+    """Nobody watches."""
 
 
 @contextmanager
-def bar(what: str, *, of_bytes: bool = False) -> Generator[Progress]:
-    """A progress bar on a terminal, with the time left; where standard error is no terminal, nothing is written."""
+def bar(what: str, *, of_bytes: bool = False) -> Generator[Watch]:
+    """A progress bar on a terminal, with the time left; if standard error is not a terminal, nothing is written."""
     if not sys.stderr.isatty():
         yield silent
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     count = DownloadColumn() if of_bytes else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn(elapsed_when_finished=True))
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as shown:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(what, total=None)
         yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -138,9 +138,10 @@ class Split:
         size = self.pixels.size
         if size is None or size[0] != size[1]:
             raise RequestError(
-                f"{self.source}/{self.name} holds pictures of size {size or 'that differs'}.",
+                f"{self.source}/{self.name} holds pictures of "
+                + ("different sizes." if size is None else f"{size[0]}x{size[1]} pixels."),
                 "square pictures of one size",
-                "priorscope data convert SRC DST.beton --res 64",
+                'source = {name = "folder", path = "pics", res = 64}, or: priorscope data convert SRC DST.beton --res 64',
             )
         return size[0]
 
@@ -160,7 +161,7 @@ class Split:
         return Statistics(mean=tuple(map(float, mean)), std=tuple(map(float, std)))
 
     def _blocks(self, size: int) -> Iterator[Bytes]:
-        """All pictures in order, some at a time: a store may be larger than memory. One by one where there is no array."""
+        """All pictures in order, some at a time: a store may be larger than memory. One by one if there is no array."""
         for start in range(0, len(self), size):
             rows = slice(start, min(start + size, len(self)))
             together = _gathered(self.pixels, rows)
@@ -208,7 +209,7 @@ class Split:
 
 
 def as_stored(column: NDArray[Any]) -> NDArray[Any]:
-    """A further column in the type that a store gives it: numbers of 64 bits; rows of numbers keep their own."""
+    """A further column in the type that it has in a store: numbers of 64 bits; rows of numbers keep their own."""
     if column.ndim > 1 or column.dtype.kind not in "iubf":
         return column
     return column.astype(np.float64 if column.dtype.kind == "f" else np.int64)
@@ -251,6 +252,12 @@ class Source(Protocol):
 
 def no_such_split(source: str, name: str, known: tuple[str, ...]) -> RequestError:
     """The error for a split that a source does not have."""
+    if name == "test" and "val" in known:
+        return RequestError(
+            f"{source} has no test: nobody published one, and none is carved.",
+            f"one of: {', '.join(known)}",
+            'split = "val" (in [[probes]], or --set split=val); or put a test part beside its train',
+        )
     return unknown_name(f"split of {source}", name, known, f"priorscope data info {source}")
 
 

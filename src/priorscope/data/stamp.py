@@ -57,10 +57,10 @@ def files_stamp(own: SourceConfig | Path) -> str | None:
         beside = root.parent.glob(f"{escape(root.name)}*")  # a manifest stands beside a store
         files = sorted(path for path in beside if path.is_file())
     sizes = [path.stat().st_size for path in files]
-    digest = hashlib.sha256()
+    digest, whole = hashlib.sha256(), sum(sizes)
     for path, size in zip(files, sizes, strict=True):
         digest.update(f"{path.relative_to(root.parent)}\0{size}\0".encode())
-        if sum(sizes) <= WHOLE or (len(files) <= MANY and size <= PAGE * PAGES):  # a manifest, say
+        if whole <= WHOLE or (len(files) <= MANY and size <= PAGE * PAGES):  # a manifest, say
             digest.update(path.read_bytes())
         elif len(files) <= MANY:
             with path.open("rb") as file:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import cores
-from priorscope.data.progress import Progress, silent
+from priorscope.data.progress import Watch, silent
 from priorscope.data.split import Split, as_stored
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write_split(
     origin: str = "",
     caveats: Sequence[str] = (),
     resume: str | None = None,
-    progress: Progress = silent,
+    watch: Watch = silent,
 ) -> Manifest:
     """Writes a split to a file: pixels as they are, or with `quality` as JPEG."""
     from priorscope.data.beton.fields import ImageField, IntField
@@ -60,7 +60,7 @@ def write_split(
         origin=origin,
         caveats=tuple(caveats),
     )
-    return write(path, fields, _samples(split, progress), len(split), workers=workers or cores(), manifest=about, resume=resume)
+    return write(path, fields, _samples(split, watch), len(split), workers=workers or cores(), manifest=about, resume=resume)
 
 
 def further_columns(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -72,7 +72,7 @@ def further_columns(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[An
     return named
 
 
-def _samples(split: Split, progress: Progress) -> Iterator[Callable[[], tuple[Any, ...]]]:
+def _samples(split: Split, watch: Watch) -> Iterator[Callable[[], tuple[Any, ...]]]:
     """A function for each picture, which reads and decodes it in one of the writer's threads."""
     columns = list(further_columns(split.columns).values())
 
@@ -80,7 +80,7 @@ def _samples(split: Split, progress: Progress) -> Iterator[Callable[[], tuple[An
         return (split.pixels.read(index), int(split.labels[index]), *(column[index] for column in columns))
 
     for index in range(len(split)):
-        progress(index + 1, len(split))
+        watch(index + 1, len(split))
         yield partial(sample, index)
 
 

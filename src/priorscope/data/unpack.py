@@ -18,7 +18,7 @@ from typing import IO
 
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import TEMPORARY, unwritable
-from priorscope.data.places import alone, cache_folder
+from priorscope.data.folders import alone, cache_folder
 
 BLOCK = 1 << 20
 TORN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -149,5 +149,5 @@ def _refused(archive: Path, reason: str) -> WorkError:
 
 
 def torn_archive(archive: Path, error: Exception) -> WorkError:
-    """The error for an archive that ends early or is no archive."""
+    """The error for an archive that ends early, or a file that is not one."""
     return WorkError(f"{archive} is damaged: {error or type(error).__name__}.", "a zip or tar archive", "download it again")

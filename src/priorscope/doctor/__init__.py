@@ -36,6 +36,7 @@ CHECKS = Listing(
         "windows": "priorscope.doctor.windows",
         "schedule": "priorscope.doctor.schedule",
         "options": "priorscope.doctor.options",
+        "refused": "priorscope.doctor.refused",
         "resume": "priorscope.doctor.resume",
         "partial_data": "priorscope.doctor.partial_data",
         "loss_scale": "priorscope.doctor.loss_scale",

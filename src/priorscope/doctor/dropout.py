@@ -48,7 +48,7 @@ def _answers_differ(network: Classifier, images: int = 16) -> bool:
 
     from priorscope.models.classifier import evaluating
 
-    device = network.mean.device
+    device = network.device
     with evaluating(network), torch.no_grad():
         statistics = {name: buffer.clone() for name, buffer in network.named_buffers()}
         network.train()

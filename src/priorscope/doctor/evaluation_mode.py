@@ -43,7 +43,7 @@ class Watch:
     silent: int = 0
 
     def count(self, silent: int) -> None:
-        """One pass with gradients, in which so many submodules were in evaluation mode."""
+        """One pass with gradients, and how many submodules were in evaluation mode in it."""
         self.passes += 1
         if silent:
             self.off += 1

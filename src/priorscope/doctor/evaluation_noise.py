@@ -47,7 +47,7 @@ def look_at_network(network: Classifier) -> Iterator[Finding]:
 
     with evaluating(network), torch.inference_mode():
         side = network.image_size
-        images = torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(0)).to(network.mean.device)
+        images = torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(0)).to(network.device)
         first, again = network(images), network(images)
     largest = float((first - again).abs().max())
     if largest > 1e-3 * max(float(first.std()), 1e-6):

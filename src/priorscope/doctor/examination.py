@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -67,9 +67,9 @@ def examine(subject: str | None = None, settings: Sequence[str] = ()) -> Examina
 def kind_of(subject: str) -> Kind:
     """What a name or a path names."""
     path = Path(subject)
-    if (path / layout.RECIPE).exists():
+    if layout.is_run(path):
         return "run"
-    if (path / "runs").is_dir():
+    if (path / layout.RUNS).is_dir():
         return "study"
     if path.is_dir():
         raise RequestError(f"{path} holds neither a run nor a study.", "the folder of one", "check the path")
@@ -152,7 +152,7 @@ def _side(desk: _Desk, recipe: Recipe, source: Source | None) -> int | None:
 
 def _untrained(desk: _Desk, recipe: Recipe, source: Source | None, side: int) -> Classifier | None:
     """The recipe's network with random weights: nothing is downloaded to look at its parts."""
-    from priorscope.models.classifier import build
+    from priorscope.models.building import build
 
     train = source.split("train") if source else None
     try:
@@ -183,7 +183,7 @@ def _recipe_of(desk: _Desk, run: runs.Run) -> None:
 
 
 def _study(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
-    found = [*_finished(Path(subject) / "runs")]
+    found = [runs.load(path) for path in layout.runs_in(Path(subject) / layout.RUNS) if layout.is_finished(path)]
     if not found:
         raise RequestError(
             f"{subject} holds no finished run.", "a study that was run", f"priorscope study FILE --out {subject}"
@@ -192,12 +192,6 @@ def _study(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
         _recipe_of(desk, run)
         desk.look("run", run)
     desk.look("study", found)
-
-
-def _finished(folder: Path) -> Iterator[runs.Run]:
-    for path in sorted(folder.iterdir()):
-        if (path / layout.ENVIRONMENT).exists():
-            yield runs.load(path)
 
 
 def _log(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ NO_TUNING = (*HELD, "data.", "train.adversarial.")
 
 
 def look_at_study(found: Sequence[Run]) -> Iterator[Finding]:
-    """Every setting in which three or more runs differ and in nothing else but the seed; how much is learnt is no tuning."""
+    """Every setting in which three or more runs differ and in nothing else but the seed; how much is learnt is not tuning."""
     plain = [(run, flat(run.recipe.plain())) for run in found if run.history]
     keys = {key for _, values in plain for key, value in values.items() if is_number(value) and not key.startswith(NO_TUNING)}
     for key in sorted(keys):

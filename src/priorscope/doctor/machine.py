@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from priorscope.core.config import Plain
 from priorscope.core.machine import cores, hardware, versions
-from priorscope.data.places import DATA_VARIABLE, cache_folder, data_folder
+from priorscope.data.folders import DATA_VARIABLE, cache_folder, data_folder
 from priorscope.doctor import Finding
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _existing(folder: Path) -> Path:
 
 
 def look_at_machine(known: Plain) -> Iterator[Finding]:
-    """What of the facts will disturb."""
+    """Which of these facts will disturb a run."""
     yield from _room(known)
     if known["load"] is not None and known["load"] > cores():
         yield Finding(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from priorscope.core.config import is_table
 from priorscope.core.contracts import Statistics
 from priorscope.doctor import Finding
 
@@ -20,7 +21,7 @@ MOST = 0.1
 """How far means (in standard deviations) and deviations (as a share) may be apart: subsets of a data set differ by less."""
 
 
-def apart(one: Statistics, other: Statistics) -> float:
+def largest_difference(one: Statistics, other: Statistics) -> float:
     """The largest difference: of means in standard deviations, of deviations as a share."""
     means = [abs(a - b) / s for a, b, s in zip(one.mean, other.mean, other.std, strict=True)]
     deviations = [abs(a / b - 1) for a, b in zip(one.std, other.std, strict=True)]
@@ -40,11 +41,11 @@ def look_at_network(network: Classifier) -> Iterator[Finding]:
     """A timm network knows how its published weights were trained."""
     known = getattr(network.network, "pretrained_cfg", None)
     published = network.config is None or bool(getattr(network.config, "pretrained", False))
-    if not isinstance(known, dict) or not published or not known.get("mean"):
+    if not is_table(known) or not published or not known.get("mean"):
         return
     wanted = Statistics(mean=tuple(known["mean"]), std=tuple(known["std"]))
     given = network.statistics or Statistics(mean=(0.0,) * 3, std=(1.0,) * 3)
-    if apart(given, wanted) > MOST:
+    if largest_difference(given, wanted) > MOST:
         yield Finding(
             check="normalisation",
             severity="fault",
@@ -61,7 +62,7 @@ def look_at_run(run: Run) -> Iterator[Finding]:
     train = run.source.split("train")
     data = (train.subset(run.recipe.data.subset) if run.recipe.data.subset else train).statistics
     given = run.environment.network.statistics or Statistics(mean=(0.0,) * 3, std=(1.0,) * 3)
-    if apart(given, data) > MOST:
+    if largest_difference(given, data) > MOST:
         yield Finding(
             check="normalisation",
             severity="fault",

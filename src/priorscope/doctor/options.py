@@ -53,7 +53,7 @@ def unread(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _idle_sampling(augment: Augment) -> Iterator[tuple[str, str]]:
-    """How pictures are sampled, where none is sampled anew or looked at beyond its edge."""
+    """How pictures are sampled, where none is sampled again or looked at beyond its edge."""
     done = {
         op.op for outer in augment.ops for op in (outer.ops if isinstance(outer, Choose) else (outer,)) if op.p * outer.p > 0
     }

@@ -1,4 +1,4 @@
-"""A run that cannot go on where it stopped: the checkpoint is read otherwise than it is written, or its error is swallowed.
+"""A run that cannot resume where it stopped: the checkpoint is read otherwise than it is written, or its error is swallowed.
 
 Scaling MLPs' training loaded a file of a literal placeholder's name inside of a bare `except`: whoever resumed trained from
 scratch, from epoch 350 on. A study's TNT saved three things under names of which its resuming asked for none.

@@ -45,7 +45,7 @@ def look_at_training(recipe: Recipe, split: Split, network: Classifier) -> Itera
         return
     pictures = recipe.data.subset or len(split)
     batch = min(recipe.train.batch_size, pictures)
-    steps = recipe.train.settled(image_flops(network, recipe.train, recipe.optim) * batch).steps or 0
+    steps = recipe.train.with_steps(image_flops(network, recipe.train, recipe.optim) * batch).steps or 0
     epochs = steps / (pictures // batch)
     if recipe.optim.warmup >= epochs > 0:
         yield _never_warm(recipe.optim.warmup, f"{steps:,} steps, which are {epochs:.3g} epochs", epochs)
@@ -130,7 +130,7 @@ def returns(rates: Sequence[float]) -> int | None:
 
 
 def cosine_is_short(rates: Sequence[float]) -> int:
-    """How many epochs a half cosine, taken once an epoch, had left; 0 where it came to its end, or is no such cosine.
+    """How many epochs a half cosine, taken once an epoch, had left; 0 where it came to its end, or is not such a cosine.
 
     Its angle grows by the same amount each epoch; over T epochs the last rate stands one such amount before the end.
     """

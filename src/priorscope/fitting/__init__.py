@@ -1,7 +1,7 @@
 """A recipe carried out: `fit` trains it into a folder, which `priorscope.run` reads back.
 
 A run's folder is complete once `environment.json` stands in it: it is written last. Until then `checkpoint.pt` says where
-to go on, and a second `fit` of the same recipe goes on there, bit for bit as if nothing had happened.
+to resume, and a second `fit` of the same recipe resumes there, bit for bit as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from pathlib import Path
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
 from priorscope.core.machine import on_threads, pick_device
-from priorscope.fitting.attempt import Attempt, Report, Status
-from priorscope.fitting.beginning import start_of
+from priorscope.fitting.attempt import Attempt, Status, Watch
+from priorscope.fitting.init import initial_weights
 from priorscope.fitting.made_from import inputs
-from priorscope.fitting.place import prepare
+from priorscope.fitting.run_folder import prepare
 from priorscope.recipe import Recipe
 from priorscope.run import Run, load
 from priorscope.train import extension
 from priorscope.train.distributed import joined
 from priorscope.train.precision import numerics
 
-__all__ = ["Report", "Status", "fit"]
+__all__ = ["Status", "Watch", "fit"]
 
 
 def fit(
     recipe: Recipe,
     out: Path | str,
     *,
-    report: Report = lambda _: None,
+    watch: Watch = lambda _: None,
     init: Path | None = None,
     extend: Path | str | None = None,
     exporters: Sequence[str] = (),
 ) -> Run:
-    """Carries out a recipe into a folder, going on where an earlier attempt stopped; a finished run is returned as it is.
+    """Carries out a recipe into a folder, resuming where an earlier attempt stopped; a finished run is returned as it is.
 
-    `init` is the run of the recipe that this one begins with (a study knows it). `extend` is a finished run that differs in
-    its length alone, after whose steps this one goes on. A folder of another recipe is refused. Under `torchrun`, or started
-    by SLURM's `srun`, every rank calls this alike.
+    `watch` is called after every step. `init` is the folder of the run to begin with, which a study knows where the recipe
+    names another of its recipes. `extend` is a finished run that differs only in its length, after whose steps this one
+    continues. A folder of another recipe is refused. Under `torchrun`, or started by SLURM's `srun`, all ranks call this alike.
     """
     import torch
 
@@ -50,25 +50,25 @@ def fit(
     with joined(device) as ranks, folder.locked(out) if ranks.first else nullcontext():
         if ranks.first:
             prepare(out, recipe, made_from, init)
-        ranks.any(True)  # the others look at the folder when it is prepared
-        if not (out / layout.ENVIRONMENT).exists():
+        ranks.wait()  # the others look at the folder when it is prepared
+        if not layout.is_finished(out):
             with on_threads(recipe.train.threads), numerics(recipe.train.precision, torch.device(device)):
                 attempt = Attempt(
                     recipe,
                     out,
                     content_key(made_from),
-                    start=start_of(recipe, init),
+                    init=initial_weights(recipe, init),
                     earlier=earlier,
                     ranks=ranks,
                     exporters=exporters,
                 )
-                attempt.carry_out(report)
+                attempt.carry_out(watch)
                 attempt.finish()
     return Run(out)
 
 
 def _earlier(path: Path, made_from: Plain, recipe: Recipe) -> extension.Earlier:
-    """The run that is made longer, if it is the beginning of this one."""
+    """The run that is made longer; refused if it is not the beginning of this one."""
     run = load(path)
     before, file = folder.read_json(path / layout.MADE_FROM), path / layout.EXTEND
     extension.check_extensible(path, before, made_from, recipe.train, recipe.optim, file)

@@ -10,7 +10,7 @@ from priorscope.core.config import content_key
 from priorscope.core.environment import Environment, Learnt, write_environment
 from priorscope.core.errors import RequestError
 from priorscope.core.machine import versions
-from priorscope.fitting.material import network_of
+from priorscope.fitting.material import record_of
 from priorscope.recipe import Recipe
 from priorscope.run import Run
 
@@ -18,7 +18,7 @@ from priorscope.run import Run
 def adopt(weights: Path | str, out: Path | str, data: str | None = None) -> Run:
     """Makes a run of zero steps of published weights (a file, or a folder of the hub), so that every probe runs on it.
 
-    `data` names the source it was trained on, where the file's own name does not say.
+    `data` names the source it was trained on, if the file's own name does not say.
     """
     from safetensors.torch import save as to_bytes
 
@@ -46,7 +46,7 @@ def adopt(weights: Path | str, out: Path | str, data: str | None = None) -> Run:
         environment = Environment(
             key=content_key(made_from),
             data=Learnt(source=source),
-            model=network_of(model, ()),
+            model=record_of(model, ()),
             threads=recipe.train.threads,
             **versions(),
         )

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from priorscope.core.environment import Network
+from priorscope.core.environment import NetworkRecord
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.recipe import Recipe
 from priorscope.train.distributed import Ranks
-from priorscope.train.start import Start
+from priorscope.train.init import InitialWeights
 
 if TYPE_CHECKING:
     from priorscope.data.split import Source, Split
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from and is looked at on: its pictures, the splits of its curves, and what must be said of the data."""
+    """What a run learns from and is evaluated on: its pictures, the splits of its curves, and the caveats of the data."""
 
     data: Split
-    looked_at: Mapping[str, Split]
+    tracked: Mapping[str, Split]
     loader: WatchedLoader
     origin: str
     caveats: tuple[str, ...]
@@ -57,12 +57,12 @@ class Material:
                 "pictures of the size that the network is judged on; it may see them at another",
                 f"model.input_size = {loader.side}, or: priorscope data convert SRC DST.beton --res {loader.side}",
             )
-        looked_at = {name: _looked_at(source, data, name, recipe) for name in names}
-        return cls(data, looked_at, loader, source.origin, source.caveats)
+        tracked = {name: _tracked(source, data, name, recipe) for name in names}
+        return cls(data, tracked, loader, source.origin, source.caveats)
 
 
 def _batch_size(recipe: Recipe, pictures: int, ranks: Ranks) -> int:
-    """The pictures of a batch over all ranks: no more than there are, and at least one a rank."""
+    """The pictures of a batch over all ranks: no more than there are, and at least one per rank."""
     batch_size = min(recipe.train.batch_size, pictures)
     if batch_size < ranks.size:
         raise RequestError(
@@ -73,39 +73,55 @@ def _batch_size(recipe: Recipe, pictures: int, ranks: Ranks) -> int:
     return batch_size
 
 
-def first_model(recipe: Recipe, data: Split, start: Start | None) -> Classifier:
+def first_model(recipe: Recipe, data: Split, init: InitialWeights | None) -> Classifier:
     """The network before its first step."""
     from priorscope.models import create
 
     model = create(
         recipe.model, image_size=data.image_size, num_classes=len(data.classes), statistics=data.statistics, seed=recipe.seed
     )
-    if start is not None:
-        start.put_into(model, recipe.seed)
-        if recipe.init.head == "new" or _others(start.names, data.classes):
+    if not recipe.train.trains:
+        _check_own_head(recipe, model, init)
+    if init is not None:
+        init.put_into(model, recipe.seed)
+        if recipe.init.head == "new" or _others(init.names, data.classes):
             model.replace_head(len(data.classes), recipe.seed)
     return model
 
 
+def _check_own_head(recipe: Recipe, model: Classifier, init: InitialWeights | None) -> None:
+    """Refuses a network that is not trained where its published head is for another number of classes."""
+    from priorscope.models.timm_zoo import TimmConfig, published_classes
+
+    classes = init.classes if init else published_classes(recipe.model) if isinstance(recipe.model, TimmConfig) else None
+    if classes != model.num_classes:
+        raise RequestError(
+            f"The published head of {model.name} tells {classes} classes apart, {recipe.data.source.name} has"
+            f" {model.num_classes}, and train.epochs = 0 trains no other.",
+            "data of the head's own classes, or training for a new head",
+            'train = {epochs = 10, finetune = {mode = "head"}}',
+        )
+
+
 def _others(before: tuple[str, ...], now: tuple[str, ...]) -> bool:
-    """Whether a head was made for classes of other names, or in another order. Numbers stand in for names: they say nothing."""
+    """Whether a head was made for classes of other names, or in another order. Numbers as names say nothing of either."""
     numbers = tuple(map(str, range(len(now))))
     return bool(before) and before != now and numbers not in (before, now)
 
 
-def _looked_at(source: Source, data: Split, name: str, recipe: Recipe) -> Split:
+def _tracked(source: Source, data: Split, name: str, recipe: Recipe) -> Split:
     """A split to evaluate after each epoch.
 
-    The training data itself un-augmented, val whole, any other up to `track_images`.
+    The training data itself without augmentation, val whole, any other up to `track_images`.
     """
     split = data if name == "train" else source.split(name)
     most = recipe.train.track_images
     return split if name == "val" or len(split) <= most else split.subset(most)
 
 
-def network_of(model: Classifier, classes: tuple[str, ...]) -> Network:
+def record_of(model: Classifier, classes: tuple[str, ...]) -> NetworkRecord:
     """What is needed beside the recipe to build a model again."""
-    return Network(
+    return NetworkRecord(
         image_size=model.image_size,
         num_classes=model.num_classes,
         parameters=model.parameter_count(),

@@ -15,7 +15,12 @@ A family is one file here and one line in `FAMILIES`. Its module has
                                     where a size leaves parameters without any effect
     keep_body(config, num_classes) -> config
                                     where the body depends on the number of classes: the config that keeps it with another head
-    settled(config) -> config       where a config points to a place outside: the one that does without it
+    self_contained(config) -> config
+                                    where a config points to a place outside: the one that does without it
+    in_timm(config, image_size) -> (name, arguments)
+                                    where timm builds the same network (None: not this one)
+    READ_LAST                       the parameters before the blocks that are read after the last one
+    VERSION                         raised when the network's numbers change; 1 where there is none
 
 Families with blocks of their own keep them in `networks/<family>.py`, because importing torch takes three seconds and a
 list of presets, a recipe or a plan must not wait for it.
@@ -159,13 +164,20 @@ def create(
     seed: int = 0,
     **overrides: Any,
 ) -> Classifier:
-    """Builds a classifier that takes images in [0, 1], NCHW, at `image_size`, and gives logits.
+    """Builds a classifier that takes images in [0, 1], NCHW, at `image_size`, and returns logits.
 
     `statistics` are the training data's mean and standard deviation, applied inside; `weights` is a safetensors file;
     `overrides` change single settings of the preset. The initial weights are a pure function of the config and `seed`.
     """
-    from priorscope.models.classifier import build
+    from priorscope.core.contracts import Statistics
+    from priorscope.models.building import build
 
+    if statistics is not None and not isinstance(statistics, Statistics):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RequestError(
+            f"The statistics came as a {type(statistics).__name__}.",
+            "the mean and standard deviation of each channel, as Statistics",
+            "statistics=split.statistics of the training data",
+        )
     config = family_config(name)
     if overrides:
         config = config.replace(**overrides)
@@ -174,9 +186,9 @@ def create(
 
 def at_size(classifier: Classifier, image_size: int) -> Classifier:
     """The same weights for images of another side, or the reason why the family cannot have them."""
-    from priorscope.models import classifier as built
+    from priorscope.models import building
 
-    return built.at_size(classifier, image_size)
+    return building.at_size(classifier, image_size)
 
 
 def info(classifier: Classifier) -> ModelInfo:
@@ -196,17 +208,32 @@ def wrap(
     input_size: int | None = None,
     resize: Resize = "bilinear",
 ) -> Classifier:
-    """Makes any module that gives logits a classifier, so that every probe runs on it: its modules' names are its taps."""
-    from priorscope.core.contracts import Statistics
-    from priorscope.models.classifier import wrap_network
+    """Makes a classifier of any module that returns logits, so that every probe runs on it: its modules' names are its taps."""
+    from priorscope.models.wrapping import wrap_network
 
     if (mean is None) != (std is None):
         raise RequestError(
             "wrap got only one of mean and std.", "both, or neither", "wrap(net, ..., mean=(.5, .5, .5), std=(.5, .5, .5))"
         )
-    statistics = Statistics(mean=tuple(mean), std=tuple(std)) if mean is not None and std is not None else None
+    statistics = _three_channels(mean, std) if mean is not None and std is not None else None
     num_classes = classes if isinstance(classes, int) else len(classes)
     return wrap_network(network, image_size, num_classes, statistics, input_size, resize)
+
+
+def _three_channels(mean: Iterable[float], std: Iterable[float]) -> Statistics:
+    from priorscope.core.contracts import Statistics
+
+    try:
+        statistics = Statistics(mean=tuple(map(float, mean)), std=tuple(map(float, std)))
+    except TypeError:
+        statistics = None
+    if statistics is None or len(statistics.mean) != 3 or len(statistics.std) != 3:
+        raise RequestError(
+            f"wrap got mean = {mean} and std = {std}.",
+            "three numbers each: one for each channel",
+            "mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), for example",
+        )
+    return statistics
 
 
 from priorscope.models.timm_names import install as _register_with_timm  # noqa: E402  it needs the names above

@@ -22,8 +22,6 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -35,7 +33,6 @@ from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.rng import seed_of, stream
 from priorscope.models import FAMILIES, FamilyConfig, Permutation, Resize
-from priorscope.models.weights import check_fit, read_tensors
 
 Layout = Literal["NC", "NLC", "NCL", "NCHW", "NHWC", "any"]
 
@@ -44,8 +41,8 @@ Layout = Literal["NC", "NLC", "NCL", "NCHW", "NHWC", "any"]
 class Tap:
     """Where an activation is read: the output (or input) of one submodule, and what its axes mean.
 
-    Where a submodule gives several tensors, `item` is the one that is read: torch's own attention gives its weights beside its
-    output.
+    Where a submodule returns several tensors, `item` is the one that is read: torch's own attention returns its weights beside
+    its output.
     """
 
     module: str
@@ -119,6 +116,11 @@ class Classifier(nn.Module):
         """The preset's name, or the class of a wrapped network."""
         return self.config.name if self.config else type(self.network).__name__
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.mean.device
+
     def prepare(self, images: Tensor) -> Tensor:
         """Images in [0, 1] as the backbone wants them: resized, put into another order if the config says so, normalised."""
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, self.image_size, self.image_size):
@@ -177,7 +179,7 @@ class Classifier(nn.Module):
 
     @property
     def head_path(self) -> str | None:
-        """Where the last linear map stands in the network; None where there is no single one."""
+        """Where the last linear map stands in the network; None if there is no single one."""
         return self._head
 
     @property
@@ -192,7 +194,7 @@ class Classifier(nn.Module):
         return self.network.get_submodule(self._head)
 
     def replace_head(self, num_classes: int, seed: int) -> None:
-        """Puts a fresh linear head in place of the old one, at `num_classes`; the config goes on building the same body."""
+        """Puts a fresh linear head in place of the old one, at `num_classes`; the config still builds the same body."""
         old = self.head
         if not isinstance(old, nn.Linear):
             raise RequestError(
@@ -295,163 +297,3 @@ def seeded(seed: int, *names: str) -> Generator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, *names))
         yield
-
-
-def build(
-    config: FamilyConfig,
-    *,
-    image_size: int,
-    num_classes: int,
-    statistics: Statistics | None = None,
-    weights: Path | str | None = None,
-    seed: int = 0,
-) -> Classifier:
-    """Builds a classifier of a checked config; see `models.create`."""
-    start = config.without_start() if weights is not None else config
-    with seeded(seed, "weights"):
-        backbone: Backbone = FAMILIES.load(config.family).build(start, config.input_size or image_size, num_classes)
-    classifier = Classifier(
-        backbone,
-        image_size=image_size,
-        num_classes=num_classes,
-        statistics=backbone.statistics or statistics,
-        input_size=config.input_size,
-        resize=config.resize,
-        config=config,
-    )
-    if weights is not None:
-        load_weights(classifier, Path(weights))
-    return classifier
-
-
-def load_weights(classifier: Classifier, path: Path) -> None:
-    """Loads a file strictly: every key that is missing, left over or of another shape is named.
-
-    The file holds a classifier (its network's keys begin with "network.", and its normalisation is beside them) or a bare
-    network with the keys of its family, or with those of a published layout that the family's `translate` reads.
-    """
-    stored = read_tensors(path)
-    if not {"mean", "std"} <= set(stored):
-        stored = {f"network.{key}": tensor for key, tensor in _translated(classifier.config, stored).items()}
-        # Files from before torch 0.4.1 do not count batches. No forward pass uses the count, and torch itself fills it in.
-        counts = {key: value for key, value in classifier.state_dict().items() if key.endswith("num_batches_tracked")}
-        stored = counts | stored | classifier.normalisation()
-    check_fit(
-        stored,
-        classifier.state_dict(),
-        f"The weights {path} do not fit {classifier.name}",
-        "create the model with the settings of its recipe",
-    )
-    mean, std = stored["mean"], stored["std"]
-    if not (torch.equal(mean, classifier.mean.cpu()) and torch.equal(std, classifier.std.cpu())):
-        classifier.statistics = Statistics(mean=tuple(mean.flatten().tolist()), std=tuple(std.flatten().tolist()))
-    classifier.load_state_dict(stored)
-
-
-def _translated(config: FamilyConfig | None, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A network's tensors under the family's own keys."""
-    if config is None:
-        return tensors
-    family = FAMILIES.load(config.family)
-    return family.translate(tensors) if hasattr(family, "translate") else tensors
-
-
-def at_size(classifier: Classifier, image_size: int) -> Classifier:
-    """The same weights for images of another side, or the reason why a family cannot have them.
-
-    Where the size inside is fixed by `input_size`, only the resize changes. Else learnt positions are interpolated (ViT, Swin),
-    and families without any take the weights as they are.
-    """
-    config = classifier.config
-    if config is None:
-        raise RequestError(
-            f"{classifier.name} is a network of your own.", "a model of a family", "wrap the network again with image_size=..."
-        )
-    family = FAMILIES.load(config.family)
-    changes = (config.input_size or image_size) != classifier.input_size
-    if changes and config.permute is not None:
-        raise RequestError(
-            f"{config.name} cannot go from {classifier.input_size} to {image_size} pixels: they would stand in another order.",
-            f"images of {classifier.input_size} pixels",
-            f"input_size = {classifier.input_size}: images are resized inside the model",
-        )
-    if changes and hasattr(family, "FIXED_SIZE"):
-        raise RequestError(
-            f"{config.name} cannot go from {classifier.input_size} to {image_size} pixels: {family.FIXED_SIZE}.",
-            f"images of {classifier.input_size} pixels",
-            f"input_size = {classifier.input_size}: images are resized inside the model",
-        )
-    resized = build(
-        config.without_start(), image_size=image_size, num_classes=classifier.num_classes, statistics=classifier.statistics
-    )
-    resized.config = config
-    state = classifier.network.state_dict()
-    if changes and hasattr(family, "resample"):
-        state = family.resample(state, resized.network)
-    check_fit(
-        state,
-        resized.network.state_dict(),
-        f"The weights of {config.name} do not fit {image_size} pixels",
-        f"input_size = {classifier.input_size}: images are resized inside the model",
-    )
-    resized.network.load_state_dict(state)
-    return resized.train(classifier.training).to(classifier.mean.device)
-
-
-def wrap_network(
-    network: nn.Module, image_size: int, num_classes: int, statistics: Statistics | None, input_size: int | None, resize: Resize
-) -> Classifier:
-    """A user's own network as a classifier: every submodule that runs is a tap, under its own path."""
-    taps, head, logits = module_taps(network, input_size or image_size)
-    if tuple(logits.shape) != (2, num_classes):
-        raise RequestError(
-            f"The network gives {tuple(logits.shape)} for 2 images.",
-            f"(2, {num_classes}): one logit a class",
-            "classes=<as many as the network's last layer gives>",
-        )
-    return Classifier(
-        Backbone(network, taps, head),
-        image_size=image_size,
-        num_classes=num_classes,
-        statistics=statistics,
-        input_size=input_size,
-        resize=resize,
-    )
-
-
-def module_taps(network: nn.Module, side: int) -> tuple[dict[str, Tap], str | None, Tensor]:
-    """What shows when two grey images of a side pass: taps, the head, and the logits.
-
-    Every submodule that runs is a tap under its own path, in the order in which they end. The head is the linear map whose
-    output the network gives back as it is, or None.
-    """
-    ended: dict[str, tuple[Tensor, int] | None] = {}  # holding outputs keeps their addresses from being given away again
-
-    def end(path: str, module: nn.Module, _inputs: Any, output: Any) -> None:
-        ended.pop(path, None)
-        ended[path] = (output, changes_of(output)) if isinstance(module, nn.Linear) else None
-
-    handles = [
-        module.register_forward_hook(partial(end, path))
-        for path, module in network.named_modules()
-        if path and not isinstance(module, torch.jit.ScriptModule)
-    ]
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    try:
-        with evaluating(network), torch.no_grad():
-            logits = network(torch.full((2, 3, side, side), 0.5, device=device))
-    finally:
-        for handle in handles:
-            handle.remove()
-
-    def answers(output: Tensor, changes: int) -> bool:
-        same = output.shape == logits.shape and output.data_ptr() == logits.data_ptr()
-        return same and changes_of(output) == changes
-
-    head = next((path for path, kept in ended.items() if kept is not None and answers(*kept)), None)
-    return {path.replace(".", "/"): Tap(path, "any") for path in ended}, head, logits
-
-
-def changes_of(tensor: Tensor) -> int:
-    """How often torch has counted a change of a tensor; those made in inference mode it does not count."""
-    return 0 if tensor.is_inference() else tensor._version

@@ -66,7 +66,7 @@ def _air(*widths: int, stem_stride: int = 1) -> Plain:
 
 
 VERSION = 1
-"""Of the numbers that this family gives; raised when they change."""
+"""Raised when the numbers that this family computes change."""
 
 PRESETS: dict[str, Plain] = {
     "tiny": _air(16, 32, 64, stem_stride=2),

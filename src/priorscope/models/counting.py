@@ -6,6 +6,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from priorscope.core.config import Config
+from priorscope.models.places import by_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ModelInfo(Config):
-    """The cost of one image more in a batch: what is done once a batch, weights times weights, is no image's.
+    """The cost of one more image in a batch; work done once per batch (weights times weights) is not counted.
 
     `macs` are the multiply-adds of all matrix products, convolutions and attention; `flops` are twice that, a multiplication
     and an addition each. Norms, activations and additions are in neither: they are under 1 % of these networks' arithmetic.
@@ -39,8 +40,7 @@ def info(classifier: Classifier) -> ModelInfo:
 
     counted = copy.deepcopy(classifier).cpu().float()
     with seeded(0, "info"):
-        few, many = (_macs(counted.eval(), batch) for batch in (2, 3))
-        macs = many - few
+        own = _macs(counted)
         tokens = _tokens(counted)
         few, many = (_saved_bytes(counted.train(), batch) for batch in (2, 4))
     return ModelInfo(
@@ -49,11 +49,24 @@ def info(classifier: Classifier) -> ModelInfo:
         input_size=classifier.input_size,
         num_classes=classifier.num_classes,
         parameters=classifier.parameter_count(),
-        macs=macs,
-        flops=2 * macs,
+        macs=own,
+        flops=2 * own,
         activation_bytes=(many - few) // 2,
         tokens=tokens,
     )
+
+
+def macs(classifier: Classifier) -> int:
+    """The multiply-adds of one image, without the rest that `info` counts: a training asks for them at every start."""
+    from priorscope.models.classifier import seeded
+
+    with seeded(0, "info"):
+        return _macs(copy.deepcopy(classifier).cpu().float())
+
+
+def _macs(classifier: Classifier) -> int:
+    few, many = (_batch_macs(classifier.eval(), batch) for batch in (2, 3))
+    return many - few
 
 
 def _images(classifier: Classifier, batch: int) -> Tensor:
@@ -62,11 +75,11 @@ def _images(classifier: Classifier, batch: int) -> Tensor:
     return torch.rand(batch, 3, classifier.image_size, classifier.image_size)
 
 
-def _macs(classifier: Classifier, batch: int) -> int:
+def _batch_macs(classifier: Classifier, batch: int) -> int:
     """The multiply-adds of a batch.
 
     Attention is counted as plain products: torch's counter has not known every fused kernel in every version. On frozen
-    weights: the counter asks a view of a parameter for its gradient's origin, which it has not without gradients.
+    weights: the counter reads `grad_fn` of parameter views, and without gradients they have none.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -92,9 +105,7 @@ def _tokens(classifier: Classifier) -> dict[str, int]:
         read = classifier.activations(_images(classifier, 1), along)
     tokens: dict[str, int] = {}
     for address, value in read.items():
-        layout = classifier.tap(address).layout
-        channels = value.shape[-1] if layout in ("NLC", "NHWC", "NC") else value.shape[1]
-        count = value[0].numel() // channels
+        count = by_place(value, classifier.tap(address).layout).shape[1]
         if not tokens or list(tokens.values())[-1] != count:
             tokens[address] = count
     return tokens

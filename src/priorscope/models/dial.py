@@ -60,7 +60,7 @@ class DialConfig(FamilyConfig):
 
 
 VERSION = 1
-"""Of the numbers that this family gives; raised when they change."""
+"""Raised when the numbers that this family computes change."""
 
 PRESETS: dict[str, Plain] = {
     "tiny": {"mixing": "local", "budget": 120_000, "depth": 2},
@@ -163,7 +163,7 @@ def build(config: DialConfig, image_size: int, num_classes: int) -> Backbone:
 
 
 def keep_body(config: DialConfig, num_classes: int) -> DialConfig:
-    """The config whose widths stay those for so many classes."""
+    """The config whose widths stay those for `num_classes` classes."""
     return config if config.solved_for else config.replace(solved_for=num_classes)
 
 

@@ -10,7 +10,7 @@ opens here, as `timm/local-dir:FOLDER`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Statistics
@@ -55,7 +55,7 @@ def save_hub(classifier: Classifier, folder: Path | str, classes: Sequence[str] 
     family = FAMILIES.load(config.family)
     card = HubCard(
         library="priorscope",
-        model=(family.settled(config) if hasattr(family, "settled") else config).plain(),
+        model=(family.self_contained(config) if hasattr(family, "self_contained") else config).plain(),
         image_size=classifier.image_size,
         num_classes=classifier.num_classes,
         classes=tuple(classes),
@@ -122,7 +122,7 @@ def load_hub(folder: Path | str) -> Classifier:
 
 
 def _load_timm(folder: Path, stored: dict[str, Any]) -> Classifier:
-    about = cast("dict[str, Any]", stored.get("pretrained_cfg", stored))
+    about: Plain = stored.get("pretrained_cfg", stored)
     return create(
         f"timm/local-dir:{folder.resolve()}",
         image_size=int(about["input_size"][1]),

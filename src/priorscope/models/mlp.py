@@ -51,7 +51,7 @@ class MlpConfig(FamilyConfig):
 
 
 VERSION = 3
-"""Of the numbers that this family gives; raised when they change."""
+"""Raised when the numbers that this family computes change."""
 
 PRESETS: dict[str, Plain] = {
     "tiny": {"blocks": 2, "width": 128, "expansion": 2},

@@ -51,7 +51,7 @@ class PerceiverConfig(FamilyConfig):
 
 
 VERSION = 2
-"""Of the numbers that this family gives; raised when they change."""
+"""Raised when the numbers that this family computes change."""
 
 
 def _sized(depth: int, latents: int, width: int, cross_head_width: int, head_width: int, dropout: float) -> Plain:

@@ -66,7 +66,7 @@ class PerceiverIoConfig(FamilyConfig):
 
 
 VERSION = 2
-"""Of the numbers that this family gives; raised when they change."""
+"""Raised when the numbers that this family computes change."""
 
 
 def _whole_image(latents: int, width: int, cross_head_width: int, head_width: int) -> Plain:
@@ -124,7 +124,7 @@ def build(config: PerceiverIoConfig, image_size: int, num_classes: int) -> Backb
 
 
 def keep_body(config: PerceiverIoConfig, num_classes: int) -> PerceiverIoConfig:
-    """The config whose query stays as wide as for so many classes."""
+    """The config whose query stays as wide as for `num_classes` classes."""
     return config if config.query_width else config.replace(query_width=num_classes)
 
 

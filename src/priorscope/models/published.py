@@ -165,15 +165,8 @@ def trained_on(weights: Path) -> str | None:
     return None if found is None else ours.get(found, found)
 
 
-def import_published(weights: Path | str, out: Path | str) -> Path:
-    """Converts a published file to a folder of the hub's layout (`config.json`, `model.safetensors`)."""
-    from priorscope.models.hub import save_hub
-
-    return save_hub(read_published(weights), out)
-
-
 def fetch_published(key: str, folder: Path | str, link: str = _DRIVE) -> Path:
-    """Downloads a checkpoint's files, named as published, and gives the path of its weights.
+    """Downloads a checkpoint's files, named as published, and returns the path of its weights.
 
     The files have no published hash. What came is read, every key held against the network, before the path is given; what is
     no such file (a page that asks to sign in, say) is deleted, so that trying again downloads again.

@@ -16,7 +16,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, WorkError
@@ -97,7 +97,7 @@ def _check_statistics(config: Path, known: PublishedResnet) -> None:
     """Refuses a folder whose config states another normalisation: the one thing that a network's weights do not show."""
     wanted = known.statistics
     stored = read_json(config) if config.is_file() else {}
-    told = {**cast("dict[str, Any]", stored.get("pretrained_cfg", {})), **stored}
+    told = {**stored.get("pretrained_cfg", {}), **stored}
     wrong = [f"{key} is {told[key]}" for key in ("mean", "std") if key in told and tuple(told[key]) != getattr(wanted, key)]
     if wrong:
         name = f"{known.preset.removeprefix('cnn/')}_{known.source}"

@@ -107,13 +107,18 @@ def build(config: TimmConfig, image_size: int, num_classes: int) -> Backbone:
     return Backbone(network, taps(network, head, image_size), head, statistics)
 
 
+def published_classes(config: TimmConfig) -> int | None:
+    """How many classes a network's published weights tell apart."""
+    return _published(config).get("num_classes")
+
+
 def in_timm(config: TimmConfig, image_size: int) -> tuple[str, Plain]:
     """The network's name in timm and its settings."""
-    own = settled(config)
+    own = self_contained(config)
     return own.architecture, _settings(own, image_size)
 
 
-def settled(config: TimmConfig) -> TimmConfig:
+def self_contained(config: TimmConfig) -> TimmConfig:
     """The same network by timm's name of it, without the weights, where it is known by a place, which may go."""
     if ":" not in config.architecture:
         return config
@@ -132,7 +137,7 @@ def _settings(config: TimmConfig, image_size: int) -> Plain:
 
 
 def _args(config: TimmConfig, given: Plain) -> Plain:
-    """The settings that a place gives, and over them the config's."""
+    """The settings that stand at a place, and over them the config's."""
     return {name: value for name, value in {**given, **(config.args or {})}.items() if name not in _SAID}
 
 
@@ -204,7 +209,8 @@ def _head(network: nn.Module, num_classes: int) -> str | None:
 
 def taps(network: nn.Module, head: str | None, image_size: int) -> dict[str, Tap]:
     """The family's own addresses where the network is built as one of ours; else every submodule under its own path."""
-    from priorscope.models.classifier import Tap, module_taps
+    from priorscope.models.classifier import Tap
+    from priorscope.models.wrapping import module_taps
 
     kind, modules = type(network), dict(network.named_modules())
     own = _relatives()[kind][1](network) if kind in _relatives() else {}

@@ -44,7 +44,7 @@ class TntConfig(FamilyConfig):
 
 
 VERSION = 2
-"""Of the numbers that this family gives; raised when they change."""
+"""Raised when the numbers that this family computes change."""
 
 _NAME = re.compile(r"p(?P<patch>\d+)-x(?P<pixel>\d+)")
 

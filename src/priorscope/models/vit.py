@@ -55,7 +55,7 @@ class VitConfig(FamilyConfig):
 
 
 VERSION = 2
-"""Of the numbers that this family gives; raised when they change."""
+"""Raised when the numbers that this family computes change."""
 
 _NAME = re.compile(r"d(?P<depth>\d+)-w(?P<width>\d+)-p(?P<patch>\d+)(-h(?P<heads>\d+))?")
 

@@ -93,9 +93,11 @@ def asks(config: type[C]) -> Callable[[Callable[Concatenate[Any, Any, C, ...], R
         def measured(*given: Any, **named: Any) -> R:
             settings = {name: value for name, value in named.items() if name not in others}
             rest = {name: value for name, value in named.items() if name in others}
-            if len(given) == 3 and not settings:
-                return measure(*given, **rest)
-            return measure(*given, asked=config.parse(settings, measure.__name__), **rest)
+            if len(given) < 3 or settings:
+                rest["asked"] = config.parse(settings, measure.__name__)
+            if config.per == "set":
+                _check_named(measure.__name__, given[0] if given else rest.get(subject.name))
+            return measure(*given, **rest)
 
         fields = {name: field for name, field in config.model_fields.items() if name != "name"}
         named = [
@@ -106,6 +108,16 @@ def asks(config: type[C]) -> Callable[[Callable[Concatenate[Any, Any, C, ...], R
         return measured
 
     return asking
+
+
+def _check_named(measure: str, subjects: object) -> None:
+    """Refuses one network where several are compared: they are told apart by their names."""
+    if not isinstance(subjects, Mapping):
+        raise RequestError(
+            f"{measure} compares networks, and was given {type(subjects).__name__} without a name.",
+            "a table of networks by their names",
+            f'{measure}({{"mine": model}}, data)',
+        )
 
 
 def probe_config(probe: str | dict[str, Any] | ProbeConfig) -> ProbeConfig:

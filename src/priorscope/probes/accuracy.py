@@ -160,7 +160,7 @@ def measure_accuracy(subject: Classifier | Evidence | TrainedRun, data: Source |
     finite, real = np.isfinite(logits).all(1), chosen.columns.get("real")
     if not finite.all():
         broken = int((~finite).sum())
-        caveats.append(f"{broken} images got logits that are not finite: they count as wrong and are left out of the loss.")
+        caveats.append(f"{broken} images got logits that are not finite: the loss leaves them out, and NaN is never right.")
     return Accuracy(
         value=float(right.mean()),
         interval=wilson(int(right.sum()), len(right)),

@@ -3,7 +3,7 @@
 A ridge regression in closed form on what the head sees, from `shots` labelled training images of each class: nothing is
 trained and no learning rate is chosen, so the number belongs to the features. Which images are labelled is drawn several
 times, and the interval is over draws x test images; of a family over seeds x draws x test images, since the same images are
-labelled for every network. `few_shot` is the measurement alone, for probes that want it of other data.
+labelled for every network.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from priorscope.core.extremes import largest
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.ridge import few_of_each, fit_ridge
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, bracket, seed_by_image, wilson
-from priorscope.probes import ProbeConfig, check_apart, the_source
+from priorscope.core.stats import Interval, bracket, ends, seed_by_image, wilson
+from priorscope.probes import ProbeConfig, asks, check_apart, the_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from priorscope.core.figure import Figure
-    from priorscope.data.split import Source, Split
+    from priorscope.data.split import Source
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
@@ -129,42 +129,6 @@ class Fewshot(Result):
         return [_draw(results)]
 
 
-def few_shot(
-    subject: Classifier | Evidence | TrainedRun,
-    train: Split,
-    test: Split,
-    *,
-    shots: int,
-    draws: int,
-    tap: str | None = None,
-    seed: int = 0,
-) -> tuple[NDArray[np.bool_], tuple[float, ...], str]:
-    """Whether each test image is answered right in each draw, the penalties taken, and the tap.
-
-    Only the images that some draw labels are looked at, not the whole training split. The readout names one class, the first of
-    equals, as those of `priorscope.probes.shared.readouts` do.
-    """
-    from priorscope.evidence import evidence_of
-
-    evidence = evidence_of(subject)
-    at = _tap(evidence.model, tap)
-    classes = len(test.classes)
-    labelled = [
-        few_of_each(train.labels, shots, stream(seed, "few shots", draw).permutation(len(train)), classes)
-        for draw in range(draws)
-    ]
-    union = np.unique(np.concatenate(labelled))
-    some = _flat(evidence.features(train.choose(union), at))
-    asked = _flat(evidence.features(test, at))
-    right: list[NDArray[np.bool_]] = []
-    strengths: list[float] = []
-    for rows in labelled:
-        fitted = fit_ridge(some[np.searchsorted(union, rows)], train.labels[rows], classes)
-        right.append(fitted.scores(asked).argmax(1) == test.labels)
-        strengths.append(fitted.strength)
-    return np.stack(right), tuple(strengths), at
-
-
 def _over_draws(interval: Interval) -> Interval:
     """The interval of one checkpoint, in which draws of labelled images stand where a family has its seeds."""
     return interval.replace(over="draws x images")
@@ -185,35 +149,38 @@ def _flat(features: NDArray[Any]) -> NDArray[Any]:
     return features.reshape(len(features), -1)
 
 
-def measure_fewshot(
-    subject: Classifier | Evidence | TrainedRun,
-    data: Source,
-    *,
-    split: str = "test",
-    shots: int = 10,
-    draws: int = 5,
-    tap: str | None = None,
-    seed: int = 0,
-) -> Fewshot:
-    """Labels a few training images of each class, several times over, and scores the whole split."""
+@asks(FewshotConfig)
+def measure_fewshot(subject: Classifier | Evidence | TrainedRun, data: Source, asked: FewshotConfig) -> Fewshot:
+    """Labels a few training images of each class, several times over, and scores the whole split.
+
+    Only the images that some draw labels are looked at, not the whole training split.
+    """
     from priorscope.evidence import evidence_of
 
-    check_apart("fewshot", split)
+    check_apart("fewshot", asked.split)
     evidence = evidence_of(subject)
     source = the_source("fewshot", data)
-    train, test = source.split("train"), source.split(split)
-    right, strengths, at = few_shot(evidence, train, test, shots=shots, draws=draws, tap=tap, seed=seed)
+    train, test = source.split("train"), source.split(asked.split)
+    tap, classes = _tap(evidence.model, asked.tap), len(test.classes)
+    labelled = [
+        few_of_each(train.labels, asked.shots, stream(asked.seed, "few shots", draw).permutation(len(train)), classes)
+        for draw in range(asked.draws)
+    ]
+    union = np.unique(np.concatenate(labelled))
+    known, unknown = _flat(evidence.features(train.choose(union), tap)), _flat(evidence.features(test, tap))
+    fits = [fit_ridge(known[np.searchsorted(union, rows)], train.labels[rows], classes) for rows in labelled]
+    right = np.stack([fitted.scores(unknown).argmax(1) == test.labels for fitted in fits])  # one class, the first of equals
     return Fewshot(
         value=float(right.mean()),
         interval=_over_draws(seed_by_image(right)),
         n=len(test),
         unit="share of images",
         split=test.name,
-        shots=shots,
-        classes=len(test.classes),
-        tap=at,
-        seed=seed,
-        strengths=strengths,
+        shots=asked.shots,
+        classes=classes,
+        tap=tap,
+        seed=asked.seed,
+        strengths=tuple(fitted.strength for fitted in fits),
         right=right,
         correct=top_k_correct(evidence.logits(test), test.labels) if evidence.knows(test) else np.zeros(0, np.bool_),
     )
@@ -231,8 +198,8 @@ def _draw(results: Sequence[tuple[Subject, Fewshot]]) -> Figure:
     rows: list[dict[str, Any]] = []
     for subject, seeds in by_recipe(results):
         value, between = float(np.mean([result.value for result in seeds])), _interval(seeds)
-        ends = {"low": between.low, "high": between.high} if between else {"low": None, "high": None}
-        rows.append({"subject": subject.name, "family": subject.family, "value": value, **ends, "seeds": len(seeds)})
+        row = {"subject": subject.name, "family": subject.family, "value": value, "seeds": len(seeds)}
+        rows.append({**row, **ends(between)})
     best, first = largest({row["subject"]: row["value"] for row in rows}), results[0][1]
     whose = "its features are" if len(rows) == 1 else f"the features of {best} are"
     return interval_dots(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from priorscope.core.claim import Claim, Verdict
 from priorscope.core.config import Plain
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
-from priorscope.core.wording import begun, listed
+from priorscope.core.wording import capitalised, listed
 from priorscope.report.reading import Reading
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.verdict import Arm, Finding, arm_difference, difference_unit
@@ -44,13 +44,28 @@ def answers(reading: Reading, found: Sequence[Finding]) -> list[Answer]:
 
 
 def _answer(text: str, claim: Claim, reading: Reading, found: Sequence[Finding], level: float) -> Answer:
-    for finding in found:
-        arms = {arm.label: arm for arm in finding.arms}
-        asked: Plain = finding.about.get("config") or {}
-        meant = finding.probe == claim.probe and claim.settings.items() <= asked.items()
-        if meant and claim.first in arms and claim.second in arms:
-            return _of(text, claim, arms[claim.first], arms[claim.second], finding, reading, level)
-    return Answer(text, "undecided", "It was not measured on both.", "the study to run to its end", ())
+    fitting = [(finding, arms) for finding in found if (arms := _meant(claim, finding))]
+    if not fitting:
+        return Answer(text, "undecided", "It was not measured on both.", "the study to run to its end", ())
+    finding, (first, second) = fitting[0]
+    answer = _of(text, claim, first, second, finding, reading, level)
+    return replace(answer, sentence=answer.sentence + _measured_how(finding, len(fitting)))
+
+
+def _meant(claim: Claim, finding: Finding) -> tuple[Arm, Arm] | None:
+    """The two arms that a claim compares, where a finding is of its probe, asked as it wants, and has both."""
+    asked: Plain = finding.about.get("config") or {}
+    if finding.probe != claim.probe or not claim.settings.items() <= asked.items():
+        return None
+    first, second = finding.arm(claim.first), finding.arm(claim.second)
+    return (first, second) if first and second else None
+
+
+def _measured_how(finding: Finding, ways: int) -> str:
+    """Which of several ways to measure it decides a claim; nothing where there is one alone."""
+    if ways > 1:
+        return f" Decided by {finding.measure}, the first of {ways} ways in which it was measured."
+    return f" Decided by {finding.measure}." if finding.where else ""
 
 
 def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, reading: Reading, level: float) -> Answer:
@@ -78,8 +93,7 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
     if unbelieved:
         needs = f"numbers of {' and '.join(unbelieved)} that can be believed"
         return Answer(text, "undecided", f"{values}.", needs, confounds)
-    interval = difference.interval
-    verdict = claim.verdict(interval)
+    interval, verdict = difference.interval, claim.verdict(difference)
     if first.scope == "checkpoint":
         confounds = (f"It is about two checkpoints: {needed} seeds of each speak for families.", *confounds)
     said = f"{values}: a difference of {signed(difference.value, tested)} ({signed(interval.low, tested)} to "
@@ -124,6 +138,6 @@ def _confounds(first: Arm, second: Arm, reading: Reading) -> tuple[str, ...]:
     if sizes[0] and sizes[1] and max(sizes[0], sizes[1]) > 1.5 * min(sizes[0], sizes[1]):
         said.append(f"Their sizes differ: {sizes[0]:,} and {sizes[1]:,} parameters.")
     results = [result for arm in (first, second) for result in arm.results]
-    grounds = dict.fromkeys(f"{begun(result.ground())}." for result in results if result.doubted)
+    grounds = dict.fromkeys(f"{capitalised(result.ground())}." for result in results if result.doubted)
     doubts = dict.fromkeys(caveat for result in results for caveat in result.caveats)
     return (*said, *grounds, *list(doubts)[:2])

@@ -45,7 +45,7 @@ def _families_over(found: Sequence[Finding]) -> str:
 
 
 def _recipes_said(reading: Reading, found: Sequence[Finding]) -> str:
-    """Rule of fairness: the same recipe, or where the recipes differ beside the model."""
+    """Rule of fairness: the same recipe, or where the recipes differ beside the architecture."""
     compared = compared_runs(reading, found)
     if len({run.recipe_name for run in compared}) < 2:
         return ""
@@ -57,7 +57,7 @@ def _recipes_said(reading: Reading, found: Sequence[Finding]) -> str:
         return f"All were trained by the same recipe but for the model, each tuned by as many trials on val ({tuned})."
     if not differing:
         return "All were trained by the same recipe but for the model; none was tuned for a best of its own."
-    return f"The recipes differ beside the model in {listed(others)}: what is compared is the whole recipe."
+    return f"The recipes differ beside the architecture in {listed(others)}: what is compared is the whole recipe."
 
 
 def _sizes_said(runs: Sequence[RunRecord]) -> str:

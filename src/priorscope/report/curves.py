@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from priorscope.core import layout, logs
+from priorscope.core.config import is_table
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.figure import STYLES, Figure
 from priorscope.core.logs import SPLITS, Points
@@ -44,12 +45,12 @@ class Curve:
         return self.points.get((split, metric), ())
 
 
-def read_log(path: Path | str) -> list[Curve]:
+def read_curves(path: Path | str) -> list[Curve]:
     """The curves of a run's folder, of every run of a study's folder, or of a foreign log (.yaml, .json, .csv)."""
     path = Path(path)
     if path.name == layout.STEPS:
         path = path.parent
-    if (path / layout.RECIPE).exists():
+    if layout.is_run(path):
         failures: list[Failure] = []
         run = read_run(path, failures)
         return _curves_of(path, [run] if run else [], failures)
@@ -78,8 +79,7 @@ def curve_of(run: RunRecord) -> Curve:
     images: dict[str, int] = {}
     for row in run.history:
         for split in dict.fromkeys(SPLITS.values()):
-            if isinstance(seen := row.get(split), dict):
-                seen = cast("dict[str, Any]", seen)
+            if is_table(seen := row.get(split)):
                 images[split] = int(seen.get("n") or 0)
                 for metric, word in WORDS.items():
                     if seen.get(word) is not None:
@@ -114,7 +114,8 @@ def curves_figure(
 def training_figures(curves: Sequence[Curve], where: str = "") -> dict[MetricName, Figure]:
     """Accuracy and loss on every split that was tracked, one panel a split; `where` says what sets these curves apart."""
     figures: dict[MetricName, Figure] = {}
-    for metric in cast("tuple[MetricName, ...]", ("acc", "loss")):
+    metrics: tuple[MetricName, ...] = ("acc", "loss")
+    for metric in metrics:
         splits = tuple(split for split in ("train", "val", "test") if band_rows(curves, metric, split))
         if splits:
             name = "-".join(["training", WORDS[metric], *where.replace(",", "").split()])
@@ -175,7 +176,7 @@ def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequ
         name,
         _title(ends, last, metric, headline),
         rows,
-        x=Axis("epoch"),
+        x=Axis("epoch", counts=all(row["x"] == int(row["x"]) for row in rows)),
         y=Axis(WORDS[metric], format=".0%") if metric == "acc" else Axis("loss (mean cross-entropy, nats)"),
         n=_n(images),
         protocol=f"{how} {_band_note(rows, drawn, last, headline)}",
@@ -195,7 +196,8 @@ def _title(ends: Mapping[str, float], last: Mapping[str, Points], metric: Metric
     where = f"{headline} {WORDS[metric]}"
     if len(ends) > 1:
         return f"{best} ends with the {extreme} {where}: {said}"
-    return f"{where.capitalize()} ends at {said} after {from_to([x for x, _ in last[best]])} epochs"
+    epochs = from_to([x for x, _ in last[best]])
+    return f"{where.capitalize()} ends at {said} after {epochs} epoch{'' if epochs == '1' else 's'}"
 
 
 def _band_note(rows: Sequence[Mapping[str, Any]], drawn: Mapping[str, float], last: Mapping[str, Points], headline: str) -> str:

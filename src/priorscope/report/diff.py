@@ -1,24 +1,32 @@
 """Two reports beside each other: exactly the numbers that differ, and what only one of them has.
 
 Runs are matched by recipe and seed, and where the two have no seed in common by their place among the recipe's seeds, so that
-a study and the same study at other seeds can be laid side by side; results about several runs by their probe. Equal numbers are
-counted and not shown.
+a study and the same study at other seeds can be laid side by side; results about several runs by their probe. Of a probe that
+was asked in several ways, answers to the same question are matched. Equal numbers are counted and not shown.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from priorscope.core.config import Plain
-from priorscope.report.reading import Reading, RunRecord, read_source, read_sources
-from priorscope.report.tidy import tidy_rows
+from priorscope.core.config import Plain, content_key
+from priorscope.report.reading import Place, Reading, RunRecord, Sources, read_sources
+from priorscope.report.tidy import outcomes_of, rows_of
 
-Key = tuple[str, str, str, str, str, str, int]
-"""Run (recipe and seed, or place among its seeds), probe, metric, setting, data, split, and which of several like it."""
+Key = tuple[str, str, str, str, str, str]
+"""Run (recipe and seed, or place among its seeds), probe, metric, setting, data and split."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A number's row, and what its probe was asked: its settings and world, and the runs where they are several."""
+
+    row: Plain
+    asked: str
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,9 @@ class Diff:
         return "; ".join(told) + "."
 
 
-def compare_sources(sources: Sequence[Path], other: Path) -> Diff:
+def compare_sources(sources: Sources, other: Place) -> Diff:
     """How the folders of studies or runs differ from another one."""
-    return diff(read_sources(sources), read_source(other))
+    return diff(read_sources(sources), read_sources(other))
 
 
 def diff(here: Reading, there: Reading) -> Diff:
@@ -75,13 +83,13 @@ def diff(here: Reading, there: Reading) -> Diff:
     changes: list[Change] = []
     same = 0
     for key in {**theirs, **ours}:
-        before, after = theirs.get(key), ours.get(key)
-        if before and after and _equal(before, after):
-            same += 1
-            continue
-        unit = str((after or before or {}).get("unit", ""))
-        old, new = (None if row is None else float(row["value"]) for row in (before, after))
-        changes.append(Change(*key[:4], unit, old, new))
+        for before, after in _matched(theirs.get(key, []), ours.get(key, [])):
+            if before and after and _equal(before, after):
+                same += 1
+                continue
+            unit = str((after or before or {}).get("unit", ""))
+            old, new = (None if row is None else float(row["value"]) for row in (before, after))
+            changes.append(Change(*key[:4], unit, old, new))
     return Diff(there.name if there.name != here.name else f"the other {there.name}", same, tuple(changes))
 
 
@@ -89,20 +97,35 @@ def _equal(before: Plain, after: Plain) -> bool:
     return all(before[name] == after[name] for name in ("value", "low", "high", "n"))
 
 
-def _numbers(reading: Reading, other: Reading) -> dict[Key, Plain]:
+def _matched(before: list[Told], after: list[Told]) -> Iterator[tuple[Plain | None, Plain | None]]:
+    """Numbers of one key in pairs: answers to the same question, then the others in their order."""
+    others: list[Told] = []
+    left = list(after)
+    for one in before:
+        same = next((other for other in left if other.asked == one.asked), None)
+        if same is None:
+            others.append(one)
+        else:
+            left.remove(same)
+            yield one.row, same.row
+    for one, other in itertools.zip_longest(others, left):
+        yield one and one.row, other and other.row
+
+
+def _numbers(reading: Reading, other: Reading) -> dict[Key, list[Told]]:
     """Every number of a reading by what it is about, its runs called as the other's that they are matched with."""
     places = {run.name: _place(run, reading, other) for run in reading.runs}
-    found: dict[Key, Plain] = {}
-    seen: Counter[tuple[str, ...]] = Counter()
-    for row in tidy_rows(reading, timed=False):
-        name = row["run"]
-        about = (
-            "" if name is None else places.get(name, str(name)),
-            *(str(row[column]) for column in ("probe", "metric", "setting", "data", "split")),
-        )
-        run, probe, metric, setting, data, split = about
-        found[run, probe, metric, setting, data, split, seen[about]] = row
-        seen[about] += 1
+    found: dict[Key, list[Told]] = {}
+    for outcome in outcomes_of(reading):
+        together = [places.get(subject.name, subject.name) for subject in outcome.subjects if len(outcome.subjects) > 1]
+        asked = content_key([outcome.setting(), together])
+        for row in rows_of(reading.name, outcome, timed=False):
+            name = row["run"]
+            run = "" if name is None else places.get(name, str(name))
+            probe, metric, setting, data, split = (
+                str(row[column]) for column in ("probe", "metric", "setting", "data", "split")
+            )
+            found.setdefault((run, probe, metric, setting, data, split), []).append(Told(row, asked))
     return found
 
 

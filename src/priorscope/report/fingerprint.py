@@ -15,13 +15,13 @@ from priorscope.core.contracts import Metric
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, over_seeds
 from priorscope.core.wording import listed
-from priorscope.report.reading import Reading
+from priorscope.report.reading import Reading, by_recipe
 from priorscope.report.scale import Scale, scale_of
 from priorscope.report.verdict import Arm, Finding
 from priorscope.report.words import between, number
 
 WIDE = 20
-"""Where the largest value is so many times the smallest, their scale is logarithmic."""
+"""Where the largest value is this many times the smallest, their scale is logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,18 @@ class Fingerprint:
 
 
 def fingerprint(reading: Reading, found: Sequence[Finding], sections: Mapping[int, str]) -> Fingerprint:
-    """The fingerprints that findings allow; `sections` gives the anchor of a finding's section by its identity."""
+    """The fingerprints that findings allow; `sections` has the anchor of a finding's section by its identity."""
     chosen: dict[AspectName, Finding] = {}
     for aspect in ASPECTS:
         able = [finding for finding in found if finding.result.aspect == aspect and any(map(_told, finding.arms))]
         if able:
             chosen[aspect] = max(able, key=lambda finding: sum(_told(arm) is not None for arm in finding.arms))
     asked = {arm.label for finding in chosen.values() for arm in finding.arms}
-    runs = [run for run in reading.runs if run.recipe_name in asked]
+    runs = (run for run in reading.runs if run.recipe_name in asked)
     columns = [_column(finding) for finding in chosen.values()]
     rows = [
         Row(label, of[0].family, len(of), of[0].parameters, tuple(column.get(label, "not measured") for column in columns))
-        for label in dict.fromkeys(run.recipe_name for run in runs)
-        if (of := [run for run in runs if run.recipe_name == label])
+        for label, of in by_recipe(runs).items()
     ]
     axes = tuple(_axis(aspect, finding, sections.get(id(finding), "")) for aspect, finding in chosen.items())
     return Fingerprint(axes, tuple(rows), tuple(aspect for aspect in ASPECTS if aspect not in chosen), tuple(_caveats(chosen)))
@@ -131,7 +130,8 @@ def _axis(aspect: AspectName, finding: Finding, section: str) -> Axis:
     scale, unit, grounds = _scale(told), told[0].unit, _grounds(finding.arms)
     ends = (number(scale.low, unit), number(scale.high, unit))
     note = grounds[0] if len(grounds) == 1 else ""
-    return Axis(aspect, told[0].measure, unit, ASPECTS[aspect], ends, scale.log, note, section)
+    measure = f"{told[0].measure} ({finding.where})" if finding.where else told[0].measure
+    return Axis(aspect, measure, unit, ASPECTS[aspect], ends, scale.log, note, section)
 
 
 def _grounds(arms: Sequence[Arm]) -> tuple[str, ...]:

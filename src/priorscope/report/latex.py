@@ -20,7 +20,7 @@ from priorscope.core.contracts import Metric, Result
 from priorscope.core.folder import write_text
 from priorscope.core.stats import Interval
 from priorscope.report.claims import answers
-from priorscope.report.reading import Outcome, Reading, read_sources
+from priorscope.report.reading import Outcome, Reading, Sources, by_recipe, read_sources
 from priorscope.report.verdict import Arm, Finding, Pair, findings
 from priorscope.report.words import number
 
@@ -28,7 +28,7 @@ COLUMNS = 4
 """How many probes stand beside each other in one table: with their intervals, more do not fit the width of a page."""
 
 LISTED = 40
-"""How many numbers of a result about several networks fit a page, where it is no matrix."""
+"""How many numbers of a result about several networks fit a page, unless it is a matrix."""
 
 DAGGER = "$^\\dagger$"
 
@@ -61,8 +61,8 @@ _TEXT = {
 """How a character is written that LaTeX would read as a command, would draw as another one, or has no letter for."""
 
 
-def write_tables(sources: Sequence[Path], tables: Path) -> list[Path]:
-    """Writes the tables of some studies and runs into a folder; gives the files."""
+def write_tables(sources: Sources, tables: Path) -> list[Path]:
+    """Writes the tables of some studies and runs into a folder; returns the files."""
     written: list[Path] = []
     for name, text in all_tables(read_sources(sources)).items():
         write_text(tables / f"{name}.tex", text)
@@ -100,13 +100,10 @@ def _numbered(name: str, at: int) -> str:
 
 def _models(reading: Reading, found: Sequence[Finding], name: str) -> str:
     """One line a recipe, one column a probe."""
-    labels = list(dict.fromkeys(run.recipe_name for run in reading.runs))
     rows: list[tuple[str, ...]] = []
-    for label in labels:
-        runs = [run for run in reading.runs if run.recipe_name == label]
+    for label, runs in by_recipe(reading.runs).items():
         size = runs[0].parameters
-        arms = [next((arm for arm in finding.arms if arm.label == label), None) for finding in found]
-        cells = [_with_interval(arm, finding.unit) if arm else "--" for arm, finding in zip(arms, found, strict=True)]
+        cells = [_with_interval(arm, finding.unit) if (arm := finding.arm(label)) else "--" for finding in found]
         rows.append((escaped(label), str(len(runs)), _digits(f"{size:,}") if size else "--", *cells))
     head = ("recipe", "seeds", "parameters", *(_headed(finding) for finding in found))
     caption = f"{escaped(reading.name)}: {escaped(reading.question)} Intervals at 95\\,\\%.{_footnote(found)}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from priorscope.core.folder import write_text
 from priorscope.probes import PROBES
 from priorscope.report.page import Page, contents
-from priorscope.report.reading import read_sources
+from priorscope.report.reading import Sources, read_sources
 from priorscope.report.recipes import SideBySide
 from priorscope.report.sections import Section, Shown
 from priorscope.report.tables import Line, pair_rows
@@ -22,13 +22,13 @@ ESCAPES = str.maketrans({**{mark: "\\" + mark for mark in "\\`*_[]#"}, **{mark: 
 """What Markdown would read as syntax: by a backslash where every reader knows that, by number elsewhere."""
 
 
-def write_markdown(sources: Sequence[Path | str], out: Path | str) -> list[Path]:
+def write_markdown(sources: Sources, out: Path | str) -> list[Path]:
     """Writes `out` and its figures, into a folder of its name; returns every file written.
 
     Figures of an earlier time that the page no longer shows are removed; a file that is not named as one stays.
     """
     out = Path(out)
-    reading = read_sources([Path(source) for source in sources])
+    reading = read_sources(sources)
     page = contents(reading, None, out.with_suffix(".html").name, None)
     pictures = out.with_suffix("")
     figures = {f"{shown.id}.svg": shown for section in page.sections for shown in section.figures}

@@ -16,6 +16,7 @@ from typing import Any
 
 import tomli_w
 
+from priorscope.core.errors import RequestError
 from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, charting_script, in_dark, inline_json
 from priorscope.core.folder import write_text
 from priorscope.core.wording import counted
@@ -23,7 +24,7 @@ from priorscope.report.claims import Answer, answers
 from priorscope.report.confounds import limits
 from priorscope.report.diff import Diff, diff
 from priorscope.report.fingerprint import Fingerprint, fingerprint
-from priorscope.report.reading import Failure, Reading, RunRecord, read_source, read_sources
+from priorscope.report.reading import Failure, Place, Reading, RunRecord, Sources, by_recipe, read_sources
 from priorscope.report.recipes import SideBySide, side_by_side
 from priorscope.report.sections import Section, Shown, sections
 from priorscope.report.tables import Line, arm_lines, pair_rows, run_lines
@@ -35,13 +36,16 @@ LEADING = 4
 """How many sentences the first screen says in full; the others stand in their sections."""
 
 
-def write_report(
-    sources: Sequence[Path | str], out: Path | str, *, title: str | None = None, other: Path | str | None = None
-) -> Path:
-    """Writes the page of study folders and run folders, with what differs from an `other` one; returns where it stands."""
+PAGES = (".html", ".htm")
+
+
+def write_report(sources: Sources, out: Path | str, *, title: str | None = None, other: Place | None = None) -> Path:
+    """Writes the page of studies and runs, or of their folders, with what differs from an `other` one; returns where it is."""
     out = Path(out)
-    beside = None if other is None else read_source(Path(other))
-    write_text(out, render(read_sources([Path(source) for source in sources]), title, out.name, beside))
+    if out.suffix.lower() not in PAGES:
+        raise RequestError(f"{out.name} names no page.", "a name that ends in .html, or in .md", "--out report.html")
+    beside = None if other is None else read_sources(other)
+    write_text(out, render(read_sources(sources), title, out.name, beside))
     return out
 
 
@@ -215,15 +219,13 @@ def _said_of_sets(parts: Sequence[Section]) -> list[Said]:
 
 def _models(reading: Reading) -> Iterable[Model]:
     """Every recipe that is compared or begun with, in the order of the study."""
-    runs = [run for run in reading.runs if not run.trial]
-    for recipe in dict.fromkeys(run.recipe_name for run in runs):
-        own = [run for run in runs if run.recipe_name == recipe]
+    for recipe, own in by_recipe(run for run in reading.runs if not run.trial).items():
         yield Model(recipe, own[0].family, tuple(run.name for run in own))
 
 
 def _facts(reading: Reading) -> Iterable[tuple[str, str]]:
     """What stands under the question: how much was run, on what, where."""
-    recipes = list(dict.fromkeys(run.recipe_name for run in reading.runs))
+    recipes = by_recipe(reading.runs)
     seeds = sorted({run.seed for run in reading.runs})
     yield "Runs", f"{len(reading.runs)} ({counted(len(recipes), 'recipe')}, {counted(len(seeds), 'seed')})"
     done = [run.environment for run in reading.runs if run.environment]

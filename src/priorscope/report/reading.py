@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from priorscope.core import layout
 from priorscope.core.claim import Claim
-from priorscope.core.config import Plain, content_key, flat, read_toml
+from priorscope.core.config import Plain, content_key, flat, is_table, read_toml
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.environment import Environment, read_environment
 from priorscope.core.errors import PriorscopeError, RequestError
-from priorscope.core.folder import apart as names_apart
-from priorscope.core.folder import read_json, read_rows
+from priorscope.core.folder import read_json, read_rows, shortest_names
 from priorscope.report.transferred import held_against
 
 
@@ -62,7 +62,7 @@ class Outcome:
     def world(self) -> dict[str, str]:
         """The source that it was asked on, where the result says so; see `RunRecord.world`."""
         source = (self.about.get("made_from") or {}).get("data")
-        return world_of(cast("Mapping[str, Any]", source)) if isinstance(source, Mapping) else {}
+        return world_of(source) if is_table(source) else {}
 
     @property
     def version(self) -> int:
@@ -128,19 +128,41 @@ class Reading:
     """The settings that equal numbers of trials on val chose for every recipe."""
 
 
-def read_sources(sources: Sequence[Path]) -> Reading:
-    """Study folders and run folders as one reading, in the order given."""
+def by_recipe(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Runs by the name that the seeds of a recipe share, in the order in which they come."""
+    found: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        found.setdefault(run.recipe_name, []).append(run)
+    return found
+
+
+Place = PathLike[str] | str
+"""A study's folder, a run's, or the run itself."""
+
+Sources = Sequence[Place] | Place
+
+
+def read_sources(sources: Sources) -> Reading:
+    """Study folders and run folders as one reading, in the order given; of one alone, its folder or the run itself."""
+    if isinstance(sources, str | PathLike):
+        return read_source(Path(sources))
     if not sources:
         raise RequestError("No folder was given.", "the folders of studies or runs", "priorscope report OUT --out report.html")
+    given: Sequence[object] = sources
+    other = next((source for source in given if not isinstance(source, str | PathLike)), None)
+    if other is not None:
+        raise RequestError(
+            f"A page is made of runs and studies, and {type(other).__name__} is neither.",
+            "runs, or folders of studies or runs",
+            'ps.write_report([ps.load("runs/a")], "report.html"); result.chart().save("accuracy.svg") draws one result',
+        )
     places = list({Path(source).resolve(): Path(source) for source in sources}.values())
     read = [read_source(place) for place in places]
     if len(read) == 1:
         return read[0]
     within = [one.name for one in read]
     if len(set(within)) < len(within):
-        within = names_apart(
-            [place.resolve().parent if (place / layout.RECIPE).exists() else place.resolve() for place in places]
-        )
+        within = shortest_names([place.resolve().parent if layout.is_run(place) else place.resolve() for place in places])
     unclear = _of_two_meanings([run for one in read for run in one.runs])
     named = list(zip(within, read, strict=True))
     runs = [_within(name, run) if run.recipe_name in unclear else run for name, one in named for run in one.runs]
@@ -161,8 +183,7 @@ def read_sources(sources: Sequence[Path]) -> Reading:
 def _of_two_meanings(runs: Sequence[RunRecord]) -> set[str]:
     """The recipes' names under which runs of different recipes come, or one seed twice: seeds of one recipe belong together."""
     unclear: set[str] = set()
-    for name in {run.recipe_name for run in runs}:
-        own = [run for run in runs if run.recipe_name == name]
+    for name, own in by_recipe(runs).items():
         recipes = {content_key({**run.recipe, "seed": 0}) for run in own}
         if len(recipes) > 1 or len({run.name for run in own}) < len(own):
             unclear.add(name)
@@ -171,7 +192,7 @@ def _of_two_meanings(runs: Sequence[RunRecord]) -> set[str]:
 
 def read_source(path: Path) -> Reading:
     """One study folder or one run folder."""
-    if (path / layout.RECIPE).exists():
+    if layout.is_run(path):
         failures: list[Failure] = []
         run = read_run(path, failures)
         name = path.resolve().name  # `.` has none
@@ -190,9 +211,12 @@ def read_study(path: Path) -> Reading:
     path = path.resolve()
     failures: list[Failure] = []
     study = _table(path / layout.STUDY, failures) if (path / layout.STUDY).exists() else {}
-    folders = sorted(folder for folder in (path / layout.RUNS).glob("*") if (folder / layout.RECIPE).exists())
     joint = tuple(read_outcomes(path / layout.JOINT, None, failures))
-    runs = [_placed(_held_against(joint, run), study) for folder in folders if (run := read_run(folder, failures))]
+    runs = [
+        _placed(_held_against(joint, run), study)
+        for own in layout.runs_in(path / layout.RUNS)
+        if (run := read_run(own, failures))
+    ]
     return Reading(
         name=str(study.get("name") or path.name),
         question=str(study.get("question") or ""),
@@ -225,8 +249,7 @@ def read_run(path: Path, failures: list[Failure]) -> RunRecord | None:
 def family_of(recipe: Mapping[str, Any]) -> str:
     """The family that a recipe names: what stands before the slash of its model's name."""
     model: Any = recipe.get("model") or "other"
-    name: Any = cast("Mapping[str, Any]", model).get("name", "other") if isinstance(model, Mapping) else model
-    return str(name).partition("/")[0]
+    return str(model.get("name", "other") if is_table(model) else model).partition("/")[0]
 
 
 def world_of(source: Mapping[str, Any]) -> dict[str, str]:
@@ -239,7 +262,7 @@ def settings_of(table: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in flat(table).items()}
 
 
-def apart(own: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
+def differences_said(own: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
     """What sets some settings apart from others, in words; nothing where nothing does."""
     differing = [key for key in own if any(other.get(key) != own[key] for other in others)]
     return ", ".join(f"{key.rpartition('.')[2].replace('_', ' ')} {setting_said(own[key])}" for key in differing)
@@ -248,7 +271,7 @@ def apart(own: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
 def setting_said(value: Any) -> str:
     """A setting as a reader wants it: 2/255, not 0.00784313725490196; 0.06275, not 0.062745098."""
     if isinstance(value, list | tuple):
-        return ", ".join(setting_said(one) for one in cast("Sequence[Any]", value)) or "none"
+        return ", ".join(setting_said(one) for one in value) or "none"
     if isinstance(value, str) and "." in value:
         try:
             value = float(value)
@@ -328,8 +351,7 @@ def _placed(run: RunRecord, study: Plain) -> RunRecord:
 
 def _tuned(study: Plain) -> tuple[str, ...]:
     """What was tuned alike for all recipes; nothing where one of them was left as it is written."""
-    recipes = [entry for entry in (study.get("recipes") or {}).values() if isinstance(entry, dict)]
-    own: list[Plain] = [entry.get("tune") or {} for entry in cast("list[Plain]", recipes)]
+    own: list[Plain] = [entry.get("tune") or {} for entry in (study.get("recipes") or {}).values() if is_table(entry)]
     if not study.get("tune") or any(entry.get("off") for entry in own):
         return ()
     return tuple(dict.fromkeys(name for table in (study["tune"], *own) for name in table.get("over") or ()))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from priorscope.core.config import Plain
+from priorscope.core.config import Plain, is_table
 from priorscope.core.wording import amount_said, listed
-from priorscope.report.reading import Reading, RunRecord, settings_of
+from priorscope.report.reading import Reading, RunRecord, by_recipe, settings_of
 from priorscope.report.verdict import Finding
 from priorscope.report.words import augmentation_said
 
@@ -111,19 +111,16 @@ def compared_runs(reading: Reading, found: Sequence[Finding]) -> list[RunRecord]
 
 
 def first_runs(runs: Sequence[RunRecord]) -> dict[str, RunRecord]:
-    """Each recipe's run of its first seed: what the seed alone changes, a world drawn from it, is no difference of recipes."""
-    first: dict[str, RunRecord] = {}
-    for run in runs:
-        first.setdefault(run.recipe_name, run)
-    return first
+    """Each recipe's run of its first seed: what a seed alone changes, such as a world drawn from it, sets no recipes apart."""
+    return {name: of[0] for name, of in by_recipe(runs).items()}
 
 
 def recipe_differences(runs: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
-    """Setting -> {recipe: value} for the settings, beside model and seed, that are not the same in all recipes."""
+    """Setting -> {recipe: value} for the settings, beside architecture and seed, that are not the same in all recipes."""
     asked = {name: settings(run.recipe) for name, run in first_runs(runs).items()}
-    keys = sorted({key for own in asked.values() for key in own if key.partition(".")[0] != "model"})
+    keys = sorted({key for own in asked.values() for key in own if not _is_architecture(key)})
     told = {key: {name: own.get(key, "not set") for name, own in asked.items()} for key in keys}
-    return {key: values for key, values in told.items() if len(set(values.values())) > 1}
+    return {key: values for key, values in told.items() if len(set(_compared(values.values()))) > 1}
 
 
 # What was counted, and what was asked for -----------------------------------------------------------------------------------
@@ -157,8 +154,8 @@ def settings(recipe: Plain) -> dict[str, str]:
     """What a recipe asks for by dotted keys, without its seed; what happens to its pictures in words."""
     flattened = settings_of({name: value for name, value in recipe.items() if name != "seed"})
     data = recipe.get("data")
-    augment = data.get("augment") if isinstance(data, dict) else None
-    if not isinstance(augment, dict) or not isinstance(ops := augment.get("ops"), list):
+    augment = data.get("augment") if is_table(data) else None
+    if not is_table(augment) or not isinstance(ops := augment.get("ops"), list):
         return flattened
     named = {AUGMENT + ".ops": AUGMENT}
     return {named.get(key, key): value for key, value in flattened.items()} | {AUGMENT: augmentation_said(ops)}
@@ -169,13 +166,18 @@ def _is_architecture(key: str) -> bool:
     return part == "model" and setting.partition(".")[0] not in BESIDE
 
 
+def _compared(values: Iterable[str]) -> list[str]:
+    """Values of a setting as they are compared: one that is off equals one that is not there."""
+    return ["none" if value in NONE else value for value in values]
+
+
 def _asked(key: str, tables: Mapping[str, Mapping[str, str]], runs: Mapping[str, RunRecord], *, tuned: bool) -> Setting | None:
     """A setting that is not the same in all."""
     values = [table.get(key, "not set") for table in tables.values()]
-    plain = ["none" if value in NONE else value for value in values]
-    if len(set(plain)) < 2:
+    compared = _compared(values)
+    if len(set(compared)) < 2:
         return None
-    pairs, confounds = _families_apart(plain, [run.family for run in runs.values()], lambda one, other: one != other)
+    pairs, confounds = _families_apart(compared, [run.family for run in runs.values()], lambda one, other: one != other)
     shown, order = tuple(map(_short, values)), tuple(map(_sortable, values))
     return Setting(key, shown, order, () if tuned else confounds, pairs, tuned)
 

@@ -12,7 +12,7 @@ from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.figure import Figure
 from priorscope.report.curves import Curve, curve_of, training_figures
-from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, apart, setting_said
+from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, differences_said, setting_said
 from priorscope.report.surfaces import surfaces
 from priorscope.report.verdict import Finding
 from priorscope.report.words import sentence
@@ -65,7 +65,7 @@ def _training(reading: Reading) -> Section | None:
     worlds = list({world: members[0][0].world for (world, _), members in apart_by.items()}.values())
     shown: list[Figure] = []
     for (_, grid), members in apart_by.items():
-        where = ", ".join(said for said in (grid, apart(members[0][0].world, worlds)) if said)
+        where = ", ".join(said for said in (grid, differences_said(members[0][0].world, worlds)) if said)
         curves = [replace(curve, label=curve.grid[1] or curve.label) for _, curve in members]
         names = " ".join(shlex.quote(f"runs/{run.name}") for run, _ in members)
         for metric, figure in training_figures(curves, where).items():

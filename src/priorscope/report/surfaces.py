@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from priorscope.core.figure import Figure
-from priorscope.core.wording import begun, from_to, listed
+from priorscope.core.wording import capitalised, from_to, listed
 from priorscope.report.reading import RunRecord
 from priorscope.report.recipes import first_runs, settings
 from priorscope.report.verdict import Arm, Finding
@@ -118,7 +118,7 @@ def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
         for x in across
         if (arm := arms.get(grid.cells.get((x, y), "")))
     ]
-    title = f"{begun(finding.measure)} over {_last(grid.across)} and {_last(grid.up)}"
+    title = f"{capitalised(finding.measure)} over {_last(grid.across)} and {_last(grid.up)}"
     if finding.result.better != "neither":
         title = _best(finding, grid, arms)
     where = f" ({grid.fixed})" if grid.fixed else ""
@@ -146,7 +146,7 @@ def _best(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> str:
     top = (max if finding.result.better == "higher" else min)(known, key=lambda at: known[at].value)
     extreme = "highest" if finding.result.better == "higher" else "lowest"
     said = (
-        f"{begun(finding.measure)} is {extreme}, {number(known[top].value, finding.unit)}, at "
+        f"{capitalised(finding.measure)} is {extreme}, {number(known[top].value, finding.unit)}, at "
         f"{_last(grid.across)} {_said(top[0])} and {_last(grid.up)} {_said(top[1])}"
     )
     pairs = [finding.pair(known[top], arm) for at, arm in known.items() if at != top]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from priorscope.core.stats import Interval
-from priorscope.report.reading import Reading
+from priorscope.report.reading import Reading, by_recipe
 from priorscope.report.scale import scale_of
 from priorscope.report.verdict import Finding
 from priorscope.report.words import between, difference_said, number
@@ -46,13 +46,11 @@ class Line:
 
 def arm_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
     """One line a recipe: the fingerprint of each family, every number on the scale of its column."""
-    labels = list(dict.fromkeys(run.recipe_name for run in reading.runs))
     lines: list[Line] = []
-    for label in labels:
-        runs = [run for run in reading.runs if run.recipe_name == label]
+    for label, runs in by_recipe(reading.runs).items():
         cells: list[Cell | None] = []
         for finding in found:
-            arm = next((arm for arm in finding.arms if arm.label == label), None)
+            arm = finding.arm(label)
             cells.append(
                 _cell(arm.value, arm.interval, finding, alone=arm.scope != "family" and not arm.exact) if arm else None
             )

@@ -32,12 +32,16 @@ def tidy_rows(reading: Reading, *, timed: bool = True) -> list[Plain]:
 
     `timed` says whether those taken with a clock are among them.
     """
-    outcomes = [*(outcome for run in reading.runs for outcome in run.outcomes), *reading.joint]
-    return [row for outcome in outcomes for row in _rows(reading.name, outcome, timed)]
+    return [row for outcome in outcomes_of(reading) for row in rows_of(reading.name, outcome, timed=timed)]
 
 
-def _rows(study: str, outcome: Outcome, timed: bool) -> list[Plain]:
-    """A set's rows name no run: they are about all of them."""
+def outcomes_of(reading: Reading) -> list[Outcome]:
+    """Every result: of runs in the study's order, then of pairs and sets."""
+    return [*(outcome for run in reading.runs for outcome in run.outcomes), *reading.joint]
+
+
+def rows_of(study: str, outcome: Outcome, *, timed: bool = True) -> list[Plain]:
+    """Every metric of a result. A set's rows name no run: they are about all of them."""
     one = outcome.subjects[0] if len(outcome.subjects) in (1, 2) else None
     other = outcome.subjects[1].name if len(outcome.subjects) == 2 else None
     shared: dict[str, Any] = {

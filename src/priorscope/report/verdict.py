@@ -29,7 +29,7 @@ from priorscope.core.contracts import Result
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, over_seeds, seed_by_image
 from priorscope.probes import PROBES
-from priorscope.report.reading import Outcome, Reading, RunRecord, apart, settings_of
+from priorscope.report.reading import Outcome, Reading, RunRecord, differences_said, settings_of
 
 Scope = Literal["family", "checkpoint", "too few seeds"]
 
@@ -129,6 +129,10 @@ class Finding:
         pairs = tuple(pair for pair in self.pairs if {id(pair.first), id(pair.second)} <= kept)
         return replace(self, arms=tuple(arm for arm in self.arms if id(arm) in kept), pairs=pairs)
 
+    def arm(self, label: str) -> Arm | None:
+        """What was found of a recipe, if it was asked."""
+        return next((arm for arm in self.arms if arm.label == label), None)
+
     def pair(self, one: Arm, other: Arm) -> Pair | None:
         """How two arms compare, if they were."""
         return next((pair for pair in self.pairs if {id(pair.first), id(pair.second)} == {id(one), id(other)}), None)
@@ -153,7 +157,9 @@ def findings(reading: Reading) -> list[Finding]:
     found = sorted(groups.values(), key=asked)
     first = [members[0] for members in found]
     same_probe = [[_setting(*other) for other in first if other[1].probe == one[1].probe] for one in first]
-    return [_finding(those, apart(_setting(*those[0]), others)) for those, others in zip(found, same_probe, strict=True)]
+    return [
+        _finding(those, differences_said(_setting(*those[0]), others)) for those, others in zip(found, same_probe, strict=True)
+    ]
 
 
 def _setting(run: RunRecord, outcome: Outcome) -> dict[str, str]:
@@ -188,7 +194,7 @@ def _interval(runs: Sequence[RunRecord], results: Sequence[Result]) -> Interval 
     """Over images for one run; over seeds x images where all seeds saw the same images, else over seeds."""
     if len(results) == 1:
         return results[0].interval
-    table = None if results[0].difference_unit else _crossed(runs, results)  # its scores' mean is no value of another unit
+    table = None if results[0].difference_unit else _crossed(runs, results)  # its scores' mean is not a value of another unit
     try:
         return over_seeds([result.value for result in results]) if table is None else seed_by_image(table)
     except PriorscopeError:

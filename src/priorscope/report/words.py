@@ -12,7 +12,7 @@ from typing import Any
 
 from priorscope.core.comparison import Comparison
 from priorscope.core.stats import Interval
-from priorscope.core.wording import amount_said, begun, chance_said, counted, from_to, listed
+from priorscope.core.wording import amount_said, capitalised, chance_said, counted, from_to, listed
 from priorscope.report.verdict import Arm, Finding
 
 BUDGET = "L-inf on pixels"
@@ -20,9 +20,9 @@ BUDGET = "L-inf on pixels"
 
 
 NAMED = 3
-"""Of so many names at most a sentence also says the numbers."""
+"""Of up to this many names a sentence also says the numbers."""
 MANY = 12
-"""Above so many names a sentence says the first ones alone."""
+"""Of more names than this a sentence says the first ones alone."""
 
 
 def number(value: float, unit: str) -> str:
@@ -246,7 +246,7 @@ def trusted(finding: Finding) -> str:
     doubted = [arm.label for arm in finding.arms if any(result.caveats for result in arm.results)]
     if doubted:
         parts.append(f"caveats on {'all' if len(doubted) == len(finding.arms) else listed(doubted)}")
-    return f"{begun('; '.join(parts))}."
+    return f"{capitalised('; '.join(parts))}."
 
 
 def _about(finding: Finding) -> str:
@@ -299,7 +299,7 @@ def _few(names: Sequence[str]) -> list[str]:
 
 def _begun(name: str) -> str:
     """A name at the beginning of a sentence: "this checkpoint of x" with a capital, x itself as it is written."""
-    return begun(name) if name.startswith(("this checkpoint of ", "these ")) else name
+    return capitalised(name) if name.startswith(("this checkpoint of ", "these ")) else name
 
 
 def _a(word: str) -> str:

@@ -3,7 +3,7 @@
 Ray places every step by what it states: its threads as processor cores, a GPU where its recipe trains on one, memory for a
 process with torch, and the whole of one node for a step that measures time. Runs and results pass between nodes through the
 study's folder, which all of them must see, as they must see the folder in which the command was typed. A step whose node is
-lost is begun again on another, where a training goes on from its checkpoint. What is stored is the same as on one machine
+lost is begun again on another, where a training resumes from its checkpoint. What is stored is the same as on one machine
 with that kind of processor; only measured times differ.
 
 Ray is an extra of the package, imported when a cluster is asked for.
@@ -24,7 +24,7 @@ from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import most_memory, processor, versions
 from priorscope.fitting import Status
-from priorscope.study.executors import WORKER_BYTES, Ended, Going, News, attempt
+from priorscope.study.executors import WORKER_BYTES, Ended, Going, News, do_catching
 from priorscope.study.work import TrainWork, Work
 
 QUEUE = 16
@@ -34,14 +34,14 @@ ATTEMPTS = 3
 """How often a step is begun whose process dies while its node lives; that a node is lost never counts against a step."""
 
 PATIENCE = 180.0
-"""Seconds to wait until a lost node's hold on a folder ends: file servers let go after 90 s without a sign of life."""
+"""Seconds to wait for a lost node's folder lock to expire; file servers drop it after 90 s of silence."""
 
 SIGHT = 60.0
-"""Seconds to wait until this node sees what another has written: file systems keep what they saw in a folder so long."""
+"""Seconds to wait until this node sees what another has written: file systems cache a folder's listing for that long."""
 
 TELL_EVERY_SECONDS = 1.0
 RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
-"""What a process inherits from a cluster that `srun` started, and would take for its place among the ranks of one run."""
+"""Variables inherited from `srun` that a worker would mistake for its own rank."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Surroundings:
         return cls(Path.cwd(), study.resolve(), own, versions())
 
     def enter(self) -> str | None:
-        """Makes this process's surroundings the same; gives why they cannot be, in words."""
+        """Recreates those surroundings in this process; returns the reason if it cannot."""
         unseen = next((path for path in (self.here, self.study) if not path.is_dir()), None)
         if unseen is not None:
             return _unseen(unseen, "put study and data on it, and type the command there")
@@ -215,7 +215,7 @@ class ClusterExecutor:
             yield self._end(next(task for task in self._tasks.values() if task.ref == ref))
 
     def _end(self, task: _Task) -> News:
-        """How a step ended; one that lost its node, or its process for no reason of its own, goes on elsewhere."""
+        """How a step ended; one that lost its node, or its process for no reason of its own, resumes elsewhere."""
         errors = self._ray.exceptions
         try:
             last: _Last = self._ray.get(task.ref)
@@ -228,8 +228,8 @@ class ClusterExecutor:
             task.crashes += 1
             if task.crashes < ATTEMPTS:
                 return self._again(task)
-            died = WorkError(f"Its process died {ATTEMPTS} times.", "one that lives", "see what Ray logged: ray logs")
-            return self._failed(task, str(died))
+            died = f"Its process died {ATTEMPTS} times."
+            return self._failed(task, str(WorkError(died, "a process that survives its step", "see what Ray logged: ray logs")))
         except errors.RayError as error:
             return self._failed(task, str(error))
         if last.error is None:
@@ -310,7 +310,7 @@ def carry_out(work: Work, surroundings: Surroundings, board: Any, id: str, began
     board.tell.remote(id, began, Status(0.0, 0))
     error = surroundings.enter() or _await(work)
     if error is None:
-        error = attempt(work, lambda status: board.tell.remote(id, began, status), TELL_EVERY_SECONDS)
+        error = do_catching(work, lambda status: board.tell.remote(id, began, status), TELL_EVERY_SECONDS)
     return _Last(error, time.monotonic() - start, most_memory(), processor())
 
 

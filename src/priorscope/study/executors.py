@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -23,7 +23,7 @@ from typing import Protocol
 from priorscope.core.errors import PriorscopeError, WorkError
 from priorscope.core.machine import forget_most_memory, most_memory
 from priorscope.core.stopping import SIGNALS
-from priorscope.fitting import Status
+from priorscope.fitting import Status, Watch
 from priorscope.study.work import Work
 
 WORKER_BYTES = 1.5 * 2**30
@@ -59,7 +59,7 @@ class Executor(Protocol):
     """Carries out steps somewhere."""
 
     def room(self, threads: int, alone: bool) -> bool:
-        """Whether a step that wants so many threads, or nothing beside it, can start now."""
+        """Whether a step that wants `threads` threads, or nothing beside it, can start now."""
         ...
 
     def start(self, id: str, work: Work, threads: int, alone: bool) -> None:
@@ -185,25 +185,25 @@ def _serve(pipe: Connection, parent: int) -> None:
     while True:
         try:
             work: Work = pipe.recv()
-            pipe.send(_Last(attempt(work, pipe.send), most_memory()))
+            pipe.send(_Last(do_catching(work, pipe.send), most_memory()))
         except (EOFError, OSError):
             return
 
 
-def attempt(work: Work, tell: Callable[[Status], None], every: float = TELL_EVERY_SECONDS) -> str | None:
-    """Carries out one step in this process, telling how far it is now and then; gives what went wrong, in words."""
+def do_catching(work: Work, watch: Watch, every: float = TELL_EVERY_SECONDS) -> str | None:
+    """Carries out one step in this process, saying how far it is now and then; returns what went wrong, in words."""
     last = 0.0
     forget_most_memory()
 
-    def report(status: Status) -> None:
+    def now_and_then(status: Status) -> None:
         nonlocal last
         if status.row is not None or time.monotonic() - last > every:
             last = time.monotonic()
             with suppress(OSError):  # whoever listened has gone; the step is told to stop, and saves first
-                tell(status)
+                watch(status)
 
     try:
-        work.do(report)
+        work.do(now_and_then)
     except PriorscopeError as error:
         return str(error)
     except MemoryError:

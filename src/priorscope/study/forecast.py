@@ -23,7 +23,7 @@ from priorscope.core.config import Plain, content_key
 from priorscope.core.environment import read_environment
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.machine import cores, processor
-from priorscope.data.places import cache_folder
+from priorscope.data.folders import cache_folder
 from priorscope.study.plan import Plan
 from priorscope.study.steps import Step, TrainStep
 from priorscope.study.study import Cell
@@ -43,7 +43,7 @@ class Forecast:
 def forecast(plan: Plan, workers: int | None = None) -> Forecast:
     """Time with as many steps side by side as cores allow, and the memory of that many processes.
 
-    However many cores there are, it is no less than that of the longest chain of steps that wait for each other.
+    However many cores there are, it is not less than that of the longest chain of steps that wait for each other.
     """
     here, shipped = _rates(_path()), _rates(Path(str(files("priorscope") / "studies" / SHIPPED)))
     known: list[tuple[float, float, int]] = []
@@ -67,22 +67,22 @@ def _rate(step: Step, here: Plain, shipped: Plain) -> Plain | None:
         exact, like = rates.get(_key(step)), rates.get(_alike(step))
         found = exact or (like and {**like, "seconds": like["seconds"] * _length(step)})
         if found:
-            return {**found, "seconds": found["seconds"] * (rates["gemm"] / gemm_rate() if "gemm" in rates else 1.0)}
+            return {**found, "seconds": found["seconds"] * (rates["gemm"] / _yardstick() if "gemm" in rates else 1.0)}
     return None
 
 
 def remember(step: Step, seconds: float, memory: float) -> None:
     """Notes what a step has cost here: a training in all its attempts, and an epoch of it by those that it came to.
 
-    One that diverged says nothing. A cache that cannot be written is no reason to stop.
+    One that diverged says nothing. A cache that cannot be written does not stop anything.
     """
     try:
         epochs = _length(step)
-        if isinstance(step, TrainStep) and (step.out / layout.ENVIRONMENT).exists():
-            told, rows = read_environment(step.out), folder.read_rows(step.out / layout.STEPS)
-            if told.diverged:
+        if isinstance(step, TrainStep) and layout.is_finished(step.out):
+            record, rows = read_environment(step.out), folder.read_rows(step.out / layout.STEPS)
+            if record.diverged:
                 return
-            seconds = max(seconds, told.seconds or 0.0)
+            seconds = max(seconds, record.seconds or 0.0)
             if step.cell.recipe.train.epochs:  # else steps or operations set its length
                 epochs = len(rows) or epochs
         cost = {"seconds": round(seconds, 3), "memory": memory}
@@ -98,7 +98,7 @@ def export(steps: Sequence[Step]) -> Plain:
     here = _rates(_path())
     return {
         "processor": processor(),
-        "gemm": gemm_rate(),
+        "gemm": _yardstick(),
         "rates": {key: here[key] for step in steps for key in (_key(step), _alike(step)) if key in here},
     }
 
@@ -155,7 +155,7 @@ def _without_seed(cell: Cell) -> Plain:
 
 
 @cache
-def gemm_rate() -> float:
+def _yardstick() -> float:
     """Multiply-adds a second of one float32 product of 512 x 512 matrices: the best of fifty products."""
     left = np.ones((512, 512), np.float32)
     took: list[float] = []

@@ -19,10 +19,11 @@ from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.machine import on_threads
 from priorscope.data import source_config
+from priorscope.data.progress import Watch, silent
 from priorscope.probes import ProbeConfig, measure_of
 from priorscope.study.about import about, subject_of
 from priorscope.study.networks import Network
-from priorscope.study.steps import companions_of, measured_from
+from priorscope.study.steps import check_one_source, companions_of, measured_from
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -33,9 +34,7 @@ def measure(
     probe: ProbeConfig, networks: Sequence[Network], data: Source, companions: Mapping[str, Path] | None = None
 ) -> Result:
     """What a probe says about a network, or about several together."""
-    settings: dict[str, Any] = {name: getattr(probe, name) for name in type(probe).model_fields if name != "name"}
-    if companions:
-        settings["companions"] = {name: runs.load(path) for name, path in companions.items()}
+    beside = {"companions": {name: runs.load(path) for name, path in companions.items()}} if companions else {}
     asked = {one.name: one.run if probe.reads_runs and one.run is not None else one.evidence for one in networks}
     if probe.per == "set":
         _check_names([one.name for one in networks])
@@ -44,7 +43,7 @@ def measure(
         subject: Any = asked
     else:
         (subject,) = asked.values()
-    result = measure_of(probe.name)(subject, data, **settings)
+    result = measure_of(probe.name)(subject, data, probe, **beside)
     told = tuple(dict.fromkeys(caveat for one in networks for caveat in one.caveats))
     return result.model_copy(update={"caveats": (*result.caveats, *told, *data.caveats)})
 
@@ -65,37 +64,30 @@ def _check_runs(probe: str, networks: Sequence[Network]) -> None:
             )
 
 
-def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None) -> dict[str, Result]:
-    """Asks about networks, one after another or together as the probe wants it; a run keeps what was said about it."""
+def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None, watch: Watch = silent) -> dict[str, Result]:
+    """Asks about networks, one after another or together as the probe wants it; a run keeps what was said about it.
+
+    `watch` is called with how many networks were looked at, of how many.
+    """
     from priorscope.data import open as open_source
 
     source = open_source(data) if data else None
     networks = _apart(networks)
     if probe.per == "set":
         if source is None:
-            _check_one_source(probe.name, networks)
+            learnt = [(one.name, one.run.recipe.data.source) for one in networks if one.run is not None]
+            check_one_source(repr(probe.name), learnt, "add --data NAME")
         together = ", ".join(one.name for one in networks)
         with _on_own_threads(networks):
             return {together: measure(probe, networks, source or networks[0].source)}
     _check_names([one.name for one in networks if one.run is None])
     found: dict[str, Result] = {}
-    for one in networks:
+    for done, one in enumerate(networks, 1):
         with _on_own_threads([one]):
             name, result = _look_at(probe, one, source or one.source, data)
         found[name] = result
+        watch(done, len(networks))
     return found
-
-
-def _check_one_source(probe: str, networks: Sequence[Network]) -> None:
-    """Refuses to ask several runs about the data of the first where they learnt from different data."""
-    named = [(one.name, one.run.recipe.data.source) for one in networks if one.run is not None]
-    other = next((name for name, learnt in named if learnt != named[0][1]), None)
-    if other is not None:
-        raise RequestError(
-            f"{probe!r} compares {named[0][0]!r} and {other!r}, which learnt from different data.",
-            "one source on which all are asked",
-            "add --data NAME",
-        )
 
 
 def _on_own_threads(networks: Sequence[Network]) -> AbstractContextManager[None]:
@@ -117,9 +109,9 @@ def _look_at(probe: ProbeConfig, one: Network, source: Source, data: str | None)
 
 def _runs_beside(run: runs.Run) -> Iterator[tuple[str, runs.Run]]:
     """The finished runs in the folder where a run lies, by the keys of their recipes."""
-    for path in sorted(run.path.resolve().parent.glob(f"*/{layout.ENVIRONMENT}")):
-        beside = runs.Run(path.parent)
-        if beside.weights.exists():
+    for path in layout.runs_in(run.path.resolve().parent):
+        beside = runs.Run(path)
+        if layout.is_finished(path) and beside.weights.exists():
             with suppress(PriorscopeError):  # one whose record is damaged stands beside nothing
                 yield content_key(beside.recipe.plain()), beside
 
@@ -127,7 +119,7 @@ def _runs_beside(run: runs.Run) -> Iterator[tuple[str, runs.Run]]:
 def _apart(networks: Sequence[Network]) -> list[Network]:
     """Networks, those of runs called by as much of their folders' paths as tells them apart."""
     named = [one for one in networks if one.run is not None]
-    names = iter(folder.apart([one.run.path.resolve() for one in named if one.run is not None]) if named else ())
+    names = iter(folder.shortest_names([one.run.path.resolve() for one in named if one.run is not None]) if named else ())
     return [one if one.run is None else replace(one, name=next(names)) for one in networks]
 
 
@@ -161,6 +153,6 @@ def _keep(probe: ProbeConfig, run: runs.Run, data: str | None, companions: Mappi
     beside = {name: other.key for name, other in companions.items()}
     made_from = measured_from(probe, run.key, asked_on, asked_on if data else None, beside)
     whom = [(subject_of(run.name, "", run.recipe), str(run.path))]
-    told = about(probe, whom, asked_on, made_from, other_data=asked_on != own)
+    about_it = about(probe, whom, asked_on, made_from, other_data=asked_on != own)
     path = layout.result(run.path / layout.RESULTS, probe.name, content_key(made_from))
-    result.save(path, {**told, "protocol": result.protocol()})
+    result.save(path, {**about_it, "protocol": result.protocol()})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from priorscope import run as runs
 from priorscope.core import layout
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.imports import made_by
 from priorscope.models.published_resnets import HUB_FILES
 
@@ -51,7 +52,7 @@ def network_of_run(path: Path) -> Network:
 def network(subject: str, data: Source | None) -> Network:
     """What a user names: a run's folder, published weights (a file or a folder), or a network of timm's with its own."""
     path = Path(subject)
-    if (path / layout.RECIPE).exists():
+    if layout.is_run(path):
         return network_of_run(path)
     if path.is_file() or any((path / name).is_file() for name in HUB_FILES):
         from priorscope.models.published import read_published
@@ -71,7 +72,16 @@ def _of_timm(name: str, data: Source) -> Network:
     from priorscope.models import create
 
     split = data.split("test")
-    model = create({"name": name, "pretrained": True}, image_size=split.image_size, num_classes=len(split.classes))
+    if sys.stderr.isatty():
+        print(f"{name}: fetching its published weights, unless they are in the hub's cache ...", file=sys.stderr)
+    try:
+        model = create({"name": name, "pretrained": True}, image_size=split.image_size, num_classes=len(split.classes))
+    except WorkError as error:
+        raise WorkError(
+            error.came,
+            error.wanted,
+            "go online once, or name your own copy: --model package.module:function --weights FILE",
+        ) from error
     caveat = f"{name} keeps its published head only where that tells {len(split.classes)} classes apart; else it is untrained."
     return _elsewhere(name, model, (caveat,))
 

@@ -22,7 +22,7 @@ from priorscope.core.wording import listed
 from priorscope.fitting.made_from import inputs
 from priorscope.probes import probe_config
 from priorscope.probes.tuning import best_trial, val_accuracy
-from priorscope.study.steps import ProbeStep, Step, TrainStep, companions_of
+from priorscope.study.steps import ProbeStep, Step, TrainStep, check_one_source, companions_of
 from priorscope.study.study import Cell, Cells, ProbeEntry, Study, all_cells
 
 
@@ -115,23 +115,25 @@ def _train_steps(found: Cells, chosen: Mapping[str, int], out: Path) -> dict[str
     def add(cell: Cell, waiting: tuple[str, ...]) -> TrainStep:
         if cell.run in waiting:
             raise RequestError(
-                f"{' -> '.join((*waiting, cell.run))} begin with each other.", "a first one", "change one init.recipe"
+                f"{' -> '.join((*waiting, cell.run))} each start from the other.",
+                "one that starts from scratch",
+                "change one init.recipe",
             )
         if cell.run not in done:
-            earlier, trial = None, cell.run in trials
+            init, trial = None, cell.run in trials
             if cell.recipe.init.recipe is not None:
-                before = f"{cell.recipe.init.recipe}-s{cell.begins}"
+                before = f"{cell.recipe.init.recipe}-s{cell.init_seed}"
                 if before not in by_name:
                     raise _no_beginning(cell, found.runs)
-                earlier = add(by_name[before], (*waiting, cell.run))
+                init = add(by_name[before], (*waiting, cell.run))
             by = None if trial else found.tuned_by.get(cell.arm)
             choosing = () if by is None or by in chosen else found.trials[by]
             done[cell.run] = TrainStep(
                 cell,
                 out / (layout.TUNING if trial else layout.RUNS) / cell.run,
-                inputs(cell.recipe, earlier.key if earlier else None),
-                earlier.out if earlier else None,
-                (*((earlier.id,) if earlier else ()), *(f"train {one.run}" for one in choosing)),
+                inputs(cell.recipe, init.key if init else None),
+                init.out if init else None,
+                (*((init.id,) if init else ()), *(f"train {one.run}" for one in choosing)),
                 trial,
             )
         return done[cell.run]
@@ -145,11 +147,11 @@ def _no_beginning(cell: Cell, found: Sequence[Cell]) -> RequestError:
     """Why there is no run for another to begin with: its recipe has a grid, or not this seed."""
     name = cell.recipe.init.recipe
     seeds = sorted({other.seed for other in found if other.recipe_name == name})
-    if cell.begins not in seeds:
+    if cell.init_seed not in seeds:
         return RequestError(
             f"{cell.run} begins with the recipe {name!r}, which is run with the seeds {', '.join(map(str, seeds))} only.",
-            f"the seed {cell.begins} for both",
-            f"add {cell.begins} to the seeds of {name!r}",
+            f"the seed {cell.init_seed} for both",
+            f"add {cell.init_seed} to the seeds of {name!r}",
         )
     return RequestError(
         f"{cell.run} begins with the recipe {name!r}, which has a grid.",
@@ -169,11 +171,14 @@ def _probe_steps(study: Study, entry: ProbeEntry, trains: Sequence[TrainStep], o
             f"{entry.probe.name!r} of {study.name} looks at no run.", "seeds that its recipes have", "change its seeds"
         )
     if entry.probe.per == "set":
-        _check_one_source(study, entry, subjects)
-        about = "all runs" if entry.recipes is None else ", ".join(entry.recipes)
+        if entry.data is None:
+            learnt = [(step.cell.recipe_name, step.cell.recipe.data.source) for step in subjects]
+            do = f'recipes = ["{learnt[0][0]}"], or data = "NAME" in its [[probes]]'
+            check_one_source(f"{entry.probe.name!r} of {study.name}", learnt, do)
+        whom = "all runs" if entry.recipes is None else ", ".join(entry.recipes)
         if entry.seeds is not None:
-            about += f", seed{'s' if len(entry.seeds) > 1 else ''} {listed([*map(str, entry.seeds)])}"
-        yield ProbeStep(entry.probe, tuple(subjects), about, entry.data, out / layout.JOINT)
+            whom += f", seed{'s' if len(entry.seeds) > 1 else ''} {listed([*map(str, entry.seeds)])}"
+        yield ProbeStep(entry.probe, tuple(subjects), whom, entry.data, out / layout.JOINT)
         return
     by_recipe = {content_key(step.cell.recipe.plain()): step for step in trains}
     for subject in subjects:
@@ -218,15 +223,3 @@ def _decides(entry: ProbeEntry, claim: Claim, trains: Sequence[TrainStep]) -> bo
 def _is_asked(entry: ProbeEntry, cell: Cell) -> bool:
     of_recipe = entry.recipes is None or cell.recipe_name in entry.recipes
     return of_recipe and (entry.seeds is None or cell.seed in entry.seeds)
-
-
-def _check_one_source(study: Study, entry: ProbeEntry, subjects: Sequence[TrainStep]) -> None:
-    """Refuses to ask several runs about the data of the first where they learnt from different data."""
-    sources = {content_key(subject.cell.recipe.data.source.plain()): subject.cell.recipe_name for subject in subjects}
-    if entry.data is None and len(sources) > 1:
-        first, second, *_ = sources.values()
-        raise RequestError(
-            f"{entry.probe.name!r} of {study.name} compares {first!r} and {second!r}, which learn from different data.",
-            "one source on which all are asked",
-            f'recipes = ["{first}"], or data = "NAME" in its [[probes]]',
-        )

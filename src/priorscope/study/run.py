@@ -1,6 +1,6 @@
 """Does what is missing of a study.
 
-A failed step does not stop the others: those that need it are left out, the rest go on, and all that failed is named at the
+A failed step does not stop the others: those that need it are left out, the rest are done, and all that failed is named at the
 end and kept in `failures.json`.
 """
 
@@ -28,7 +28,7 @@ from priorscope.study.work import ProbeWork, TrainWork, Work
 
 
 @dataclass
-class Progress:
+class Tally:
     """What a display shows: how many steps there are, have ended, and are under way."""
 
     to_do: int
@@ -37,7 +37,7 @@ class Progress:
     going: dict[str, float] = field(default_factory=dict[str, float])
 
 
-Show = Callable[[Progress], None]
+Show = Callable[[Tally], None]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def run_study(
     executor: Executor | None = None,
     shared: Sequence[Path] = (),
 ) -> Outcome:
-    """Carries out a study in a folder: only what is missing, or everything anew.
+    """Carries out a study in a folder: only what is missing, or everything again.
 
     Its steps are carried out by `executor`, which is stopped at the end; where none is given, by at most `workers` processes
     of this machine. Runs that the `shared` folders hold finished are taken from there.
@@ -154,36 +154,36 @@ def _set_aside(out: Path, run: Path) -> None:
 
 
 def _carry_out(plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[str, Path]) -> tuple[Plan, int, dict[str, str]]:
-    """Starts every step as soon as what it needs is there and there is room; gives what failed, with the reason.
+    """Starts every step as soon as what it needs is there and there is room; returns what failed, with the reason.
 
-    Where trials choose what follows, the plan grows as they end; it is given back as it stands in the end.
+    Where trials choose what follows, the plan grows as they end; it is returned as it stands in the end.
     """
     waiting = plan.to_do()
-    progress = Progress(len(waiting) + len(plan.following()))
+    tally = Tally(len(waiting) + len(plan.following()))
     steps = {step.id: step for step in waiting}
-    show(progress)
+    show(tally)
     with stopping() as asked:
         try:
-            while waiting or progress.going:
-                waiting = _start_ready(plan, waiting, executor, progress)
+            while waiting or tally.going:
+                waiting = _start_ready(plan, waiting, executor, tally)
                 for news in executor.news(0.2):
                     if isinstance(news, Going):
-                        progress.going[news.id] = news.status.done
+                        tally.going[news.id] = news.status.done
                         continue
-                    _note_end(news, steps[news.id], progress)
+                    _note_end(news, steps[news.id], tally)
                     if isinstance(steps[news.id], TrainStep) and (plan.open or _begun_with(news.id, waiting)):
                         plan = _with_way_made(plan.study, plan.out, elsewhere)
                         grown = [step for step in plan.to_do() if step.id not in steps]
                         steps |= {step.id: step for step in grown}
                         waiting += grown
-                        progress.to_do = len(steps) + len(plan.following())
-                show(progress)
+                        tally.to_do = len(steps) + len(plan.following())
+                show(tally)
                 _check_stop(asked, plan.out)
-            _leave_out(plan, progress)
+            _leave_out(plan, tally)
         finally:
             executor.stop()
-            _note_failures(plan.out, progress.failed, [*(step.id for step in waiting), *progress.going])
-    return plan, progress.to_do, progress.failed
+            _note_failures(plan.out, tally.failed, [*(step.id for step in waiting), *tally.going])
+    return plan, tally.to_do, tally.failed
 
 
 def _begun_with(train: str, waiting: Sequence[Step]) -> bool:
@@ -191,26 +191,30 @@ def _begun_with(train: str, waiting: Sequence[Step]) -> bool:
     return any(isinstance(step, TrainStep) and train in step.needs for step in waiting)
 
 
-def _leave_out(plan: Plan, progress: Progress) -> None:
+def _leave_out(plan: Plan, tally: Tally) -> None:
     """What trials were to choose and could not, because one of them failed: equal budgets, or none."""
     for step in plan.following():
-        broken = next((need for need in step.needs if need in progress.failed), None)
-        if broken is not None:
-            progress.failed[step.id] = f"Left out, because it needs {broken!r}, which failed."
+        _left_out(step, tally)
 
 
-def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, progress: Progress) -> list[Step]:
-    """Starts what can be started; gives what still waits."""
+def _left_out(step: Step, tally: Tally) -> bool:
+    """Whether a step is left out because one that it needs failed; the tally then says so."""
+    broken = next((need for need in step.needs if need in tally.failed), None)
+    if broken is not None:
+        tally.failed[step.id] = f"Left out, because it needs {broken!r}, which failed."
+    return broken is not None
+
+
+def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, tally: Tally) -> list[Step]:
+    """Starts what can be started; returns what still waits."""
     left: list[Step] = []
-    pending = {step.id for step in waiting} | set(progress.going)
+    pending = {step.id for step in waiting} | set(tally.going)
     for step in waiting:
-        broken = next((need for need in step.needs if need in progress.failed), None)
-        if broken is not None:
-            progress.failed[step.id] = f"Left out, because it needs {broken!r}, which failed."
+        if _left_out(step, tally):
             pending.discard(step.id)
         elif not any(need in pending for need in step.needs) and executor.room(step.threads, step.alone):
             executor.start(step.id, _work(step, plan.out), step.threads, step.alone)
-            progress.going[step.id] = 0.0
+            tally.going[step.id] = 0.0
         else:
             left.append(step)
     return left
@@ -219,7 +223,7 @@ def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, progre
 def _work(step: Step, out: Path) -> Work:
     if isinstance(step, TrainStep):
         return TrainWork(step.cell.recipe, step.out, step.init, step.trial)
-    told = about(
+    about_it = about(
         step.probe,
         [_shown(subject, out) for subject in step.subjects],
         step.source,
@@ -228,7 +232,7 @@ def _work(step: Step, out: Path) -> Work:
     )
     paths = tuple(subject.out for subject in step.subjects)
     companions = {name: other.out for name, other in step.companions.items()}
-    return ProbeWork(paths, step.probe, step.source, step.threads, step.out, companions, told)
+    return ProbeWork(paths, step.probe, step.source, step.threads, step.out, companions, about_it)
 
 
 def _shown(subject: TrainStep, out: Path) -> tuple[Subject, str]:
@@ -237,12 +241,12 @@ def _shown(subject: TrainStep, out: Path) -> tuple[Subject, str]:
     return subject_of(cell.run, cell.arm, cell.recipe), subject.out.relative_to(out).as_posix()
 
 
-def _note_end(news: Ended, step: Step, progress: Progress) -> None:
-    progress.going.pop(news.id, None)
+def _note_end(news: Ended, step: Step, tally: Tally) -> None:
+    tally.going.pop(news.id, None)
     if news.error is not None:
-        progress.failed[news.id] = news.error
+        tally.failed[news.id] = news.error
         return
-    progress.done += 1
+    tally.done += 1
     if news.like_here:
         remember(step, news.seconds, news.memory)
 
@@ -267,7 +271,7 @@ def _note_failures(out: Path, failed: Mapping[str, str], left: Sequence[str]) ->
 
 
 def _retire(plan: Plan) -> None:
-    """Takes what the study no longer asks for out of sight of its page.
+    """Removes from the page what the study no longer asks for.
 
     Runs are set aside, results of other settings deleted.
     """
@@ -284,7 +288,7 @@ def _retire(plan: Plan) -> None:
 
 
 def _delete(results: Iterable[Path]) -> None:
-    """Deletes results with their arrays; one that is not there is no error."""
+    """Deletes results with their arrays, where they are there."""
     for path in results:
         path.unlink(missing_ok=True)
         path.with_suffix(".npz").unlink(missing_ok=True)

@@ -21,19 +21,19 @@ def finished_runs(places: Sequence[Path]) -> dict[str, Path]:
     """Every finished run below some folders of studies or runs, by its key."""
     found: dict[str, Path] = {}
     for place in places:
-        held = list(_runs_below(place))
+        held = _runs_below(place)
         if not held:
             raise RequestError(
                 f"{place} holds no run.", "the folder of a study, of runs, or of one run", "--runs out/quickstart"
             )
         for run in held:
-            if (run / layout.ENVIRONMENT).exists() and (run / layout.WEIGHTS).exists():
+            if layout.is_finished(run) and (run / layout.WEIGHTS).exists():
                 found.setdefault(_key(run), run)
     return found
 
 
 def shared(plan: Plan, found: Mapping[str, Path]) -> dict[str, Path]:
-    """The steps of a plan that are still to be done and need not be, with the run that each can be taken from."""
+    """Pending steps that another folder already holds finished, with the run to copy for each."""
     trains = (step for step in plan.to_do() if isinstance(step, TrainStep) and step.key in found)
     return {step.id: found[step.key] for step in trains if replace(step, out=found[step.key]).missing() is None}
 
@@ -45,9 +45,9 @@ def without(plan: Plan, steps: Mapping[str, Path]) -> Plan:
 
 
 def take(plan: Plan, found: Mapping[str, Path]) -> list[str]:
-    """Copies what can be taken; gives the names of the steps that are done by it.
+    """Copies what can be taken; returns the names of the steps that are done by it.
 
-    What says that a run is done is copied last: a copy that was killed is no run.
+    What says that a run is done is copied last: a copy that was killed is not a run.
     """
     taken = shared(plan, found)
     for step in plan.to_do():
@@ -59,11 +59,10 @@ def take(plan: Plan, found: Mapping[str, Path]) -> list[str]:
     return list(taken)
 
 
-def _runs_below(place: Path) -> Iterator[Path]:
+def _runs_below(place: Path) -> list[Path]:
     """The run folders of a study, its trials among them, of a folder of runs, or the folder itself."""
-    inside = (place / name for name in ("", layout.RUNS, layout.TUNING))
-    candidates = [place, *(path for folder in inside for path in sorted(folder.glob("*")))]
-    return (path for path in candidates if (path / layout.MADE_FROM).is_file())
+    inside = (place, place / layout.RUNS, place / layout.TUNING)
+    return [*([place] if layout.is_run(place) else ()), *(run for folder in inside for run in layout.runs_in(folder))]
 
 
 def _key(run: Path) -> str:

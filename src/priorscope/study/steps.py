@@ -6,21 +6,21 @@ key. Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from priorscope.core import folder, layout
-from priorscope.core.config import Plain, content_key
-from priorscope.core.errors import PriorscopeError
+from priorscope.core.config import Plain, content_key, is_table
+from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.machine import processor
 from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.data.stamp import files_stamp
-from priorscope.fitting.beginning import beginning_changed
-from priorscope.fitting.place import data_changed, finished_in, stands_for
+from priorscope.fitting.init import init_changed
+from priorscope.fitting.run_folder import data_changed, finished_in, stands_for
 from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import Recipe
 from priorscope.study.study import Cell
@@ -61,10 +61,10 @@ class TrainStep:
             return "not begun"
         if changed := self.changed():
             return f"changed: {changed}"
-        told = finished_in(self.out)
-        if told is None:
+        record = finished_in(self.out)
+        if record is None:
             return "not finished"
-        diverged = self.trial and told.diverged is not None
+        diverged = self.trial and record.diverged is not None
         return None if diverged or (self.out / layout.WEIGHTS).exists() else "its weights are gone"
 
     def changed(self) -> str | None:
@@ -74,19 +74,19 @@ class TrainStep:
             return None
         if before != self.made_from:
             return difference(before, self.made_from)
-        told = finished_in(self.out)
-        if told and data_changed(told, self.cell.recipe.data.source):
+        record = finished_in(self.out)
+        if record and data_changed(record, self.cell.recipe.data.source):
             return "the files of its data"
-        return "what it begins with" if told and beginning_changed(told, self.cell.recipe.init, self.init) else None
+        return "what it begins with" if record and init_changed(record, self.cell.recipe.init, self.init) else None
 
 
 @dataclass(frozen=True)
 class ProbeStep:
-    """Look at one run with one probe, or at several together; `about` says in words at what."""
+    """Look at one run with one probe, or at several together; `whom` says in words at which."""
 
     probe: ProbeConfig
     subjects: tuple[TrainStep, ...]
-    about: str
+    whom: str
     data: SourceConfig | None
     results: Path
     companions: Mapping[str, TrainStep] = field(default_factory=dict[str, TrainStep])
@@ -95,7 +95,7 @@ class ProbeStep:
     @property
     def id(self) -> str:
         plain = self.probe == probe_config(self.probe.name) and self.data is None
-        return f"{self.probe.name} of {self.about}" + ("" if plain else f" ({self.key[:6]})")
+        return f"{self.probe.name} of {self.whom}" + ("" if plain else f" ({self.key[:6]})")
 
     @property
     def joint(self) -> bool:
@@ -178,6 +178,17 @@ def companions_of(probe: ProbeConfig, recipe: Recipe, known: Mapping[str, Known]
     return {name: known[key] for name, other in asked.items() if (key := content_key(other)) in known}
 
 
+def check_one_source(probe: str, learnt: Sequence[tuple[str, SourceConfig]], do: str) -> None:
+    """Refuses to ask networks about the data of the first where they, each by its name, learnt from different data."""
+    other = next((name for name, source in learnt if source != learnt[0][1]), None)
+    if other is not None:
+        raise RequestError(
+            f"{probe} compares {learnt[0][0]!r} and {other!r}, which learnt from different data.",
+            "one source on which all are asked",
+            do,
+        )
+
+
 def _about_the_same(one: Plain, other: Plain) -> bool:
     """Whether two results are about the same runs, whatever weights these have now."""
     whom = [set(weights) if isinstance(weights := made.get("weights"), Mapping) else None for made in (one, other)]
@@ -191,7 +202,7 @@ def difference(before: Any, now: Any, path: str = "") -> str:
 
 
 def _differences(before: Any, now: Any, path: str) -> Iterator[str]:
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
+    if is_table(before) and is_table(now):
         for name in sorted({*before, *now}):
             yield from _differences(before.get(name), now.get(name), f"{path}.{name}" if path else str(name))
     elif before != now:

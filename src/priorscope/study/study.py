@@ -36,11 +36,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJsonSchema, model_validator
 
-from priorscope.core.config import NAMED, Config, Plain, assign, flat, is_number, merge, read_toml
+from priorscope.core.config import Config, Plain, assign, flat, is_number, is_table, merge, read_toml
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
@@ -58,13 +58,20 @@ PLACED = ("extends", "seeds", "grid", "tune")
 """What places a recipe in its study, and is not inherited by those that extend it."""
 
 
+def _or_short(schema: Plain) -> None:
+    """A recipe's tuning may be off, or that of another recipe."""
+    schema["anyOf"] += [{"const": False}, {"type": "string", "description": "the recipe whose choice it takes over"}]
+
+
 class RecipeEntry(Config):
     """One recipe of a study: settings laid over `base`, or over the recipe of this study, or a shipped one, that it extends."""
 
     extends: str | None = None
     seeds: Seeds | None = Field(default=None, description="not set: the study's")
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    tune: RecipeTune | None = Field(default=None, description="what sets its tuning apart from the study's")
+    tune: RecipeTune | None = Field(
+        default=None, description="what sets its tuning apart from the study's", json_schema_extra=_or_short
+    )
     data: Plain = Field(default_factory=dict)
     model: str | Plain | None = None
     init: Plain = Field(default_factory=dict)
@@ -86,29 +93,37 @@ class ProbeEntry(Config):
     probe: Annotated[SerializeAsAny[ProbeConfig], BeforeValidator(probe_config)]
     recipes: tuple[str, ...] | None = None
     seeds: Seeds | None = None
-    data: Annotated[SerializeAsAny[SourceConfig] | None, BeforeValidator(_source), WithJsonSchema(NAMED)] = None
+    data: Annotated[SerializeAsAny[SourceConfig] | None, BeforeValidator(_source)] = None
 
     @classmethod
     def of(cls, table: object) -> object:
         """`{name, recipes, seeds, data, ...settings}` as it stands in TOML."""
-        if not isinstance(table, Mapping) or "probe" in table:
+        if not is_table(table) or "probe" in table:
             return table
-        settings = dict(cast("Mapping[str, Any]", table))
+        settings = dict(table)
         placed = {name: settings.pop(name) for name in ("recipes", "seeds", "data") if name in settings}
         return {"probe": settings, **placed}
 
     @staticmethod
     def of_file(table: Mapping[str, Any]) -> Plain:
         """An entry as people write it: a study's own copy of its file keeps the probe's settings apart, under `probe`."""
-        own: Any = table.get("probe")
-        return {
-            **(own if isinstance(own, Mapping) else {}),
-            **{name: value for name, value in table.items() if name != "probe"},
-        }
+        own = table.get("probe")
+        return {**(own if is_table(own) else {}), **{name: value for name, value in table.items() if name != "probe"}}
+
+
+PROBE: Plain = {"type": "object", "anyOf": [{"required": ["name"]}, {"required": ["probe"]}]}
+"""The JSON schema of a probe's entry: a table of its name and settings that its class checks."""
+
+
+def _as_file(schema: Plain) -> None:
+    """A study's file need not name it: it has the file's name."""
+    schema["required"].remove("name")
 
 
 class Study(Config):
     """A study as it is written."""
+
+    model_config = ConfigDict(json_schema_extra=_as_file)
 
     name: str = Field(min_length=1)
     question: str
@@ -120,7 +135,7 @@ class Study(Config):
     recipes: dict[str, RecipeEntry] = Field(min_length=1)
     tune: Tune | None = Field(default=None, description="how many trials on val every recipe gets before it is compared")
     budgets: dict[str, Plain] = Field(default_factory=dict, description="what --budget NAME lays over the study")
-    probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of), WithJsonSchema(NAMED)], ...] = ()
+    probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of), WithJsonSchema(PROBE)], ...] = ()
 
     @model_validator(mode="after")
     def _seeds_in_one_place(self) -> Self:
@@ -204,7 +219,7 @@ class Cell:
     recipe: Recipe
     arm: str = ""
     """What it is a seed or a trial of: a recipe, or one cell of its grid."""
-    begins: int = 0
+    init_seed: int = 0
     """The seed of the run that it begins with, where it begins with one."""
 
     @property
@@ -253,12 +268,12 @@ class Arm:
             found.append(self._cell(f"{self.name}-t{number}", values, self.seeds[0]))
         return found
 
-    def _cell(self, run: str, values: Plain, begins: int) -> Cell:
+    def _cell(self, run: str, values: Plain, init_seed: int) -> Cell:
         if not re.fullmatch(r"[^/\\\0]{1,150}", run) or run.startswith("."):
             raise RequestError(
                 f"{run!r} cannot name a folder.", "a recipe's name without slashes, not too long", "rename the recipe"
             )
-        return Cell(run, self.recipe_name, Recipe.of(values, where=self.where), self.name, begins)
+        return Cell(run, self.recipe_name, Recipe.of(values, where=self.where), self.name, init_seed)
 
 
 @dataclass(frozen=True)
@@ -303,7 +318,7 @@ def _check_names(study: Study, found: Sequence[Cell]) -> None:
 
 
 def _check_alike(study: Study, arms: Sequence[Arm], tried: Mapping[str, tuple[Plain, ...]]) -> None:
-    """Refuses budgets that are not equal, trials that share a seed with what is compared, and choices of nobody."""
+    """Refuses unequal budgets, trials that use a compared seed, and `tune = "NAME"` where NAME has no trials."""
     counts = {name: len(trials) for name, trials in tried.items()}
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -395,10 +410,9 @@ def _grid(grid: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Plain]]:
 
 def _called(value: Any) -> str:
     """What a value is called in a run's name: itself; a table by its own name, or by its settings."""
-    if isinstance(value, Mapping):
-        table = cast("Mapping[str, Any]", value)
-        rest = [f"{key}={_called(table[key])}" for key in table if key != "name"]
-        return ",".join([str(table["name"]), *rest] if "name" in table else rest)
+    if is_table(value):
+        rest = [f"{key}={_called(value[key])}" for key in value if key != "name"]
+        return ",".join([str(value["name"]), *rest] if "name" in value else rest)
     if isinstance(value, list | tuple):
-        return "+".join(_called(one) for one in cast("Sequence[Any]", value))
+        return "+".join(_called(one) for one in value)
     return str(value)

@@ -14,9 +14,9 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Self, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from priorscope.core.config import Config, Plain
+from priorscope.core.config import Config, Plain, is_table
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.recipe import HELD, laid_over
@@ -63,28 +63,36 @@ class Spread(Config):
         return low + share * (high - low)
 
 
-Over = dict[str, Spread | Annotated[tuple[Any, ...], Field(min_length=1)]]
-"""Settings by their dotted names, and what is tried of each: a range, or a list."""
-
-
-def dotted(over: object) -> object:
+def dotted(table: Plain) -> Plain:
     """Nested tables as dotted names: `over.optim.lr = {log = [1e-4, 1e-2]}` is TOML for a table in a table."""
-    if not isinstance(over, Mapping):
-        return over
-    found: dict[str, Any] = {}
-    for name, value in cast("Mapping[str, Any]", over).items():
-        if isinstance(value, Mapping) and not set(cast("Mapping[str, Any]", value)) & set(Spread.model_fields):
-            below = cast("dict[str, Any]", dotted(value))
-            found |= {f"{name}.{rest}": one for rest, one in below.items()}
+    found: Plain = {}
+    for name, value in table.items():
+        if is_table(value) and not set(value) & set(Spread.model_fields):
+            found |= {f"{name}.{rest}": one for rest, one in dotted(value).items()}
         else:
             found[name] = value
     return found
 
 
+def _dotted(value: object) -> object:
+    return dotted(value) if is_table(value) else value
+
+
+Over = Annotated[dict[str, Spread | Annotated[tuple[Any, ...], Field(min_length=1)]], BeforeValidator(_dotted)]
+"""Settings by their dotted names, and what is tried of each: a range, or a list."""
+
+
+def _nested(schema: Plain) -> None:
+    """Dotted names may be written as tables in tables: see `dotted`."""
+    schema["additionalProperties"]["anyOf"].append(
+        {"type": "object", "propertyNames": {"not": {"enum": [*Spread.model_fields]}}}
+    )
+
+
 class RecipeTune(Config):
     """What sets the tuning of one recipe apart: ranges of its own, or another recipe whose choice it takes over."""
 
-    over: Over = Field(default_factory=dict)
+    over: Over = Field(default_factory=dict, json_schema_extra=_nested)
     like: str | None = Field(default=None, description="take over what the trials of this recipe chose")
     off: bool = Field(default=False, description="take the recipe as it is written")
 
@@ -95,11 +103,6 @@ class RecipeTune(Config):
         if values is False:
             return {"off": True}
         return {"like": values} if isinstance(values, str) else values
-
-    @field_validator("over", mode="before")
-    @classmethod
-    def _dotted(cls, over: object) -> object:
-        return dotted(over)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -114,26 +117,20 @@ class Tune(Config):
     """How every recipe of a study is tuned."""
 
     trials: int | None = Field(default=None, ge=2, description="how many, for every recipe; not set: the whole grid, in order")
-    over: Over = Field(default_factory=dict)
+    over: Over = Field(default_factory=dict, json_schema_extra=_nested)
     epochs: int | None = Field(default=None, ge=1, description="length of a trial; not set: the recipe's own")
     seed: int = Field(default=1000, ge=0, description="of the draws and of the trials' runs; none of the study's own")
 
     @model_validator(mode="before")
     @classmethod
     def _val_chooses(cls, values: object) -> object:
-        given = cast("Mapping[str, Any]", values) if isinstance(values, Mapping) else {}
-        if "split" in given:
+        if is_table(values) and "split" in values:
             raise RequestError(
-                f"[tune] came with split = {given['split']!r}.",
+                f"[tune] came with split = {values['split']!r}.",
                 "trials judged on val: the test split chooses nothing",
                 "remove split",
             )
         return values
-
-    @field_validator("over", mode="before")
-    @classmethod
-    def _dotted(cls, over: object) -> object:
-        return dotted(over)
 
     def ranges(self, own: RecipeTune | None) -> Over:
         """What is tried of one recipe's settings: the study's ranges, its own in their place."""
@@ -187,7 +184,7 @@ def changes(name: str, values: object, kept: str) -> bool:
     if not kept.startswith(f"{name}.") or not isinstance(values, tuple):
         return False
     below = kept.removeprefix(f"{name}.")
-    tables = (cast("Mapping[str, Any]", dotted(value)) for value in values if isinstance(value, Mapping))
+    tables = (dotted(value) for value in values if is_table(value))
     return any(key == below or key.startswith(f"{below}.") for table in tables for key in table)
 
 

@@ -15,7 +15,7 @@ from priorscope.core.config import Plain, content_key
 from priorscope.core.environment import Environment, write_environment
 from priorscope.core.machine import on_threads
 from priorscope.data.sources import SourceConfig
-from priorscope.fitting import Report, Status, fit
+from priorscope.fitting import Status, Watch, fit
 from priorscope.probes import ProbeConfig
 from priorscope.recipe import Recipe
 from priorscope.study.look import measure
@@ -34,12 +34,12 @@ class TrainWork:
     init: Path | None
     trial: bool = False
 
-    def do(self, report: Report) -> None:
-        """Trains, or goes on where an earlier attempt stopped. That a trial diverges is what it finds out."""
+    def do(self, watch: Watch) -> None:
+        """Trains, or resumes where an earlier attempt stopped. That a trial diverges is what it finds out."""
         from priorscope.train.loop import DivergedError
 
         try:
-            fit(self.recipe, self.out, report=report, init=self.init)
+            fit(self.recipe, self.out, watch=watch, init=self.init)
         except DivergedError as error:
             if not self.trial:
                 raise
@@ -65,13 +65,13 @@ class ProbeWork:
     companions: Mapping[str, Path]
     about: Plain
 
-    def do(self, report: Report) -> None:
+    def do(self, watch: Watch) -> None:
         """Measures with as many threads as the runs were trained with, and stores."""
         networks = [network_of_run(path) for path in self.runs]
         with on_threads(self.threads):
             result = measure(self.probe, networks, _source(self.data), self.companions)
         result.save(self.out, {**self.about, "protocol": result.protocol()})
-        report(Status(1.0, 0))
+        watch(Status(1.0, 0))
 
 
 Work = TrainWork | ProbeWork

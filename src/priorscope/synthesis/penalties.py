@@ -32,7 +32,7 @@ def z_penalty(normalised: Tensor) -> Tensor:
     """The "zooming in on MLPs" study's 1e-7 sum(x^6) + 1e-8 TV, on its normalised pixels and with its TV.
 
     That TV takes a batch of pictures for one picture: it punishes differences between the colours of a pixel and between
-    rows, none between columns. A plain colour has one, vertical stripes have none.
+    rows, but not between columns. To it a plain colour varies and vertical stripes do not.
     """
     here = normalised[:, :-1, :-1]
     variation = (normalised[:, 1:, :-1] - here).square() + (normalised[:, :-1, 1:] - here).square()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FLOOR = 1 / 12 / 255**2
-"""The power that rounding to 8 bits puts at every frequency: what lies below it is no picture's."""
+"""The power that rounding to 8 bits puts at every frequency: below it nothing is the picture's own."""
 
 
 def radial_power(images: NDArray[np.uint8]) -> Floats:

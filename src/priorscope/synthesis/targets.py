@@ -46,7 +46,7 @@ def own_scores(of: Sequence[Target], read: Mapping[str, Tensor], model: Classifi
     """How strongly each picture drives its own target, from the activations of all of them at the targets' taps."""
     import torch
 
-    device = model.mean.device
+    device = model.device
     found = torch.empty(len(of), device=device)
     groups: dict[tuple[str, bool], list[int]] = {}
     for row, target in enumerate(of):
@@ -121,7 +121,7 @@ def check_targets(targets: Sequence[Target], model: Classifier) -> None:
     """Refuses a target that the network does not have, after one pass of a grey picture."""
     import torch
 
-    grey = torch.full((1, 3, model.image_size, model.image_size), 0.5, device=model.mean.device)
+    grey = torch.full((1, 3, model.image_size, model.image_size), 0.5, device=model.device)
     with torch.no_grad():
         read = reading(model, grey, [target.tap for target in targets])
     for target in targets:

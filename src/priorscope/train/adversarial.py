@@ -1,10 +1,10 @@
 """Adversarial training: each picture is moved within a budget, against the network as it is, and the network learns from that.
 
-- `fgsm`: one step from a random point of the ball (Wong, Rice and Kolter 2020, arXiv 2001.03994): cheap, and known to fail all
-  of a sudden ("catastrophic overfitting"): the network learns to fool one step and nothing else. It is looked for.
+- `fgsm`: one step from a random point of the ball (Wong, Rice and Kolter 2020, arXiv 2001.03994): cheap, and known to fail
+  suddenly ("catastrophic overfitting"): the network learns to fool one step and nothing else. It is looked for.
 - `pgd`: several steps (Madry et al. 2017, arXiv 1706.06083).
-- `trades`: the answer to the picture is learnt, and the answer to the moved one is drawn to it (Zhang et al. 2019,
-  arXiv 1901.08573).
+- `trades`: the network learns the clean picture, and its answer to the moved one is pulled towards the clean answer (Zhang et
+  al. 2019, arXiv 1901.08573).
 
 Pictures are moved with the network in evaluation mode, so that batch statistics are those of what is learnt from. Where a
 picture's walk begins is a function of (seed, epoch, step, picture), not of the batch or of a rank's share of it.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, cast
 from pydantic import Field, model_validator
 
 from priorscope.attacks import Norm, attack_of
+from priorscope.attacks.budgets import check_budget
 from priorscope.core.config import Number, Plain
 from priorscope.core.errors import RequestError
 from priorscope.train.defaults import OwnDefaults
@@ -36,7 +37,7 @@ KINDS: dict[str, Plain] = {
     "pgd": {"steps": 10, "step": 0.25},
     "trades": {"steps": 10, "step": 0.25, "beta": 6.0},
 }
-"""What each takes where nothing is said. A step's size is a share of the budget: the papers' 10/255 and 2/255 of 8/255."""
+"""What each takes by default. A step's size is a share of the budget: the papers' 10/255 and 2/255 of 8/255."""
 
 LARGER = 2.0**12
 """In half precision, how much larger the loss is made whose gradient moves the pixels: float16 ends at 6e-8 and 65504."""
@@ -64,6 +65,7 @@ class AdversarialConfig(OwnDefaults):
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
+        check_budget(self.eps, self.norm)
         if self.kind == "fgsm" and self.steps != 1:
             raise RequestError(f"adversarial.steps = {self.steps} came with fgsm.", "one step", 'kind = "pgd"')
         if self.beta is not None and self.kind != "trades":
@@ -126,6 +128,7 @@ def move(
     from priorscope.attacks.victim import frozen
     from priorscope.models.classifier import evaluating
 
+    check_budget(config.eps, config.norm, images.shape[-1])  # in L2 no config knows the pictures
     nowhere = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     of = Pictures(images, nowhere, nowhere, images.new_full((len(images),), eps), config.norm)
     x, (steps, step) = random_start(of, keys), config.walk
@@ -137,10 +140,10 @@ def move(
 
 
 def _gradient(network: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """The gradient of the pixels, of which a step takes the direction alone: its size may be anything.
+    """The gradient of the pixels, of which a step takes only the direction: its size may be anything.
 
-    In half precision small gradients would become 0, so that the loss is made larger; a picture whose gradient is too large
-    then is asked again without. Which it is, is each picture's own affair and not the batch's.
+    In half precision small gradients would become 0, so the loss is made larger; a picture whose gradient is then too large is
+    asked again without that. Each picture decides for itself, not the batch.
     """
     import torch
 
@@ -164,8 +167,8 @@ def divergence(wanted: Tensor, logits: Tensor) -> Tensor:
     """
     from torch.nn import functional as F
 
-    said, meant = (F.log_softmax(each.float(), 1) for each in (logits, wanted))
-    return F.kl_div(said, meant, reduction="sum", log_target=True)
+    log_q, log_p = (F.log_softmax(each.float(), 1) for each in (logits, wanted))
+    return F.kl_div(log_q, log_p, reduction="sum", log_target=True)
 
 
 def look(model: Classifier, split: Split, config: AdversarialConfig, seed: int) -> Plain:

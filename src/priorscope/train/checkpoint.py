@@ -1,4 +1,4 @@
-"""Where a killed run goes on: everything with a state, the position and the history in one file, written atomically.
+"""Where a killed run resumes: everything with a state, the position and the history in one file, written atomically.
 
 The file holds tensors and plain values alone, so it is read with `weights_only=True`: loading a file must not run it. No
 random state is needed, because every step draws its random numbers from (seed, epoch, step).
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Stateful(Protocol):
-    """What changes as a run goes on, beside its progress: the model, the optimiser, an average of the weights, a scaler."""
+    """What changes in training beside the `RunState`: the model, the optimiser, an average of the weights, a scaler."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -32,8 +32,8 @@ class Stateful(Protocol):
 
 
 @dataclass
-class Progress:
-    """What a run has done so far, beside its weights: enough to go on, to choose an epoch and to say how it went.
+class RunState:
+    """What a run has done so far, beside its weights: enough to resume it, to choose an epoch and to say how it went.
 
     `data` is the fingerprint of what it is trained on, `files` the stamp of its files when the run began; `precision`,
     `in_parts` and `compiled` are how its steps came to be made.
@@ -56,7 +56,7 @@ class Progress:
     joules: float | None = None
 
     def count(self, step: Step) -> None:
-        """Notes one step; the sum stays on the device in float64, so that it does not depend on where a run was cut."""
+        """Counts one step; the sum stays on the device in float64, so that interruptions do not change it."""
         loss = step.loss.cpu() if step.loss.device.type == "mps" else step.loss  # which has no float64
         self.loss_sum = self.loss_sum + loss.double() * step.images
         self.images += step.images
@@ -71,9 +71,9 @@ class Progress:
         return float(self.loss_sum) / max(self.images, 1)
 
     def end_epoch(self, row: Plain, weights: Callable[[], dict[str, Tensor]] | None) -> None:
-        """Notes an epoch's row.
+        """Adds an epoch's row.
 
-        Where epochs are chosen from, keeps the weights if val is right more often, or as often at a lower loss.
+        If `weights` are given, keeps those of an epoch that val finds right more often, or as often at a lower loss.
         """
         self.history.append(row)
         self.loss_sum, self.images = 0.0, 0
@@ -91,20 +91,20 @@ class Progress:
 
 
 def _score(row: Plain) -> tuple[float, float]:
-    """What epochs are compared by: val is right more often, or as often at a lower loss.
+    """What epochs are compared by: the share of val that is right, then its loss.
 
-    Where the network learns from moved pictures, it is to be right on moved ones.
+    If the network learns from moved pictures, the share of moved ones.
     """
     held: Plain = row.get("robust", {"pgd": row["val"]["accuracy"]})
     return held["pgd"], -row["val"]["loss"]
 
 
-def save(path: Path, progress: Progress, states: Mapping[str, dict[str, Any]]) -> None:
+def save(path: Path, state: RunState, parts: Mapping[str, dict[str, Any]]) -> None:
     """Writes a checkpoint; a process killed in the middle leaves the old one in place."""
     import torch
 
-    at = progress.position
-    content = {**vars(progress), "position": (at.epoch, at.step), "parts": dict(states)}
+    at = state.position
+    content = {**vars(state), "position": (at.epoch, at.step), "parts": dict(parts)}
     with replacing(path) as file:
         try:
             torch.save(content, file)
@@ -115,26 +115,26 @@ def save(path: Path, progress: Progress, states: Mapping[str, dict[str, Any]]) -
             raise
 
 
-def load(path: Path, key: str, parts: Mapping[str, Stateful]) -> Progress:
-    """Puts a checkpoint's states in place and gives its progress.
+def load(path: Path, key: str, parts: Mapping[str, Stateful]) -> RunState:
+    """Puts the parts of a checkpoint in place and returns how far the run was.
 
-    Fresh progress where there is no checkpoint, or one of another recipe. It is read into the processor's memory: its device
-    may not be here, and every rank would fill that of the first.
+    A fresh state if there is no checkpoint, or one of another recipe. It is read into the processor's memory: its device may
+    not be here, and every rank would fill that of the first.
     """
     import torch
 
     if not path.exists():
-        return Progress(key)
+        return RunState(key)
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if content["key"] != key:
-            return Progress(key)
+            return RunState(key)
         states = content.pop("parts")
         for name, part in parts.items():
             part.load_state_dict(states[name])
         content["position"] = Position(*content["position"])
-        return Progress(**content)
-    except Exception as error:  # torch reports a torn file in a dozen ways; each means the same here
+        return RunState(**content)
+    except Exception as error:  # torch reports a damaged file in a dozen ways; each means the same here
         if isinstance(error, OSError) or ran_out(error):
             raise WorkError(
                 f"The checkpoint {path} cannot be read now: {first_line(error)}.",

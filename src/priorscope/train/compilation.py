@@ -1,8 +1,8 @@
 """Whether `torch.compile` makes the training step, and what that means for the numbers.
 
-A compiled step fuses operations, and so rounds otherwise than an eager one: the same recipe gives other last bits. `always`
-and `never` are part of a recipe's key and give the same bits each time. Under `auto` the machine chooses by measuring: what it
-chose is kept in the cache folder, so that it chooses alike the next time, in the checkpoint, so that a resumed run goes on as
+A compiled step fuses operations, and so rounds differently from an eager one: the same recipe ends with other last bits.
+`always` and `never` are part of a recipe's key and give the same bits each time. Under `auto` the machine chooses by measuring.
+Its choice is kept in the cache folder, so that it chooses the same next time, in the checkpoint, so that a resumed run stays as
 it began, and in `environment.json`, for whoever wants the same bits elsewhere.
 """
 
@@ -19,7 +19,7 @@ from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError, RequestError, first_line
 from priorscope.core.machine import processor, versions
-from priorscope.data.places import cache_folder
+from priorscope.data.folders import cache_folder
 from priorscope.train.finetune import trains_body
 from priorscope.train.gradient import Forward, Gradient, ran_out
 from priorscope.train.precision import make_scaler
@@ -42,7 +42,7 @@ def compiled(model: Classifier) -> Forward:
 
 
 def pays(model: Classifier, batch: Batch, config: TrainConfig, steps: int, compile: Callable[..., Forward] = compiled) -> bool:
-    """Whether compiling saves more time over `steps` than it takes; found out once on a machine.
+    """Whether compiling saves more time over `steps` than it takes; measured once per machine.
 
     It is tried on a copy, so that batch statistics and gradients of the network itself stay as they are.
     """
@@ -53,13 +53,13 @@ def pays(model: Classifier, batch: Batch, config: TrainConfig, steps: int, compi
         except (PriorscopeError, KeyError):
             path.unlink(missing_ok=True)
     found = _measured(model, batch, config, steps, compile)
-    with suppress(PriorscopeError):  # a cache that cannot be written is no reason to stop
+    with suppress(PriorscopeError):  # a cache that cannot be written is not a reason to stop
         folder.write_json(path, found)
     return bool(found["compile"])
 
 
 def check_compiles(config: TrainConfig, ranks: int) -> None:
-    """Refuses compiled steps where they are not made."""
+    """Refuses `train.compile` with several ranks, where steps are always eager."""
     if config.compile is not None and ranks > 1:
         raise RequestError(
             f"train.compile = {config.compile!r} came with {ranks} ranks.", "eager steps, or one rank", "remove train.compile"
@@ -74,7 +74,7 @@ def _key(model: Classifier, batch: Batch, config: TrainConfig, steps: int) -> st
 
 
 def _measured(model: Classifier, batch: Batch, config: TrainConfig, steps: int, compile: Callable[..., Forward]) -> Plain:
-    """Steps of both kinds in turns, so that other work on the machine meets both."""
+    """Steps of both kinds in turns, so that other work on the machine slows both."""
     tried = copy.deepcopy(model).train(trains_body(config.finetune))
     scaler = make_scaler(config.precision, batch.images.device)
     kinds = {"eager": Gradient(tried, config, scaler), "compiled": Gradient(tried, config, scaler, forward=compile(tried))}

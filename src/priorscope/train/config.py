@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
-from priorscope.core.config import Config, Number
+from priorscope.core.config import Config, Number, is_table
 from priorscope.core.errors import RequestError
 from priorscope.train.adversarial import AdversarialConfig
 from priorscope.train.finetune import FinetuneConfig
@@ -22,7 +22,7 @@ class TrainConfig(Config):
     epochs: int = Field(
         default=10,
         ge=0,
-        description="passes over the data; 0 for a published network taken as it is, and beside steps or flops",
+        description="passes over the data; 0 for published weights (a file's or timm's) as they are, and beside steps or flops",
     )
     steps: int | None = Field(default=None, ge=1, description="how many updates, in place of epochs")
     flops: Number | None = Field(
@@ -53,7 +53,7 @@ class TrainConfig(Config):
         default=1, ge=1, description="processor threads of this run, on any machine: part of what makes it repeatable"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="cpu", description="auto: a GPU where there is one")
-    shard: Literal[True] | None = Field(
+    shard: Annotated[Literal[True] | None, WithJsonSchema({"type": "boolean"})] = Field(
         default=None, description="weights, gradients and optimiser state lie in shares on the ranks (FSDP2)"
     )
     track: tuple[str, ...] = Field(
@@ -82,12 +82,11 @@ class TrainConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _one_spelling(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
+        if not is_table(values):
             return values
-        given = cast("dict[str, Any]", values)
-        # What a recipe without the setting does: one spelling, one key.
+        # What a recipe without the setting does anyway: one spelling, one key.
         plain = {"finetune": {"mode": "full"}, "compile": "never", "shard": False}
-        given = {name: value for name, value in given.items() if name not in plain or value != plain[name]}
+        given = {name: value for name, value in values.items() if name not in plain or value != plain[name]}
         otherwise = any(given.get(name) is not None for name in LENGTHS[1:])
         return {"epochs": 0, **given} if otherwise else given
 
@@ -120,8 +119,8 @@ class TrainConfig(Config):
         """Whether there is any step to take."""
         return any(getattr(self, name) for name in LENGTHS)
 
-    def settled(self, step_flops: float) -> Self:
-        """The same with a budget of computing as the number of steps that it pays for, at `step_flops` each."""
+    def with_steps(self, step_flops: float) -> Self:
+        """The same, a budget of computing turned into the number of steps that it pays for, at `step_flops` each."""
         if self.flops is None:
             return self
         steps = int(self.flops // step_flops)
@@ -134,11 +133,11 @@ class TrainConfig(Config):
         return self.replace(flops=None, steps=steps)
 
     def total(self, steps_per_epoch: int) -> int:
-        """How many updates a run makes whose budget is settled."""
+        """How many updates a run makes whose length is in epochs or steps."""
         return self.epochs * steps_per_epoch if self.steps is None else self.steps
 
     def snapshots(self, steps_per_epoch: int, total: int) -> tuple[int, ...]:
-        """After how many updates the weights are kept: evenly spaced, at the ends of epochs where the run counts these."""
+        """After how many updates the weights are kept: evenly spaced, at the ends of epochs if those count the length."""
         if self.keep is None:
             return ()
         unit = steps_per_epoch if self.epochs else 1

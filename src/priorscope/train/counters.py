@@ -13,36 +13,36 @@ from priorscope.train.pace import Pace, Stopwatch, gemm_rate
 from priorscope.train.precision import compute_dtype
 
 if TYPE_CHECKING:
-    from priorscope.train.checkpoint import Progress
+    from priorscope.train.checkpoint import RunState
     from priorscope.train.config import TrainConfig
     from priorscope.train.loop import Step
     from priorscope.train.watched import WatchedLoader
 
 
 class Counters:
-    """Counts on from where a resumed run had come. Operations are those of training alone, over all ranks."""
+    """Counts from where a resumed run stopped. Operations are those of training alone, over all ranks."""
 
-    def __init__(self, loader: WatchedLoader, config: TrainConfig, image_flops: int, progress: Progress, total: int) -> None:
+    def __init__(self, loader: WatchedLoader, config: TrainConfig, image_flops: int, state: RunState, total: int) -> None:
         rate = gemm_rate(loader.device, compute_dtype(config.precision, torch.device(loader.device)), config.threads)
         self.image_flops = image_flops
         self._batch, self._per_epoch, self._total = loader.batch_size, len(loader), total
-        self._progress = progress
+        self._state = state
         self._stopwatch = Stopwatch(loader, image_flops, rate * loader.ranks)
         self._meter = Meter()
-        self._before = progress.joules
-        self._first = progress.steps(self._per_epoch)
+        self._before = state.joules
+        self._first = state.steps(self._per_epoch)
         self._began = time.perf_counter()
-        self._seconds_before = progress.seconds
+        self._seconds_before = state.seconds
 
     def count(self, step: Step) -> None:
-        """Notes a step."""
+        """Counts a step."""
         self._stopwatch.count(step.images)
 
     def keep(self) -> None:
-        """Writes what has been taken into the progress, for a checkpoint. Energy counters wrap, so they are read here too."""
-        self._progress.seconds = self.seconds
+        """Writes what has been taken into the state, for a checkpoint. Energy counters wrap, so they are read here too."""
+        self._state.seconds = self.seconds
         taken = self._meter.joules()
-        self._progress.joules = None if taken is None else (self._before or 0.0) + taken
+        self._state.joules = None if taken is None else (self._before or 0.0) + taken
 
     @property
     def seconds(self) -> float:
@@ -50,18 +50,18 @@ class Counters:
         return self._seconds_before + time.perf_counter() - self._began
 
     def seen(self, steps: int) -> Plain:
-        """Pictures and operations after so many steps: the same wherever the run was cut."""
+        """Pictures and operations after `steps` steps; interruptions do not change them."""
         images = steps * self._batch
         return {"images": images, "flops": images * self.image_flops, "macs": images * self.image_flops // 2}
 
     def measured(self) -> Plain:
         """Speed since the last row, and the energy of the whole run so far; both differ each time."""
         self.keep()
-        joules = self._progress.joules
+        joules = self._state.joules
         return {**self._stopwatch.lap("rows"), **({} if joules is None else {"joules": round(joules, 1)})}
 
     def pace(self, step: Step, every: float) -> Pace | None:
-        """The speed over the last moment, once in so many seconds."""
+        """The current speed, at most once every `every` seconds; None in between."""
         if self._stopwatch.since("display") < every:
             return None
         done = step.number + 1

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 from pydantic import model_validator
 
-from priorscope.core.config import Config, Plain
+from priorscope.core.config import Config, Plain, is_table
 
 
 class OwnDefaults(Config):
-    """A config of which one field, `CHOICE`, says what some others are where nothing is said of them (`DEFAULTS`).
+    """A config in which one field, `CHOICE`, chooses the defaults of some others (`DEFAULTS`).
 
     They are filled in, so that a recipe that is saved is complete.
     """
@@ -26,11 +26,10 @@ class OwnDefaults(Config):
     @model_validator(mode="before")
     @classmethod
     def _filled_in(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
+        if not is_table(values):
             return values
-        given = cast("Plain", values)
-        own = cls._own(given)
-        return {**own, **{name: value for name, value in given.items() if name not in own or value is not None}}
+        own = cls._own(values)
+        return {**own, **{name: value for name, value in values.items() if name not in own or value is not None}}
 
     @classmethod
     def without_defaults(cls, table: Plain) -> Plain:

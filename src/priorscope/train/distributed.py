@@ -57,6 +57,10 @@ class Ranks:
 
         return tuple(bool(count) for count in self.sum(torch.tensor(here, dtype=torch.int64)).tolist())
 
+    def wait(self) -> None:
+        """Returns once every rank has come this far."""
+        self.any(True)
+
     def syncing(self, forward: Any, last: bool) -> AbstractContextManager[Any]:
         """The block of one part of a batch: gradients are exchanged at the last part alone."""
         if self.size == 1:
@@ -78,7 +82,7 @@ def replicated(forward: Any, device: str) -> Any:
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
-    known = inspect.signature(DistributedDataParallel).parameters  # newer versions of torch call the setting otherwise
+    known = inspect.signature(DistributedDataParallel).parameters  # newer versions of torch name the setting differently
     sent_round = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     buffers: dict[str, Any] = {sent_round: False}
     own = [torch.device(device).index] if device.startswith("cuda") else None
@@ -109,21 +113,21 @@ def own_device(device: str, ranks: Ranks) -> str:
 
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
-    """The ranks of this run: those that the surroundings name, or one alone. They part again after the block.
+    """The ranks of this run: those that the launcher names, or one alone. They part again after the block.
 
-    Where somebody has set up torch's process group already, that one is taken, and left as it is.
+    If torch's process group is set up already, it is used, and left as it is.
     """
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
         yield Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", dist.get_rank())))
         return
-    place = place_of(os.environ)
-    if place is None:
+    launch = launch_of(os.environ)
+    if launch is None:
         yield ALONE
         return
-    os.environ.update(place.variables)
-    ranks = place.ranks
+    os.environ.update(launch.variables)
+    ranks = launch.ranks
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", rank=ranks.rank, world_size=ranks.size)
     try:
         with naming_a_lost_rank():
@@ -133,7 +137,7 @@ def joined(device: str) -> Iterator[Ranks]:
 
 
 class LostRankError(WorkError):
-    """Another rank is gone: what happened, it has said itself."""
+    """Another rank is gone: it has said itself what happened."""
 
 
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "NCCL", "recv timed out")
@@ -141,11 +145,11 @@ LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", 
 
 @contextmanager
 def naming_a_lost_rank() -> Iterator[None]:
-    """Says in our words what torch says in a dozen when another rank is gone."""
+    """Says in one way what torch says in a dozen when another rank is gone."""
     try:
         yield
     except RuntimeError as error:
-        if not any(said in str(error) for said in LOST):
+        if not any(sign in str(error) for sign in LOST):
             raise
         raise LostRankError(
             f"Another rank of this run has ended ({first_line(error)}).",
@@ -155,21 +159,22 @@ def naming_a_lost_rank() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the surroundings put this process, and what torch wants to know to find the others."""
+class Launch:
+    """This process's rank as the launcher set it, and the variables torch needs to find the others."""
 
     ranks: Ranks
     variables: Mapping[str, str]
 
 
-def place_of(environment: Mapping[str, str]) -> Place | None:
-    """What `torchrun` or SLURM's `srun` says of this process; None where it is alone.
+def launch_of(environment: Mapping[str, str]) -> Launch | None:
+    """What `torchrun` or SLURM's `srun` says of this process; None if it is alone.
 
-    A batch script's own process is no rank, although SLURM gives it a rank's variables: only steps, which `srun` starts, count.
+    A batch script's own process is not a rank, although SLURM sets a rank's variables for it: only steps, which `srun` starts,
+    count.
     """
     if "RANK" in environment and int(environment.get("WORLD_SIZE", "1")) > 1:
         ranks = Ranks(int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", "0")))
-        return Place(ranks, {})
+        return Launch(ranks, {})
     if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environment:
         ranks = Ranks(
             int(environment["SLURM_PROCID"]),
@@ -178,7 +183,7 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
         )
         job, step = int(environment.get("SLURM_JOB_ID", "0")), int(environment.get("SLURM_STEP_ID", "0"))
         first = first_host(environment.get("SLURM_STEP_NODELIST", "localhost"))
-        return Place(ranks, {"MASTER_ADDR": first, "MASTER_PORT": str(20_000 + (17 * job + step) % 20_000)})
+        return Launch(ranks, {"MASTER_ADDR": first, "MASTER_PORT": str(20_000 + (17 * job + step) % 20_000)})
     return None
 
 

@@ -1,7 +1,7 @@
-"""The energy that a run takes, where the machine counts it: processors by RAPL, NVIDIA's GPUs by NVML.
+"""The energy that a run takes, if the machine counts it: processors by RAPL, NVIDIA's GPUs by NVML.
 
-It is that of the whole machine, other work on it included. Where nothing can be read (RAPL wants rights on most systems) there
-is no number.
+It is that of the whole machine, other work on it included. If nothing can be read (RAPL needs rights on most systems), there is
+no number.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ RAPL = Path("/sys/class/powercap")
 
 
 class Meter:
-    """Joules since it was made. Counters that wrap are followed as long as they are read once a turn (minutes)."""
+    """Joules since it was made. Counters that wrap are followed as long as they are read once per turn (minutes)."""
 
     def __init__(self, rapl: Path = RAPL) -> None:
         self._counters = [counter for read in (*_processors(rapl), *_gpus()) if (counter := _Counter.of(*read))]
 
     def joules(self) -> float | None:
-        """What has been taken so far; None where nothing counts it."""
+        """What has been taken so far; None if nothing counts it."""
         return sum(counter.joules() for counter in self._counters) if self._counters else None
 
 
@@ -29,7 +29,7 @@ Read = Callable[[], float]
 
 
 class _Counter:
-    """A growing number of joules that begins anew after `wraps` (infinity: never)."""
+    """A growing number of joules that starts again at 0 after `wraps` (infinity: never)."""
 
     def __init__(self, read: Read, wraps: float, first: float) -> None:
         self._read, self._wraps = read, wraps
@@ -37,7 +37,7 @@ class _Counter:
 
     @classmethod
     def of(cls, read: Read, wraps: float) -> _Counter | None:
-        """A counter, or None where it may not be read."""
+        """A counter, or None if it may not be read."""
         try:
             return cls(read, wraps, read())
         except (OSError, ValueError):
@@ -66,7 +66,7 @@ def _processors(rapl: Path) -> list[tuple[Read, float]]:
 
 
 def _gpus() -> list[tuple[Read, float]]:
-    """Every GPU that this process can see; none where NVIDIA's library is not installed."""
+    """Every GPU that this process can see; none if NVIDIA's library is not installed."""
     try:
         import pynvml  # pyright: ignore[reportMissingImports]
     except ImportError:

@@ -1,7 +1,8 @@
-"""A finished run made longer: it goes on where its rate of learning did not yet depend on how long it was.
+"""A finished run made longer: it continues from the last step whose learning rate did not depend on its length.
 
 Under `constant` and `plateau` that is its end; under `wsd` the step before the rate begins to fall. The longer run ends bit for
-bit where one of its length from the start ends, which is checked: all rates of the steps taken must be those of the longer one.
+bit where one trained at that length from the start ends. So that it does, the rates of all steps taken are checked to be those
+of the longer run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from priorscope.train.optim import OptimConfig
 from priorscope.train.schedule import LENGTHLESS, learning_rate
 
 FREE = (*LENGTHS, "keep")
-"""What of `train` may differ: how long, and how many snapshots."""
+"""The settings of `train` that may differ: the length, and the number of snapshots."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def check_extensible(earlier: Path, one: Plain, other: Plain, train: TrainConfig
 
 
 def check_rates(optim: OptimConfig, taken: int, lengths: tuple[int, int], steps_per_epoch: int, where: Path) -> None:
-    """Refuses where a step that was taken would have had another rate in the longer run, or the run is not longer."""
+    """Refuses if a step that was taken would have had another rate in the longer run, or the run is not longer."""
     before, now = lengths
     if now <= before:
         raise RequestError(f"The run in {where} has {before} steps, and {now} were asked.", "more", "a larger train.epochs")
@@ -82,7 +83,7 @@ def check_rates(optim: OptimConfig, taken: int, lengths: tuple[int, int], steps_
 
 
 def take_over(snapshot: Path, to: Path) -> None:
-    """Copies a snapshot that the longer run would have made alike."""
+    """Copies a snapshot that the longer run would have made just the same."""
     if not snapshot.exists():
         raise RequestError(
             f"The longer run keeps a snapshot after {snapshot.stem.replace('-', ' ')}, and the shorter one has none.",

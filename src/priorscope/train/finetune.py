@@ -1,13 +1,13 @@
-"""What of a network learns when it begins with earlier weights, and how fast: the head alone, or less further down."""
+"""Which part of a network learns when it begins with trained weights, and how fast: the head alone, or lower parts slower."""
 
 from __future__ import annotations
 
 from posixpath import commonpath
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from priorscope.core.config import Config, Number
+from priorscope.core.config import Config, Number, nothing_required
 from priorscope.core.errors import RequestError
 from priorscope.models import FAMILIES
 from priorscope.models.depth import block_taps
@@ -28,11 +28,14 @@ class FinetuneConfig(Config):
     head: only the head learns; everything else is frozen, and in evaluation mode (no dropout, batch statistics as they are).
     body: everything below the head learns at `factor` times the learning rate.
     layers: each block learns at `factor` times the rate of the block above it; the head, and norms after the last block, at
-    the full rate; what stands before the first block at the lowest.
+    the full rate; what comes before the first block at the lowest.
     """
 
+    model_config = ConfigDict(json_schema_extra=nothing_required)
+
     mode: Literal["head", "body", "layers"] = Field(
-        description="head: the head alone; body: all, below the head slower; layers: each block slower than the one above"
+        description="head: the head alone; body: all, below the head slower; layers: each block slower than the one above",
+        json_schema_extra={"enum": ["full", "head", "body", "layers"]},
     )
     factor: Number | None = Field(
         default=None, gt=0, le=1, description="body, layers: what the rate of what is below is multiplied by"
@@ -51,7 +54,7 @@ class FinetuneConfig(Config):
 
 
 def freeze(model: Classifier, config: FinetuneConfig | None) -> None:
-    """Takes the body out of training where the head alone is to learn."""
+    """Freezes the body if only the head is to learn."""
     if config is None or config.mode != "head":
         return
     head = model.head
@@ -88,8 +91,8 @@ def head_names(model: Classifier) -> set[str]:
 def blocks(model: Classifier) -> list[list[str]]:
     """Which modules each numbered block is, none inside another of its own, by their paths; in the order of execution.
 
-    A block is the one module that all its taps lie in. Where there is none, or where another block lies in it too, the block
-    is the taps' own modules.
+    A block is the one module that holds all its taps. If there is none, or it holds another block too, the block is the
+    modules of the taps.
     """
     taps: dict[str, list[str]] = {}
     for block, addresses in block_taps(model.taps()).items():
@@ -114,8 +117,8 @@ def _inside(path: str, module: str) -> bool:
 def layers(model: Classifier) -> dict[str, int]:
     """The layer of each parameter, by its name: 0 before the first block, then the blocks from 1, at the top the head.
 
-    A parameter outside of every block (a norm, a merging of patches) counts with the block registered before it; after the
-    last block, or where its family says that it is read there (`READ_LAST`), with the head.
+    A parameter outside every block (a norm, a merging of patches) counts with the block registered before it; after the last
+    block, or if its family says that it is read there (`READ_LAST`), with the head.
     """
     found = blocks(model)
     if not found:

@@ -1,4 +1,4 @@
-"""The gradient of a batch: whole, in parts, or in more parts than asked where memory runs out."""
+"""The gradient of a batch: whole, in parts, or in more parts than asked if memory runs out."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Forward = Callable[["Tensor"], "Tensor"]
 
 
 class Gradient:
-    """Leaves the gradient of a batch's mean loss in the parameters, and gives the loss.
+    """Leaves the gradient of a batch's mean loss in the parameters, and returns the loss.
 
-    `parts` says in how many parts a batch goes through the network. Where memory runs out it is doubled, and the same step is
-    made again with the same numbers. `forward` stands for the network where it is compiled or spread over `ranks`, of which
-    each has a share of the `batch_size` pictures of a batch (not set: all).
+    `parts` says in how many parts a batch goes through the network. If memory runs out it is doubled, and the same step is made
+    again with the same numbers. `forward` is the network as it is called, compiled or spread over `ranks`, each of which has a
+    share of the `batch_size` pictures of a batch (not set: all).
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class Gradient:
         self.parts = config.accumulate or 1
         if batch_size is not None:
             self.parts = min(self.parts, -(-batch_size // ranks.size))
-        self._model = model
+        self.model = model
         self._forward: Forward = model if forward is None else forward  # a compiled network has no truth value
-        self._config = config
-        self._scaler = scaler
+        self.config = config
+        self.scaler = scaler
         self._ranks = ranks
         self._batch_size = batch_size
 
     def __call__(self, batch: Batch, draws: int, done: float = 1.0) -> Tensor:
         """The batch's mean loss over all ranks, after a share `done` of the run.
 
-        The same `draws` give the same dropout in as many parts on as many ranks.
+        The same `draws` give the same dropout for the same numbers of parts and ranks.
         """
         while True:
             try:
@@ -63,15 +63,15 @@ class Gradient:
             except (RuntimeError, MemoryError) as error:
                 if not ran_out(error):
                     raise
-                said = first_line(error)
-            self._make_room(len(batch.images), said)  # outside of the block, where the error no longer holds the step's tensors
+                failure = first_line(error)
+            self._make_room(len(batch.images), failure)  # after the block, when the error no longer holds the step's tensors
 
     def _in_parts(self, batch: Batch, draws: int, done: float) -> Tensor:
         import torch
 
         torch.manual_seed(draws if self._ranks.rank == 0 else seed_of(draws, "rank", self._ranks.rank))
         device = batch.images.device
-        dtype = compute_dtype(self._config.precision, device)
+        dtype = compute_dtype(self.config.precision, device)
         mean = torch.zeros((), device=device)
         parts = list(_parts(batch, self.parts))
         whole = self._batch_size or len(batch.images)
@@ -80,13 +80,13 @@ class Gradient:
                 with torch.autocast(device.type, dtype, enabled=dtype != torch.float32), plain_attention(device):
                     loss = self._loss(images, wanted, index, draws, done)
                 loss = loss * (len(images) * self._ranks.size / whole)
-                self._scaler.scale(loss).backward()
+                self.scaler.scale(loss).backward()
             mean = mean + loss.detach()
         return self._ranks.mean(mean)
 
     def _loss(self, images: Tensor, wanted: Tensor, index: Tensor, draws: int, done: float) -> Tensor:
-        """The mean loss of some pictures, moved against the network where the recipe says so."""
-        config = self._config
+        """The mean loss of some pictures, moved against the network if the recipe says so."""
+        config = self.config
 
         def plain(logits: Tensor, wanted: Tensor) -> Tensor:
             return batch_loss(logits, wanted, config.label_smoothing)
@@ -96,14 +96,14 @@ class Gradient:
         from priorscope.attacks.ball import picture_keys
 
         keys = picture_keys(draws, index, "training")
-        return adversarial_loss(self._forward, self._model, images, wanted, keys, config.adversarial, done, plain)
+        return adversarial_loss(self._forward, self.model, images, wanted, keys, config.adversarial, done, plain)
 
-    def _make_room(self, images: int, said: str) -> None:
-        """Doubles the parts, or says why that cannot be."""
+    def _make_room(self, images: int, failure: str) -> None:
+        """Doubles the parts, or says why that is impossible."""
         import torch
 
         reason = None
-        if has_batch_statistics(self._model, self._config):
+        if has_batch_statistics(self.model, self.config):
             reason = "this network normalises by batch statistics, which a smaller part would change"
         elif self._ranks.size > 1:
             reason = "the other ranks cannot be asked to make the step again"
@@ -111,36 +111,36 @@ class Gradient:
             reason = "even one picture at a time does not fit"
         if reason is not None:
             raise WorkError(
-                f"Memory ran out in a step of {images} pictures in {self.parts} parts: {said}.",
+                f"Memory ran out in a step of {images} pictures in {self.parts} parts: {failure}.",
                 f"room for a part; it is not made smaller by itself, because {reason}",
                 "a smaller train.batch_size, or train.accumulate = 2 or more",
             )
         self.parts = min(2 * self.parts, images)
-        for p in self._model.parameters():
+        for p in self.model.parameters():
             p.grad = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: a CUDA device's own class, or what the allocator on a processor says."""
+    """Whether an error says that memory ran out: by its class, or in the words of the CPU's allocator."""
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    said = str(error)
-    return "can't allocate memory" in said or "not enough memory" in said
+    text = str(error)
+    return "can't allocate memory" in text or "not enough memory" in text
 
 
 def has_batch_statistics(model: Classifier, config: TrainConfig) -> bool:
-    """Whether a picture's answer in training depends on the others of its batch; a frozen body's does not."""
+    """Whether a picture's answer in training depends on the others of its batch; with a frozen body it does not."""
     from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
     return trains_body(config.finetune) and any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 def _parts(batch: Batch, parts: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Pictures with what is wanted of them (labels, or soft targets where the batch was mixed), and which they are.
+    """Pictures, their labels (or soft targets if the batch was mixed) and their index, part by part.
 
     Parts differ by one picture at most, and none is empty.
     """
@@ -149,9 +149,9 @@ def _parts(batch: Batch, parts: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def check_parts(batch_size: int, parts: int, ranks: int, *, statistics: bool) -> None:
-    """Refuses a batch that ranks would send through in different numbers of parts: each waits for all others at each part.
+    """Refuses a batch that ranks would send through in different numbers of parts: they wait for each other at each part.
 
-    With `statistics`, which all ranks' pictures of a part have together, also a part of one picture.
+    With `statistics`, which are taken over all ranks' pictures of a part, also refuses a part of one picture.
     """
     shares = [len(range(rank, batch_size, ranks)) for rank in range(ranks)]
     counts = sorted({min(parts, share) for share in shares})

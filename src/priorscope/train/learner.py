@@ -1,4 +1,4 @@
-"""What learns in a run: a network, its optimiser, and what goes with them, on one rank or spread over several."""
+"""What learns in a run: a network, its optimiser, and what belongs to them, on one rank or spread over several."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Learner:
         return {"model": ShardedModel(self.model), "optimiser": ShardedOptimiser(self.optimiser)}
 
     def gradient(self, config: TrainConfig, batch_size: int, compile: bool) -> Gradient:
-        """What makes the gradient of batches of so many pictures over all ranks, as the settings say."""
+        """The gradient function for batches of `batch_size` pictures over all ranks."""
         forward: Forward = self.model
         if compile:
             forward = compiled(self.model)
@@ -69,13 +69,13 @@ class Learner:
         return Gradient(self.model, config, self.scaler, forward=forward, ranks=self.ranks, batch_size=batch_size)
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """What a checkpoint keeps. Where weights lie in shares, every rank must ask at once."""
+        """What a checkpoint keeps. With sharded weights every rank must ask at once."""
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def is_finite(self) -> bool:
         """Whether all weights that learn are numbers; the same answer on every rank, each of which must ask at once.
 
-        The optimiser has them as they are now; a network in shares may still show the copies of its last pass.
+        The optimiser has them as they are now; a sharded network may still show the copies of its last pass.
         """
         import torch
 
@@ -91,7 +91,7 @@ class Learner:
 
 
 def _with_shared_statistics(model: Classifier, config: TrainConfig, ranks: Ranks, device: str) -> Classifier:
-    """Batch statistics over all ranks' pictures where PyTorch has that; elsewhere a network that needs them is refused."""
+    """Batch statistics over all ranks' pictures if PyTorch has that; otherwise a network that needs them is refused."""
     if ranks.size == 1 or not has_batch_statistics(model, config):
         return model
     if not device.startswith("cuda"):

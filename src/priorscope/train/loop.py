@@ -2,7 +2,7 @@
 
 It is a generator: whoever consumes it logs, times, saves, evaluates or stops. Every step is a pure function of the weights,
 the optimiser's state and (seed, epoch, index): the batch comes from the loader's pure function, and the random numbers of
-dropout are seeded anew at each step. A run can therefore be stopped after any step and go on bit for bit the same.
+dropout are seeded again at each step. A run can therefore be stopped after any step and resumed, bit for bit the same.
 """
 
 from __future__ import annotations
@@ -14,19 +14,16 @@ from typing import TYPE_CHECKING
 from priorscope.core.config import Plain
 from priorscope.core.errors import WorkError
 from priorscope.core.rng import seed_of
-from priorscope.train.config import TrainConfig
 from priorscope.train.finetune import trains_body
-from priorscope.train.gradient import Gradient
 from priorscope.train.optim import OptimConfig, Optimiser
 from priorscope.train.sam import uphill
 from priorscope.train.schedule import learning_rate
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.amp.grad_scaler import GradScaler
 
     from priorscope.data.loader import Loader
-    from priorscope.models.classifier import Classifier
+    from priorscope.train.gradient import Gradient
 
 VERSION = 1
 
@@ -43,7 +40,7 @@ class Position:
 class Step:
     """One update that was made: the `number`-th of the run, from 0. `loss` stays on the device until somebody asks for it.
 
-    `next` is where the run goes on; `ends` says that a pass over the data ends here, or the run.
+    `next` is where the run resumes; `ends` says whether a pass over the data ends here, or the run.
     """
 
     at: Position
@@ -56,27 +53,23 @@ class Step:
 
 
 def train(
-    model: Classifier,
+    gradient: Gradient,
     loader: Loader,
     optimiser: Optimiser,
-    scaler: GradScaler,
-    config: TrainConfig,
     optim: OptimConfig,
     seed: int,
     start: Position,
     *,
     history: Sequence[Plain] = (),
-    gradient: Gradient | None = None,
 ) -> Iterator[Step]:
-    """Trains from `start` to the last step, one yielded step at a time.
+    """Trains the gradient's network from `start` to the last step, one yielded step at a time.
 
-    `history` are the rows of the epochs so far, to which whoever consumes the steps adds. `gradient` is given where the network
-    is compiled, or spread over ranks.
+    `history` are the rows of the epochs so far, to which whoever consumes the steps adds.
     """
     import torch
 
+    model, scaler, config = gradient.model, gradient.scaler, gradient.config
     total, per_epoch = config.total(len(loader)), len(loader)
-    put_gradient = gradient or Gradient(model, config, scaler)
     for epoch in range(start.epoch, -(-total // per_epoch)):
         first = start.step if epoch == start.epoch else 0
         indices = range(first, min(per_epoch, total - epoch * per_epoch))
@@ -86,10 +79,10 @@ def train(
             lr = learning_rate(optim, number, total, per_epoch, history)
             for group in optimiser.param_groups:
                 group["lr"] = lr * group.get("lr_scale", 1.0)
-            loss = put_gradient(batch, draws, number / total)
+            loss = gradient(batch, draws, number / total)
             if optim.sam is not None:
                 with uphill(model, optim.sam):
-                    put_gradient(batch, draws, number / total)
+                    gradient(batch, draws, number / total)
             if optim.clip is not None:
                 scaler.unscale_(optimiser)  # pyright: ignore[reportArgumentType]
                 torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
@@ -104,8 +97,8 @@ def train(
 def check_finite(steps: Sequence[Step], loader: Loader, kept: Position | None, weights_finite: bool) -> None:
     """Stops a run that has diverged: with the step, the pictures it was taken on, and where the last good checkpoint stands.
 
-    A loss may be finite where its gradient is not. Then the last of the steps has ruined the weights, and a checkpoint of them
-    could only go on to the same end.
+    A loss may be finite while its gradient is not. Then the last step has ruined the weights, and a run resumed from them could
+    only end the same way.
     """
     import torch
 
@@ -125,11 +118,11 @@ def check_finite(steps: Sequence[Step], loader: Loader, kept: Position | None, w
 
 
 class DivergedError(WorkError):
-    """A run's numbers are finite no longer: what came of these settings, and no fault of the machine."""
+    """A run's numbers are no longer finite: the settings did it, not the machine."""
 
 
 def diverged(what: str, at: Position, kept: Position | None, where: str = "") -> DivergedError:
-    """The error of a run whose numbers are finite no longer."""
+    """The error of a run whose numbers are no longer finite."""
     good = f"before step {kept.step + 1} of epoch {kept.epoch + 1}" if kept else "nowhere: none was written yet"
     return DivergedError(
         f"{what} in epoch {at.epoch + 1}, step {at.step + 1}{where}. The last good checkpoint stands {good}.",

@@ -1,9 +1,9 @@
-"""Muon's orthogonal steps in float32, where a device has no bfloat16.
+"""Muon's orthogonal steps in float32, for devices without bfloat16.
 
 torch and timm compute them in bfloat16 on any device. On a processor that must emulate that type, six epochs of a tiny MLP took
 five minutes in place of a few seconds. Where the type is in hardware nothing changes.
 
-In float32 there are digits enough to iterate on the small Gram matrix and to touch the long one twice in all: the steps of a
+Float32 has digits enough to iterate on the small Gram matrix and to touch the long one twice in all: the steps of a
 128 x 3,072 matrix take a quarter of the time, those of a 512 x 2,048 one three fifths.
 """
 
@@ -59,7 +59,7 @@ def _as_torch(gradient: Tensor, coefficients: Coefficients, steps: int, eps: flo
 def _as_timm(
     theirs: Callable[..., Tensor], gradient: Tensor, steps: int, coefficients: Sequence[Coefficients], **options: Any
 ) -> Tensor:
-    """Theirs in no steps makes the norm 1; the last coefficients serve for as many steps as there are more."""
+    """Theirs with no steps makes the norm 1; the last coefficients serve for all further steps."""
     in_order = [*coefficients[:steps], *(steps - len(coefficients)) * [coefficients[-1]]]
     return drawn(theirs(gradient, 0, in_order, dtype=torch.float32, **options), in_order)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 VERSION = 2
-"""Of the numbers that training gives by these rules; raised when they change."""
+"""Of the numbers that training by these rules ends with; raised when they change."""
 
 OPTIMISERS: dict[str, Plain] = {
     "adamw": {"momentum": 0.9, "beta2": 0.999},
@@ -32,11 +32,11 @@ OPTIMISERS: dict[str, Plain] = {
     "muon": {"momentum": 0.95, "beta2": 0.999},
     "lamb": {"momentum": 0.9, "beta2": 0.999},
 }
-"""The optimisers, and what each takes where nothing is said: as its paper has it."""
+"""The optimisers, and the defaults of each, as its paper has them."""
 
 
 def _known(name: str) -> str:
-    """Refuses what no optimiser is called; which ones timm has is known once it is imported."""
+    """Refuses an unknown name; what timm has is known only once it is imported."""
     if name in OPTIMISERS or name.startswith(PREFIX):
         return name
     raise ValueError(f"one of: {', '.join(OPTIMISERS)}, or timm/NAME")
@@ -174,8 +174,8 @@ def parameter_groups(model: nn.Module, config: OptimConfig, finetune: FinetuneCo
 def _maps(name: str, p: nn.Parameter) -> bool:
     """Whether a parameter maps its input: a matrix or kernel, which is called weight.
 
-    A bias may have one value a place, positions, tokens, latents and tables of relative positions have two dimensions or more:
-    none of them multiplies anything.
+    A bias may have one value per place; positions, tokens, latents and tables of relative positions have two dimensions or
+    more. None of them multiplies anything.
     """
     return p.ndim > 1 and name.endswith("weight")
 
@@ -183,7 +183,7 @@ def _maps(name: str, p: nn.Parameter) -> bool:
 def make_optimiser(model: nn.Module, config: OptimConfig, finetune: FinetuneConfig | None = None) -> Optimiser:
     """The optimiser of a config.
 
-    Fused where torch has that, because one kernel a step replaces dozens of small ones (and gives the same numbers each run).
+    Fused if torch has that, because one kernel a step replaces dozens of small ones (and gives the same numbers each run).
     """
     import torch
 

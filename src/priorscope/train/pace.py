@@ -21,7 +21,7 @@ SHORTEST = 0.02
 
 @dataclass(frozen=True)
 class Pace:
-    """The speed of a run over its last second or so, and where it stands: what a display shows."""
+    """The speed of a run over its last second or so, and how far it is: what a display shows."""
 
     epoch: float
     epochs: float
@@ -49,7 +49,7 @@ class Stopwatch:
         self._marks: dict[str, _Mark] = {}
 
     def count(self, images: int) -> None:
-        """Notes a step."""
+        """Counts a step's images."""
         self._images += images
 
     def since(self, series: str) -> float:
@@ -74,9 +74,9 @@ class Stopwatch:
 
 @cache
 def gemm_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float:
-    """Floating-point operations a second of one large product with so many threads, the best of some; measured once a process.
+    """Floating-point operations per second of one large product on `threads` threads, the best of some; measured only once.
 
-    It is a yardstick, not a bound: on the shapes of a step the rate is another (`priorscope bench train` takes those).
+    It is a yardstick, not a bound: on the shapes of a step the rate differs (`priorscope bench train` takes those).
     """
     import torch
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 
 
-def settled(precision: Precision, device: torch.device) -> Precision:
-    """The precision itself; `auto` is bfloat16 where a device multiplies it in hardware, else float32."""
+def chosen_precision(precision: Precision, device: torch.device) -> Precision:
+    """The precision itself; `auto` is bfloat16 if the device multiplies it in hardware, else float32."""
     if precision != "auto":
         return precision
     return "bf16" if has_fast_bf16(device) else "fp32"
@@ -26,7 +26,7 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """The type that matrix products are computed in; TF32 is a way to multiply float32."""
     import torch
 
-    return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(settled(precision, device), torch.float32)
+    return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(chosen_precision(precision, device), torch.float32)
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -46,7 +46,7 @@ def make_scaler(precision: Precision, device: torch.device) -> GradScaler:
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
-    """Refuses TF32 where no processor multiplies so: it would be float32 under another name."""
+    """Refuses TF32 on a device without it: it would be float32 under another name."""
     if precision == "tf32" and device.type != "cuda":
         raise RequestError(
             f"train.precision = 'tf32' came with the device {device.type}, which has no such products.",

@@ -32,7 +32,7 @@ class SamConfig(Config):
 def uphill(model: nn.Module, config: SamConfig) -> Iterator[None]:
     """The model at w + e inside the block, without gradients; afterwards at w again, to the last bit.
 
-    Batch statistics stand still inside: they belong to w, and would count every batch twice.
+    Batch statistics are held inside: they belong to w, and would count every batch twice.
     """
     import torch
 
@@ -55,12 +55,12 @@ def uphill(model: nn.Module, config: SamConfig) -> Iterator[None]:
 
 @contextmanager
 def _batch_statistics_still(model: nn.Module) -> Iterator[None]:
-    """Batches are normalised by their own statistics as in training, and these are not noted."""
-    noting: list[Any] = [module for module in model.modules() if getattr(module, "track_running_stats", False)]
-    for module in noting:
+    """Batches are normalised by their own statistics as in training, but these are not recorded."""
+    recording: list[Any] = [module for module in model.modules() if getattr(module, "track_running_stats", False)]
+    for module in recording:
         module.track_running_stats = False
     try:
         yield
     finally:
-        for module in noting:
+        for module in recording:
             module.track_running_stats = True

@@ -23,7 +23,7 @@ LENGTHLESS = ("constant", "wsd", "plateau")
 
 
 class PlateauConfig(Config):
-    """When and how far the rate falls because val gets no better."""
+    """When and how far the rate falls because val does not improve."""
 
     watch: Literal["loss", "accuracy"] = Field(default="loss", description="what of val is to get better")
     factor: Number = Field(default=0.1, gt=0, lt=1, description="what the rate is multiplied by")
@@ -58,7 +58,7 @@ def warm_steps(config: OptimConfig, steps: int, steps_per_epoch: int) -> int:
 
 
 def fall_begins(config: OptimConfig, steps: int, steps_per_epoch: int) -> int:
-    """The first step of the fall at the end of a run; after the last one where the rate does not fall with the steps."""
+    """The first step of the fall at the end of a run; the number of steps if the rate does not fall with them."""
     if config.schedule in ("constant", "plateau"):
         return steps
     return steps - _falling(config, steps, warm_steps(config, steps, steps_per_epoch))
@@ -71,7 +71,7 @@ def _falling(config: OptimConfig, steps: int, warm: int) -> int:
 
 
 def _lowered(rate: float, config: PlateauConfig, rows: Sequence[Plain]) -> float:
-    """The rate after some epochs. Each fall begins the count anew; the best so far stays."""
+    """The rate after some epochs. Each fall starts the count again; the best so far stays."""
     best, without = -math.inf, 0
     for row in rows:
         score = row["val"]["accuracy"] if config.watch == "accuracy" else -row["val"]["loss"]

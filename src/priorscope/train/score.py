@@ -1,4 +1,4 @@
-"""How a network does on a split while it trains: loss and accuracy, in evaluation mode, un-augmented, every picture once."""
+"""How a network does on a split while it trains: loss and accuracy, in evaluation mode, every picture once, not augmented."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def score(model: Classifier, split: Split, ranks: Ranks = ALONE) -> Plain:
 def share(split: Split, ranks: Ranks) -> Split:
     """This rank's pictures, filled up with its last one to the same number on all ranks.
 
-    A network that lies in shares must be run equally often by each.
+    A sharded network must be run equally often by each.
     """
     places = np.arange(ranks.rank, len(split), ranks.size)
     most = -(-len(split) // ranks.size)

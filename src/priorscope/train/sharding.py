@@ -1,7 +1,7 @@
-"""A network whose weights, gradients and optimiser state lie in shares on the ranks: for what one device cannot hold.
+"""A network whose weights, gradients and optimiser state are sharded over the ranks: for what one device cannot hold.
 
-It is PyTorch's FSDP2, block by block. Checkpoints hold whole tensors, in the form that a run on one rank writes, so that
-a run of n ranks goes on with m.
+It is PyTorch's FSDP2, block by block. Checkpoints hold whole tensors, in the form that a run on one rank writes, so that a run
+of n ranks can be resumed on m.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ELEMENTWISE = ("adamw", "adam", "sgd", "lion")
 
 
 def check_shardable(config: TrainConfig, optim: OptimConfig) -> None:
-    """Refuses what needs whole tensors where each rank has a share of them."""
+    """Refuses what needs whole tensors: each rank has only a share of them."""
     came = None
     if optim.name not in ELEMENTWISE:
         came, wanted, do = f"optim.name = {optim.name!r}", f"one of: {', '.join(ELEMENTWISE)}", 'optim.name = "adamw"'
@@ -41,7 +41,7 @@ def check_shardable(config: TrainConfig, optim: OptimConfig) -> None:
 
 
 def shard(model: Classifier, ranks: int, device: str) -> Classifier:
-    """Lays the weights in shares on the ranks, a block at a time, so that only one block is whole at any moment."""
+    """Shards the weights over the ranks, a block at a time, so that only one block is whole at any moment."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -82,7 +82,7 @@ class ShardedOptimiser:
         return whole(self._optimiser.state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Puts each rank's share in place: a state as large as its parameter lies as that does."""
+        """Puts each rank's share in place: a state of its parameter's shape is sharded like it."""
         members = [p for group in self._optimiser.param_groups for p in group["params"]]
         state = {
             index: {name: _share(value, members[index]) for name, value in kept.items()}

@@ -50,7 +50,7 @@ def make_timm(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
 
 
 def _own_betas(name: str) -> tuple[float, float] | None:
-    """The two betas that an optimiser has by default; None where it has none, or others than two."""
+    """The two betas that an optimiser has by default; None if it has none, or not two."""
     import inspect
 
     from timm.optim import get_optimizer_class  # pyright: ignore[reportPrivateImportUsage]

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import priorscope as ps
 from priorscope.cli import app
-from priorscope.core.environment import Environment, Network
+from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.core.errors import RequestError
 from priorscope.fitting import adoption
 from priorscope.study.study import Study
@@ -46,6 +46,15 @@ def test_the_version_is_the_package_s():
             {"models": ["mlp/tiny", "vit/tiny"], "image_size": None, "batch_size": 4},
         ),
         (["train", "--models", "all", "--image-size", "32"], {"models": "all", "image_size": 32, "batch_size": None}),
+        (
+            ["infer", "--models", "mlp/tiny", "--batch-sizes", "1, 8"],
+            {"models": ["mlp/tiny"], "image_size": None, "batch_sizes": [1, 8]},
+        ),
+        (["study"], {"name": "quickstart", "settings": [], "budget": None}),
+        (
+            ["study", "mine.toml", "--budget", "smoke", "--set", "seeds=[0]"],
+            {"name": "mine.toml", "settings": ["seeds=[0]"], "budget": "smoke"},
+        ),
         (["probes", "--kinds", "transform, similarity"], {"kinds": ["similarity", "transform"]}),
     ],
 )
@@ -62,7 +71,7 @@ def test_a_benchmark_is_asked_for_and_told(tmp_path, monkeypatch, command: list[
 
 def test_published_weights_become_a_run(tmp_path, monkeypatch):
     run = SimpleNamespace(
-        path=tmp_path / "run", environment=Environment(key="a", model=Network(image_size=8, num_classes=2, parameters=5))
+        path=tmp_path / "run", environment=Environment(key="a", model=NetworkRecord(image_size=8, num_classes=2, parameters=5))
     )
     adopt = create_autospec(adoption.adopt, return_value=run)
     monkeypatch.setattr(adoption, "adopt", adopt)

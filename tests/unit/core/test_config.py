@@ -96,6 +96,12 @@ def test_set_puts_a_toml_value_at_a_dotted_key(setting, result):
     assert assign({"inner": {}, "name": "x"}, setting) == result
 
 
+def test_settings_are_put_in_one_after_the_other():
+    values = {"a": {"b": 1}}
+    assert assign(values, "a.b=2", "c=3", "a.b=4") == {"a": {"b": 4}, "c": 3}
+    assert assign(values) == values == {"a": {"b": 1}}
+
+
 @pytest.mark.parametrize("setting", ["inner.depth", "=4", "a..b=1"])
 def test_what_is_no_setting_is_refused(setting):
     with pytest.raises(RequestError, match="is not a setting"):

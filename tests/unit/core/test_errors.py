@@ -16,7 +16,7 @@ from priorscope.core.errors import first_line, unknown_name
     ("error", "said"),
     [
         (OSError("No space left.\nmore"), "No space left"),
-        (MemoryError(), "no more was said"),
+        (MemoryError(), "no further message"),
         (RuntimeError("\n  torn \n"), "torn"),
         (ValueError("x" * 300), "x" * 200),
     ],
@@ -33,7 +33,7 @@ def test_nobody_is_advised_to_open_a_file_unchecked():
     with pytest.raises(ValueError, match="allow_pickle") as by_numpy:
         np.load(io.BytesIO(torn), allow_pickle=False)
     assert first_line(by_torch.value) == "Unsupported operand 197"
-    assert first_line(by_numpy.value) == "no more was said"
+    assert first_line(by_numpy.value) == "no further message"
 
 
 def test_a_name_of_what_there_is_none_of_is_refused():

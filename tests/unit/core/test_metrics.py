@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -49,6 +50,17 @@ def test_log_loss_is_exact_where_the_probability_underflows() -> None:
     assert log_loss([[0.0, 2000.0]], [0]).tolist() == [2000.0]
     assert log_loss(np.array([[0.0, 0.0, 0.0, 0.0]], dtype=np.float16), [2])[0] == pytest.approx(math.log(4), rel=1e-15)
     assert log_loss([[-math.inf, 0.0]], [0])[0] == math.inf
+
+
+def test_log_loss_is_the_same_in_pieces_and_never_holds_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = np.random.default_rng(0).normal(size=(40, 50_000)).astype(np.float32), np.arange(40)
+    whole = log_loss(logits, labels)
+    monkeypatch.setattr("priorscope.core.metrics.AT_ONCE", 50_000)
+    tracemalloc.start()
+    assert np.array_equal(log_loss(logits, labels), whole)
+    assert tracemalloc.get_traced_memory()[1] < logits.nbytes / 2
+    tracemalloc.stop()
+    assert log_loss(np.zeros((0, 3)), np.zeros(0, np.int64)).shape == (0,)
 
 
 def test_log_loss_of_a_diverged_network_is_nan_and_no_warning() -> None:

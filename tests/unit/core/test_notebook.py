@@ -15,7 +15,7 @@ import pytest
 import priorscope as ps
 from priorscope.core.charts import Axis, interval_dots
 from priorscope.core.contracts import Metric, Result, Subject
-from priorscope.core.environment import Environment, Network
+from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.core.figure import Figure
 from priorscope.core.notebook import ROWS, shown_run
 from priorscope.core.stats import wilson
@@ -129,7 +129,7 @@ def test_a_long_table_is_cut_and_says_by_how_much():
 
 
 RECIPE = {"model": {"name": "mlp/tiny", "width": 16}, "data": {"source": {"name": "shapetex"}}, "seed": 3}
-MADE = Network(image_size=32, num_classes=10, parameters=50442)
+MADE = NetworkRecord(image_size=32, num_classes=10, parameters=50442)
 ENVIRONMENT = Environment(key="a", model=MADE, chosen_epoch=2, seconds=12.34)
 
 

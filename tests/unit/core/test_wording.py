@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from priorscope.core.wording import amount_said, begun, chance_said, counted, from_to
+from priorscope.core.wording import amount_said, capitalised, chance_said, counted, from_to
 
 
 def test_amounts_are_said_as_people_say_them():
@@ -21,7 +21,7 @@ def test_counts_and_ranges():
 
 
 def test_a_sentence_begins_with_a_capital_and_keeps_the_rest():
-    assert [begun(text) for text in ("error on CIFAR-10", "MLP", "")] == ["Error on CIFAR-10", "MLP", ""]
+    assert [capitalised(text) for text in ("error on CIFAR-10", "MLP", "")] == ["Error on CIFAR-10", "MLP", ""]
 
 
 def test_a_small_chance_is_not_said_to_be_none():

@@ -254,9 +254,18 @@ def test_another_size_of_decoded_pictures_is_another_conversion(chosen: bool) ->
     assert key(pictures, 4) == key(pictures.copy(), 4)
 
 
+def test_a_part_of_a_store_is_not_copied_into_memory_to_be_named() -> None:
+    from priorscope.data.conversion import data_key
+
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    split = Split("made", "train", ArrayPixels(pictures), np.arange(12) % 2, ("a", "b")).choose(np.arange(6))
+    assert data_key(split) == split.fingerprint
+    assert "array" not in vars(split.pixels)
+
+
 def test_progress_counts_every_picture(folder: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    data.convert(folder, tmp_path / "pets.beton", split="train", progress=lambda done, total: seen.append((done, total)))
+    data.convert(folder, tmp_path / "pets.beton", split="train", watch=lambda done, total: seen.append((done, total)))
     assert seen == [(index + 1, 108) for index in range(108)]
 
 
@@ -388,6 +397,7 @@ def test_a_dataset_alone_is_train_and_a_part_is_carved(tmp_path: Path) -> None:
     ("image", "said"),
     [
         (np.zeros((8, 8, 3)) - 1, "its values run from -1 to -1"),
+        (np.full((8, 8, 3), np.nan), "its values run from nan to nan"),
         (np.zeros((8, 8, 5), np.uint8), "its shape is"),
         (np.zeros((8, 8, 3), np.int32), "its type is int32"),
         ("a.png", "its shape is"),

@@ -270,6 +270,9 @@ def test_pictures_too_many_to_keep_are_read_one_by_one(monkeypatch: pytest.Monke
     monkeypatch.setattr("priorscope.data.corruptions.MOST_BYTES", 100)
     lazy = corrupted(SPLIT, "snow", 4)
     assert lazy.pixels.array is None
+    some = SPLIT.choose(np.arange(6))
+    assert corrupted(some, "snow", 4).pixels.array is None
+    assert "array" not in vars(some.pixels), "nor are the pictures behind them copied"
     np.testing.assert_array_equal(lazy[5][0], of("snow", 4)[5])
 
 

@@ -224,6 +224,6 @@ def test_only_web_addresses_are_fetched(get: Fetch) -> None:
 def test_progress_counts_what_was_there_before(server: Server, tmp_path: Path) -> None:
     (tmp_path / "set.tar.gz.part").write_bytes(CONTENT[:200_000])
     seen: list[tuple[int, int]] = []
-    fetch(server.file(), tmp_path, progress=lambda done, total: seen.append((done, total)))
+    fetch(server.file(), tmp_path, watch=lambda done, total: seen.append((done, total)))
     assert seen[0][0] > 200_000
     assert seen[-1] == (300_000, 300_000)

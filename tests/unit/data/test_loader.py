@@ -177,6 +177,15 @@ def test_mixing_gives_soft_targets_that_say_what_is_in_the_picture() -> None:
             assert (len(mixed.unique()) > 5) == (per == "picture")
 
 
+def test_a_picture_mixed_with_one_of_its_own_class_is_whole() -> None:
+    split = Split("test", "train", ArrayPixels(np.zeros((4, 8, 8, 3), np.uint8)), np.array([0, 0, 1, 2]), tuple("abc"))
+    targets = Loader(split, batch_size=4, augment={"ops": ["mixup"]}).batch(0, 0).targets
+    assert targets is not None
+    assert targets[:2].tolist() == [[1, 0, 0]] * 2
+    assert (targets[2:, 0] == 0).all()
+    assert torch.allclose(targets.sum(1), torch.ones(4))
+
+
 def test_no_threads_are_left_when_a_loader_goes() -> None:
     others = set(threading.enumerate())
     loader = Loader(make_split(), batch_size=8, threads=3)

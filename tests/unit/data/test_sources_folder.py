@@ -86,8 +86,9 @@ def test_pictures_of_many_sizes_stay_as_they_are_until_a_size_is_asked(tmp_path:
     table = {"name": "folder", "path": str(tmp_path / "set"), "split": "all"}
     split = data.open(table).split("all")
     assert [split[index][0].shape for index in range(3)] == [(8, 8, 3), (8, 16, 3), (24, 8, 3)]
-    with pytest.raises(RequestError, match="holds pictures of size that differs"):
+    with pytest.raises(RequestError, match="holds pictures of different sizes") as refused:
         _ = split.image_size
+    assert "res = 64" in refused.value.do
     assert data.open({**table, "res": 4}).split("all").image_size == 4
 
 
@@ -292,3 +293,16 @@ def test_a_path_may_be_named_as_a_source_is(tmp_path: Path) -> None:
     assert config.plain() == {"name": "folder", "path": str(tmp_path / "set"), "split": "train", "res": 6}
     with pytest.raises(RequestError, match=r"'cifra10' is not a data source"):
         data.source_config({"name": "cifra10"})
+
+
+def test_a_folder_without_a_test_says_what_to_ask_instead(tmp_path: Path) -> None:
+    for index in range(12):
+        put(tmp_path / "pics" / "ab"[index % 2] / f"{index}.png", index)
+    source = data.open(tmp_path / "pics")
+    with pytest.raises(RequestError) as refused:
+        source.split("test")
+    assert str(refused.value) == (
+        "pics has no test: nobody published one, and none is carved.\n"
+        "  wanted: one of: train, val\n"
+        '  try:    split = "val" (in [[probes]], or --set split=val); or put a test part beside its train'
+    )

@@ -442,8 +442,26 @@ def test_a_folder_of_nothing_is_refused(tmp_path):
 def test_the_statistics_threshold_is_wider_than_a_subset_and_narrower_than_the_fault():
     source = open_source({"name": "shapetex", "train": 2000, "val": 20, "test": 20})
     whole, part = source.split("train"), source.split("train").subset(1000)
-    assert normalisation.apart(part.statistics, whole.statistics) < normalisation.MOST / 2
+    assert normalisation.largest_difference(part.statistics, whole.statistics) < normalisation.MOST / 2
     pixels = whole.pixels.array / 255
     wrong = whole.statistics.replace(std=tuple(pixels.std((1, 2)).mean(0).tolist()))
-    assert normalisation.apart(wrong, whole.statistics) > normalisation.MOST
-    assert np.isfinite(normalisation.apart(whole.statistics, wrong))
+    assert normalisation.largest_difference(wrong, whole.statistics) > normalisation.MOST
+    assert np.isfinite(normalisation.largest_difference(whole.statistics, wrong))
+
+
+@pytest.mark.parametrize(
+    ("setting", "saw"),
+    [
+        ("train.precision=tf32", "train.precision = 'tf32' came with the device cpu"),
+        ("optim.name=timm/nope", "'nope'"),
+        ("optim.name=timm/sgd --set optim.beta2=0.9", "optim.beta2 came with timm/sgd."),
+    ],
+)
+def test_what_train_refuses_at_once_is_a_fault(setting, saw, tmp_path):
+    (tmp_path / "r.toml").write_text(Recipe.of(WELL).toml())
+    settings = setting.split(" --set ")
+    with pytest.raises(RequestError) as refused:
+        ps.fit(Recipe.load(tmp_path / "r.toml", settings), tmp_path / "run")
+    (fault,) = (finding for finding in examine(str(tmp_path / "r.toml"), settings).findings if finding.severity == "fault")
+    assert saw in fault.saw
+    assert (fault.check, fault.saw, fault.do) == ("refused", refused.value.came, refused.value.do)

@@ -28,12 +28,12 @@ class CutError(Exception):
 def cut_after(steps):
     left = [steps]
 
-    def report(_status):
+    def watch(_status):
         left[0] -= 1
         if left[0] == 0:
             raise CutError
 
-    return report
+    return watch
 
 
 def with_train(recipe, optim=None, **train):
@@ -66,7 +66,7 @@ def test_a_run_on_a_plateau_is_cut_anywhere_and_goes_on_to_the_bit(tiny, tmp_pat
     for steps in (7, 9, 10):
         out = tmp_path / str(steps)
         with pytest.raises(CutError):
-            ps.fit(recipe, out, report=cut_after(steps))
+            ps.fit(recipe, out, watch=cut_after(steps))
         run = ps.fit(recipe, out)
         assert weights_of(run) == weights_of(whole)
         assert lasting(run) == lasting(whole)
@@ -88,7 +88,7 @@ def test_a_run_made_longer_ends_where_one_of_its_length_ends(tiny, tmp_path, opt
     before = {path.name: path.read_bytes() for path in shorter.path.iterdir() if path.is_file()}
     whole = ps.fit(with_train(tiny, optim, **long), tmp_path / "whole")
     told = []
-    longer = ps.fit(with_train(tiny, optim, **long), tmp_path / "longer", extend=shorter.path, report=told.append)
+    longer = ps.fit(with_train(tiny, optim, **long), tmp_path / "longer", extend=shorter.path, watch=told.append)
     assert 0 < len(told) < whole.history[-1]["step"]
     assert weights_of(longer) == weights_of(whole)
     assert lasting(longer) == lasting(whole)
@@ -104,7 +104,7 @@ def test_an_extension_is_cut_and_goes_on_by_itself(tiny, tmp_path, monkeypatch):
     whole = ps.fit(recipe, tmp_path / "whole")
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
-        ps.fit(recipe, tmp_path / "longer", extend=shorter.path, report=cut_after(3))
+        ps.fit(recipe, tmp_path / "longer", extend=shorter.path, watch=cut_after(3))
     shutil.rmtree(shorter.path)
     assert weights_of(ps.fit(recipe, tmp_path / "longer")) == weights_of(whole)
 
@@ -215,7 +215,7 @@ def test_snapshots_of_a_killed_run_of_another_recipe_are_not_taken_for_its_own(t
     """Killed before its first checkpoint and its first epoch, a run leaves its snapshots alone."""
     first = with_train(tiny, batch_size=8, steps=30, keep=30)
     with pytest.raises(CutError):
-        ps.fit(first, tmp_path / "a", report=cut_after(7))
+        ps.fit(first, tmp_path / "a", watch=cut_after(7))
     (tmp_path / "a" / layout.EXTEND).write_bytes(b"of another run")
     assert len(list((tmp_path / "a" / layout.SNAPSHOTS).iterdir())) == 7
     run = ps.fit(with_train(tiny, batch_size=8, steps=30, keep=2).replace(seed=5), tmp_path / "a")
@@ -227,7 +227,7 @@ def test_snapshots_of_another_recipe_are_gone_from_a_run_that_is_made_longer_too
     optim = {"lr": 0.003, "schedule": "constant"}
     shorter = ps.fit(with_train(tiny, optim, epochs=2, keep=2), tmp_path / "short")
     with pytest.raises(CutError):
-        ps.fit(with_train(tiny, optim, steps=6, keep=6).replace(seed=5), tmp_path / "longer", report=cut_after(2))
+        ps.fit(with_train(tiny, optim, steps=6, keep=6).replace(seed=5), tmp_path / "longer", watch=cut_after(2))
     longer = ps.fit(with_train(tiny, optim, epochs=4, keep=4), tmp_path / "longer", extend=shorter.path)
     assert longer.snapshots == (3, 6, 9, 12)
     assert longer.at(step=3).weights.read_bytes() == shorter.at(step=3).weights.read_bytes()
@@ -353,7 +353,7 @@ def test_the_display_is_told_the_pace(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(attempt, "SHOW_EVERY_SECONDS", 0.0)
     told = []
-    ps.fit(tiny, tmp_path / "a", report=told.append)
+    ps.fit(tiny, tmp_path / "a", watch=told.append)
     paces = [status.pace for status in told]
     assert [round(pace.epoch, 3) for pace in paces] == [0.333, 0.667, 1, 1.333, 1.667, 2]
     assert {pace.epochs for pace in paces} == {2}
@@ -381,7 +381,7 @@ def test_rows_are_handed_to_trackers_once_even_where_a_run_is_cut(tiny, tmp_path
     monkeypatch.setattr(attempt, "Exporters", Kept)
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "a", report=cut_after(5), exporters=["tensorboard"])
+        ps.fit(tiny, tmp_path / "a", watch=cut_after(5), exporters=["tensorboard"])
     ps.fit(tiny, tmp_path / "a", exporters=["tensorboard"])
     assert got == [("opened", ["tensorboard"], 0), 1, "closed", ("opened", ["tensorboard"], 1), 2, "closed"]
 
@@ -407,7 +407,7 @@ def test_memory_that_runs_out_splits_the_batch_for_the_rest_of_the_run_and_its_r
     most[:], asked[:] = [32, 32, 10], []
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "b", report=cut_after(5))
+        ps.fit(tiny, tmp_path / "b", watch=cut_after(5))
     assert asked == [1, 1, 1, 2, 4, 4, 4]
     most[:], asked[:] = [99], []
     assert weights_of(ps.fit(tiny, tmp_path / "b")) == weights_of(run)
@@ -420,7 +420,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_with(tiny, tmp_path, monke
     monkeypatch.setattr(precision, "has_fast_bf16", lambda _: True)
     recipe = with_train(tiny, precision="auto")
     with pytest.raises(CutError):
-        ps.fit(recipe, tmp_path / "a", report=cut_after(2))
+        ps.fit(recipe, tmp_path / "a", watch=cut_after(2))
     monkeypatch.setattr(precision, "has_fast_bf16", lambda _: False)
     moved, short, plain = (
         ps.fit(tried, tmp_path / name)
@@ -444,7 +444,7 @@ def test_memory_that_runs_out_in_a_look_at_val_is_named_and_the_checkpoint_kept(
             raise MemoryError
 
         patched.setattr(attempt, "score", cramped)
-        with pytest.raises(WorkError, match=r"Memory ran out: no more was said") as caught:
+        with pytest.raises(WorkError, match=r"Memory ran out: no further message") as caught:
             ps.fit(tiny, tmp_path / "a")
         assert caught.value.do.endswith("the same command again (train: with --resume) goes on from the last checkpoint")
     kept_after(tmp_path / "a", 2)
@@ -477,7 +477,7 @@ class FullDisk:
 def test_a_disk_that_fills_while_a_checkpoint_is_written_is_named_and_the_last_one_kept(tiny, tmp_path, monkeypatch, room):
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "a", report=cut_after(3))
+        ps.fit(tiny, tmp_path / "a", watch=cut_after(3))
     real = Path.open
 
     def opened(path, *args, **kwargs):
@@ -519,7 +519,7 @@ def test_data_that_changed_since_the_run_began_is_named_and_the_checkpoint_kept(
 
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
-        ps.fit(pictures, tmp_path / "a", report=cut_after(3))
+        ps.fit(pictures, tmp_path / "a", watch=cut_after(3))
     before = (tmp_path / "a" / layout.CHECKPOINT).read_bytes()
     changed = tmp_path / "pictures" / "train" / "a" / "0.png"
     original = changed.read_bytes()
@@ -537,7 +537,7 @@ def test_data_that_changed_since_the_run_began_is_named_and_the_checkpoint_kept(
 @pytest.mark.parametrize("resumed", [False, True])
 def test_pictures_that_change_while_a_run_learns_are_noticed(pictures, tmp_path, monkeypatch, resumed):
     """The stamp is of the files as they were when the run began, and a run that goes on has it from its checkpoint."""
-    from priorscope.fitting.place import data_changed
+    from priorscope.fitting.run_folder import data_changed
 
     file = tmp_path / "pictures" / "test" / "a" / "0.png"
 
@@ -549,12 +549,12 @@ def test_pictures_that_change_while_a_run_learns_are_noticed(pictures, tmp_path,
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     if resumed:
         with pytest.raises(CutError):
-            ps.fit(pictures, tmp_path / "a", report=cut_after(2))
+            ps.fit(pictures, tmp_path / "a", watch=cut_after(2))
         with pytest.raises(CutError):
-            ps.fit(pictures, tmp_path / "a", report=change)
+            ps.fit(pictures, tmp_path / "a", watch=change)
         run = ps.fit(pictures, tmp_path / "a")
     else:
-        run = ps.fit(pictures, tmp_path / "a", report=change)
+        run = ps.fit(pictures, tmp_path / "a", watch=change)
     assert data_changed(run.environment, pictures.data.source)
 
 
@@ -562,7 +562,7 @@ def test_a_checkpoint_without_a_stamp_goes_on_with_one(pictures, tmp_path, monke
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     whole = ps.fit(pictures, tmp_path / "whole")
     with pytest.raises(CutError):
-        ps.fit(pictures, tmp_path / "a", report=cut_after(2))
+        ps.fit(pictures, tmp_path / "a", watch=cut_after(2))
     kept = torch.load(tmp_path / "a" / layout.CHECKPOINT, weights_only=True)
     assert kept.pop("files") is not None
     torch.save(kept, tmp_path / "a" / layout.CHECKPOINT)
@@ -574,7 +574,7 @@ def test_a_checkpoint_without_a_stamp_goes_on_with_one(pictures, tmp_path, monke
 def test_data_that_vanishes_before_a_run_goes_on_is_named_and_the_checkpoint_kept(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
-        ps.fit(pictures, tmp_path / "a", report=cut_after(3))
+        ps.fit(pictures, tmp_path / "a", watch=cut_after(3))
     (tmp_path / "pictures").rename(tmp_path / "elsewhere")
     with pytest.raises(ps.PriorscopeError, match="pictures"):
         ps.fit(pictures, tmp_path / "a")
@@ -599,7 +599,7 @@ def test_a_store_that_is_cut_short_in_the_middle_of_a_run_is_named_and_the_check
             os.truncate(store, len(whole) // 2)
 
     with pytest.raises(WorkError, match="The file of the pictures was cut short while it was read: "):
-        ps.fit(recipe, tmp_path / "a", report=cut_at_the_end_of_an_epoch)
+        ps.fit(recipe, tmp_path / "a", watch=cut_at_the_end_of_an_epoch)
     assert torch.load(tmp_path / "a" / layout.CHECKPOINT, weights_only=True)["position"] == (1, 0)
     store.write_bytes(whole)
     ps.fit(recipe, tmp_path / "a")
@@ -615,7 +615,7 @@ def test_what_fails_beside_the_pictures_is_not_laid_to_them(tiny, tmp_path, monk
     if where == "tracker":
         monkeypatch.setattr(attempt.Exporters, "row", broken)
     with pytest.raises(BrokenPipeError, match="nobody reads"):
-        ps.fit(tiny, tmp_path / "a", report=broken if where == "display" else lambda _: None)
+        ps.fit(tiny, tmp_path / "a", watch=broken if where == "display" else lambda _: None)
 
 
 def test_pictures_that_cannot_be_read_any_more_are_named_and_the_checkpoint_kept(tiny, tmp_path, monkeypatch):

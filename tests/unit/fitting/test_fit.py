@@ -22,10 +22,10 @@ from priorscope.data.store import write_split
 from priorscope.fitting import Status, attempt
 from priorscope.fitting.adoption import adopt
 from priorscope.fitting.made_from import inputs
-from priorscope.fitting.place import begun
+from priorscope.fitting.run_folder import begun
 from priorscope.models import FAMILIES
 from priorscope.train import checkpoint, loop
-from priorscope.train.start import Stored
+from priorscope.train.init import Stored
 
 
 class CutError(Exception):
@@ -35,12 +35,12 @@ class CutError(Exception):
 def cut_after(steps: int):
     left = [steps]
 
-    def report(_status: Status) -> None:
+    def watch(_status: Status) -> None:
         left[0] -= 1
         if left[0] == 0:
             raise CutError
 
-    return report
+    return watch
 
 
 def changed(recipe, changes):
@@ -98,7 +98,7 @@ def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_the_same(tiny, tmp_path
     ps.fit(recipe, tmp_path / "a")
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
-        ps.fit(recipe, tmp_path / "b", report=cut_after(steps))
+        ps.fit(recipe, tmp_path / "b", watch=cut_after(steps))
     assert not (tmp_path / "b" / layout.ENVIRONMENT).exists()
     ps.fit(recipe, tmp_path / "b")
     assert weights_of(tmp_path / "a") == weights_of(tmp_path / "b")
@@ -113,13 +113,13 @@ def test_another_seed_gives_other_weights(tiny, tmp_path, whole):
 def test_a_signal_saves_and_stops_and_the_run_goes_on(tiny, tmp_path, whole):
     sent = []
 
-    def report(_status: Status) -> None:
+    def watch(_status: Status) -> None:
         if not sent:
             sent.append(1)
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Stopped) as caught:
-        ps.fit(tiny, tmp_path / "a", report=report)
+        ps.fit(tiny, tmp_path / "a", watch=watch)
     assert caught.value.exit_status == 143
     assert "is saved after" in str(caught.value)
     assert (tmp_path / "a" / layout.CHECKPOINT).exists()
@@ -133,21 +133,21 @@ def test_a_run_leaves_its_caller_as_many_threads_as_before(tiny, tmp_path, ends)
     """A run has its recipe's; what is measured after it in the same process has the machine's."""
     before, during = torch.get_num_threads(), []
 
-    def report(_status: Status) -> None:
+    def watch(_status: Status) -> None:
         during.append(torch.get_num_threads())
         if not ends:
             raise CutError
 
     recipe = changed(tiny, {"train": {"threads": before + 1}})
     with nullcontext() if ends else pytest.raises(CutError):
-        ps.fit(recipe, tmp_path / "a", report=report)
+        ps.fit(recipe, tmp_path / "a", watch=watch)
     assert set(during) == {before + 1}
     assert torch.get_num_threads() == before
 
 
 def test_a_finished_run_is_not_trained_again(tiny, whole):
     before = whole.path.joinpath(layout.WEIGHTS).stat().st_mtime_ns
-    again = ps.fit(tiny, whole.path, report=lambda _: pytest.fail("a step was taken"))
+    again = ps.fit(tiny, whole.path, watch=lambda _: pytest.fail("a step was taken"))
     assert again.path.joinpath(layout.WEIGHTS).stat().st_mtime_ns == before
 
 
@@ -188,7 +188,7 @@ def test_an_unfinished_or_missing_run_cannot_be_loaded(tiny, tmp_path):
     with pytest.raises(RequestError, match="holds no run"):
         ps.load(tmp_path / "nothing")
     with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "cut", report=cut_after(2))
+        ps.fit(tiny, tmp_path / "cut", watch=cut_after(2))
     with pytest.raises(RequestError, match="unfinished run"):
         ps.load(tmp_path / "cut")
 
@@ -196,7 +196,7 @@ def test_an_unfinished_or_missing_run_cannot_be_loaded(tiny, tmp_path):
 def test_a_damaged_checkpoint_is_named_and_the_folder_kept(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "a", report=cut_after(4))
+        ps.fit(tiny, tmp_path / "a", watch=cut_after(4))
     path = tmp_path / "a" / layout.CHECKPOINT
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(WorkError) as caught:
@@ -216,7 +216,7 @@ def test_a_checkpoint_of_a_device_that_is_not_here_is_read_all_the_same(tiny, tm
     with monkeypatch.context() as patched:
         patched.setattr(torch.serialization, "_package_registry", [(0, lambda _: "cuda:7", lambda *_: None)])
         with pytest.raises(CutError):
-            ps.fit(tiny, tmp_path / "a", report=cut_after(4))
+            ps.fit(tiny, tmp_path / "a", watch=cut_after(4))
     with pytest.raises(RuntimeError, match=r"on (a )?CUDA"):
         torch.load(tmp_path / "a" / layout.CHECKPOINT, weights_only=True)
     ps.fit(tiny, tmp_path / "a")
@@ -233,11 +233,11 @@ def test_the_mean_loss_is_summed_in_float64_also_where_the_device_has_none():
         def cpu(self):
             return torch.tensor(0.1)
 
-    progress = checkpoint.Progress("key")
+    state = checkpoint.RunState("key")
     for _ in range(1000):
         step = loop.Step(loop.Position(), loop.Position(0, 1), 0, OnApple(), 0.1, 7, False)
-        progress.count(step)
-    assert progress.mean_loss() == pytest.approx(float(torch.tensor(0.1)), rel=1e-12)
+        state.count(step)
+    assert state.mean_loss() == pytest.approx(float(torch.tensor(0.1)), rel=1e-12)
 
 
 def test_val_alone_chooses_the_epoch(tiny, tmp_path, monkeypatch):
@@ -250,7 +250,7 @@ def test_val_alone_chooses_the_epoch(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(attempt, "score", score)
     kept = {}
-    monkeypatch.setattr(checkpoint.Progress, "end_epoch", spy(checkpoint.Progress.end_epoch, kept))
+    monkeypatch.setattr(checkpoint.RunState, "end_epoch", spy(checkpoint.RunState.end_epoch, kept))
     recipe = tiny.replace(train={**tiny.train.plain(), "track": ["train", "test"]})
     run = ps.fit(recipe, tmp_path / "a")
     assert run.environment.chosen_epoch == 1
@@ -427,7 +427,7 @@ def test_patience_ends_a_run_and_keeps_the_best_epoch(tiny, tmp_path, monkeypatc
     monkeypatch.setattr(attempt, "score", score)
     done = []
     recipe = changed(tiny, {"train": {"epochs": 9, "patience": 2}})
-    run = ps.fit(recipe, tmp_path / "a", report=lambda status: done.append(status.done))
+    run = ps.fit(recipe, tmp_path / "a", watch=lambda status: done.append(status.done))
     assert len(run.history) == 4
     assert run.environment.chosen_epoch == 2
     assert run.environment.images_seen == 4 * 96
@@ -443,7 +443,7 @@ def test_a_run_killed_between_its_last_step_and_its_end_takes_no_step_more(tiny,
         patched.setattr(attempt.Attempt, "finish", cut_after(1))
         with pytest.raises(CutError):
             ps.fit(recipe, tmp_path / "b")
-    ps.fit(recipe, tmp_path / "b", report=lambda _: pytest.fail("a step was taken"))
+    ps.fit(recipe, tmp_path / "b", watch=lambda _: pytest.fail("a step was taken"))
     assert weights_of(tmp_path / "b") == weights_of(whole.path)
     assert len(ps.load(tmp_path / "b").history) == len(whole.history)
 
@@ -491,7 +491,7 @@ def test_the_run_folder_holds_what_it_says(whole):
 def test_a_full_disk_is_named_and_the_last_checkpoint_kept(tiny, tmp_path, monkeypatch, whole):
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "a", report=cut_after(2))
+        ps.fit(tiny, tmp_path / "a", watch=cut_after(2))
     kept = (tmp_path / "a" / layout.CHECKPOINT).read_bytes()
     real = os.fsync
 
@@ -545,15 +545,93 @@ def test_sharpness_aware_steps_want_gradients_of_their_own_size(tiny):
 
 
 def test_only_published_weights_may_be_taken_without_training(tiny):
-    with pytest.raises(RequestError, match=r"train\.epochs = 0 trains nothing"):
+    with pytest.raises(RequestError, match=r"train\.epochs = 0 trains nothing") as caught:
         ps.Recipe.of({**tiny.plain(), "train": {"epochs": 0}})
+    assert caught.value.wanted == "one or more, or published weights: init.published, init.timm or model.pretrained"
+
+
+UNTRAINED = {
+    "data": {"source": "shapetex"},
+    "model": "B_1-Wi_16",
+    "init": {"kind": "published", "published": "some_weights"},
+    "train": {"epochs": 0},
+}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "train.ema=0.9",
+        "train.label_smoothing=0.1",
+        "train.patience=2",
+        "train.keep=3",
+        "train.adversarial={}",
+        "train.accumulate=2",
+        "train.compile=always",
+        "train.batch_size=64",
+        "train.choose=last",
+        "optim.clip=1",
+        "optim.lr=0.1",
+        "optim.name=lion",
+        "data.augment=flip",
+        "data.subset=100",
+    ],
+)
+def test_what_nothing_reads_is_refused_where_nothing_is_trained(setting):
+    name = setting.partition("=")[0]
+    with pytest.raises(RequestError) as caught:
+        ps.Recipe.of(UNTRAINED, [setting])
+    assert caught.value.came == f"{name} came with train.epochs = 0, and nothing would read it."
+    assert ps.Recipe.of(UNTRAINED, [setting, "train.epochs=9"])
+
+
+def test_what_is_read_where_nothing_is_trained_may_be_said():
+    told = ["train.device=auto", "train.threads=2", "train.precision=fp32", "train.track=[]", "seed=3"]
+    recipe = ps.Recipe.of(UNTRAINED, told)
+    assert ps.Recipe.of(recipe.plain()) == recipe, "a complete recipe says every default"
+
+
+def published_by_timm(folder, classes):
+    """A small ViT, and what timm calls the folder in which it is published."""
+    import timm
+    from timm.models import save_for_hf
+
+    peer = timm.create_model("test_vit", img_size=32, num_classes=classes).eval()
+    save_for_hf(peer, folder, model_args={"img_size": 32, "num_classes": classes})
+    return peer, f"local-dir:{folder}"
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_what_timm_publishes_may_be_taken_as_it_is(pretrained, tiny, tmp_path):
+    """As a run of no step, which probes and pages read: timm's numbers, its own normalisation, its own head."""
+    peer, place = published_by_timm(tmp_path / "hub", 10)
+    model = {"name": f"timm/{place}", "pretrained": pretrained}
+    init = {} if pretrained else {"init": {"kind": "timm", "timm": place}}
+    recipe = ps.Recipe.of({"data": tiny.data.plain(), "model": model, **init, "train": {"epochs": 0}})
+    run = ps.fit(recipe, tmp_path / "run")
+    mean, std = (torch.tensor(peer.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(run.model.eval()(x), peer((x - mean) / std))
+    assert run.history == []
+    assert ps.probes.measure_accuracy(run.model, run.source).n == 90
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_an_untrained_head_is_refused_where_nothing_is_trained(pretrained, tiny, tmp_path):
+    _, place = published_by_timm(tmp_path / "hub", 7)
+    model = {"name": f"timm/{place}", "pretrained": pretrained}
+    init = {} if pretrained else {"init": {"kind": "timm", "timm": place}}
+    recipe = ps.Recipe.of({"data": tiny.data.plain(), "model": model, **init, "train": {"epochs": 0}})
+    with pytest.raises(RequestError, match=r"tells 7 classes apart, shapetex has 10, and train\.epochs = 0 trains no other"):
+        ps.fit(recipe, tmp_path / "run")
 
 
 @pytest.mark.parametrize("error", [PermissionError("not yours"), torch.OutOfMemoryError("CUDA out of memory")])
 def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(error, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
-        ps.fit(tiny, tmp_path / "a", report=cut_after(4))
+        ps.fit(tiny, tmp_path / "a", watch=cut_after(4))
 
     def refuse(*_args, **_named):
         raise error

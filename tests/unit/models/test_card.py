@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from markdown import markdown
 
-from priorscope.core.environment import Environment, Hardware, Learnt, Network
+from priorscope.core.environment import Environment, Hardware, Learnt, NetworkRecord
 from priorscope.core.stats import wilson
 from priorscope.models.card import Trained, escaped, model_card
 from priorscope.probes.accuracy import Accuracy
@@ -46,7 +46,7 @@ TRAINED = Trained(
     environment=Environment(
         key="abc",
         data=Learnt(source="shapetex", fingerprint="f00d", caveats=("Seen before.",)),
-        model=Network(image_size=32, num_classes=2, parameters=1234, classes=("a", "b")),
+        model=NetworkRecord(image_size=32, num_classes=2, parameters=1234, classes=("a", "b")),
         hardware=Hardware(processor="Some Processor", cores=2),
         images_seen=4000,
         seconds=1.25,

@@ -10,7 +10,7 @@ import torch
 from priorscope import models
 from priorscope.cli import app
 from priorscope.models.arithmetic import macs_as_run
-from priorscope.models.counting import info
+from priorscope.models.counting import info, macs
 
 
 @pytest.mark.slow
@@ -102,6 +102,15 @@ def test_the_command_tells_every_count(capsys: pytest.CaptureFixture[str]) -> No
         assert f"{name} " in said
         assert f" {getattr(counted, name):,}\n" in said
     assert f"tokens: {', '.join(f'{count:,} at {tap}' for tap, count in counted.tokens.items())}\n" in said
+
+
+@pytest.mark.parametrize("name", ["cnn/tiny", "vit/tiny"])
+def test_multiply_adds_alone_are_those_of_the_info(name: str) -> None:
+    model = models.create(name, image_size=32, num_classes=10).train()
+    before = torch.random.get_rng_state()
+    assert macs(model) == info(model).macs
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert model.training
 
 
 def test_counting_changes_nothing() -> None:

@@ -15,7 +15,7 @@ from priorscope import models
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
 from priorscope.models.hub import load_hub, save_hub
-from priorscope.train.start import Stored
+from priorscope.train.init import Stored
 
 STATISTICS = Statistics(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 

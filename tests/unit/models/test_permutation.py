@@ -7,7 +7,8 @@ import torch
 
 from priorscope.core.errors import RequestError
 from priorscope.models import Permutation, create
-from priorscope.models.classifier import at_size, pixel_order
+from priorscope.models.building import at_size
+from priorscope.models.classifier import pixel_order
 
 
 def test_an_mlp_with_a_permuted_first_layer_is_the_plain_one():

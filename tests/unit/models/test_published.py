@@ -20,7 +20,6 @@ from priorscope.models.published import (
     IMAGENET,
     REGISTRY,
     fetch_published,
-    import_published,
     read_published,
     trained_on,
 )
@@ -74,7 +73,7 @@ def test_a_fine_tuned_file_takes_the_pretrained_config(tmp_path: Path) -> None:
 
 def test_a_pretrained_file_becomes_a_folder(tmp_path: Path) -> None:
     weights = put(tmp_path, "B-6_Wi-512_res_64_imagenet_epochs_20", CONFIG, state("mlp/b6-w512", 64, 1000))
-    model = load_hub(import_published(weights, tmp_path / "out"))
+    model = load_hub(save_hub(read_published(weights), tmp_path / "out"))
     assert (model.image_size, model.input_size, model.num_classes) == (64, 64, 1000)
     assert model.statistics == IMAGENET
 

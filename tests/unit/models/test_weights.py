@@ -14,7 +14,8 @@ from torch import Tensor
 from priorscope import models
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.models.classifier import Classifier, load_weights
+from priorscope.models.building import load_weights
+from priorscope.models.classifier import Classifier
 from priorscope.models.weights import read_tensors
 
 

@@ -16,7 +16,7 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result
-from priorscope.probes.activation import ActivationConfig, measure_activation
+from priorscope.probes.activation import PRESETS, ActivationConfig, measure_activation
 from priorscope.probes.activation.making import _between
 
 SIDE, CLASSES = 8, 4
@@ -239,11 +239,11 @@ def test_what_starts_differ_by_is_the_root_mean_square_over_pixels_and_pairs() -
 def test_what_is_refused(world: Split) -> None:
     one = wrapped()
     for asked, message in (
-        ({"preset": "zoom"}, "'zoom' is not a preset of activation."),
+        ({"preset": "zoom"}, "preset = 'zoom' was refused in measure_activation"),
         ({"targets": []}, r"targets = \[\]."),
         ({"targets": ["class:a", "class:0"]}, r"targets = \['class:a', 'class:0'\]"),
-        ({"learning_rate": 1}, "'learning_rate' is not a setting"),
-        ({"starts": 0}, "starts = 0, images = 256."),
+        ({"form": "z-normalised"}, "form = 'z-normalised' was refused"),
+        ({"starts": 0}, "starts = 0 was refused in measure_activation"),
         ({"preset": "zooming", "climb": "logit"}, "stops at a probability of 0.95, and climb = 'logit' came for it"),
         ({"preset": "zooming", "targets": ["unit:last@4"]}, "stops at a probability of 0.95, and unit:last@4 came for it"),
         ({"targets": ["channel:last@4"]}, "'last' of Linear has 1 places and 4 channels"),
@@ -259,10 +259,7 @@ def test_what_is_refused(world: Split) -> None:
         measure_activation({"five": other}, world)
 
 
-def test_every_setting_of_the_config_is_read() -> None:
-    from inspect import signature
-
-    from priorscope.probes.activation import Making
-
-    taken = {*signature(measure_activation).parameters, *Making.model_fields}
-    assert set(ActivationConfig.model_fields) - {"name"} <= taken
+def test_settings_take_the_place_of_the_presets() -> None:
+    asked = ActivationConfig.parse({"preset": "zooming", "steps": 3, "optimiser": "adam", "targets": ["class:a"], "starts": 1})
+    assert asked.making() == PRESETS["zooming"].replace(steps=3, optimiser="adam")
+    assert ActivationConfig().making() == PRESETS["priorscope"]

@@ -12,7 +12,6 @@ from priorscope import models
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.figure import Figure
-from priorscope.core.metrics import decisions
 from priorscope.core.rng import stream
 from priorscope.data import open as open_source
 from priorscope.data.split import ArrayPixels, Split
@@ -147,7 +146,35 @@ def test_nan_decides_for_neither(world):
 
     result = measure_cue_conflict(Planted(lost), world)
     assert result.shape.sum() == result.texture.sum() == 0
-    assert decisions(np.array([[np.nan, 1.0], [0.0, 1.0], [2.0, 2.0]])).tolist() == [-1, 1, 0]
+
+
+def test_equal_logits_decide_for_neither(world):
+    class Flat(Planted):
+        def gather(self, split, what):
+            return {"logits": np.zeros_like(super().gather(split, what)["logits"])}
+
+    result = measure_cue_conflict(Flat(by_shape), world)
+    assert result.shape.sum() == result.texture.sum() == 0
+    assert any("Only 0% of the decisions are for either cue's class" in caveat for caveat in result.caveats)
+
+
+@pytest.mark.parametrize("test", [90, 900])
+def test_a_turn_between_two_settings_lies_between_them_however_many_scenes_there_are(test):
+    """All scenes turn between 0.5 and 0.625, whether all of them decide or, drawn anew at each setting, half do."""
+
+    def turns(split):
+        loud = float(split.name.partition("@")[2]) > 0.55
+        return split.columns["texture"] if loud else split.columns["shape"]
+
+    def half(split):
+        return np.where(stream(2, split.name).random(len(split)) < 0.5, turns(split), -1)
+
+    source = open_source({**WORLD, "test": test})
+    for decide in (turns, half):
+        result = measure_cue_conflict(Planted(decide), source)
+        assert (result.point_interval.low, result.point_interval.high) == (0.5, 0.625)
+        assert result.point_interval.method == "between two settings"
+        assert 0.5 < result.point < 0.625
 
 
 def test_a_decider_by_neither_cue_is_named(world):
@@ -198,7 +225,7 @@ def test_it_is_stored_and_drawn(world, tmp_path):
 
 
 def learnt(shape: float | None, texture: float | None, value: float = 0.5) -> CueConflict:
-    """A result of a run whose companions had seen so many images when they were half right, or never were."""
+    """A result of a run whose companions had seen this many images when they were half right, or never were."""
     speeds = (("shape", shape), ("texture", texture))
     return CueConflict(
         value=value,

@@ -126,6 +126,7 @@ def test_the_rule_is_the_mean_over_the_authors_list():
     assert CLASSES[choice[0]] == "knife"
     assert 0 <= outside < 0.01
     assert decided(np.full((1, 1000), np.nan), members)[0].tolist() == [-1]
+    assert decided(np.full((1, 1000), 0.3), members)[0].tolist() == [-1], "all categories are equally probable"
 
 
 def test_the_authors_list_is_that_of_timm_s_wnids(tmp_path):
@@ -270,6 +271,16 @@ def test_planted_deciders_read_one_and_zero_on_conflicts_made_of_own_classes(mad
     assert result.agreeing == (80, 80)
     assert f"made by {made}" in result.protocol()
     assert "These conflicts are made here" in result.caveats[0]
+
+
+def test_equal_logits_decide_for_neither_of_the_classes_of_a_made_conflict():
+    class Flat(Decider):
+        def gather(self, split, what):
+            return {"logits": np.zeros_like(super().gather(split, what)["logits"])}
+
+    result = measure_cue_conflict(Flat(lambda split: split.labels, 4), own_world())
+    assert (result.decision == -1).all()
+    assert (result.value, result.interval.low, result.interval.high) == (0.5, 0, 1)
 
 
 def test_a_decider_by_neither_cue_says_that_nothing_is_known():

@@ -114,6 +114,8 @@ def test_a_split_or_an_unknown_head_is_refused():
     assert str(error.value).startswith("fewshot looks at several splits and was given one")
     with pytest.raises(RequestError, match="learns a readout from train and was asked to score it there"):
         measure_fewshot(Features(1.0), Source(), split="train")
+    with pytest.raises(RequestError, match=r"^shots = 0 was refused in measure_fewshot\."):
+        measure_fewshot(Features(1.0), Source(), shots=0)
     blind = Features(1.0)
     blind.model.taps = lambda: ["embed/out"]
     with pytest.raises(RequestError) as error:

@@ -16,8 +16,14 @@ from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.probes import load_result
-from priorscope.probes.generalisation import Generalisation, GeneralisationConfig, Told, measure_generalisation
-from priorscope.probes.shared.readouts import answered, pixels, seeing
+from priorscope.probes.generalisation import (
+    Generalisation,
+    GeneralisationConfig,
+    Told,
+    measure_generalisation,
+    readouts,
+)
+from priorscope.probes.generalisation.readouts import answered, pixels, seeing
 
 SHAPETEX = {"name": "shapetex", "train": 120, "val": 20, "test": 60, "image_size": 16}
 FEW = {"shots": (2,), "draws": 2, "depths": 2}
@@ -174,8 +180,6 @@ def test_every_family_is_read(family):
 
 
 def test_features_are_kept_beside_the_run(tmp_path, monkeypatch):
-    from priorscope.probes.shared import readouts
-
     network = ps.models.create("mlp/tiny", image_size=8, num_classes=3)
     measure_generalisation(Evidence(network, "key", tmp_path), world(), **FEW)
     assert len(list(tmp_path.glob("*.npy"))) == 2
@@ -214,7 +218,9 @@ def test_it_is_stored_and_drawn(result, tmp_path):
 def test_wrong_requests_are_refused():
     network = ps.models.create("mlp/tiny", image_size=8, num_classes=3)
     with pytest.raises(RequestError, match=r"MB would be held, and memory = 0\.01"):
-        measure_generalisation(network, world(), memory=0.01, **FEW)
+        measure_generalisation(network, world(), memory="1/100", **FEW)
+    with pytest.raises(RequestError, match=r"^depths = 0 was refused in measure_generalisation\."):
+        measure_generalisation(network, world(), depths=0)
     with pytest.raises(RequestError, match="sources names 'shapetex' twice"):
         measure_generalisation(network, world(), sources=[SHAPETEX, SHAPETEX])
     with pytest.raises(RequestError, match="40 images of each class were asked, and one class has 30"):

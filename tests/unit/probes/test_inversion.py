@@ -15,7 +15,7 @@ from priorscope.core.errors import RequestError
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result
-from priorscope.probes.inversion import Inversion, InversionConfig, measure_inversion
+from priorscope.probes.inversion import PRESETS, Inversion, InversionConfig, measure_inversion
 
 SIDE = 8
 PIXELS = 3 * SIDE * SIDE
@@ -168,7 +168,7 @@ def test_equal_networks_have_lost_alike(model: Classifier, world: Split) -> None
 
 
 def test_what_is_refused(model: Classifier, world: Split) -> None:
-    with pytest.raises(RequestError, match="'zoom' is not a preset of inversion"):
+    with pytest.raises(RequestError, match="preset = 'zoom' was refused in measure_inversion"):
         measure_inversion(model, world, preset="zoom")
     with pytest.raises(RequestError, match="'turnd' is not a tap of Layers"):
         measure_inversion(model, world, taps=["turnd"])
@@ -176,10 +176,7 @@ def test_what_is_refused(model: Classifier, world: Split) -> None:
         measure_inversion(models.create("mlp/tiny", image_size=16, num_classes=2), world)
 
 
-def test_every_setting_of_the_config_is_read() -> None:
-    from inspect import signature
-
-    from priorscope.probes.inversion import Seeking
-
-    taken = {*signature(measure_inversion).parameters, *Seeking.model_fields}
-    assert set(InversionConfig.model_fields) - {"name"} <= taken
+def test_settings_take_the_place_of_the_presets() -> None:
+    asked = InversionConfig.parse({"preset": "zooming", "steps": 3, "prior": 0.5, "images": 2})
+    assert asked.seeking() == PRESETS["zooming"].replace(steps=3, prior=0.5)
+    assert InversionConfig().seeking() == PRESETS["priorscope"]

@@ -20,7 +20,7 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result, probe_config
-from priorscope.probes.robustness import Robustness, compare_smallest, measure_robustness
+from priorscope.probes.robustness import Robustness, compare_smallest, measure_robustness, median_budget
 
 SIDE, CLASSES, N = 8, 5, 120
 CURVE = tuple(level / 255 for level in (1, 2, 4, 8, 16, 32))
@@ -107,7 +107,7 @@ def test_images_that_no_budget_breaks_are_counted_as_censored(trained: dict[str,
 def test_a_median_beyond_every_budget_is_more_than_the_last_one(trained: dict[str, Tensor]) -> None:
     result = measure_robustness(subject(trained), world(40), eps=1e-6, budgets=(1e-6, 2e-6), audit_images=0)
     assert result.value == result.budgets[-1]
-    assert "break within more than " in result.headline()
+    assert result.headline().startswith("Half or more of the images it gets right still stand at 0.00051/255 L-inf; ")
     assert "break within more than " in result.charts()[0].title
 
 
@@ -118,6 +118,9 @@ def test_where_no_image_is_right_nothing_speaks_for_the_number(trained: dict[str
     result = measure_robustness(subject(trained), never, attack="pgd", steps=20)
     assert (result.n, result.verdict) == (0, "suspect")
     assert result.headline().startswith("It gets none of 40 images right")
+    assert any(caveat.startswith("No image that the audit looked at was right, so nothing") for caveat in result.caveats)
+    assert not any("not audited" in caveat for caveat in result.caveats)
+    assert [figure.name for figure in result.charts()] == ["smallest-budget", "robustness-curve"], "no check looked at anything"
 
 
 def test_what_transfers_makes_a_number_worse_by_how_much_of_it_does() -> None:
@@ -334,6 +337,33 @@ def test_checks_speak_against_a_weak_attacks_number_too() -> None:
     assert titles(a=fine)[-1] == "No check speaks against any of these numbers"
 
 
+def test_the_audit_s_picture_leaves_out_checks_that_had_nothing_to_look_at() -> None:
+    idle = planted(UNBROKEN, "suspect", check("zero gradients", 0, 0, "No image is right, so no gradient was looked at."))
+    looked = planted(AROUND, "no sign of overestimation", check("margin loss", 0, 200, ""), check("half the range", 0, 0, ""))
+    assert len(titles(a=idle)) == 2
+    drawn = Robustness.draw([(Subject(name=name, family="mlp"), each) for name, each in (("idle", idle), ("looked", looked))])
+    assert drawn[-1].rows == [{"x": "margin loss", "y": "looked", "value": 0.0}]
+    assert drawn[-1].n == "200 to 200 audited images a check"
+
+
+def test_the_interval_of_a_median_stays_between_no_budget_and_the_largest() -> None:
+    """Three images: widened as so few must be, the percentiles would reach from -0.6 to 1.6 of the largest budget."""
+    stood, smallest = np.array([0.1, 0.4, 0.5]), np.array([0.2, 0.5, np.inf])
+    value, interval = median_budget(stood, smallest, 1.0, seed=0)
+    assert value == 0.5
+    assert interval is not None
+    assert (interval.low, interval.high) == (0.0, 1.0)
+
+
+def test_a_median_that_breaks_at_the_last_budget_itself_is_not_beyond_it() -> None:
+    at_last = planted(np.full(200, 32.0))
+    assert not at_last.beyond
+    assert at_last.headline().startswith("Half of the images it gets right break within 32/255 L-inf; ")
+    half = planted(np.where(np.arange(201) < 100, 1.0, np.inf))
+    assert half.beyond
+    assert half.headline().startswith("Half or more of the images it gets right still stand at 32/255 L-inf; ")
+
+
 def test_the_share_that_stands_is_ranked_where_it_differs_alone() -> None:
     tough, soft = planted(16 * AROUND), planted(AROUND)
     assert titles(a=tough)[1] == "At 8/255 100% of the images are right (no sign of overestimation)"
@@ -472,13 +502,16 @@ def test_a_network_that_wants_other_pixels_is_named(trained: dict[str, Tensor]) 
     assert any("not above chance" in caveat for caveat in result.caveats)
 
 
-def test_the_config_is_what_the_function_takes() -> None:
-    import inspect
-
-    config = probe_config({"name": "robustness", "eps": "8/255", "budgets": ["1/255", "2/255"]})
-    takes = inspect.signature(measure_robustness).parameters
-    settings = {name: value for name, value in type(config)().__dict__.items() if name != "name"}
-    assert {name: takes[name].default for name in settings} == settings
+def test_settings_are_the_config_s_however_they_are_written(trained: dict[str, Tensor]) -> None:
+    written: dict[str, Any] = {"eps": "2/255", "budgets": ["1/255", "2/255"], "images": 10, "audit_images": 0}
+    result = measure_robustness(subject(trained), world(20), **written)
+    assert (result.eps, result.budgets) == (2 / 255, (0.0, 1 / 255, 2 / 255))
+    config = probe_config({"name": "robustness", **written})
+    assert measure_robustness(subject(trained), world(20), config).table() == result.table()
+    with pytest.raises(RequestError, match=r"'epsilon' is not a setting in measure_robustness"):
+        measure_robustness(subject(trained), world(20), epsilon=0.1)
+    with pytest.raises(RequestError, match=r"budgets.0 = -1 was refused"):
+        measure_robustness(subject(trained), world(20), budgets=[-1])
 
 
 def test_a_protocol_of_many_steps_is_suspect_as_long_as_nothing_was_audited(trained: dict[str, Tensor]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from priorscope.core.config import Plain
-from priorscope.core.environment import Environment, Learnt, Network
+from priorscope.core.environment import Environment, Learnt, NetworkRecord
 from priorscope.core.errors import RequestError
 from priorscope.core.power_law import Law
 from priorscope.core.stats import wilson
@@ -61,7 +61,7 @@ class Planted:
         self.environment = Environment(
             key=name,
             data=Learnt(source="made", train=samples),
-            model=Network(image_size=8, num_classes=2, parameters=parameters),
+            model=NetworkRecord(image_size=8, num_classes=2, parameters=parameters),
             images_seen=images,
             flops=round(flops * images),
         )
@@ -190,7 +190,7 @@ def test_intervals_cover_the_planted_exponent(levels, decades, noise):
 
 
 def test_one_or_two_amounts_of_compute_say_nothing_of_how_error_falls():
-    result = measure_scaling(ladder(levels=2), TEST, resamples=40)
+    result = measure_scaling(ladder(levels=2), TEST, resamples=100)
     assert result.fits[0].local is None
     assert (result.interval, result.leads) == (None, False)
     assert "say nothing of how error falls" in result.headline()

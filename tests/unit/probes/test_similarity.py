@@ -15,10 +15,11 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.data import open as open_source
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result
-from priorscope.probes.shared import depth, layers
-from priorscope.probes.shared.cka import Alignment, gram
-from priorscope.probes.shared.layers import Network, pooled
-from priorscope.probes.similarity import Pair, Similarity, SimilarityConfig, matching, measure_similarity
+from priorscope.probes.shared import depth
+from priorscope.probes.shared.networks import Size, pooled
+from priorscope.probes.similarity import Pair, Similarity, SimilarityConfig, matching, measure_similarity, reading
+from priorscope.probes.similarity.cka import Alignment, gram
+from priorscope.probes.similarity.reading import Network
 
 
 @pytest.fixture(scope="module")
@@ -280,9 +281,10 @@ def test_what_is_held_by_depth_is_named_once_where_it_is_of_all():
 
 
 def test_a_pass_holds_no_more_than_it_may():
-    network = Network("a", model("mlp/tiny"), ("w", "x", "y", "z"), (600, 600, 100, 2000))
-    assert network.passes(1024, 1.0) == [("w",), ("x", "y"), ("z",)]
-    assert network.passes(1024, 100.0) == [("w", "x", "y", "z")]
+    sizes = tuple(Size(bytes_taken // 4, 1) for bytes_taken in (600, 600, 100, 2000))
+    network = Network("a", model("mlp/tiny"), ("w", "x", "y", "z"), sizes)
+    assert network.passes(1024, 1.0) == [slice(0, 1), slice(1, 3), slice(3, 4)]
+    assert network.passes(1024, 100.0) == [slice(0, 4)]
 
 
 def test_the_plan_comes_before_the_pass_and_what_cannot_fit_is_refused(world, monkeypatch):
@@ -297,13 +299,13 @@ def test_the_plan_comes_before_the_pass_and_what_cannot_fit_is_refused(world, mo
     def no_pass(*_given):
         raise AssertionError("the pass began")
 
-    monkeypatch.setattr(layers, "collect", no_pass)
+    monkeypatch.setattr(reading.Reading, "gather", no_pass)
     with pytest.raises(
         RequestError, match=r"One layer's kernels alone take 0.053 MB in batches of 48, and memory = 0.01"
     ) as no:
         measure_similarity(networks, world, memory=0.01, **settings)
     assert no.value.do == "--set batch=20"
-    monkeypatch.setattr(layers, "memory_bytes", lambda: 2**20)
+    monkeypatch.setattr(reading, "memory_bytes", lambda: 2**20)
     with pytest.raises(RequestError, match=r"MB would be held, .* of them kernels of 10 layers in batches of 48; this machine"):
         measure_similarity(networks, world, **settings)
 
@@ -371,6 +373,8 @@ def test_wrong_requests_are_refused(world):
     with pytest.raises(RequestError, match="images were given for batches of 128"):
         measure_similarity({"a": one, "b": one}, world, images=50)
     with pytest.raises(RequestError, match="7 images were given"):
+        measure_similarity({"a": one, "b": one}, world.split("test").subset(7), batch=4)
+    with pytest.raises(RequestError, match=r"^images = 7 was refused in measure_similarity\."):
         measure_similarity({"a": one, "b": one}, world, images=7, batch=4)
     with pytest.raises(RequestError, match="a has no tap like nowhere"):
         measure_similarity({"a": one, "b": one}, world, images=64, batch=16, taps=["nowhere"])
@@ -381,13 +385,13 @@ def test_wrong_requests_are_refused(world):
     assert SimilarityConfig().images == 2048
 
 
-def test_an_interrupted_comparison_goes_on(world, tmp_path, monkeypatch):
+def test_an_interrupted_comparison_resumes(world, tmp_path, monkeypatch):
     """Stopped after three of eight batches, whatever the kernel, it makes the other five only, and says the same."""
     networks = {"a": model("mlp/tiny"), "b": model("cnn/tiny", seed=1)}
     asked = {"images": 64, "batch": 8, "kernel": "rbf", "twins": False}
     whole = measure_similarity(networks, world, **asked)
-    monkeypatch.setattr(layers, "SAVE_EVERY_SECONDS", 0.0)
-    add, made = layers.Alignment.add, []
+    monkeypatch.setattr(reading, "SAVE_EVERY_SECONDS", 0.0)
+    add, made = Alignment.add, []
 
     def stops(self, group, kernels):
         if len(made) == 3:
@@ -395,12 +399,12 @@ def test_an_interrupted_comparison_goes_on(world, tmp_path, monkeypatch):
         made.append(group)
         add(self, group, kernels)
 
-    monkeypatch.setattr(layers.Alignment, "add", stops)
+    monkeypatch.setattr(Alignment, "add", stops)
     with pytest.raises(KeyboardInterrupt):
         measure_similarity(networks, world, **asked, folder=tmp_path)
     (state,) = tmp_path.iterdir()
     made[:] = [None] * 10
-    monkeypatch.setattr(layers.Alignment, "add", lambda self, group, kernels: (made.append(group), add(self, group, kernels)))
+    monkeypatch.setattr(Alignment, "add", lambda self, group, kernels: (made.append(group), add(self, group, kernels)))
     again = measure_similarity(networks, world, **asked, folder=tmp_path)
     assert len(made) == 15
     assert again.pairs == whole.pairs

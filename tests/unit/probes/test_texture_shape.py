@@ -106,7 +106,7 @@ def test_a_block_holds_as_many_pixels_whatever_their_side(coloured, monkeypatch)
 
 
 class Stopping(ByPlace):
-    """Stops once it has seen so many pictures."""
+    """Stops once it has seen `after` pictures."""
 
     def __init__(self, after):
         super().__init__()
@@ -119,7 +119,7 @@ class Stopping(ByPlace):
         return super().forward(x)
 
 
-def test_an_interrupted_measurement_goes_on(coloured, tmp_path, monkeypatch):
+def test_an_interrupted_measurement_is_resumed(coloured, tmp_path, monkeypatch):
     """Four conditions of three blocks: stopped in the second block, it shows what is left and nothing else."""
     monkeypatch.setattr(texture_shape, "BLOCK", 20)
     monkeypatch.setattr(progress, "SAVE_EVERY_SECONDS", 0.0)
@@ -201,7 +201,7 @@ def test_titles_rank_what_differs_alone(coloured):
     result = measure_texture_shape(wrapped(ByPlace()), coloured, transforms=["grayscale", "histogram"])
 
     def titles(**shares: tuple[float, float]) -> dict[str, str]:
-        """Of networks that are right without a transform, and so often under the two."""
+        """Of networks that are always right without a transform, and in these shares under the two."""
         named = [
             (
                 Subject(name=name, family="mlp"),

@@ -12,7 +12,7 @@ from scipy import stats
 from test_verdict import Cost, Score, reading, right, run, scored
 
 from priorscope.core.claim import Verdict
-from priorscope.core.environment import Environment, Network
+from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.report.claims import Answer, answers
 from priorscope.report.latex import all_tables
 from priorscope.report.page import contents
@@ -112,7 +112,7 @@ def test_confounds_name_the_settings_that_differ_and_the_sizes() -> None:
         for name, lr in (("mlp", 1), ("cnn", 2))
         for s in range(3)
     ]
-    small, large = (Network(image_size=32, num_classes=10, parameters=count) for count in (10, 99))
+    small, large = (NetworkRecord(image_size=32, num_classes=10, parameters=count) for count in (10, 99))
     runs = [replace(r, environment=Environment(key=r.name, model=small if r.name[0] == "m" else large)) for r in runs]
     said = answer("mlp > cnn in accuracy", runs)
     assert said.confounds[:2] == ("Their recipes differ in optim.lr.", "Their sizes differ: 10 and 99 parameters.")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_study import write_study
+from test_verdict import Score, reading, right, run, scored
 
+from priorscope.core.contracts import Metric
 from priorscope.report import write_report
-from priorscope.report.diff import compare_sources
+from priorscope.report.diff import compare_sources, diff
+from priorscope.report.reading import Reading
 
 
 @pytest.fixture
@@ -70,6 +74,33 @@ def test_equal_seeds_are_matched_first(
 ) -> None:
     one, other = (write_study(tmp_path / name, {"mlp": 0.5}, seeds) for name, seeds in (("a", here), ("b", there)))
     assert {change.run: change.kind for change in compare_sources([one], other).changes} == said
+
+
+class Listed(Score):
+    """A score that lists itself as its one metric."""
+
+    def metrics(self) -> list[Metric]:
+        return [Metric(metric="score", value=self.value, n=self.n, unit=self.unit)]
+
+
+def test_of_a_probe_asked_twice_answers_to_the_same_question_are_matched() -> None:
+    def asked(shares: dict[str, float]) -> Reading:
+        made = run("mlp", 0, scored(right(0.5), Listed))
+        (one,) = made.outcomes
+        ways = [
+            replace(one, result=scored(right(share), Listed), about={**one.about, "config": {"views": views}})
+            for views, share in shares.items()
+        ]
+        return reading([replace(made, outcomes=tuple(ways))])
+
+    before = asked({"one": 0.5, "six": 0.8})
+    assert diff(asked({"six": 0.8, "one": 0.5}), before).changes == ()
+    (change,) = diff(asked({"six": 0.9, "one": 0.5}), before).changes
+    assert (change.before, change.after) == (0.8, 0.9)
+    (change,) = diff(asked({"six": 0.8}), before).changes
+    assert (change.kind, change.before) == ("only there", 0.5)
+    (change,) = diff(asked({"four": 0.7, "six": 0.8}), before).changes
+    assert (change.kind, change.before, change.after) == ("changed", 0.5, 0.7)
 
 
 def test_what_only_one_of_them_has_is_named(two: tuple[Path, Path]) -> None:

@@ -12,10 +12,12 @@ import pytest
 from fake_study import accuracy, write_run, write_study
 
 from priorscope.core.contracts import Subject
+from priorscope.core.errors import RequestError
 from priorscope.probes.accuracy import Accuracy
 from priorscope.report import write_report, write_study_page
 from priorscope.report.page import render
 from priorscope.report.reading import Outcome, Reading, read_sources
+from priorscope.run import Run
 
 HOSTILE = "<script>alert(1)<!--"
 
@@ -121,6 +123,17 @@ def test_a_single_run_is_a_page_too(tmp_path: Path) -> None:
     text = write_report([run], tmp_path / "r.html", title="My run").read_text()
     assert "<h1>My run</h1>" in text
     assert "This checkpoint of mine has an accuracy of 60.0%" in text
+    for same in ([Run(run)], Run(run), str(run)):
+        assert write_report(same, tmp_path / "r.html", title="My run").read_text() == text
+
+
+def test_what_is_no_page_and_no_run_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mine", "vit", 0, {"accuracy": accuracy(0.6, 3)})
+    with pytest.raises(RequestError, match=r"page\.pdf names no page"):
+        write_report([run], tmp_path / "page.pdf")
+    with pytest.raises(RequestError, match="Accuracy is neither"):
+        write_report([accuracy(0.6, 3)], tmp_path / "r.html")
+    assert not list(tmp_path.glob("*.pdf"))
 
 
 def test_a_study_without_results_says_so(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from test_verdict import reading, right, run, scored
 
-from priorscope.core.environment import Environment, Network
+from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.report.confounds import limits
 from priorscope.report.reading import Reading, RunRecord
-from priorscope.report.recipes import Setting, SideBySide, side_by_side
+from priorscope.report.recipes import Setting, SideBySide, recipe_differences, side_by_side
 from priorscope.report.verdict import findings
 from priorscope.report.words import augmentation_said
 
@@ -69,7 +69,7 @@ def test_within_one_family_nothing_confounds_architectures() -> None:
 
 def test_counts_confound_where_they_are_far_apart() -> None:
     def size(parameters: int, flops: float) -> dict[str, Any]:
-        return {"model": Network(image_size=32, num_classes=10, parameters=parameters), "flops": round(flops)}
+        return {"model": NetworkRecord(image_size=32, num_classes=10, parameters=parameters), "flops": round(flops)}
 
     beside = shown(
         one("mlp", "mlp", lr(0.1), **size(100_000, 1e9)),
@@ -87,6 +87,22 @@ def test_what_a_family_lacks_equals_what_is_off() -> None:
 
     assert shown(dropped("mlp", dropout=0.0), dropped("cnn")) is None, "width is the architecture, no dropout is none"
     assert setting(shown(dropped("mlp", dropout=0.2), dropped("cnn")), "model.dropout").verdict == "confounds"
+
+
+def test_what_a_network_is_shown_and_how_it_is_regularised_is_a_difference_of_recipes() -> None:
+    def made(family: str, **model: Any) -> RunRecord:
+        return one(family, family, {"model": {"name": f"{family}/tiny", "width": len(family), **model}})
+
+    alike = [made("mlp", dropout=0.0), made("mixer")]
+    assert recipe_differences(alike) == {}, "width is the architecture, no dropout is none"
+    others = [made("mlp", input_size=64, dropout=0.3), made("mixer")]
+    assert recipe_differences(others) == {
+        "model.dropout": {"mlp": "0.3", "mixer": "not set"},
+        "model.input_size": {"mlp": "64", "mixer": "not set"},
+    }
+    read = reading(others)
+    (said,) = (one for one in limits(read, findings(read)) if "recipe" in one and "differ" in one)
+    assert said.startswith("The recipes differ beside the architecture in model.dropout and model.input_size")
 
 
 def test_companions_of_which_nothing_is_asked_are_no_recipes_compared() -> None:

@@ -87,7 +87,10 @@ def test_of_two_ways_to_ask_a_probe_the_one_that_the_study_names_first_comes_fir
         found = findings(told)
         assert [finding.about["config"] for finding in found] == order
         assert found[0].arms[0].value == pytest.approx(best)
-        assert f"{best:.1%} against" in answers(told, found)[0].sentence
+        answer = answers(told, found)[0].sentence
+        assert f"{best:.1%} against" in answer
+        where = " (views six)" if best == 0.9 else ""
+        assert answer.endswith(f" Decided by score{where}, the first of 2 ways in which it was measured.")
 
 
 # What rule 2 lets be said ---------------------------------------------------------------------------------------------------
@@ -274,7 +277,7 @@ def test_limits_say_over_what_intervals_of_families_are() -> None:
 def test_limits_name_where_the_recipes_differ(tmp_path: Path) -> None:
     read = read_sources([write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, lr={"cnn": 0.003})])
     assert recipe_differences(read.runs) == {"optim.lr": {"mlp": "0.001", "cnn": "0.003"}}
-    assert "The recipes differ beside the model in optim.lr: what is compared is the whole recipe." in limits(
+    assert "The recipes differ beside the architecture in optim.lr: what is compared is the whole recipe." in limits(
         read, findings(read)
     )
 

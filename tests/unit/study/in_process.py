@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from priorscope.study.executors import Ended, attempt
+from priorscope.study.executors import Ended, do_catching
 
 
 class Here:
@@ -17,7 +17,7 @@ class Here:
 
     def start(self, id: str, work, threads: int, alone: bool) -> None:  # noqa: ARG002
         self.order.append(id)
-        self.ended.append(Ended(id, 0.0, 0.0, attempt(work, lambda _: None)))
+        self.ended.append(Ended(id, 0.0, 0.0, do_catching(work, lambda _: None)))
 
     def news(self, seconds: float):  # noqa: ARG002
         found, self.ended = self.ended, []

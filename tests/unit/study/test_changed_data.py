@@ -18,7 +18,7 @@ from priorscope.core.folder import read_json, write_json
 from priorscope.core.stopping import Stopped
 from priorscope.data import source_config
 from priorscope.data.stamp import data_stamp, files_stamp
-from priorscope.fitting.place import data_changed
+from priorscope.fitting.run_folder import data_changed
 from priorscope.models.hub import save_hub
 from priorscope.recipe import Recipe
 from priorscope.study.plan import make_plan

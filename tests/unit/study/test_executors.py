@@ -9,7 +9,7 @@ import pytest
 
 from priorscope.fitting import Status
 from priorscope.recipe import Recipe
-from priorscope.study.executors import Ended, LocalExecutor, attempt
+from priorscope.study.executors import Ended, LocalExecutor, do_catching
 from priorscope.study.work import TrainWork
 
 WORK = TrainWork(Recipe.of({"data": {"source": "shapetex"}, "model": "mlp/tiny"}), Path("out"), init=Path("nowhere"))
@@ -77,8 +77,8 @@ class Tells:
 
     saved = False
 
-    def do(self, report) -> None:
-        report(Status(0.5, 0))
+    def do(self, watch) -> None:
+        watch(Status(0.5, 0))
         self.saved = True
 
 
@@ -87,5 +87,5 @@ def test_a_step_whose_listener_has_gone_goes_on_to_save():
         raise BrokenPipeError
 
     step = Tells()
-    assert attempt(step, gone, every=0.0) is None
+    assert do_catching(step, gone, every=0.0) is None
     assert step.saved

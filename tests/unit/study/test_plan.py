@@ -6,17 +6,19 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from in_process import Here
+from jsonschema import Draft202012Validator
 
+from priorscope.core.config import read_toml
 from priorscope.core.errors import RequestError
 from priorscope.data.augment import augment_config
-from priorscope.recipe import Recipe
 from priorscope.study.plan import make_plan
 from priorscope.study.run import check_folder, run_study
 from priorscope.study.steps import ProbeStep, TrainStep, difference
-from priorscope.study.study import Study, assign_study, cells, shipped_studies
+from priorscope.study.study import Study, assign_study, cells, find_study, shipped_studies
 
 BASE = {
     "name": "made",
@@ -224,7 +226,7 @@ def test_keys_change_with_what_matters_and_only_with_that(tmp_path):
         ({"recipes": {}}, "recipes"),
         ({"seeds": []}, "seeds"),
         ({"probes": [{"name": "acuracy"}]}, "accuracy"),
-        ({"probes": [{"name": "transfer"}]}, "compares 'a' and 'b', which learn from different data"),
+        ({"probes": [{"name": "transfer"}]}, "compares 'a' and 'b', which learnt from different data"),
         ({"probes": [{"name": "accuracy", "data": "shapetexx"}]}, "shapetex"),
         ({"probes": [{"name": "accuracy", "recipes": ["z"]}]}, "'z' is not a recipe of this study"),
         ({"base": {"data": {"source": "shapetexx"}}}, "shapetex"),
@@ -335,7 +337,7 @@ def test_what_cannot_be_planned_deletes_nothing(tmp_path):
 
 def test_recipes_that_begin_with_each_other_are_refused(tmp_path):
     recipes = {"a": {"init": {"kind": "recipe", "recipe": "b"}}, "b": {"init": {"kind": "recipe", "recipe": "a"}}}
-    with pytest.raises(RequestError, match="begin with each other"):
+    with pytest.raises(RequestError, match="each start from the other"):
         make_plan(made(recipes=recipes, probes=[]), tmp_path)
 
 
@@ -399,13 +401,31 @@ def test_a_study_goes_to_toml_and_back(tmp_path):
     assert Study.load(str(path)) == made()
 
 
-def test_schemas_let_editors_accept_names_and_tables():
-    recipe = Recipe.model_json_schema()
-    either = [{"type": "string"}, {"type": "object", "required": ["name"]}]
-    assert recipe["properties"]["model"]["anyOf"] == either
-    assert recipe["$defs"]["DataConfig"]["properties"]["source"]["anyOf"] == either
-    assert recipe["$defs"]["OptimConfig"]["additionalProperties"] is False
-    assert Study.model_json_schema()["properties"]["probes"]["items"]["anyOf"] == either
+@pytest.mark.parametrize("name", shipped_studies())
+def test_every_shipped_study_is_valid_by_the_schema(name):
+    Draft202012Validator(Study.model_json_schema()).validate(read_toml(find_study(name)))
+
+
+def test_the_schema_takes_what_a_study_may_say_and_flags_what_is_refused():
+    schema = Draft202012Validator(Study.model_json_schema())
+    text = """
+question = "?"
+probes = [{name = "robustness", eps = "8/255", recipes = ["a"]}]
+[tune]
+trials = 2
+over.optim.lr = {log = [1e-4, 1e-2]}
+[recipes]
+a = {extends = "shapetex-mlp", tune = false}
+b = {extends = "a", tune = "c"}
+c = {extends = "a", tune = {over = {"optim.lr" = [0.1, 0.2], optim.clip = {uniform = [1, 2]}}}}
+"""
+    study = tomllib.loads(text)
+    assert cells(Study.parse({"name": "s", **study}))
+    schema.validate(study)
+    schema.validate(tomllib.loads(made().toml()))
+    assert not schema.is_valid({**study, "probes": ["accuracy"]})
+    for wrong in ({"tune": True}, {"tune": {"likes": "b"}}, {"seeds": []}):
+        assert not schema.is_valid({**study, "recipes": {"a": {"extends": "shapetex-mlp", **wrong}}})
 
 
 def test_planning_and_listing_import_no_torch(tmp_path):

@@ -118,6 +118,7 @@ def test_a_copy_that_was_cut_short_is_no_run(first, tmp_path, monkeypatch):
 def test_trials_of_a_tuned_study_are_runs_too(tmp_path):
     trial = tmp_path / "out" / "tuning" / "a-t1"
     write_json(trial / layout.MADE_FROM, {"recipe": "a trial's"})
+    (trial / layout.RECIPE).touch()
     write_json(trial / layout.ENVIRONMENT, {})
     (trial / layout.WEIGHTS).touch()
     assert finished_runs([tmp_path / "out"]) == {content_key({"recipe": "a trial's"}): trial}

@@ -14,7 +14,7 @@ from priorscope.models import FAMILIES, create
 from priorscope.recipe import Recipe
 from priorscope.train.adversarial import AdversarialConfig, adversarial_loss, divergence, move, overfitted
 from priorscope.train.budget import image_flops
-from priorscope.train.checkpoint import Progress
+from priorscope.train.checkpoint import RunState
 from priorscope.train.config import TrainConfig
 from priorscope.train.optim import OptimConfig
 
@@ -212,12 +212,12 @@ def test_a_run_says_what_one_step_and_ten_leave_and_chooses_by_the_ten(tmp_path)
 
 def test_the_epoch_that_ten_steps_leave_most_of_is_chosen():
     """The second is right more often as long as nobody moves its pictures."""
-    progress = Progress("key")
+    state = RunState("key")
     for epoch, (accuracy, pgd) in enumerate(((0.5, 0.4), (0.9, 0.1)), start=1):
         row = {"epoch": epoch, "val": {"accuracy": accuracy, "loss": 1.0}, "robust": {"pgd": pgd}}
-        progress.end_epoch(row, lambda epoch=epoch: {"w": epoch})
-    assert progress.best_epoch == 1
-    assert progress.epochs_without_gain() == 1
+        state.end_epoch(row, lambda epoch=epoch: {"w": epoch})
+    assert state.best_epoch == 1
+    assert state.epochs_without_gain() == 1
 
 
 def test_trades_of_answers_that_are_all_but_certain_has_a_gradient():

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import priorscope as ps
+from priorscope.data.folders import cache_folder
 from priorscope.data.loader import Batch
-from priorscope.data.places import cache_folder
 from priorscope.fitting import attempt
 from priorscope.train import compilation
 from priorscope.train.adversarial import AdversarialConfig
@@ -118,13 +118,13 @@ def test_a_resumed_run_goes_on_as_it_was_chosen_whatever_the_cache_says(tiny, tm
     recipe = tiny.replace(train={**tiny.train.plain(), "compile": "auto"})
     left = [4]
 
-    def report(_status):
+    def watch(_status):
         left[0] -= 1
         if left[0] == 0:
             raise CutError
 
     with pytest.raises(CutError):
-        ps.fit(recipe, tmp_path / "a", report=report)
+        ps.fit(recipe, tmp_path / "a", watch=watch)
     run = ps.fit(recipe, tmp_path / "a")
     assert asked == [(32, "auto", 6)]
     assert run.environment.compiled is False
@@ -144,13 +144,13 @@ def test_a_compiled_run_is_close_to_an_eager_one_and_resumes_to_the_bit(tiny, tm
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     left = [4]
 
-    def report(_status):
+    def watch(_status):
         left[0] -= 1
         if left[0] == 0:
             raise CutError
 
     with pytest.raises(CutError):
-        ps.fit(recipe, tmp_path / "b", report=report)
+        ps.fit(recipe, tmp_path / "b", watch=watch)
     torch._dynamo.reset()
     ps.fit(recipe, tmp_path / "b")
     assert (tmp_path / "a" / "weights.safetensors").read_bytes() == (tmp_path / "b" / "weights.safetensors").read_bytes()

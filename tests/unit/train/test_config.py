@@ -34,16 +34,16 @@ def test_what_is_done_anyway_has_one_spelling(said):
 
 def test_a_budget_pays_for_whole_steps():
     config = TrainConfig.parse({"flops": 1050.0})
-    assert config.settled(100.0).total(7) == 10
-    assert config.settled(1050.0).total(7) == 1
+    assert config.with_steps(100.0).total(7) == 10
+    assert config.with_steps(1050.0).total(7) == 1
     with pytest.raises(RequestError) as caught:
-        config.settled(1051.0)
+        config.with_steps(1051.0)
     assert caught.value.came == "train.flops = 1050 does not pay for one step, which takes 1051."
-    assert TrainConfig(epochs=3).settled(100.0) == TrainConfig(epochs=3)
+    assert TrainConfig(epochs=3).with_steps(100.0) == TrainConfig(epochs=3)
     many = TrainConfig.parse({"flops": 1050.0, "keep": 11, "precision": "fp32"})
-    assert many.settled(95.0) == TrainConfig.parse({"steps": 11, "keep": 11, "precision": "fp32"})
+    assert many.with_steps(95.0) == TrainConfig.parse({"steps": 11, "keep": 11, "precision": "fp32"})
     with pytest.raises(RequestError) as caught:  # ten steps have no eleven snapshots
-        many.settled(100.0)
+        many.with_steps(100.0)
     assert caught.value.came == "train.keep = 11 came with train.steps = 10."
 
 

@@ -7,11 +7,11 @@ Names and defaults are torchvision's where it has the operation. Whatever their 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, cast, get_args
+from typing import Annotated, ClassVar, Literal, cast, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from priorscope.core.config import Config, Number
+from priorscope.core.config import Config, Number, is_table
 from priorscope.core.errors import unknown_name
 
 Chance = Annotated[Number, Field(ge=0, le=1)]
@@ -29,13 +29,12 @@ def _checked(value: object) -> object:
     """One operation from a name or a table, checked by its own class, so that an error names the nearest valid key."""
     if isinstance(value, str):
         value = {"op": value}
-    if not isinstance(value, Mapping):
+    if not is_table(value):
         return value
-    table = cast("Mapping[str, Any]", value)
-    name = str(table.get("op", ""))
+    name = str(value.get("op", ""))
     if name not in OPS:
         raise unknown_name("picture operation", name, OPS, "docs/augmentation.md")
-    return OPS[name].parse(table, f"augmentation {name!r}")
+    return OPS[name].parse(value, f"augmentation {name!r}")
 
 
 def _all_checked(value: object) -> object:

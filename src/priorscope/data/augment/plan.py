@@ -42,11 +42,6 @@ class Plan:
     permute: int | None
     """The seed of the pixels' fixed order."""
 
-    def fill_of(self, row: int) -> NDArray[np.float32] | None:
-        """The colour that an erasing row fills with; None is noise."""
-        fill = self.table[row, -3:]
-        return None if np.isnan(fill[0]) else fill.astype(np.float32)
-
 
 def plan(augment: Augment) -> Plan:
     """The plan of an augmentation."""

@@ -105,12 +105,3 @@ def _mixed(mix: Mix, drawn: Numbers, side: int) -> Numbers:
         area = (out[:, 3] - out[:, 1]) * (out[:, 4] - out[:, 2])
         out[:, 0] = 1 - area / (side * side)
     return out
-
-
-def soft_targets(labels: Ints, partners: Ints, own: Numbers, classes: int) -> NDArray[np.float32]:
-    """(n, classes): each picture's share on its label and the rest on its partner's."""
-    targets = np.zeros((len(labels), classes), np.float32)
-    rows = np.arange(len(labels))
-    np.add.at(targets, (rows, labels), own.astype(np.float32))
-    np.add.at(targets, (rows, partners), (1 - own).astype(np.float32))
-    return targets

@@ -122,7 +122,7 @@ class Part:
             file.close()
 
     def _readable_notes(self) -> Notes | None:
-        """The notes of a killed run that wrote the same, or None: then it begins anew."""
+        """The notes of a killed run that wrote the same, or None: then it begins again."""
         if self.key is None or not self.notes_path.exists():
             return None
         try:

@@ -225,7 +225,7 @@ class BetonPixels:
 
     @property
     def flat(self) -> Bytes:
-        """The whole file; with `starts`, raw pictures of one size can be read in place even where they are no one array."""
+        """The whole file; with `starts`, raw pictures of one size can be read in place even if they are not one array."""
         return self.of.flat
 
     @property

@@ -10,7 +10,7 @@ written here holds its samples in order, and nothing between them but what the f
       distances and are one array; otherwise, or beyond 2 GiB, they are 8 MiB
 
 A killed process leaves `NAME.part`, never half a file under its final name. With `resume`, a text that names what is being
-written, it also leaves notes, and the next call goes on after the last sample that they say is on the disk.
+written, it also leaves notes, and the next call resumes after the last sample that they say is on the disk.
 """
 
 from __future__ import annotations

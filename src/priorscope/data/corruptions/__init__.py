@@ -92,8 +92,7 @@ class CorruptedPixels:
 
     @cached_property
     def array(self) -> Bytes | None:
-        whole = self.of.array
-        if whole is None or whole.nbytes > MOST_BYTES:
+        if len(self) * self.side**2 * 3 > MOST_BYTES or (whole := self.of.array) is None:
             return None
         out = np.empty(whole.shape, np.uint8)
         step = max(1, BLOCK_BYTES // (3 * self.side**2))

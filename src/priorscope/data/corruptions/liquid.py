@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from priorscope.data.corruptions.fields import Floats
 
 WEAK, STRONG = 50, 150
-"""Gradients at which an edge goes on, and at which one begins."""
+"""Gradients at which an edge continues, and at which one begins."""
 FARTHEST = 20.0
 LIGHT = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], np.float64)
 """An embossing filter: light from the upper left."""

@@ -154,7 +154,7 @@ def _magnitude(picture: int, place: int, row: Table) -> float:
 
 @njit(nogil=True, cache=True)
 def _jitter(picture: int, place: int, row: Table, colours: Table, used: NDArray[np.int64]) -> None:
-    """Four colour operations in random order. Parameters: code, low, high of each in turn; an empty range is no operation."""
+    """Four colour operations in random order. Parameters: code, low, high of each in turn; an empty range does nothing."""
     order = np.arange(4)
     for i in range(3):
         j = i + int(uniform(picture, place, 4 + i) * (4 - i))

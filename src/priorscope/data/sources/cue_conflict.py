@@ -1,6 +1,6 @@
 """Texture-shape cue-conflict stimuli (Geirhos et al. 2019): 1,280 pictures with one class's shape and another's texture.
 
-16 shapes x 16 textures, 5 pictures of each pair; in 80 both are of one class, which are no conflict. `labels` is the shape; the
+16 shapes x 16 textures, 5 pictures of each pair; 80 have both of one class, without a conflict. `labels` is the shape; the
 columns `shape` and `texture` are numbers of classes. There is nothing to train on: the one split is `test`.
 """
 

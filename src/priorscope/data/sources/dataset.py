@@ -149,7 +149,7 @@ def pixels_of(image: Any) -> Bytes:
     if array.ndim != 3 or array.shape[2] not in (1, 3):
         raise ValueError(f"its shape is {array.shape}")
     if array.dtype.kind == "f":
-        if array.min() < 0 or array.max() > 1:
+        if not (array.min() >= 0 and array.max() <= 1):  # NaN is neither
             raise ValueError(f"its values run from {array.min():.3g} to {array.max():.3g}")
         array = np.rint(array * 255).astype(np.uint8)
     if array.dtype != np.uint8:

@@ -3,7 +3,7 @@
     pets/train/cat/1.jpg  pets/test/dog/7.png     parts by the folders' names (training, valid, validation, ... are understood)
     pets/cat/1.jpg        pets/dog/7.png          one part, called `split` (default train)
 
-Classes are the folders' names in sorted order; pictures are sorted by path. Files that are no images by their ending, and
+Classes are the folders' names in sorted order; pictures are sorted by path. Files that are not images by their ending, and
 hidden ones, are passed over.
 """
 

@@ -42,6 +42,8 @@ VERSION = 1
 SHAPES = tuple(OUTLINES)
 CLASSES = len(SHAPES)
 
+BY_HAND = "open it as it is: it is drawn from a seed and needs no download"
+
 Cue = Literal["both", "shape", "texture"]
 Size = Annotated[int, Field(ge=1, le=10_000_000)]
 

@@ -47,6 +47,9 @@ class Transform:
         return self.levels or (None,)
 
 
+Z_SIDE = 8
+"""Pixels a side of the squares that "zooming in on MLPs" moves or covers."""
+
 _SHARES = (0.125, 0.25, 0.5, 0.75)
 _CYCLES = (1.0, 2.0, 4.0, 8.0)
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
+from priorscope.data.transforms import Z_SIDE
 from priorscope.data.transforms.draws import Scene, below, bits, orders
 
 CELLS = 4
 """Patches a side that cover a picture: a patch is a sixteenth of it."""
-Z_SIDE = 8
 Z_SHARE = 0.5
 
 Bools = NDArray[np.bool_]

@@ -26,7 +26,7 @@ def silhouette(images: Tensor, _level: float | None, _scene: Scene) -> Tensor:
     """Black where a pixel's colour is far from that of the picture's border, white elsewhere.
 
     Far is beyond the threshold that parts the distances into two groups best (Otsu, IEEE Trans. SMC 9, 1979), of 64 bins. This
-    is no segmentation: it finds objects on plain ground.
+    is not a segmentation: it finds objects on plain ground.
     """
     frame = torch.cat([images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]], dim=2)
     ground = frame.median(dim=2).values

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from priorscope.core.errors import RequestError
+from priorscope.data.transforms import Z_SIDE
 from priorscope.data.transforms.colour import luma, matched
 from priorscope.data.transforms.draws import Scene, orders
 
-Z_SIDE = 8
 AT_ONCE = 1 << 27
 """Bytes that matching patches may take at a time."""
 
@@ -47,7 +47,7 @@ def _moved(images: Tensor, grid: int, order: Tensor) -> Tensor:
 
 
 def quilting(images: Tensor, level: float | None, scene: Scene) -> Tensor:
-    """The picture laid out anew from the donor's patches: of each place, the donor's patch whose brightness fits best.
+    """The picture rebuilt from the donor's patches: of each place, the donor's patch whose brightness fits best.
 
     Texture transfer as Efros and Freeman (SIGGRAPH 2001) have it, without their iterations: patches overlap by half and are
     blended with a tent, so that there are no seams to cut. The picture's brightness is first given the donor's histogram. The

@@ -86,7 +86,7 @@ def by_noise(side: int) -> Classifier:
 
 
 def erratic(side: int, classes: int) -> Classifier:
-    """A network whose answer is a function of the picture, and as good as drawn anew for every other picture."""
+    """A network whose answer is a function of the picture, and as good as drawn again for every other picture."""
     import torch
 
     return _saying(side, classes, lambda x: torch.sin(1e4 * x.sum((1, 2, 3))[:, None] * torch.arange(1, classes + 1).sqrt()))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.environment import Environment, Learnt, Network
+from priorscope.core.environment import Environment, Learnt, NetworkRecord
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.doctor.instruments import Answer
 from priorscope.doctor.instruments.planted import Speaker
@@ -51,7 +51,7 @@ def _asked(compute: NDArray[np.float64], error: NDArray[np.float64]) -> Scaling:
 
 
 def _run(number: int, compute: float, error: float) -> Any:
-    """A finished run that took so much compute, and is wrong on so many images."""
+    """A finished run that took this much compute, and is wrong on this many images."""
     recipe: dict[str, Any] = {
         "data": {"source": {"name": "made"}},
         "model": {"name": "mlp/planted", "number": number},
@@ -66,7 +66,7 @@ def _run(number: int, compute: float, error: float) -> Any:
         environment=Environment(
             key="made",
             data=Learnt(source="made", train=1),
-            model=Network(image_size=1, num_classes=2, parameters=number + 1),
+            model=NetworkRecord(image_size=1, num_classes=2, parameters=number + 1),
             images_seen=1,
             flops=round(compute),
         ),

@@ -29,7 +29,7 @@ def _left(result: TextureShape, transform: str) -> float:
 
 
 def known_answers() -> Iterator[Answer]:
-    """What each decider keeps; three equal logits of a grey picture are no answer."""
+    """What each decider keeps; three equal logits of a grey picture are not an answer."""
     asked = ["grayscale", "shuffle"]
     colour = measure_texture_shape(by_colour(SIDE), _world(), transforms=asked, curves=False)
     place = measure_texture_shape(by_place(SIDE), _world(), transforms=asked, curves=False)

@@ -30,7 +30,7 @@ def known_answers() -> Iterator[Answer]:
 
 
 def _asked(tenths: Sequence[int]) -> Tuning:
-    """Trials of one recipe at growing rates, right on so many tenths of val."""
+    """Trials of one recipe at growing rates, right on these tenths of val."""
     return measure_tuning({f"made-t{number}": _trial(number, right / 10) for number, right in enumerate(tenths, 1)})
 
 

@@ -155,7 +155,7 @@ class _Blocked(torch.autograd.Function):
 def self_attend(packed: Tensor, heads: int) -> Tensor:
     """Attention among the tokens of each sequence: (batch, tokens, 3 x channels) to (batch, tokens, channels).
 
-    `packed` holds queries, keys and values side by side, each head by head, as one linear map gives them; queries are scaled
+    `packed` holds queries, keys and values side by side, each head by head, as one linear map returns them; queries are scaled
     here. Its gradient is written into one tensor, where autograd would put three together.
     """
     with in_own_precision(packed):
@@ -213,7 +213,7 @@ def _weigh_backward(of_weights: Tensor, weights: Tensor) -> Tensor:
 
 
 def absorbing_pays(channels: int, head_width: int) -> bool:
-    """Whether self-attention on so many channels is faster absorbed: up to twice a head's width, in fewer, larger products."""
+    """Whether self-attention on `channels` is faster absorbed: up to twice a head's width, in fewer, larger products."""
     return channels <= 2 * head_width
 
 
@@ -234,7 +234,7 @@ def absorbed(
     where the context has few channels (24 or 29 against heads of 64 or 16), above all where it is long or constant.
 
     Shapes: queries (batch or 1, n, a), context (batch, m, c), to_query (heads d, a), to_key and to_value (heads d, c),
-    to_out (o, heads d); gives (batch, n, o) without bias.
+    to_out (o, heads d); returns (batch, n, o) without bias.
     """
     into, out = _products(to_query, to_key, to_value, to_out, heads)
     (batch, _, channels), asked = context.shape, queries.shape[1]

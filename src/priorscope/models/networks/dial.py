@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from priorscope.models.dial import DialConfig, Size
 
 Map = Callable[[int, int], nn.Module]
-"""Makes a linear map from so many channels to so many."""
+"""Makes a linear map from one number of channels to another."""
 
 
 class Local(nn.Module):

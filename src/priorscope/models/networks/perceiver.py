@@ -44,7 +44,7 @@ def fourier_positions(side: int, bands: int, max_freq: float) -> Tensor:
 class FourierTokens(nn.Module):
     """An image as tokens: the values of each square of `patch` x `patch` pixels (colour last), then its position features.
 
-    The positions are no weights and are not stored: the same weights serve every image size.
+    The positions are not weights and are not stored: the same weights serve every image size.
     """
 
     positions: Tensor

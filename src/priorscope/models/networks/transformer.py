@@ -45,7 +45,7 @@ class SelfAttention(timm_attention.Attention):
 
 
 def _multiplies_in_bfloat16(x: Tensor) -> bool:
-    """Whether a linear map of x gives bfloat16, on a CPU, outside torch.compile (which fuses in ways of its own)."""
+    """Whether a linear map of x returns bfloat16, on a CPU, outside torch.compile (which fuses in ways of its own)."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16

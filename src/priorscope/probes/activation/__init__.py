@@ -1,8 +1,8 @@
 """What does a network want to see, and do other networks see it too?
 
-Pictures are made that drive a class, a unit, a channel, a token or a latent of each network of a set, by following the
-gradient to the pixels (Erhan et al. 2009; Olah et al., "Feature Visualization", Distill 2017). Each target is started several
-times, from noise of its own. A picture that drives its own network says little: an adversarial one does as well. So
+Pictures are made that drive a class, a unit, a channel, a token or a latent of each network of a set, by following the gradient
+to the pixels (Erhan et al. 2009; Olah et al., "Feature Visualization", Distill 2017). Each target is started several times,
+from noise of its own. A picture that drives its own network says little: an adversarial one does as well. So
 every picture of a class is shown to every *other* network of the set, and the headline is the probability that they give its
 class. Beside it stand how far the picture drives its target above real pictures, how far its spectrum is from theirs, and
 how much two starts differ. What is scored is what is shown: the picture after rounding to 8 bits.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,9 @@ from pydantic import Field
 
 from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
-from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, bracket, wilson
-from priorscope.probes import ProbeConfig, the_split
+from priorscope.probes import ProbeConfig, asks, the_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -114,11 +114,16 @@ class ActivationConfig(ProbeConfig):
         default=None,
         description="what is raised of a class: its logit or its probability; not set: logit (zooming: probability)",
     )
+    optimiser: Literal["steepest", "adam", "sgd"] | None = Field(
+        default=None,
+        description="how a step follows the gradient: steepest, adam or sgd; not set: steepest, along the gradient made of "
+        "equal length for every picture (zooming: sgd)",
+    )
     shift: NonNegative | None = Field(
         default=None,
         description="how far each step shifts the picture at most, as a share of its side; not set: 0.0625 (zooming: 0)",
     )
-    zoom: NonNegative | None = Field(
+    zoom: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
         default=None, description="how much each step magnifies or shrinks it at most; not set: 0.1 (zooming: 0)"
     )
     turn: NonNegative | None = Field(
@@ -131,6 +136,10 @@ class ActivationConfig(ProbeConfig):
     split: str = Field(default="test", description="whose real pictures the made ones are held against")
     images: int = Field(default=256, ge=2, description="how many real pictures, class-balanced")
     seed: int = Field(default=0, ge=0, description="of the starts and of the motions")
+
+    def making(self) -> Making:
+        """How a picture is made: the preset's settings, and in their place those that are set here."""
+        return PRESETS[self.preset].replace(**self.model_dump(include=set(Making.model_fields), exclude_none=True))
 
 
 class Activation(Result):
@@ -161,7 +170,7 @@ class Activation(Result):
     real: Array
     """uint8 (T, H, W, 3): a real picture of the target's class; of another target the real picture that drives it most."""
     probability: Array
-    """(J, M, T, S): what a judge gives the target's class; nan where the target is no class."""
+    """(J, M, T, S): what a judge gives the target's class; nan where the target is not a class."""
     score: Array
     """(M, T, S): how strongly the picture drives its target."""
     real_score: Array
@@ -284,48 +293,35 @@ def interval_over(values: Floats) -> Interval | None:
     return between and between.replace(over="targets")
 
 
+@asks(ActivationConfig)
 def measure_activation(
     subjects: Mapping[str, Classifier | Evidence | TrainedRun],
     data: Source | Split,
+    asked: ActivationConfig,
     *,
-    targets: Sequence[str] | None = None,
-    starts: int = 2,
-    preset: str = "priorscope",
-    split: str = "test",
-    images: int = 256,
-    seed: int = 0,
     folder: Path | None = None,
-    **changes: Any,
 ) -> Activation:
     """Makes the pictures of every network, shows them to all, and holds them against real ones.
 
-    `changes` are settings that differ from the preset's (`Making`). With a `folder` (not set: that of the first network's
-    evidence) the pictures of each network are kept there under a hash of weights, targets and settings, so that a stopped
-    measurement goes on with the next network.
+    With a `folder` (not set: that of the first network's evidence) the pictures of each network are kept there under a hash
+    of weights, targets and settings, so that a stopped measurement resumes with the next network.
     """
     from priorscope.evidence import evidence_of
-    from priorscope.probes.activation.making import Asked, measure
+    from priorscope.probes.activation.making import Task, measure
 
-    if preset not in PRESETS:
-        raise unknown_name("preset of activation", preset, PRESETS)
-    if starts < 1 or images < 2:
-        raise RequestError(f"starts = {starts}, images = {images}.", "one start and two images, or more", "starts = 2")
-    making = PRESETS[preset].replace(**{name: value for name, value in changes.items() if value is not None})
-    asked_of = [evidence_of(subject) for subject in subjects.values()]
-    models = [evidence.model for evidence in asked_of]
-    kept_in = folder or next((evidence.folder for evidence in asked_of if evidence.folder), None)
-    chosen = the_split(data, split)
-    _check(tuple(subjects), models, chosen)
-    for one in asked_of:
-        one.check_classes(chosen)
-    asked = Asked(making, preset, chosen, tuple(targets) if targets is not None else None, starts, images, seed, kept_in)
-    return measure(tuple(subjects), models, asked)
+    judges = {name: evidence_of(subject) for name, subject in subjects.items()}
+    chosen = the_split(data, asked.split)
+    _check({name: evidence.model for name, evidence in judges.items()}, chosen)
+    for evidence in judges.values():
+        evidence.check_classes(chosen)
+    kept_in = folder or next((evidence.folder for evidence in judges.values() if evidence.folder), None)
+    return measure(tuple(judges), [evidence.model for evidence in judges.values()], Task(asked, chosen, kept_in))
 
 
-def _check(names: tuple[str, ...], models: Sequence[Classifier], chosen: Split) -> None:
+def _check(models: Mapping[str, Classifier], chosen: Split) -> None:
     if not models:
         raise RequestError("No network was given.", "one or more", "name a run")
-    for name, model in zip(names, models, strict=True):
+    for name, model in models.items():
         if (model.image_size, model.num_classes) != (chosen.image_size, len(chosen.classes)):
             raise RequestError(
                 f"{name} answers {model.num_classes} classes on images of side {model.image_size}; "

@@ -9,6 +9,7 @@ import numpy as np
 from priorscope.core.charts import Axis, curves_with_band
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery, heat_map
+from priorscope.core.stats import ends
 from priorscope.probes.activation import Activation
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _spectra(result: Activation) -> Figure:
         rows.append({**row, "low": min(low, mean), "high": max(high, mean), "end": None})
     for name, family, power in zip(result.names, result.families, result.power, strict=True):
         for at, value in enumerate(power.tolist()):
-            rows.append({"series": name, "family": family, "x": at + 1, "y": 10 * value, "low": None, "high": None})
+            rows.append({"series": name, "family": family, "x": at + 1, "y": 10 * value, **ends(None)})
     far = dict(zip(result.names, result.distance.mean((1, 2)).tolist(), strict=True))
     nearest, furthest = smallest(far), largest(far)
     title = f"The spectrum of pictures made for {furthest} is {furthest.value:.1f} dB away from real ones"

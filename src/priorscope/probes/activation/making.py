@@ -30,6 +30,7 @@ from priorscope.probes.activation import (
     VERSION,
     ZOOMING_FAULTS,
     Activation,
+    ActivationConfig,
     Making,
     above_real,
     by_others,
@@ -53,36 +54,36 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was asked for, and the real pictures that everything is held against."""
+class Task:
+    """What is to be made, and the real pictures that everything is held against."""
 
-    making: Making
-    preset: str
+    asked: ActivationConfig
     chosen: Split
-    written: tuple[str, ...] | None
-    starts: int
-    images: int
-    seed: int
     folder: Path | None
+
+    @cached_property
+    def making(self) -> Making:
+        """How a picture is made."""
+        return self.asked.making()
 
     @cached_property
     def targets(self) -> list[Target]:
         """What is driven: what was written, or classes evenly spread."""
         classes = self.chosen.classes
-        if self.written is None:
+        if self.asked.targets is None:
             rows = np.linspace(0, len(classes) - 1, min(CLASSES, len(classes))).round().astype(int)
             return [numbered_class(row, classes) for row in rows.tolist()]
-        found = [target_of(text, classes) for text in self.written]
+        found = [target_of(text, classes) for text in self.asked.targets]
         if not found or len({target.name for target in found}) < len(found):
             raise RequestError(
-                f"targets = {list(self.written)}.", "at least one target, each once", f'targets = ["class:{classes[0]}"]'
+                f"targets = {list(self.asked.targets)}.", "at least one target, each once", f'targets = ["class:{classes[0]}"]'
             )
         return found
 
     @cached_property
     def real(self) -> Split:
-        """The real pictures: class-balanced."""
-        return some_images(self.chosen, self.images)[0]
+        """The real pictures, class-balanced."""
+        return some_images(self.chosen, self.asked.images)[0]
 
     @cached_property
     def real_bytes(self) -> Bytes:
@@ -90,13 +91,13 @@ class Asked:
         return np.stack([self.real[row][0] for row in range(len(self.real))])
 
     def rows_of(self, target: Target) -> NDArray[np.int64]:
-        """The real pictures of a target's class; where there are none, or the target is no class, all of them."""
+        """The real pictures of a target's class; all of them where there are none, or the target is not a class."""
         rows = np.flatnonzero(self.real.labels == target.index) if target.kind == "class" else np.zeros(0, np.int64)
         return rows if len(rows) else np.arange(len(self.real))
 
     def streams(self) -> list[str]:
-        """The names of the pictures' streams, target by target: of nothing else, so that no picture moves another."""
-        return [f"{target.name}/{start}" for target in self.targets for start in range(self.starts)]
+        """The names of the pictures' streams: of target and start alone, so that no picture depends on another."""
+        return [f"{target.name}/{start}" for target in self.targets for start in range(self.asked.starts)]
 
 
 @dataclass(frozen=True)
@@ -109,20 +110,20 @@ class Seen:
     accuracy: float
 
 
-def measure(names: tuple[str, ...], models: Sequence[Classifier], asked: Asked) -> Activation:
+def measure(names: tuple[str, ...], models: Sequence[Classifier], task: Task) -> Activation:
     """Makes, shows and scores. What cannot be driven is refused before anything is made."""
-    _check_enough(asked)
+    _check_enough(task)
     for model in models:
         with evaluating(model):
-            check_targets(asked.targets, model)
-    pictures = np.stack([_made(model, asked) for model in models])
+            check_targets(task.targets, model)
+    pictures = np.stack([_made(model, task) for model in models])
     flat = pictures.reshape(-1, *pictures.shape[3:])
-    seen = [_seen_by(model, own, flat, asked) for model, own in zip(models, pictures, strict=True)]
+    seen = [_seen_by(model, own, flat, task) for model, own in zip(models, pictures, strict=True)]
     power = radial_power(flat).reshape(*pictures.shape[:3], -1)
-    real_power = radial_power(asked.real_bytes)
+    real_power = radial_power(task.real_bytes)
     arrays: dict[str, NDArray[Any]] = {
         "pictures": pictures,
-        "real": asked.real_bytes[_examples(asked, seen[0].real)],
+        "real": task.real_bytes[_examples(task, seen[0].real)],
         "probability": np.stack([each.given for each in seen]),
         "score": np.stack([each.driven for each in seen]),
         "real_score": np.stack([np.stack([each.real.mean(0), each.real.std(0), each.real.max(0)], -1) for each in seen]),
@@ -138,12 +139,12 @@ def measure(names: tuple[str, ...], models: Sequence[Classifier], asked: Asked) 
         "accuracy": tuple(each.accuracy for each in seen),
         "real_distance": float(spectrum_distance(real_power, real_power).mean()),
     }
-    return _result(asked, arrays, facts)
+    return _result(task, arrays, facts)
 
 
-def _result(asked: Asked, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Activation:
+def _result(task: Task, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Activation:
     """The result with its headline number and what is to be doubted about it."""
-    is_class = np.array([target.kind == "class" for target in asked.targets])
+    is_class = np.array([target.kind == "class" for target in task.targets])
     driven = above_real(arrays["score"], arrays["real_score"])
     chosen = by_others(arrays["probability"])[:, is_class] if is_class.any() else driven
     values = chosen.mean((0, 2))
@@ -157,29 +158,29 @@ def _result(asked: Asked, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str
         interval=interval_over(values),
         n=int(np.prod(arrays["score"].shape)),
         unit="probability" if is_class.any() else "standard deviations",
-        caveats=tuple(_caveats(asked, facts, is_class, driven)),
-        targets=tuple(target.name for target in asked.targets),
-        preset=asked.preset,
-        making=asked.making,
-        split=asked.chosen.name,
-        images=len(asked.real),
-        seed=asked.seed,
-        classes=len(asked.chosen.classes),
+        caveats=tuple(_caveats(task, facts, is_class, driven)),
+        targets=tuple(target.name for target in task.targets),
+        preset=task.asked.preset,
+        making=task.making,
+        split=task.chosen.name,
+        images=len(task.real),
+        seed=task.asked.seed,
+        classes=len(task.chosen.classes),
         **told,
     )
 
 
-def _caveats(asked: Asked, facts: Mapping[str, Any], is_class: NDArray[np.bool_], driven: Floats) -> list[str]:
-    names, images = facts["names"], len(asked.real)
-    said = [ZOOMING_FAULTS] if asked.preset == "zooming" else []
+def _caveats(task: Task, facts: Mapping[str, Any], is_class: NDArray[np.bool_], driven: Floats) -> list[str]:
+    names, images = facts["names"], len(task.real)
+    said = [ZOOMING_FAULTS] if task.asked.preset == "zooming" else []
     if is_class.any() and len(names) == 1:
         said.append("One network judged its own pictures, as it would adversarial ones: name others to judge them too.")
     if not is_class.all() and is_class.any():
         said.append("The headline is about the class targets alone: no other network has the units of the rest.")
-    if asked.starts == 1:
+    if task.asked.starts == 1:
         said.append("One start a target: how much another start would change was not measured.")
     for name, accuracy in zip(names, facts["accuracy"], strict=True):
-        if wilson(round(accuracy * images), images).low <= 1 / len(asked.chosen.classes):
+        if wilson(round(accuracy * images), images).low <= 1 / len(task.chosen.classes):
             said.append(
                 f"{name} is right on {accuracy:.0%} of the real pictures, not above chance: its judgement is worth nothing."
             )
@@ -189,45 +190,45 @@ def _caveats(asked: Asked, facts: Mapping[str, Any], is_class: NDArray[np.bool_]
     return said
 
 
-def _check_enough(asked: Asked) -> None:
+def _check_enough(task: Task) -> None:
     """Refuses to stop at a probability what does not climb one."""
-    making, others = asked.making, [target.name for target in asked.targets if target.kind != "class"]
+    making, others = task.making, [target.name for target in task.targets if target.kind != "class"]
     if making.enough is not None and (making.climb != "probability" or others):
         what = f"{', '.join(others)} came for it" if others else f"climb = {making.climb!r} came for it"
         raise RequestError(
-            f"Preset {asked.preset} stops at a probability of {making.enough:g}, and {what}.",
+            f"Preset {task.asked.preset} stops at a probability of {making.enough:g}, and {what}.",
             'classes and climb = "probability"',
             'preset = "priorscope"',
         )
 
 
-def _made(model: Classifier, asked: Asked) -> Bytes:
+def _made(model: Classifier, task: Task) -> Bytes:
     """The pictures of one network, uint8 (T, S, H, W, 3), computed once a folder."""
     key = {
         "version": VERSION,
         "network": network_key(model),
-        "data": asked.real.fingerprint,
-        "making": asked.making.plain(),
-        "streams": asked.streams(),
-        "seed": asked.seed,
+        "data": task.real.fingerprint,
+        "making": task.making.plain(),
+        "streams": task.streams(),
+        "seed": task.asked.seed,
     }
-    path = asked.folder / f"activation-{content_key(key)}.npy" if asked.folder is not None else None
+    path = task.folder / f"activation-{content_key(key)}.npy" if task.folder is not None else None
     if path is not None and path.exists():
         return np.load(path, allow_pickle=False)
     with evaluating(model), frozen(model):
-        rounded = as_bytes(_followed(model, asked))
-    made = rounded.reshape(len(asked.targets), asked.starts, *rounded.shape[1:])
+        rounded = as_bytes(_followed(model, task))
+    made = rounded.reshape(len(task.targets), task.asked.starts, *rounded.shape[1:])
     if path is not None:
         with replacing(path) as file:
             np.save(file, made)
     return made
 
 
-def _followed(model: Classifier, asked: Asked) -> Tensor:
-    making, device = asked.making, model.mean.device
-    real = as_images(asked.real_bytes, device)
+def _followed(model: Classifier, task: Task) -> Tensor:
+    making, device = task.making, model.device
+    real = as_images(task.real_bytes, device)
     form = form_of(making.form, real, model.mean, model.std)
-    of = [target for target in asked.targets for _ in range(asked.starts)]
+    of = [target for target in task.targets for _ in range(task.asked.starts)]
 
     def loss(images: Tensor, rows: slice) -> Tensor:
         read = reading(model, images, [target.tap for target in of])
@@ -240,7 +241,7 @@ def _followed(model: Classifier, asked: Asked) -> Tensor:
 
     return descend(
         loss,
-        _begun(form, asked, real),
+        _begun(form, task, real),
         form,
         Steps(
             steps=making.steps,
@@ -252,32 +253,32 @@ def _followed(model: Classifier, asked: Asked) -> Tensor:
         ),
         penalty=penalty if making.total_variation or making.glare else None,
         motion=Motion(shift=making.shift, zoom=making.zoom, turn=making.turn),
-        names=asked.streams(),
-        seed=asked.seed,
+        names=task.streams(),
+        seed=task.asked.seed,
     )
 
 
-def _begun(form: Parameterisation, asked: Asked, real: Tensor) -> Tensor:
+def _begun(form: Parameterisation, task: Task, real: Tensor) -> Tensor:
     """The free numbers of every start: noise around the data's mean colour, or real pictures of the target's class."""
-    if asked.making.begin == "real":
-        rows = [asked.rows_of(target) for target in asked.targets]
-        chosen = np.stack([own[start % len(own)] for own in rows for start in range(asked.starts)])
+    if task.making.begin == "real":
+        rows = [task.rows_of(target) for target in task.targets]
+        chosen = np.stack([own[start % len(own)] for own in rows for start in range(task.asked.starts)])
         return form.encode(real[torch.from_numpy(chosen).to(real.device)])
     plain = plain_start(form, real)
-    draws = [stream(asked.seed, "start", name).standard_normal(plain.shape[1:]) for name in asked.streams()]
+    draws = [stream(task.asked.seed, "start", name).standard_normal(plain.shape[1:]) for name in task.streams()]
     begun = plain + NOISE * torch.from_numpy(np.stack(draws).astype(np.float32)).to(real.device)
     form.project(begun)
     return begun
 
 
-def _seen_by(model: Classifier, own: Bytes, everyone: Bytes, asked: Asked) -> Seen:
+def _seen_by(model: Classifier, own: Bytes, everyone: Bytes, task: Task) -> Seen:
     """What a network says of its own pictures (T, S, ...), of the real ones, and of everyone's (M x T x S, ...)."""
-    targets, starts = asked.targets, asked.starts
+    targets, starts = task.targets, task.asked.starts
     with evaluating(model):
         driven, _ = _answers(model, own.reshape(-1, *own.shape[2:]), targets)
-        real, logits = _answers(model, asked.real_bytes, targets)
+        real, logits = _answers(model, task.real_bytes, targets)
         _, judged = _answers(model, everyone, [])
-    sure = F.softmax(torch.from_numpy(judged), dim=1).nan_to_num(0.0)  # an answer that is no number gives no class anything
+    sure = F.softmax(torch.from_numpy(judged), dim=1).nan_to_num(0.0)  # NaN gives no class any probability
     given = sure.numpy().reshape(-1, len(targets), starts, model.num_classes)
     by_target = [
         given[:, t, :, target.index] if target.kind == "class" else np.full((len(given), starts), np.nan)
@@ -288,7 +289,7 @@ def _seen_by(model: Classifier, own: Bytes, everyone: Bytes, asked: Asked) -> Se
         np.stack([per_picture[t, :, t] for t in range(len(targets))]),
         real,
         np.stack(by_target, 1),
-        float((decisions(logits) == asked.real.labels).mean()),
+        float((decisions(logits) == task.real.labels).mean()),
     )
 
 
@@ -298,7 +299,7 @@ def _answers(model: Classifier, pixels: Bytes, targets: Sequence[Target]) -> tup
     logits: list[Tensor] = []
     with torch.no_grad():
         for start in range(0, len(pixels), BATCH):
-            images = as_images(pixels[start : start + BATCH], model.mean.device)
+            images = as_images(pixels[start : start + BATCH], model.device)
             read = reading(model, images, [target.tap for target in targets])
             each = [own_scores([target] * len(images), read, model) for target in targets]
             scores.append(torch.stack(each, 1) if each else images.new_zeros(len(images), 0))
@@ -306,12 +307,12 @@ def _answers(model: Classifier, pixels: Bytes, targets: Sequence[Target]) -> tup
     return torch.cat(scores).cpu().double().numpy(), torch.cat(logits).cpu().double().numpy()
 
 
-def _examples(asked: Asked, driven: Floats) -> NDArray[np.int64]:
+def _examples(task: Task, driven: Floats) -> NDArray[np.int64]:
     """A real picture of each target's class; for another target the one that drives it most in the first network."""
     return np.array(
         [
-            int(asked.rows_of(target)[0]) if target.kind == "class" else int(driven[:, t].argmax())
-            for t, target in enumerate(asked.targets)
+            int(task.rows_of(target)[0]) if target.kind == "class" else int(driven[:, t].argmax())
+            for t, target in enumerate(task.targets)
         ]
     )
 

@@ -1,8 +1,8 @@
 """When it says that it is 80 % sure, is it right 80 % of the time?
 
-The headline is the expected calibration error in 15 bins of equal width, beside its null level: what a network that is
-calibrated, and gives these very confidences on so many images, would show by chance. An error inside that band is no sign of
-miscalibration, and none is reported without it. See `priorscope.core.calibration` for the estimates.
+The headline is the expected calibration error in 15 bins of equal width, beside its null level: what a calibrated network with
+these very confidences on as many images would show by chance. An error inside that band is no sign of miscalibration, and
+none is reported without it. See `priorscope.core.calibration` for the estimates.
 
 The same is measured after a temperature that is fitted on val and never on the split judged, and, where asked, after
 test-time augmentation, under a corruption and under attack. The temperature is always the one that val asks for, not the one
@@ -11,13 +11,15 @@ that would mend the corruption: that is the question.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from priorscope.attacks.budgets import check_budget
 from priorscope.attacks.doubts import PROBABILITIES, are_probabilities
 from priorscope.core.aspects import AspectName
 from priorscope.core.calibration import BINS, Answers, Reliability, brier_parts, brier_scores, estimates, fit_temperature
@@ -27,8 +29,8 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
 from priorscope.core.stats import Interval, bootstrap
-from priorscope.evidence import Views, ViewsSetting, views_config
-from priorscope.probes import ProbeConfig, labelled_split
+from priorscope.evidence import Views, ViewsSetting
+from priorscope.probes import ProbeConfig, asks, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.attacks import Attack
@@ -63,6 +65,11 @@ class CalibrationConfig(ProbeConfig):
     eps: Annotated[Number, Field(gt=0)] = Field(default=1 / 255, description="the attack's budget")
     attack_images: int = Field(default=200, ge=1, description="how many images are attacked, class-balanced")
     seed: int = Field(default=0, ge=0, description="of null levels, intervals, corruptions and the attack")
+
+    @model_validator(mode="after")
+    def _within_what_pixels_can_have(self) -> Self:
+        check_budget(self.eps, "linf")
+        return self
 
 
 class Estimate(Config):
@@ -197,57 +204,33 @@ class Calibration(Result):
         return figures.draw(results)
 
 
+@asks(CalibrationConfig)
 def measure_calibration(
-    subject: Classifier | Evidence | TrainedRun,
-    data: Source | Split,
-    *,
-    split: str = "test",
-    temperature: bool = True,
-    views: str | Mapping[str, Any] | Views | None = None,
-    corruptions: Sequence[str] = (),
-    severity: int = 3,
-    attack: str | None = None,
-    eps: float = 1 / 255,
-    attack_images: int = 200,
-    seed: int = 0,
+    subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: CalibrationConfig
 ) -> Calibration:
     """Judges the confidences on a split, and under the conditions asked for."""
-    from priorscope.data.corruptions import corrupted
     from priorscope.evidence import evidence_of, run_of
 
-    run, evidence = run_of(subject), evidence_of(subject)
-    chosen, caveats = labelled_split(data, split, evidence), list[str]()
-    seen = views_config(views)
-    plain = evidence.logits(chosen)
-    if are_probabilities(plain):
+    evidence = evidence_of(subject)
+    chosen, caveats = labelled_split(data, asked.split, evidence), list[str]()
+    conditions = _conditions(evidence, chosen, asked)
+    if are_probabilities(conditions[0].logits):
         caveats.append(
             f"{PROBABILITIES}: their softmax is taken again, and the confidence judged is not the network's own; wrap it "
             "without its last softmax."
         )
-    conditions: list[tuple[str, NDArray[np.float32], NDArray[np.int64], Views | None]] = [
-        (AS_IT_IS, plain, chosen.labels, None)
-    ]
-    if seen is not None:
-        conditions.append((seen.label, evidence.logits(chosen, seen), chosen.labels, seen))
-    for kind in corruptions:
-        worse = corrupted(chosen, kind, severity, seed=seed)
-        conditions.append((f"{kind} {severity}", evidence.logits(worse), chosen.labels, None))
-    if attack is not None:
-        logits, labels, said = _attacked(evidence, chosen, attack, eps, attack_images, seed)
-        conditions.append((said, logits, labels, None))
-    asked = dict.fromkeys((None, seen)) if temperature else {}
-    fitted, untold = _temperatures(evidence, data, chosen, asked)
+    fitted, untold = _temperatures(evidence, data, chosen, dict.fromkeys((None, asked.views)) if asked.temperature else ())
     caveats += untold
     scores: list[Scores] = []
     bins: list[Reliability] = []
-    for name, logits, labels, own_views in conditions:
-        logits, labels, lost = _usable(logits, labels, name if name != AS_IT_IS else "")
+    for one in conditions:
+        logits, labels, lost = _usable(one.logits, one.labels, one.name if one.name != AS_IT_IS else "")
         caveats += lost
-        for divisor in (1.0, *((fitted[own_views],) if own_views in fitted else ())):
-            score, reliability = _score(name, logits / divisor, labels, divisor, seed)
+        for divisor in (1.0, *((fitted[one.views],) if one.views in fitted else ())):
+            score, reliability = _score(one.name, logits / divisor, labels, divisor, asked.seed)
             scores.append(score)
             bins.append(reliability)
-    smoothing, confounds = _confounds(run)
+    smoothing, confounds = _confounds(run_of(subject))
     caveats += confounds
     if scores[0].n < FEW:
         caveats.append(f"{scores[0].n} images say little about calibration: see how wide chance alone reaches.")
@@ -258,8 +241,8 @@ def measure_calibration(
         unit="probability",
         caveats=tuple(caveats),
         split=chosen.name,
-        seed=seed,
-        views=seen,
+        seed=asked.seed,
+        views=asked.views,
         temperature=fitted.get(None),
         label_smoothing=smoothing,
         scores=tuple(scores),
@@ -271,10 +254,35 @@ def measure_calibration(
     )
 
 
+@dataclass(frozen=True)
+class _Condition:
+    """What a network answers under one condition; `views` says whose temperature applies."""
+
+    name: str
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    views: Views | None = None
+
+
+def _conditions(evidence: Evidence, chosen: Split, asked: CalibrationConfig) -> list[_Condition]:
+    """The plain condition, then those asked for beside it."""
+    from priorscope.data.corruptions import corrupted
+
+    found = [_Condition(AS_IT_IS, evidence.logits(chosen), chosen.labels)]
+    if asked.views is not None:
+        found.append(_Condition(asked.views.label, evidence.logits(chosen, asked.views), chosen.labels, asked.views))
+    for kind in asked.corruptions:
+        worse = corrupted(chosen, kind, asked.severity, seed=asked.seed)
+        found.append(_Condition(f"{kind} {asked.severity}", evidence.logits(worse), chosen.labels))
+    if asked.attack is not None:
+        found.append(_attacked(evidence, chosen, asked.attack, asked))
+    return found
+
+
 def _temperatures(
     evidence: Evidence, data: Source | Split, chosen: Split, asked: Collection[Views | None]
 ) -> tuple[dict[Views | None, float], list[str]]:
-    """The temperature that val asks for where it is seen in each of these ways, None being as it is; and what is to be said.
+    """The temperature that val asks for under each of these views (None: as it is), and caveats.
 
     Empty where there is no val to fit it on.
     """
@@ -345,9 +353,7 @@ def _score(
     return scores, reliability
 
 
-def _attacked(
-    evidence: Evidence, chosen: Split, name: str, eps: float, images: int, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64], str]:
+def _attacked(evidence: Evidence, chosen: Split, name: str, asked: CalibrationConfig) -> _Condition:
     """What the network says about the worst pictures found, of all images of a class-balanced part, right before or not."""
     import torch
 
@@ -355,17 +361,16 @@ def _attacked(
     from priorscope.attacks.search import attacked
     from priorscope.attacks.supply import fetcher, some_images
     from priorscope.attacks.victim import Victim, frozen
-    from priorscope.evidence import device_of
     from priorscope.models.classifier import evaluating
 
-    part, index = some_images(chosen, images)
+    part, index = some_images(chosen, asked.attack_images)
     attacks = [_whole(attack) for attack in attacks_of(name, len(chosen.classes))]
     model = evidence.model
     with evaluating(model), frozen(model):
         victim = Victim(model)
-        worst = attacked(victim, fetcher(model, part), np.arange(len(part)), index, attacks, eps, seed=seed).worst
-        logits = victim(torch.from_numpy(worst).to(device_of(model))).cpu().numpy()
-    return logits, part.labels, f"{name} {eps * 255:.3g}/255"
+        worst = attacked(victim, fetcher(model, part), np.arange(len(part)), index, attacks, asked.eps, seed=asked.seed).worst
+        logits = victim(torch.from_numpy(worst).to(model.device)).cpu().numpy()
+    return _Condition(f"{name} {asked.eps * 255:.3g}/255", logits, part.labels)
 
 
 def _whole(attack: Attack) -> Attack:
@@ -374,7 +379,7 @@ def _whole(attack: Attack) -> Attack:
 
 
 def _confounds(run: TrainedRun | None) -> tuple[float | None, list[str]]:
-    """The label smoothing, where the recipe is known, and what of the recipe moves confidences by itself, as caveats."""
+    """The label smoothing, if the recipe is known, and caveats about what in it changes confidences by itself."""
     if run is None:
         unknown = "How it was trained is not known: label smoothing and mixed labels make a network less sure than it is right."
         return None, [unknown]

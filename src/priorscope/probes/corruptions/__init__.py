@@ -5,7 +5,7 @@ The headline is the mean error over the 15 kinds and 5 severities, not divided b
 divided form needs AlexNet's errors on the published files). Beside it stand the four further kinds, the curve of each kind
 over severity, and the error that corruption adds to the error without one: who is worse to begin with has less to lose.
 
-Every network sees the same corrupted pictures, so two of them are compared pairwise on the same images.
+Every network sees the same corrupted pictures, so two of them are compared image by image.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import bootstrap_of_shares, bracket, wilson
 from priorscope.core.wording import counted
 from priorscope.data.corruptions import EXTRA, KINDS, SEVERITIES, SMALL, corrupted, group_of
-from priorscope.probes import ProbeConfig, labelled_split
+from priorscope.probes import ProbeConfig, asks, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -85,7 +85,7 @@ class Corruptions(Result):
         )
 
     def counted(self) -> list[int]:
-        """Which of the kinds the mean is over: those that are not kept apart, or all where only such were asked for."""
+        """Which of the kinds the mean is over: those that are not kept apart, or all if no others were asked for."""
         return counted_of(self.kinds)
 
     def per_image(self) -> NDArray[np.float64]:
@@ -139,7 +139,7 @@ class Corruptions(Result):
 
 
 def counted_of(kinds: Sequence[str]) -> list[int]:
-    """Which of the kinds the mean is over: those that are not kept apart, or all where only such were asked for."""
+    """Which of the kinds the mean is over: those that are not kept apart, or all if no others were asked for."""
     main = [i for i, kind in enumerate(kinds) if kind not in EXTRA]
     return main or list(range(len(kinds)))
 
@@ -149,61 +149,57 @@ def wrong_share(kinds: Sequence[str], right: Bools) -> NDArray[np.float64]:
     return 1 - right[counted_of(kinds)].mean((0, 1))
 
 
+@asks(CorruptionsConfig)
 def measure_corruptions(
-    subject: Classifier | Evidence | TrainedRun,
-    data: Source | Split,
-    *,
-    split: str = "test",
-    images: int | None = 1000,
-    kinds: Sequence[str] | None = None,
-    seed: int = 0,
+    subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: CorruptionsConfig
 ) -> Corruptions:
     """Scores a class-balanced part of a split at every severity of every kind; what was scored once is kept as evidence."""
     from priorscope.attacks.supply import some_images
-    from priorscope.evidence import LOGITS, answers, evidence_of
+    from priorscope.evidence import evidence_of
 
-    asked = _checked(kinds)
+    kinds = _checked(asked.kinds)
     evidence = evidence_of(subject)
-    chosen, index = some_images(labelled_split(data, split, evidence), images)
-
-    def right_on(part: Split) -> Bools:
-        """Whether each image is right: kept instead of its logits, of which there would be 95 times as many as of a split."""
-
-        def score() -> Bools:
-            return top_k_correct(answers(evidence.model, part, [LOGITS])[LOGITS], part.labels)
-
-        return evidence.kept(part, "right", score).astype(np.bool_)
-
-    correct = right_on(chosen)
-    right = np.stack(
-        [
-            np.stack([right_on(corrupted(chosen, kind, severity, seed=seed, index=index)) for severity in SEVERITIES])
-            for kind in asked
-        ]
-    )
-    caveats: list[str] = []
-    if "frost" in asked:
-        caveats.append("Frost is drawn by a procedure of ours in place of the published photographs: its error is ours alone.")
-    if not set(KINDS) - set(EXTRA) <= set(asked):
-        caveats.append(f"The mean is over {counted(len(counted_of(asked)), 'kind')} and not over the 15 of the benchmark.")
-    chance = 1 / len(chosen.classes)
-    if wilson(int(correct.sum()), len(correct)).low <= chance:
-        caveats.append(f"Right on {correct.mean():.1%} of the images without a corruption, which is not above chance.")
-    score = wrong_share(asked, right)
+    chosen, index = some_images(labelled_split(data, asked.split, evidence), asked.images)
+    correct = _right_on(evidence, chosen)
+    cells = (corrupted(chosen, kind, severity, seed=asked.seed, index=index) for kind in kinds for severity in SEVERITIES)
+    right = np.stack([_right_on(evidence, cell) for cell in cells]).reshape(len(kinds), len(SEVERITIES), len(chosen))
+    score = wrong_share(kinds, right)
     return Corruptions(
         value=float(score.mean()),
-        interval=bootstrap_of_shares(score, seed=seed),
+        interval=bootstrap_of_shares(score, seed=asked.seed),
         n=len(chosen),
         unit=UNIT,
-        caveats=tuple(caveats),
+        caveats=tuple(_caveats(kinds, correct, len(chosen.classes))),
         split=chosen.name,
         image_size=chosen.image_size,
-        seed=seed,
+        seed=asked.seed,
         classes=len(chosen.classes),
-        kinds=asked,
+        kinds=kinds,
         correct=correct,
         right=right,
     )
+
+
+def _right_on(evidence: Evidence, part: Split) -> Bools:
+    """Whether each image is right: kept instead of its logits, which would take 95 times the space of a split's."""
+    from priorscope.evidence import LOGITS, answers
+
+    def score() -> Bools:
+        return top_k_correct(answers(evidence.model, part, [LOGITS])[LOGITS], part.labels)
+
+    return evidence.kept(part, "right", score).astype(np.bool_)
+
+
+def _caveats(kinds: Sequence[str], correct: Bools, classes: int) -> list[str]:
+    """What is to be doubted of the mean."""
+    said: list[str] = []
+    if "frost" in kinds:
+        said.append("Frost is drawn by a procedure of ours in place of the published photographs: its error is ours alone.")
+    if not set(KINDS) - set(EXTRA) <= set(kinds):
+        said.append(f"The mean is over {counted(len(counted_of(kinds)), 'kind')} and not over the 15 of the benchmark.")
+    if wilson(int(correct.sum()), len(correct)).low <= 1 / classes:
+        said.append(f"Right on {correct.mean():.1%} of the images without a corruption, which is not above chance.")
+    return said
 
 
 def _checked(kinds: Sequence[str] | None) -> tuple[str, ...]:

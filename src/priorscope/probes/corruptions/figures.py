@@ -13,7 +13,7 @@ from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.figure import Figure
 from priorscope.core.matrices import heat_map
-from priorscope.core.stats import Interval, seed_by_image, wilson
+from priorscope.core.stats import Interval, ends, seed_by_image, wilson
 from priorscope.data.corruptions import SEVERITIES
 from priorscope.probes.corruptions import Corruptions, by_group
 
@@ -28,8 +28,8 @@ def draw_mean(results: Results) -> Figure:
     for panel, of in (("corrupted", _corrupted), ("without a corruption", _clean)):
         for subject, seeds in by_recipe(results):
             value, interval = of(seeds)
-            ends = {"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None}
-            rows.append({"subject": subject.name, "family": subject.family, "panel": panel, "value": value, **ends})
+            who = {"subject": subject.name, "family": subject.family, "panel": panel}
+            rows.append({**who, "value": value, **ends(interval)})
     first = results[0][1]
     return interval_dots(
         "corruption-error",
@@ -55,7 +55,7 @@ def _clean(seeds: Sequence[Corruptions]) -> tuple[float, Interval | None]:
 
 
 def _title(results: Results, rows: Sequence[dict[str, Any]]) -> str:
-    """Who errs least, if comparisons of all with all on the same images say so, their p-values corrected for being many.
+    """Who errs least, if comparisons of all pairs on the same images say so, with p-values corrected for their number.
 
     Single networks are compared over images, several seeds over seeds too.
     """
@@ -81,7 +81,7 @@ def _title(results: Results, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _more_errors(some: Sequence[Corruptions], others: Sequence[Corruptions]) -> Difference | None:
-    """How much more the one errs than the other; None where they were asked differently, or a seed stands against several."""
+    """How much more the one errs than the other; None if they were asked differently, or one seed stands against several."""
     asked = {(result.n, result.kinds, result.seed, result.split) for result in (*some, *others)}
     if len(asked) > 1 or some[0].n < 2 or (len(some) == 1) != (len(others) == 1):
         return None
@@ -125,7 +125,7 @@ def draw_kinds(results: Results) -> Figure:
 
 
 def _hardest(seeds: Sequence[Corruptions]) -> str | None:
-    """The group of corruptions with the largest mean error over the seeds; None where several have it, or there is but one."""
+    """The group of corruptions with the largest mean error over the seeds; None if several share it, or there is only one."""
     groups = [by_group(result) for result in seeds]
     most = largest({group: float(np.mean([one[group] for one in groups])) for group in groups[0]})
     return most.names[0] if len(most.names) == 1 < most.of else None
@@ -156,7 +156,7 @@ def draw_severities(results: Results) -> Figure:
             for j, severity in enumerate(SEVERITIES):
                 own = wrong[:, j]
                 between = wilson(int(own.sum()), own.shape[1]) if len(seeds) == 1 else seed_by_image(own)
-                rows.append({**series, "x": severity, "y": float(own.mean()), "low": between.low, "high": between.high})
+                rows.append({**series, "x": severity, "y": float(own.mean()), **ends(between)})
             where = f"{f'for {subject.name} ' if several else ''}under {kind.replace('_', ' ')}"
             rise[where] = float(wrong[:, -1].mean() - wrong[:, 0].mean())
     most, first = largest(rise), results[0][1]

@@ -2,7 +2,7 @@
 
 What can be counted is counted twice: the multiply-adds by torch's counter with attention taken apart, and by the operands of
 every product of the network as it runs. Memory is what torch's allocator held at most. Times stand apart (`times`): they
-belong to this machine and to this minute, are measured with nothing else running, and no comparison of results looks at them.
+belong to this machine and to this minute, are measured with nothing else running, and comparisons of results leave them out.
 Arithmetic does not rank speed across families, so both are shown.
 
 How often the network is right is part of the result, because a cost without it chooses the smallest network.
@@ -25,7 +25,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import Interval, wilson
 from priorscope.core.wording import amount_said, counted
-from priorscope.probes import ProbeConfig, labelled_split
+from priorscope.probes import ProbeConfig, asks, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -203,17 +203,8 @@ class Cost(Result):
         return figures.draw(results)
 
 
-def measure_cost(
-    subject: Classifier | Evidence | TrainedRun,
-    data: Source | Split,
-    *,
-    split: str = "test",
-    batch_sizes: Sequence[int] = (1, 8, 64),
-    repeats: int = 50,
-    seconds: float = 2.0,
-    memory_batch: int = 32,
-    targets: Sequence[float] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
-) -> Cost:
+@asks(CostConfig)
+def measure_cost(subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: CostConfig) -> Cost:
     """Counts on copies, measures in evaluation mode, and reads the log where the subject is a finished run."""
     from priorscope.evidence import evidence_of, run_of
     from priorscope.models.arithmetic import macs_as_run
@@ -222,7 +213,7 @@ def measure_cost(
     from priorscope.probes.cost import measured
 
     run, evidence = run_of(subject), evidence_of(subject)
-    model, chosen = evidence.model, labelled_split(data, split, evidence)
+    model, chosen = evidence.model, labelled_split(data, asked.split, evidence)
     correct = top_k_correct(evidence.logits(chosen), chosen.labels)
     counted, second = info(model), macs_as_run(model)
     caveats: list[str] = []
@@ -231,13 +222,14 @@ def measure_cost(
             f"Two counts of the multiply-adds disagree, {counted.macs:,} and {second:,}: one does not know some product."
         )
     with evaluating(model):
-        taken = {batch: measured.latencies(model, batch, repeats, seconds) for batch in sorted(set(batch_sizes))}
-        inference = measured.inference_peak(model, memory_batch)
-        training = measured.training_peak(model, memory_batch)
+        sizes = sorted(set(asked.batch_sizes))
+        taken = {batch: measured.latencies(model, batch, asked.repeats, asked.seconds) for batch in sizes}
+        inference = measured.inference_peak(model, asked.memory_batch)
+        training = measured.training_peak(model, asked.memory_batch)
     times = Times(
         **measured.machine_of(model),
         latencies=tuple(latency(batch, own) for batch, own in taken.items()),
-        **(_log(run, counted.macs, targets) if run is not None else {}),
+        **(_log(run, counted.macs, asked.targets) if run is not None else {}),
     )
     if run is None:
         caveats.append("How it was trained is not known: time to accuracy is left out.")
@@ -253,7 +245,7 @@ def measure_cost(
         macs=counted.macs,
         macs_as_run=second,
         activation_bytes=counted.activation_bytes,
-        memory_batch=memory_batch,
+        memory_batch=asked.memory_batch,
         inference_bytes=inference,
         training_bytes=training,
         times=times,

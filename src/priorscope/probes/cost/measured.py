@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from priorscope.core.machine import processor, settle
-from priorscope.evidence import device_of
 from priorscope.models.classifier import Classifier, seeded
 
 WARM_UP = 3
@@ -64,7 +63,7 @@ def training_peak(classifier: Classifier, batch: int) -> int:
 def _copied(classifier: Classifier, batch: int) -> tuple[Classifier, Tensor]:
     """A copy, and images beside it: nothing of the original is touched."""
     side = classifier.image_size
-    return copy.deepcopy(classifier), torch.full((batch, 3, side, side), 0.5, device=device_of(classifier))
+    return copy.deepcopy(classifier), torch.full((batch, 3, side, side), 0.5, device=classifier.device)
 
 
 def _bytes_of(tensors: Any) -> int:
@@ -106,7 +105,7 @@ def _peak_on_cpu(call: Callable[[], None]) -> int:
 
 def latencies(classifier: Classifier, batch: int, repeats: int, seconds: float) -> NDArray[np.float64]:
     """Seconds that a batch takes, call by call: warmed up, synchronised, the images made before; as many as fit the time."""
-    device, side = device_of(classifier), classifier.image_size
+    device, side = classifier.device, classifier.image_size
     images = torch.full((batch, 3, side, side), 0.5, device=device)
     taken: list[float] = []
     with torch.inference_mode(), _undisturbed():
@@ -137,6 +136,6 @@ def _undisturbed() -> Iterator[None]:
 
 def machine_of(classifier: Classifier) -> dict[str, Any]:
     """What the times belong to: device, its name, threads and torch."""
-    device = device_of(classifier)
+    device = classifier.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {"device": device.type, "hardware": name, "threads": torch.get_num_threads(), "torch": torch.__version__}

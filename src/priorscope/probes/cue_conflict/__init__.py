@@ -1,17 +1,18 @@
 """Which cue decides where shape and texture disagree?
 
-Asked in three ways, by the data. On ShapeTex a dial is turned, which is this module. On the published stimuli, and on pictures
-made from the user's own classes, there is one setting: `probes/cue_stimuli.py`.
+It depends on the data how that is asked. On ShapeTex a dial is turned, which is this module. On the published stimuli, and on
+pictures made from the user's own classes, there is one setting: `stimuli` beside this module.
 
-On ShapeTex, where every image carries one shape and one texture and the training world never tells them apart. The dial of
-salience runs from a loud shape (0) to a loud texture (1); at each setting the same scenes are shown with disagreeing cues,
-and each decision is for the shape's class, for the texture's class, or for neither. The headline is the *shape share*: of the
+In ShapeTex every image carries one shape and one texture, and the training world never tells them apart. The dial of salience
+runs from a loud shape (0) to a loud texture (1); at each setting the same scenes are shown with disagreeing cues, and each
+decision is for the shape's class, for the texture's class, or for neither. The headline is the *shape share*: of the
 decisions for either cue, how many are for the shape, averaged over the dial. One ratio at one setting would say as much about
 the setting as about the network, so absolute shape and texture accuracy and coverage stand beside it at every setting.
 
 A logistic curve, fitted by maximum likelihood, says where the share crosses one half: the *indifference point*. For a steep
-curve the two are the same number. For a flat one, of a network that goes by both cues however loud they are, there is no such
-point, or it lies anywhere; then it is said not to be identified, and the share still says what the network does.
+curve the two are the same number. A flat one, of a network that goes by both cues however loud they are, has no such point, or
+it lies anywhere; it is then called not identified, and the share still says what the network does. Where all decisions turn
+between two settings, the point is known to lie between these two, however many images there are.
 
 How fast each cue alone is learnt is read from runs of the same recipe in worlds where only that cue predicts the class.
 """
@@ -32,27 +33,27 @@ from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import read_json
-from priorscope.core.metrics import decisions
+from priorscope.core.metrics import answers_alone
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, bracket, share_from_resamples, wilson
 from priorscope.data import SOURCES
 from priorscope.data.split import Split
-from priorscope.probes import ProbeConfig, the_source
+from priorscope.probes import ProbeConfig, asks, the_source
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
-    from priorscope.probes.cue_conflict.stimuli import Made
 
-VERSION = 4
+VERSION = 5
 
 RESAMPLES = 1000
 HALFWAY = 0.5
 """A cue counts as learnt once validation accuracy reaches this."""
 
 Floats = NDArray[np.float64]
+Made = Literal["quilting", "phase-swap", "histogram"]
 
 
 class CueConflictConfig(ProbeConfig):
@@ -73,7 +74,7 @@ class CueConflictConfig(ProbeConfig):
         description="a file that lists classes by category; not set: the one beside the stimuli, else that in the data folder",
     )
     humans: str | None = Field(default=None, description="the authors' raw decisions of people: a CSV file or a folder")
-    made: Literal["quilting", "phase-swap", "histogram"] | None = Field(
+    made: Made | None = Field(
         default=None,
         description="how conflicts are made of other data: quilting, phase-swap or histogram; not set: quilting",
     )
@@ -92,7 +93,7 @@ class CueConflictConfig(ProbeConfig):
 
 
 class Learning(Config):
-    """How fast one cue alone was learnt: images seen until validation accuracy reached one half; absent where it never did."""
+    """How fast one cue alone was learnt: images seen until validation accuracy reached one half; absent if it never did."""
 
     cue: str
     images: float | None = None
@@ -115,7 +116,7 @@ class CueConflict(Result):
     shape: Array
     texture: Array
     point: float | None = None
-    """The indifference point; None where it is not identified."""
+    """The indifference point; None if it is not identified."""
     point_interval: Interval | None = None
     slope: float
     learning: tuple[Learning, ...] = ()
@@ -178,45 +179,40 @@ class CueConflict(Result):
         return drawn + ([figures.draw_learning(arms)] if any(result.learning for _, result in results) else [])
 
 
+@asks(CueConflictConfig)
 def measure_cue_conflict(
     subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
+    asked: CueConflictConfig,
     *,
-    salience: Sequence[float] = CueConflictConfig().salience,
     companions: Mapping[str, TrainedRun] | None = None,
-    stimuli: str | None = None,
-    categories: str | None = None,
-    humans: str | None = None,
-    made: Made | None = None,
-    images: int | None = None,
 ) -> CueConflict:
     """Reads decisions: along ShapeTex's dial, on published stimuli, or on conflicts made of the data's own classes.
 
-    `companions` are the runs that saw one cue only, by cue. The other settings are `CueConflictConfig`'s.
+    `companions` are the runs that saw one cue only, by cue.
     """
     from priorscope.evidence import evidence_of, run_of
 
     run, evidence = run_of(subject), evidence_of(subject)
     name = data.source if isinstance(data, Split) else data.name
-    of_stimuli, of_made = {"categories": categories, "humans": humans}, {"made": made, "images": images}
-    of_dial = {"salience": None if tuple(salience) == CueConflictConfig().salience else salience}
-    if stimuli or name == "cue_conflict":
+    if asked.stimuli or name == "cue_conflict":
         from priorscope.probes.cue_conflict.stimuli import measure_stimuli
 
-        shown = measure_stimuli(evidence, data, run, stimuli=stimuli, categories=categories, humans=humans)
-        return _with_idle(shown, "Stimuli are shown as they are", of_made | of_dial)
+        shown = measure_stimuli(evidence, data, run, asked)
+        return _with_idle(shown, "Stimuli are shown as they are", asked, "made", "images", "salience")
     if name != "shapetex":
-        from priorscope.probes.cue_conflict.stimuli import IMAGES, measure_made
+        from priorscope.probes.cue_conflict.stimuli import measure_made
 
-        of_data = measure_made(evidence, data, made=made or "quilting", images=images or IMAGES)
-        return _with_idle(of_data, "Conflicts are made of the data's own pictures", of_stimuli | of_dial)
-    result = _measure_dial(evidence, the_source("cue_conflict", data), salience, companions or {})
-    return _with_idle(result, "On ShapeTex the dial is turned", of_stimuli | of_made)
+        made = measure_made(evidence, data, asked)
+        return _with_idle(made, "Conflicts are made of the data's own pictures", asked, "categories", "humans", "salience")
+    result = _measure_dial(evidence, the_source("cue_conflict", data), asked.salience, companions or {})
+    return _with_idle(result, "On ShapeTex the dial is turned", asked, "categories", "humans", "made", "images")
 
 
-def _with_idle(result: CueConflict, done: str, idle: Mapping[str, object]) -> CueConflict:
-    """The result with a caveat that names the settings given which this way of asking does not read."""
-    given = [name for name, value in idle.items() if value is not None]
+def _with_idle(result: CueConflict, done: str, asked: CueConflictConfig, *idle: str) -> CueConflict:
+    """The result with a caveat that names those of the settings which were given and are not read in this way of asking."""
+    usual = CueConflictConfig()
+    given = [name for name in idle if getattr(asked, name) != getattr(usual, name)]
     said = [f"{done}: {', '.join(given)} changed nothing."] if given else []
     return result.model_copy(update={"caveats": (*result.caveats, *said)})
 
@@ -225,7 +221,7 @@ def _measure_dial(
     evidence: Evidence, source: Source, salience: Sequence[float], companions: Mapping[str, TrainedRun]
 ) -> CueConflict:
     """Decisions along the dial."""
-    levels = np.array(sorted({float(level) for level in salience}))
+    levels = np.array(sorted(set(salience)))
     if len(levels) < 2:
         raise RequestError(f"{len(levels)} setting of the dial was given.", "two or more", "salience = [0, 0.25, 0.5, 0.75, 1]")
     shape, texture = (
@@ -251,7 +247,7 @@ def _measure_dial(
         shape=shape.sum(1),
         texture=texture.sum(1),
         point=float(point) if identified else None,
-        point_interval=share_from_resamples(points, float(point), shape.shape[1]) if identified else None,
+        point_interval=_around_point(levels, shape.sum(1), texture.sum(1), float(point), points) if identified else None,
         slope=float(slope),
         learning=learning,
     )
@@ -260,7 +256,7 @@ def _measure_dial(
 def share_over_dial(levels: Floats, shape: NDArray[np.integer], texture: NDArray[np.integer]) -> Floats:
     """The share of shape decisions among those for either cue, averaged over the dial by trapezoids; one a row of counts.
 
-    Settings at which a row has no decision for either cue are left out of it; 0.5 where that leaves none.
+    Settings at which a row has no decision for either cue are left out; 0.5 if that leaves none.
     """
     gaps = np.diff(levels)
     weights = (np.append(gaps, 0.0) + np.insert(gaps, 0, 0.0)) / 2
@@ -271,11 +267,11 @@ def share_over_dial(levels: Floats, shape: NDArray[np.integer], texture: NDArray
 
 
 def fit_dial(levels: Floats, shape: NDArray[np.integer], texture: NDArray[np.integer]) -> tuple[Floats, Floats]:
-    """Fits share(s) = 1 / (1 + exp(slope * (s - point))) to counts of decisions, one fit a row; gives points and slopes.
+    """Fits share(s) = 1 / (1 + exp(slope * (s - point))) to counts of decisions, one fit a row; returns points and slopes.
 
     Newton's method on the log-likelihood, halving steps that would lower it, with a weak ridge (1e-3), which keeps slopes
-    finite where the cues are separated perfectly. A point outside of the dial is where the curve would cross, and is given as
-    the dial's nearer end: it was not observed.
+    finite where the cues are separated perfectly. A crossing outside the dial was not observed; its point is
+    the dial's nearer end.
     """
     total = shape + texture
     x = np.stack([np.ones_like(levels), levels - 0.5])
@@ -305,9 +301,24 @@ def fit_dial(levels: Floats, shape: NDArray[np.integer], texture: NDArray[np.int
     return np.clip(point, levels[0], levels[-1]), -slope
 
 
+def _around_point(
+    levels: Floats, shape: NDArray[np.integer], texture: NDArray[np.integer], point: float, resampled: Floats
+) -> Interval:
+    """Where the indifference point lies: percentiles of its resamples over images, with the point between them.
+
+    Where every decision for the shape comes before every one for the texture, the resamples only show how a curve is laid
+    through the gap; the interval is then the gap.
+    """
+    last, first = float(levels[shape > 0].max()), float(levels[texture > 0].min())
+    if last < first:
+        return Interval(low=min(last, point), high=max(first, point), method="between two settings", over="images")
+    low, high = (float(end) for end in np.percentile(resampled, [2.5, 97.5]))
+    return Interval(low=min(low, point), high=max(high, point), method="percentile bootstrap", over="images")
+
+
 def _decisions(evidence: Evidence, split: Split) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """For each image whether the decision was the shape's class, and whether it was the texture's."""
-    decided = decisions(evidence.logits(split))
+    """For each image whether the decision was the shape's class, and whether it was the texture's; a tie is for neither."""
+    decided = answers_alone(evidence.logits(split))
     return decided == split.columns["shape"], decided == split.columns["texture"]
 
 

@@ -65,7 +65,7 @@ def imagenet_order(classes: Sequence[str]) -> tuple[Sequence[int], str | None] |
     """Where each ImageNet class, in the order of wnids, stands among 1,000 classes, and what had to be assumed for that.
 
     wnids say it themselves, in whatever order; names are held against some that are known; numbers and nothing else leave it
-    open, and the usual order is assumed aloud. None where the classes are not ImageNet's.
+    open, and the usual order is assumed and said to be. None if the classes are not ImageNet's.
     """
     if len(classes) != 1000:
         return None
@@ -118,13 +118,14 @@ def _listed(path: Path) -> dict[str, str]:
 def decided(logits: NDArray[np.floating], members: Mapping[str, Sequence[int]]) -> tuple[NDArray[np.int64], float]:
     """For each image the category (its number among the 16) with the highest mean probability, and the mean mass outside them.
 
-    Logits that are not finite decide for none (-1).
+    A tie and logits that are not finite decide for none (-1).
     """
     probability = softmax(logits)
     numbers = np.array([CATEGORIES.index(name) for name in members], np.int64)
     scores = np.stack([probability[:, list(rows)].mean(1) for rows in members.values()], axis=1)
     known = np.atleast_1d(np.isfinite(scores).all(axis=1))
-    choice = np.where(known, numbers[np.where(known[:, None], scores, 0).argmax(1)], -1)
+    alone = np.count_nonzero(scores >= scores.max(axis=1, keepdims=True) * (1 - 1e-12), axis=1) == 1  # means are rounded
+    choice = np.where(alone, numbers[np.where(known[:, None], scores, 0).argmax(1)], -1)
     inside = probability[:, sorted({row for rows in members.values() for row in rows})].sum(1)
     return choice, float(1 - inside[known].mean()) if known.any() else float("nan")
 
@@ -145,7 +146,7 @@ class Humans(Config):
 
 
 def stems_of(pixels: object) -> frozenset[str] | None:
-    """The names of stimuli without their endings (`cat7-truck3`), from files or a table's column; None where they have none."""
+    """The names of stimuli without their endings (`cat7-truck3`), from files or a table's column; None if they have none."""
     from priorscope.data.encoded import FilePixels
     from priorscope.data.table import TablePixels
 
@@ -157,7 +158,7 @@ def stems_of(pixels: object) -> frozenset[str] | None:
 
     found: list[str | None] = []
     for file in pixels.table.files:
-        named = pq.read_table(file, columns=[f"{pixels.column}.path"])  # none where the column is plain bytes
+        named = pq.read_table(file, columns=[f"{pixels.column}.path"])  # no such column if it holds plain bytes
         found += named.column(0).to_pylist() if named.num_columns else [None]
     return frozenset(Path(name).stem for name in found if name) if all(found) else None
 

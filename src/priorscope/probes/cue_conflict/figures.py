@@ -10,7 +10,7 @@ import numpy as np
 
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.contracts import Subject
-from priorscope.core.extremes import NAMED, largest, smallest
+from priorscope.core.extremes import MOST_NAMES, largest, smallest
 from priorscope.core.stats import Interval, over_seeds, wilson
 from priorscope.core.wording import from_to
 from priorscope.probes.cue_conflict import CueConflict, shares_of
@@ -129,7 +129,9 @@ def _learning_title(arms: Arms, rows: Sequence[dict[str, Any]], never: Sequence[
     if all(learning.images is None for _, seeds in arms for result in seeds for learning in result.learning):
         return "No network learnt either cue alone to one half right"
     if never:
-        return "; ".join(never if len(never) <= NAMED else [*never[: NAMED - 1], f"{len(never) - NAMED + 1} more likewise"])
+        return "; ".join(
+            never if len(never) <= MOST_NAMES else [*never[: MOST_NAMES - 1], f"{len(never) - MOST_NAMES + 1} more likewise"]
+        )
     slowest = largest({f"{row['subject']} from {row['cue']}": row["value"] for row in rows})
     after = f"half right after {slowest.value:,.0f} images"
     if slowest.equal:

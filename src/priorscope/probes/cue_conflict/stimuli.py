@@ -20,11 +20,11 @@ from priorscope.core.blocks import blocks
 from priorscope.core.config import Plain
 from priorscope.core.contracts import Array, Metric, Subject
 from priorscope.core.errors import RequestError
-from priorscope.core.metrics import decisions, top_k_correct
-from priorscope.core.stats import Interval, wilson
+from priorscope.core.metrics import answers_alone, top_k_correct
+from priorscope.core.stats import Interval, bracket, wilson
 from priorscope.data.transforms import TRANSFORMS, apply
 from priorscope.probes import labelled_split, the_split
-from priorscope.probes.cue_conflict import CueConflict
+from priorscope.probes.cue_conflict import CueConflict, CueConflictConfig, Made
 from priorscope.probes.cue_conflict.categories import (
     CATEGORIES,
     Humans,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence, TrainedRun
 
-Made = Literal["quilting", "phase-swap", "histogram"]
 Kind = Literal["published", "part of the published", "made here"]
 
 IMAGES = 1000
@@ -68,7 +67,7 @@ class StimuliConflict(CueConflict):
     categories: tuple[str, ...]
     side: int
     outside: float | None = None
-    """Mean probability of classes that are of no category."""
+    """Mean probability of classes that belong to none of the categories."""
     untouched: tuple[int, int] | None = None
     """(right, n) on the pictures that the shapes came from; absent for published stimuli, which come without them."""
     agreeing: tuple[int, int] | None = None
@@ -82,16 +81,15 @@ class StimuliConflict(CueConflict):
 
     @property
     def leads(self) -> bool:
-        """A part of the published protocol is not the published number, and is no headline."""
+        """A part of the published protocol does not give the published number, and is not a headline."""
         return self.kind != "part of the published"
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (0.0, 1.0)
         shape, texture, covered = self.counts()
         said = (
             f"{shape / self.n:.1%} of {self.n:,} conflicts are taken for the shape, {texture / self.n:.1%} for the texture: "
-            f"shape decides {self.value:.1%} ({low:.1%} to {high:.1%}) of the {covered / self.n:.1%} that either decides."
+            f"shape decides {self.value:.1%}{bracket(self.interval)} of the {covered / self.n:.1%} that either decides."
         )
         if self.kind == "part of the published":
             return f"Not the published protocol, {len(self.categories)} of its 16 categories: {said}"
@@ -167,33 +165,26 @@ def human_interval(people: Humans) -> Interval | None:
 
 
 def measure_stimuli(
-    evidence: Evidence,
-    data: Source | Split,
-    run: TrainedRun | None,
-    *,
-    stimuli: str | None,
-    categories: str | None,
-    humans: str | None,
+    evidence: Evidence, data: Source | Split, run: TrainedRun | None, asked: CueConflictConfig
 ) -> StimuliConflict:
     """Decisions on the published stimuli, or on others of that layout."""
     from priorscope.data import open as open_source
 
-    given = open_source(_written(stimuli)) if stimuli else data
-    whole = the_split(given, "test")
-    classes = _classes(evidence, data if stimuli else None, run, whole)
-    members = members_of(classes, _list_of_categories(categories, stimuli))
+    given = open_source(_written(asked.stimuli)) if asked.stimuli else data
+    whole, side = the_split(given, "test"), evidence.model.image_size
+    classes = _classes(evidence, data if asked.stimuli else None, run, whole)
+    members = members_of(classes, _list_of_categories(asked.categories, asked.stimuli))
     shape, texture = (np.asarray(whole.columns[cue], np.int64) for cue in ("shape", "texture"))
-    known = np.isin(shape, [CATEGORIES.index(name) for name in members])
-    known &= np.isin(texture, [CATEGORIES.index(name) for name in members])
-    shown = _at_side(whole.choose(np.flatnonzero(known)), evidence.model.image_size)
+    numbers = [CATEGORIES.index(name) for name in members]
+    known = np.isin(shape, numbers) & np.isin(texture, numbers)
+    shown = _at_side(whole.choose(np.flatnonzero(known)), side)
     choice, outside = decided(evidence.logits(shown), members)
     shape, texture = shape[known], texture[known]
     conflict = shape != texture
     if not conflict.any():
         raise RequestError("No conflict is left among the categories known.", "two categories at least", "other stimuli")
-    right = int((choice == shape)[~conflict].sum())
-    full = len(members) == len(CATEGORIES)
-    names = _names(given, stimuli) if humans else None
+    right, full = int((choice == shape)[~conflict].sum()), len(members) == len(CATEGORIES)
+    people, about_people = _people(asked.humans, given, asked.stimuli, tuple(members))
     result = _result(
         shape[conflict],
         texture[conflict],
@@ -202,33 +193,40 @@ def measure_stimuli(
         source=whole.source,
         how="the decision is the category with the highest mean probability over its classes",
         categories=CATEGORIES,
-        side=evidence.model.image_size,
+        side=side,
         outside=outside,
         agreeing=(right, int((~conflict).sum())),
-        humans=read_humans(Path(humans).expanduser(), tuple(members), names) if humans else None,
+        humans=people,
         pictures=_looks(shown, conflict),
     )
-    caveats = list(result.caveats)
-    if not full:
-        caveats.insert(
-            0,
-            f"This is not the published protocol: the network knows {len(members)} of 16 categories ({', '.join(members)}), so "
-            f"that {result.n} of 1,200 conflicts are shown and it chooses among {len(members)}. Do not compare with "
-            "published shape biases.",
-        )
-    if evidence.model.image_size < 224:
-        caveats.append(f"The stimuli were made at 224 pixels and are shown at {evidence.model.image_size}.")
     order = imagenet_order(classes)
-    if order is not None and order[1]:
-        caveats.append(order[1])
-    if humans and names is None:
-        caveats.append("The stimuli have no names here: people's decisions are those on every picture of the same categories.")
-    if humans:
-        caveats.append("People chose among 16 categories whatever the network chose among.")
-    return result.model_copy(
-        update={"caveats": tuple(caveats), "categories": CATEGORIES if full else tuple(members)}
-        | ({} if full else _renumbered(result, tuple(members)))
+    assumed = [order[1]] if order is not None and order[1] else []
+    small = [f"The stimuli were made at 224 pixels and are shown at {side}."] if side < 224 else []
+    told = (*result.caveats, *small, *assumed, *about_people)
+    return result.model_copy(update={"caveats": told} if full else _in_part(result, tuple(members), told))
+
+
+def _people(
+    humans: str | None, given: Source | Split, stimuli: str | None, members: tuple[str, ...]
+) -> tuple[Humans | None, list[str]]:
+    """What people decided on the stimuli, and what to bear in mind beside it; nobody if no file of theirs was named."""
+    if not humans:
+        return None, []
+    names = _names(given, stimuli)
+    said = ["People chose among 16 categories whatever the network chose among."]
+    if names is None:
+        said.insert(0, "The stimuli have no names here: people's decisions are those on every picture of the same categories.")
+    return read_humans(Path(humans).expanduser(), members, names), said
+
+
+def _in_part(result: StimuliConflict, members: tuple[str, ...], caveats: Sequence[str]) -> Plain:
+    """What is different in a result of a network that knows a part of the 16 categories."""
+    said = (
+        f"This is not the published protocol: the network knows {len(members)} of 16 categories ({', '.join(members)}), so "
+        f"that {result.n} of 1,200 conflicts are shown and it chooses among {len(members)}. Do not compare with "
+        "published shape biases."
     )
+    return {"caveats": (said, *caveats), "categories": members, **_renumbered(result, members)}
 
 
 def _renumbered(result: StimuliConflict, members: tuple[str, ...]) -> dict[str, Ints]:
@@ -267,7 +265,7 @@ def _written(stimuli: str) -> str | Plain:
 
 
 def _names(given: Source | Split, stimuli: str | None) -> frozenset[str] | None:
-    """The names of the stimuli shown, as they were published; None where pictures in memory are all there is."""
+    """The names of the stimuli shown, as they were published; None if there are only pictures in memory."""
     from priorscope.data import open_published
     from priorscope.data.split import Split
 
@@ -285,7 +283,7 @@ def _list_of_categories(path: str | None, stimuli: str | None) -> Path | None:
         if not Path(path).expanduser().is_file():
             raise RequestError(f"There is no file {path!r}.", "a list of classes by category", "leave categories out")
         return Path(path).expanduser()
-    from priorscope.data.places import data_folder
+    from priorscope.data.folders import data_folder
 
     place = Path(stimuli).expanduser() if stimuli is not None else None
     near = [] if place is None else [place / "categories.json", place.parent / "categories.json"] if place.exists() else []
@@ -304,18 +302,19 @@ def _at_side(split: Split, side: int) -> Split:
     return replace(split, pixels=ArrayPixels(pixels), known_statistics=None, known_fingerprint=None)
 
 
-def measure_made(evidence: Evidence, data: Source | Split, *, made: Made, images: int) -> StimuliConflict:
+def measure_made(evidence: Evidence, data: Source | Split, asked: CueConflictConfig) -> StimuliConflict:
     """Decisions on pictures made from the data's own classes: each has its own shape and another class's texture."""
     from priorscope.attacks.supply import some_images
     from priorscope.data.transforms.draws import other_class
 
-    chosen, index = some_images(labelled_split(data, "test", evidence), images)
+    made = asked.made or "quilting"
+    chosen, index = some_images(labelled_split(data, "test", evidence), asked.images or IMAGES)
     lent = {
         "conflict": other_class(chosen.labels, index, 0, "conflict"),
         "agreeing": other_class(chosen.labels, index, 0, "agreeing", same=True),
     }
     shown = {name: _made(chosen, index, rows, made) for name, rows in lent.items()}
-    choice = decisions(evidence.logits(shown["conflict"]))
+    choice = answers_alone(evidence.logits(shown["conflict"]))
     untouched = top_k_correct(evidence.logits(chosen), chosen.labels)
     agreeing = top_k_correct(evidence.logits(shown["agreeing"]), chosen.labels)
     result = _result(

@@ -10,7 +10,7 @@ from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery, heat_map
 from priorscope.core.stats import wilson
-from priorscope.core.wording import begun
+from priorscope.core.wording import capitalised
 from priorscope.probes.cue_conflict.figures import SEVERAL as SEEDS
 from priorscope.probes.cue_conflict.figures import arm_row, share_rows, share_title
 from priorscope.probes.cue_conflict.stimuli import PEOPLE, StimuliConflict
@@ -44,7 +44,7 @@ def _share(arms: Arms) -> Figure:
         rows,
         axis=Axis("share of shape among decisions for either cue", domain=(0.0, 1.0), format=".0%"),
         n=f"{first.n:,} conflicts, decided {min(sum(seed.counts()[2] for seed in seeds) for _, seeds in arms):,} times or more",
-        protocol=f"{begun(first.how)}. {SEVERAL}.",
+        protocol=f"{capitalised(first.how)}. {SEVERAL}.",
         alt="; ".join(f"{row['subject']} {row['value']:.0%}" for row in rows),
         reference=reference,
     )

@@ -3,15 +3,15 @@
 The network stays as it is. Its features at several depths, averaged over positions, are read on each data set that is named:
 by a ridge in closed form, a logistic regression and nearest neighbours, from a few labelled images of each class and from
 many. Two baselines stand beside every number, read in the same way: the untrained twin (the same architecture with random
-weights), which says what the architecture alone gives, and the raw pixels, which need no network. A network whose features tell
-no more than these has learnt nothing that carries.
+weights), which shows what the architecture alone is worth, and the raw pixels, which need no network. A network whose features
+tell no more than these has learnt nothing that carries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,15 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.ridge import few_of_each
 from priorscope.core.rng import stream
-from priorscope.core.stats import bracket, seed_by_image, wilson
+from priorscope.core.stats import bracket, ends, seed_by_image, wilson
 from priorscope.models.depth import taps_along
-from priorscope.probes import ProbeConfig, check_apart, the_source
+from priorscope.probes import ProbeConfig, asks, check_apart, the_source
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
-    from priorscope.probes.shared.readouts import Readout
 
 VERSION = 3
 
@@ -41,10 +40,15 @@ MB = 1 << 20
 COPIES = 4
 """Copies of the labelled images' features in float64 that fitting a readout holds at most."""
 NAMES = {"ridge": "Ridge regression", "logistic": "Logistic regression", "knn": "Nearest neighbours"}
-READOUTS: tuple[Literal["ridge", "logistic", "knn"], ...] = ("ridge", "logistic", "knn")
 
+Readout = Literal["ridge", "logistic", "knn"]
+READOUTS: tuple[Readout, ...] = ("ridge", "logistic", "knn")
 Who = Literal["trained", "untrained", "pixels"]
 Positive = Annotated[int, Field(ge=1)]
+Along = Sequence[tuple[str, float]]
+"""Taps, each with its depth."""
+
+Floats = NDArray[np.float32]
 
 
 class GeneralisationConfig(ProbeConfig):
@@ -62,7 +66,7 @@ class GeneralisationConfig(ProbeConfig):
         default=None, description="addresses, of which the last is told first; not set: as many as depths says"
     )
     depths: int = Field(default=4, ge=1, description="how many taps, evenly spread along the network")
-    readouts: tuple[Literal["ridge", "logistic", "knn"], ...] = Field(
+    readouts: tuple[Readout, ...] = Field(
         default=READOUTS, min_length=1, description="how features are read; the first is told first"
     )
     shots: tuple[Positive, ...] = Field(
@@ -91,7 +95,7 @@ class Reading(Config):
     who: Who
     tap: str
     depth: float
-    readout: Literal["ridge", "logistic", "knn"]
+    readout: Readout
     shots: int
     labelled: int
     value: float
@@ -120,7 +124,7 @@ class Generalisation(Result):
 
     split: str
     taps: tuple[str, ...]
-    readouts: tuple[Literal["ridge", "logistic", "knn"], ...]
+    readouts: tuple[Readout, ...]
     draws: int
     seed: int
     planned_mb: float
@@ -159,8 +163,8 @@ class Generalisation(Result):
 
     def spans(self) -> list[slice]:
         """Where each data set's images stand in the arrays."""
-        ends = np.cumsum([one.n for one in self.sources]).tolist()
-        return [slice(end - one.n, end) for one, end in zip(self.sources, ends, strict=True)]
+        stops = np.cumsum([one.n for one in self.sources]).tolist()
+        return [slice(stop - one.n, stop) for one, stop in zip(self.sources, stops, strict=True)]
 
     def per_image(self) -> NDArray[np.bool_]:
         """Whether each image of all data sets in turn is right."""
@@ -178,8 +182,8 @@ class Generalisation(Result):
         for one in self.readings:
             shots = "all labelled images" if not one.shots else f"{one.shots} shots"
             who = {"trained": one.tap, "untrained": f"untrained {one.tap}", "pixels": "raw pixels"}[one.who]
-            ends: dict[str, Any] = {"low": one.low, "high": one.high, "setting": f"{one.source}, {who}, {one.readout}, {shots}"}
-            rows.append(Metric(metric=self.measure, value=one.value, n=one.n, unit=self.unit, split=self.split, **ends))
+            where = {"low": one.low, "high": one.high, "setting": f"{one.source}, {who}, {one.readout}, {shots}"}
+            rows.append(Metric(metric=self.measure, value=one.value, n=one.n, unit=self.unit, split=self.split, **where))
         return rows
 
     @classmethod
@@ -190,63 +194,44 @@ class Generalisation(Result):
         return draw_all(results)
 
 
+@asks(GeneralisationConfig)
 def measure_generalisation(
-    subject: Classifier | Evidence | TrainedRun,
-    data: Source,
-    *,
-    sources: Sequence[str | Mapping[str, Any]] | None = None,
-    split: str = "test",
-    taps: Sequence[str] | None = None,
-    depths: int = 4,
-    readouts: Sequence[Readout] = READOUTS,
-    shots: Sequence[int] = (10,),
-    draws: int = 3,
-    train_images: int = 2000,
-    test_images: int = 2000,
-    memory: float = 2048.0,
-    seed: int = 0,
+    subject: Classifier | Evidence | TrainedRun, data: Source, asked: GeneralisationConfig
 ) -> Generalisation:
     """Reads the network's features, its untrained twin's and the pixels on every data set."""
     from priorscope.evidence import Evidence, evidence_of, run_of
-    from priorscope.probes.shared.layers import Network, twin_of
+    from priorscope.probes.shared.networks import twin_of
 
     run, evidence = run_of(subject), evidence_of(subject)
     model = evidence.model
-    along = taps_along(model, taps, depths)
-    own = [the_source("generalisation", data)] if sources is None else _opened(sources)
-    twin = twin_of(Network(model.name, model, (), ()), seed)
-    plan = _Plan(along, tuple(readouts), tuple(shots), draws, train_images, test_images, split, seed)
-    chosen = [plan.chosen(source) for source in own]
-    planned = max(_planned(model, along, parts) for parts in chosen)
-    if planned > memory:
-        raise RequestError(
-            f"{planned:,.0f} MB would be held, and memory = {memory:g}.",
-            "fewer images or taps, or more memory",
-            f"--set train_images={train_images // 2}",
-        )
+    along = taps_along(model, asked.taps, asked.depths)
+    sources = [the_source("generalisation", data)] if asked.sources is None else _opened(asked.sources)
+    chosen = [_parts(source, asked) for source in sources]
+    planned = _planned_mb(model, along, chosen, asked)
     networks: list[tuple[Who, Evidence]] = [("trained", evidence)]
+    twin = twin_of(model, model.name, asked.seed)
     if twin is not None:
-        networks.append(("untrained", Evidence(twin.model)))
-    read = [_read_all(plan, source.name, networks, *parts) for source, parts in zip(own, chosen, strict=True)]
+        networks.append(("untrained", Evidence(twin)))
+    read = [_read_all(asked, along, source.name, networks, *parts) for source, parts in zip(sources, chosen, strict=True)]
     right, untrained, of_pixels = (np.concatenate([heads[who] for _, heads in read]) for who in range(3))
     caveats = ["There is no untrained twin: the network came without a config to build one from."] if twin is None else []
     if run is not None:
-        caveats += _seen_before(run, own)
+        caveats += _seen_before(run, sources)
     return Generalisation(
         value=float(right.mean()),
         interval=wilson(int(right.sum()), len(right)),
         n=len(right),
         unit="share of images",
         caveats=tuple(caveats),
-        split=split,
+        split=asked.split,
         taps=tuple(tap for tap, _ in along),
-        readouts=tuple(readouts),
-        draws=draws,
-        seed=seed,
+        readouts=asked.readouts,
+        draws=asked.draws,
+        seed=asked.seed,
         planned_mb=planned,
         sources=tuple(
             Told(name=source.name, classes=len(test.classes), labelled=len(train), n=len(test))
-            for source, (train, test) in zip(own, chosen, strict=True)
+            for source, (train, test) in zip(sources, chosen, strict=True)
         ),
         readings=tuple(one for readings, _ in read for one in readings),
         right=right,
@@ -255,24 +240,12 @@ def measure_generalisation(
     )
 
 
-class _Plan(NamedTuple):
-    """What is read of every data set."""
-
-    along: Sequence[tuple[str, float]]
-    readouts: tuple[Readout, ...]
-    shots: tuple[int, ...]
-    draws: int
-    train_images: int
-    test_images: int
-    split: str
-    seed: int
-
-    def chosen(self, source: Source) -> tuple[Split, Split]:
-        """Class-balanced parts of a source: images to label, twice as many of each class as the most shots; and to ask."""
-        check_apart("generalisation", self.split)
-        train, test = source.split("train"), source.split(self.split)
-        wanted = max(self.train_images, 2 * max(self.shots, default=0) * len(train.classes))
-        return _some(train, wanted), _some(test, self.test_images)
+def _parts(source: Source, asked: GeneralisationConfig) -> tuple[Split, Split]:
+    """Class-balanced parts of a source: images to label, at least twice the most shots of each class; and images to ask."""
+    check_apart("generalisation", asked.split)
+    train, test = source.split("train"), source.split(asked.split)
+    wanted = max(asked.train_images, 2 * max(asked.shots, default=0) * len(train.classes))
+    return _some(train, wanted), _some(test, asked.test_images)
 
 
 def _some(split: Split, most: int) -> Split:
@@ -292,73 +265,87 @@ def _opened(sources: Sequence[str | Mapping[str, Any]]) -> list[Source]:
     return opened
 
 
-def _planned(model: Classifier, along: Sequence[tuple[str, float]], parts: tuple[Split, Split]) -> float:
-    """MB of features of both networks and of the pixels, and of what fitting the widest readout holds."""
-    from priorscope.probes.shared.readouts import PIXEL_SIDE, seeing, widths
+def _planned_mb(model: Classifier, along: Along, chosen: Sequence[tuple[Split, Split]], asked: GeneralisationConfig) -> float:
+    """MB that the largest data set will hold; refused if that is more than `memory`.
 
-    train, test = parts
-    each = widths(seeing(model, train.image_size), [tap for tap, _ in along])
-    of_pixels = 3 * min(train.image_size, PIXEL_SIDE) ** 2
-    held = 4 * (len(train) + len(test)) * (2 * sum(each) + of_pixels)
-    return (held + 8 * COPIES * len(train) * max(*each, of_pixels)) / MB
+    Features of both networks and of the pixels, and what fitting the widest readout holds.
+    """
+    from priorscope.probes.generalisation.readouts import seeing
+    from priorscope.probes.shared.networks import pixel_count, sizes
+
+    planned = 0.0
+    for train, test in chosen:
+        widths = [size.pooled for size in sizes(seeing(model, train.image_size), [tap for tap, _ in along])]
+        of_pixels = pixel_count(train.image_size)
+        held = 4 * (len(train) + len(test)) * (2 * sum(widths) + of_pixels)
+        planned = max(planned, (held + 8 * COPIES * len(train) * max(*widths, of_pixels)) / MB)
+    if planned > asked.memory:
+        raise RequestError(
+            f"{planned:,.0f} MB would be held, and memory = {asked.memory:g}.",
+            "fewer images or taps, or more memory",
+            f"--set train_images={asked.train_images // 2}",
+        )
+    return planned
 
 
 def _read_all(
-    plan: _Plan, source: str, networks: Sequence[tuple[Who, Evidence]], train: Split, test: Split
+    asked: GeneralisationConfig,
+    along: Along,
+    source: str,
+    networks: Sequence[tuple[Who, Evidence]],
+    train: Split,
+    test: Split,
 ) -> tuple[list[Reading], tuple[NDArray[np.bool_], ...]]:
     """Every reading of one data set; and whether each image is right by the last tap of each network, and by the pixels."""
-    from priorscope.probes.shared.readouts import features, pixels, seeing, widths
+    from priorscope.probes.generalisation.readouts import features, pixels, seeing
+    from priorscope.probes.shared.networks import sizes
 
-    taps = [tap for tap, _ in plan.along]
+    taps = [tap for tap, _ in along]
     readings: list[Reading] = []
     heads: dict[Who, NDArray[np.bool_]] = {}
     for who, evidence in networks:
         seen = seeing(evidence.model, train.image_size)
-        known, asked = (features(evidence, seen, part, taps) for part in (train, test))
-        ends = np.cumsum(widths(seen, taps)).tolist()
-        for (tap, depth), start, end in zip(plan.along, [0, *ends], ends, strict=False):
-            last = tap == taps[-1]
-            own, head = _read(plan, known[:, start:end], asked[:, start:end], train, test, last)
+        known, unknown = (features(evidence, seen, part, taps) for part in (train, test))
+        stops = np.cumsum([size.pooled for size in sizes(seen, taps)]).tolist()
+        for (tap, depth), start, stop in zip(along, [0, *stops], stops, strict=False):
+            own, heads[who] = _read(asked, known[:, start:stop], unknown[:, start:stop], train, test, tap == taps[-1])
             readings += [Reading(source=source, who=who, tap=tap, depth=depth, **one) for one in own]
-            heads[who] = head
-    own, heads["pixels"] = _read(plan, pixels(train), pixels(test), train, test, True)
+    own, heads["pixels"] = _read(asked, pixels(train), pixels(test), train, test, True)
     readings += [Reading(source=source, who="pixels", tap="pixels", depth=0.0, **one) for one in own]
     none = np.zeros(0, np.bool_)
     return readings, (heads["trained"], heads.get("untrained", none), heads["pixels"])
 
 
 def _read(
-    plan: _Plan, known: NDArray[np.float32], asked: NDArray[np.float32], train: Split, test: Split, few: bool
+    asked: GeneralisationConfig, known: Floats, unknown: Floats, train: Split, test: Split, few: bool
 ) -> tuple[list[dict[str, Any]], NDArray[np.bool_]]:
     """One set of features by every readout: from all labelled images, and with `few` from a few of each class."""
-    from priorscope.probes.shared.readouts import answered
+    from priorscope.probes.generalisation.readouts import answered
 
-    if not (np.isfinite(known).all() and np.isfinite(asked).all()):
+    if not (np.isfinite(known).all() and np.isfinite(unknown).all()):
         raise RequestError(
             "Some features are NaN or infinite.", "a network whose features are finite", "look for a diverged run"
         )
     classes, n = len(test.classes), len(test)
     found: list[dict[str, Any]] = []
-    right = [answered(kind, known, train.labels, asked, test.labels, classes) for kind in plan.readouts]
-    for kind, correct in zip(plan.readouts, right, strict=True):
-        between = wilson(int(correct.sum()), n)
+    right = [answered(kind, known, train.labels, unknown, test.labels, classes) for kind in asked.readouts]
+    for kind, correct in zip(asked.readouts, right, strict=True):
         told = {"readout": kind, "shots": 0, "labelled": len(train), "value": float(correct.mean()), "n": n}
-        found.append({**told, "low": between.low, "high": between.high})
-    for shots in plan.shots if few else ():
+        found.append({**told, **ends(wilson(int(correct.sum()), n))})
+    for shots in asked.shots if few else ():
         drawn = [
-            few_of_each(train.labels, shots, stream(plan.seed, "few shots", draw).permutation(len(train)), classes)
-            for draw in range(plan.draws)
+            few_of_each(train.labels, shots, stream(asked.seed, "few shots", draw).permutation(len(train)), classes)
+            for draw in range(asked.draws)
         ]
-        for kind in plan.readouts:
-            each = np.stack([answered(kind, known[rows], train.labels[rows], asked, test.labels, classes) for rows in drawn])
-            between = seed_by_image(each)
+        for kind in asked.readouts:
+            each = np.stack([answered(kind, known[rows], train.labels[rows], unknown, test.labels, classes) for rows in drawn])
             told = {"readout": kind, "shots": shots, "labelled": len(drawn[0]), "value": float(each.mean()), "n": n}
-            found.append({**told, "low": between.low, "high": between.high})
+            found.append({**told, **ends(seed_by_image(each))})
     return found, right[0]
 
 
 def _seen_before(run: TrainedRun, sources: Sequence[Source]) -> list[str]:
-    """Says where readouts are fitted to images that the network was trained on."""
+    """Warns of data sets on which readouts are fitted to images that the network was trained on."""
     learnt = run.environment.data
     own = learnt.source if learnt else str(run.recipe.plain()["data"]["source"]["name"])
     return [

@@ -11,7 +11,7 @@ from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest
 from priorscope.core.matrices import heat_map
-from priorscope.core.stats import seed_by_image, wilson
+from priorscope.core.stats import ends, seed_by_image, wilson
 from priorscope.probes.generalisation import NAMES, Generalisation, Reading, Who
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def draw_depth(results: Results) -> Figure:
 
 
 def _mean(each: Sequence[Reading]) -> dict[str, Any]:
-    """The mean over seeds, with an interval where there is one seed."""
+    """The mean over seeds; with the interval if there is one seed."""
     low, high = (each[0].low, each[0].high) if len(each) == 1 else (None, None)
     return {"y": float(np.mean([one.value for one in each])), "low": low, "high": high}
 
@@ -149,9 +149,8 @@ def draw_readouts(results: Results) -> Figure:
     )
 
 
-def _whole(seeds: Sequence[Generalisation], source: str) -> dict[str, Any]:
-    """The interval over seeds x images of what is told first; over images of one run."""
+def _whole(seeds: Sequence[Generalisation], source: str) -> dict[str, float | None]:
+    """The interval of what is told first: over seeds x images, of one run over images."""
     spans = [seed.spans()[[one.name for one in seed.sources].index(source)] for seed in seeds]
     right = np.stack([seed.right[span] for seed, span in zip(seeds, spans, strict=True)])
-    between = seed_by_image(right) if len(right) > 1 else wilson(int(right.sum()), right.size)
-    return {"low": between.low, "high": between.high}
+    return ends(seed_by_image(right) if len(right) > 1 else wilson(int(right.sum()), right.size))

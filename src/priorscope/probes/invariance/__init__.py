@@ -1,6 +1,6 @@
 """What does a network not mind: where a thing stands, how it is turned, how sharp it is, where its pixels are?
 
-Six honest numbers, each with one picture:
+Five numbers, each with one picture:
 
 - moves: how often the answer stays when the picture is shifted, turned, magnified or mirrored, by size. The headline is a shift
   by an eighth of the side, in eight directions. A network that always answers the same is perfectly consistent: accuracy
@@ -23,23 +23,18 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from priorscope.core.aspects import AspectName
-from priorscope.core.blocks import at_once, blocks
 from priorscope.core.comparison import Difference, paired_proportions
 from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
-from priorscope.core.metrics import decisions, top_k_correct
+from priorscope.core.metrics import top_k_correct
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, bracket, wilson
-from priorscope.probes import ProbeConfig, labelled_split
-from priorscope.probes.shared.progress import Progress, state_of
+from priorscope.probes import ProbeConfig, asks, labelled_split
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
-    from priorscope.attacks.supply import Fetch
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence, TrainedRun
@@ -48,11 +43,6 @@ if TYPE_CHECKING:
 VERSION = 5
 
 SHARE = "share of images"
-LOOKS = 32
-"""Images over which a unit's squared gradients are averaged."""
-BLOCK = 250
-"""Images of side 32 that are moved and shown at a time; of larger ones as many pixels."""
-
 WHOLE = "in the whole picture"
 """What is permuted by the order of pixels that says how much locality is worth."""
 
@@ -115,7 +105,7 @@ class Invariance(Result):
     """(images): right on the picture as it is."""
     resolutions: tuple[int, ...]
     sharp: Array
-    """(resolutions, images): right with so many pixels a side."""
+    """(resolutions, images): right with this many pixels a side."""
     waves: Array
     """(waves, 2): cycles down and across."""
     changed: Array
@@ -240,170 +230,48 @@ def stays(moved: Sequence[Moved], agrees: NDArray[np.float64]) -> NDArray[np.flo
     return agrees[moved.index(usual_of(moved))]
 
 
+@asks(InvarianceConfig)
 def measure_invariance(
     subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
+    asked: InvarianceConfig,
     *,
-    split: str = "test",
-    images: int | None = 500,
-    wave_images: int = 64,
-    amplitude: float = 16 / 255,
-    depths: int = 5,
-    units: int = 8,
-    seed: int = 0,
     companions: Mapping[str, TrainedRun] | None = None,
     folder: Path | None = None,
 ) -> Invariance:
     """Moves, coarsens and disturbs pictures, and asks units where they look. `companions` are runs with permuted pixels.
 
-    With a `folder` (not set: the evidence's own) a measurement that is stopped goes on where it was.
+    With a `folder` (not set: the evidence's own) a measurement that is stopped resumes where it was.
     """
     from priorscope.attacks.supply import some_images
     from priorscope.evidence import evidence_of
-    from priorscope.models.classifier import evaluating
+    from priorscope.probes.invariance.looking import look
 
     evidence = evidence_of(subject)
-    model = evidence.model
-    whole = labelled_split(data, split, evidence)
+    whole = labelled_split(data, asked.split, evidence)
     if len(whole) < 2:
         raise RequestError(f"{whole.name} has {len(whole)} images.", "two or more", "name another split")
-    chosen, index = some_images(whole, images)
-    asked = _Asked(few=min(wave_images, len(chosen)), amplitude=amplitude, depths=depths, units=units, seed=seed)
-    with evaluating(model):
-        looked = _look(model, chosen, index, asked, folder or evidence.folder)
+    chosen, index = some_images(whole, asked.images)
+    looked = look(evidence.model, chosen, index, asked, folder or evidence.folder)
     permuted = dict(sorted((companions or {}).items()))
     beside = (evidence, *(run.evidence for run in permuted.values())) if permuted else ()
     right = [top_k_correct(one.logits(whole), whole.labels) for one in beside]
     score = stays(looked["moved"], looked["agrees"])
     return Invariance(
         value=float(score.mean()),
-        interval=bootstrap_of_shares(score, seed=seed),
+        interval=bootstrap_of_shares(score, seed=asked.seed),
         n=len(chosen),
         unit="share of shifts",
-        caveats=tuple(_caveats(looked["correct"], len(chosen.classes), tuple(permuted), model)),
+        caveats=tuple(_caveats(looked["correct"], len(chosen.classes), tuple(permuted), evidence.model)),
         split=chosen.name,
         image_size=chosen.image_size,
         classes=len(chosen.classes),
-        seed=seed,
-        amplitude=float(amplitude),
+        seed=asked.seed,
+        amplitude=asked.amplitude,
         permuted=tuple(permuted),
         permuted_right=np.stack(right) if permuted else np.zeros((0, 0), np.bool_),
         **looked,
     )
-
-
-class _Asked(Config):
-    """What is measured beside moves and resolution, and how much of it."""
-
-    few: int
-    amplitude: Number
-    depths: int
-    units: int
-    seed: int
-
-
-def _look(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: _Asked, folder: Path | None) -> Plain:
-    """Everything that is computed with the network."""
-    import torch
-
-    from priorscope.attacks.supply import evenly, fetcher
-    from priorscope.attacks.victim import frozen
-    from priorscope.models.depth import spread_over_depth
-    from priorscope.probes.invariance import moves as made
-
-    side, count, few = chosen.image_size, len(chosen), asked.few
-    every = made.moves(side)
-    resolutions = [side // part for part in (2, 4, 8) if side // part >= 2]
-    waves = made.frequencies(side) if few else np.zeros((0, 2), np.int64)
-    along = spread_over_depth(model.taps(), asked.depths) if asked.depths else []
-    settings = {"version": VERSION, "index": index.tolist(), **asked.plain()}
-    known = Progress(
-        state_of(folder, "invariance", model, chosen, settings),
-        {
-            "answer": ((count,), np.int64),
-            "agrees": ((len(every), count), np.float64),
-            "sharp": ((len(resolutions), count), np.int8),
-            "changed": ((len(waves), few), np.int8),
-            "reach": ((len(along), asked.units), np.float64),
-        },
-    )
-    fetch, disturbed = fetcher(model, chosen), evenly(count, few)
-    block = at_once(side, BLOCK)
-    with torch.inference_mode():
-        for rows in blocks(count, block):
-            _move(model, fetch, rows, resolutions, chosen.labels, known)
-        for places in blocks(few, block):
-            _disturb(model, fetch, places, disturbed[places], waves, index, asked, known)
-    with frozen(model):
-        for row, (tap, _) in enumerate(along):
-            if known.lacks("reach", row):
-                looks = fetch(evenly(count, LOOKS))[0]
-                known.learn("reach", row, made.spread_of_units(model, looks, [tap], asked.units, asked.seed)[0])
-    known.keep()
-    return {
-        "moved": tuple(move.about for move in every),
-        "agrees": known["agrees"],
-        "correct": known["answer"] == chosen.labels,
-        "resolutions": tuple(resolutions),
-        "sharp": known["sharp"] == 1,
-        "waves": waves,
-        "changed": known["changed"] == 1,
-        "taps": tuple(tap for tap, _ in along),
-        "depth": tuple(at for _, at in along),
-        "reach": known["reach"],
-    }
-
-
-def _move(
-    model: Classifier,
-    fetch: Fetch,
-    rows: NDArray[np.int64],
-    resolutions: Sequence[int],
-    labels: NDArray[np.int64],
-    known: Progress,
-) -> None:
-    """A block of pictures as it is, under every move and with fewer pixels, as far as that is not known."""
-    from priorscope.probes.invariance import moves as made
-
-    if not any(known.lacks(name, (..., rows)) for name in ("answer", "agrees", "sharp")):
-        return
-    x = fetch(rows)[0]
-    if known.lacks("answer", rows):
-        known.learn("answer", rows, _answer(model, x))
-    plain = known["answer"][rows]
-    for i, move in enumerate(made.moves(x.shape[-1])):
-        if known.lacks("agrees", (i, rows)):
-            stays = [(_answer(model, way(x)) == plain) & (plain >= 0) for way in move.ways]
-            known.learn("agrees", (i, rows), np.mean(stays, axis=0))
-    for i, resolution in enumerate(resolutions):
-        if known.lacks("sharp", (i, rows)):
-            known.learn("sharp", (i, rows), _answer(model, made.coarser(x, resolution)) == labels[rows])
-
-
-def _disturb(
-    model: Classifier,
-    fetch: Fetch,
-    places: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    waves: NDArray[np.int64],
-    index: NDArray[np.int64],
-    asked: _Asked,
-    known: Progress,
-) -> None:
-    """A block of pictures under every wave, as far as that is not known: rows of the split, at their places in the result."""
-    from priorscope.probes.invariance import moves as made
-
-    if not known.lacks("changed", (..., places)):
-        return
-    x, plain = fetch(rows)[0], known["answer"][rows]
-    for i, wave in enumerate(waves):
-        if known.lacks("changed", (i, places)):
-            moved = _answer(model, made.with_wave(x, wave, asked.amplitude, index[rows], asked.seed))
-            known.learn("changed", (i, places), (moved != plain) | (plain < 0))
-
-
-def _answer(model: Classifier, x: Tensor) -> NDArray[np.int64]:
-    return decisions(model(x).float().cpu())
 
 
 def _caveats(correct: NDArray[np.bool_], classes: int, permuted: Sequence[str], model: Classifier) -> list[str]:

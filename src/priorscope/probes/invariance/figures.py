@@ -14,7 +14,7 @@ from priorscope.core.comparison import Difference, paired_proportions, seed_by_i
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import Figure
-from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, over_seeds, seed_by_image, wilson
+from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, ends, over_seeds, seed_by_image, wilson
 from priorscope.probes.invariance import WHOLE, Invariance
 
 Results = Sequence[tuple[Subject, Invariance]]
@@ -64,9 +64,8 @@ def draw_locality(results: Results) -> Figure:
     for subject, seeds in by_recipe([(subject, result) for subject, result in results if result.permuted]):
         for kind in sorted({kind for result in seeds for kind in result.permuted}):
             difference = _lost([result for result in seeds if kind in result.permuted], kind)
-            ends = {"low": difference.interval.low, "high": difference.interval.high}
             row = {"subject": subject.name, "family": subject.family, "panel": kind, "value": difference.value}
-            rows.append({**row, **ends})
+            rows.append({**row, **ends(difference.interval)})
     n = max(result.permuted_right.shape[1] for _, result in results if result.permuted)
     return interval_dots(
         "locality",
@@ -215,5 +214,4 @@ def _over(scores: Sequence[NDArray[Any]], seed: int) -> tuple[float, Interval | 
 
 
 def _point(subject: Subject, x: float, y: float, interval: Interval | None) -> dict[str, Any]:
-    ends = {"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None}
-    return {"series": subject.name, "family": subject.family, "x": x, "y": y, **ends}
+    return {"series": subject.name, "family": subject.family, "x": x, "y": y, **ends(interval)}

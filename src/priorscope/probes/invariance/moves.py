@@ -77,7 +77,7 @@ def _warp(angle: float = 0.0, factor: float = 1.0) -> Callable[[Tensor], Tensor]
 
 
 def coarser(x: Tensor, resolution: int) -> Tensor:
-    """The picture with so many pixels a side only, shown at its old size."""
+    """The picture with only `resolution` pixels a side, shown at its old size."""
     small = F.interpolate(x, size=(resolution, resolution), mode="area")
     return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
@@ -116,8 +116,8 @@ def with_wave(x: Tensor, wave: NDArray[np.int64], amplitude: float, index: NDArr
 def spread_of_units(model: Classifier, images: Tensor, taps: Sequence[str], units: int, seed: int) -> Floats:
     """For each tap and unit how far its input gradients lie from their own centre: half of their square lies within a radius.
 
-    It is given as a share of the radius that would hold half of an even spread about the same centre: 1 is a unit that looks
-    everywhere alike; nan is a unit without a gradient. Units with a place are those in the middle of the map or of the tokens.
+    It is a share of the radius that would hold half of an even spread about the same centre: 1 is a unit that looks everywhere
+    alike; nan is a unit without a gradient. Units with a place are those in the middle of the map or of the tokens.
     """
     spread = np.full((len(taps), units), np.nan)
     for row, address in enumerate(taps):
@@ -125,7 +125,7 @@ def spread_of_units(model: Classifier, images: Tensor, taps: Sequence[str], unit
         with torch.enable_grad():
             read = model.activations(x, [address])[address]
             if read.ndim > 4 or len(read) != len(images):
-                continue  # what its axes mean nobody knows
+                continue  # nobody knows what its axes mean
             places = by_place(read, model.tap(address).layout)
             values = places[:, middle(places.shape[1])]
             if not values.requires_grad:
@@ -133,7 +133,7 @@ def spread_of_units(model: Classifier, images: Tensor, taps: Sequence[str], unit
             draw = stream(seed, "units", address).permutation(values.shape[1])[:units]
             for column, unit in enumerate(draw.tolist()):
                 (gradient,) = torch.autograd.grad(values[:, unit].sum(), x, retain_graph=True, allow_unused=True)
-                if gradient is not None:  # pyright: ignore[reportUnnecessaryComparison]  torch gives None for what is unused
+                if gradient is not None:  # pyright: ignore[reportUnnecessaryComparison]  torch returns None for what is unused
                     spread[row, column] = _half_radius(gradient.cpu().double().square().sum(1).mean(0).numpy())
     return spread
 

@@ -1,6 +1,6 @@
 """How much of a picture is left at each depth of a network?
 
-From the activations at one tap alone a picture is sought that gives the same ones (Mahendran and Vedaldi, arXiv 1412.0035),
+From the activations at one tap alone a picture is sought that has the same ones (Mahendran and Vedaldi, arXiv 1412.0035),
 for each of a few real pictures and several depths. Two numbers are kept apart. The *feature residual* says whether one was
 found: the squared distance of the activations, where 1 is the mean squared distance between two real pictures' activations
 at that tap. The *image error* says how far the picture found is from the real one: the root mean square of pixels. Only where
@@ -15,7 +15,7 @@ on MLPs" study's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,9 @@ from pydantic import Field
 
 from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
-from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, bracket, wilson
-from priorscope.probes import ProbeConfig, the_split
+from priorscope.probes import ProbeConfig, asks, the_split
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ class Seeking(Config):
 
     `relative_to` is what the squared distance of the loss is divided by: the mean squared distance between two pictures'
     activations, or the square of the sought activations' own norm. `prior` weighs the mean square of the free numbers: of all
-    natural pictures that give the activations the likeliest under the data's own spectrum is sought.
+    natural pictures with these activations, the likeliest under the data's own spectrum is sought.
     """
 
     steps: int = Field(default=512, ge=1)
@@ -120,6 +120,10 @@ class InversionConfig(ProbeConfig):
     split: str = Field(default="test", description="whose pictures are sought")
     seed: int = Field(default=0, ge=0, description="of the noise with which a search begins")
 
+    def seeking(self) -> Seeking:
+        """How a picture is sought: the preset's settings, and in their place those that are set here."""
+        return PRESETS[self.preset].replace(**self.model_dump(include=set(Seeking.model_fields), exclude_none=True))
+
 
 class Inversion(Result):
     """What was found from each tap (K) for each picture (N)."""
@@ -162,7 +166,7 @@ class Inversion(Result):
         return self.believed
 
     def ground(self) -> str:
-        """How many of the searches it stands on were one."""
+        """How many of the searches behind it converged."""
         return f"{int(self.good()[-1].sum())} of {self.n} searches converged"
 
     def headline(self) -> str:
@@ -219,38 +223,24 @@ def interval_over(values: Floats) -> Interval | None:
     return bootstrap(values, seed=0)
 
 
+@asks(InversionConfig)
 def measure_inversion(
-    subject: Classifier | Evidence | TrainedRun,
-    data: Source | Split,
-    *,
-    taps: Sequence[str] | None = None,
-    depths: int = 5,
-    images: int = 8,
-    converged: float = 0.01,
-    preset: str = "priorscope",
-    split: str = "test",
-    seed: int = 0,
-    folder: Path | None = None,
-    **changes: Any,
+    subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: InversionConfig, *, folder: Path | None = None
 ) -> Inversion:
     """Seeks each picture from each tap's activations alone.
 
-    `changes` are settings that differ from the preset's (`Seeking`). With a `folder` (not set: the evidence's own) what was
-    found from each tap is kept there under a hash of weights, pictures and settings, so that a stopped search goes on with the
-    next tap.
+    With a `folder` (not set: the evidence's own) what was found from each tap is kept there under a hash of weights, pictures
+    and settings, so that a stopped search resumes with the next tap.
     """
     from priorscope.evidence import evidence_of
-    from priorscope.probes.inversion.seeking import Asked, measure
+    from priorscope.probes.inversion.seeking import Task, measure
 
-    if preset not in PRESETS:
-        raise unknown_name("preset of inversion", preset, PRESETS)
     evidence = evidence_of(subject)
-    model, chosen = evidence.model, the_split(data, split)
+    model, chosen = evidence.model, the_split(data, asked.split)
     if model.image_size != chosen.image_size:
         raise RequestError(
             f"{model.name} takes images of side {model.image_size}; {chosen.source}/{chosen.name} has {chosen.image_size}.",
             "a network and pictures of one size",
             "a backbone of another size resizes inside (input_size)",
         )
-    seeking = PRESETS[preset].replace(**{name: value for name, value in changes.items() if value is not None})
-    return measure(model, Asked(seeking, preset, chosen, images, converged, seed, folder or evidence.folder), taps, depths)
+    return measure(model, Task(asked, chosen, folder or evidence.folder))

@@ -12,7 +12,7 @@ from priorscope.core.charts import Axis, curves_with_band
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery
-from priorscope.core.stats import over_seeds
+from priorscope.core.stats import ends, over_seeds
 from priorscope.core.wording import counted
 from priorscope.probes.inversion import Floats, Inversion, interval_over
 
@@ -71,13 +71,13 @@ def _rows(subject: Subject, seeds: Sequence[Inversion], what: str) -> Iterator[d
             continue
         per_seed = [float(_values(result, what)[result.taps.index(tap)].mean()) for result in seeds]
         interval = over_seeds(per_seed) if len(per_seed) > 1 else interval_over(_values(first, what)[k])
-        mean = float(np.mean(per_seed))
-        low, high = (interval.low, interval.high) if interval else (None, None)
-        y, low, high = (value if value is None or what == "image error" else 10**value for value in (mean, low, high))
+        place = {"y": float(np.mean(per_seed)), **ends(interval)}
+        if what != "image error":
+            place = {name: None if value is None else 10**value for name, value in place.items()}
         failed = sum(int((~result.good()[result.taps.index(tap)]).sum()) for result in seeds)
         asked = sum(result.n for result in seeds)
         said = f"{failed}/{asked} failed" if failed and what == "image error" else None
-        yield {"series": subject.name, "family": subject.family, "x": depth, "y": y, "low": low, "high": high, "end": said}
+        yield {"series": subject.name, "family": subject.family, "x": depth, **place, "end": said}
 
 
 def _error_title(arms: Arms) -> str:

@@ -21,7 +21,7 @@ from priorscope.core.rng import stream
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
 from priorscope.models.depth import taps_along
-from priorscope.probes.inversion import VERSION, ZOOMING_FAULTS, Inversion, Seeking, interval_over
+from priorscope.probes.inversion import VERSION, ZOOMING_FAULTS, Inversion, InversionConfig, Seeking, interval_over
 from priorscope.synthesis.descent import Steps, descend
 from priorscope.synthesis.forms import as_bytes, as_images, form_of, plain_start
 from priorscope.synthesis.penalties import total_variation, z_penalty
@@ -37,67 +37,68 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was asked for, and the real pictures."""
+class Task:
+    """What is to be sought, and the real pictures."""
 
-    seeking: Seeking
-    preset: str
+    asked: InversionConfig
     chosen: Split
-    images: int
-    converged: float
-    seed: int
     folder: Path | None
+
+    @cached_property
+    def seeking(self) -> Seeking:
+        """How it is sought."""
+        return self.asked.seeking()
 
     @cached_property
     def reference(self) -> tuple[Bytes, NDArray[np.int64]]:
         """Class-balanced real pictures and their positions in the split, at least as many as are sought."""
-        some, index = some_images(self.chosen, max(self.images, REFERENCE))
+        some, index = some_images(self.chosen, max(self.asked.images, REFERENCE))
         return np.stack([some[row][0] for row in range(len(some))]), index
 
     @cached_property
     def sought(self) -> tuple[Bytes, NDArray[np.int64]]:
         """The pictures that are sought, and their positions in the split."""
-        some, index = some_images(self.chosen, self.images)
+        some, index = some_images(self.chosen, self.asked.images)
         return np.stack([some[row][0] for row in range(len(some))]), index
 
 
-def measure(model: Classifier, asked: Asked, taps: Sequence[str] | None, depths: int) -> Inversion:
+def measure(model: Classifier, task: Task) -> Inversion:
     """Seeks from one tap after another; taps at which all real pictures look alike are left out and named."""
-    if len(asked.chosen) < 2:
+    if len(task.chosen) < 2:
         raise RequestError(
-            f"{asked.chosen.source}/{asked.chosen.name} has one picture.",
+            f"{task.chosen.source}/{task.chosen.name} has one picture.",
             "two or more: they say how far apart pictures are",
             "name another split",
         )
-    places = taps_along(model, taps, depths)
-    caveats = [ZOOMING_FAULTS] if asked.preset == "zooming" else []
+    places = taps_along(model, task.asked.taps, task.asked.depths)
+    caveats = [ZOOMING_FAULTS] if task.asked.preset == "zooming" else []
     found: list[Bytes] = []
     residual: list[Floats] = []
     kept: list[tuple[str, float]] = []
     with evaluating(model), frozen(model):
-        spreads = {tap: _spread(model, asked, tap) for tap, _ in places}
+        spreads = {tap: _spread(model, task, tap) for tap, _ in places}
         for tap, depth in places:
             if spreads[tap] <= 0:
                 caveats.append(f"At {tap} all pictures give the same activations: there is nothing to seek from.")
                 continue
             kept.append((tap, depth))
-            found.append(_found(model, asked, tap, spreads[tap]))
-            residual.append(_residual(model, asked, tap, spreads[tap], found[-1]))
+            found.append(_found(model, task, tap, spreads[tap]))
+            residual.append(_residual(model, task, tap, spreads[tap], found[-1]))
     if not kept:
         raise RequestError(
             "At no tap do two pictures differ.", "a network whose activations depend on the picture", "train it first"
         )
-    return _result(asked, kept, np.stack(found), np.stack(residual), caveats)
+    return _result(task, kept, np.stack(found), np.stack(residual), caveats)
 
 
 def _result(
-    asked: Asked, places: Sequence[tuple[str, float]], found: Bytes, residual: Floats, caveats: Sequence[str]
+    task: Task, places: Sequence[tuple[str, float]], found: Bytes, residual: Floats, caveats: Sequence[str]
 ) -> Inversion:
-    real, index = asked.sought
+    real, index = task.sought
     error = _error(found, real[None])
-    mean = asked.reference[0].astype(np.float64).mean(0)
+    mean = task.reference[0].astype(np.float64).mean(0)
     said = list(caveats)
-    failed = {tap: int(n) for (tap, _), n in zip(places, (residual > asked.converged).sum(1), strict=True) if n}
+    failed = {tap: int(n) for (tap, _), n in zip(places, (residual > task.asked.converged).sum(1), strict=True) if n}
     if failed:
         where = ", ".join(f"{n} of {len(real)} from {tap}" for tap, n in failed.items())
         said.append(f"The search did not converge for {where}: their image errors speak of the search, not of the network.")
@@ -109,11 +110,11 @@ def _result(
         caveats=tuple(said),
         taps=tuple(tap for tap, _ in places),
         depths=tuple(depth for _, depth in places),
-        preset=asked.preset,
-        seeking=asked.seeking,
-        converged=asked.converged,
-        split=asked.chosen.name,
-        seed=asked.seed,
+        preset=task.asked.preset,
+        seeking=task.seeking,
+        converged=task.asked.converged,
+        split=task.chosen.name,
+        seed=task.asked.seed,
         index=index,
         real=real,
         found=found,
@@ -128,53 +129,53 @@ def _error(pictures: NDArray[np.uint8] | Floats, real: Bytes) -> Floats:
     return np.sqrt((((pictures.astype(np.float64) - real) / 255) ** 2).mean((-3, -2, -1)))
 
 
-def _spread(model: Classifier, asked: Asked, tap: str) -> float:
+def _spread(model: Classifier, task: Task, tap: str) -> float:
     """The mean squared distance between the activations of two real pictures: twice the variance, summed over channels."""
-    pixels = asked.reference[0]
+    pixels = task.reference[0]
     with torch.no_grad():
         parts = [
-            model.activations(as_images(pixels[start : start + REFERENCE], model.mean.device), [tap])[tap].flatten(1).cpu()
+            model.activations(as_images(pixels[start : start + REFERENCE], model.device), [tap])[tap].flatten(1).cpu()
             for start in range(0, len(pixels), REFERENCE)
         ]
         return 2 * float(torch.cat(parts).double().var(dim=0).sum())
 
 
-def _residual(model: Classifier, asked: Asked, tap: str, spread: float, found: Bytes) -> Floats:
+def _residual(model: Classifier, task: Task, tap: str, spread: float, found: Bytes) -> Floats:
     """The squared distance of each found picture's activations from the real one's, in spreads."""
-    device = model.mean.device
+    device = model.device
     with torch.no_grad():
         sought, got = (
             model.activations(as_images(pixels, device), [tap])[tap].flatten(1).cpu().double()
-            for pixels in (asked.sought[0], found)
+            for pixels in (task.sought[0], found)
         )
     return ((sought - got).square().sum(1) / spread).numpy()
 
 
-def _found(model: Classifier, asked: Asked, tap: str, spread: float) -> Bytes:
+def _found(model: Classifier, task: Task, tap: str, spread: float) -> Bytes:
     """What was found from one tap, computed once a folder."""
     key = {
         "version": VERSION,
         "network": network_key(model),
-        "data": asked.chosen.fingerprint,
-        "index": asked.sought[1].tolist(),
-        "seeking": asked.seeking.plain(),
+        "data": task.chosen.fingerprint,
+        "index": task.sought[1].tolist(),
+        "seeking": task.seeking.plain(),
         "tap": tap,
-        "seed": asked.seed,
+        "seed": task.asked.seed,
     }
-    path = asked.folder / f"inversion-{content_key(key)}.npy" if asked.folder is not None else None
+    path = task.folder / f"inversion-{content_key(key)}.npy" if task.folder is not None else None
     if path is not None and path.exists():
         return np.load(path, allow_pickle=False)
-    found = as_bytes(_followed(model, asked, tap, spread))
+    found = as_bytes(_followed(model, task, tap, spread))
     if path is not None:
         with replacing(path) as file:
             np.save(file, found)
     return found
 
 
-def _followed(model: Classifier, asked: Asked, tap: str, spread: float) -> Tensor:
-    how, device = asked.seeking, model.mean.device
-    real, index = asked.sought
-    reference = as_images(asked.reference[0], device)
+def _followed(model: Classifier, task: Task, tap: str, spread: float) -> Tensor:
+    how, device = task.seeking, model.device
+    real, index = task.sought
+    reference = as_images(task.reference[0], device)
     form = form_of(how.form, reference, model.mean, model.std, held=False)
     with torch.no_grad():
         wanted = model.activations(as_images(real, device), [tap])[tap].flatten(1).float()
@@ -189,7 +190,7 @@ def _followed(model: Classifier, asked: Asked, tap: str, spread: float) -> Tenso
         return weighed + z_penalty(numbers) if how.z_penalty else weighed
 
     plain = plain_start(form, reference)
-    draws = [stream(asked.seed, "inversion", row).standard_normal(plain.shape[1:]) for row in index.tolist()]
+    draws = [stream(task.asked.seed, "inversion", row).standard_normal(plain.shape[1:]) for row in index.tolist()]
     begun = plain + NOISE * torch.from_numpy(np.stack(draws).astype(np.float32)).to(device)
     form.project(begun)
     steps = Steps(steps=how.steps, lr=how.lr, optimiser=how.optimiser, momentum=how.momentum, schedule=how.schedule)

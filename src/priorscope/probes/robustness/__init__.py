@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from priorscope.attacks import NORMS, LossName, Norm, attacks_of
-from priorscope.attacks.budgets import budget_asked, levels_of, shown
+from priorscope.attacks import NORMS, Attack, LossName, Norm, attacks_of
+from priorscope.attacks.budgets import budget_asked, check_budget, levels_of, shown
 from priorscope.attacks.verdict import Check, Verdict
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_bootstrap
@@ -29,23 +29,22 @@ from priorscope.core.config import Number, content_key
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, wilson
-from priorscope.probes import ProbeConfig, labelled_split
+from priorscope.probes import ProbeConfig, asks, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
-    from priorscope.probes.robustness.measured import Asked
+    from priorscope.probes.robustness.measured import Found, Measurement
 
-VERSION = 5
+VERSION = 6
 SEARCH = 2
-"""The version of what a search keeps. It is its own, so that a change of the audit does not throw finished searches away."""
+"""The version of what a search keeps. It is its own: a change of the audit does not throw finished searches away."""
 QUERIES = 4
 """That of a search with an attack that asks for answers alone: it spends no more queries than it is given."""
 
 Budget = Annotated[Number, Field(ge=0)]
-
 
 GROUNDS: dict[Verdict, str] = {
     "weak attack: upper bound only": "weak attack: an upper bound",
@@ -84,6 +83,22 @@ class RobustnessConfig(ProbeConfig):
     )
     seed: int = Field(default=0, ge=0, description="of random starts and directions, and of intervals")
 
+    @model_validator(mode="after")
+    def _within_what_pixels_can_have(self) -> Self:
+        check_budget(max((self.eps or 0.0, *(self.budgets or ()))), self.norm)
+        return self
+
+    def attacks(self, classes: int) -> tuple[Attack, ...]:
+        """The attacks to run on a network of that many classes."""
+        changes = self.model_dump(include={"steps", "restarts", "loss"}, exclude_none=True)
+        return attacks_of(self.attack, classes, **changes)
+
+    def curve(self) -> tuple[float, tuple[float, ...]]:
+        """The budget that the verdict is about, and all budgets of the curve, of which it is one."""
+        eps = budget_asked(self.attack, self.norm, self.eps)
+        levels = levels_of(self.attack, self.norm, eps, self.budgets)
+        return min(levels, key=lambda level: abs(level - eps)), levels
+
 
 class Robustness(Result):
     """The smallest budget that breaks each image, the accuracy at every budget, and a verdict on the number."""
@@ -119,29 +134,33 @@ class Robustness(Result):
     index: Array
     correct: Array
     smallest: Array
-    """For each image the smallest budget found to break it: 0 where it was wrong before, infinite where none did."""
+    """For each image the smallest budget found to break it: 0 if it was wrong before, infinite if none did."""
     stood: Array
     """For each image the largest budget found not to break it: the bisection ends between the two."""
     right_at: Array
     """How many images are right at each budget."""
     within_at: Array
-    """The same within five guesses, where the protocol asks for it (else empty)."""
+    """The same within five guesses, if the protocol asks for it (else empty)."""
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
         if not self.n:
             return f"It gets none of {len(self.index):,} images right, so that there is nothing to break ({self.attack})."
         share = self.accuracy_at(self.eps)
-        above = "more than " if self.beyond else ""
+        within = f"{shown(self.value, self.norm)} {NORMS[self.norm]}"
+        half = (
+            f"Half or more of the images it gets right still stand at {within}"
+            if self.beyond
+            else f"Half of the images it gets right break within {within}"
+        )
         return (
-            f"Half of the images it gets right break within {above}{shown(self.value, self.norm)} {NORMS[self.norm]}; "
-            f"{share:.1%} of all are right at {shown(self.eps, self.norm)} ({self.attack}: {self.verdict})."
+            f"{half}; {share:.1%} of all are right at {shown(self.eps, self.norm)} ({self.attack}: {self.verdict})."
         )
 
     @property
     def beyond(self) -> bool:
-        """Whether half of the images stood at the largest budget."""
-        return self.value >= self.budgets[-1]
+        """Whether half of the images it gets right, or more, stood at the largest budget."""
+        return self.value >= self.budgets[-1] and 2 * self.censored() >= self.n
 
     @property
     def believed(self) -> bool:
@@ -224,7 +243,7 @@ class Robustness(Result):
                 Metric.of("accuracy after audit", self.after_audit, between, self.audited, "share of images", setting=setting)
             )
         rows += [Metric.of(check.name, check.share, None, check.n, "share of images", setting="audit") for check in self.checks]
-        return [row for row in rows if row.n]  # a share of no images is no number
+        return [row for row in rows if row.n]  # no images have no share
 
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
@@ -234,61 +253,49 @@ class Robustness(Result):
         if len({result.data for _, result in results}) > 1:  # a picture that pairs images tells splits apart by their names
             results = [(who, r.model_copy(update={"split": f"{r.split} ({r.data or 'unknown data'})"})) for who, r in results]
         drawn = [figures.draw_smallest(results), figures.draw_curve(results)]
-        return drawn + ([figures.draw_audit(results)] if any(result.checks for _, result in results) else [])
+        return drawn + ([figures.draw_audit(results)] if any(check.n for _, result in results for check in result.checks) else [])
 
 
+@asks(RobustnessConfig)
 def measure_robustness(
     subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
+    asked: RobustnessConfig,
     *,
-    split: str = "test",
-    images: int | None = 200,
-    attack: str = "quick",
-    norm: Norm = "linf",
-    eps: float | None = None,
-    budgets: Sequence[float] | None = None,
-    steps: int | None = None,
-    restarts: int | None = None,
-    loss: LossName | None = None,
-    audit_images: int = 100,
-    seed: int = 0,
     folder: Path | None = None,
 ) -> Robustness:
     """Attacks a class-balanced part of a split (`images`; None: all of it) and audits the number at `eps`.
 
-    With a `folder` (not set: the evidence's own) a search that is stopped goes on where it was.
+    With a `folder` (not set: the evidence's own) an interrupted search is resumed.
     """
     from priorscope.attacks.supply import some_images
     from priorscope.evidence import evidence_of
-    from priorscope.probes.robustness.measured import Asked
+    from priorscope.probes.robustness.measured import Measurement
 
     evidence = evidence_of(subject)
-    asked_of = labelled_split(data, split, evidence)
-    chosen, index = some_images(asked_of, images)
-    changes = {name: value for name, value in (("steps", steps), ("restarts", restarts), ("loss", loss)) if value is not None}
-    attacks = attacks_of(attack, len(chosen.classes), **changes)
-    at = budget_asked(attack, norm, eps)
-    levels = levels_of(attack, norm, at, budgets)
-    at = min(levels, key=lambda level: abs(level - at))
-    asked = Asked(evidence.model, chosen, index, attacks, norm, at, levels, seed, audit_images)
-    found = asked.find(_state(asked, folder or evidence.folder))
-    n, total, most = int(found.correct.sum()), len(index), levels[-1]
-    value, interval = median_budget(found.stood[found.correct], found.smallest[found.correct], most, seed) if n else (0.0, None)
+    whole = labelled_split(data, asked.split, evidence)
+    chosen, index = some_images(whole, asked.images)
+    eps, levels = asked.curve()
+    check_budget(max(eps, *(asked.budgets or (eps,))), asked.norm, whole.image_size)
+    measurement = Measurement(evidence.model, chosen, index, asked, asked.attacks(len(chosen.classes)), eps, levels)
+    found = measurement.find(_state(measurement, folder or evidence.folder))
+    right, n = found.correct, int(found.correct.sum())
+    value, interval = median_budget(found.stood[right], found.smallest[right], levels[-1], asked.seed) if n else (0.0, None)
     return Robustness(
         value=value,
         interval=interval,
         n=n,
-        unit=f"{NORMS[norm]} on pixels in [0, 1]",
-        caveats=(*found.caveats, *_caveats(n, total, value, interval, asked)),
+        unit=f"{NORMS[asked.norm]} on pixels in [0, 1]",
+        caveats=(*found.caveats, *_caveats(found, value, interval, measurement)),
         split=chosen.name,
-        data=asked_of.fingerprint,
-        attack=attack,
-        attacks=tuple(each.sentence() for each in attacks),
-        norm=norm,
-        eps=at,
+        data=whole.fingerprint,
+        attack=asked.attack,
+        attacks=tuple(each.sentence() for each in measurement.attacks),
+        norm=asked.norm,
+        eps=eps,
         budgets=levels,
         classes=len(chosen.classes),
-        seed=seed,
+        seed=asked.seed,
         index=index,
         correct=found.correct,
         smallest=found.smallest,
@@ -303,37 +310,38 @@ def measure_robustness(
     )
 
 
-def _state(asked: Asked, folder: Path | None) -> Path | None:
+def _state(of: Measurement, folder: Path | None) -> Path | None:
     """Where the search keeps what it knows: a file named by everything it is a function of."""
     if folder is None:
         return None
     from priorscope.attacks.supply import network_key
 
     key = {
-        "version": QUERIES if any(attack.gradient_free for attack in asked.attacks) else SEARCH,
-        "network": network_key(asked.model),
-        "data": asked.images.fingerprint,
-        "index": asked.index.tolist(),
-        "attacks": [attack.plain() for attack in asked.attacks],
-        "norm": asked.norm,
-        "eps": asked.eps,
-        "budgets": list(asked.levels),
-        "seed": asked.seed,
+        "version": QUERIES if any(attack.gradient_free for attack in of.attacks) else SEARCH,
+        "network": network_key(of.model),
+        "data": of.images.fingerprint,
+        "index": of.index.tolist(),
+        "attacks": [attack.plain() for attack in of.attacks],
+        "norm": of.asked.norm,
+        "eps": of.eps,
+        "budgets": list(of.levels),
+        "seed": of.asked.seed,
     }
     return folder / f"robustness-{content_key(key)}.npz"
 
 
-def _caveats(n: int, total: int, value: float, interval: Interval | None, asked: Asked) -> list[str]:
+def _caveats(found: Found, value: float, interval: Interval | None, of: Measurement) -> list[str]:
     """What is to be doubted of the headline number."""
-    said, most = [], asked.levels[-1]
-    if wilson(n, total).low <= 1 / len(asked.images.classes):
+    said, most, total, n = [], of.levels[-1], len(of.index), int(found.correct.sum())
+    unbroken = int(np.isinf(found.smallest[found.correct]).sum())
+    if wilson(n, total).low <= 1 / len(of.images.classes):
         said.append(f"Right on {n / total:.1%} of the images, which is not above chance: there is little to break.")
-    if n and value >= most:
+    if n and value >= most and 2 * unbroken >= n:
         said.append(
-            f"Half of the images or more stand at every budget up to {shown(most, asked.norm)}: the median is at least that."
+            f"Half of the images or more stand at every budget up to {shown(most, of.asked.norm)}: the median is at least that."
         )
     elif interval is not None and interval.high >= most:
-        said.append(f"The interval ends with the budgets that were tried, at {shown(most, asked.norm)}: it may go on.")
+        said.append(f"The interval ends with the budgets that were tried, at {shown(most, of.asked.norm)}: it may go on.")
     return said
 
 
@@ -343,12 +351,14 @@ def median_budget(
     """The median of the smallest breaking budgets, those beyond `most` taken as `most`, and its interval over images.
 
     Each budget is known up to its bracket only, so the interval begins at the low end of the brackets' low ends' interval.
+    It stays between 0 and `most`, as every one of these budgets does.
     """
     high = np.minimum(smallest, most)
     lower, upper = (bootstrap(values, seed=seed, statistic=_median) for values in (np.minimum(stood, high), high))
     if lower is None or upper is None:
         return float(np.median(high)), None
-    between = Interval(low=lower.low, high=upper.high, method="percentile bootstrap of brackets", over="images")
+    low, end = max(lower.low, 0.0), min(upper.high, most)
+    between = Interval(low=low, high=end, method="percentile bootstrap of brackets", over="images")
     return float(np.median(high)), between
 
 

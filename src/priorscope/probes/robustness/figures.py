@@ -13,7 +13,7 @@ from priorscope.core.comparison import beside_the_best
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import heat_map
-from priorscope.core.stats import Interval, wilson
+from priorscope.core.stats import Interval, ends, wilson
 from priorscope.probes.robustness import Robustness, compare_smallest, median_budget, on_common
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ Told = tuple[str, Robustness, float]
 
 UNIT: dict[Norm, tuple[float, str]] = {"linf": (255.0, "L-inf, in grey levels of 255"), "l2": (1.0, "L2, pixels in [0, 1]")}
 """What a budget is multiplied by on an axis, and what is then written beside it."""
-
 
 NOT_BELIEVED: dict[Verdict, str] = {
     "masked": "not to be believed: masked gradients",
@@ -41,9 +40,7 @@ def draw_smallest(results: Results) -> Figure:
     values, n = _medians(results)
     rows: list[dict[str, Any]] = []
     for (subject, result), (value, between) in zip(results, values, strict=True):
-        row = {"subject": subject.name, "family": subject.family, "value": value, "low": None, "high": None}
-        if between is not None:
-            row |= {"low": between.low, "high": between.high}
+        row = {"subject": subject.name, "family": subject.family, "value": value, **ends(between)}
         scaled = {name: max(v, _least(result)) * times if isinstance(v, float) else v for name, v in row.items()}
         rows.append({**scaled, "verdict": result.verdict})
     medians = [value for value, _ in values]
@@ -73,7 +70,7 @@ def _title(results: Results, medians: Sequence[float]) -> str:
 
 
 def _compared(told: Sequence[Told]) -> str:
-    """The largest median beside every other network, image by image, the p-values of all pairs corrected for being many."""
+    """The largest median against every other network, image by image, with p-values corrected for the number of pairs."""
     (name, best, median), *others = sorted(told, key=lambda each: -each[2])
     within = f"break within {_within(median, best)}"
     if not others:
@@ -97,7 +94,7 @@ def _compared(told: Sequence[Told]) -> str:
 
 
 def _side_by_side(told: Sequence[Told]) -> str:
-    """From where to where the medians run that no test compares."""
+    """The range of medians that no test compares."""
     ranked = sorted(told, key=lambda each: each[2])
     (low, least, lowest), (high, most, highest) = ranked[0], ranked[-1]
     if len(told) == 1:
@@ -119,7 +116,7 @@ def _not_believed(results: Results) -> str:
 
 
 def _within(median: float, result: Robustness) -> str:
-    """A median budget; where half of the images stand at every budget that was tried, it is more than the largest."""
+    """A median budget in words: "more than" the largest if half of the images stand at every budget tried."""
     return f"{'more than ' if median >= result.budgets[-1] else ''}{shown(median, result.norm)}"
 
 
@@ -135,7 +132,7 @@ def _protocol(results: Results) -> str:
 
 
 def _alike(results: Results) -> bool:
-    """Whether all were measured in one way, on some images that all get right."""
+    """Whether all were measured in the same way, and all get some of the same images right."""
     if len({result.asked() for _, result in results}) > 1:
         return False
     common = set.intersection(*(set(r.index[r.correct].tolist()) for _, r in results))
@@ -143,7 +140,7 @@ def _alike(results: Results) -> bool:
 
 
 def _medians(results: Results) -> tuple[list[tuple[float, Interval | None]], str]:
-    """Each network's median, and on how many images: those that all get right; its own where they were not measured alike."""
+    """Each network's median and the number of images: those that all get right, or its own if they were not measured alike."""
     own, fewest = [(r.value, r.interval) for _, r in results], min(r.n for _, r in results)
     if len(results) == 1:
         return own, f"{fewest:,} images that it gets right"
@@ -162,23 +159,15 @@ def _least(result: Robustness) -> float:
 
 
 def draw_curve(results: Results) -> Figure:
+    """The share of images that are right at each budget."""
     first = results[0][1]
     times, unit = UNIT[first.norm]
     rows: list[dict[str, Any]] = []
     for subject, result in results:
         total = len(result.index)
         for eps, count in zip(result.budgets, result.right_at.tolist(), strict=True):
-            between = wilson(count, total)
-            rows.append(
-                {
-                    "series": subject.name,
-                    "family": subject.family,
-                    "x": eps * times,
-                    "y": count / total,
-                    "low": between.low,
-                    "high": between.high,
-                }
-            )
+            row = {"series": subject.name, "family": subject.family, "x": eps * times, "y": count / total}
+            rows.append({**row, **ends(wilson(count, total))})
     return curves_with_band(
         "robustness-curve",
         _curve_title(results),
@@ -215,16 +204,17 @@ def _curve_title(results: Results) -> str:
 
 
 def draw_audit(results: Results) -> Figure:
-    audited = [(subject, result) for subject, result in results if result.checks]
-    rows = [{"x": c.name, "y": s.name, "value": c.share} for s, r in audited for c in r.checks]
-    worst = max((c for _, r in audited for c in r.checks), key=lambda c: c.share)
-    accused = [subject.name for subject, result in audited if any(check.finding != "fine" for check in result.checks)]
+    """What each check of the audit found, of those that had an image to look at."""
+    found = [(subject.name, result, check) for subject, result in results for check in result.checks if check.n]
+    rows = [{"x": check.name, "y": name, "value": check.share} for name, _, check in found]
+    worst = max((check for *_, check in found), key=lambda check: check.share)
+    accused = list(dict.fromkeys(name for name, _, check in found if check.finding != "fine"))
     title = (
         "No check speaks against any of these numbers"
         if not accused
         else f"Not to be believed as they are: {', '.join(accused)}"
     )
-    first, looked = audited[0][1], [c.n for _, r in audited for c in r.checks]
+    first, looked = found[0][1], [check.n for *_, check in found]
     return heat_map(
         "robustness-audit",
         title,

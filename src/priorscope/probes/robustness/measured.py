@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.attacks import Attack, Norm
+from priorscope.attacks import Attack
 from priorscope.attacks.audit import Number, audit
 from priorscope.attacks.doubts import doubts
 from priorscope.attacks.search import find_smallest, protocol_curve
@@ -18,6 +19,9 @@ from priorscope.attacks.verdict import Check, Verdict, verdict_of
 from priorscope.attacks.victim import Victim, frozen
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
+
+if TYPE_CHECKING:
+    from priorscope.probes.robustness import RobustnessConfig
 
 RISE = 0.01
 """Share of the images by which a curve may rise again with the budget before it is said."""
@@ -42,7 +46,7 @@ class Found:
 
 @dataclass(frozen=True)
 class _Audited:
-    """What the audit says, the accuracy that it leaves, and of how many images; nothing where it was not asked for."""
+    """What the audit says, the accuracy that it leaves, and on how many images; empty if it was not asked for."""
 
     checks: tuple[Check, ...] = ()
     after: float | None = None
@@ -50,21 +54,19 @@ class _Audited:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One network, the images and their place in the split, and what is to break them."""
+class Measurement:
+    """One network, the images and their positions in the split, and what is to break them."""
 
     model: Classifier
     images: Split
     index: NDArray[np.int64]
+    asked: RobustnessConfig
     attacks: tuple[Attack, ...]
-    norm: Norm
     eps: float
     levels: tuple[float, ...]
-    seed: int
-    audit_images: int
 
     def find(self, state: Path | None) -> Found:
-        """Attacks the network; a search that is stopped goes on from its `state`."""
+        """Attacks the network; an interrupted search is resumed from its `state`."""
         fetch = fetcher(self.model, self.images)
         with evaluating(self.model), frozen(self.model):
             victim = Victim(self.model)
@@ -75,8 +77,9 @@ class Asked:
 
     def _by_search(self, victim: Victim, fetch: Fetch, caveats: list[str], uncertain: bool, state: Path | None) -> Found:
         """The smallest budgets by bisection, then the audit of the accuracy at `eps`."""
+        asked = self.asked
         brackets = find_smallest(
-            victim, fetch, self.index, self.attacks, self.levels, self.eps, norm=self.norm, seed=self.seed, state=state
+            victim, fetch, self.index, self.attacks, self.levels, self.eps, norm=asked.norm, seed=asked.seed, state=state
         )
         correct = brackets.right()
         seen = self._audit(victim, fetch, correct, brackets.standing(self.eps))
@@ -97,18 +100,19 @@ class Asked:
         )
 
     def _audit(self, victim: Victim, fetch: Fetch, correct: NDArray[np.bool_], standing: NDArray[np.bool_]) -> _Audited:
-        """The audit of the accuracy at `eps` on some of the images, where any are asked for."""
-        if not self.audit_images:
+        """Audits the accuracy at `eps` on some of the images, if any are asked for."""
+        asked = self.asked
+        if not asked.audit_images:
             return _Audited()
-        looked = evenly(len(correct), self.audit_images)
+        looked = evenly(len(correct), asked.audit_images)
         number = Number(
             victim,
             fetch,
             self.index,
             self.attacks,
             self.eps,
-            self.norm,
-            self.seed,
+            asked.norm,
+            asked.seed,
             looked[correct[looked]],
             looked[standing[looked]],
             self.levels,
@@ -117,11 +121,12 @@ class Asked:
         return _Audited(tuple(checks), len(left) / len(looked), len(looked))
 
     def _by_protocol(self, victim: Victim, fetch: Fetch, caveats: list[str], uncertain: bool) -> Found:
-        """A published protocol: every image at every budget, right or wrong before; the last iterate counts.
+        """A published protocol: every image at every budget, whether right before or not; the last iterate counts.
 
         Its audit looks at images that are right before and at `eps`: the others are broken without an attack.
         """
-        curve = protocol_curve(victim, fetch, self.index, self.attacks[0], self.levels, norm=self.norm, seed=self.seed)
+        asked = self.asked
+        curve = protocol_curve(victim, fetch, self.index, self.attacks[0], self.levels, norm=asked.norm, seed=asked.seed)
         wrong, levels, counts = ~curve.right, np.array(self.levels), curve.right.sum(1)
         ever, at = wrong.any(0), wrong.argmax(0)
         rise = int(np.max(counts - np.minimum.accumulate(counts)))
@@ -144,12 +149,13 @@ class Asked:
         )
 
     def _verdict(self, checks: Sequence[Check], uncertain: bool) -> tuple[Verdict, list[str]]:
-        """What may be said of the number: nothing for it where nothing was checked, or where the network itself is in doubt."""
+        """What may be said of the number: it stays suspect if nothing was checked, or if the network itself is in doubt."""
         verdict = verdict_of(self.attacks, checks)
         if verdict != "no sign of overestimation":
             return verdict, []
         if not any(each.n for each in checks):
-            return "suspect", ["The number was not audited, so nothing speaks for it: it is called suspect until it is."]
+            looked = "No image that the audit looked at was right" if self.asked.audit_images else "The number was not audited"
+            return "suspect", [f"{looked}, so nothing speaks for it: it is called suspect until something does."]
         return ("suspect" if uncertain else verdict), []
 
 

@@ -3,7 +3,7 @@
 From runs of several sizes, amounts of data and lengths, family by family: the front of those that nothing cheaper beats, the
 curve E(C) = a (b + C)^-alpha + E_inf through it (Bachmann et al., arXiv 2306.13575), the parameters and samples of the runs on
 it, and what the curve of the cheaper runs says of the largest. A law has four free numbers and fits any front; where width,
-decades or noise leave the exponent open, the answer is "not identified", and what would identify it. What is always told is the
+decades or noise leave the exponent open, the answer is "not identified", and what would identify it. Always stated is the
 *local exponent*: minus the slope of log error over log compute, over the range that was tried and no further.
 
 Compute is that of training: the operations that were carried out, or, as that paper counts, three times the multiply-adds of a
@@ -22,7 +22,7 @@ from pydantic import Field
 from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.power_law import Law
-from priorscope.probes import ProbeConfig, check_trained, labelled_split
+from priorscope.probes import ProbeConfig, asks, check_trained, labelled_split
 from priorscope.probes.scaling.batches import Batch, batches
 from priorscope.probes.scaling.fit import Estimate, Found, HeldOut, Points, estimate
 from priorscope.probes.scaling.points import Count, Spent, as_points, spent_by
@@ -60,7 +60,7 @@ class ScalingConfig(ProbeConfig):
 
 
 class Best(Config):
-    """A point of the front; `final` says that it is final weights on the split, and no earlier epoch on val."""
+    """A point of the front; `final` says that it is final weights on the split and not an earlier epoch on val."""
 
     model: str
     compute: float
@@ -198,27 +198,18 @@ class Scaling(Result):
         return [figure for _, result in results for figure in draw_all(result)]
 
 
-def measure_scaling(
-    subjects: Mapping[str, TrainedRun],
-    data: Source | Split,
-    *,
-    split: str = "test",
-    count: Count = "operations",
-    intermediate: bool = True,
-    resamples: int = 400,
-    width: float = 1.0,
-    seed: int = 0,
-) -> Scaling:
+@asks(ScalingConfig)
+def measure_scaling(subjects: Mapping[str, TrainedRun], data: Source | Split, asked: ScalingConfig) -> Scaling:
     """Reads what runs cost and scores them, then fits each family's front."""
     check_trained("scaling", subjects)
-    chosen = labelled_split(data, split, *(run.evidence for run in subjects.values()))
-    runs = spent_by(subjects, chosen, count, intermediate)
+    chosen = labelled_split(data, asked.split, *(run.evidence for run in subjects.values()))
+    runs = spent_by(subjects, chosen, asked.count, asked.intermediate)
     families = list(dict.fromkeys(run.family for run in runs))
     fits: list[Fit] = []
     for family in families:
         own = [run for run in runs if run.family == family]
         points = as_points(own)
-        fits.append(_fit(family, own, points, estimate(points, resamples, width, seed)))
+        fits.append(_fit(family, own, points, estimate(points, asked.resamples, asked.width, asked.seed)))
     compared = batches(runs)
     local = next((fit.local for fit in fits if fit.local is not None), None)
     return Scaling(
@@ -228,9 +219,9 @@ def measure_scaling(
         unit="exponent",
         caveats=(*_caveats(fits, runs), *_of_batches(compared)),
         split=chosen.name,
-        count=count,
-        resamples=resamples,
-        seed=seed,
+        count=asked.count,
+        resamples=asked.resamples,
+        seed=asked.seed,
         images=len(chosen),
         transfer=any(run.began is not None for run in runs),
         fits=tuple(fits),

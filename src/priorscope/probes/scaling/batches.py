@@ -96,7 +96,7 @@ def _of_equal(runs: Sequence[Spent], held: Held) -> list[tuple[int, list[Spent]]
 def _best(amount: int, held: Held, size: int, members: Sequence[Spent]) -> Batch:
     """The seeds of one batch size's setting with the least mean error on val, of equals at the least rate, scored on the split.
 
-    A setting is all of the recipe but its seed: two runs that differ in their warm-up are no two seeds.
+    A setting is all of the recipe but its seed: two runs that differ in their warm-up are not two seeds.
     """
     settings: dict[str, list[Spent]] = defaultdict(list)
     for run in sorted(members, key=_rate):

@@ -10,6 +10,7 @@ import numpy as np
 from priorscope.core.charts import Axis, family_colour, family_dash, family_shape, figure_data, interval_dots
 from priorscope.core.extremes import named, smallest
 from priorscope.core.figure import HEIGHT, INK, MUTED, WIDTH, Figure
+from priorscope.core.stats import ends
 from priorscope.probes.scaling import AMOUNTS, Fit, Scaling
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _title(result: Scaling) -> str:
 
 
 def _fall_title(fits: Sequence[Fit]) -> str:
-    """How far error falls along a front, of several that of the family where it comes down lowest; one point is no fall."""
+    """How far error falls along a front: of several fronts, the one that ends lowest. A single point is not a fall."""
     falls = [fit for fit in fits if len(fit.front) > 1]
     if not falls:
         return "Error does not fall with compute here"
@@ -117,8 +118,7 @@ def _tried(result: Scaling) -> Rows:
             "model": "final" if result.final[row] else "earlier epoch, on val",
             "x": float(result.compute[row]),
             "y": float(result.error[row]),
-            "low": None,
-            "high": None,
+            **ends(None),
         }
         for row in rows.tolist()
     ]
@@ -127,12 +127,11 @@ def _tried(result: Scaling) -> Rows:
 def _front(fit: Fit) -> Rows:
     own = {"family": fit.family}
     rows: Rows = [
-        {"kind": "front", **own, "model": best.model, "x": best.compute, "y": best.error, "low": None, "high": None}
-        for best in fit.front
+        {"kind": "front", **own, "model": best.model, "x": best.compute, "y": best.error, **ends(None)} for best in fit.front
     ]
     if fit.held_out is not None and fit.identified:
-        ends = fit.held_out.predicted
-        where = {"x": fit.held_out.compute, "y": ends.value, "low": ends.low, "high": ends.high}
+        told = fit.held_out.predicted
+        where = {"x": fit.held_out.compute, "y": told.value, **ends(told.interval())}
         rows.append({"kind": "held out", **own, "model": "predicted from the cheaper runs", **where})
     return rows
 
@@ -229,10 +228,10 @@ def _batch_title(compared: tuple[Batch, ...]) -> str:
     held = compared[0].held
     own = [one for one in compared if (one.model, one.held, one.amount) == (compared[0].model, held, compared[0].amount)]
     best = smallest({str(one.batch): one.error for one in own})
-    ends = {str(one.batch): (one.low, one.high) for one in own}
+    spans = {str(one.batch): (one.low, one.high) for one in own}
     batches, told = ("a batch" if len(best.names) == 1 else "batches"), f"{best.value:.1%} ({own[0].model})"
     if best.equal:
         return f"At equal {held} {batches} of {best} err alike: {told}"
-    reach = max(ends[name][1] for name in best.names)
-    sure = "" if all(low > reach for name, (low, _) in ends.items() if name not in best.names) else ", within the intervals"
+    reach = max(spans[name][1] for name in best.names)
+    sure = "" if all(low > reach for name, (low, _) in spans.items() if name not in best.names) else ", within the intervals"
     return f"At equal {held} {batches} of {best.do('errs', 'err')} least{sure}: {told}"

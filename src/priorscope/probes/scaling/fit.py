@@ -1,7 +1,7 @@
 """What runs say of error against compute, and whether they say it: front, curve, intervals, held-out point, allocation.
 
 The unit of sampling is a whole run. Runs that differ in their seed alone are averaged before anything is compared, so that the
-front is one of recipes and not of lucky seeds. Every resample draws runs with replacement and takes the front anew; a run
+front is one of recipes and not of lucky seeds. Every resample draws runs with replacement and takes the front again; a run
 drawn twice weighs twice. A few points through which four numbers are fitted scatter less than they would elsewhere, so the
 resamples' deviations are taken times sqrt(n / (n - 4)) and t(n - 4) / z. Where a recipe of the front has one run and nothing
 nearly as good stands beside it, resamples without it have a worse front: the interval is then wider than noise alone makes it.

@@ -2,7 +2,7 @@
 
 The final weights count with their error on the split that is asked about. An earlier epoch counts with its error on val, which
 the log has, and only while the learning rate is constant (`constant`, or `wsd` before its fall): under a schedule that falls to
-the end of the run, the network at half of its steps is not what a run of half the length would give.
+the end of the run, the network at half of its steps is not what a run of half the length would end with.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Spent:
 
 
 def spent_by(runs: Mapping[str, TrainedRun], split: Split, count: Count, intermediate: bool) -> list[Spent]:
-    """The points of runs. A run that another one began with gives its compute to that one and is no point itself."""
+    """The points of runs. The compute of a run that another one began with counts there, and it is not a point itself."""
     began = {name: _origin(run, runs) for name, run in runs.items()}
     origins = {origin for origin in began.values() if origin is not None}
     found: list[Spent] = []
@@ -120,7 +120,7 @@ def _spent(
     each = _image_compute(name, run, count)
     before = _before(name, run, runs, began, count)
     right = top_k_correct(run.evidence.logits(split), split.labels)
-    least = 0.5 / len(right)  # no error is 0: so many images say that it is no more than about this
+    least = 0.5 / len(right)  # no error is 0: this many images say only that it is below about this
     rows = _steady(run, recipe) if intermediate and recipe.get("init", {}).get("kind", "scratch") == "scratch" else []
     val = [max(1 - float(row["val"]["accuracy"]), 0.5 / int(row["val"].get("n", len(right)))) for row in rows]
     return Spent(

@@ -1,7 +1,7 @@
 """What a layer's features hold, layer by layer: a linear readout, neighbours, and how many directions they vary in.
 
-All three read features that were averaged over positions, of the same images, and none is fitted to the images it is scored
-on: the readout is fitted on one half and scored on the other and the reverse, neighbours are looked for among all other images.
+All three read the same images' features, averaged over positions. None is scored on images that it was fitted to: the readout
+is fitted on each half and scored on the other, and neighbours are looked for among all other images.
 """
 
 from __future__ import annotations
@@ -16,33 +16,36 @@ from priorscope.core.stats import Interval, bootstrap
 NEIGHBOURS = 10
 STEPS = 50
 RIDGE = 1e-3
-"""Half the weight of the squared weights beside the mean log loss: fixed, not tuned on anything."""
+"""The penalty beside the mean log loss is half of this times the sum of squared weights: fixed, not tuned on anything."""
 
 BYTES = 1 << 26
-"""What distances and differences may take at a time."""
+"""Memory that distances and differences may take at a time."""
 
 Ints = NDArray[np.int64]
 
 
 def logistic_right(features: Tensor, labels: Ints) -> NDArray[np.bool_]:
-    """Whether each image's class is read out right by a multinomial logistic regression that was fitted on the other half.
+    """Whether each image's class is read out right by a logistic regression that was fitted on the other half.
 
-    Features are standardised on the half that is fitted. Every other image of the order given makes a half.
+    Every other image of the order given makes a half.
     """
-    given = torch.from_numpy(labels)
-    right = torch.zeros(len(labels), dtype=torch.bool)
-    half = torch.arange(len(labels)) % 2 == 0
+    classes, right = int(labels.max()) + 1, np.zeros(len(labels), np.bool_)
+    half = np.arange(len(labels)) % 2 == 0
     for fitted, scored in ((half, ~half), (~half, half)):
-        mean, std = features[fitted].mean(0), features[fitted].std(0)
-        scale = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.inf)  # a constant feature is left out
-        x, y = ((features[part] - mean) / scale for part in (fitted, scored))
-        weights = fit_logistic(x, given[fitted], int(given.max()) + 1)
-        right[scored] = (y @ weights[:-1] + weights[-1]).argmax(1) == given[scored]
-    return right.numpy()
+        right[scored] = by_logistic(features[fitted], labels[fitted], features[scored], classes) == labels[scored]
+    return right
+
+
+def by_logistic(known: Tensor, labels: Ints, asked: Tensor, classes: int) -> Ints:
+    """The class of each asked image by a multinomial logistic regression on the known ones, whose deviation scales features."""
+    mean, std = known.mean(0), known.std(0)
+    scale = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.inf)  # a constant feature is left out
+    weights = fit_logistic((known - mean) / scale, torch.from_numpy(labels), classes)
+    return ((asked - mean) / scale @ weights[:-1] + weights[-1]).argmax(1).numpy()
 
 
 def fit_logistic(x: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Weights (features + 1, classes) of the least ridge-penalised mean log loss, the last row for the intercept."""
+    """The weights (features + 1, classes) of least ridge-penalised mean log loss; the last row is the intercept."""
     with torch.enable_grad(), torch.inference_mode(False):
         inputs = torch.cat([x.clone(), torch.ones(len(x), 1)], 1)
         weights = torch.zeros(inputs.shape[1], classes, requires_grad=True)
@@ -60,9 +63,9 @@ def fit_logistic(x: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def nearest(features: Tensor, count: int) -> Tensor:
-    """(n, count) the rows of each image's nearest others, nearest first, by Euclid's distance.
+    """(n, count): the rows of each image's nearest others by Euclidean distance, nearest first.
 
-    Distances are differences of large products: they are formed in float64 around the mean, some images against some others
+    Distances are differences of large products, so they are formed in float64 around the mean; some images against some others
     at a time.
     """
     mean, n = features.mean(0), len(features)
@@ -81,7 +84,7 @@ def nearest(features: Tensor, count: int) -> Tensor:
 
 
 def neighbours_right(neighbours: Tensor, labels: Ints) -> NDArray[np.bool_]:
-    """Whether the class that most of the nearest images have is right; of equally many, the one that is nearest."""
+    """Whether the commonest class of the nearest images is right; of equally common ones, the nearest counts."""
     given = torch.from_numpy(labels)
     votes = torch.zeros(len(labels), int(given.max()) + 1)
     weight = 1 + 1e-3 / torch.arange(1, neighbours.shape[1] + 1)
@@ -92,9 +95,9 @@ def neighbours_right(neighbours: Tensor, labels: Ints) -> NDArray[np.bool_]:
 def two_nn(features: Tensor, neighbours: Tensor, seed: int) -> tuple[float, Interval | None]:
     """The number of directions that features vary in, from the ratio of each image's two smallest distances.
 
-    Where density is even over the two nearest neighbours, that ratio has the distribution 1 - r^-d (Facco et al., Sci. Rep. 7,
-    2017): d is the inverse of the mean of log r. It reads low where d is beyond about 20 (n grows as a power of d, and
-    borders are everywhere), reads the noise where that is what the nearest differ in, and NaN where images coincide.
+    If density is even over the two nearest neighbours, that ratio has the distribution 1 - r^-d (Facco et al., Sci. Rep. 7,
+    2017): d is the inverse of the mean of log r. It reads low if d is beyond about 20 (the images needed grow exponentially
+    with d, and borders are everywhere), reads the noise if the nearest differ in nothing else, and is NaN if images coincide.
     """
     many = max(1, BYTES // (2 * 8 * 3 * features.shape[1]))
     parts = zip(features.split(many), neighbours[:, :3].split(many), strict=True)

@@ -1,7 +1,7 @@
-"""What a long measurement knows so far, kept in a file, so that one that is stopped goes on there.
+"""What a long measurement knows so far, kept in a file, so that one that was stopped resumes there.
 
 A measurement of many conditions on many pictures is a table that is filled piece by piece. The file is named by a hash of
-everything that the table is a function of, and stays: the same measurement asked for again reads it.
+everything that the table depends on, and it stays: the same measurement, asked for again, reads it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 UNKNOWN = -2
-"""What stands where nothing is known yet: below -1, which decides for no class."""
+"""Stands for what is not known yet. It is below -1, which stands for an answer of no class."""
 SAVE_EVERY_SECONDS = 5.0
 
 Shape = tuple[int, ...]
 
 
-class Progress:
-    """Tables of numbers by name, `UNKNOWN` where nothing is known; read from the file where there is one."""
+class PartialTables:
+    """Tables of numbers by name, filled piece by piece (`UNKNOWN` elsewhere); read from the file if there is one."""
 
     def __init__(self, path: Path | None, tables: Mapping[str, tuple[Shape, type[np.generic]]]) -> None:
         self._path = path
@@ -42,11 +42,11 @@ class Progress:
         return self._tables[name]
 
     def lacks(self, name: str, place: Any = ...) -> bool:
-        """Whether something of a place in a table is not known."""
+        """Whether anything at a place in a table is still unknown."""
         return bool((self._tables[name][place] == UNKNOWN).any())
 
     def learn(self, name: str, place: Any, values: Any) -> None:
-        """Notes what was found, and every few seconds keeps everything that is known."""
+        """Notes values at a place in a table, and every few seconds writes all that is known to the file."""
         self._tables[name][place] = values
         if time.perf_counter() - self._saved >= SAVE_EVERY_SECONDS:
             self.keep()
@@ -59,7 +59,7 @@ class Progress:
 
 
 def state_of(folder: Path | None, probe: str, model: Classifier, chosen: Split, settings: Plain) -> Path | None:
-    """The file of a measurement in a folder, named by network, pictures and settings, its version among these."""
+    """The file of a measurement in a folder, named by network, pictures and settings (the probe's version is one of them)."""
     if folder is None:
         return None
     from priorscope.attacks.supply import network_key

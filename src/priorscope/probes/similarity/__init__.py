@@ -1,20 +1,18 @@
 """Do two networks see the same images alike, layer by layer?
 
-Linear CKA without bias (`probes/cka.py`) between all layers of all networks of a set, in one pass over the images. A layer's
+Linear CKA without bias (`cka`) between all layers of all networks of a set, in one pass over the images. A layer's
 *match* in another network is its largest CKA with any layer there; the headline is the mean match over layers and ordered
-pairs of networks. What such a number means shows only beside others: every network has an untrained twin, of the same
-architecture and other random weights, and pairs of twins are compared on the same images; networks that share a recipe but
-for the seed say how alike two trainings of one thing become.
+pairs of networks. Such a number has a meaning only beside others. Every network therefore has an untrained twin, of the same
+architecture with other random weights, and pairs of twins are compared on the same images; networks that share a recipe but
+for the seed show how alike two trainings of one thing become.
 
-By depth stands beside it what each layer holds: accuracy of a linear readout, of nearest neighbours, and intrinsic dimension.
+It also tells what each layer holds by depth: accuracy of a linear readout, of nearest neighbours, and intrinsic dimension.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -22,30 +20,25 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from priorscope.core.config import Config, Number, content_key
+from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, bracket, wilson
-from priorscope.probes import ProbeConfig, the_split
+from priorscope.core.stats import bracket, wilson
+from priorscope.probes import ProbeConfig, asks, the_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
-    from priorscope.probes.shared.cka import Alignment
-    from priorscope.probes.shared.layers import Network, Reading
 
 VERSION = 4
 FEWEST = 8
 """Images: twice the four that an unbiased estimate takes."""
 
-GROUPS = 16
-"""Disjoint groups of batches at most, each of which the jackknife leaves out once."""
 OUTS = ("embed/out", "*/out", "head/in", "logits")
 
-Floats = NDArray[np.float64]
 Kernel = Literal["linear", "rbf", "cosine"]
 Pooling = Literal["flatten", "mean"]
 
@@ -79,9 +72,15 @@ class SimilarityConfig(ProbeConfig):
     )
     seed: int = Field(default=0, ge=0, description="of the images' order and of the untrained twins")
 
+    def with_preset(self) -> Self:
+        """With the settings that its preset brings."""
+        if self.preset is None:
+            return self
+        return self.replace(kernel="cosine", batch=32, images=None, pooling="flatten", twins=False)
+
 
 class Pair(Config):
-    """How well the layers of two networks match, trained and untrained; `kin` share a recipe but for the seed."""
+    """How well the layers of two networks match, trained and untrained; `kin`: they share a recipe but for the seed."""
 
     first: str
     second: str
@@ -217,100 +216,56 @@ class Similarity(Result):
         return [figure for _, result in results for figure in draw_all(result)]
 
 
+@asks(SimilarityConfig)
 def measure_similarity(
     subjects: Mapping[str, Classifier | Evidence | TrainedRun],
     data: Source | Split,
+    asked: SimilarityConfig,
     *,
-    split: str = "test",
-    images: int | None = 2048,
-    batch: int = 128,
-    taps: Sequence[str] = OUTS,
-    kernel: Kernel = "linear",
-    bandwidth: float = 0.5,
-    pooling: Pooling = "flatten",
-    twins: bool = True,
-    depth: bool = True,
-    memory: float = 1024.0,
-    preset: Literal["z"] | None = None,
-    seed: int = 0,
     folder: Path | None = None,
 ) -> Similarity:
     """Compares all layers of all networks on the same images.
 
-    With a `folder` (not set: that of the first network's evidence) a comparison that is stopped goes on where it was.
+    With a `folder` (not set: that of the first network's evidence) a comparison that was stopped resumes where it was.
     """
     from priorscope.evidence import evidence_of
-    from priorscope.probes.shared.layers import Network, Reading, collect, planned_mb, twin_of
+    from priorscope.probes.similarity.matches import matched
+    from priorscope.probes.similarity.reading import Network, Reading
 
-    if preset == "z":
-        kernel, batch, images, pooling, twins = "cosine", 32, None, "flatten", False
     if len(subjects) < 2:
         raise RequestError(f"{len(subjects)} network was given.", "two or more", "name another run")
-    chosen, order = _images(the_split(data, split), images, batch, seed)
-    trained = [Network.of(name, evidence_of(subject).model, taps, chosen) for name, subject in subjects.items()]
-    others = [twin_of(network, seed) for network in trained] if twins else []
-    twinned = twins and None not in others
-    networks = [*trained, *(other for other in others if other is not None and twinned)]
-    reading = Reading(kernel, bandwidth, pooling, memory, depth, len(trained))
-    batches = np.array_split(order, max(1, len(order) // batch))
-    groups = min(GROUPS, len(batches))
-    planned = planned_mb(networks, len(chosen), max(map(len, batches)), groups, reading)
-    state = _state(folder or evidence_of(next(iter(subjects.values()))).folder, networks, chosen, reading, batch, seed)
-    found = collect(networks, chosen, batches, groups, reading, state)
-    ends = np.cumsum([len(network.taps) for network in trained])
-    blocks = [slice(int(end) - len(network.taps), int(end)) for end, network in zip(ends, trained, strict=True)]
-    result = _result(trained, blocks, found.alignment, twinned, len(chosen))
-    caveats = [
-        *_caveats(_dead(trained, found.alignment), len(found.alignment.sums)),
-        *(_no_twins(trained, others) if twins else []),
-    ]
-    if preset == "z":
-        caveats.append(
-            "Z's estimate is kept with its fault: every image's features are scaled to length one without a word, so that this "
-            "is CKA of directions and compares with no published value. A zero vector stays zero here; there it was NaN. The "
-            "layers are not Z's (every Linear of an MLP; Linear, Conv2d, pooling and Identity of a CNN; Linear and Attention "
-            f"of a ViT) but those of the taps asked for: {', '.join(taps)}."
-        )
+    asked = asked.with_preset()
+    chosen, batches = _batches(the_split(data, asked.split), asked)
+    seen = {name: evidence_of(subject) for name, subject in subjects.items()}
+    trained = [Network.of(name, evidence.model, asked.taps, chosen) for name, evidence in seen.items()]
+    twins = {network.name: network.untrained(asked.seed) for network in trained} if asked.twins else {}
+    lacking = [name for name, twin in twins.items() if twin is None]
+    beside = [] if lacking else [twin for twin in twins.values() if twin is not None]
+    reading = Reading(asked, chosen, batches, trained, beside)
+    planned = reading.planned_mb()
+    found = reading.gather(reading.state(folder or next(iter(seen.values())).folder))
+    matches = matched(trained, found.alignment, bool(beside), len(chosen))
     return Similarity(
-        **result,
-        **found.by_depth(chosen.labels[order], seed),
+        **matches,
+        **found.by_depth(chosen.labels[np.concatenate(batches)], asked.seed),
         unit="CKA",
-        caveats=tuple(caveats),
+        caveats=tuple(_caveats(asked, matches["dead"], reading.groups, lacking)),
         names=tuple(network.name for network in trained),
         families=tuple(network.family for network in trained),
         taps=tuple(network.taps for network in trained),
         split=chosen.name,
-        kernel=kernel,
-        pooling=pooling,
-        batch=batch,
-        seed=seed,
+        kernel=asked.kernel,
+        pooling=asked.pooling,
+        batch=asked.batch,
+        seed=asked.seed,
         planned_mb=planned,
         classes=len(chosen.classes),
     )
 
 
-def _state(
-    folder: Path | None, networks: Sequence[Network], chosen: Split, reading: Reading, batch: int, seed: int
-) -> Path | None:
-    """Where a comparison keeps what it knows: a file named by everything that its sums are a function of."""
-    if folder is None:
-        return None
-    from priorscope.attacks.supply import network_key
-
-    key = {
-        "version": VERSION,
-        "networks": [[network_key(network.model), *network.taps] for network in networks],
-        "data": chosen.fingerprint,
-        "reading": [reading.kernel, reading.bandwidth, reading.pooling, reading.depth, reading.pooled],
-        "batch": batch,
-        "seed": seed,
-    }
-    return folder / f"similarity-{content_key(key)}.npz"
-
-
-def _images(whole: Split, images: int | None, batch: int, seed: int) -> tuple[Split, NDArray[np.int64]]:
-    """A class-balanced part, and a random order of it: a batch of one class would see another variance."""
-    count = len(whole) if images is None else min(images, len(whole))
+def _batches(whole: Split, asked: SimilarityConfig) -> tuple[Split, list[NDArray[np.int64]]]:
+    """A class-balanced part, and its images in batches in a random order: a batch of one class would see another variance."""
+    count, batch = len(whole) if asked.images is None else min(asked.images, len(whole)), asked.batch
     if count < FEWEST:
         raise RequestError(f"{count} images were given.", f"{FEWEST} or more", "more images, or another split")
     if count < batch:
@@ -320,107 +275,12 @@ def _images(whole: Split, images: int | None, batch: int, seed: int) -> tuple[Sp
             f"batch = {count // 2}",
         )
     chosen = whole if count == len(whole) else whole.subset(count)
-    return chosen, stream(seed, "similarity", "order").permutation(count)
-
-
-def _result(trained: Sequence[Network], blocks: Sequence[slice], alignment: Alignment, twinned: bool, n: int) -> dict[str, Any]:
-    """Everything that is made of the sums of HSIC."""
-    from priorscope.probes.shared.cka import jackknife
-
-    whole, left_out = alignment.values()
-    layers = blocks[-1].stop
-    cka = whole[:layers, :layers]
-    untrained = whole[layers:, layers:] if twinned else np.zeros((0, 0))
-    match = _match(cka, blocks)
-    out_match = np.stack([_match(one, blocks) for one in left_out])
-    pairs: list[Pair] = []
-    for a, b in combinations(range(len(blocks)), 2):
-        value = _of_pair(match, blocks, a, b)
-        half = float(jackknife(np.array([_of_pair(one, blocks, a, b) for one in out_match])))
-        raw = _of_pair(_match(untrained, blocks), blocks, a, b) if twinned else None
-        pairs.append(
-            Pair(
-                first=trained[a].name,
-                second=trained[b].name,
-                value=value,
-                **_ends(value, half),
-                untrained=raw,
-                kin=_kin(trained[a], trained[b]),
-            )
-        )
-    value = float(np.mean([pair.value for pair in pairs]))
-    ends = _ends(value, float(jackknife(np.array([_mean_match(one, blocks) for one in out_match]))))
-    over = "batches of images"
-    return {
-        "value": value,
-        "interval": Interval(**ends, method="jackknife", over=over) if ends else None,
-        "n": n,
-        "pairs": tuple(pairs),
-        "dead": _dead(trained, alignment),
-        "cka": cka,
-        "half": jackknife(left_out)[:layers, :layers],
-        "untrained": untrained,
-        "match": match,
-        "match_half": jackknife(out_match),
-        "convergence": _convergence(alignment, blocks, n),
-    }
-
-
-def _ends(value: float, half: float) -> dict[str, float]:
-    """The interval of a match; nothing where a single batch makes none."""
-    return {"low": value - half, "high": max(min(value + half, 1.0), value)} if np.isfinite(half) else {}
-
-
-def _match(cka: Floats, blocks: Sequence[slice]) -> Floats:
-    """(layers, networks): the largest CKA with any layer of another network; NaN for its own and for dead layers."""
-    filled = np.where(np.isnan(cka), -np.inf, cka)
-    best = np.stack([filled[: blocks[-1].stop, block].max(1) for block in blocks], axis=1)
-    for at, block in enumerate(blocks):
-        best[block, at] = np.nan
-    return np.where(np.isneginf(best), np.nan, best)
-
-
-def _of_pair(match: Floats, blocks: Sequence[slice], a: int, b: int) -> float:
-    """The mean match of two networks' layers, both ways; 0 where all layers of one are dead."""
-    ways = [match[blocks[a], b], match[blocks[b], a]]
-    return float(np.mean([float(np.nanmean(way)) if np.isfinite(way).any() else 0.0 for way in ways]))
-
-
-def _mean_match(match: Floats, blocks: Sequence[slice]) -> float:
-    return float(np.mean([_of_pair(match, blocks, a, b) for a, b in combinations(range(len(blocks)), 2)]))
-
-
-def _convergence(alignment: Alignment, blocks: Sequence[slice], n: int) -> Floats:
-    """The headline from the first 1, 2, 4, ... groups of batches alone."""
-    from priorscope.probes.shared.cka import jackknife, ratio
-
-    groups, dead = len(alignment.sums), alignment.dead()
-    layers = blocks[-1].stop
-    steps: list[tuple[float, float, float]] = []
-    for count in sorted({*(2**power for power in range(groups.bit_length())), groups}):
-        some = alignment.sums[:count]
-        hsic = some.sum(0)
-        sums = [hsic, *(hsic - one for one in some if count > 2)]
-        value, *without = (_mean_match(_match(ratio(each, dead)[:layers, :layers], blocks), blocks) for each in sums)
-        half = float(jackknife(np.array(without))) if without else float("nan")
-        steps.append((n * count / groups, value, half))
-    return np.array(steps)
-
-
-def _kin(first: Network, second: Network) -> bool:
-    """Whether two networks are one recipe with two seeds, as far as their names and architectures tell: a-s0 and a-s1."""
-    stems = [re.sub(r"-s\d+$", "", network.name) for network in (first, second)]
-    config = first.model.config
-    return stems[0] == stems[1] and config is not None and config == second.model.config
-
-
-def _dead(trained: Sequence[Network], alignment: Alignment) -> tuple[str, ...]:
-    names = [f"{network.name} {tap}" for network in trained for tap in network.taps]
-    return tuple(name for name, gone in zip(names, alignment.dead(), strict=False) if gone)  # the twins' layers come after
+    order = stream(asked.seed, "similarity", "order").permutation(count)
+    return chosen, np.array_split(order, count // batch)
 
 
 def matching(taps: Sequence[str], patterns: Sequence[str], name: str) -> tuple[str, ...]:
-    """The addresses that a pattern fits, in the order of execution."""
+    """The addresses that fit a pattern, in the order of execution."""
     found = tuple(tap for tap in taps if any(fnmatchcase(tap, pattern) for pattern in patterns))
     if not found:
         raise RequestError(
@@ -431,19 +291,20 @@ def matching(taps: Sequence[str], patterns: Sequence[str], name: str) -> tuple[s
     return found
 
 
-def _caveats(dead: Sequence[str], groups: int) -> list[str]:
-    said = ["CKA is a number about these images: a few outliers can carry it, and equal values need not mean equal features."]
+def _caveats(asked: SimilarityConfig, dead: Sequence[str], groups: int, lacking: Sequence[str]) -> Iterator[str]:
+    yield "CKA is a number about these images: a few outliers can carry it, and equal values need not mean equal features."
     if dead:
-        said.append(f"Dead layers, which do not vary over the images, are left out: {', '.join(dead)}.")
+        yield f"Dead layers, which do not vary over the images, are left out: {', '.join(dead)}."
     if groups == 1:
-        said.append("A single batch makes no interval: more images or smaller batches would.")
+        yield "A single batch makes no interval: more images or smaller batches would."
     elif groups < 8:
-        said.append(f"{groups} groups of batches make the intervals: more images would make them surer.")
-    return said
-
-
-def _no_twins(trained: Sequence[Network], others: Sequence[Network | None]) -> list[str]:
-    missing = [network.name for network, other in zip(trained, others, strict=True) if other is None]
-    if not missing:
-        return []
-    return [f"No untrained twins: {', '.join(missing)} came without a config to build one from."]
+        yield f"{groups} groups of batches make the intervals: more images would make them surer."
+    if lacking:
+        yield f"No untrained twins: {', '.join(lacking)} came without a config to build one from."
+    if asked.preset == "z":
+        yield (
+            "Z's estimate is kept with its fault: every image's features are scaled to length one without a word, so that this "
+            "is CKA of directions and compares with no published value. A zero vector stays zero here; there it was NaN. The "
+            "layers are not Z's (every Linear of an MLP; Linear, Conv2d, pooling and Identity of a CNN; Linear and Attention "
+            f"of a ViT) but those of the taps asked for: {', '.join(asked.taps)}."
+        )

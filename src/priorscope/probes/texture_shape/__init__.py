@@ -2,12 +2,12 @@
 
 The same pictures are shown again and again, each time with something taken away (`priorscope.data.transforms`): in pixel
 space, before any resize, so that every network sees the same. The headline is the mean accuracy over the transforms asked for,
-each at its usual strength; curves run over the other strengths. Where a transform borrows from a picture of another class, it
-is counted too how often that class is answered.
+each at its usual strength; curves run over the other strengths. Where a transform borrows from a picture of another class,
+answers of that class are counted too.
 
-Pictures stylised by somebody else are read from a folder of class folders. Those are other pictures, so that they are neither
-part of the headline nor paired with anything. What is made here without a network (histogram, phase swap, quilting) is called
-what it is, and is comparable with no published stylisation.
+Pictures stylised by somebody else are read from a folder of class folders. Those are other pictures, so they are neither
+part of the headline nor paired with anything. What is made here without a network (histogram, phase swap, quilting) goes by
+its own name, and does not compare with any published stylisation.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import Interval, bootstrap, bracket, wilson
 from priorscope.data.transforms import TRANSFORMS, USUAL, Z, apply, transform_named
-from priorscope.probes import ProbeConfig, labelled_split
-from priorscope.probes.shared.progress import Progress, state_of
+from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.probes.shared.progress import PartialTables, state_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,6 +74,18 @@ class TextureShapeConfig(ProbeConfig):
     def reads(self) -> tuple[str | Plain | Path, ...]:
         return () if self.stylised is None else (Path(self.stylised),)
 
+    def conditions(self) -> tuple[Condition, ...]:
+        """Every transform asked for at its strengths, or at its usual one alone where `curves` is off."""
+        names = list(dict.fromkeys(name for asked in self.transforms for name in (Z if asked == "z" else (asked,))))
+        if not names:
+            raise RequestError("No transform was given.", "one or more", f"transforms = {list(USUAL[:3])}")
+        found = [
+            Condition(transform=name, level=level, usual=level == transform_named(name).usual)
+            for name in names
+            for level in transform_named(name).at()
+        ]
+        return tuple(one for one in found if self.curves or one.usual)
+
 
 class Condition(Config):
     """A transform at one strength; `usual` says that it stands for the transform in the headline."""
@@ -115,7 +127,7 @@ class TextureShape(Result):
     right: Array
     """(conditions, images)."""
     borrowed: Array
-    """(conditions, images): the donor's class was answered; never where nothing was borrowed."""
+    """(conditions, images): the donor's class was answered; never if nothing was borrowed."""
     pictures: Array
     """(1 + usual conditions, a few, side, side, 3): what it looks like, first without a transform."""
 
@@ -179,64 +191,46 @@ class TextureShape(Result):
         return draw_all(results)
 
 
+@asks(TextureShapeConfig)
 def measure_texture_shape(
     subject: Classifier | Evidence | TrainedRun,
     data: Source | Split,
+    asked: TextureShapeConfig,
     *,
-    split: str = "test",
-    images: int | None = 1000,
-    transforms: Sequence[str] = USUAL,
-    curves: bool = True,
-    stylised: str | None = None,
-    seed: int = 0,
     folder: Path | None = None,
 ) -> TextureShape:
     """Shows every picture under every condition. Memory: a block of pictures, its donors, and what the network needs.
 
-    With a `folder` (not set: the evidence's own) a measurement that is stopped goes on where it was.
+    With a `folder` (not set: the evidence's own) an interrupted measurement is resumed.
     """
     from priorscope.attacks.supply import some_images
-    from priorscope.data.transforms.draws import other_class
     from priorscope.evidence import evidence_of
 
-    conditions = _conditions(transforms, curves)
+    conditions = asked.conditions()
     evidence = evidence_of(subject)
-    whole = labelled_split(data, split, evidence)
-    chosen, index = some_images(whole, images)
-    lent = other_class(chosen.labels, index, seed) if any(TRANSFORMS[one.transform].donors for one in conditions) else None
-    shown = _Shown(evidence.model, chosen, index, whole.statistics, conditions, lent, seed)
+    whole = labelled_split(data, asked.split, evidence)
+    chosen, index = some_images(whole, asked.images)
+    shown = _Shown(evidence.model, chosen, index, whole.statistics, conditions, asked.seed)
     answered = shown.answered(folder or evidence.folder)
     right, borrowed = answered[1:] == RIGHT, answered[1:] == BORROWED
     scores = right[[one.usual for one in conditions]].mean(0)
     return TextureShape(
         value=float(scores.mean()),
-        interval=_interval(scores, seed),
+        interval=_interval(scores, asked.seed),
         n=len(chosen),
         unit="share of images",
-        caveats=(*_caveats(conditions, chosen), *([PAST_NORMALISATION] if stylised and _of_z(conditions) else [])),
+        caveats=(*_caveats(conditions, chosen), *([PAST_NORMALISATION] if asked.stylised and _of_z(conditions) else [])),
         split=chosen.name,
         classes=chosen.classes,
-        seed=seed,
+        seed=asked.seed,
         conditions=conditions,
-        stylised=_stylised(evidence, stylised, chosen) if stylised else None,
+        stylised=_stylised(evidence, asked.stylised, chosen) if asked.stylised else None,
         labels=chosen.labels,
         clean=answered[0] == RIGHT,
         right=right,
         borrowed=borrowed,
         pictures=shown.looks(),
     )
-
-
-def _conditions(transforms: Sequence[str], curves: bool) -> tuple[Condition, ...]:
-    names = list(dict.fromkeys(name for asked in transforms for name in (Z if asked == "z" else (asked,))))
-    if not names:
-        raise RequestError("No transform was given.", "one or more", f"transforms = {list(USUAL[:3])}")
-    found = [
-        Condition(transform=name, level=level, usual=level == transform_named(name).usual)
-        for name in names
-        for level in transform_named(name).at()
-    ]
-    return tuple(one for one in found if curves or one.usual)
 
 
 @dataclass(frozen=True)
@@ -248,8 +242,15 @@ class _Shown:
     index: NDArray[np.int64]
     statistics: Statistics
     conditions: tuple[Condition, ...]
-    lent: NDArray[np.int64] | None
     seed: int
+
+    @cached_property
+    def lent(self) -> NDArray[np.int64] | None:
+        """For each picture the one that it borrows from, of another class; None if no transform borrows."""
+        from priorscope.data.transforms.draws import other_class
+
+        borrows = any(TRANSFORMS[one.transform].donors for one in self.conditions)
+        return other_class(self.chosen.labels, self.index, self.seed) if borrows else None
 
     @cached_property
     def fetch(self) -> Fetch:
@@ -258,7 +259,7 @@ class _Shown:
         return fetcher(self.model, self.chosen)
 
     def answered(self, folder: Path | None) -> NDArray[np.int8]:
-        """(1 + conditions, pictures) `RIGHT`, `BORROWED` or neither, first without a transform; kept in the folder."""
+        """(1 + conditions, pictures) `RIGHT`, `BORROWED` or neither, first without a transform; kept in the `folder`."""
         import torch
 
         from priorscope.models.classifier import evaluating
@@ -267,7 +268,7 @@ class _Shown:
         settings: Plain = {"version": VERSION, "index": self.index.tolist(), "conditions": conditions, "seed": self.seed}
         settings["statistics"] = self.statistics.plain()
         state = state_of(folder, "texture_shape", self.model, self.chosen, settings)
-        known = Progress(state, {"answered": ((1 + len(conditions), len(self.chosen)), np.int8)})
+        known = PartialTables(state, {"answered": ((1 + len(conditions), len(self.chosen)), np.int8)})
         block = at_once(self.chosen.image_size, BLOCK)
         with evaluating(self.model), torch.inference_mode():
             for rows in blocks(len(self.chosen), block):
@@ -275,8 +276,8 @@ class _Shown:
         known.keep()
         return known["answered"]
 
-    def _answer(self, rows: NDArray[np.int64], known: Progress) -> None:
-        """A block of pictures under the conditions under which it was not answered yet."""
+    def _answer(self, rows: NDArray[np.int64], known: PartialTables) -> None:
+        """Answers a block of pictures under the conditions that are still missing."""
         missing = [at for at in range(1 + len(self.conditions)) if known.lacks("answered", (at, rows))]
         if not missing:
             return
@@ -324,14 +325,14 @@ def _look(pictures: Tensor) -> NDArray[np.uint8]:
 
 
 def _interval(scores: NDArray[np.float64], seed: int) -> Interval | None:
-    """Over images: Wilson's where every score is right or wrong, the bootstrap of means otherwise, which one image has not."""
+    """Over images: Wilson's if every score is right or wrong, otherwise the bootstrap of means, which takes two images."""
     if np.isin(scores, (0, 1)).all():
         return wilson(int(scores.sum()), len(scores))
     return bootstrap(scores, seed=seed)
 
 
 def _stylised(evidence: Evidence, folder: str, chosen: Split) -> Stylised:
-    """Accuracy on pictures from elsewhere, whose class folders have the classes' names."""
+    """Accuracy on pictures from elsewhere, in folders named like the classes."""
     from priorscope.data import open as open_source
 
     pictures = {"name": "folder", "path": folder, "res": chosen.image_size}

@@ -13,7 +13,7 @@ from priorscope.core.comparison import Difference, holm, paired_proportions, see
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import gallery, heat_map
-from priorscope.core.stats import Interval, seed_by_image, wilson
+from priorscope.core.stats import ends, seed_by_image, wilson
 from priorscope.data.transforms import TRANSFORMS
 from priorscope.probes.texture_shape import Condition, TextureShape
 
@@ -48,9 +48,9 @@ def _rights(seeds: Sequence[TextureShape], one: Condition | None) -> np.ndarray:
     return np.stack([seed.clean if one is None else seed.right[seed.conditions.index(one)] for seed in seeds])
 
 
-def _share(rights: np.ndarray) -> dict[str, float]:
-    interval: Interval = wilson(int(rights.sum()), rights.size) if len(rights) == 1 else seed_by_image(rights)
-    return {"value": float(rights.mean()), "low": interval.low, "high": interval.high}
+def _share(rights: np.ndarray) -> dict[str, Any]:
+    interval = wilson(int(rights.sum()), rights.size) if len(rights) == 1 else seed_by_image(rights)
+    return {"value": float(rights.mean()), **ends(interval)}
 
 
 def _left(arms: Arms, usual: Sequence[Condition]) -> Figure:
@@ -79,7 +79,7 @@ def _left(arms: Arms, usual: Sequence[Condition]) -> Figure:
 
 
 def _parting_title(shares: Mapping[str, Mapping[str, float]]) -> str:
-    """Which transform parts the networks most: by label the share that each keeps."""
+    """Which transform parts the networks most; `shares` holds by label the share that each network keeps."""
     parts = largest({label: max(own.values()) - min(own.values()) for label, own in shares.items()})
     if parts.value == 0:
         return f"No transform parts {named(list(next(iter(shares.values()))))}"
@@ -144,7 +144,7 @@ def _panel(name: str, curved: Sequence[Condition]) -> str:
 
 
 def _comparable(first: tuple[Subject, Sequence[TextureShape]], second: tuple[Subject, Sequence[TextureShape]]) -> bool:
-    """Whether answers are paired: both were shown the same pictures, and are one checkpoint each, or several seeds each."""
+    """Whether answers can be paired: both saw the same pictures, and both are one checkpoint, or both several seeds."""
     one, other = first[1][0], second[1][0]
     if (len(first[1]) > 1) != (len(second[1]) > 1):
         return False
@@ -168,15 +168,7 @@ def _differences(pairs: Sequence[tuple[Any, Any]], usual: Sequence[Condition]) -
     ]
     adjusted = holm([each.p_value for _, _, each in found])
     rows: list[dict[str, Any]] = [
-        {
-            "subject": label,
-            "family": "other",
-            "panel": panel,
-            "value": each.value,
-            "low": each.interval.low,
-            "high": each.interval.high,
-            "p": p,
-        }
+        {"subject": label, "family": "other", "panel": panel, "value": each.value, **ends(each.interval), "p": p}
         for (panel, label, each), p in zip(found, adjusted, strict=True)
     ]
     sure = [row for row in rows if row["p"] < 0.05]

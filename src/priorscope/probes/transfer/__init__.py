@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.attacks import NORMS, Attack, Norm, attacks_of, follows_gradients
-from priorscope.attacks.budgets import EPS, shown
+from priorscope.attacks.budgets import EPS, check_budget, shown
 from priorscope.attacks.verdict import Check, check
 from priorscope.core.config import Number, content_key
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, bracket, share_from_resamples, wilson
-from priorscope.probes import ProbeConfig, labelled_split
+from priorscope.core.stats import bracket, share_from_resamples, wilson
+from priorscope.probes import ProbeConfig, asks, labelled_split
 from priorscope.probes.transfer.parts import PARTS, both_right, parts_with_intervals
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 VERSION = 5
 PICTURES = 2
-"""The version of the adversarial pictures that are kept. It is its own: what is said of them changes oftener than they do."""
+"""The version of the adversarial pictures that are kept. It is its own: what is said of them changes more often."""
 
 RESAMPLES = 1000
 FEW = 30
@@ -62,6 +62,20 @@ class TransferConfig(ProbeConfig):
     eps: Annotated[Number, Field(gt=0)] | None = Field(default=None, description="the budget; not set: 8/255 (l2: 0.5)")
     steps: int | None = Field(default=None, ge=1, description="of a single attack: how many; not set: its own")
     seed: int = Field(default=0, ge=0, description="of random starts and directions, of the control, and of intervals")
+
+    @model_validator(mode="after")
+    def _within_what_pixels_can_have(self) -> Self:
+        check_budget(self.budget(), self.norm)
+        return self
+
+    def attacks(self, classes: int) -> tuple[Attack, ...]:
+        """The attacks to run on a network of that many classes: no image leaves them early."""
+        changes = {} if self.steps is None else {"steps": self.steps}
+        return tuple(each.replace(leave=False) for each in attacks_of(self.attack, classes, **changes))
+
+    def budget(self) -> float:
+        """The budget as set, or else the norm's usual one."""
+        return EPS[self.norm] if self.eps is None else self.eps
 
 
 class Transfer(Result):
@@ -146,7 +160,7 @@ class Transfer(Result):
 
     def metrics(self) -> list[Metric]:
         """Every number of the result as tidy rows."""
-        rows = [self._row(self.measure, self.value, self.n, self.attack).replace(**_ends(self.interval))]
+        rows = [Metric.of(self.measure, self.value, self.interval, self.n, self.unit, setting=self.attack, split=self.split)]
         for s, source in enumerate(self.names):
             for t, target in enumerate(self.names):
                 setting = f"{source} -> {target}"
@@ -192,20 +206,15 @@ class Transfer(Result):
         return drawn + [draw_parts(result) for _, result in results if result.strength.size]
 
 
+@asks(TransferConfig)
 def measure_transfer(
     subjects: Mapping[str, Classifier | Evidence | TrainedRun],
     data: Source | Split,
+    asked: TransferConfig,
     *,
-    split: str = "test",
-    images: int | None = 200,
-    attack: str = "mi-fgsm",
-    norm: Norm = "linf",
-    eps: float | None = None,
-    steps: int | None = None,
-    seed: int = 0,
     folder: Path | None = None,
 ) -> Transfer:
-    """Attacks every network and shows every other what came out.
+    """Attacks every network and shows every other the pictures that come out.
 
     The adversarial pictures are kept in a `folder` (not set: each network's evidence has its own), under a hash of weights,
     data and attack.
@@ -214,47 +223,37 @@ def measure_transfer(
     from priorscope.evidence import evidence_of
 
     names = tuple(subjects)
-    asked = [evidence_of(subject) for subject in subjects.values()]
-    models = [evidence.model for evidence in asked]
+    evidences = [evidence_of(subject) for subject in subjects.values()]
+    models = [evidence.model for evidence in evidences]
     _check(names, models)
-    whole = labelled_split(data, split, *asked)
-    chosen, index = some_images(whole, images)
-    attacks = [
-        each.replace(leave=False)
-        for each in attacks_of(attack, len(chosen.classes), **({} if steps is None else {"steps": steps}))
-    ]
-    at = EPS[norm] if eps is None else eps
+    whole = labelled_split(data, asked.split, *evidences)
+    check_budget(asked.budget(), asked.norm, whole.image_size)
+    chosen, index = some_images(whole, asked.images)
+    attacks = asked.attacks(len(chosen.classes))
     caveats = [said for name, model in zip(names, models, strict=True) for said in _doubts(name, model, chosen)]
-    not_finite = np.zeros(len(models), np.int64)
-    clean = np.stack([_right(model, chosen, None)[0] for model in models])
-    fooled = np.zeros((len(models), len(models), len(chosen)), np.bool_)
-    for s, model in enumerate(models):
-        worst = _adversarial(model, chosen, index, attacks, at, norm, seed, folder or asked[s].folder)
-        for t, target in enumerate(models):
-            stays, bad = _right(target, chosen, worst)
-            fooled[s, t] = ~stays
-            not_finite[t] += bad
-    noisy = _noise(models[0], chosen, index, at, norm, seed)
+    clean = np.stack([_right(model, chosen)[0] for model in models])
+    folders = [folder or evidence.folder for evidence in evidences]
+    fooled, not_finite = _fooled(models, chosen, index, asked, folders)
+    noisy = _noise(models[0], chosen, index, asked)
     noise = np.stack([~_right(model, chosen, noisy)[0] for model in models])
     caveats += [
         f"{name}: {bad:,} of its answers to made pictures were NaN or infinite; they count as fooled."
-        for name, bad in zip(names, not_finite.tolist(), strict=True)
+        for name, bad in zip(names, not_finite, strict=True)
         if bad
     ]
-    numbers = _numbers(clean, fooled, seed)
-    checks = tuple(_check_target(names, target, clean, fooled, attack) for target in range(len(names)))
+    checks = tuple(_check_target(names, target, clean, fooled, asked.attack) for target in range(len(names)))
     return Transfer(
-        **numbers,
+        **_numbers(clean, fooled, asked.seed),
         unit="share of images",
         caveats=(*caveats, *_caveats(clean), *(found.sentence for found in checks if found.finding != "fine")),
         names=names,
         split=chosen.name,
         data=whole.fingerprint,
-        attack=attack,
+        attack=asked.attack,
         attacks=tuple(each.sentence() for each in attacks),
-        norm=norm,
-        eps=at,
-        seed=seed,
+        norm=asked.norm,
+        eps=asked.budget(),
+        seed=asked.seed,
         checks=checks,
         index=index,
         clean=clean,
@@ -263,8 +262,23 @@ def measure_transfer(
     )
 
 
-def _ends(interval: Interval | None) -> dict[str, float]:
-    return {} if interval is None else {"low": interval.low, "high": interval.high}
+def _fooled(
+    models: Sequence[Classifier],
+    chosen: Split,
+    index: NDArray[np.int64],
+    asked: TransferConfig,
+    folders: Sequence[Path | None],
+) -> tuple[Bools, list[int]]:
+    """Whether each target is wrong on each source's picture, and how many of each target's answers are not finite."""
+    fooled = np.zeros((len(models), len(models), len(chosen)), np.bool_)
+    not_finite = [0] * len(models)
+    for s, (source, folder) in enumerate(zip(models, folders, strict=True)):
+        worst = _adversarial(source, chosen, index, asked, folder)
+        for t, target in enumerate(models):
+            stays, bad = _right(target, chosen, worst)
+            fooled[s, t] = ~stays
+            not_finite[t] += bad
+    return fooled, not_finite
 
 
 def _check(names: tuple[str, ...], models: Sequence[Classifier]) -> None:
@@ -282,7 +296,7 @@ def _check(names: tuple[str, ...], models: Sequence[Classifier]) -> None:
 
 
 def _doubts(name: str, model: Classifier, chosen: Split) -> list[str]:
-    """What is to be said of a network's answers before anything is attacked."""
+    """Caveats about a network's answers, before anything is attacked."""
     from priorscope.attacks.doubts import doubts
     from priorscope.attacks.supply import fetcher
     from priorscope.attacks.victim import Victim
@@ -293,8 +307,8 @@ def _doubts(name: str, model: Classifier, chosen: Split) -> list[str]:
     return [f"{name}: {each}" for each in said]
 
 
-def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None) -> tuple[Bools, int]:
-    """Which images a network gets right, as they are or as they were made; and how many of its answers are not finite."""
+def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None = None) -> tuple[Bools, int]:
+    """Which images a network gets right, unchanged or as the `worst` pictures, and how many of its answers are not finite."""
     import torch
 
     from priorscope.attacks.losses import right
@@ -313,47 +327,39 @@ def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None) 
 
 
 def _adversarial(
-    model: Classifier,
-    chosen: Split,
-    index: NDArray[np.int64],
-    attacks: Sequence[Attack],
-    eps: float,
-    norm: Norm,
-    seed: int,
-    folder: Path | None,
+    model: Classifier, chosen: Split, index: NDArray[np.int64], asked: TransferConfig, folder: Path | None
 ) -> NDArray[np.float32]:
-    """The worst picture found for each image, computed once a folder."""
+    """The worst picture found for each image, read from the folder if it was computed before."""
     from priorscope.attacks.search import attacked
     from priorscope.attacks.supply import fetcher, network_key
     from priorscope.attacks.victim import Victim, frozen
     from priorscope.core.folder import replacing
     from priorscope.models.classifier import evaluating
 
+    attacks, eps = asked.attacks(len(chosen.classes)), asked.budget()
     key = {
         "version": PICTURES,
         "network": network_key(model),
         "data": chosen.fingerprint,
         "index": index.tolist(),
         "attacks": [attack.plain() for attack in attacks],
-        "norm": norm,
+        "norm": asked.norm,
         "eps": eps,
-        "seed": seed,
+        "seed": asked.seed,
     }
     path = folder / f"adversarial-{content_key(key)}.npy" if folder is not None else None
     if path is not None and path.exists():
         return np.load(path, allow_pickle=False)
-    rows = np.arange(len(chosen))
+    rows, fetch = np.arange(len(chosen)), fetcher(model, chosen)
     with evaluating(model), frozen(model):
-        worst = attacked(Victim(model), fetcher(model, chosen), rows, index, attacks, eps, norm=norm, seed=seed).worst
+        worst = attacked(Victim(model), fetch, rows, index, attacks, eps, norm=asked.norm, seed=asked.seed).worst
     if path is not None:
         with replacing(path) as file:
             np.save(file, worst)
     return worst
 
 
-def _noise(
-    model: Classifier, chosen: Split, index: NDArray[np.int64], eps: float, norm: Norm, seed: int
-) -> NDArray[np.float32]:
+def _noise(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: TransferConfig) -> NDArray[np.float32]:
     """The images with a random sign in every pixel, at the whole budget."""
     import torch
 
@@ -361,14 +367,15 @@ def _noise(
     from priorscope.attacks.supply import fetcher
 
     images, labels = fetcher(model, chosen)(np.arange(len(chosen)))
-    of = pictures(images, labels, eps, norm=norm, index=torch.from_numpy(index))
-    draws = uniform(picture_keys(seed, of.index, "noise"), 0, images[0].numel()).view_as(images)
-    signs = direction(torch.where(draws < 0.5, -1.0, 1.0), norm)
+    eps = asked.budget()
+    of = pictures(images, labels, eps, norm=asked.norm, index=torch.from_numpy(index))
+    draws = uniform(picture_keys(asked.seed, of.index, "noise"), 0, images[0].numel()).view_as(images)
+    signs = direction(torch.where(draws < 0.5, -1.0, 1.0), asked.norm)
     return project(images + eps * signs, of).cpu().numpy()
 
 
 def _numbers(clean: Bools, fooled: Bools, seed: int) -> dict[str, Any]:
-    """The mean share fooled with its interval over images, and the matrix's parts where there are enough networks."""
+    """The mean share fooled with its interval over images, and the matrix's parts if there are enough networks."""
     networks, images = clean.shape
     draws = stream(seed, "transfer", "resample").multinomial(images, np.full(images, 1 / images), RESAMPLES)
     ones = np.ones((1, images))
@@ -392,7 +399,7 @@ def _numbers(clean: Bools, fooled: Bools, seed: int) -> dict[str, Any]:
 
 
 def _caveats(clean: Bools) -> list[str]:
-    """What the networks and the images that they get right are too few for."""
+    """What there are too few networks or images to say."""
     said, common = list[str](), int(clean.all(0).sum())
     if len(clean) < 3:
         said.append("Two networks have no strength, weakness and affinity apart: that takes three.")

@@ -26,7 +26,7 @@ def additive_parts(shares: Floats, n: float) -> tuple[Floats, Floats, Floats]:
     """Strength of sources, weakness of targets and affinity of pairs, from shares (sources, targets) of n images each.
 
     logit(share) = mean + strength[s] + weakness[t] + affinity[s, t] over all s != t, by least squares, with strengths and
-    weaknesses that sum to 0. Half an image is added to each side of a share, so that 0 and 1 have a logit.
+    weaknesses that sum to 0. Half an image is added to each side of a share: even 0 and 1 then have a logit.
     """
     count = len(shares)
     off = ~np.eye(count, dtype=np.bool_)
@@ -53,16 +53,15 @@ def parts_with_intervals(clean: Bools, fooled: Bools, ones: Floats, draws: NDArr
         for shares, n in zip(both_right(every, fooled, draws), draws @ common, strict=True)
     ]
     strengths, weaknesses = (np.stack(side) for side in zip(*drawn, strict=True))
-    ends = {
-        "strength": np.percentile(strengths, [2.5, 97.5], axis=0),
-        "weakness": np.percentile(weaknesses, [2.5, 97.5], axis=0),
-    }
+    (strength_low, strength_high), (weakness_low, weakness_high) = (
+        np.percentile(side, [2.5, 97.5], axis=0) for side in (strengths, weaknesses)
+    )
     return {
         "strength": strength,
         "weakness": weakness,
         "affinity": affinity,
-        "strength_low": ends["strength"][0],
-        "strength_high": ends["strength"][1],
-        "weakness_low": ends["weakness"][0],
-        "weakness_high": ends["weakness"][1],
+        "strength_low": strength_low,
+        "strength_high": strength_high,
+        "weakness_low": weakness_low,
+        "weakness_high": weakness_high,
     }

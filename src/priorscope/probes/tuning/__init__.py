@@ -1,6 +1,6 @@
 """How good is the best of k trials, and would more of them have helped?
 
-Trials are runs that differ in settings which somebody chooses by what they give on val. The best of many is better than the
+Trials are runs that differ in settings which somebody chooses by accuracy on val. The best of many is better than the
 best of few, so that networks are compared at equal numbers of trials, or not at all (Dodge et al., arXiv 1909.03004). This
 reads the logs of trials: the best of each arm, what the best of k is expected to be for every k (`priorscope.core.best_of`),
 and whether the best one stands at the end of what was tried, so that a better one may lie beyond.
@@ -24,7 +24,7 @@ from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval
 from priorscope.core.wording import from_to
-from priorscope.probes import ProbeConfig, check_trained
+from priorscope.probes import ProbeConfig, asks, check_trained
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -97,7 +97,7 @@ class Arm(Config):
 
     @property
     def ends_told(self) -> bool:
-        """Whether so many values of every number were tried that `edges` would name one whose best stands at their end."""
+        """Whether enough values of every number were tried for `edges` to name one whose best stands at their end."""
         numbers = {key for trial in self.trials for key, value in trial.settings.items() if is_number(value)}
         return all(len(_tried(self.trials, key)) >= FEWEST for key in numbers)
 
@@ -164,7 +164,12 @@ def best_trial(accuracies: Sequence[float]) -> int:
     return max(range(len(accuracies)), key=lambda place: (accuracies[place], -place))
 
 
-def measure_tuning(subjects: Mapping[str, TrainedRun], data: Source | Split | None = None) -> Tuning:  # noqa: ARG001  logs say all
+@asks(TuningConfig)
+def measure_tuning(
+    subjects: Mapping[str, TrainedRun],
+    data: Source | Split | None = None,  # noqa: ARG001  the logs say all
+    asked: TuningConfig = TuningConfig(),  # noqa: ARG001, B008  it has no settings
+) -> Tuning:
     """Reads the logs of trials, arm by arm."""
     check_trained("tuning", subjects)
     groups: dict[str, dict[str, TrainedRun]] = {}
@@ -242,7 +247,7 @@ def _arm_of(name: str, run: TrainedRun) -> str:
 
 
 def _images(runs: Iterable[TrainedRun]) -> int:
-    """How many images val has, by the log of a trial that came so far."""
+    """How many images val has, by the log of a trial that did not diverge."""
     found = (_kept(run.name, run.environment, run.history) for run in runs if run.environment.diverged is None)
     return int(next(found, {"n": 1})["n"])
 

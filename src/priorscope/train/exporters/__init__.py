@@ -1,9 +1,8 @@
 """Where the rows of a run go beside its own `steps.jsonl`: one tracker a file.
 
 An exporter is one file here and one line in `EXPORTERS`. Its module has `open_exporter(out, about, rows) -> Exporter`: the
-run's folder, what the run is (its recipe as plain data), and the rows that it has already, where it goes on. Its packages are
-imported when it is opened, and whoever lacks them is told what to install. Exporters change no number and are no part of a
-recipe.
+run's folder, what the run is (its recipe as plain data), and the rows that a resumed run already has. Its packages are imported
+when it is opened; a user without them is told what to install. Exporters change no number and are not part of a recipe.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Exporter(Protocol):
         ...
 
     def close(self) -> None:
-        """No more rows will come, because the run is finished or stops."""
+        """No more rows will come: the run is finished, or stops."""
         ...
 
 

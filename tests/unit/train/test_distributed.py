@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from priorscope.core.errors import WorkError
-from priorscope.train.distributed import Ranks, first_host, own_device, place_of
+from priorscope.train.distributed import Ranks, first_host, launch_of, own_device
 
 
 def test_a_process_that_nobody_placed_is_alone():
-    assert place_of({}) is None
-    assert place_of({"WORLD_SIZE": "1", "RANK": "0"}) is None
+    assert launch_of({}) is None
+    assert launch_of({"WORLD_SIZE": "1", "RANK": "0"}) is None
 
 
 def test_torchrun_says_which_rank_this_is():
-    place = place_of({"WORLD_SIZE": "6", "RANK": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"})
-    assert place is not None
-    assert place.ranks == Ranks(4, 6, 1)
-    assert place.variables == {}
+    launch = launch_of({"WORLD_SIZE": "6", "RANK": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"})
+    assert launch is not None
+    assert launch.ranks == Ranks(4, 6, 1)
+    assert launch.variables == {}
 
 
 SLURM = {
@@ -32,26 +32,26 @@ SLURM = {
 
 
 def test_srun_says_which_rank_this_is_and_the_ranks_meet_on_the_first_machine():
-    place = place_of(SLURM)
-    assert place is not None
-    assert place.ranks == Ranks(5, 8, 1)
-    assert place.variables["MASTER_ADDR"] == "gpu03"
-    assert 20_000 <= int(place.variables["MASTER_PORT"]) < 40_000
-    other = place_of({**SLURM, "SLURM_STEP_ID": "1", "SLURM_PROCID": "0"})
+    launch = launch_of(SLURM)
+    assert launch is not None
+    assert launch.ranks == Ranks(5, 8, 1)
+    assert launch.variables["MASTER_ADDR"] == "gpu03"
+    assert 20_000 <= int(launch.variables["MASTER_PORT"]) < 40_000
+    other = launch_of({**SLURM, "SLURM_STEP_ID": "1", "SLURM_PROCID": "0"})
     assert other is not None
-    assert other.variables["MASTER_PORT"] != place.variables["MASTER_PORT"]  # two steps of one job do not meet
+    assert other.variables["MASTER_PORT"] != launch.variables["MASTER_PORT"]  # two steps of one job do not meet
 
 
 def test_a_batch_script_s_own_process_is_no_rank():
     """SLURM gives it SLURM_NTASKS and SLURM_PROCID = 0 as well; only what srun starts is a step of several tasks."""
     script = {name: value for name, value in SLURM.items() if not name.startswith("SLURM_STEP")}
-    assert place_of({**script, "SLURM_PROCID": "0"}) is None
+    assert launch_of({**script, "SLURM_PROCID": "0"}) is None
 
 
 def test_torchrun_inside_of_a_slurm_step_is_torchrun():
-    place = place_of({**SLURM, "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"})
-    assert place is not None
-    assert place.ranks == Ranks(1, 2, 1)
+    launch = launch_of({**SLURM, "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"})
+    assert launch is not None
+    assert launch.ranks == Ranks(1, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_the_first_of_slurm_s_machines(nodes, first):
 
 
 def test_a_batch_script_that_exports_a_world_size_changes_nothing():
-    assert place_of({"WORLD_SIZE": "8"}) is None
-    assert place_of({**SLURM, "WORLD_SIZE": "8"}) == place_of(SLURM)
+    assert launch_of({"WORLD_SIZE": "8"}) is None
+    assert launch_of({**SLURM, "WORLD_SIZE": "8"}) == launch_of(SLURM)
 
 
 @pytest.mark.parametrize(

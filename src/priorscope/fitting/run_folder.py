@@ -1,4 +1,4 @@
-"""The folder that a run is carried out in: what stands there, and whether that is what is asked."""
+"""The folder that a run is carried out in: what it holds, and whether that is what is asked."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from priorscope.core.environment import Environment, read_environment
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.data.sources import SourceConfig
 from priorscope.data.stamp import data_stamp
-from priorscope.fitting.beginning import beginning_changed
+from priorscope.fitting.init import init_changed
 from priorscope.recipe import Recipe
 from priorscope.train import extension
 
 
 def begun(out: Path) -> bool:
-    """Whether a folder holds something of a training: one that was refused before its first step leaves its recipe alone."""
+    """Whether a folder holds something of a training; one that was refused before its first step leaves only its recipe."""
     return any((out / name).exists() for name in (layout.ENVIRONMENT, layout.CHECKPOINT, layout.STEPS))
 
 
 def stands_for(out: Path, asked: Plain) -> Plain | None:
-    """What the run in a folder was made from; None where nothing is begun.
+    """What the run in a folder was made from; None if nothing is begun.
 
-    Where that record is gone or damaged, a finished run's key tells whether it is of what is `asked`.
+    If that record is gone or damaged, a finished run's key shows whether it was made from `asked`.
     """
     if not begun(out):
         return None
@@ -36,28 +36,28 @@ def stands_for(out: Path, asked: Plain) -> Plain | None:
 
 
 def finished_in(out: Path) -> Environment | None:
-    """What the finished run in a folder says of itself; None where none is finished, or its record is damaged."""
+    """The record of the finished run in a folder; None if there is none, or it is damaged."""
     with suppress(PriorscopeError):
         return read_environment(out)
 
 
 def data_changed(environment: Environment, source: SourceConfig) -> bool:
-    """Whether the files that a finished run learnt from are others now; one whose files are elsewhere is taken at its word."""
+    """Whether the files that a finished run learnt from have changed; if they are not here, they count as unchanged."""
     before, now = environment.data.files if environment.data else None, data_stamp(source)
     return before is not None and now is not None and before != now
 
 
 def prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> None:
-    """Writes what is asked into a folder, or refuses a folder where something else was asked."""
+    """Writes what is asked into a folder, or refuses a folder that was asked for something else."""
     folder.remove_leftovers(out)
     finished = finished_in(out)
     if finished and not (out / layout.WEIGHTS).exists() and finished.diverged is None:
         finished = None
     if not finished:
         (out / layout.ENVIRONMENT).unlink(missing_ok=True)  # its weights, or its record, are gone: it is carried out again
-    before = stands_for(out, made_from)
-    if before is not None and before != made_from:
-        longer = bool(finished and before) and (out / layout.EXTEND).exists() and not extension.differing(before, made_from)
+    there = stands_for(out, made_from)
+    if there is not None and there != made_from:
+        longer = bool(finished and there) and (out / layout.EXTEND).exists() and not extension.differing(there, made_from)
         raise RequestError(
             f"{out} holds a run of another {'length' if longer else 'recipe'}.",
             "an empty folder, or a run of this recipe",
@@ -71,7 +71,7 @@ def prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> N
             "the data as it was",
             "train in another folder with --out",
         )
-    if finished and beginning_changed(finished, recipe.init, init):
+    if finished and init_changed(finished, recipe.init, init):
         raise RequestError(
             f"What the run in {out} began with has changed since it was trained.",
             "the weights as they were",

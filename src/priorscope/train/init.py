@@ -1,4 +1,4 @@
-"""The weights that a run begins with, where it does not begin at random."""
+"""The weights that a run begins with if it does not begin at random."""
 
 from __future__ import annotations
 
@@ -14,33 +14,38 @@ if TYPE_CHECKING:
 
 
 VERSION = 2
-"""Of what a run or a recipe of a study hands on to the one that begins with it; raised when that changes."""
+"""Of what a run hands on to the run that begins with it; raised when that changes."""
 
 
-class Start(Protocol):
+class InitialWeights(Protocol):
     """Weights to begin with."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes that their head tells apart, in its order; none where nobody knows."""
+        """The classes of their head, in its order; none if they are not known."""
         ...
 
     @property
     def stamp(self) -> str | None:
-        """What tells them from others in their place: the pictures that a run learnt from, the content of a published file."""
+        """What distinguishes them from others in their place: the pictures a run learnt from, a published file's content."""
+        ...
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes their head tells apart; None if that is not known."""
         ...
 
     def put_into(self, model: Classifier, seed: int) -> None:
-        """Puts them in, with their own normalisation; a head for another number of classes is made anew."""
+        """Puts them in, with their own normalisation; a head for another number of classes is drawn again."""
         ...
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A file of weights, and how many classes they tell apart; of a run's file also which.
+    """A file of weights, the number of its classes and, for a run's file, their names.
 
-    A run's file holds its normalisation. A published one does not: a network that is taken as it is has its authors'
-    `statistics`, and one that is trained further those of the data that it is trained on, as its authors did it, too.
+    A run's file holds its normalisation; a published one does not. A network that is taken as it is has its authors'
+    `statistics`; one that is trained further has those of its new data, as its authors would have it.
     """
 
     weights: Path
@@ -51,7 +56,7 @@ class Stored:
 
     def put_into(self, model: Classifier, seed: int) -> None:
         """Puts the file's weights in."""
-        from priorscope.models.classifier import load_weights
+        from priorscope.models.building import load_weights
 
         if self.statistics is not None:
             model.normalise_by(self.statistics)
@@ -65,7 +70,7 @@ class Stored:
         model.replace_head(classes, seed)
 
     def _check_body(self, model: Classifier) -> None:
-        """Refuses a network whose body, and not its head alone, was made for another number of classes."""
+        """Refuses a network of which not the head alone was made for another number of classes."""
         from priorscope.models import FAMILIES
 
         if model.config is None:
@@ -90,6 +95,13 @@ class Timm:
     name: str
     stamp: None = None
     names: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> int | None:
+        """As timm says."""
+        from priorscope.models.timm_zoo import TimmConfig, published_classes
+
+        return published_classes(TimmConfig(name=f"timm/{self.name}"))
 
     def put_into(self, model: Classifier, seed: int) -> None:
         """Fetches the weights (or takes them from the hub's cache) and puts them in."""

@@ -16,7 +16,6 @@ before anything is multiplied, which changes no centred kernel. Products are sum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -24,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorscope.core.stats import Part, half_width
+from priorscope.probes.similarity import Kernel
 
-Kernel = Literal["linear", "rbf", "cosine"]
 Floats = NDArray[np.float64]
 
 CONSTANT = 1e-10

@@ -1,4 +1,4 @@
-"""What frozen features tell of classes: a readout fitted to some labelled images, and asked about others.
+"""What frozen features tell of classes: a readout is fitted to some labelled images and asked about others.
 
 Nothing is tuned on the images that are asked: the ridge chooses its penalty by leaving out each labelled image in turn, the
 logistic regression has a fixed one on standardised features, and neighbours vote.
@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from priorscope.core.errors import RequestError
 from priorscope.core.ridge import fit_ridge
 from priorscope.data.loader import Loader
 from priorscope.data.split import Split
-from priorscope.evidence import BATCH, Evidence, device_of
+from priorscope.evidence import BATCH, Evidence
 from priorscope.models.classifier import Classifier, evaluating
-from priorscope.probes.shared.depth import NEIGHBOURS, fit_logistic
-from priorscope.probes.shared.layers import pooled
+from priorscope.probes.generalisation import Readout
+from priorscope.probes.shared.depth import NEIGHBOURS, by_logistic
+from priorscope.probes.shared.networks import pooled, small_pixels
 
-Readout = Literal["ridge", "logistic", "knn"]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-PIXEL_SIDE = 16
-"""Raw pixels are averaged to this side at most: a ridge on all pixels of larger images would take its square of memory."""
 AT_ONCE = 1000
 """Images whose distances to all labelled ones are held at a time."""
 
@@ -38,24 +34,17 @@ AT_ONCE = 1000
 def answered(kind: Readout, known: Floats, labels: Ints, asked: Floats, truths: Ints, classes: int) -> NDArray[np.bool_]:
     """Whether each asked image's class is read out right, from the features and labels of the known ones.
 
-    Every readout names one class, the first of equals: features that tell nothing read out at chance, not below it.
+    Every readout names one class, the first of equals, so that features that tell nothing are right at chance, not below it.
     """
     if kind == "ridge":
         return fit_ridge(known, labels, classes).scores(asked).argmax(1) == truths
     if kind == "logistic":
-        return _by_logistic(torch.from_numpy(known), labels, torch.from_numpy(asked), classes) == truths
+        return by_logistic(torch.from_numpy(known), labels, torch.from_numpy(asked), classes) == truths
     return _by_neighbours(torch.from_numpy(known), labels, torch.from_numpy(asked), classes) == truths
 
 
-def _by_logistic(known: Tensor, labels: Ints, asked: Tensor, classes: int) -> Ints:
-    mean, std = known.mean(0), known.std(0)
-    scale = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.inf)  # a constant feature is left out
-    weights = fit_logistic((known - mean) / scale, torch.from_numpy(labels), classes)
-    return ((asked - mean) / scale @ weights[:-1] + weights[-1]).argmax(1).numpy()
-
-
 def _by_neighbours(known: Tensor, labels: Ints, asked: Tensor, classes: int) -> Ints:
-    """The class that most of the nearest have: 10 of them, or as many as the smallest class has; of equals the nearest's."""
+    """The class that most of the nearest 10 have, or of as many as the smallest class has; of equals the nearest's."""
     fewest = int(np.bincount(labels)[np.unique(labels)].min())
     count = max(1, min(NEIGHBOURS, fewest))
     mean, given = known.mean(0), torch.from_numpy(labels)
@@ -84,22 +73,15 @@ def seeing(model: Classifier, side: int) -> Classifier:
     return seen
 
 
-def widths(model: Classifier, taps: Sequence[str]) -> list[int]:
-    """How many features each tap has once positions are averaged."""
-    with evaluating(model), torch.inference_mode():
-        read = model.activations(torch.rand(2, 3, model.image_size, model.image_size, device=device_of(model)), taps)
-    return [pooled(read[tap], model.tap(tap).layout, 2).shape[1] for tap in taps]
-
-
 def features(evidence: Evidence, model: Classifier, split: Split, taps: Sequence[str]) -> Floats:
-    """(images, features of all taps side by side), averaged over positions; kept with the evidence where it is kept at all."""
+    """(images, features of all taps side by side), averaged over positions; kept with the evidence if that is kept."""
     return evidence.kept(split, f"pooled {' '.join(taps)} at {model.image_size}", lambda: _read(model, split, taps))
 
 
 def _read(model: Classifier, split: Split, taps: Sequence[str]) -> Floats:
     parts: list[Floats] = []
     with evaluating(model), torch.inference_mode():
-        for batch in Loader(split, batch_size=BATCH, device=str(device_of(model))).epoch(0):
+        for batch in Loader(split, batch_size=BATCH, device=str(model.device)).epoch(0):
             read = model.activations(batch.images, taps)
             flat = [pooled(read[tap], model.tap(tap).layout, len(batch.images)).float().cpu() for tap in taps]
             parts.append(torch.cat(flat, 1).numpy())
@@ -107,9 +89,5 @@ def _read(model: Classifier, split: Split, taps: Sequence[str]) -> Floats:
 
 
 def pixels(split: Split) -> Floats:
-    """(images, pixels in [0, 1]), averaged to `PIXEL_SIDE` where the images are larger."""
-    parts: list[Floats] = []
-    for batch in Loader(split, batch_size=BATCH).epoch(0):
-        side = min(batch.images.shape[-1], PIXEL_SIDE)
-        parts.append(F.adaptive_avg_pool2d(batch.images, side).flatten(1).numpy())
-    return np.concatenate(parts)
+    """(images, pixels in [0, 1]), averaged to fewer where the images are large."""
+    return np.concatenate([small_pixels(batch.images).numpy() for batch in Loader(split, batch_size=BATCH).epoch(0)])
