@@ -89,7 +89,7 @@ def test_another_recipe_sets_the_run_aside_and_gets_it_back(copied):
 def test_a_failed_step_does_not_stop_the_others(shell):
     wild = ("--set", "recipes.mlp.optim.lr=1e30", "--set", "recipes.mlp.optim.name=sgd")
     said = shell("study", "small.toml", "--out", "out", *wild, status=1)
-    assert "4 of 6 steps failed: train mlp-s0, accuracy of mlp-s0, cue_conflict of mlp-s0" in said
+    assert "1 of 6 steps failed: train mlp-s0; left out because of this: 3 more." in said
     assert "The loss became nan" in said
     assert list((shell.folder / "out/runs/cnn-s0/results/accuracy").glob("*.json"))
     failures = json.loads((shell.folder / "out/failures.json").read_text())["failures"]
@@ -149,8 +149,10 @@ def test_a_folder_that_cannot_be_made_is_named(shell):
 
 
 def test_probe_plot_report_and_lists_work_on_what_is_stored(studied, tmp_path):
-    told = json.loads(studied("probe", "accuracy", "out/runs/mlp-s0", "--set", "split=val", "--json"))
-    assert told["out/runs/mlp-s0"][0]["n"] == 40
+    said = studied("probe", "accuracy", "out/runs/mlp-s0", "--set", "split=val", "--json")
+    told, end = json.JSONDecoder().raw_decode(said)
+    assert (told["out/runs/mlp-s0"]["split"], told["out/runs/mlp-s0"]["metrics"][0]["n"]) == ("val", 40)
+    assert said[end:].strip().endswith("is run again: it is not in its [[probes]]")
     two = ("out/runs/mlp-s0", "out/runs/cnn-s0")
     assert "curves" in studied("plot", "curves", *two, "--labels", "a,b", "--out", str(tmp_path / "curves.svg"))
     assert (tmp_path / "curves.svg").read_text().startswith("<svg")

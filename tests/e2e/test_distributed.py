@@ -175,6 +175,18 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(ranks, tmp_path):
     assert len(done(ranks(1, asked, tmp_path / "a"))) == 13
 
 
+@pytest.mark.parametrize("changes", [{}, SHARDED])
+def test_ranks_with_a_folder_each_do_not_resume_at_different_steps(ranks, tmp_path, changes):
+    """Rank 0 alone has the checkpoint: it would resume at step 8, the other begin at the first, and both wait for ever."""
+    asked = recipe(**{**changes, "train": {"steps": 20, **changes.get("train", {})}})
+    ranks(2, asked, tmp_path / "a", own=True, cut=8, save_every=0.0)
+    before = (tmp_path / "a" / "0" / layout.CHECKPOINT).read_bytes()
+    answers = ranks(2, asked, tmp_path / "a", own=True)
+    assert [answer["status"] for answer in answers] == [2, 2]
+    assert all(answer["said"].startswith("The ranks of this run do not see one folder: ") for answer in answers), answers
+    assert (tmp_path / "a" / "0" / layout.CHECKPOINT).read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -18,6 +18,7 @@ TINY = [
     "train.epochs=0",
     "train.steps=2",
     "train.batch_size=4",
+    "optim.warmup=0",
     'train.track=["val"]',
     'train.device="cpu"',
 ]

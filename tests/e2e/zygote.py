@@ -2,8 +2,8 @@
 
 Requests come as lines of JSON on stdin, answers go as lines of JSON to stdout. A request names the recipe and the folder, how
 many `ranks` there are, and what is to happen: `cut` raises an error after so many steps on every rank; `kill` {rank, step} and
-`signal` {rank, step} send SIGKILL or SIGTERM; `moment` kills all ranks after so many seconds. Nothing here may start a
-thread before it forks.
+`signal` {rank, step} send SIGKILL or SIGTERM; `moment` kills all ranks after so many seconds. With `own` each rank has a
+folder of its own there. Nothing here may start a thread before it forks.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def free_port() -> int:
 def work(request: dict, rank: int, answer: Path) -> int:
     """One rank's part; gives its exit status and leaves what it says in a file."""
     losses: list[float] = []
+    out = Path(request["out"], str(rank)) if request.get("own") else request["out"]
     attempt.SHOW_EVERY_SECONDS = 0.0
     attempt.SAVE_EVERY_SECONDS = request.get("save_every", 1e9)
 
@@ -69,7 +70,7 @@ def work(request: dict, rank: int, answer: Path) -> int:
     status, said = 0, ""
     try:
         extend = request.get("extend")
-        ps.fit(ps.Recipe.of(request["recipe"]), request["out"], watch=watch, extend=extend)
+        ps.fit(ps.Recipe.of(request["recipe"]), out, watch=watch, extend=extend)
     except ps.PriorscopeError as error:
         status, said = error.exit_status, str(error)
     except CutError:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from priorscope.models import FamilyConfig
     from priorscope.models.classifier import Classifier
 
-WARM_UP, FEWEST = 2, 3
-"""Calls before the clock counts in a turn, and calls that are timed at least."""
+WARM_UP = 1
+"""Calls of a turn before the clock counts; at least one is timed, however long it takes."""
 
 
 class InferCase(Config):
@@ -70,10 +70,10 @@ def run(
     models: Sequence[str] | str = "all",
     *,
     image_size: int | None = None,
-    batch_sizes: Sequence[int] = (1, 64),
+    batch_sizes: Sequence[int] = (1, 32),
     threads: int | None = None,
     device: str = "cpu",
-    rounds: int = 5,
+    rounds: int = 3,
     seconds: float = 0.5,
     say: Callable[[str], None] = lambda _: None,
 ) -> InferBench:
@@ -155,7 +155,7 @@ def _turn(model: Classifier, batch: int, seconds: float) -> list[float]:
         for _ in range(WARM_UP):
             model(images)
         until = time.perf_counter() + seconds
-        while len(taken) < FEWEST or time.perf_counter() < until:
+        while not taken or time.perf_counter() < until:
             settle(device)
             begun = time.perf_counter()
             model(images)

@@ -53,7 +53,7 @@ def _counts(text: str) -> list[int]:
 
     names = _names(text)
     if not all(name.isdecimal() and int(name) for name in names):
-        raise RequestError(f"{text!r} are not numbers of pictures.", "whole numbers above 0", "--batch-sizes 1,64")
+        raise RequestError(f"{text!r} are not numbers of pictures.", "whole numbers above 0", "--batch-sizes 1,32")
     return [int(name) for name in names]
 
 
@@ -98,7 +98,7 @@ def train(
 def infer(
     models: Annotated[str, typer.Option(help="Names separated by commas, or all.")] = "all",
     image_size: Annotated[int | None, typer.Option(min=1)] = None,
-    batch_sizes: Annotated[str, typer.Option(help="Numbers of pictures, separated by commas.")] = "1,64",
+    batch_sizes: Annotated[str, typer.Option(help="Numbers of pictures, separated by commas.")] = "1,32",
     json: JsonFile = None,
 ) -> None:
     """How fast networks answer: latency of one picture and rate of many, beside references."""

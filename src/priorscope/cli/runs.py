@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -13,8 +14,8 @@ from priorscope.cli.printing import AsJson, application, print_json, print_table
 from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
-    from priorscope.core.contracts import Result
     from priorscope.core.figure import Figure
+    from priorscope.study.look import Looked
 
 plot_app = application("Plots of logs.")
 recipes_app = application("Recipes that come with the package.")
@@ -43,7 +44,7 @@ def probe(
     from priorscope.data import open as open_source
     from priorscope.data.progress import bar
     from priorscope.probes import PROBES, probe_config, result_class
-    from priorscope.study.look import look, pictures
+    from priorscope.study.look import look, passing, pictures
     from priorscope.study.networks import network, own_network
 
     if name == "list":
@@ -62,9 +63,11 @@ def probe(
     with bar(f"{name} of {counted(len(networks), 'network')}") as watch:
         results = look(config, networks, data, watch)
     written = [] if out is None else _write_probe(out, name, results, pictures(networks, results, data))
+    for study in passing(results.values()):
+        print(f"kept with its run until the study in {study} is run again: it is not in its [[probes]]", file=sys.stderr)
     if as_json:
-        return print_json({path: [metric.plain() for metric in result.metrics()] for path, result in results.items()})
-    for path, result in results.items():
+        return print_json({path: looked.plain() for path, looked in results.items()})
+    for path, result in ((path, looked.result) for path, looked in results.items()):
         print(f"{path}: {result.headline()}\n{result.protocol()}\n{result.table()}")
         for caveat in result.caveats:
             print(f"  but: {caveat}")
@@ -73,10 +76,10 @@ def probe(
     return None
 
 
-def _write_probe(out: Path, probe: str, results: Mapping[str, Result], figures: Sequence[Figure]) -> list[Path]:
+def _write_probe(out: Path, probe: str, results: Mapping[str, Looked], figures: Sequence[Figure]) -> list[Path]:
     """Results as `PROBE.json` (`PROBE-2.json` for the second network), pictures by their names, with the rows behind them."""
     files = [
-        result.save(out / (f"{probe}-{i}.json" if i > 1 else f"{probe}.json")) for i, result in enumerate(results.values(), 1)
+        looked.save(out / (f"{probe}-{i}.json" if i > 1 else f"{probe}.json")) for i, looked in enumerate(results.values(), 1)
     ]
     for figure in figures:
         files += [figure.save(out / f"{figure.name}{ending}") for ending in (".svg", ".csv")]

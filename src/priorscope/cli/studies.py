@@ -13,6 +13,7 @@ from priorscope.cli.printing import AsJson, print_json, print_table, setting
 
 if TYPE_CHECKING:
     from priorscope.study.cluster import ClusterExecutor
+    from priorscope.study.forecast import Forecast
     from priorscope.study.plan import Plan
     from priorscope.study.run import Tally
 
@@ -37,6 +38,7 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Run a study, only what is missing, and write its page; `study list` shows the shipped ones."""
+    from priorscope.study.askable import check_askable
     from priorscope.study.plan import make_plan
     from priorscope.study.run import check_folder, run_study
     from priorscope.study.study import Study, shipped_studies
@@ -47,7 +49,9 @@ def study(
     folder = out or Path("out") / asked.name
     check_folder(asked, folder)
     if plan:  # to forget what is there is to find nothing
-        return _show_plan(make_plan(asked, folder / "anew" if fresh else folder), shared, workers, as_json)
+        planned = make_plan(asked, folder / "anew" if fresh else folder)
+        check_askable(planned)
+        return _show_plan(planned, shared, workers, as_json)
     from priorscope.report import write_study_page
 
     executor = None if cluster is None else _on_cluster(cluster, folder, workers)
@@ -93,15 +97,26 @@ def _show_plan(plan: Plan, places: list[Path], workers: int | None, as_json: boo
         told = {"seconds": costs.seconds, "memory": costs.memory, "unknown": costs.unknown, "lacking": lacking(plan)}
         return print_json({"steps": steps, **told})
     print_table(("step", "why"), [(step.id, standing[step.id]) for step in plan.steps])
-    least = "at least " if costs.unknown else ""
-    unknown = f" ({costs.unknown} steps were never measured and are not counted)" if costs.unknown else ""
-    cost = f"{least}{costs.seconds:.0f} s, {costs.memory / 2**30:.1f} GiB{unknown}"
     later = len(plan.following())
+    left = len(plan.to_do()) + later
     then = f", {later} of them when trials have chosen their settings" if later else ""
     for thing in lacking(plan):
         print(f"\n{thing}", end="")
-    print(f"\n{len(plan.to_do()) + later} of {len(plan.steps)} steps to do{then}: {cost}.")
+    print(f"\n{left} of {len(plan.steps)} steps to do{then}: {_cost(costs, left)}.")
     return None
+
+
+def _cost(costs: Forecast, steps: int) -> str:
+    """What is left will take, as far as steps like those that are left were ever measured."""
+    from priorscope.core.wording import counted
+
+    if steps and costs.unknown == steps:
+        return "nothing like them was ever measured here, so how long they take is not known"
+    known = f"{costs.seconds:.0f} s, {costs.memory / 2**30:.1f} GiB"
+    if not costs.unknown:
+        return known
+    were = "was" if costs.unknown == 1 else "were"
+    return f"at least {known}, without {counted(costs.unknown, 'step')} whose like {were} never measured"
 
 
 def _live() -> Any:

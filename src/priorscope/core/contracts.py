@@ -6,6 +6,7 @@ or a GPU. A result says its value with n, interval and caveats, lists its number
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -17,11 +18,11 @@ from pydantic_core import core_schema
 
 from priorscope.core.arrays import read_arrays, write_arrays
 from priorscope.core.aspects import AspectName
-from priorscope.core.comparison import Difference, paired_bootstrap, paired_proportions
+from priorscope.core.comparison import Difference, paired_bootstrap, paired_proportions, seed_by_image_difference
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.folder import read_json, write_json
-from priorscope.core.stats import Interval, is_proportion
+from priorscope.core.stats import Interval, is_proportion, over_seeds, seed_by_image
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -119,6 +120,8 @@ class Result(Config):
     """What a network does whose value is higher, and whose is lower, where "higher" alone would say nothing to a reader."""
     best: ClassVar[str | None] = None
     """What the network does whose value is the best of many, for the same reason."""
+    bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    """Between what the value can lie: no interval around it reaches beyond."""
     sampled: ClassVar[str] = "images"
     """What `n` counts."""
     difference_unit: ClassVar[str | None] = None
@@ -143,6 +146,11 @@ class Result(Config):
     def beyond(self) -> bool:
         """Whether its number is only known to be larger than `value`: nothing that was tried was large enough."""
         return False
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether its number says more than chance alone would: numbers of which none does are not ranked."""
+        return True
 
     @property
     def believed(self) -> bool:
@@ -184,6 +192,12 @@ class Result(Config):
         It is what intervals over seeds x images and paired tests are made from.
         """
         return None
+
+    @classmethod
+    def bounded(cls, interval: Interval) -> Interval:
+        """An interval around values of this kind, without what no value can be."""
+        low, high = cls.bounds
+        return interval.replace(low=min(max(interval.low, low), high), high=max(min(interval.high, high), low))
 
     @classmethod
     def side_by_side(cls, results: Sequence[Any]) -> NDArray[Any] | None:
@@ -283,6 +297,29 @@ def by_recipe(results: Sequence[tuple[Subject, R]]) -> list[tuple[Subject, list[
         (subject if len(seeds) == 1 else subject.model_copy(update={"name": name}), seeds)
         for name, (subject, seeds) in arms.items()
     ]
+
+
+def interval_of_seeds(seeds: Sequence[Result]) -> Interval | None:
+    """The interval of the mean value of one recipe's results: one seed's own, of several over seeds and the same images.
+
+    Where they share no images it is over seeds alone.
+    """
+    if len(seeds) == 1:
+        return seeds[0].interval
+    kind = type(seeds[0])
+    table = kind.side_by_side(seeds)
+    return kind.bounded(over_seeds([result.value for result in seeds]) if table is None else seed_by_image(table))
+
+
+def difference_of_seeds(some: Sequence[R], others: Sequence[R]) -> Difference | None:
+    """The mean of one recipe's results minus that of another's, all of which looked at the same images.
+
+    Single seeds are compared over images, several over seeds too, and one never with several; None where there is no test.
+    """
+    if len(some) == len(others) == 1:
+        return some[0].paired(others[0])
+    table = None if 1 in (len(some), len(others)) else type(some[0]).side_by_side([*some, *others])
+    return None if table is None else seed_by_image_difference(table[: len(some)], table[len(some) :])
 
 
 def torn_result(path: Path, what: str) -> WorkError:

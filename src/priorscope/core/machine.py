@@ -81,16 +81,20 @@ def repeatable(device: torch.device, *, tf32: bool = False) -> Iterator[None]:
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is made; without it cuBLAS varies
     matmul, cudnn = cast("Any", torch.backends.cuda.matmul), cast("Any", torch.backends.cudnn)
+    memory = cast("Any", torch.utils.deterministic)
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
     deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = memory.fill_uninitialized_memory
     matmul.allow_tf32 = cudnn.allow_tf32 = tf32
     cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False  # a kernel for each fresh tensor, which nothing reads unset
     try:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+        memory.fill_uninitialized_memory = filled
 
 
 @contextmanager

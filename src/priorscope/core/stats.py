@@ -185,6 +185,12 @@ def seed_by_image(values: ArrayLike, counted: ArrayLike | None = None, level: fl
     return Interval(low=low, high=high, level=level, method="crossed Wilson", over=over)
 
 
+def over_images(answers: ArrayLike) -> Interval:
+    """The interval of a share of right-or-wrong answers (seeds, the same images): one seed's is Wilson's over images."""
+    rows = np.asarray(answers)
+    return wilson(int(rows.sum()), rows.size) if len(rows) == 1 else seed_by_image(rows)
+
+
 # What the intervals and the comparisons are made of.
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are in train and in test: what was learnt by heart is scored as if it had been understood.
+"""Pictures that are in train and in test, or in val: what was learnt by heart is scored as if it had been understood.
 
 Tiny ImageNet holds one of its validation pictures in train as well, byte for byte, and one picture of train twice: both times
 under two labels.
@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from priorscope.core.wording import listed
 from priorscope.doctor import Finding
 
 if TYPE_CHECKING:
@@ -45,35 +46,39 @@ def _equal(first: list[bytes], second: list[bytes]) -> Pairs:
 
 
 def look_at_source(source: Source) -> Iterator[Finding]:
-    """Train against test, and train against itself."""
-    if not {"train", "test"} <= set(source.splits()):
+    """Train against test and val, and train against itself."""
+    if "train" not in source.splits():
         return
-    train, test = source.split("train"), source.split("test")
-    if len(train) + len(test) > MOST:
+    train = source.split("train")
+    held_out = [source.split(name) for name in ("test", "val") if name in source.splits()]
+    count = len(train) + sum(map(len, held_out))
+    if count > MOST:
+        splits = listed(["train", *(split.name for split in held_out)])
         yield Finding(
             check="duplicates",
             severity="note",
-            saw=f"{source.name} has {len(train) + len(test):,} pictures in train and test: they were not compared.",
-            means="whether a test picture is in train is not known",
+            saw=f"{source.name} has {count:,} pictures in {splits}: they were not compared.",
+            means="whether a picture is there twice is not known",
             do=f"at most {MOST:,} are compared; convert a part of them, and look at that",
         )
         return
     known = digests(train)
-    yield from _between(source.name, train, test, _equal(known, digests(test)))
+    for split in held_out:
+        yield from _between(source.name, train, split, _equal(known, digests(split)))
     yield from _within(source.name, train, known)
 
 
-def _between(name: str, train: Split, test: Split, pairs: Pairs) -> Iterator[Finding]:
+def _between(name: str, train: Split, other: Split, pairs: Pairs) -> Iterator[Finding]:
     if not pairs:
         return
-    other = sum(int(train.labels[a]) != int(test.labels[b]) for a, b in pairs)
-    share = len(pairs) / len(test)
+    torn = sum(int(train.labels[a]) != int(other.labels[b]) for a, b in pairs)
+    share = len(pairs) / len(other)
     yield Finding(
         check="duplicates",
         severity="fault" if share > 0.01 else "warning" if share > 0.001 else "note",
-        saw=f"{len(pairs):,} of the {len(test):,} test pictures of {name} are in train too, pixel for pixel "
-        f"({_shown(pairs, 'train', 'test')}); {other:,} of them with another label.",
-        means=f"up to {share:.2%} of a test accuracy may be learnt by heart",
+        saw=f"{len(pairs):,} of the {len(other):,} {other.name} pictures of {name} are in train too, pixel for pixel "
+        f"({_shown(pairs, 'train', other.name)}); {torn:,} of them with another label.",
+        means=f"up to {share:.2%} of a {other.name} accuracy may be learnt by heart",
         do="state it beside the figure, or leave those pictures out of train",
     )
 

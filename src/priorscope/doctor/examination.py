@@ -11,6 +11,7 @@ from priorscope import run as runs
 from priorscope.core import layout
 from priorscope.core.config import Plain
 from priorscope.core.errors import PriorscopeError, RequestError
+from priorscope.core.wording import counted
 from priorscope.doctor import CHECKS, Finding
 from priorscope.doctor.sides import picture_side
 
@@ -74,7 +75,14 @@ def kind_of(subject: str) -> Kind:
     if path.is_dir():
         raise RequestError(f"{path} holds neither a run nor a study.", "the folder of one", "check the path")
     kinds: dict[str, Kind] = {".py": "script", ".json": "log", ".yaml": "log", ".yml": "log", ".csv": "log"}
-    return kinds.get(path.suffix.lower(), "recipe")
+    kind = kinds.get(path.suffix.lower())
+    if kind is None and "/" in subject and path.suffix.lower() != ".toml" and not path.exists():
+        raise RequestError(
+            f"There is nothing at {subject!r}.",
+            "the folder of a run or a study, a recipe (.toml), a log (.json, .yaml, .csv) or a script (.py)",
+            "check the path",
+        )
+    return kind or "recipe"
 
 
 @dataclass
@@ -146,8 +154,14 @@ def _side(desk: _Desk, recipe: Recipe, source: Source | None) -> int | None:
     try:
         return picture_side(recipe, source.split("train") if source else None)
     except PriorscopeError as error:
-        desk.findings.append(_not_looked_at("network", error))
+        desk.findings.append(_not_looked_at("network", error) if source is None else _untrainable(error))
         return None
+
+
+def _untrainable(error: PriorscopeError) -> Finding:
+    """Pictures are there and have no one side: they differ in size, or are not square."""
+    means = f"no network can be trained on them; `train` wants {error.wanted}"
+    return Finding(check="pictures", severity="fault", saw=error.came, means=means, do=error.do)
 
 
 def _untrained(desk: _Desk, recipe: Recipe, source: Source | None, side: int) -> Classifier | None:
@@ -183,15 +197,43 @@ def _recipe_of(desk: _Desk, run: runs.Run) -> None:
 
 
 def _study(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
-    found = [runs.load(path) for path in layout.runs_in(Path(subject) / layout.RUNS) if layout.is_finished(path)]
-    if not found:
+    paths = layout.runs_in(Path(subject) / layout.RUNS)
+    if not any(layout.is_finished(path) for path in paths):
         raise RequestError(
             f"{subject} holds no finished run.", "a study that was run", f"priorscope study FILE --out {subject}"
         )
-    for run in found:
+    desk.findings += _unfinished(subject, [*paths, *layout.runs_in(Path(subject) / layout.TUNING)])
+    whole = [run for path in paths if layout.is_finished(path) and (run := _readable(desk, path)) is not None]
+    for run in whole:
         _recipe_of(desk, run)
         desk.look("run", run)
-    desk.look("study", found)
+    desk.look("study", whole)
+
+
+def _unfinished(study: str, paths: Sequence[Path]) -> Iterable[Finding]:
+    """The runs, and trials, that have begun and not ended."""
+    names = [path.name for path in paths if not layout.is_finished(path)]
+    if names:
+        yield Finding(
+            check="runs",
+            severity="note",
+            saw=f"{counted(len(names), 'run')} of {study} {'is' if len(names) == 1 else 'are'} not finished:"
+            f" {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.",
+            means="every comparison is of the others",
+            do=f"run the study again: priorscope study FILE --out {study}",
+        )
+
+
+def _readable(desk: _Desk, path: Path) -> runs.Run | None:
+    """A finished run whose records can be read; a damaged one is a fault, and the others are looked at."""
+    run = runs.load(path)
+    try:
+        _ = run.recipe, run.environment, run.history
+    except PriorscopeError as error:
+        means = "nothing is known of this run, and comparisons are of the others"
+        desk.findings.append(Finding(check="runs", severity="fault", saw=error.came, means=means, do=error.do))
+        return None
+    return run
 
 
 def _log(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:

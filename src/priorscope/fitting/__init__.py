@@ -51,7 +51,9 @@ def fit(
         if ranks.first:
             prepare(out, recipe, made_from, init)
         ranks.wait()  # the others look at the folder when it is prepared
-        if not layout.is_finished(out):
+        finished = layout.is_finished(out)
+        ranks.check_one_folder(out, finished)
+        if not finished:
             with on_threads(recipe.train.threads), numerics(recipe.train.precision, torch.device(device)):
                 attempt = Attempt(
                     recipe,

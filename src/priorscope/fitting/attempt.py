@@ -30,7 +30,7 @@ from priorscope.train.exporters import Exporters
 from priorscope.train.init import InitialWeights
 from priorscope.train.pace import Pace
 from priorscope.train.precision import chosen_precision
-from priorscope.train.schedule import LENGTHLESS, fall_begins
+from priorscope.train.schedule import LENGTHLESS, check_warmup, fall_begins
 from priorscope.train.score import score
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from priorscope.train.learner import Learner
 
 SAVE_EVERY_SECONDS = 10.0
+"""How often a run saves itself if saving is cheap."""
+CHEAP_SECONDS = 0.2
+"""A save that takes longer than this is made rarer in proportion, so that saving takes 2 % of a run at most."""
 SHOW_EVERY_SECONDS = 0.5
 
 
@@ -92,6 +95,7 @@ class Attempt:
         self.step_flops = flops * self.loader.batch_size
         config = recipe.train.with_steps(self.step_flops)
         self.total = config.total(len(self.loader))
+        check_warmup(recipe.optim, self.total, len(self.loader))
         self.snapshots = config.snapshots(len(self.loader), self.total)
         self.learner: Learner = Learner(model, config, recipe.optim, ranks, device)
         state = self._state(key, earlier)
@@ -107,7 +111,7 @@ class Attempt:
     def _state(self, key: str, earlier: extension.Earlier | None) -> checkpoint.RunState:
         """How far the run is: as its checkpoint says, as a shorter run left it, or at the beginning."""
         path = self.out / layout.CHECKPOINT
-        state = checkpoint.load(path, key, self.learner.parts)
+        state = checkpoint.load(path, key, self.learner.parts, self.ranks)
         if state.position == loop.Position() and self.ranks.first:  # what another run left here does not belong to this one
             shutil.rmtree(self.out / layout.SNAPSHOTS, ignore_errors=True)
             (self.out / layout.EXTEND).unlink(missing_ok=True)
@@ -127,7 +131,7 @@ class Attempt:
 
     def _longer(self, earlier: extension.Earlier) -> checkpoint.RunState:
         """How far the shorter run is, which must be the beginning of this one; its snapshots are copied."""
-        state = checkpoint.load(earlier.path / layout.EXTEND, earlier.key, self.learner.parts)
+        state = checkpoint.load(earlier.path / layout.EXTEND, earlier.key, self.learner.parts, self.ranks)
         if state.position == loop.Position():
             raise RequestError(
                 f"The {layout.EXTEND} in {earlier.path} is not of the run there.",
@@ -168,7 +172,7 @@ class Attempt:
 
     def carry_out(self, watch: Watch) -> None:
         """Takes every step that is left, saving now and then; a signal saves and stops."""
-        saved = time.perf_counter()
+        saved, pause = time.perf_counter(), SAVE_EVERY_SECONDS
         with stopping() as asked, closing(self.exporters):
             for step in self._steps():
                 with self._naming_what_failed():
@@ -177,11 +181,13 @@ class Attempt:
                     self.exporters.row(row)
                 done = 1.0 if self._is_stale() else (step.number + 1) / self.total
                 watch(Status(done, step.images, row, self.counters.pace(step, SHOW_EVERY_SECONDS)))
-                due = time.perf_counter() - saved > SAVE_EVERY_SECONDS and self.ranks.first
+                due = time.perf_counter() - saved > pause and self.ranks.first
                 stop, save = self.ranks.any(bool(asked.number), due)
                 if stop or save:
+                    began = time.perf_counter()
                     self._save()
                     saved = time.perf_counter()
+                    pause = SAVE_EVERY_SECONDS * max(1.0, (saved - began) / CHEAP_SECONDS)
                 if done == 1:
                     return
                 if stop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from priorscope.core.config import Config
 from priorscope.models.places import by_place
@@ -57,11 +57,26 @@ def info(classifier: Classifier) -> ModelInfo:
 
 
 def macs(classifier: Classifier) -> int:
-    """The multiply-adds of one image, without the rest that `info` counts: a training asks for them at every start."""
+    """The multiply-adds of one image, without the rest that `info` counts: a training asks for them at every start.
+
+    Counted by shapes alone, on torch's device `meta`; a network that needs numbers on its way is run.
+    """
     from priorscope.models.classifier import seeded
 
     with seeded(0, "info"):
-        return _macs(copy.deepcopy(classifier).cpu().float())
+        try:
+            return _macs(_without_numbers(classifier))
+        except (RuntimeError, NotImplementedError, TypeError, ValueError):
+            return _macs(copy.deepcopy(classifier).cpu().float())
+
+
+def _without_numbers(classifier: Classifier) -> Classifier:
+    """A copy on the device `meta`, whose weights are never copied."""
+    import torch
+
+    shapes: dict[int, Any] = {id(b): torch.empty_like(b, device="meta") for b in classifier.buffers()}
+    shapes |= {id(p): torch.nn.Parameter(torch.empty_like(p, device="meta")) for p in classifier.parameters()}
+    return copy.deepcopy(classifier, shapes).to("meta").float()
 
 
 def _macs(classifier: Classifier) -> int:
@@ -72,7 +87,8 @@ def _macs(classifier: Classifier) -> int:
 def _images(classifier: Classifier, batch: int) -> Tensor:
     import torch
 
-    return torch.rand(batch, 3, classifier.image_size, classifier.image_size)
+    device = next((p.device for p in classifier.parameters()), None)
+    return torch.rand(batch, 3, classifier.image_size, classifier.image_size, device=device)
 
 
 def _batch_macs(classifier: Classifier, batch: int) -> int:

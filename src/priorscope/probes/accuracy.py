@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from priorscope.core.aspects import AspectName
+from priorscope.core.comparison import Difference
 from priorscope.core.config import Config
-from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
+from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe, difference_of_seeds, interval_of_seeds
 from priorscope.core.errors import RequestError
-from priorscope.core.extremes import largest, named, smallest
+from priorscope.core.extremes import named, smallest
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
-from priorscope.core.stats import Interval, bracket, ends, seed_by_image, wilson
+from priorscope.core.stats import Interval, bracket, ends, wilson
 from priorscope.evidence import Views, ViewsSetting
 from priorscope.probes import ProbeConfig, asks, labelled_split
 
@@ -74,6 +75,7 @@ class Accuracy(Result):
     probe: ClassVar[str] = "accuracy"
     question: ClassVar[str] = "How often is it right, and where is it wrong?"
     measure: ClassVar[str] = "accuracy"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
     aspect: ClassVar[AspectName | None] = "accuracy"
 
@@ -206,31 +208,19 @@ Arms = Sequence[tuple[Subject, Sequence[Accuracy]]]
 """The seeds of each recipe together."""
 
 
-def _interval(seeds: Sequence[Accuracy]) -> Interval | None:
-    """Over images for one checkpoint, over seeds x images for several."""
-    return seeds[0].interval if len(seeds) == 1 else seed_by_image(np.stack([result.correct for result in seeds]))
-
-
 def _draw_accuracy(arms: Arms) -> Figure:
     from priorscope.core.charts import SHARE, interval_dots
 
     rows: list[dict[str, Any]] = []
     for subject, seeds in arms:
-        value, interval = float(np.mean([result.value for result in seeds])), _interval(seeds)
+        value, interval = float(np.mean([result.value for result in seeds])), interval_of_seeds(seeds)
         row = {"subject": subject.name, "family": subject.family, "value": value, "seeds": len(seeds)}
         rows.append({**row, **ends(interval)})
-    best, first = largest({row["subject"]: row["value"] for row in rows}), arms[0][1][0]
-    share = f"{best.value:.1%} of the {first.split} images"
-    if len(rows) == 1:
-        title = f"{share} are answered right"
-    elif best.equal:
-        title = f"{best.do('is', 'are')} right equally often: {share}"
-    else:
-        title = f"{best.do('is', 'are')} right most often: {share}"
+    first = arms[0][1][0]
     several = "95 % intervals over seeds x images; of one checkpoint, Wilson's over images."
     return interval_dots(
         "accuracy",
-        title,
+        _who_is_right(arms),
         rows,
         axis=SHARE,
         n=first.n,
@@ -238,6 +228,30 @@ def _draw_accuracy(arms: Arms) -> Figure:
         alt="; ".join(f"{row['subject']} {row['value']:.1%}" for row in rows),
         reference=(1 / len(first.classes), "chance"),
     )
+
+
+def _who_is_right(arms: Arms) -> str:
+    """Who is right most often, if comparisons of all pairs on the same images say so."""
+    from priorscope.probes.shared.lead import lead_of
+
+    values = {subject.name: float(np.mean([result.value for result in seeds])) for subject, seeds in arms}
+    images = f"the {arms[0][1][0].split} images"
+    if len(values) == 1:
+        return f"{values[arms[0][0].name]:.1%} of {images} are answered right"
+    lead = lead_of(values, {subject.name: seeds for subject, seeds in arms}, _more_right, "higher")
+    best, last = f"{values[lead.best]:.1%}", f"{values[lead.last]:.1%}"
+    return lead.title(
+        claim=f"{lead.best} is right most often",
+        number=f"{best} of {images}",
+        fact=f"of {images} {lead.best} answers {best} right",
+        last=f"{lead.last} {last}",
+    )
+
+
+def _more_right(some: Sequence[Accuracy], others: Sequence[Accuracy]) -> Difference | None:
+    """How much more often the one is right than the other; None if their images differ, or one seed stands against several."""
+    asked = {(result.split, result.classes, result.n) for result in (*some, *others)}
+    return difference_of_seeds(some, others) if len(asked) == 1 else None
 
 
 def _draw_classes(arms: Arms) -> Figure:

@@ -16,13 +16,13 @@ from pydantic import Field
 
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, seed_by_image_difference
-from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
+from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe, difference_of_seeds, interval_of_seeds
 from priorscope.core.errors import RequestError
-from priorscope.core.extremes import largest
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.ridge import few_of_each, fit_ridge
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, bracket, ends, seed_by_image, wilson
+from priorscope.core.wording import capitalised
 from priorscope.probes import ProbeConfig, asks, check_apart, the_source
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Fewshot(Result):
     probe: ClassVar[str] = "fewshot"
     question: ClassVar[str] = "How much do its features tell of the classes, from a few labelled images?"
     measure: ClassVar[str] = "few-shot accuracy"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
     aspect: ClassVar[AspectName | None] = "data efficiency"
 
@@ -186,25 +187,19 @@ def measure_fewshot(subject: Classifier | Evidence | TrainedRun, data: Source, a
     )
 
 
-def _interval(seeds: Sequence[Fewshot]) -> Interval | None:
-    """Over draws x images for one checkpoint; for several over seeds too."""
-    table = Fewshot.side_by_side(seeds)
-    return seeds[0].interval if len(seeds) == 1 or table is None else seed_by_image(table)
-
-
 def _draw(results: Sequence[tuple[Subject, Fewshot]]) -> Figure:
     from priorscope.core.charts import SHARE, interval_dots
 
     rows: list[dict[str, Any]] = []
-    for subject, seeds in by_recipe(results):
-        value, between = float(np.mean([result.value for result in seeds])), _interval(seeds)
+    arms = by_recipe(results)
+    for subject, seeds in arms:
+        value, between = float(np.mean([result.value for result in seeds])), interval_of_seeds(seeds)
         row = {"subject": subject.name, "family": subject.family, "value": value, "seeds": len(seeds)}
         rows.append({**row, **ends(between)})
-    best, first = largest({row["subject"]: row["value"] for row in rows}), results[0][1]
-    whose = "its features are" if len(rows) == 1 else f"the features of {best} are"
+    first = results[0][1]
     return interval_dots(
         "few-shot",
-        f"With {first.shots} labelled images a class {whose} right on {best.value:.1%}",
+        _title(arms),
         rows,
         axis=SHARE,
         n=first.n,
@@ -212,3 +207,27 @@ def _draw(results: Sequence[tuple[Subject, Fewshot]]) -> Figure:
         alt="; ".join(f"{row['subject']} {row['value']:.1%}" for row in rows),
         reference=(1 / first.classes, "chance"),
     )
+
+
+def _title(arms: Sequence[tuple[Subject, Sequence[Fewshot]]]) -> str:
+    """Whose features are right most often, if comparisons of all pairs on the same images say so."""
+    from priorscope.probes.shared.lead import lead_of
+
+    values = {subject.name: float(np.mean([result.value for result in seeds])) for subject, seeds in arms}
+    few = f"with {arms[0][1][0].shots} labelled images a class"
+    if len(values) == 1:
+        return f"{capitalised(few)} its features are right on {values[arms[0][0].name]:.1%}"
+    lead = lead_of(values, {subject.name: seeds for subject, seeds in arms}, _more_right, "higher")
+    best, last = f"{values[lead.best]:.1%}", f"{values[lead.last]:.1%}"
+    return lead.title(
+        claim=f"{capitalised(few)} the features of {lead.best} are right most often",
+        number=best,
+        fact=f"{few} the features of {lead.best} are right on {best}",
+        last=f"those of {lead.last} on {last}",
+    )
+
+
+def _more_right(some: Sequence[Fewshot], others: Sequence[Fewshot]) -> Difference | None:
+    """How much more often the one is right than the other; None if the draws differ, or one seed stands against several."""
+    asked = {(result.split, result.labelled()) for result in (*some, *others)}
+    return difference_of_seeds(some, others) if len(asked) == 1 else None

@@ -15,11 +15,11 @@ from priorscope.core.claim import Claim, Verdict
 from priorscope.core.config import Plain
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
-from priorscope.core.wording import capitalised, listed
+from priorscope.core.wording import capitalised
 from priorscope.report.reading import Reading
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.verdict import Arm, Finding, arm_difference, difference_unit
-from priorscope.report.words import number, signed
+from priorscope.report.words import difference_between, number, signed
 
 LEVEL = 0.95
 
@@ -93,11 +93,13 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
     if unbelieved:
         needs = f"numbers of {' and '.join(unbelieved)} that can be believed"
         return Answer(text, "undecided", f"{values}.", needs, confounds)
+    if claim.relation != "=" and not first.beyond_chance and not second.beyond_chance:
+        needs = f"a {finding.result.measure} of one of them beyond what chance alone gives"
+        return Answer(text, "undecided", f"{values}.", needs, confounds)
     interval, verdict = difference.interval, claim.verdict(difference)
     if first.scope == "checkpoint":
         confounds = (f"It is about two checkpoints: {needed} seeds of each speak for families.", *confounds)
-    said = f"{values}: a difference of {signed(difference.value, tested)} ({signed(interval.low, tested)} to "
-    said += f"{signed(interval.high, tested)}, {100 * level:.3g}% interval over {listed(interval.over.split(' x '))})."
+    said = f"{values}: a difference of {signed(difference.value, tested)} ({difference_between(interval, tested)})."
     return Answer(text, verdict, said, "" if verdict != "undecided" else _needs(claim, interval, first), confounds)
 
 

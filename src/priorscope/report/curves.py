@@ -177,7 +177,7 @@ def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequ
         _title(ends, last, metric, headline),
         rows,
         x=Axis("epoch", counts=all(row["x"] == int(row["x"]) for row in rows)),
-        y=Axis(WORDS[metric], format=".0%") if metric == "acc" else Axis("loss (mean cross-entropy, nats)"),
+        y=Axis(WORDS[metric], domain=_ends(rows), format=".0%") if metric == "acc" else Axis("loss (mean cross-entropy, nats)"),
         n=_n(images),
         protocol=f"{how} {_band_note(rows, drawn, last, headline)}",
         alt=f"{WORDS[metric].capitalize()} against epoch. At the end, on {headline}: "
@@ -186,6 +186,16 @@ def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequ
         points=max(len(curve.along(split, metric)) for curve in curves for split in splits) <= 30,
         panel=panel,
     )
+
+
+def _ends(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The whole steps of 10 % between which all shares lie, of 1 % where they lie close: an axis of shares ends at 100 %."""
+    seen = [row[name] for row in rows for name in ("y", "low", "high") if row[name] is not None]
+    steps = 10 if max(seen) - min(seen) > 0.1 else 100
+    low, high = math.floor(steps * min(seen)) / steps, math.ceil(steps * max(seen)) / steps
+    if low == high:
+        low, high = max(0.0, low - 1 / steps), min(1.0, high + 1 / steps)
+    return low, high
 
 
 def _title(ends: Mapping[str, float], last: Mapping[str, Points], metric: MetricName, headline: str) -> str:

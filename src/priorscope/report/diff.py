@@ -63,6 +63,8 @@ class Diff:
 
     def headline(self) -> str:
         """How much differs, in one sentence."""
+        if not self.changes and not self.same:
+            return f"There is nothing to compare: neither this nor {self.other} holds a number that a probe measured."
         if not self.changes:
             return f"All {self.same:,} numbers are those of {self.other}."
         counts = Counter(change.kind for change in self.changes)

@@ -158,7 +158,7 @@ def _standing(finding: Finding, arm: Arm) -> str:
     finding = finding.among([one for one in finding.arms if one.believed])
     if arm not in finding.arms:
         return ""
-    if finding.result.better == "neither" or arm is not finding.arms[0] or len(finding.arms) == 1:
+    if finding.by_chance or finding.result.better == "neither" or arm is not finding.arms[0] or len(finding.arms) == 1:
         return ""
     if any((told := _told(one)) is None or told.value != one.value for one in finding.arms):
         return ""  # the column shows another number than the one that was tested

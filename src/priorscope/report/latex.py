@@ -106,7 +106,8 @@ def _models(reading: Reading, found: Sequence[Finding], name: str) -> str:
         cells = [_with_interval(arm, finding.unit) if (arm := finding.arm(label)) else "--" for finding in found]
         rows.append((escaped(label), str(len(runs)), _digits(f"{size:,}") if size else "--", *cells))
     head = ("recipe", "seeds", "parameters", *(_headed(finding) for finding in found))
-    caption = f"{escaped(reading.name)}: {escaped(reading.question)} Intervals at 95\\,\\%.{_footnote(found)}"
+    about = f"{reading.name}: {reading.question}" if reading.question else reading.name
+    caption = f"{_ended(escaped(about))} Intervals at 95\\,\\%.{_footnote(found)}"
     return _table(name, reading, caption, "lrr" + "l" * len(found), head, rows)
 
 
@@ -201,7 +202,7 @@ def _signed(value: float) -> str:
 
 def _claims(reading: Reading, found: Sequence[Finding]) -> str:
     """What the study set out to decide, and what became of it."""
-    rows = [(escaped(one.text), one.verdict, escaped(one.sentence)) for one in answers(reading, found)]
+    rows = [(escaped(one.text), one.verdict, _minus(escaped(one.sentence))) for one in answers(reading, found)]
     caption = "What the study set out to decide. All claims hold together at 95\\,\\% (Bonferroni)."
     return _table("claims", reading, caption, "llp{0.5\\linewidth}", ("claim", "answer", "numbers"), rows)
 
@@ -270,6 +271,16 @@ def _digits(text: str) -> str:
         return f"${digits} \\times 10^{{{sign.removeprefix('+')}{exponent}}}$"
     text = f"$-${text[1:]}" if text.startswith("-") else text
     return re.sub(r"(?<=\d),(?=\d{3})", "{,}", text)
+
+
+def _ended(text: str) -> str:
+    """A sentence with its full stop, where whoever wrote it left it without an end."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _minus(text: str) -> str:
+    """A sentence with the signs of its numbers as mathematics."""
+    return re.sub(r"(?<![^\s(])-(?=\d)", "$-$", text)
 
 
 def _ends(interval: Interval | None, unit: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from priorscope.core.folder import write_text
+from priorscope.core.wording import listed
 from priorscope.probes import PROBES
 from priorscope.report.page import Page, contents
 from priorscope.report.reading import Sources, read_sources
@@ -49,6 +50,7 @@ def _lines(page: Page, pictures: str) -> Iterator[str]:
         yield from (_escaped(page.promise), "")
     yield from (f"- **{_escaped(one.about)}**: {_escaped(one.sentence)} *{_escaped(one.trusted)}*" for one in page.said)
     yield from ("",) if page.said else ("No result is stored yet, so there is no answer.", "")
+    yield from (f"**Unfinished**: {_escaped(listed(page.lacking))}.", "") if page.lacking else ()
     for claim in page.claims:
         needs = f" To decide it: {_escaped(claim.needs)}." if claim.needs else ""
         yield f"- **{claim.verdict}**: “{_escaped(claim.text)}”. {_escaped(claim.sentence)}{needs}"
@@ -60,7 +62,7 @@ def _lines(page: Page, pictures: str) -> Iterator[str]:
         yield from _section(section, pictures)
     if page.beside:
         yield from _beside(page.beside)
-    yield from _listed("What is missing", [f"{failure.step}: {failure.error}" for failure in page.failures])
+    yield from _listed("What is missing", [f"{', '.join(failure.steps)}: {failure.error}" for failure in page.failures])
     yield from ("", "## How it was made", "")
     yield from _rows(["what", "value"], [[name, _escaped(value)] for name, value in page.facts])
 

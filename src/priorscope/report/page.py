@@ -128,6 +128,14 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Missing:
+    """An error, and the steps that ended with it."""
+
+    steps: tuple[str, ...]
+    error: str
+
+
+@dataclass(frozen=True)
 class Said:
     """A sentence of the first screen, what it is about, how far it can be trusted, and the section that says more."""
 
@@ -156,7 +164,8 @@ class Page:
     sections: tuple[Section, ...]
     records: tuple[RunRecord, ...]
     beside: SideBySide | None
-    failures: tuple[Failure, ...]
+    lacking: tuple[str, ...]
+    failures: tuple[Missing, ...]
     models: tuple[Model, ...]
     diff: Diff | None
     command: str
@@ -165,6 +174,11 @@ class Page:
     def seeded(self) -> bool:
         """Whether some recipe was run with more than one seed."""
         return len({run.recipe_name for run in self.records}) < len(self.records)
+
+    @property
+    def failed(self) -> int:
+        """How many steps failed."""
+        return sum(len(failure.steps) for failure in self.failures)
 
     @property
     def few(self) -> bool:
@@ -200,7 +214,8 @@ def contents(reading: Reading, title: str | None, file: str, other: Reading | No
         sections=tuple(parts),
         records=reading.runs,
         beside=side_by_side(reading, found),
-        failures=tuple(failures),
+        lacking=reading.lacking,
+        failures=tuple(_by_error(failures)),
         models=tuple(_models(reading)),
         diff=None if other is None else diff(reading, other),
         command=f"priorscope report {' '.join(reading.sources)} --out {file}"
@@ -217,6 +232,15 @@ def _said_of_sets(parts: Sequence[Section]) -> list[Said]:
     ]
 
 
+def _by_error(failures: Iterable[Failure]) -> Iterable[Missing]:
+    """Every error once, with all steps that ended with it: what is wrong with one run is often wrong with all."""
+    steps: dict[str, list[str]] = {}
+    for failure in failures:
+        steps.setdefault(failure.error, []).append(failure.step)
+    for error, names in steps.items():
+        yield Missing(tuple(names), error)
+
+
 def _models(reading: Reading) -> Iterable[Model]:
     """Every recipe that is compared or begun with, in the order of the study."""
     for recipe, own in by_recipe(run for run in reading.runs if not run.trial).items():
@@ -227,8 +251,10 @@ def _facts(reading: Reading) -> Iterable[tuple[str, str]]:
     """What stands under the question: how much was run, on what, where."""
     recipes = by_recipe(reading.runs)
     seeds = sorted({run.seed for run in reading.runs})
-    yield "Runs", f"{len(reading.runs)} ({counted(len(recipes), 'recipe')}, {counted(len(seeds), 'seed')})"
     done = [run.environment for run in reading.runs if run.environment]
+    begun = len(reading.runs) - len(done)
+    unfinished = f", {begun} of them not finished" if begun else ""
+    yield "Runs", f"{len(reading.runs)} ({counted(len(recipes), 'recipe')}, {counted(len(seeds), 'seed')}){unfinished}"
     if reading.runs:
         yield "Data", ", ".join(dict.fromkeys(one.data.source for one in done if one.data)) or "not recorded"
     if seconds := sum(one.seconds or 0.0 for one in done):

@@ -20,6 +20,7 @@ from priorscope.core.contracts import Result, Subject
 from priorscope.core.environment import Environment, read_environment
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.folder import read_json, read_rows, shortest_names
+from priorscope.report.lacking import lacking_said
 from priorscope.report.transferred import held_against
 
 
@@ -110,6 +111,22 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """One of a study's `[[probes]]`: its settings, where it looks if not where the runs learnt, and which runs it looks at."""
+
+    probe: Plain
+    data: Plain | None = None
+    recipes: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+    def fits(self, outcome: Outcome, own: Mapping[str, str]) -> bool:
+        """Whether it asks what a result answers; `own` is the world that the result's network learnt in."""
+        if self.probe != outcome.about.get("config"):
+            return False
+        return outcome.world == world_of(self.data) if self.data else outcome.world in ({}, own)
+
+
+@dataclass(frozen=True)
 class Reading:
     """Everything that a report is made from."""
 
@@ -120,12 +137,14 @@ class Reading:
     runs: tuple[RunRecord, ...]
     joint: tuple[Outcome, ...]
     failures: tuple[Failure, ...]
-    probes: tuple[Plain, ...] = ()
-    """The probes with their settings, in the order in which the study asks: what it asks first is answered first."""
+    entries: tuple[Entry, ...] = ()
+    """What the study asks, in its order: what it asks first is answered first."""
     claims: tuple[str, ...] = ()
     """What the study sets out to decide, in its own words."""
     tuned: tuple[str, ...] = ()
     """The settings that equal numbers of trials on val chose for every recipe."""
+    lacking: tuple[str, ...] = ()
+    """What the study asks for and is not there, "2 of 6 runs are not finished"; nothing where it is complete."""
 
 
 def by_recipe(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -148,14 +167,8 @@ def read_sources(sources: Sources) -> Reading:
         return read_source(Path(sources))
     if not sources:
         raise RequestError("No folder was given.", "the folders of studies or runs", "priorscope report OUT --out report.html")
-    given: Sequence[object] = sources
-    other = next((source for source in given if not isinstance(source, str | PathLike)), None)
-    if other is not None:
-        raise RequestError(
-            f"A page is made of runs and studies, and {type(other).__name__} is neither.",
-            "runs, or folders of studies or runs",
-            'ps.write_report([ps.load("runs/a")], "report.html"); result.chart().save("accuracy.svg") draws one result',
-        )
+    for source in sources:
+        _check_place(source)
     places = list({Path(source).resolve(): Path(source) for source in sources}.values())
     read = [read_source(place) for place in places]
     if len(read) == 1:
@@ -174,10 +187,21 @@ def read_sources(sources: Sources) -> Reading:
         runs=tuple(runs),
         joint=tuple(outcome for one in read for outcome in one.joint),
         failures=tuple(failure for one in read for failure in one.failures),
-        probes=tuple(probe for one in read for probe in one.probes),
+        entries=tuple(entry for one in read for entry in one.entries),
         claims=tuple(dict.fromkeys(_claim_within(name, claim, unclear) for name, one in named for claim in one.claims)),
         tuned=read[0].tuned if all(one.tuned == read[0].tuned for one in read) else (),
+        lacking=tuple(f"{said} in {name}" for name, one in named for said in one.lacking),
     )
+
+
+def _check_place(source: object) -> None:
+    """Refuses what is neither a folder nor a run: a result, say."""
+    if not isinstance(source, str | PathLike):
+        raise RequestError(
+            f"A page is made of runs and studies, and {type(source).__name__} is neither.",
+            "runs, or folders of studies or runs",
+            'ps.write_report([ps.load("runs/a")], "report.html"); result.chart().save("accuracy.svg") draws one result',
+        )
 
 
 def _of_two_meanings(runs: Sequence[RunRecord]) -> set[str]:
@@ -196,7 +220,8 @@ def read_source(path: Path) -> Reading:
         failures: list[Failure] = []
         run = read_run(path, failures)
         name = path.resolve().name  # `.` has none
-        return Reading(name, "", "", (name,), (run,) if run else (), (), tuple(failures))
+        lacking = () if layout.is_finished(path) else ("the run is not finished",)
+        return Reading(name, "", "", (name,), (run,) if run else (), (), tuple(failures), lacking=lacking)
     if (path / layout.STUDY).exists() or (path / layout.RUNS).is_dir():
         return read_study(path)
     raise RequestError(
@@ -217,6 +242,7 @@ def read_study(path: Path) -> Reading:
         for own in layout.runs_in(path / layout.RUNS)
         if (run := read_run(own, failures))
     ]
+    entries = tuple(_entry(table) for table in study.get("probes") or ())
     return Reading(
         name=str(study.get("name") or path.name),
         question=str(study.get("question") or ""),
@@ -225,10 +251,16 @@ def read_study(path: Path) -> Reading:
         runs=tuple(sorted(runs, key=_order(study))),
         joint=joint,
         failures=(*_told_failures(path / layout.FAILURES, failures), *failures),
-        probes=tuple(entry["probe"] for entry in study.get("probes") or ()),
+        entries=entries,
         claims=tuple(str(claim) for claim in study.get("claims") or ()),
         tuned=_tuned(study),
+        lacking=tuple(lacking_said(study, entries, runs, joint)),
     )
+
+
+def _entry(table: Plain) -> Entry:
+    recipes, seeds = (None if table.get(name) is None else tuple(table[name]) for name in ("recipes", "seeds"))
+    return Entry(table["probe"], table.get("data"), recipes, seeds)
 
 
 def read_run(path: Path, failures: list[Failure]) -> RunRecord | None:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from priorscope.core import layout
 from priorscope.core.config import content_key
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError
@@ -141,8 +142,14 @@ def _command(outcomes: Sequence[Outcome]) -> str:
     ways: dict[tuple[str, str], dict[str, None]] = {}
     for outcome in outcomes:
         if parts := PROBE.fullmatch(outcome.command):
-            ways.setdefault((parts["asked"], parts["how"]), {})[parts["runs"]] = None
+            runs = " ".join(shlex.quote(_from_study(path)) for path in shlex.split(parts["runs"]))
+            ways.setdefault((parts["asked"], parts["how"]), {})[runs] = None
     return "\n".join(f"{asked} {' '.join(runs)}{how} --out pictures" for (asked, how), runs in ways.items())
+
+
+def _from_study(path: str) -> str:
+    """A run's folder as seen from its study's, wherever the probe was typed that looked at it."""
+    return re.sub(rf"^.*/(?={layout.RUNS}/[^/]+/?$)", "", path)
 
 
 def _caveats(outcomes: Sequence[Outcome]) -> tuple[tuple[str, str], ...]:

@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from priorscope.core.config import Plain
+from priorscope.core.config import Plain, inline_toml, is_table
 from priorscope.core.folder import write_bytes, write_text
+from priorscope.probes import probe_config
 from priorscope.report.reading import Outcome, Reading, read_study
 
 COLUMNS = (
-    "study", "run", "other_run", "family", "seed", "probe", "setting", "data", "split", "metric",
+    "study", "run", "recipe", "other_run", "family", "seed", "probe", "config", "setting", "data", "split", "metric",
     "value", "low", "high", "n", "unit", "caveats",
 )  # fmt: skip
 PARQUET, JSON = "results.parquet", "results.json"
@@ -47,10 +48,12 @@ def rows_of(study: str, outcome: Outcome, *, timed: bool = True) -> list[Plain]:
     shared: dict[str, Any] = {
         "study": study,
         "run": one.name if one else None,
+        "recipe": one.recipe or None if one else None,
         "other_run": other,
         "family": one.family if one else None,
         "seed": one.seed if one else None,
         "probe": outcome.probe,
+        "config": _asked(outcome),
         "data": str(outcome.about.get("data") or ""),
         "caveats": " ".join(outcome.result.caveats),
     }
@@ -62,6 +65,18 @@ def rows_of(study: str, outcome: Outcome, *, timed: bool = True) -> list[Plain]:
         row = shared | told | {"split": metric.split or str(outcome.about.get("split") or "")}
         rows.append({name: row[name] for name in COLUMNS})
     return rows
+
+
+def _asked(outcome: Outcome) -> str:
+    """What sets a probe's question apart from the plainest one, and the source that it was asked on, as a table of TOML.
+
+    Two results of a run that differ in neither answer the same question.
+    """
+    config: Plain = outcome.about.get("config") or {}
+    source = (outcome.about.get("made_from") or {}).get("data")
+    plain = probe_config(outcome.probe).plain()
+    given = {name: value for name, value in config.items() if value != plain.get(name)}
+    return inline_toml(given | ({"data": source} if is_table(source) else {}))
 
 
 def _parquet(rows: list[Plain]) -> bytes:

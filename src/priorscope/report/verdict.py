@@ -61,6 +61,11 @@ class Arm:
         """Whether its number may be ranked: one that is known to be a bound only, or of a blind instrument, may not."""
         return all(result.believed for result in self.results)
 
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether some seed's number says more than chance alone would."""
+        return any(result.beyond_chance for result in self.results)
+
     def said(self, text: str) -> str:
         """The arm's name with what it is: a checkpoint unless it speaks for a family."""
         if self.scope == "family" or self.exact:
@@ -119,6 +124,11 @@ class Finding:
         return all(result.leads for arm in self.arms for result in arm.results)
 
     @property
+    def by_chance(self) -> bool:
+        """Whether chance alone would give numbers like all of these: nothing is ranked by them."""
+        return not any(arm.beyond_chance for arm in self.arms)
+
+    @property
     def unit(self) -> str:
         """The number's unit."""
         return self.arms[0].results[0].unit
@@ -147,12 +157,13 @@ def findings(reading: Reading) -> list[Finding]:
     for run in reading.runs:
         for outcome in run.outcomes:
             groups.setdefault((outcome.probe, content_key(_setting(run, outcome))), []).append((run, outcome))
-    order = {name: i for i, name in enumerate(dict.fromkeys((*(str(probe["name"]) for probe in reading.probes), *PROBES)))}
+    names = dict.fromkeys((*(str(entry.probe.get("name")) for entry in reading.entries), *PROBES))
+    order = {name: i for i, name in enumerate(names)}
 
-    def asked(members: list[tuple[RunRecord, Outcome]]) -> tuple[int, int]:
-        outcome = members[0][1]
-        settings = (i for i, probe in enumerate(reading.probes) if probe == outcome.about.get("config"))
-        return order.get(outcome.probe, len(order)), next(settings, len(reading.probes))
+    def asked(members: list[tuple[RunRecord, Outcome]]) -> tuple[int, int, list[tuple[str, str]]]:
+        run, outcome = members[0]
+        entry = next((i for i, entry in enumerate(reading.entries) if entry.fits(outcome, run.world)), len(reading.entries))
+        return order.get(outcome.probe, len(order)), entry, sorted(_setting(run, outcome).items())
 
     found = sorted(groups.values(), key=asked)
     first = [members[0] for members in found]
@@ -178,7 +189,8 @@ def _finding(members: Sequence[tuple[RunRecord, Outcome]], where: str) -> Findin
     arms = [_arm(label, sorted(those, key=lambda one: one[0].seed)) for label, those in by_label.items()]
     arms.sort(key=lambda arm: arm.value, reverse=kind.better != "lower")
     outcomes = tuple(outcome for _, outcome in members)
-    return Finding(first.probe, kind, first.about, tuple(arms), tuple(_pairs(arms)), outcomes, where)
+    pairs = _pairs(arms) if any(arm.beyond_chance for arm in arms) else []
+    return Finding(first.probe, kind, first.about, tuple(arms), tuple(pairs), outcomes, where)
 
 
 def _arm(label: str, members: Sequence[tuple[RunRecord, Outcome]]) -> Arm:
@@ -191,12 +203,16 @@ def _arm(label: str, members: Sequence[tuple[RunRecord, Outcome]]) -> Arm:
 
 
 def _interval(runs: Sequence[RunRecord], results: Sequence[Result]) -> Interval | None:
-    """Over images for one run; over seeds x images where all seeds saw the same images, else over seeds."""
+    """Over images for one run; over seeds x images where all seeds saw the same images, else over seeds.
+
+    It ends where no value can be: Student's would put a small error's low end below 0.
+    """
     if len(results) == 1:
         return results[0].interval
     table = None if results[0].difference_unit else _crossed(runs, results)  # its scores' mean is not a value of another unit
     try:
-        return over_seeds([result.value for result in results]) if table is None else seed_by_image(table)
+        found = over_seeds([result.value for result in results]) if table is None else seed_by_image(table)
+        return results[0].bounded(found)
     except PriorscopeError:
         return None  # a value that is not finite: there is nothing to put an interval around
 

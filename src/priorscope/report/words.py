@@ -19,6 +19,8 @@ BUDGET = "L-inf on pixels"
 """How the unit of a budget begins that people write in 255ths."""
 
 
+TINY = 1e-6
+"""A share or probability below this is written as 0."""
 NAMED = 3
 """Of up to this many names a sentence also says the numbers."""
 MANY = 12
@@ -29,6 +31,8 @@ def number(value: float, unit: str) -> str:
     """A number as a reader wants it: a share in per cent, a budget in 255ths, anything else with about three digits."""
     if not math.isfinite(value):
         return str(value)
+    if abs(value) < TINY and unit.startswith(("share", "probability")):
+        value = 0.0  # what is left of rounding
     if unit.startswith("share"):
         return f"{value:.1%}"
     if unit.startswith(BUDGET):
@@ -51,10 +55,14 @@ def between(interval: Interval | None, unit: str) -> str:
 def difference_said(comparison: Comparison, unit: str) -> str:
     """A difference with its interval, what it is over, and the chance of it without a true one."""
     d = comparison.difference
-    over = listed(d.interval.over.split(" x "))
-    value, low, high = (signed(x, unit) for x in (d.value, d.interval.low, d.interval.high))
-    low, high = low.partition(" ")[0], high.partition(" ")[0]  # the unit is said once
-    return f"{value} ({low} to {high}; {100 * d.interval.level:g}% interval over {over}, {chance_said(comparison.p_value)})"
+    return f"{signed(d.value, unit)} ({difference_between(d.interval, unit)}, {chance_said(comparison.p_value)})"
+
+
+def difference_between(interval: Interval, unit: str) -> str:
+    """A difference's interval with what it is over; its unit stands with the difference and is not said again."""
+    low, high = (signed(end, unit).partition(" ")[0] for end in (interval.low, interval.high))
+    over = listed(interval.over.split(" x "))
+    return f"{low} to {high}; {100 * interval.level:.3g}% interval over {over}"
 
 
 def signed(value: float, unit: str) -> str:
@@ -103,6 +111,10 @@ def _stated(finding: Finding) -> str:
         said, few = arms[0].said(arms[0].label), arms[0].scope == "too few seeds" and not arms[0].exact
         has = f"have a mean {finding.measure}" if few else f"has {_a(finding.measure)}"
         return f"{_begun(said)} {has} of {amount(arms[0], finding.unit)}"
+    if finding.by_chance:
+        low, high = sorted((arms[0], arms[-1]), key=lambda arm: arm.value)
+        ends = f"{number_of(low, finding.unit)} ({low.label}) to {number_of(high, finding.unit)} ({high.label})"
+        return f"No {finding.measure} here is beyond what chance alone gives: they run from {ends}"
     if not any(finding.pair(arms[0], other) for other in arms[1:]):
         said = _best_untested(finding)
     else:

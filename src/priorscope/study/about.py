@@ -24,13 +24,13 @@ def subject_of(run: str, recipe_name: str, recipe: Recipe) -> Subject:
 
 def about(
     probe: ProbeConfig,
-    subjects: Sequence[tuple[Subject, str]],
+    subjects: Sequence[tuple[Subject, tuple[str, ...]]],
     data: SourceConfig,
     made_from: Plain,
     *,
     other_data: bool,
 ) -> Plain:
-    """What a reader needs to know beside a result: subjects with their folders, data, and the command that makes it again.
+    """What a reader needs to know beside a result: subjects, each with what names it in a command, data, and the command.
 
     `other_data` says that it is not what the subjects learnt from.
     """
@@ -44,7 +44,7 @@ def about(
         **({"subject": whom[0]} if len(whom) == 1 else {"subjects": whom}),
         "data": data.name,
         "split": getattr(probe, "split", ""),
-        "command": " ".join(["priorscope", "probe", probe.name, *(shlex.quote(path) for _, path in subjects), *settings]),
+        "command": " ".join(["priorscope", "probe", probe.name, *(shlex.join(typed) for _, typed in subjects), *settings]),
         "config": probe.plain(),
         "made_from": made_from,
     }

@@ -6,15 +6,16 @@ a network from elsewhere is only shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import glob
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from priorscope import run as runs
 from priorscope.core import folder, layout
-from priorscope.core.config import content_key
+from priorscope.core.config import Plain, content_key
 from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.machine import on_threads
@@ -23,7 +24,9 @@ from priorscope.data.progress import Watch, silent
 from priorscope.probes import ProbeConfig, measure_of
 from priorscope.study.about import about, subject_of
 from priorscope.study.networks import Network
+from priorscope.study.plan import make_plan
 from priorscope.study.steps import check_one_source, companions_of, measured_from
+from priorscope.study.study import Study
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -44,8 +47,28 @@ def measure(
     else:
         (subject,) = asked.values()
     result = measure_of(probe.name)(subject, data, probe, **beside)
-    told = tuple(dict.fromkeys(caveat for one in networks for caveat in one.caveats))
+    told = dict.fromkeys(caveat for one in networks for caveat in (*one.caveats, *_chosen_on(probe, one, data)))
     return result.model_copy(update={"caveats": (*result.caveats, *told, *data.caveats)})
+
+
+def _chosen_on(probe: ProbeConfig, one: Network, data: Source) -> Iterator[str]:
+    """What was chosen on the very images that are looked at, where these are the val of a run."""
+    if one.run is None or getattr(probe, "split", "") != "val":
+        return
+    train = one.run.recipe.train
+    epoch = len(one.run.history) > 1 and (train.choose == "best" or train.patience is not None)
+    chosen = [name for name, is_so in (("epoch", epoch), ("settings", _is_tuned(one.run))) if is_so]
+    if chosen and (data is one.source or data.split("val").fingerprint == one.source.split("val").fingerprint):
+        yield (
+            f"Val, which is looked at here, chose the {' and the '.join(chosen)}: a network does better on it than on images"
+            " that chose nothing."
+        )
+
+
+def _is_tuned(run: runs.Run) -> bool:
+    """Whether trials of its recipe lie beside the runs of its study."""
+    place, arm = run.path.resolve().parent, run.name.rpartition("-s")[0]
+    return place.name == layout.RUNS and any((place.parent / layout.TUNING).glob(f"{glob.escape(arm)}-t[0-9]*"))
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -64,7 +87,27 @@ def _check_runs(probe: str, networks: Sequence[Network]) -> None:
             )
 
 
-def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None, watch: Watch = silent) -> dict[str, Result]:
+@dataclass(frozen=True)
+class Looked:
+    """What a probe said, with what a reader needs to know beside it, and where a run keeps it."""
+
+    result: Result
+    about: Plain
+    kept: Path | None = None
+
+    def save(self, path: Path) -> Path:
+        """Writes both into one file, its arrays beside it."""
+        return self.result.save(path, {**self.about, "protocol": self.result.protocol()})
+
+    def plain(self) -> Plain:
+        """Both as plain data: what is said in words, and every number."""
+        result = self.result
+        said = {"headline": result.headline(), "protocol": result.protocol(), "caveats": list(result.caveats)}
+        told = {name: value for name, value in self.about.items() if name != "made_from"}
+        return {**told, **said, "metrics": [metric.plain() for metric in result.metrics()]}
+
+
+def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None, watch: Watch = silent) -> dict[str, Looked]:
     """Asks about networks, one after another or together as the probe wants it; a run keeps what was said about it.
 
     `watch` is called with how many networks were looked at, of how many.
@@ -79,13 +122,13 @@ def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None, watc
             check_one_source(repr(probe.name), learnt, "add --data NAME")
         together = ", ".join(one.name for one in networks)
         with _on_own_threads(networks):
-            return {together: measure(probe, networks, source or networks[0].source)}
+            result = measure(probe, networks, source or networks[0].source)
+        return {together: Looked(result, _about(probe, networks, data))}
     _check_names([one.name for one in networks if one.run is None])
-    found: dict[str, Result] = {}
+    found: dict[str, Looked] = {}
     for done, one in enumerate(networks, 1):
         with _on_own_threads([one]):
-            name, result = _look_at(probe, one, source or one.source, data)
-        found[name] = result
+            found[one.name if one.run is None else str(one.run.path)] = _look_at(probe, one, source or one.source, data)
         watch(done, len(networks))
     return found
 
@@ -96,15 +139,40 @@ def _on_own_threads(networks: Sequence[Network]) -> AbstractContextManager[None]
     return on_threads(max(threads)) if threads else nullcontext()
 
 
-def _look_at(probe: ProbeConfig, one: Network, source: Source, data: str | None) -> tuple[str, Result]:
-    """What the probe says about one network, under what it is called."""
+def _look_at(probe: ProbeConfig, one: Network, source: Source, data: str | None) -> Looked:
+    """What the probe says about one network. A run keeps it under the key that a study would store it under."""
     if one.run is None:
-        return one.name, measure(probe, [one], source)
+        return Looked(measure(probe, [one], source), _about(probe, [one], data))
     known = dict(_runs_beside(one.run)) if probe.companions(one.run.recipe.plain()) else {}
     companions = companions_of(probe, one.run.recipe, known)
     result = measure(probe, [one], source, {name: run.path for name, run in companions.items()})
-    _keep(probe, one.run, data, companions, result)
-    return str(one.run.path), result
+    about_it = _about(probe, [replace(one, name=one.run.name)], data, companions)
+    kept = layout.result(one.run.path / layout.RESULTS, probe.name, content_key(about_it["made_from"]))
+    looked = Looked(result, about_it, kept)
+    looked.save(kept)
+    return looked
+
+
+def _about(
+    probe: ProbeConfig, networks: Sequence[Network], data: str | None, companions: Mapping[str, runs.Run] | None = None
+) -> Plain:
+    """Whom and what a result is about; what it was made from is known of runs alone."""
+    learnt = {one.name: one.run.recipe.data.source for one in networks if one.run is not None}
+    named = source_config(data) if data else None
+    asked_on = named or next(iter(learnt.values()))
+    other_data = len(learnt) < len(networks) or any(source != asked_on for source in learnt.values())
+    made_from: Plain = {}
+    if len(learnt) == len(networks):
+        keys = {one.name: one.run.key for one in networks if one.run is not None}
+        weights = keys if probe.per == "set" else next(iter(keys.values()))
+        beside = {name: other.key for name, other in (companions or {}).items()}
+        made_from = measured_from(probe, weights, asked_on, named, beside)
+    whom = [(_subject(one), one.typed) for one in networks]
+    return about(probe, whom, asked_on, made_from, other_data=other_data)
+
+
+def _subject(one: Network) -> Subject:
+    return Subject(name=one.name, family="other") if one.run is None else subject_of(one.name, "", one.run.recipe)
 
 
 def _runs_beside(run: runs.Run) -> Iterator[tuple[str, runs.Run]]:
@@ -123,17 +191,34 @@ def _apart(networks: Sequence[Network]) -> list[Network]:
     return [one if one.run is None else replace(one, name=next(names)) for one in networks]
 
 
-def pictures(networks: Sequence[Network], results: Mapping[str, Result], data: str | None = None) -> list[Figure]:
+def passing(found: Iterable[Looked]) -> list[Path]:
+    """The studies that do not ask for some of what their runs now keep: it is deleted when they are run again."""
+    kept = [one.kept.resolve() for one in found if one.kept is not None]  # runs/RUN/results/PROBE/KEY.json
+    studies = dict.fromkeys(path.parents[4] for path in kept if path.parents[3].name == layout.RUNS)
+    return [study for study in studies if _deletes(study, [path for path in kept if study in path.parents])]
+
+
+def _deletes(study: Path, kept: Sequence[Path]) -> bool:
+    if not (study / layout.STUDY).exists():
+        return False
+    try:
+        plan = make_plan(Study.load(str(study / layout.STUDY)), study)
+    except PriorscopeError:  # one that cannot be planned cannot be run again
+        return False
+    return not plan.open and not {*kept} <= {step.out for step in plan.steps}
+
+
+def pictures(networks: Sequence[Network], results: Mapping[str, Looked], data: str | None = None) -> list[Figure]:
     """The pictures of what `look` found: networks that were asked one after another stand side by side in them.
 
     Those that were asked on other data, each on what it learnt from, stand in pictures of their own.
     """
-    found = list(results.values())
+    found = [looked.result for looked in results.values()]
     if len(found) < len(networks):
         return [figure for result in found for figure in result.charts()]
     groups: dict[str, list[tuple[Subject, Result]]] = {}
     for one, result in zip(_apart(networks), found, strict=True):
-        subject = Subject(name=one.name, family="other") if one.run is None else subject_of(one.name, "", one.run.recipe)
+        subject = _subject(one)
         learnt = "" if data or one.run is None else content_key(one.run.recipe.data.source.plain())
         groups.setdefault(learnt, []).append((subject, result))
     drawn = [(group[0][0].name, type(found[0]).draw(group)) for group in groups.values()]
@@ -144,15 +229,3 @@ def pictures(networks: Sequence[Network], results: Mapping[str, Result], data: s
         for i, (first, figures) in enumerate(drawn, 1)
         for figure in figures
     ]
-
-
-def _keep(probe: ProbeConfig, run: runs.Run, data: str | None, companions: Mapping[str, runs.Run], result: Result) -> None:
-    """Stores what was said about a run in its folder, under the key that a study would store it under."""
-    own = run.recipe.data.source
-    asked_on = source_config(data) if data else own
-    beside = {name: other.key for name, other in companions.items()}
-    made_from = measured_from(probe, run.key, asked_on, asked_on if data else None, beside)
-    whom = [(subject_of(run.name, "", run.recipe), str(run.path))]
-    about_it = about(probe, whom, asked_on, made_from, other_data=asked_on != own)
-    path = layout.result(run.path / layout.RESULTS, probe.name, content_key(made_from))
-    result.save(path, {**about_it, "protocol": result.protocol()})

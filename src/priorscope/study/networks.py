@@ -27,6 +27,8 @@ class Network:
     own: Evidence | None = None
     run: runs.Run | None = None
     caveats: tuple[str, ...] = ()
+    typed: tuple[str, ...] = ()
+    """What names it in a command."""
 
     @property
     def evidence(self) -> Evidence:
@@ -46,7 +48,7 @@ class Network:
 def network_of_run(path: Path) -> Network:
     """A finished run, as it is asked about."""
     run = runs.load(path)
-    return Network(run.name, run=run)
+    return Network(run.name, run=run, typed=(str(path),))
 
 
 def network(subject: str, data: Source | None) -> Network:
@@ -58,7 +60,7 @@ def network(subject: str, data: Source | None) -> Network:
         from priorscope.models.published import read_published
 
         own = path.absolute()  # not where a link leads: in the hub's cache files are links to blobs
-        return _elsewhere(own.parent.name if own.name in HUB_FILES else own.name, read_published(path))
+        return _elsewhere(own.parent.name if own.name in HUB_FILES else own.name, read_published(path), (subject,))
     if subject.startswith("timm/"):
         return _of_timm(subject, _needed(subject, data))
     raise RequestError(
@@ -83,7 +85,7 @@ def _of_timm(name: str, data: Source) -> Network:
             "go online once, or name your own copy: --model package.module:function --weights FILE",
         ) from error
     caveat = f"{name} keeps its published head only where that tells {len(split.classes)} classes apart; else it is untrained."
-    return _elsewhere(name, model, (caveat,))
+    return _elsewhere(name, model, (name,), (caveat,))
 
 
 def own_network(factory: str, weights: Path | None, data: Source | None) -> Network:
@@ -104,7 +106,8 @@ def own_network(factory: str, weights: Path | None, data: Source | None) -> Netw
     if not isinstance(made, Classifier):
         split = _needed(factory, data).split("test")
         made = wrap(made, image_size=split.image_size, classes=split.classes)
-    return _elsewhere(factory.partition(":")[2], made)
+    typed = ("--model", factory, *(() if weights is None else ("--weights", str(weights))))
+    return _elsewhere(factory.partition(":")[2], made, typed)
 
 
 def _needed(what: str, data: Source | None) -> Source:
@@ -113,7 +116,7 @@ def _needed(what: str, data: Source | None) -> Source:
     return data
 
 
-def _elsewhere(name: str, model: Classifier, caveats: tuple[str, ...] = ()) -> Network:
+def _elsewhere(name: str, model: Classifier, typed: tuple[str, ...], caveats: tuple[str, ...] = ()) -> Network:
     from priorscope.evidence import Evidence
 
-    return Network(name, Evidence(model), None, caveats)
+    return Network(name, Evidence(model), None, caveats, typed)

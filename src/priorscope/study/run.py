@@ -18,6 +18,7 @@ from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 from priorscope.core.machine import cores, memory_bytes
 from priorscope.core.stopping import Stopped, Stopping, stopping
 from priorscope.study.about import about, subject_of
+from priorscope.study.askable import check_askable
 from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, LocalExecutor
 from priorscope.study.forecast import remember
 from priorscope.study.plan import Plan, make_plan
@@ -25,6 +26,9 @@ from priorscope.study.sharing import finished_runs, take
 from priorscope.study.steps import ProbeStep, Step, TrainStep
 from priorscope.study.study import Study
 from priorscope.study.work import ProbeWork, TrainWork, Work
+
+LEFT_OUT = "Left out,"
+"""How the reason begins for which a step was not tried."""
 
 
 @dataclass
@@ -42,7 +46,7 @@ Show = Callable[[Tally], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a study came to: how many steps were done, which failed and why."""
+    """What a study came to: how many steps it had to do, and which of them failed, or were left out for these, and why."""
 
     out: Path
     asked: int
@@ -50,10 +54,13 @@ class Outcome:
 
     def check(self) -> None:
         """Says what failed, if anything did."""
-        if self.failed:
-            names = ", ".join(list(self.failed)[:5]) + (f" and {len(self.failed) - 5} more" if len(self.failed) > 5 else "")
+        broken = {name: error for name, error in self.failed.items() if not error.startswith(LEFT_OUT)}
+        if broken:
+            left_out = len(self.failed) - len(broken)
+            more = f"; left out because of this: {left_out} more" if left_out else ""
+            names = ", ".join(list(broken)[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
             raise WorkError(
-                f"{len(self.failed)} of {self.asked} steps failed: {names}.\n\n{next(iter(self.failed.values()))}\n",
+                f"{len(broken)} of {self.asked} steps failed: {names}{more}.\n\n{next(iter(broken.values()))}\n",
                 "every step done",
                 f"see {self.out / layout.FAILURES}; the same command again tries what failed",
             )
@@ -78,7 +85,7 @@ def run_study(
     check_folder(study, out)
     with folder.locked(out):
         folder.remove_leftovers(out)
-        make_plan(study, out / "anew")  # what cannot be planned changes nothing
+        check_askable(make_plan(study, out / "anew"))  # what cannot be planned, or never be done, changes nothing
         if fresh:
             _forget(out)
         if not (out / layout.STUDY).exists() or (out / layout.STUDY).read_text(encoding="utf-8") != study.toml():
@@ -201,7 +208,7 @@ def _left_out(step: Step, tally: Tally) -> bool:
     """Whether a step is left out because one that it needs failed; the tally then says so."""
     broken = next((need for need in step.needs if need in tally.failed), None)
     if broken is not None:
-        tally.failed[step.id] = f"Left out, because it needs {broken!r}, which failed."
+        tally.failed[step.id] = f"{LEFT_OUT} because it needs {broken!r}, which failed."
     return broken is not None
 
 
@@ -235,10 +242,10 @@ def _work(step: Step, out: Path) -> Work:
     return ProbeWork(paths, step.probe, step.source, step.threads, step.out, companions, about_it)
 
 
-def _shown(subject: TrainStep, out: Path) -> tuple[Subject, str]:
+def _shown(subject: TrainStep, out: Path) -> tuple[Subject, tuple[str, ...]]:
     """A run as a result about it names it, and its folder as seen from the study's."""
     cell = subject.cell
-    return subject_of(cell.run, cell.arm, cell.recipe), subject.out.relative_to(out).as_posix()
+    return subject_of(cell.run, cell.arm, cell.recipe), (subject.out.relative_to(out).as_posix(),)
 
 
 def _note_end(news: Ended, step: Step, tally: Tally) -> None:

@@ -165,6 +165,12 @@ def at_budget(values: Plain, budget: str) -> Plain:
     if budget == FULL:
         return values
     budgets: Plain = values.get("budgets", {})
+    if not budgets:
+        raise RequestError(
+            f"{values['name']} came with --budget {budget}, and has no budgets.",
+            "the study as it is written",
+            "leave out --budget",
+        )
     if budget not in budgets:
         raise unknown_name("budget of this study", budget, (*budgets, FULL))
     less = budgets[budget]

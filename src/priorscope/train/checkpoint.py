@@ -6,7 +6,8 @@ random state is needed, because every step draws its random numbers from (seed, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +16,7 @@ from priorscope.core.config import Plain
 from priorscope.core.errors import WorkError, first_line
 from priorscope.core.folder import replacing
 from priorscope.core.stopping import AGAIN
+from priorscope.train.distributed import ALONE, Ranks
 from priorscope.train.gradient import ran_out
 from priorscope.train.loop import Position, Step
 from priorscope.train.precision import Precision
@@ -115,25 +117,41 @@ def save(path: Path, state: RunState, parts: Mapping[str, dict[str, Any]]) -> No
             raise
 
 
-def load(path: Path, key: str, parts: Mapping[str, Stateful]) -> RunState:
+def load(path: Path, key: str, parts: Mapping[str, Stateful], ranks: Ranks = ALONE) -> RunState:
     """Puts the parts of a checkpoint in place and returns how far the run was.
 
     A fresh state if there is no checkpoint, or one of another recipe. It is read into the processor's memory: its device may
-    not be here, and every rank would fill that of the first.
+    not be here, and every rank would fill that of the first. Ranks that read different files are refused.
     """
-    import torch
-
-    if not path.exists():
+    with _naming_damage(path):
+        content = _read(path, key)
+        position = Position() if content is None else Position(*content["position"])
+    ranks.check_one_folder(path.parent, position.epoch, position.step)  # before sharded parts, which ranks load together
+    if content is None:
         return RunState(key)
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if content["key"] != key:
-            return RunState(key)
+    with _naming_damage(path):
         states = content.pop("parts")
         for name, part in parts.items():
             part.load_state_dict(states[name])
-        content["position"] = Position(*content["position"])
+        content["position"] = position
         return RunState(**content)
+
+
+def _read(path: Path, key: str) -> dict[str, Any] | None:
+    """What a checkpoint holds; None if there is none, or one of another recipe."""
+    import torch
+
+    if not path.exists():
+        return None
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content if content["key"] == key else None
+
+
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    """Says in our words that a checkpoint cannot be read, or is damaged."""
+    try:
+        yield
     except Exception as error:  # torch reports a damaged file in a dozen ways; each means the same here
         if isinstance(error, OSError) or ran_out(error):
             raise WorkError(

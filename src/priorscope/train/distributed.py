@@ -11,10 +11,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from priorscope.core.errors import WorkError, first_line
+from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.stopping import AGAIN
 
 if TYPE_CHECKING:
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of its run: the `rank`-th of `size`, the `local`-th on its machine."""
+    """This process among those of its run: the `rank`-th of `size`, the `local`-th on its machine.
+
+    `processors` is torch's group over which the ranks' processors talk; not set: the one that all else goes over.
+    """
 
     rank: int = 0
     size: int = 1
     local: int = 0
+    processors: Any = field(default=None, compare=False)
 
     @property
     def first(self) -> bool:
@@ -46,7 +51,7 @@ class Ranks:
             import torch.distributed as dist
 
             value = value.clone()
-            dist.all_reduce(value)
+            dist.all_reduce(value, group=self.processors if value.device.type == "cpu" else None)
         return value
 
     def any(self, *here: bool) -> tuple[bool, ...]:
@@ -56,6 +61,23 @@ class Ranks:
         import torch
 
         return tuple(bool(count) for count in self.sum(torch.tensor(here, dtype=torch.int64)).tolist())
+
+    def check_one_folder(self, folder: Path, *seen: int) -> None:
+        """Refuses on all ranks a run's folder in which they have not all seen the same: each must ask at once.
+
+        Where each machine has a disk of its own, the others would begin at the first step while rank 0 resumes.
+        """
+        if self.size == 1:
+            return
+        import torch
+
+        total = self.sum(torch.tensor(seen, dtype=torch.int64)).tolist()
+        if any(self.any(*(of_all != self.size * own for of_all, own in zip(total, seen, strict=True)))):
+            raise RequestError(
+                f"The ranks of this run do not see one folder: {folder} holds other files on other ranks.",
+                "a folder on a disk that all machines share",
+                "choose one with --out",
+            )
 
     def wait(self) -> None:
         """Returns once every rank has come this far."""
@@ -120,7 +142,12 @@ def joined(device: str) -> Iterator[Ranks]:
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
-        yield Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", dist.get_rank())))
+        local = int(os.environ.get("LOCAL_RANK", dist.get_rank()))
+        processors = dist.new_group(backend="gloo")  # theirs may be for GPUs alone
+        try:
+            yield Ranks(dist.get_rank(), dist.get_world_size(), local, processors)
+        finally:
+            dist.destroy_process_group(processors)
         return
     launch = launch_of(os.environ)
     if launch is None:

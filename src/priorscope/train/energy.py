@@ -1,7 +1,7 @@
 """The energy that a run takes, if the machine counts it: processors by RAPL, NVIDIA's GPUs by NVML.
 
-It is that of the whole machine, other work on it included. If nothing can be read (RAPL needs rights on most systems), there is
-no number.
+It is that of the whole machine, other work on it included; of a run on several machines, that of rank 0's alone. If nothing
+can be read (RAPL needs rights on most systems), there is no number.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _processors(rapl: Path) -> list[tuple[Read, float]]:
 
 
 def _gpus() -> list[tuple[Read, float]]:
-    """Every GPU that this process can see; none if NVIDIA's library is not installed."""
+    """Every GPU of the machine, whatever CUDA_VISIBLE_DEVICES says; none if NVIDIA's library is not installed."""
     try:
         import pynvml  # pyright: ignore[reportMissingImports]
     except ImportError:

@@ -122,14 +122,17 @@ class Gradient:
             torch.cuda.empty_cache()
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""The words of the processor's allocator, Apple's and cuBLAS's, whose errors have no class of their own."""
+
+
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: by its class, or in the words of the CPU's allocator."""
+    """Whether an error says that memory ran out: by its class or its words."""
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    text = str(error)
-    return "can't allocate memory" in text or "not enough memory" in text
+    return any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def has_batch_statistics(model: Classifier, config: TrainConfig) -> bool:

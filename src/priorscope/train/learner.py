@@ -57,7 +57,8 @@ class Learner:
             return {"model": self.model, "optimiser": self.optimiser}
         from priorscope.train.sharding import ShardedModel, ShardedOptimiser
 
-        return {"model": ShardedModel(self.model), "optimiser": ShardedOptimiser(self.optimiser)}
+        keep = self.ranks.first
+        return {"model": ShardedModel(self.model, keep), "optimiser": ShardedOptimiser(self.optimiser, keep)}
 
     def gradient(self, config: TrainConfig, batch_size: int, compile: bool) -> Gradient:
         """The gradient function for batches of `batch_size` pictures over all ranks."""
@@ -69,7 +70,7 @@ class Learner:
         return Gradient(self.model, config, self.scaler, forward=forward, ranks=self.ranks, batch_size=batch_size)
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """What a checkpoint keeps. With sharded weights every rank must ask at once."""
+        """What a checkpoint keeps. With sharded weights every rank must ask at once, and rank 0 alone has them whole."""
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def is_finite(self) -> bool:
@@ -85,8 +86,10 @@ class Learner:
         return not any(self.ranks.any(ruined))
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the weights as they are judged now, whole and on the processor."""
+        """A copy of the weights as they are judged now, whole and on the processor; empty on ranks that do not write."""
         state = self.parts["model"].state_dict() if self.sharded else self.judged.state_dict()
+        if not self.ranks.first:
+            return {}
         return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
 
 

@@ -157,7 +157,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig, finetune: FinetuneCo
     """Parameters by their share of the learning rate, and whether they are decayed.
 
     The weights of maps are decayed, everything else only when asked. The loop sets each group's rate to `lr_scale` times that
-    of the step.
+    of the step. LAMB adapts the rate of what is decayed, however little: also by 0, where timm's would be Adam.
     """
     rate_of = rates(model, finetune)
     members: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -166,7 +166,12 @@ def parameter_groups(model: nn.Module, config: OptimConfig, finetune: FinetuneCo
             spared = not (_maps(name, p) or config.decay_norms_and_biases)
             members.setdefault((-rate_of[name], spared), []).append(p)
     return [
-        {"params": members[minus_rate, spared], "weight_decay": 0.0 if spared else config.weight_decay, "lr_scale": -minus_rate}
+        {
+            "params": members[minus_rate, spared],
+            "weight_decay": 0.0 if spared else config.weight_decay,
+            "lr_scale": -minus_rate,
+            **({"always_adapt": not spared} if config.name == "lamb" else {}),
+        }
         for minus_rate, spared in sorted(members)
     ]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from priorscope.core.config import Config, Number, Plain
+from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
     from priorscope.train.optim import OptimConfig
@@ -50,6 +51,17 @@ def learning_rate(config: OptimConfig, step: int, steps: int, steps_per_epoch: i
     if config.schedule == "cosine":
         return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
     return config.lr * (1 - progress)
+
+
+def check_warmup(config: OptimConfig, steps: int, steps_per_epoch: int) -> None:
+    """Refuses a warm-up that is longer than its run, which would end before it reaches the rate that is asked for."""
+    if round(config.warmup * steps_per_epoch) > steps:
+        epochs = steps / steps_per_epoch
+        raise RequestError(
+            f"optim.warmup = {config.warmup:g} epochs came with a run of {epochs:.3g}: it would never reach optim.lr.",
+            "a warm-up within the run",
+            f"--set optim.warmup={epochs / 20:.2g}, or a longer run",
+        )
 
 
 def warm_steps(config: OptimConfig, steps: int, steps_per_epoch: int) -> int:

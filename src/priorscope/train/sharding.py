@@ -53,14 +53,14 @@ def shard(model: Classifier, ranks: int, device: str) -> Classifier:
 
 
 class ShardedModel:
-    """A sharded model as a checkpoint sees it: whole tensors. Every rank must ask at once."""
+    """A sharded model as a checkpoint sees it: whole tensors. Every rank must ask at once; those that `keep` have them."""
 
-    def __init__(self, model: Classifier) -> None:
-        self._model = model
+    def __init__(self, model: Classifier, keep: bool) -> None:
+        self._model, self._keep = model, keep
 
     def state_dict(self) -> dict[str, Any]:
         """The whole tensors by name, on the processor."""
-        return whole(self._model.state_dict())
+        return whole(self._model.state_dict(), self._keep)
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
         """Puts each rank's share of whole tensors in place."""
@@ -74,12 +74,12 @@ class ShardedModel:
 class ShardedOptimiser:
     """The optimiser of a sharded model as a checkpoint sees it."""
 
-    def __init__(self, optimiser: Optimiser) -> None:
-        self._optimiser = optimiser
+    def __init__(self, optimiser: Optimiser, keep: bool) -> None:
+        self._optimiser, self._keep = optimiser, keep
 
     def state_dict(self) -> dict[str, Any]:
         """The state in whole tensors, on the processor."""
-        return whole(self._optimiser.state_dict())
+        return whole(self._optimiser.state_dict(), self._keep)
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
         """Puts each rank's share in place: a state of its parameter's shape is sharded like it."""
@@ -91,15 +91,21 @@ class ShardedOptimiser:
         self._optimiser.load_state_dict({**state_dict, "state": state})
 
 
-def whole(state: Any) -> Any:
-    """Nested tables with every share put together; the same on all ranks."""
+def whole(state: Any, keep: bool) -> Any:
+    """Nested tables with every share put together.
+
+    Ranks that do not `keep` it take part and have None in its place, so that the memory of a machine holds one copy.
+    """
     from torch.distributed.tensor import DTensor
 
     if isinstance(state, dict):
-        return {name: whole(value) for name, value in state.items()}
+        return {name: whole(value, keep) for name, value in state.items()}
     if isinstance(state, list):
-        return [whole(value) for value in state]
-    return state.full_tensor().cpu() if isinstance(state, DTensor) else state
+        return [whole(value, keep) for value in state]
+    if not isinstance(state, DTensor):
+        return state
+    together = state.full_tensor()
+    return together.cpu() if keep else None
 
 
 def _share(value: Any, like: Tensor) -> Any:

@@ -22,6 +22,8 @@ from priorscope.cli import app
 from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.core.errors import RequestError
 from priorscope.fitting import adoption
+from priorscope.study.forecast import remember
+from priorscope.study.plan import make_plan
 from priorscope.study.study import Study
 
 
@@ -114,6 +116,27 @@ def test_a_dataset_of_ones_own_is_converted(tmp_path, monkeypatch):
 def test_two_sources_are_not_converted_into_one_store():
     with pytest.raises(RequestError, match="convert got two sources, 'pets' and --from 'mine:pets'"):
         said("data", "convert", "pets", "a.beton", "--from", "mine:pets")
+
+
+def test_a_plan_says_what_it_will_take_as_far_as_that_is_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "own.toml").write_text(
+        'question = "?"\n[base]\nmodel = {name = "mlp/tiny", width = 17}\ndata = {source = "shapetex"}\n[recipes.a]\n'
+        '[recipes.b]\nmodel = "cnn/tiny"\n[[probes]]\nname = "accuracy"\n'
+    )
+
+    def last() -> str:
+        return said("study", str(tmp_path / "own.toml"), "--plan", "--out", str(tmp_path / "out")).splitlines()[-1]
+
+    assert last() == ("4 of 4 steps to do: nothing like them was ever measured here, so how long they take is not known.")
+    plan = make_plan(Study.load(str(tmp_path / "own.toml")), tmp_path / "out")
+    for step, seconds in zip(plan.steps[:3], (60.0, 30.0, 5.0), strict=True):
+        remember(step, seconds, 2**30)
+        seen = last()
+    assert seen.startswith("4 of 4 steps to do: at least ")
+    assert seen.endswith(", without 1 step whose like was never measured.")
+    remember(plan.steps[3], 5.0, 2**30)
+    assert "at least" not in last()
 
 
 def test_a_verb_shows_a_setting_that_it_takes():

@@ -75,9 +75,10 @@ def test_the_most_memory_is_that_since_it_was_forgotten() -> None:
 
 
 def _kernels() -> tuple[bool, ...]:
-    """What is asked of a CUDA device: TF32 in products and convolutions, kernels by trial, repeatable ones, a warning only."""
+    """TF32 in products and convolutions, kernels by trial, repeatable ones, a warning only, fresh memory filled."""
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
     repeats = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    repeats = *repeats, torch.utils.deterministic.fill_uninitialized_memory
     return cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, *repeats
 
 
@@ -85,11 +86,12 @@ def test_a_cuda_device_is_held_to_repeatable_kernels_inside_the_block_alone(monk
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     before = _kernels()
+    assert before[-1]
     with repeatable(torch.device("cuda"), tf32=True):
-        assert _kernels() == (True, True, False, True, True)
+        assert _kernels() == (True, True, False, True, True, False)
         with repeatable(torch.device("cuda")):
-            assert _kernels() == (False, False, False, True, True)
-        assert _kernels() == (True, True, False, True, True)
+            assert _kernels() == (False, False, False, True, True, False)
+        assert _kernels() == (True, True, False, True, True, False)
     assert _kernels() == before
     with repeatable(torch.device("cpu")):
         assert _kernels() == before

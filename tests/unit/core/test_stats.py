@@ -19,6 +19,7 @@ from priorscope.core.stats import (
     bootstrap_of_shares,
     bracket,
     crossed_parts,
+    over_images,
     over_seeds,
     p_value,
     seed_by_image,
@@ -173,6 +174,12 @@ def test_a_family_that_is_always_right_on_n_images_has_wilsons_interval_over_n_i
     interval, images = seed_by_image(np.ones((3, 50), dtype=bool)), wilson(50, 50)
     assert (interval.low, interval.high) == (images.low, images.high)
     assert interval.over == "seeds x images"
+
+
+def test_answers_of_one_seed_have_wilsons_interval_and_of_several_that_of_a_family() -> None:
+    answers = np.arange(40) % np.array([[2], [3], [5]]) == 0
+    assert over_images(answers[:1]) == wilson(20, 40)
+    assert over_images(answers) == seed_by_image(answers)
 
 
 def test_a_familys_proportion_stays_within_0_and_1() -> None:

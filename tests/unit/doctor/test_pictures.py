@@ -140,6 +140,21 @@ def test_a_training_picture_under_two_labels():
     assert finding.saw == "1 of the 100 training pictures of made are there again under another label (train 4 = train 31)."
 
 
+def test_without_a_test_split_train_is_still_held_against_val_and_itself():
+    """1 of 40 is 2.5 %, which is too much of what chooses the epoch."""
+    train, val = pictures(100, 0), pictures(40, 1)
+    train[31] = train[4]
+    val[7] = train[32]
+    across, within = duplicates.look_at_source(Made({"train": ArrayPixels(train), "val": ArrayPixels(val)}))
+    assert across.severity == "fault"
+    assert across.saw == (
+        "1 of the 40 val pictures of made are in train too, pixel for pixel (train 32 = val 7); 1 of them with another label."
+    )
+    assert within.saw.startswith("1 of the 100 training pictures of made are there again under another label")
+    (alone,) = duplicates.look_at_source(Made({"train": ArrayPixels(train)}))
+    assert alone == within
+
+
 @pytest.mark.real_data
 def test_tiny_imagenet_has_two(real_data):
     source = open_source({"name": "tiny_imagenet", "path": str(real_data / "tiny-imagenet")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import priorscope as ps
 from priorscope import run as runs
@@ -416,6 +418,39 @@ def test_a_study_is_looked_at_run_by_run_and_together(ill, tmp_path):
     assert found.kind == "study"
     assert "grid_edge" in {finding.check for finding in found.findings}
     assert "schedule" in {finding.check for finding in found.findings}  # the copied rows are of another rate
+
+
+def test_a_run_that_is_not_finished_or_damaged_is_told_and_the_others_are_looked_at(ill, tmp_path):
+    whole = grid(ill, {1e-4: 0.5, 1e-3: 0.6, 1e-2: 0.7})
+    shutil.copytree(whole[0].path, tmp_path / "tuning" / "a-t1")
+    (tmp_path / "tuning/a-t1" / layout.ENVIRONMENT).unlink()
+    (whole[0].path / layout.ENVIRONMENT).unlink()
+    (whole[1].path / layout.ENVIRONMENT).write_text("{")
+    found = examine(str(tmp_path))
+    fault, note = (finding for finding in found.findings if finding.check == "runs")
+    assert (fault.severity, note.severity) == ("fault", "note")
+    assert fault.saw.startswith(f"{whole[1].path / layout.ENVIRONMENT} is damaged")
+    assert note.saw == f"2 runs of {tmp_path} are not finished: {whole[0].name}, a-t1."
+    assert "schedule" in {finding.check for finding in found.findings}  # of the other four, whose rows are of another rate
+
+
+def test_pictures_of_different_sizes_are_a_fault(tmp_path):
+    for grey, kind in enumerate(("cat", "dog")):
+        (tmp_path / "pets" / kind).mkdir(parents=True)
+        for at in range(8):
+            Image.fromarray(np.full((16 + at, 16, 3), grey, np.uint8)).save(tmp_path / "pets" / kind / f"{at}.png")
+    own = {**WELL["data"], "source": {"name": "folder", "path": str(tmp_path / "pets")}}
+    (tmp_path / "r.toml").write_text(Recipe.of({**WELL, "data": own}).toml())
+    (fault,) = (finding for finding in examine(str(tmp_path / "r.toml")).findings if finding.severity == "fault")
+    assert fault.saw == "pets/train holds pictures of different sizes."
+    assert "res = 64" in fault.do
+
+
+def test_a_path_at_which_nothing_is_is_said():
+    with pytest.raises(RequestError) as refused:
+        examine("runs/zz")
+    assert refused.value.came == "There is nothing at 'runs/zz'."
+    assert "the folder of a run or a study" in refused.value.wanted
 
 
 def test_what_cannot_be_looked_at_is_said(monkeypatch, tmp_path):

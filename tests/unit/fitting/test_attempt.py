@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +71,23 @@ def test_a_run_on_a_plateau_is_cut_anywhere_and_goes_on_to_the_bit(tiny, tmp_pat
         run = ps.fit(recipe, out)
         assert weights_of(run) == weights_of(whole)
         assert lasting(run) == lasting(whole)
+
+
+def test_a_run_whose_saves_take_long_saves_itself_less_often(tiny, tmp_path, monkeypatch):
+    """By a planted clock a step takes 1 s and a save 0.5 s: the first is made after 10 s, the others 25 s apart, not 10."""
+    now, saved = [0.0], []
+    monkeypatch.setattr(attempt, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def save(_path, state, _parts):
+        now[0] += 0.5
+        saved.append(state.position.step + 3 * state.position.epoch)
+
+    def watch(_status):
+        now[0] += 1.0
+
+    monkeypatch.setattr(attempt.checkpoint, "save", save)
+    ps.fit(with_train(tiny, steps=70), tmp_path / "a", watch=watch)
+    assert saved == [11, 37, 63]
 
 
 EXTENSIBLE = [
@@ -138,8 +156,16 @@ def test_a_schedule_that_looks_ahead_cannot_be_made_longer(tiny, tmp_path):
     assert caught.value.came.endswith(
         "holds no extend.pt, from which it could go on: the schedule cosine depends on the length."
     )
+
+
+def test_a_run_that_is_longer_than_its_warm_up_alone_is_made(tiny, tmp_path, monkeypatch):
+    """One that cut its warm-up short, which was allowed once, cannot be made longer."""
     warm = {"lr": 0.003, "schedule": "constant", "warmup": 3}
-    shorter = ps.fit(with_train(tiny, warm, epochs=2), tmp_path / "warming")
+    with pytest.raises(RequestError, match=r"optim\.warmup = 3 epochs came with a run of 2: it would never reach optim\.lr"):
+        ps.fit(with_train(tiny, warm, epochs=2), tmp_path / "warming")
+    with monkeypatch.context() as patched:
+        patched.setattr(attempt, "check_warmup", lambda *_: None)
+        shorter = ps.fit(with_train(tiny, warm, epochs=2), tmp_path / "warming")
     with pytest.raises(RequestError, match=r"Step 1 of the run in .* had the rate 0.0005, and would have 0.000333333"):
         ps.fit(with_train(tiny, warm, epochs=4), tmp_path / "longer-2", extend=shorter.path)
 

@@ -113,6 +113,23 @@ def test_multiply_adds_alone_are_those_of_the_info(name: str) -> None:
     assert model.training
 
 
+@pytest.mark.parametrize("name", ["mlp/tiny", "cnn/tiny", "swin/tiny", "tnt/tiny", "perceiver/tiny", "dial/attention"])
+def test_multiply_adds_are_counted_without_a_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By shapes alone, as a run of the network has them; nothing is run."""
+    model = models.create(name, image_size=32, num_classes=10)
+    wanted = macs_as_run(model)
+    monkeypatch.setattr(models.classifier.Classifier, "cpu", None)
+    assert macs(model) == wanted
+
+
+def test_a_network_that_looks_at_its_numbers_is_run() -> None:
+    class Choosy(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.flatten(1) if float(x.mean()) > 0 else -x.flatten(1))
+
+    assert macs(models.wrap(Choosy(48, 5), image_size=4, classes=5)) == 240
+
+
 def test_counting_changes_nothing() -> None:
     model = models.create("cnn/tiny", image_size=32, num_classes=10).train()
     state, random = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()

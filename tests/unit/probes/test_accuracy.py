@@ -148,7 +148,7 @@ def titles(**results: Accuracy) -> list[str]:
 def test_titles_rank_what_differs_alone():
     right, wrong = counted([[100, 0, 0], [0, 100, 0], [0, 0, 100]]), counted([[0, 50, 50], [50, 0, 50], [50, 50, 0]])
     assert titles(one=right, two=right) == [
-        "one and two are right equally often: 100.0% of the test images",
+        "Nobody stands out: of the test images one answers 100.0% right, two 100.0%, and none is distinguishable from one",
         "100% of every class are right",
         "No answer is wrong",
         "one takes no class for another",
@@ -161,12 +161,42 @@ def test_titles_rank_what_differs_alone():
     ]
     some = counted([[90, 10, 0], [0, 100, 0], [0, 10, 90]])
     assert titles(one=some, two=right, three=right) == [
-        "two and three are right most often: 100.0% of the test images",
+        "two is right most often, but not distinguishably from three: 100.0% of the test images",
         "The hardest cases are a for one and c for one: 90% right",
         "20% of the wrong answers of one come with a confidence above 80 %",
         "one most often takes a for b and c for b: 10% each",
     ]
     assert titles(one=some, two=some)[2].endswith(" of the wrong answers of one and two come with a confidence above 80 %")
+
+
+def test_a_title_names_a_winner_only_where_a_test_tells_it_apart():
+    """Three networks at chance, 9 to 8 % right on 300 images; then one that is right on every image."""
+    chance = counted([[10, 45, 45], [45, 10, 45], [45, 45, 10]])
+
+    def right_on(rows: np.ndarray) -> Accuracy:
+        return chance.model_copy(update={"correct": rows, "value": float(rows.mean())})
+
+    rng = np.random.default_rng(0)
+    a, b, c = (right_on(rng.permutation(300) < count) for count in (28, 27, 24))
+    assert titles(a=a, b=b, c=c)[0] == (
+        "Nobody stands out: of the test images a answers 9.3% right, c 8.0%, and none is distinguishable from a"
+    )
+    assert titles(a=a, b=right_on(np.ones(300, bool)))[0] == "b is right most often: 100.0% of the test images"
+    other = a.model_copy(update={"split": "val"})
+    assert titles(a=a, b=other)[0] == "Of the test images a answers 9.3% right; it was compared with no other"
+
+    def of_seeds(**recipes: list[Accuracy]) -> str:
+        named = [
+            (Subject(name=f"{r}-s{s}", family="mlp", recipe=r, seed=s), one)
+            for r, of in recipes.items()
+            for s, one in enumerate(of)
+        ]
+        return Accuracy.draw(named)[0].title
+
+    better = [right_on(np.arange(300) < count) for count in (288, 290, 292)]
+    assert of_seeds(low=[a, b, c], high=better) == "high is right most often: 96.7% of the test images"
+    assert of_seeds(low=[a, b, c], also=[c, a, b]).startswith("Nobody stands out: of the test images low answers 8.8% right")
+    assert of_seeds(low=[a, b, c], one=[better[0]]).endswith("it was compared with no other")
 
 
 def test_networks_of_other_classes_stand_under_the_names_of_their_own():

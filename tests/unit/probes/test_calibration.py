@@ -121,6 +121,20 @@ def judged(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     return measure_calibration(source.evidence(), source, temperature=False)
 
 
+def test_it_is_called_over_or_underconfident_only_where_it_is():
+    """Half of the answers at 95 % and 75 % right, half at 60 % and 80 % right: both words would be wrong, whatever the mean."""
+    sure = np.repeat([0.95, 0.6], 1000)
+
+    def headline(*shares: float) -> str:
+        logits = np.log(np.stack([sure, *[(1 - sure) / 3] * 3], 1))
+        return judged(logits, np.concatenate([np.arange(1000) >= 1000 * share for share in shares])).headline()
+
+    for share in (0.79, 0.8, 0.81):
+        assert headline(0.75, share).endswith("it is too sure of some answers and not sure enough of others.")
+    assert headline(0.75, 0.65).endswith("it is overconfident.")
+    assert headline(0.92, 0.8).endswith("it is underconfident.")
+
+
 def titles(**results: Calibration) -> dict[str, str]:
     named = [(Subject(name=name, family="mlp"), result) for name, result in results.items()]
     return {figure.name: figure.title for figure in Calibration.draw(named)}

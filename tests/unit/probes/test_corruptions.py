@@ -79,9 +79,23 @@ def test_rows_say_each_kind_and_severity(result):
 
 def test_what_corruption_adds_leaves_out_what_was_wrong_without_it():
     always_dark = measure_corruptions(network(2.0), SPLIT, kinds=("contrast", "fog"))
-    rows = {row.metric: row.value for row in always_dark.metrics()}
-    assert always_dark.value == rows["error without a corruption"] == 0.5
-    assert rows["error added by corruption"] == 0
+    rows = {row.metric: row for row in always_dark.metrics()}
+    assert always_dark.value == rows["error without a corruption"].value == 0.5
+    added = rows["error added by corruption"]
+    assert added.value == 0
+    assert added.high == -added.low == pytest.approx(1.96 * 2**0.5 / 42, rel=1e-3)  # Bonett and Price's, without a disagreement
+
+
+def test_the_headline_names_what_is_worst_among_the_kinds_of_the_mean(result):
+    """An extra kind is not in the mean, however bad; of equal kinds none is worst, and where two are worst both are named."""
+
+    def most(kinds: tuple[str, ...], *wrong: float) -> str:
+        right = np.arange(40) / 40 >= np.array(wrong)[:, None, None] * np.ones((1, 5, 1))
+        return result.model_copy(update={"kinds": kinds, "right": right}).headline().partition("without a corruption on ")[2]
+
+    assert most(("brightness", "contrast", "saturate"), 0.5, 0.2, 1.0) == "0.0%; most on brightness (50.0%)."
+    assert most(("brightness", "contrast", "saturate"), 0.5, 0.5, 1.0) == "0.0%."
+    assert most(("brightness", "contrast", "fog"), 0.5, 0.2, 0.5) == "0.0%; most on brightness and fog (50.0%)."
 
 
 def test_fog_is_as_thick_at_every_severity_as_is_published():
@@ -134,7 +148,8 @@ def test_the_best_is_compared_with_every_other(result):
     assert title(a=result, b=result, c=worse) == least
     assert title(a=result, b=result, c=result).startswith("Nobody stands out: of corrupted images a answers ")
     other = worse.model_copy(update={"kinds": ("x", "y", "z")})
-    assert title(a=result, b=result, c=other) == f"{least}; it was not compared with c"
+    assert title(a=result, b=result, c=other) == f"{nobody_stands_out(result.value)}, which was not compared with c"
+    assert title(a=result, b=result, c=worse, d=other) == f"{least}; it was not compared with d"
 
 
 def test_nothing_hurts_most_where_everything_hurts_alike(result):

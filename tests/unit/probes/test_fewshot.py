@@ -199,6 +199,24 @@ def test_a_picture_says_what_each_interval_is_over():
     assert figure.protocol.endswith("95 % intervals over seeds x draws x images; of one checkpoint, over draws x images.")
 
 
+def test_a_title_names_whose_features_tell_more_only_where_a_test_does():
+    rng = np.random.default_rng(0)
+
+    def title(**networks: Fewshot) -> str:
+        return Fewshot.draw([(Subject(name=name, family="mlp"), one) for name, one in networks.items()])[0].title
+
+    a, b = (made(np.arange(200) < np.array([count, count + 2])[:, None]) for count in (100, 98))
+    mixed = made(b.right[:, rng.permutation(200)])
+    assert title(a=a, b=mixed) == (
+        "Nobody stands out: with 10 labelled images a class the features of a are right on 50.5%, those of b on 49.5%, and "
+        "none is distinguishable from a"
+    )
+    more = made(np.arange(200) < np.array([[180], [182]]))
+    assert title(a=a, more=more) == "With 10 labelled images a class the features of more are right most often: 90.5%"
+    others = more.model_copy(update={"seed": 1})
+    assert title(a=a, more=others).endswith("the features of more are right on 90.5%; it was compared with no other")
+
+
 def test_draws_that_label_other_images_are_no_draws_in_common():
     one, other = family(np.random.default_rng(2), seeds=2)
     assert Fewshot.side_by_side([one, other]).shape == (2, 5, 400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -213,6 +214,49 @@ def test_it_is_stored_and_drawn(result, tmp_path):
     pairs.append((Subject(name="mlp-s0", family="mlp", recipe="mlp"), result))
     for figure in [*back.charts(), *Generalisation.draw(pairs)]:
         assert figure.svg().startswith("<svg")
+
+
+def test_a_title_names_who_tells_most_only_where_a_test_does(result):
+    """On 60 images; the untrained twin and the pixels may tell most, too."""
+
+    def told(trained: int, untrained: int, pixels: int, shift: int = 0) -> Generalisation:
+        counts = {"right": trained, "untrained": untrained, "pixels": pixels}
+        rows = {name: np.roll(np.arange(60) < count, shift * at) for at, (name, count) in enumerate(counts.items())}
+        return result.model_copy(update=rows)
+
+    def title(**networks: Generalisation) -> str:
+        return Generalisation.draw([(Subject(name=name, family="mlp"), one) for name, one in networks.items()])[0].title
+
+    assert title(a=told(55, 20, 30)) == "Most is read out of a: 91.7% (raw pixels 50.0%)"
+    assert title(a=told(30, 29, 50)) == "Most is read out of raw pixels: 83.3%"
+    assert title(a=told(30, 29, 28, shift=20)) == (
+        "Nobody stands out: out of a 50.0% is read, out of raw pixels 46.7%, and none is distinguishable from a"
+    )
+    both = title(a=told(55, 20, 30), b=told(54, 20, 30))
+    assert both == "Most is read out of a, but not distinguishably from b: 91.7% (raw pixels 50.0%)"
+    seeds = [(Subject(name=f"a-s{s}", family="mlp", recipe="a", seed=s), told(55 + s, 20, 30)) for s in range(3)]
+    assert Generalisation.draw(seeds)[0].title == "Most is read out of a: 93.3% (raw pixels 50.0%)"
+
+
+def test_memory_is_planned_for_as_many_classes_as_there_are():
+    """Fitting 600 images to 300 classes holds more for the classes than for their 192 pixels."""
+    labels = {"train": np.arange(600, dtype=np.int64) % 300, "test": np.arange(300, dtype=np.int64)}
+    names = tuple(f"c{at}" for at in range(300))
+    parts = {
+        name: Split(
+            "many", name, ArrayPixels(np.random.default_rng(0).integers(0, 256, (len(own), 8, 8, 3), np.uint8)), own, names
+        )
+        for name, own in labels.items()
+    }
+    source = SimpleNamespace(name="many", classes=names, splits=lambda: tuple(parts), split=parts.__getitem__)
+    network = ps.wrap(Means(blind=False), image_size=8, classes=2)
+    found = measure_generalisation(network, source, taps=["hidden"], readouts=["ridge"], shots=(1,), draws=2)
+    known, asked = pixels(parts["train"]), pixels(parts["test"])
+    tracemalloc.start()
+    answered("ridge", known, labels["train"], asked, labels["test"], 300)
+    peak = tracemalloc.get_traced_memory()[1] / (1 << 20)
+    tracemalloc.stop()
+    assert peak < found.planned_mb < 2 * peak
 
 
 def test_wrong_requests_are_refused():

@@ -14,6 +14,7 @@ from priorscope import models
 from priorscope.attacks.supply import evenly
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import WorkError
+from priorscope.core.stats import bootstrap, over_seeds
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Tap
@@ -56,6 +57,13 @@ class Silent(nn.Module):
 
     def forward(self, x):
         return torch.full((len(x), CLASSES), torch.nan)
+
+
+class Even(nn.Module):
+    """Gives every class the same logit."""
+
+    def forward(self, x):
+        return torch.zeros(len(x), CLASSES)
 
 
 class Counted(Brightest):
@@ -125,6 +133,35 @@ def test_what_looks_at_the_mean_minds_no_move_and_what_looks_at_a_corner_minds_e
     assert nervous.value < 0.8
     assert (calm.agrees.mean(1) > 0.9).all()
     assert calm.usual.size == 2
+
+
+def test_equal_logits_are_no_answer(split):
+    """The first class would be right on its quarter of the pictures, and stay under every move."""
+    result = measured(Even(), split, wave_images=2)
+    assert (split.labels == 0).any()
+    assert not result.correct.any()
+    assert not result.sharp.any()
+    assert result.value == 0
+    assert result.changed.all()
+    assert result.headline().startswith("The answer stays under 0.0% (0.0% to 6.0%) of shifts by 2 px")
+
+
+def test_the_reach_of_a_recipe_is_over_its_seeds(split):
+    """Units of one network are alike, and networks are not: pooled, the interval would be a third as wide."""
+    one = measured(Window(), split, depths=1, units=4)
+    seeds = [one.model_copy(update={"reach": np.full((1, 4), reach)}) for reach in (0.3, 0.4, 0.5)]
+
+    def row(*results):
+        pairs = [(Subject(name=f"a-s{s}", family="cnn", recipe="a", seed=s), result) for s, result in enumerate(results)]
+        figure = next(figure for figure in Invariance.draw(pairs) if figure.name == "reach")
+        return figure.rows[0]["y"], figure.rows[0]["low"], figure.rows[0]["high"]
+
+    family = over_seeds([0.3, 0.4, 0.5])
+    assert row(*seeds) == pytest.approx((0.4, family.low, family.high))
+    own = bootstrap(one.reach[0], seed=0)
+    assert row(one) == (one.reach[0].mean(), own.low, own.high)
+    blind = one.model_copy(update={"reach": np.full((1, 4), np.nan)})
+    assert row(seeds[0], blind) == (pytest.approx(0.3), None, None)
 
 
 def test_a_picture_that_does_not_change_leaves_the_answer():

@@ -342,7 +342,7 @@ def test_the_audit_s_picture_leaves_out_checks_that_had_nothing_to_look_at() -> 
     looked = planted(AROUND, "no sign of overestimation", check("margin loss", 0, 200, ""), check("half the range", 0, 0, ""))
     assert len(titles(a=idle)) == 2
     drawn = Robustness.draw([(Subject(name=name, family="mlp"), each) for name, each in (("idle", idle), ("looked", looked))])
-    assert drawn[-1].rows == [{"x": "margin loss", "y": "looked", "value": 0.0}]
+    assert list(drawn[-1].rows) == [{"x": "margin loss", "y": "looked", "value": 0.0}]
     assert drawn[-1].n == "200 to 200 audited images a check"
 
 

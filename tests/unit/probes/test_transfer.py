@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from priorscope import models
+from priorscope.attacks.supply import Fetch, fetcher
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.split import ArrayPixels, Split
@@ -17,8 +19,9 @@ from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result
 from priorscope.probes.robustness import measure_robustness
-from priorscope.probes.transfer import Transfer, measure_transfer
-from priorscope.probes.transfer.parts import additive_parts, both_right
+from priorscope.probes.transfer import Transfer, TransferConfig, measure_transfer
+from priorscope.probes.transfer.figures import draw_parts
+from priorscope.probes.transfer.parts import additive_parts, both_right, parts_with_intervals
 
 SIDE, CLASSES, N = 6, 4, 80
 
@@ -174,11 +177,12 @@ def test_titles_rank_what_differs_alone() -> None:
 
     def titles(*shares: list[float]) -> list[str]:
         n = len(result.clean[0])
+        strength, weakness, _ = additive_parts(np.array(shares), n)
         about = {
             "clean": np.ones_like(result.clean),
             "fooled": np.arange(n) / n < np.array(shares)[:, :, None],
-            "strength": np.mean(shares, axis=1),
-            "weakness": np.mean(shares, axis=0),
+            "strength": strength,
+            "weakness": weakness,
         }
         return [figure.title for figure in result.model_copy(update=about).charts()]
 
@@ -190,9 +194,55 @@ def test_titles_rank_what_differs_alone() -> None:
     assert titles(always, always, always)[0] == "What fools one network fools the others: 100%"
     assert titles([1, 1, 0], [1, 1, 0], [0, 0, 1]) == [
         "Most fooled are b by what fools a and a by what fools b: 100%",
-        "Pictures made for a and b travel furthest; a and b are fooled most easily",
+        "Pictures made for a travel furthest, but not distinguishably from those for b; "
+        "a is fooled most easily, but not distinguishably from b",
     ]
     assert titles([1, 1, 0], never, never)[0] == "Most fooled is b by what fools a: 100%"
+
+
+def named_apart(shares: np.ndarray, seed: int, n: int = 100) -> tuple[str, ...]:
+    """The two halves of the title about parts, where each picture fools by chance, in these shares of (sources, targets)."""
+    fooled = np.random.default_rng(seed).random((*shares.shape, n)) < shares[:, :, None]
+    clean = np.ones((len(shares), n), np.bool_)
+    parts = parts_with_intervals(clean, fooled, np.ones((1, n)), np.ones((1, n), np.int64))
+    names = tuple("abcd"[: len(shares)])
+    made = Transfer.model_construct(clean=clean, fooled=fooled, names=names, seed=0, attack="mi-fgsm", **parts)
+    return tuple(draw_parts(made).title.split("; "))
+
+
+def test_nobody_s_pictures_travel_furthest_where_nothing_tells_them_apart() -> None:
+    equal = np.full((4, 4), 0.5)
+    for seed in range(8):
+        assert named_apart(equal, seed) == ("Nobody's pictures surely travel furthest", "nobody is surely fooled most easily")
+    strong = np.array([[0.8] * 4, [0.3] * 4, [0.3] * 4, [0.3] * 4])
+    for seed in range(8):
+        assert named_apart(strong, seed) == ("Pictures made for a travel furthest", "nobody is surely fooled most easily")
+        assert named_apart(strong.T, seed)[1] == "a is fooled most easily"
+
+
+def test_random_signs_are_made_a_block_at_a_time_and_are_the_same_in_blocks_of_any_size() -> None:
+    from priorscope.probes.transfer import _noise
+
+    asked: list[int] = []
+
+    def counting(model: Classifier, of: Split) -> Fetch:
+        fetch = fetcher(model, of)
+
+        def counted(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+            asked.append(len(rows))
+            return fetch(rows)
+
+        return counted
+
+    one = wrapped(Half(0, 0))
+    arguments = one, world(one), np.arange(7, N + 7), TransferConfig(eps=0.05)
+    whole = _noise(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("priorscope.attacks.victim.BLOCK", 32)
+        patch.setattr("priorscope.attacks.supply.fetcher", counting)
+        parts = _noise(*arguments)
+    assert asked == [32, 32, 16]
+    np.testing.assert_array_equal(parts, whole)
 
 
 def test_n_is_what_two_networks_get_right_and_few_of_them_are_named() -> None:

@@ -12,20 +12,24 @@ from priorscope import models
 from priorscope.core.config import assign
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
-from priorscope.core.folder import read_json
+from priorscope.core.folder import read_json, read_rows, write_rows
+from priorscope.data import open as open_source
 from priorscope.data import source_config
 from priorscope.models.hub import save_hub
 from priorscope.probes import probe_config
+from priorscope.run import load
 from priorscope.study.about import about
-from priorscope.study.look import look, pictures
-from priorscope.study.networks import network, network_of_run
+from priorscope.study.look import look, passing, pictures
+from priorscope.study.networks import network, network_of_run, own_network
 from priorscope.study.run import run_study
 from priorscope.study.study import Study
 
 
 def test_the_command_can_be_typed_again():
     wanted = probe_config({"name": "accuracy", "views": {"name": "six", "shift": 2}, "split": "val"})
-    told = about(wanted, [(Subject(name="a-s0", family="mlp"), "runs/a s0")], source_config("shapetex"), {}, other_data=False)
+    told = about(
+        wanted, [(Subject(name="a-s0", family="mlp"), ("runs/a s0",))], source_config("shapetex"), {}, other_data=False
+    )
     words = shlex.split(told["command"])
     assert words[:4] == ["priorscope", "probe", "accuracy", "runs/a s0"]
     table = {"name": "accuracy"}
@@ -46,7 +50,7 @@ def test_the_command_can_be_typed_again():
 )
 def test_the_data_can_be_typed_again(source):
     asked_on = source_config(source)
-    told = about(probe_config("accuracy"), [(Subject(name="a", family="mlp"), "a")], asked_on, {}, other_data=True)
+    told = about(probe_config("accuracy"), [(Subject(name="a", family="mlp"), ("a",))], asked_on, {}, other_data=True)
     *_, flag, typed = shlex.split(told["command"])
     assert flag == "--data"
     assert source_config(typed) == asked_on
@@ -144,3 +148,68 @@ def test_networks_that_were_asked_on_other_data_stand_in_pictures_of_their_own(s
     assert begins == [f"On what {name} learnt from" for name in ("both-s0", "shape-s0") for _ in range(len(apart) // 2)]
     together = pictures(networks, look(config, networks, "shapetex"), "shapetex")
     assert {row["subject"] for row in together[0].rows} == {"both-s0", "shape-s0"}
+
+
+CHOSE = "Val, which is looked at here, chose the "
+
+
+def of_val(study, split="val", data=None) -> list[str]:
+    """What is said of a choice by val beside an accuracy of the study's first run."""
+    (found,) = look(probe_config({"name": "accuracy", "split": split}), [network_of_run(study / "runs/both-s0")], data).values()
+    return [caveat.removeprefix(CHOSE).partition(":")[0] for caveat in found.result.caveats if caveat.startswith(CHOSE)]
+
+
+def test_val_that_chose_the_epoch_or_the_settings_is_told_beside_what_it_says(study):
+    assert of_val(study) == []  # one epoch, no trials: nothing was chosen
+    steps = study / "runs/both-s0/steps.jsonl"
+    write_rows(steps, read_rows(steps) * 2)
+    assert of_val(study) == ["epoch"]
+    assert of_val(study, "test") == []
+    assert of_val(study, data='{name = "shapetex", train = 40, val = 30, test = 20}') == []
+    assert of_val(study, data='{name = "shapetex", train = 50, val = 20, test = 20}') == ["epoch"]  # the same val
+    (study / "tuning/other-t1").mkdir(parents=True)
+    assert of_val(study) == ["epoch"]
+    (study / "tuning/both-t1").mkdir()
+    assert of_val(study) == ["epoch and the settings"]
+
+
+def test_what_is_written_says_whom_and_what_it_is_about(study, tmp_path, monkeypatch):
+    (tmp_path / "told_apart.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    data = '{name = "shapetex", train = 40, val = 20, test = 20}'
+    own = own_network("told_apart:net", None, open_source(data))
+    found = look(probe_config({"name": "accuracy", "k": 3}), [network_of_run(study / "runs/both-s0"), own], data)
+    run, other = (read_json(looked.save(tmp_path / "told.json"))["about"] for looked in found.values())
+    assert (run["subject"]["name"], run["data"], run["split"], run["config"]["k"]) == ("both-s0", "shapetex", "test", 3)
+    assert run["made_from"]["weights"] == load(study / "runs/both-s0").key
+    assert other["subject"] == {"name": "net", "family": "other", "recipe": "", "seed": 0}
+    assert shlex.split(other["command"])[:5] == ["priorscope", "probe", "accuracy", "--model", "told_apart:net"]
+    assert source_config(shlex.split(other["command"])[-1]) == source_config(data)
+    printed = found["net"].plain()
+    assert {"subject", "data", "split", "command", "config", "headline", "protocol", "caveats", "metrics"} == set(printed)
+    assert printed["metrics"][0]["n"] == 20
+
+
+def test_what_is_said_of_several_names_them_all(study):
+    networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
+    config = probe_config({"name": "similarity", "images": 20, "batch": 10})
+    (found,) = look(config, networks, "shapetex").values()
+    assert [one["name"] for one in found.about["subjects"]] == ["both-s0", "shape-s0"]
+    assert found.about["made_from"]["weights"] == {one.name: load(study / "runs" / one.name).key for one in networks}
+
+
+def test_a_result_that_the_study_will_delete_is_told_of(study, tmp_path):
+    networks = [network_of_run(study / "runs/both-s0")]
+    asked = read_json(next(study.glob("runs/*/results/cue_conflict/*.json")))["about"]["config"]
+    assert passing(look(probe_config(asked), networks, None).values()) == []
+    found = look(probe_config("accuracy"), networks, None)
+    assert passing(found.values()) == [study.resolve()]
+    kept = next(iter(found.values())).kept
+    assert kept is not None
+    assert kept.exists()
+    run_study(Study.load(str(study / "study.toml")), study, executor=Here()).check()
+    assert not kept.exists()
+    shutil.copytree(study / "runs/both-s0", tmp_path / "alone")
+    assert passing(look(probe_config("accuracy"), [network_of_run(tmp_path / "alone")], None).values()) == []

@@ -13,10 +13,10 @@ from in_process import Here
 from jsonschema import Draft202012Validator
 
 from priorscope.core.config import read_toml
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.augment import augment_config
 from priorscope.study.plan import make_plan
-from priorscope.study.run import check_folder, run_study
+from priorscope.study.run import LEFT_OUT, Outcome, check_folder, run_study
 from priorscope.study.steps import ProbeStep, TrainStep, difference
 from priorscope.study.study import Study, assign_study, cells, find_study, shipped_studies
 
@@ -200,6 +200,10 @@ def test_a_budget_is_laid_over_a_study_and_named(tmp_path):
     assert Study.load(str(path), budget="full") == full
     with pytest.raises(RequestError, match="'smoke' \\(did you mean that\\?\\)"):
         Study.load(str(path), budget="smok")
+    path.write_text(path.read_text().partition("[budgets")[0])
+    with pytest.raises(RequestError, match="mine came with --budget smoke, and has no budgets") as refused:
+        Study.load(str(path), budget="smoke")
+    assert refused.value.do == "leave out --budget"
 
 
 def test_keys_change_with_what_matters_and_only_with_that(tmp_path):
@@ -323,6 +327,16 @@ def test_a_changed_study_of_one_name_goes_on_in_its_folder(tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "study.toml").write_text(made(question="Another?", seeds=[7]).toml())
     check_folder(made(), tmp_path)
+
+
+def test_what_failed_is_counted_apart_from_what_was_left_out_for_it(tmp_path):
+    left_out = {f"accuracy of {run}-s0": f"{LEFT_OUT} because it needs 'train {run}-s0', which failed." for run in "ab"}
+    failed = {"train a-s0": "No disk.", **left_out, "train b-s0": "No light."}
+    with pytest.raises(WorkError) as told:
+        Outcome(tmp_path, 6, failed).check()
+    assert told.value.came.splitlines()[0] == "2 of 6 steps failed: train a-s0, train b-s0; left out because of this: 2 more."
+    assert "No disk." in told.value.came
+    Outcome(tmp_path, 6, {}).check()
 
 
 def test_what_cannot_be_planned_deletes_nothing(tmp_path):

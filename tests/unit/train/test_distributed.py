@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from priorscope.core.errors import WorkError
-from priorscope.train.distributed import Ranks, first_host, launch_of, own_device
+from priorscope.train.distributed import Ranks, first_host, joined, launch_of, own_device
 
 
 def test_a_process_that_nobody_placed_is_alone():
@@ -92,3 +93,22 @@ def test_a_rank_without_a_gpu_says_so(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(WorkError, match="Rank 1 of this machine has no GPU"):
         own_device("cuda", Ranks(1, 2, 1))
+
+
+def test_in_a_group_for_gpus_processors_talk_over_one_of_their_own(monkeypatch):
+    """As `init_process_group(backend="nccl")` leaves it: a sum of tensors on processors finds no backend there."""
+    import torch.distributed as dist
+
+    made, over = [], []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "new_group", lambda backend: made.append(backend) or "processors")
+    monkeypatch.setattr(dist, "all_reduce", lambda value, group=None: over.append((value.device.type, group)))
+    monkeypatch.setattr(dist, "destroy_process_group", over.append)
+    with joined("cpu") as ranks:
+        assert ranks == Ranks(1, 2, 1)
+        ranks.any(True)
+        ranks.mean(torch.zeros((), device="meta"))
+    assert made == ["gloo"]
+    assert over == [("cpu", "processors"), ("meta", None), "processors"]

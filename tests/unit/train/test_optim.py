@@ -202,6 +202,18 @@ def test_lamb_is_the_published_update_and_clips_nothing_unasked():
     np.testing.assert_allclose(after, w, rtol=5e-5)
 
 
+def test_lamb_adapts_a_map_without_decay_too_and_no_bias():
+    """A step of lr times the norm of the weights, where Adam's moves each weight by lr; a bias moves as Adam's."""
+    layer = nn.Linear(24, 16)
+    with torch.no_grad():
+        layer.weight.fill_(0.5)
+        layer.bias.fill_(0.5)
+    layer.weight.grad, layer.bias.grad = torch.ones_like(layer.weight), torch.ones_like(layer.bias)
+    make_optimiser(layer, OptimConfig(name="lamb", lr=0.01, weight_decay=0.0)).step()
+    torch.testing.assert_close(layer.weight.detach(), torch.full((16, 24), 0.5 - 0.01 * 0.5))
+    torch.testing.assert_close(layer.bias.detach(), torch.full((16,), 0.5 - 0.01))
+
+
 def test_muon_makes_a_matrix_s_update_orthogonal_at_the_size_of_adamw_s():
     """After the iteration every singular value of the update is near 1; the scale is 0.2 sqrt(longer side)."""
     layer = nn.Linear(24, 16, bias=False)

@@ -8,7 +8,7 @@ import torch
 
 from priorscope.core.errors import RequestError
 from priorscope.train.optim import OptimConfig
-from priorscope.train.schedule import PlateauConfig, fall_begins, learning_rate
+from priorscope.train.schedule import PlateauConfig, check_warmup, fall_begins, learning_rate
 
 
 def rows(values, watch, per_epoch=10):
@@ -59,6 +59,19 @@ def test_warm_up_is_no_plateau():
     assert learning_rate(config, 20, 100, 10, still[:2]) == 1.0
     assert learning_rate(config, 40, 100, 10, still[:4]) == 1.0  # the first epoch after it is a best, the next without gain
     assert learning_rate(config, 50, 100, 10, still[:5]) == pytest.approx(0.1)
+
+
+def test_a_warm_up_longer_than_the_run_is_refused():
+    """Five epochs of ten steps: a run of 50 steps just reaches the rate, one of 49 would not."""
+    config = OptimConfig(lr=1.0, warmup=5)
+    check_warmup(config, 50, 10)
+    assert learning_rate(config, 49, 50, 10) == 1.0
+    with pytest.raises(RequestError) as caught:
+        check_warmup(config, 30, 10)
+    assert caught.value.came == "optim.warmup = 5 epochs came with a run of 3: it would never reach optim.lr."
+    assert caught.value.do == "--set optim.warmup=0.15, or a longer run"
+    with pytest.raises(RequestError, match=r"a run of 4\.9:"):
+        check_warmup(config, 49, 10)
 
 
 def test_a_floor_above_the_rate_does_not_raise_it():

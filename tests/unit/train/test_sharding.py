@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import priorscope as ps
 from priorscope.train.finetune import blocks
+from priorscope.train.sharding import whole
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,25 @@ def test_blocks_are_the_modules_that_their_taps_lie_in(preset, number, of_a_bloc
     found = blocks(ps.models.create(preset, image_size=32, num_classes=4))
     assert len(found) == number
     assert found[1] == of_a_block
+
+
+@pytest.fixture
+def one_rank(tmp_path):
+    """A group of this process alone."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def test_what_is_put_together_is_kept_by_the_rank_that_writes_alone(one_rank):
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    value = torch.arange(6.0).reshape(3, 2)
+    state = {"state": [distribute_tensor(value, one_rank, [Shard(0)])], "lr": 0.1}
+    kept = whole(state, keep=True)
+    assert torch.equal(kept["state"][0], value)
+    assert type(kept["state"][0]) is torch.Tensor
+    assert whole(state, keep=False) == {"state": [None], "lr": 0.1}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
 
 CLASSES = 10
 """Classes that are driven where no targets are named, evenly spread over the data's."""
@@ -151,6 +151,7 @@ class Activation(Result):
     probe: ClassVar[str] = "activation"
     question: ClassVar[str] = "What does a network want to see, and do other networks see it too?"
     measure: ClassVar[str] = "probability that other networks give a picture's class"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     sampled: ClassVar[str] = "pictures made"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "neither"
 

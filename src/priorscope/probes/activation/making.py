@@ -20,7 +20,7 @@ from priorscope.attacks.victim import frozen
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import replacing
-from priorscope.core.metrics import decisions
+from priorscope.core.metrics import answers_alone
 from priorscope.core.rng import stream
 from priorscope.core.stats import wilson
 from priorscope.data.split import Split
@@ -289,7 +289,7 @@ def _seen_by(model: Classifier, own: Bytes, everyone: Bytes, task: Task) -> Seen
         np.stack([per_picture[t, :, t] for t in range(len(targets))]),
         real,
         np.stack(by_target, 1),
-        float((decisions(logits) == task.real.labels).mean()),
+        float((answers_alone(logits) == task.real.labels).mean()),
     )
 
 

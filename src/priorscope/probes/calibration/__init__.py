@@ -28,7 +28,7 @@ from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
-from priorscope.core.stats import Interval, bootstrap
+from priorscope.core.stats import Interval, bootstrap, normal_quantile
 from priorscope.evidence import Views, ViewsSetting
 from priorscope.probes import ProbeConfig, asks, labelled_split
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 4
+VERSION = 5
 
 AS_IT_IS = "as it is"
 FEW = 100
@@ -120,6 +120,7 @@ class Calibration(Result):
     probe: ClassVar[str] = "calibration"
     question: ClassVar[str] = "When it says how sure it is, is it right that often?"
     measure: ClassVar[str] = "expected calibration error"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
     aspect: ClassVar[AspectName | None] = "calibration"
 
@@ -146,12 +147,26 @@ class Calibration(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        first = self.scores[0]
-        error, way = first.error, "over" if first.confidence > first.accuracy else "under"
+        error = self.scores[0].error
         band = f"({error.null_low:.1%} to {error.null_high:.1%} would be chance)"
-        if error.value <= error.null_high:
+        if not self.beyond_chance:
             return f"Its confidence is off by {error.value:.1%} on average {band}: no sign that it is not calibrated."
-        return f"Its confidence is off by {error.value:.1%} on average {band}: it is {way}confident."
+        return f"Its confidence is off by {error.value:.1%} on average {band}: it is {self._way()}."
+
+    def _way(self) -> str:
+        """Over- or underconfident, only where the mean is off by half of the error and by more than calibrated answers are."""
+        first, bins = self.scores[0], self.reliability()
+        gap, n = first.confidence - first.accuracy, bins.n.sum()
+        by_chance = normal_quantile(0.95) * np.sqrt((bins.n * bins.confidence * (1 - bins.confidence)).sum()) / n
+        if abs(gap) <= by_chance or abs(gap) < first.error.value / 2:
+            return "too sure of some answers and not sure enough of others"
+        return "overconfident" if gap > 0 else "underconfident"
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether its error is larger than a calibrated network's would be."""
+        error = self.scores[0].error
+        return error.value > error.null_high
 
     def ground(self) -> str:
         """What a calibrated network would show on as many images: the number is never 0."""

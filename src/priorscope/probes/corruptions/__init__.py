@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from priorscope.core.comparison import paired_proportions
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.extremes import largest
 from priorscope.core.metrics import top_k_correct
-from priorscope.core.stats import bootstrap_of_shares, bracket, wilson
+from priorscope.core.stats import Interval, bootstrap_of_shares, bracket, wilson
 from priorscope.core.wording import counted
 from priorscope.data.corruptions import EXTRA, KINDS, SEVERITIES, SMALL, corrupted, group_of
 from priorscope.probes import ProbeConfig, asks, labelled_split
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 
 Bools = NDArray[np.bool_]
 UNIT = "share of images"
@@ -53,6 +55,7 @@ class Corruptions(Result):
     probe: ClassVar[str] = "corruptions"
     question: ClassVar[str] = "What is left of its accuracy when pictures are corrupted?"
     measure: ClassVar[str] = "mean corruption error, unnormalised"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
 
     split: str
@@ -67,11 +70,11 @@ class Corruptions(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        errors = 1 - self.right.mean((1, 2))
-        worst = self.kinds[int(errors.argmax())]
+        worst = largest({self.kinds[at]: 1 - float(self.right[at].mean()) for at in self.counted()})
+        most = "" if worst.equal else f"; most on {worst} ({worst.value:.1%})"
         return (
             f"It is wrong on {self.value:.1%} of corrupted images{bracket(self.interval)}, without a corruption on "
-            f"{1 - self.correct.mean():.1%}; most on {worst} ({errors.max():.1%})."
+            f"{1 - self.correct.mean():.1%}{most}."
         )
 
     def protocol(self) -> str:
@@ -105,7 +108,7 @@ class Corruptions(Result):
             Metric.of(
                 "error added by corruption",
                 float(added.mean()),
-                bootstrap_of_shares(added, seed=self.seed),
+                _interval_of_added(added, self.seed),
                 n,
                 UNIT,
                 split=split,
@@ -147,6 +150,14 @@ def counted_of(kinds: Sequence[str]) -> list[int]:
 def wrong_share(kinds: Sequence[str], right: Bools) -> NDArray[np.float64]:
     """The share of counted kinds and severities at which each image is wrong."""
     return 1 - right[counted_of(kinds)].mean((0, 1))
+
+
+def _interval_of_added(added: NDArray[np.float64], seed: int) -> Interval | None:
+    """The interval of a mean of differences: where no image has one, that of two networks which never disagree."""
+    if len(added) < 2 or added.any():
+        return bootstrap_of_shares(added, seed=seed)
+    nothing = np.zeros(len(added), np.bool_)
+    return paired_proportions(nothing, nothing).interval
 
 
 @asks(CorruptionsConfig)

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from priorscope.core.charts import Axis, family_colour, family_dash, figure_data, interval_dots
-from priorscope.core.comparison import Difference, beside_the_best, paired_bootstrap, seed_by_image_difference
-from priorscope.core.contracts import Subject, by_recipe
-from priorscope.core.extremes import largest, named, smallest
+from priorscope.core.comparison import Difference
+from priorscope.core.contracts import Subject, by_recipe, difference_of_seeds, interval_of_seeds
+from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import Figure
 from priorscope.core.matrices import heat_map
-from priorscope.core.stats import Interval, ends, seed_by_image, wilson
+from priorscope.core.stats import Interval, ends, over_images
 from priorscope.data.corruptions import SEVERITIES
 from priorscope.probes.corruptions import Corruptions, by_group
+from priorscope.probes.shared.lead import lead_of
 
 Results = Sequence[tuple[Subject, Corruptions]]
 ERROR = Axis("error", domain=(0.0, 1.0), format=".0%")
@@ -44,51 +45,33 @@ def draw_mean(results: Results) -> Figure:
 
 
 def _corrupted(seeds: Sequence[Corruptions]) -> tuple[float, Interval | None]:
-    wrong = np.stack([result.per_image() for result in seeds])
-    return float(wrong.mean()), (seeds[0].interval if len(seeds) == 1 else seed_by_image(wrong))
+    return float(np.mean([result.per_image() for result in seeds])), interval_of_seeds(seeds)
 
 
 def _clean(seeds: Sequence[Corruptions]) -> tuple[float, Interval | None]:
     wrong = np.stack([~result.correct for result in seeds])
-    own = wilson(int(wrong[0].sum()), wrong.shape[1]) if len(seeds) == 1 else seed_by_image(wrong)
-    return float(wrong.mean()), own
+    return float(wrong.mean()), over_images(wrong)
 
 
 def _title(results: Results, rows: Sequence[dict[str, Any]]) -> str:
-    """Who errs least, if comparisons of all pairs on the same images say so, with p-values corrected for their number.
-
-    Single networks are compared over images, several seeds over seeds too.
-    """
-    best, *others = sorted((row for row in rows if row["panel"] == "corrupted"), key=lambda row: row["value"])
-    if not others:
-        return f"{best['value']:.0%} of corrupted images are answered wrong"
-    of, name = {subject.name: seeds for subject, seeds in by_recipe(results)}, best["subject"]
-    verdicts = beside_the_best(of[name], [of[row["subject"]] for row in others], _more_errors)
-    told = {row["subject"]: verdict for row, verdict in zip(others, verdicts, strict=True)}
-    untested = [other for other, verdict in told.items() if verdict is None]
-    if len(untested) == len(others):
-        return f"Of corrupted images {name} answers {best['value']:.0%} wrong; it was compared with no other"
-    alike = [other for other, verdict in told.items() if verdict not in (None, "lower")]
-    if len(alike) == len(others):
-        last = others[-1]
-        return (
-            f"Nobody stands out: of corrupted images {name} answers {best['value']:.0%} wrong, {last['subject']} "
-            f"{last['value']:.0%}, and none is distinguishable from {name}"
-        )
-    but = f", but not distinguishably from {named(alike)}" if alike else ""
-    left = f"; it was not compared with {named(untested)}" if untested else ""
-    return f"{name} errs least on corrupted images{but}: {best['value']:.0%}{left}"
+    """Who errs least, if comparisons of all pairs on the same images say so."""
+    values = {row["subject"]: row["value"] for row in rows if row["panel"] == "corrupted"}
+    if len(values) == 1:
+        return f"{next(iter(values.values())):.0%} of corrupted images are answered wrong"
+    lead = lead_of(values, {subject.name: seeds for subject, seeds in by_recipe(results)}, _more_errors, "lower")
+    best, last = f"{values[lead.best]:.0%}", f"{values[lead.last]:.0%}"
+    return lead.title(
+        claim=f"{lead.best} errs least on corrupted images",
+        number=best,
+        fact=f"of corrupted images {lead.best} answers {best} wrong",
+        last=f"{lead.last} {last}",
+    )
 
 
 def _more_errors(some: Sequence[Corruptions], others: Sequence[Corruptions]) -> Difference | None:
     """How much more the one errs than the other; None if they were asked differently, or one seed stands against several."""
     asked = {(result.n, result.kinds, result.seed, result.split) for result in (*some, *others)}
-    if len(asked) > 1 or some[0].n < 2 or (len(some) == 1) != (len(others) == 1):
-        return None
-    if len(some) == 1:
-        return paired_bootstrap(some[0].per_image(), others[0].per_image(), seed=some[0].seed)
-    one, other = (np.stack([result.per_image() for result in seeds]) for seeds in (some, others))
-    return seed_by_image_difference(one, other)
+    return difference_of_seeds(some, others) if len(asked) == 1 < some[0].n else None
 
 
 def draw_kinds(results: Results) -> Figure:
@@ -155,8 +138,7 @@ def draw_severities(results: Results) -> Figure:
             series = {"series": f"{subject.name}, {kind}", "family": subject.family, "panel": kind.replace("_", " ")}
             for j, severity in enumerate(SEVERITIES):
                 own = wrong[:, j]
-                between = wilson(int(own.sum()), own.shape[1]) if len(seeds) == 1 else seed_by_image(own)
-                rows.append({**series, "x": severity, "y": float(own.mean()), **ends(between)})
+                rows.append({**series, "x": severity, "y": float(own.mean()), **ends(over_images(own))})
             where = f"{f'for {subject.name} ' if several else ''}under {kind.replace('_', ' ')}"
             rise[where] = float(wrong[:, -1].mean() - wrong[:, 0].mean())
     most, first = largest(rise), results[0][1]

@@ -114,6 +114,7 @@ class Cost(Result):
     probe: ClassVar[str] = "cost"
     question: ClassVar[str] = "What does it cost, in weights, arithmetic, memory and time?"
     measure: ClassVar[str] = "multiply-adds an image"
+    bounds: ClassVar[tuple[float, float]] = (0, math.inf)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
     exact: ClassVar[bool] = True
     aspect: ClassVar[AspectName | None] = "cost"

@@ -11,7 +11,7 @@ from priorscope.core.charts import SHARE, Axis, curves_with_band, family_colour,
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.figure import MUTED, WIDTH, Figure
-from priorscope.core.stats import ends, seed_by_image, wilson
+from priorscope.core.stats import ends, over_images
 from priorscope.core.wording import amount_said
 from priorscope.probes.cost import Cost
 
@@ -78,9 +78,8 @@ def _front_rows(results: Results) -> Rows:
         for subject, seeds in by_recipe(results):
             values = [value for value in map(of, seeds) if value is not None]
             right = np.stack([result.correct for result in seeds])
-            between = wilson(int(right.sum()), right.size) if len(seeds) == 1 else seed_by_image(right)
             row = {"subject": subject.name, "family": subject.family, "cost": name, "x": float(np.mean(values))}
-            own.append({**row, "y": float(right.mean()), **ends(between)})
+            own.append({**row, "y": float(right.mean()), **ends(over_images(right))})
         rows += [{**row, "front": not any(_beats(other, row) for other in own)} for row in own]
     return rows
 

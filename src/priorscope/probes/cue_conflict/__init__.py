@@ -107,6 +107,7 @@ class CueConflict(Result):
     probe: ClassVar[str] = "cue_conflict"
     question: ClassVar[str] = "Which cue decides where shape and texture disagree?"
     measure: ClassVar[str] = "shape share over the dial"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "neither"
     seeds_needed: ClassVar[int] = 5
     aspect: ClassVar[AspectName | None] = "cue preference"

@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 3
+VERSION = 4
 
 MB = 1 << 20
 COPIES = 4
-"""Copies of the labelled images' features in float64 that fitting a readout holds at most."""
+"""Copies of the labelled images' features, and of a number for each of their classes, that fitting holds in float64."""
+COPIES_ASKED = 2
+"""The same of the images that are asked, while they are scored."""
 NAMES = {"ridge": "Ridge regression", "logistic": "Logistic regression", "knn": "Nearest neighbours"}
 
 Readout = Literal["ridge", "logistic", "knn"]
@@ -119,6 +121,7 @@ class Generalisation(Result):
     probe: ClassVar[str] = "generalisation"
     question: ClassVar[str] = "What do its frozen features tell of the classes of other data?"
     measure: ClassVar[str] = "readout accuracy"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
     aspect: ClassVar[AspectName | None] = "data efficiency"
 
@@ -268,7 +271,7 @@ def _opened(sources: Sequence[str | Mapping[str, Any]]) -> list[Source]:
 def _planned_mb(model: Classifier, along: Along, chosen: Sequence[tuple[Split, Split]], asked: GeneralisationConfig) -> float:
     """MB that the largest data set will hold; refused if that is more than `memory`.
 
-    Features of both networks and of the pixels, and what fitting the widest readout holds.
+    Features of both networks and of the pixels, and what fitting the widest readout, or scoring by it, holds.
     """
     from priorscope.probes.generalisation.readouts import seeing
     from priorscope.probes.shared.networks import pixel_count, sizes
@@ -278,7 +281,8 @@ def _planned_mb(model: Classifier, along: Along, chosen: Sequence[tuple[Split, S
         widths = [size.pooled for size in sizes(seeing(model, train.image_size), [tap for tap, _ in along])]
         of_pixels = pixel_count(train.image_size)
         held = 4 * (len(train) + len(test)) * (2 * sum(widths) + of_pixels)
-        planned = max(planned, (held + 8 * COPIES * len(train) * max(*widths, of_pixels)) / MB)
+        copies = 8 * max(COPIES * len(train), COPIES_ASKED * len(test)) * (max(*widths, of_pixels) + len(train.classes))
+        planned = max(planned, (held + copies) / MB)
     if planned > asked.memory:
         raise RequestError(
             f"{planned:,.0f} MB would be held, and memory = {asked.memory:g}.",

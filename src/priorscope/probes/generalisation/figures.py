@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
+from priorscope.core.comparison import Difference, paired_proportions, seed_by_image_difference
 from priorscope.core.contracts import Subject, by_recipe
-from priorscope.core.extremes import largest
 from priorscope.core.matrices import heat_map
-from priorscope.core.stats import ends, seed_by_image, wilson
+from priorscope.core.stats import ends, over_images
+from priorscope.core.wording import counted, from_to
 from priorscope.probes.generalisation import NAMES, Generalisation, Reading, Who
+from priorscope.probes.shared.lead import lead_of
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -39,14 +42,9 @@ def draw_matrix(results: Results) -> Figure:
                 rows.append(_cell(one.name, f"{subject.name}, untrained", values))
     first = results[0][1]
     rows += [_cell(one.name, "raw pixels", [first.of(one.name, "pixels").value]) for one in first.sources]
-    cells = {f"{row['y']} on {row['x']}": row for row in rows}
-    best = largest({name: row["value"] for name, row in cells.items()})
-    title = f"{'As much is read out of everything' if best.equal else f'Most is read out of {best}'}: {best.value:.1%}"
-    if len(best.names) == 1 and (len(first.sources) == 1 or len(by_recipe(results)) > 1):
-        title += f" (raw pixels {first.of(cells[best.names[0]]['x'], 'pixels').value:.1%})"
     return heat_map(
         "generalisation",
-        title,
+        _title(results),
         rows,
         x="data",
         y="features",
@@ -55,6 +53,51 @@ def draw_matrix(results: Results) -> Figure:
         protocol=f"Intervals are in the table; chance: {_chances(first)}. {first.protocol()}",
         alt="; ".join(f"{row['y']} on {row['x']} {row['value']:.1%}" for row in rows),
     )
+
+
+def _title(results: Results) -> str:
+    """Out of whose features most is read, untrained ones and pixels among them, if tests of all pairs say so."""
+    first = results[0][1]
+    told: dict[str, Read] = {}
+    for subject, seeds in by_recipe(results):
+        told[subject.name] = Read(seeds, np.stack([each.right for each in seeds]))
+        if all(each.untrained.size for each in seeds):
+            told[f"{subject.name}, untrained"] = Read(seeds, np.stack([each.untrained for each in seeds]))
+    told["raw pixels"] = Read([first], first.pixels[None], fixed=True)
+    values = {name: float(read.right.mean()) for name, read in told.items()}
+    lead = lead_of(values, told, _more_read, "higher")
+    best, pixels = f"{values[lead.best]:.1%}", f"{values['raw pixels']:.1%}"
+    images = "" if len(first.sources) == 1 else f" of the images of {counted(len(first.sources), 'data set')}"
+    return lead.title(
+        claim=f"Most is read out of {lead.best}",
+        number=f"{best}{images}" + ("" if lead.best == "raw pixels" else f" (raw pixels {pixels})"),
+        fact=f"out of {lead.best} {best}{images} is read",
+        last=f"out of {lead.last} {values[lead.last]:.1%}",
+    )
+
+
+class Read(NamedTuple):
+    """Whether each image is read right, (seeds, images), in which results, and whether it is the same for every seed."""
+
+    results: Sequence[Generalisation]
+    right: NDArray[np.bool_]
+    fixed: bool = False
+
+
+def _more_read(some: Read, others: Read) -> Difference | None:
+    """How much more is read out of the one than of the other.
+
+    None if they were asked about other images, or if one seed stands against several.
+    """
+    asked = {(each.split, each.readouts[0], each.seed, each.sources) for each in (*some.results, *others.results)}
+    if len(asked) > 1:
+        return None
+    one, other = some.right, others.right
+    if len(one) == len(other) == 1:
+        return paired_proportions(one[0], other[0])
+    if some.fixed or others.fixed:
+        return seed_by_image_difference(*np.broadcast_arrays(one, other), paired=True)
+    return None if 1 in (len(one), len(other)) else seed_by_image_difference(one, other)
 
 
 def _cell(source: str, features: str, values: Sequence[float]) -> dict[str, Any]:
@@ -82,19 +125,16 @@ def draw_depth(results: Results) -> Figure:
                         "family": look,
                         "panel": one.name,
                         "tap": tap,
-                        "who": subject.name,
                         "trained": who == "trained",
                     }
                     last = tap == first.taps[-1]
                     name = subject.name if who == "trained" else "untrained"
                     rows.append({**where, "x": each[0].depth, **_mean(each), "end": name if last else None})
     first = results[0][1]
-    best = largest({f"{row['panel']} at {row['tap']} of {row['who']}": row["y"] for row in rows if row["trained"]})
+    shares = [row["y"] for row in rows if row["trained"]]
     return curves_with_band(
         "generalisation-depth",
-        f"As much is read out at every depth: {best.value:.1%}"
-        if best.equal
-        else f"Most is read out of {best}: {best.value:.1%}",
+        f"By depth {from_to(shares, '.1%')} is read out",
         rows,
         x=Axis("depth: 0 is the embedding, 1 what the head sees", domain=(0.0, 1.0), format=".1f"),
         y=Axis("share right", domain=(0.0, 1.0), format=".0%"),
@@ -135,10 +175,10 @@ def draw_readouts(results: Results) -> Figure:
                     if not shots and readout == first.readouts[0]:
                         row |= _whole(seeds, one.name)
                     rows.append(row)
-    best = max(rows, key=lambda row: row["value"])
+    by = "network" if several else "readout"
     return interval_dots(
         "generalisation-readouts",
-        f"{best['subject'].capitalize() if not several else best['subject']}: {best['value']:.1%} of {best['panel']} is right",
+        f"By {by} and number of labels {from_to([row['value'] for row in rows], '.1%')} are right",
         rows,
         axis=SHARE,
         n=f"{min(one.n for one in first.sources):,} images or more a data set",
@@ -153,4 +193,4 @@ def _whole(seeds: Sequence[Generalisation], source: str) -> dict[str, float | No
     """The interval of what is told first: over seeds x images, of one run over images."""
     spans = [seed.spans()[[one.name for one in seed.sources].index(source)] for seed in seeds]
     right = np.stack([seed.right[span] for seed, span in zip(seeds, spans, strict=True)])
-    return ends(seed_by_image(right) if len(right) > 1 else wilson(int(right.sum()), right.size))
+    return ends(over_images(right))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 5
+VERSION = 6
 
 SHARE = "share of images"
 WHOLE = "in the whole picture"
@@ -90,6 +90,7 @@ class Invariance(Result):
     probe: ClassVar[str] = "invariance"
     question: ClassVar[str] = "What does it not mind: place, turn, size, sharpness, the order of pixels?"
     measure: ClassVar[str] = "consistency under shifts"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     aspect: ClassVar[AspectName | None] = "locality"
     untold: ClassVar[str] = "no run on permuted pixels"
 
@@ -121,7 +122,7 @@ class Invariance(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        said = f"The answer stays under {self.value:.1%}{bracket(self.interval)} of {self.usual.said()}s"
+        said = f"The answer stays under {self.value:.1%}{bracket(self.interval)} of shifts by {self.usual.size:g} px"
         for kind, difference in self.locality():
             said += f"; pixels out of order {kind} cost {-100 * difference.value:.1f} points of accuracy"
         return said + "."

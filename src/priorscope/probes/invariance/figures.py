@@ -14,7 +14,7 @@ from priorscope.core.comparison import Difference, paired_proportions, seed_by_i
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import Figure
-from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, ends, over_seeds, seed_by_image, wilson
+from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, ends, over_images, over_seeds
 from priorscope.probes.invariance import WHOLE, Invariance
 
 Results = Sequence[tuple[Subject, Invariance]]
@@ -133,11 +133,9 @@ def draw_reach(results: Results) -> Figure:
     rows: list[dict[str, Any]] = []
     for subject, seeds in by_recipe(results):
         for i, at in enumerate(seeds[0].depth):
-            own = np.concatenate([result.reach[i] for result in seeds])
-            own = own[np.isfinite(own)]
-            if len(own):
-                interval = bootstrap(own, seed=seeds[0].seed)
-                rows.append(_point(subject, at, float(own.mean()), interval))
+            looking = [own for result in seeds if len(own := result.reach[i][np.isfinite(result.reach[i])])]
+            if looking:
+                rows.append(_point(subject, at, *_reach_of(looking, len(seeds), seeds[0].seed)))
     first: dict[str, float] = {}
     for row in rows:
         first.setdefault(row["series"], row["y"])
@@ -158,10 +156,19 @@ def draw_reach(results: Results) -> Figure:
         y=Axis("radius of half the squared gradient, of an even spread", domain=(0.0, 1.05 * highest), format=".0%"),
         n=f"{units} units a depth and network",
         protocol="Squared input gradients of units in the middle of the map (of any unit where there is no map), averaged over "
-        "images; intervals over units.",
+        "images; intervals over seeds; of one checkpoint, over units.",
         alt="; ".join(f"{row['series']} at depth {row['x']:.2f}: {row['y']:.0%}" for row in rows),
         reference=(1.0, "even spread"),
     )
+
+
+def _reach_of(looking: Sequence[NDArray[np.float64]], seeds: int, seed: int) -> tuple[float, Interval | None]:
+    """The mean reach of each network's units: over units for one network, over seeds for several."""
+    means = [float(own.mean()) for own in looking]
+    if seeds == 1:
+        return means[0], bootstrap(looking[0], seed=seed)
+    between = over_seeds(means) if len(means) > 1 else None
+    return float(np.mean(means)), between and between.replace(low=max(0.0, between.low))
 
 
 def draw_waves(results: Results) -> Figure:
@@ -205,12 +212,11 @@ def _waves_title(rows: Sequence[dict[str, Any]], peaks: Mapping[str, float]) -> 
 
 def _over(scores: Sequence[NDArray[Any]], seed: int) -> tuple[float, Interval | None]:
     """The mean of one share an image with its interval: over images, or over seeds and images."""
-    table = np.stack([np.asarray(own, dtype=np.float64) for own in scores])
-    if len(table) > 1:
-        return float(table.mean()), seed_by_image(table) if table.shape[1] > 1 else over_seeds(table.mean(1))
-    (own,) = table
-    right_or_wrong = scores[0].dtype == np.bool_
-    return float(own.mean()), wilson(int(own.sum()), len(own)) if right_or_wrong else bootstrap_of_shares(own, seed=seed)
+    table = np.stack(scores)
+    if len(table) > 1 == table.shape[1]:
+        return float(table.mean()), over_seeds(table.mean(1))
+    shares = len(table) == 1 and table.dtype != np.bool_
+    return float(table.mean()), bootstrap_of_shares(table[0], seed=seed) if shares else over_images(table)
 
 
 def _point(subject: Subject, x: float, y: float, interval: Interval | None) -> dict[str, Any]:

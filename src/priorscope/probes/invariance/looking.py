@@ -13,7 +13,7 @@ from priorscope.attacks.supply import evenly, fetcher
 from priorscope.attacks.victim import frozen
 from priorscope.core.blocks import at_once, blocks
 from priorscope.core.config import Plain
-from priorscope.core.metrics import decisions
+from priorscope.core.metrics import answers_alone
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
 from priorscope.models.depth import spread_over_depth
@@ -121,4 +121,4 @@ class _Look:
                     self.known.learn("reach", row, spread[0])
 
     def _answer(self, x: Tensor) -> Rows:
-        return decisions(self.model(x).float().cpu())
+        return answers_alone(self.model(x).float().cpu())

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 3
+VERSION = 4
 
 Floats = NDArray[np.float64]
 NonNegative = Annotated[Number, Field(ge=0)]
@@ -131,6 +131,7 @@ class Inversion(Result):
     probe: ClassVar[str] = "inversion"
     question: ClassVar[str] = "How much of a picture is left at each depth of a network?"
     measure: ClassVar[str] = "image error from the deepest tap"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "neither"
     leaning: ClassVar[tuple[str, str] | None] = ("keeps less of the picture", "keeps more of the picture")
 

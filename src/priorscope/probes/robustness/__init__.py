@@ -12,6 +12,7 @@ An attack gives an upper bound, so the verdict belongs to network, attack and nu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -106,6 +107,7 @@ class Robustness(Result):
     probe: ClassVar[str] = "robustness"
     question: ClassVar[str] = "How small a change of the pixels breaks it, and can that number be believed?"
     measure: ClassVar[str] = "median smallest breaking budget"
+    bounds: ClassVar[tuple[float, float]] = (0, math.inf)
     sampled: ClassVar[str] = "images that it gets right"
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
     leaning: ClassVar[tuple[str, str] | None] = ("is harder to break", "is easier to break")
@@ -153,9 +155,7 @@ class Robustness(Result):
             if self.beyond
             else f"Half of the images it gets right break within {within}"
         )
-        return (
-            f"{half}; {share:.1%} of all are right at {shown(self.eps, self.norm)} ({self.attack}: {self.verdict})."
-        )
+        return f"{half}; {share:.1%} of all are right at {shown(self.eps, self.norm)} ({self.attack}: {self.verdict})."
 
     @property
     def beyond(self) -> bool:
@@ -253,7 +253,9 @@ class Robustness(Result):
         if len({result.data for _, result in results}) > 1:  # a picture that pairs images tells splits apart by their names
             results = [(who, r.model_copy(update={"split": f"{r.split} ({r.data or 'unknown data'})"})) for who, r in results]
         drawn = [figures.draw_smallest(results), figures.draw_curve(results)]
-        return drawn + ([figures.draw_audit(results)] if any(check.n for _, result in results for check in result.checks) else [])
+        return drawn + (
+            [figures.draw_audit(results)] if any(check.n for _, result in results for check in result.checks) else []
+        )
 
 
 @asks(RobustnessConfig)

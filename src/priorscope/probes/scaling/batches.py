@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from priorscope.core.config import Config, Plain, content_key
-from priorscope.core.stats import seed_by_image, wilson
+from priorscope.core.stats import over_images
 from priorscope.probes.scaling.points import Spent
 
 Held = Literal["samples", "steps"]
@@ -105,7 +105,7 @@ def _best(amount: int, held: Held, size: int, members: Sequence[Spent]) -> Batch
     chosen = min(settings.values(), key=_error_on_val)
     rates = sorted({_rate(own[0]) for own in settings.values()})
     wrong = ~np.stack([run.right for run in chosen])
-    between = seed_by_image(wrong) if len(wrong) > 1 else wilson(int(wrong.sum()), wrong.size)
+    between = over_images(wrong)
     return Batch(
         model=chosen[0].model,
         family=chosen[0].family,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 4
+VERSION = 5
 FEWEST = 8
 """Images: twice the four that an unbiased estimate takes."""
 
@@ -97,6 +97,7 @@ class Similarity(Result):
     probe: ClassVar[str] = "similarity"
     question: ClassVar[str] = "Do two networks see the same images alike, layer by layer?"
     measure: ClassVar[str] = "mean match of layers"
+    bounds: ClassVar[tuple[float, float]] = (-1, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "neither"
 
     names: tuple[str, ...]

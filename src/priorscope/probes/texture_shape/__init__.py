@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
 
 BLOCK = 500
 """Pictures of side 32 that are changed and shown at a time; of larger ones as many pixels."""
@@ -114,6 +114,7 @@ class TextureShape(Result):
     probe: ClassVar[str] = "texture_shape"
     question: ClassVar[str] = "What is left when a picture loses its colour, texture, shape or parts?"
     measure: ClassVar[str] = "mean accuracy after transforms"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
 
     split: str

@@ -13,7 +13,7 @@ from priorscope.core.comparison import Difference, holm, paired_proportions, see
 from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import gallery, heat_map
-from priorscope.core.stats import ends, seed_by_image, wilson
+from priorscope.core.stats import ends, over_images
 from priorscope.data.transforms import TRANSFORMS
 from priorscope.probes.texture_shape import Condition, TextureShape
 
@@ -49,8 +49,7 @@ def _rights(seeds: Sequence[TextureShape], one: Condition | None) -> np.ndarray:
 
 
 def _share(rights: np.ndarray) -> dict[str, Any]:
-    interval = wilson(int(rights.sum()), rights.size) if len(rights) == 1 else seed_by_image(rights)
-    return {"value": float(rights.mean()), **ends(interval)}
+    return {"value": float(rights.mean()), **ends(over_images(rights))}
 
 
 def _left(arms: Arms, usual: Sequence[Condition]) -> Figure:

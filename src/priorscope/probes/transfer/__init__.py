@@ -29,7 +29,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import bracket, share_from_resamples, wilson
 from priorscope.probes import ProbeConfig, asks, labelled_split
-from priorscope.probes.transfer.parts import PARTS, both_right, parts_with_intervals
+from priorscope.probes.transfer.parts import PARTS, RESAMPLES, both_right, parts_with_intervals
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -41,7 +41,6 @@ VERSION = 5
 PICTURES = 2
 """The version of the adversarial pictures that are kept. It is its own: what is said of them changes more often."""
 
-RESAMPLES = 1000
 FEW = 30
 """Fewer images that all networks get right than this, and the parts of the matrix are called uncertain."""
 
@@ -84,6 +83,7 @@ class Transfer(Result):
     probe: ClassVar[str] = "transfer"
     question: ClassVar[str] = "Do pictures made to fool one network fool another?"
     measure: ClassVar[str] = "mean share fooled by another network's pictures"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
 
     names: tuple[str, ...]
@@ -360,18 +360,22 @@ def _adversarial(
 
 
 def _noise(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: TransferConfig) -> NDArray[np.float32]:
-    """The images with a random sign in every pixel, at the whole budget."""
+    """The images with a random sign in every pixel, at the whole budget; made a block at a time."""
     import torch
 
     from priorscope.attacks.ball import direction, picture_keys, pictures, project, uniform
     from priorscope.attacks.supply import fetcher
+    from priorscope.attacks.victim import Victim
 
-    images, labels = fetcher(model, chosen)(np.arange(len(chosen)))
-    eps = asked.budget()
-    of = pictures(images, labels, eps, norm=asked.norm, index=torch.from_numpy(index))
-    draws = uniform(picture_keys(asked.seed, of.index, "noise"), 0, images[0].numel()).view_as(images)
-    signs = direction(torch.where(draws < 0.5, -1.0, 1.0), asked.norm)
-    return project(images + eps * signs, of).cpu().numpy()
+    fetch, eps = fetcher(model, chosen), asked.budget()
+    parts: list[NDArray[np.float32]] = []
+    for rows in Victim(model).blocks(len(chosen)):
+        images, labels = fetch(rows)
+        of = pictures(images, labels, eps, norm=asked.norm, index=torch.from_numpy(index[rows]))
+        draws = uniform(picture_keys(asked.seed, of.index, "noise"), 0, images[0].numel()).view_as(images)
+        signs = direction(torch.where(draws < 0.5, -1.0, 1.0), asked.norm)
+        parts.append(project(images + eps * signs, of).cpu().numpy())
+    return np.concatenate(parts)
 
 
 def _numbers(clean: Bools, fooled: Bools, seed: int) -> dict[str, Any]:

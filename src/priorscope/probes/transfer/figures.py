@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from priorscope.core.charts import SHARE, Axis, interval_dots
-from priorscope.core.extremes import largest
+from priorscope.core.comparison import Difference, beside_the_best
+from priorscope.core.extremes import largest, named
 from priorscope.core.matrices import heat_map
+from priorscope.core.stats import Part, around, p_value
 from priorscope.probes.transfer import Transfer
+from priorscope.probes.transfer.parts import spread_of_parts
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
+
+EQUAL = 1e-9
+"""Logits by which equal parts may differ, being rounded."""
 
 
 def draw_matrix(result: Transfer) -> Figure:
@@ -55,14 +64,9 @@ def draw_parts(result: Transfer) -> Figure:
         )
         for name, value, low, high in zip(result.names, values.tolist(), lows.tolist(), highs.tolist(), strict=True)
     ]
-    strongest, weakest = (
-        largest(dict(zip(result.names, values.tolist(), strict=True))) for values in (result.strength, result.weakness)
-    )
-    travel = "Pictures travel equally far" if strongest.equal else f"Pictures made for {strongest} travel furthest"
-    fooled = "all are fooled as easily" if weakest.equal else f"{weakest.do('is', 'are')} fooled most easily"
     return interval_dots(
         f"transfer-parts-{result.attack}",
-        f"{travel}; {fooled}",
+        _parts_title(result),
         rows,
         axis=Axis("logits above the mean"),
         n=f"{int(result.clean.all(0).sum()):,} images that all networks get right",
@@ -71,3 +75,43 @@ def draw_parts(result: Transfer) -> Figure:
         reference=(0.0, "mean"),
         panel="part",
     )
+
+
+def _parts_title(result: Transfer) -> str:
+    """Whose pictures travel furthest and who is fooled most easily, as far as resamples of the images tell them apart."""
+    strengths, weaknesses = spread_of_parts(result.clean, result.fooled, result.seed)
+    source, near = _first(result, result.strength, strengths)
+    target, soft = _first(result, result.weakness, weaknesses)
+    others = len(result.names) - 1
+    if np.ptp(result.strength) < EQUAL:
+        travel = "Pictures travel equally far"
+    elif len(near) == others:
+        travel = "Nobody's pictures surely travel furthest"
+    else:
+        but = f", but not distinguishably from those for {named(near)}" if near else ""
+        travel = f"Pictures made for {source} travel furthest{but}"
+    if np.ptp(result.weakness) < EQUAL:
+        return f"{travel}; all are fooled as easily"
+    if len(soft) == others:
+        return f"{travel}; nobody is surely fooled most easily"
+    but = f", but not distinguishably from {named(soft)}" if soft else ""
+    return f"{travel}; {target} is fooled most easily{but}"
+
+
+def _first(result: Transfer, values: NDArray[np.float64], resampled: NDArray[np.float64]) -> tuple[str, list[str]]:
+    """Who has the most of a part, and whom nothing tells from it; `resampled` are `spread_of_parts`'.
+
+    Student's t of the resamples' variance, with p-values corrected for the number of pairs.
+    """
+    freedom = max(int(result.clean.all(0).sum()) - 1, 1)
+
+    def more(one: int, other: int) -> Difference:
+        value, *drawn = (resampled[:, one] - resampled[:, other]).tolist()
+        parts = [Part(float(np.var(drawn, ddof=1)), freedom)]
+        wide, inner = (around(value, parts, level, "bootstrap t", "images") for level in (0.95, 0.9))
+        return Difference(value=value, interval=wide, inner=inner, p_value=p_value(value, parts))
+
+    best, *others = np.argsort(-values, kind="stable").tolist()
+    verdicts = beside_the_best(best, others, more)
+    alike = [result.names[other] for other, verdict in zip(others, verdicts, strict=True) if verdict != "higher"]
+    return result.names[best], alike

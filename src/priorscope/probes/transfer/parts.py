@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from priorscope.core.rng import stream
+
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
+RESAMPLES = 1000
 PARTS = ("strength", "weakness", "affinity", "strength_low", "strength_high", "weakness_low", "weakness_high")
 
 
@@ -45,14 +48,10 @@ def additive_parts(shares: Floats, n: float) -> tuple[Floats, Floats, Floats]:
 
 def parts_with_intervals(clean: Bools, fooled: Bools, ones: Floats, draws: NDArray[np.int64]) -> dict[str, Floats]:
     """The additive parts on the images that all networks get right, with percentile intervals over images."""
-    common = clean.all(0)
-    every = np.broadcast_to(common, clean.shape)
-    strength, weakness, affinity = additive_parts(both_right(every, fooled, ones)[0], float(common.sum()))
-    drawn = [
-        additive_parts(np.nan_to_num(shares), max(float(n), 1.0))[:2]
-        for shares, n in zip(both_right(every, fooled, draws), draws @ common, strict=True)
-    ]
-    strengths, weaknesses = (np.stack(side) for side in zip(*drawn, strict=True))
+    common = np.asarray(clean.all(0))
+    shares = both_right(np.broadcast_to(common, clean.shape), fooled, ones)[0]
+    strength, weakness, affinity = additive_parts(shares, float(common.sum()))
+    strengths, weaknesses = _resampled(common, fooled, draws)
     (strength_low, strength_high), (weakness_low, weakness_high) = (
         np.percentile(side, [2.5, 97.5], axis=0) for side in (strengths, weaknesses)
     )
@@ -65,3 +64,25 @@ def parts_with_intervals(clean: Bools, fooled: Bools, ones: Floats, draws: NDArr
         "weakness_low": weakness_low,
         "weakness_high": weakness_high,
     }
+
+
+def spread_of_parts(clean: Bools, fooled: Bools, seed: int) -> tuple[Floats, Floats]:
+    """(draws, networks) each: strengths and weaknesses of the images that all networks get right and of two more.
+
+    The first draw is these images themselves, the others are resamples. One of the two every picture fools, and one none does:
+    without them a share that is all or nothing would have no spread, however few the images. Bonett and Price (2012) compare
+    two proportions likewise.
+    """
+    ends = np.broadcast_to(np.array([True, False]), (*fooled.shape[:2], 2))
+    counted = np.concatenate([fooled[:, :, clean.all(0)], ends], axis=2)
+    n = counted.shape[2]
+    draws = stream(seed, "transfer", "spread").multinomial(n, np.full(n, 1 / n), RESAMPLES)
+    return _resampled(np.ones(n, np.bool_), counted, np.concatenate([np.ones((1, n), np.int64), draws]))
+
+
+def _resampled(common: Bools, fooled: Bools, draws: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """(draws, networks) each: strengths and weaknesses on the common images, each with its weight in a draw."""
+    shares = both_right(np.broadcast_to(common, (len(fooled), len(common))), fooled, draws)
+    drawn = [additive_parts(np.nan_to_num(of), max(float(n), 1.0))[:2] for of, n in zip(shares, draws @ common, strict=True)]
+    strengths, weaknesses = (np.stack(side) for side in zip(*drawn, strict=True))
+    return strengths, weaknesses

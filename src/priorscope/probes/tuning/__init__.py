@@ -108,6 +108,7 @@ class Tuning(Result):
     probe: ClassVar[str] = "tuning"
     question: ClassVar[str] = "How good is the best of k trials, and would more of them have helped?"
     measure: ClassVar[str] = "best accuracy on val"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
     sampled: ClassVar[str] = "trials"
 
     arms: tuple[Arm, ...]

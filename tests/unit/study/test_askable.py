@@ -1,0 +1,89 @@
+"""What a study asks of its data and devices and can never have is refused before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from priorscope.core.errors import RequestError
+from priorscope.data import conversion
+from priorscope.study.askable import check_askable
+from priorscope.study.plan import make_plan
+from priorscope.study.run import run_study
+from priorscope.study.study import Study
+
+WORLD = {"name": "shapetex", "train": 20, "val": 10, "test": 10}
+
+
+def study(base: dict[str, Any], probe: dict[str, Any]) -> Study:
+    values = {"name": "made", "question": "?", "base": {"data": {"source": WORLD}, "model": "mlp/tiny", **base}}
+    return Study.parse({**values, "recipes": {"a": {}, "b": {}}, "probes": [{"name": "accuracy", **probe}]})
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """A folder of 12 pictures in two classes, of which no part is test; val is a tenth of them."""
+    for kind in ("cat", "dog"):
+        (tmp_path / "pets/train" / kind).mkdir(parents=True)
+        for at in range(6):
+            grey = np.full((16, 16, 3), 20 * at, np.uint8)
+            Image.fromarray(grey).save(tmp_path / "pets/train" / kind / f"{at}.png")
+    return tmp_path / "pets"
+
+
+@pytest.mark.parametrize(
+    ("base", "probe", "step", "came"),
+    [
+        ({}, {"split": "tset"}, "accuracy of a-s0 (", "'tset' is not a split of shapetex"),
+        ({}, {"data": {"name": "shapetex", "cue": "shape"}, "split": "dev"}, "accuracy of a-s0 (", "'dev' is not a split"),
+        ({"train": {"track": ["tset"]}}, {}, "train a-s0'", "'tset' is not a split of shapetex"),
+        ({"data": {"source": WORLD, "subset": 21}}, {}, "train a-s0'", "data.subset = 21 came with 20 training pictures."),
+        ({"train": {"precision": "tf32"}}, {}, "train a-s0'", "train.precision = 'tf32' came with the device cpu"),
+    ],
+)
+def test_what_a_study_can_never_do_is_refused_and_leaves_no_trace(
+    base: dict[str, Any], probe: dict[str, Any], step: str, came: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError) as refused:
+        run_study(study(base, probe), tmp_path / "out")
+    assert refused.value.came.startswith(f"'{step}")
+    assert f" and 1 more step cannot be done: {came}" in refused.value.came
+    assert not (tmp_path / "out" / "study.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("base", "probe"),
+    [
+        ({}, {"split": "conflict@0.2"}),
+        ({"train": {"track": ["val", "conflict"]}}, {"split": "val"}),
+        ({"data": {"source": WORLD, "subset": 20}}, {}),
+        ({"train": {"precision": "tf32", "device": "cuda"}}, {}),
+        ({"data": {"source": {"name": "folder", "path": "no/where"}}}, {"split": "tset"}),
+    ],
+)
+def test_what_can_be_done_or_is_not_here_to_be_asked_is_planned(
+    base: dict[str, Any], probe: dict[str, Any], tmp_path: Path
+) -> None:
+    check_askable(make_plan(study(base, probe), tmp_path))
+
+
+def test_a_folder_that_has_no_test_part_is_told_of_before_all_steps(pets: Path, tmp_path: Path) -> None:
+    own = {"data": {"source": {"name": "folder", "path": str(pets)}}}
+    with pytest.raises(RequestError) as refused:
+        check_askable(make_plan(study(own, {}), tmp_path))
+    assert refused.value.came.startswith("'accuracy of a-s0' and 1 more step cannot be done: pets has no test")
+    assert refused.value.do.startswith('split = "val"')
+    check_askable(make_plan(study(own, {"split": "val"}), tmp_path))
+
+
+def test_pictures_are_counted_where_they_are_listed(pets: Path, tmp_path: Path) -> None:
+    """12 in all, of which val has one."""
+    conversion.convert(str(pets), tmp_path / "pets.beton", split="all")
+    for source in ({"name": "folder", "path": str(pets)}, {"name": "beton", "path": str(tmp_path / "pets.beton")}):
+        check_askable(make_plan(study({"data": {"source": source, "subset": 11}}, {"split": "train"}), tmp_path))
+        with pytest.raises(RequestError, match=r"data\.subset = 12 came with 11 training pictures\."):
+            check_askable(make_plan(study({"data": {"source": source, "subset": 12}}, {"split": "train"}), tmp_path))
