@@ -78,7 +78,7 @@ def _kernels() -> tuple[bool, ...]:
     """TF32 in products and convolutions, kernels by trial, repeatable ones, a warning only, fresh memory filled."""
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
     repeats = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    repeats = *repeats, torch.utils.deterministic.fill_uninitialized_memory
+    repeats = *repeats, bool(vars(torch.utils)["deterministic"].fill_uninitialized_memory)
     return cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, *repeats
 
 

@@ -10,6 +10,7 @@ import torch
 from priorscope import models
 from priorscope.cli import app
 from priorscope.models.arithmetic import macs_as_run
+from priorscope.models.classifier import Classifier
 from priorscope.models.counting import info, macs
 
 
@@ -118,7 +119,7 @@ def test_multiply_adds_are_counted_without_a_number(name: str, monkeypatch: pyte
     """By shapes alone, as a run of the network has them; nothing is run."""
     model = models.create(name, image_size=32, num_classes=10)
     wanted = macs_as_run(model)
-    monkeypatch.setattr(models.classifier.Classifier, "cpu", None)
+    monkeypatch.setattr(Classifier, "cpu", None)
     assert macs(model) == wanted
 
 

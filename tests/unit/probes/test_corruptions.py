@@ -87,7 +87,7 @@ def test_what_corruption_adds_leaves_out_what_was_wrong_without_it():
 
 
 def test_the_headline_names_what_is_worst_among_the_kinds_of_the_mean(result):
-    """An extra kind is not in the mean, however bad; of equal kinds none is worst, and where two are worst both are named."""
+    """An extra kind is not in the mean, however bad; of equal kinds none is the worst, and of two worst both are named."""
 
     def most(kinds: tuple[str, ...], *wrong: float) -> str:
         right = np.arange(40) / 40 >= np.array(wrong)[:, None, None] * np.ones((1, 5, 1))

@@ -85,8 +85,9 @@ def test_several_claims_widen_each_others_intervals() -> None:
 def test_intervals_widen_as_five_claims_ask_and_not_in_their_words_alone() -> None:
     def width(*others: str) -> float:
         said = answer("mlp > cnn in accuracy", arms(0.8, 0.5, seeds=1), *others).sentence
-        low, high = re.search(r"\(([+-][\d.]+) points to ([+-][\d.]+) points", said).groups()
-        return float(high) - float(low)
+        found = re.search(r"\(([+-][\d.]+) to ([+-][\d.]+); ", said)
+        assert found
+        return float(found[2]) - float(found[1])
 
     wanted = stats.norm.ppf(0.995) / stats.norm.ppf(0.975)
     assert width(*["mlp > cnn in accuracy"] * 4) / width() == pytest.approx(wanted, abs=0.02)

@@ -251,3 +251,13 @@ def test_a_cell_tells_its_grid(label: str, told: tuple[str, str]) -> None:
 def test_one_run_has_no_band(tmp_path: Path) -> None:
     rows = band_rows(read_curves(write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))), "acc", "val")
     assert {(row["low"], row["high"]) for row in rows} == {(None, None)}
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [((0.42, 1.0), [0.4, 1.0]), ((1.0, 1.0), [0.99, 1.0]), ((0.985, 0.991), [0.98, 1.0]), ((0.0, 0.0), [0.0, 0.01])],
+)
+def test_an_axis_of_accuracy_ends_at_100_percent(values: tuple[float, float], ends: list[float]) -> None:
+    points = {("val", "acc"): tuple(enumerate(map(float, values), 1))}
+    spec = json.dumps(curves_figure([Curve("mlp-s0", "mlp", "mlp", points, {})]).spec)
+    assert f'"domain": {ends}' in spec

@@ -119,3 +119,9 @@ def test_the_page_shows_the_differences(two: tuple[Path, Path], tmp_path: Path) 
     assert "1 number differs from the other quickstart" in text
     assert "--diff other" in text
     assert 'id="diff"' not in write_report([two[0]], tmp_path / "page.html").read_text()
+
+
+def test_nothing_is_compared_where_neither_holds_a_number(tmp_path: Path) -> None:
+    one, other = (write_study(tmp_path / name, {"mlp": 0.5}, (0,), name=name, probes=()) for name in "ab")
+    found = compare_sources([one], other)
+    assert found.headline() == "There is nothing to compare: neither this nor b holds a number that a probe measured."

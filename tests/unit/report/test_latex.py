@@ -102,7 +102,7 @@ def test_hostile_names_stay_text(tmp_path):
     assert read_back(rows[1][0].removesuffix("$^\\dagger$")) == name
     assert [path.stem for path in written] == ["models", "accuracy"]
     rows_of(written[0].read_text())
-    assert f"\\caption{{{escaped(name)}: {escaped(name)} " in written[0].read_text()
+    assert f"\\caption{{{escaped(name)}: {escaped(name)}. " in written[0].read_text()
 
 
 def test_claims_have_a_table_of_their_own(tmp_path):
@@ -211,3 +211,18 @@ def test_a_joint_result_without_a_matrix_lists_its_first_numbers(monkeypatch):
     assert rows[1] == ["number 0", "--", "0.0", "9", "\\%"], "as the number is written"
     assert len(rows) == 41
     assert "The first 40 of 60 numbers." in all_tables(reading)["transfer"]
+
+
+def test_a_caption_of_runs_without_a_question_is_whole_sentences(tmp_path):
+    run = write_run(tmp_path / "mlp-s0", "mlp", 0, {"accuracy": accuracy(0.5, 0)})
+    write_tables([run], tmp_path / "tables")
+    assert r"\caption{mlp-s0. Intervals at 95\,\%." in (tmp_path / "tables" / "models.tex").read_text()
+
+
+def test_a_claim_says_its_unit_once_and_minus_as_mathematics(tmp_path):
+    study = write_study(tmp_path / "out", {"mlp": 0.5, "cnn": 0.7})
+    (study / "study.toml").write_text('claims = ["mlp > cnn in accuracy"]\n' + (study / "study.toml").read_text())
+    write_tables([study], tmp_path / "tables")
+    said = rows_of((tmp_path / "tables" / "claims.tex").read_text())[1][2]
+    assert said.count("points") == 1
+    assert re.search(r"a difference of \$-\$20\.0 points \(\$-\$[\d.]+ to \$-\$[\d.]+; 95\\% interval", said)

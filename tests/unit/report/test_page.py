@@ -207,3 +207,21 @@ def test_a_study_s_page_is_written_where_it_is_not_of_what_is_stored(tmp_path: P
     assert not anew()
     monkeypatch.setattr("priorscope.report.version", lambda _: "another")
     assert anew()
+
+
+def test_one_error_is_said_once_with_all_steps_that_ended_with_it(tmp_path: Path) -> None:
+    failures = [{"step": f"train mlp-s{seed}", "error": "The disk is full."} for seed in range(3)]
+    failures.append({"step": "train cnn-s0", "error": "It diverged."})
+    study = write_study(tmp_path / "s", {"mlp": 0.5}, seeds=(0,), failures=failures)
+    text = write_report([study], tmp_path / "report.html").read_text()
+    assert text.count("The disk is full.") == 1
+    assert "<h3>train mlp-s0, train mlp-s1, train mlp-s2</h3>" in text
+    assert "4 steps failed.</a>" in text
+
+
+def test_a_run_is_named_as_seen_from_its_study_wherever_a_probe_was_typed(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "s", {"mlp": 0.5}, seeds=(0, 1), probes=("accuracy",))
+    (stored,) = (study / "runs/mlp-s1/results/accuracy").glob("*.json")
+    stored.write_text(stored.read_text().replace("accuracy runs/mlp-s1", "accuracy out/pets/runs/mlp-s1"))
+    text = write_report([study], tmp_path / "report.html").read_text()
+    assert "<code>priorscope probe accuracy runs/mlp-s0 runs/mlp-s1 --out pictures</code>" in text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -30,10 +31,12 @@ def test_a_row_says_what_was_measured_where_and_how_sure(tmp_path: Path) -> None
     assert first == {
         "study": "quickstart",
         "run": "mlp-s1",
+        "recipe": "mlp",
         "other_run": None,
         "family": "mlp",
         "seed": 1,
         "probe": "accuracy",
+        "config": "{}",
         "setting": "",
         "data": "shapetex",
         "split": "test",
@@ -64,3 +67,15 @@ def test_a_study_without_results_gives_an_empty_table_with_columns(tmp_path: Pat
     parquet, text = write_tidy(write_study(tmp_path, {"mlp": 0.5}, seeds=(0,), probes=()))
     assert json.loads(text.read_text()) == []
     assert tuple(pq.read_table(parquet).column_names) == COLUMNS
+
+
+def test_rows_of_two_ways_to_ask_one_thing_say_which_is_which() -> None:
+    about = {"config": {"name": "accuracy", "views": "six"}, "made_from": {"data": {"name": "shapetex", "cue": "shape"}}}
+    (subject,) = (Subject(name="mlp-s0", family="mlp", recipe="mlp"),)
+    ways = (about, {**about, "made_from": {"data": {"name": "shapetex", "cue": "texture"}}}, {**about, "config": {}})
+    told = tuple(Outcome(accuracy(0.5, 0), (subject,), way) for way in ways)
+    rows = tidy_rows(Reading("s", "", "", (), (), told, ()))
+    assert len({row["config"] for row in rows}) == 3
+    assert {row["recipe"] for row in rows} == {"mlp"}
+    config = tomllib.loads(f"config = {rows[0]['config']}")["config"]
+    assert config == {"views": "six", "data": {"name": "shapetex", "cue": "shape"}}

@@ -17,7 +17,7 @@ from priorscope.core.stats import Interval
 from priorscope.probes.fewshot import Fewshot
 from priorscope.report.claims import answers
 from priorscope.report.confounds import limits
-from priorscope.report.reading import Outcome, Reading, RunRecord, read_sources, setting_said
+from priorscope.report.reading import Entry, Outcome, Reading, RunRecord, read_sources, setting_said
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.verdict import Finding, findings
 from priorscope.report.words import difference_said, number, sentence, statement
@@ -83,7 +83,7 @@ def test_of_two_ways_to_ask_a_probe_the_one_that_the_study_names_first_comes_fir
         dataclasses.replace(other, outcomes=(asked(ways[0], 0.9, other), asked(ways[1], 0.8, other))),
     ]
     for order, best in ((ways, 0.9), (ways[::-1], 0.8)):
-        told = dataclasses.replace(reading(runs), probes=tuple(order), claims=("cnn > mlp in accuracy",))
+        told = dataclasses.replace(reading(runs), entries=tuple(map(Entry, order)), claims=("cnn > mlp in accuracy",))
         found = findings(told)
         assert [finding.about["config"] for finding in found] == order
         assert found[0].arms[0].value == pytest.approx(best)
@@ -579,3 +579,64 @@ def test_networks_that_got_the_same_labelled_images_are_compared_over_these_draw
     assert pair.comparison is not None
     assert pair.comparison.difference.interval.over == "seeds x draws x images"
     assert pair.comparison.difference.interval.width < best.width, "the draws are paired"
+
+
+def test_of_one_probe_on_two_worlds_the_study_s_order_leads_whatever_files_are_called() -> None:
+    (made,) = (run("mlp", 0, scored(right(0.5))),)
+    way = {"name": "accuracy"}
+    worlds = [{"name": "shapetex", "cue": cue} for cue in ("shape", "texture")]
+    told = [
+        Outcome(scored(right(share)), made.outcomes[0].subjects, {"config": way, "made_from": {"data": world}})
+        for world, share in zip(worlds, (0.4, 0.6), strict=True)
+    ]
+    entries = tuple(Entry(way, world) for world in worlds)
+    for stored in (told, told[::-1]):
+        there = reading([dataclasses.replace(made, outcomes=tuple(stored))])
+        for order, values in ((entries, [0.4, 0.6]), (entries[::-1], [0.6, 0.4]), ((), [0.4, 0.6])):
+            found = findings(dataclasses.replace(there, entries=order))
+            assert [finding.arms[0].value for finding in found] == pytest.approx(values)
+
+
+class Error(Score):
+    """An error that is small beside its spread over seeds."""
+
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
+    surely: bool = True
+
+    @property
+    def beyond_chance(self) -> bool:
+        return self.surely
+
+
+def errors(values: Sequence[float], label: str, *, surely: bool = True) -> list[RunRecord]:
+    told = (Error(value=value, interval=None, n=9, unit="probability", surely=surely) for value in values)
+    return [run(label, seed, result) for seed, result in enumerate(told)]
+
+
+def test_an_interval_of_a_family_ends_where_values_can_be() -> None:
+    between = only(errors([0.02, 0.03, 0.08], "mlp")).arms[0].interval
+    assert between is not None
+    assert between.low == 0
+    assert between.high == pytest.approx(0.123, abs=0.001)
+    assert Error.bounded(between.replace(low=-3.0, high=-2.0)).high == 0
+
+
+def test_what_is_left_of_rounding_is_written_as_0() -> None:
+    assert number(9.4e-16, "probability") == "0.000"
+    assert number(-1e-9, "share of images") == "0.0%"
+    assert number(2e-6, "probability") == "2e-06"
+    assert number(9.4e-16, "exponent") == "9.4e-16"
+
+
+def test_numbers_of_which_none_is_beyond_chance_are_not_ranked_and_decide_no_claim() -> None:
+    low, high = [0.001, 0.002, 0.0015], [0.101, 0.102, 0.1015]
+    for surely in (True, False):
+        runs = [*errors(low, "mlp", surely=surely), *errors(high, "cnn", surely=surely)]
+        told = dataclasses.replace(reading(runs), claims=("cnn > mlp in accuracy",))
+        (finding,) = findings(told)
+        verdict = answers(told, [finding])[0].verdict
+        assert (verdict, len(finding.pairs)) == (("supported", 1) if surely else ("undecided", 0))
+        said = statement(finding)
+        assert said.startswith("mlp has a lower score" if surely else "No score here is beyond what chance alone gives")
+    assert "0.002 (mlp) to 0.101 (cnn)" in said
