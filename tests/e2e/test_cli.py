@@ -34,7 +34,7 @@ def test_a_study_leaves_what_it_promises(studied):
     assert [subject["name"] for subject in told["subjects"]] == ["mlp-s0", "cnn-s0"]
     assert told["command"] == "priorscope probe transfer runs/mlp-s0 runs/cnn-s0 --set images=20"
     rows = pq.read_table(studied.folder / "out" / "results.parquet").to_pylist()
-    columns = "study run other_run family seed probe setting data split metric value low high n unit caveats"
+    columns = "study run recipe other_run family seed probe config setting data split metric value low high n unit caveats"
     assert " ".join(rows[0]) == columns
     top = [row for row in rows if row["metric"] == "top-1 accuracy"]
     assert [(row["run"], row["family"], row["n"]) for row in top] == [("mlp-s0", "mlp", 90), ("cnn-s0", "cnn", 90)]
