@@ -60,7 +60,7 @@ class InitConfig(Config):
     )
     run: str | None = Field(default=None, description="kind = run: the folder of the run whose weights it begins with")
     step: int | None = Field(
-        default=None, ge=1, description="kind = run: its snapshot after so many steps; not set: the weights that it kept"
+        default=None, ge=1, description="kind = run: its snapshot after this many steps; not set: the weights that it kept"
     )
     published: str | None = Field(default=None, description="kind = published: a file of weights, named as published")
     recipe: str | None = Field(
@@ -70,7 +70,7 @@ class InitConfig(Config):
         default=None, description="kind = timm: timm's name of published weights, for its network or one of ours like it"
     )
     head: Literal["new"] | None = Field(
-        default=None, description="new: the head is made anew in any case; not set: where it was for other classes"
+        default=None, description="new: always a fresh head; not set: one only where the old head was for other classes"
     )
 
 

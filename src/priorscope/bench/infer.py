@@ -130,13 +130,13 @@ def _case(
             turns[name].append(_turn(contender, batch, seconds))
     ours = turns["ours"]
     figures = {
-        "img_per_s": _spread([batch / median(calls) for calls in ours]),
-        "latency_ms": _spread([1e3 * median(calls) for calls in ours]),
-        "slowest_ms": _spread([1e3 * max(calls) for calls in ours]),
+        "img_per_s": Spread.of([batch / median(calls) for calls in ours]),
+        "latency_ms": Spread.of([1e3 * median(calls) for calls in ours]),
+        "slowest_ms": Spread.of([1e3 * max(calls) for calls in ours]),
     }
     if "reference" in turns:
         pairs = zip(turns["reference"], ours, strict=True)
-        figures["ratio_reference"] = _spread([median(theirs) / median(own) for theirs, own in pairs])
+        figures["ratio_reference"] = Spread.of([median(theirs) / median(own) for theirs, own in pairs])
     side = contenders["ours"].image_size
     medians = {name: figure.median for name, figure in figures.items()}
     return InferCase(model=model, image_size=side, batch=batch, reference=library, spread=figures, **medians)
@@ -162,7 +162,3 @@ def _turn(model: Classifier, batch: int, seconds: float) -> list[float]:
             settle(device)
             taken.append(time.perf_counter() - begun)
     return taken
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(median=median(values), low=min(values), high=max(values))

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,11 @@ class Spread(Config):
     median: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, rounds: Sequence[float]) -> Self:
+        """Of one number a round."""
+        return cls(median=median(rounds), low=min(rounds), high=max(rounds))
 
 
 class LoaderCase(Config):
@@ -140,7 +146,7 @@ def _measured(case: peers.Case, threads: int, rounds: int) -> LoaderCase:
 
 def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
     each = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return Spread(median=median(each), low=min(each), high=max(each))
+    return Spread.of(each)
 
 
 def _file(folder: Path, side: int, stored: int, count: int, jpeg: bool) -> peers.Case:

@@ -19,7 +19,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -185,13 +184,13 @@ def _case(config: FamilyConfig, side: int, batch: int, setting: Setting) -> Trai
     ours = turns.pop("ours")
     beside = turns.pop("beside", ours)
     figures = {
-        "img_per_s": _spread([batch / turn.seconds for turn in ours]),
-        "gemm_share": _spread([taken.lying / turn.seconds for taken, turn in zip(alone, ours, strict=True)]),
-        "gemm_share_best": _spread([taken.best / turn.seconds for taken, turn in zip(alone, ours, strict=True)]),
-        "gemm_gflops": _spread([flops(products) / taken.lying / 1e9 for taken in alone]),
-        "data_wait_share": _spread([turn.waited / turn.seconds for turn in ours]),
+        "img_per_s": Spread.of([batch / turn.seconds for turn in ours]),
+        "gemm_share": Spread.of([taken.lying / turn.seconds for taken, turn in zip(alone, ours, strict=True)]),
+        "gemm_share_best": Spread.of([taken.best / turn.seconds for taken, turn in zip(alone, ours, strict=True)]),
+        "gemm_gflops": Spread.of([flops(products) / taken.lying / 1e9 for taken in alone]),
+        "data_wait_share": Spread.of([turn.waited / turn.seconds for turn in ours]),
         **{
-            name: _spread([b.seconds / a.seconds for a, b in zip(beside if "reference" in name else ours, each, strict=True)])
+            name: Spread.of([b.seconds / a.seconds for a, b in zip(beside if "reference" in name else ours, each, strict=True)])
             for name, each in turns.items()
         },
     }
@@ -268,7 +267,3 @@ def _pictures(side: int, count: int) -> Split:
     pixels = stream(0, "bench", "train", side).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     labels = np.arange(count, dtype=np.int64) % CLASSES
     return Split("noise", "train", ArrayPixels(pixels), labels, tuple(str(k) for k in range(CLASSES)))
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(median=median(values), low=min(values), high=max(values))

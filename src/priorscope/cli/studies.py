@@ -27,7 +27,7 @@ def study(
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and why, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what is in the folder.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="At most so many steps side by side.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="How many steps may run side by side.")] = None,
     cluster: Annotated[
         str | None, typer.Option(metavar="auto|ADDRESS", help="Carry it out on the Ray cluster of this machine, or there.")
     ] = None,

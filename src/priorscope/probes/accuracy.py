@@ -12,7 +12,7 @@ the share of all images, which counts these as wrong, stands beside it, because 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -22,11 +22,11 @@ from pydantic import Field
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference
 from priorscope.core.config import Config
-from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe, difference_of_seeds, interval_of_seeds
+from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe, difference_of_seeds
 from priorscope.core.errors import RequestError
 from priorscope.core.extremes import named, smallest
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
-from priorscope.core.stats import Interval, bracket, ends, wilson
+from priorscope.core.stats import Interval, bracket, wilson
 from priorscope.evidence import Views, ViewsSetting
 from priorscope.probes import ProbeConfig, asks, labelled_split
 
@@ -210,17 +210,13 @@ Arms = Sequence[tuple[Subject, Sequence[Accuracy]]]
 
 def _draw_accuracy(arms: Arms) -> Figure:
     from priorscope.core.charts import SHARE, interval_dots
+    from priorscope.probes.shared.lead import arm_rows
 
-    rows: list[dict[str, Any]] = []
-    for subject, seeds in arms:
-        value, interval = float(np.mean([result.value for result in seeds])), interval_of_seeds(seeds)
-        row = {"subject": subject.name, "family": subject.family, "value": value, "seeds": len(seeds)}
-        rows.append({**row, **ends(interval)})
-    first = arms[0][1][0]
+    rows, first = arm_rows(arms), arms[0][1][0]
     several = "95 % intervals over seeds x images; of one checkpoint, Wilson's over images."
     return interval_dots(
         "accuracy",
-        _who_is_right(arms),
+        _who_is_right(arms, {row["subject"]: row["value"] for row in rows}),
         rows,
         axis=SHARE,
         n=first.n,
@@ -230,11 +226,10 @@ def _draw_accuracy(arms: Arms) -> Figure:
     )
 
 
-def _who_is_right(arms: Arms) -> str:
+def _who_is_right(arms: Arms, values: Mapping[str, float]) -> str:
     """Who is right most often, if comparisons of all pairs on the same images say so."""
     from priorscope.probes.shared.lead import lead_of
 
-    values = {subject.name: float(np.mean([result.value for result in seeds])) for subject, seeds in arms}
     images = f"the {arms[0][1][0].split} images"
     if len(values) == 1:
         return f"{values[arms[0][0].name]:.1%} of {images} are answered right"

@@ -8,6 +8,7 @@ labelled for every network.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -16,12 +17,12 @@ from pydantic import Field
 
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, seed_by_image_difference
-from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe, difference_of_seeds, interval_of_seeds
+from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe, difference_of_seeds
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.ridge import few_of_each, fit_ridge
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, bracket, ends, seed_by_image, wilson
+from priorscope.core.stats import Interval, bracket, seed_by_image, wilson
 from priorscope.core.wording import capitalised
 from priorscope.probes import ProbeConfig, asks, check_apart, the_source
 
@@ -189,17 +190,13 @@ def measure_fewshot(subject: Classifier | Evidence | TrainedRun, data: Source, a
 
 def _draw(results: Sequence[tuple[Subject, Fewshot]]) -> Figure:
     from priorscope.core.charts import SHARE, interval_dots
+    from priorscope.probes.shared.lead import arm_rows
 
-    rows: list[dict[str, Any]] = []
-    arms = by_recipe(results)
-    for subject, seeds in arms:
-        value, between = float(np.mean([result.value for result in seeds])), interval_of_seeds(seeds)
-        row = {"subject": subject.name, "family": subject.family, "value": value, "seeds": len(seeds)}
-        rows.append({**row, **ends(between)})
-    first = results[0][1]
+    arms, first = by_recipe(results), results[0][1]
+    rows = arm_rows(arms)
     return interval_dots(
         "few-shot",
-        _title(arms),
+        _title(arms, {row["subject"]: row["value"] for row in rows}),
         rows,
         axis=SHARE,
         n=first.n,
@@ -209,11 +206,10 @@ def _draw(results: Sequence[tuple[Subject, Fewshot]]) -> Figure:
     )
 
 
-def _title(arms: Sequence[tuple[Subject, Sequence[Fewshot]]]) -> str:
+def _title(arms: Sequence[tuple[Subject, Sequence[Fewshot]]], values: Mapping[str, float]) -> str:
     """Whose features are right most often, if comparisons of all pairs on the same images say so."""
     from priorscope.probes.shared.lead import lead_of
 
-    values = {subject.name: float(np.mean([result.value for result in seeds])) for subject, seeds in arms}
     few = f"with {arms[0][1][0].shots} labelled images a class"
     if len(values) == 1:
         return f"{capitalised(few)} its features are right on {values[arms[0][0].name]:.1%}"

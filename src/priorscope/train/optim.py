@@ -64,7 +64,7 @@ class OptimConfig(OwnDefaults):
     )
     nesterov: bool | None = Field(default=None, description="SGD and Muon: look ahead; not set: wherever there is momentum")
     schedule: Schedule = Field(
-        default="cosine", description="how the rate goes on after warm-up: cosine, constant, linear, wsd or plateau"
+        default="cosine", description="how the rate moves after warm-up: cosine, constant, linear, wsd or plateau"
     )
     warmup: Number = Field(default=0.0, ge=0, description="epochs of linear warm-up, counted into the schedule")
     decay_share: Number | None = Field(

@@ -601,14 +601,18 @@ def published_by_timm(folder, classes):
     return peer, f"local-dir:{folder}"
 
 
+def as_it_is(tiny, place, pretrained):
+    """A recipe of no step that takes timm's weights, by either of the two ways of asking for them."""
+    model = {"name": f"timm/{place}", "pretrained": pretrained}
+    init = {} if pretrained else {"init": {"kind": "timm", "timm": place}}
+    return ps.Recipe.of({"data": tiny.data.plain(), "model": model, **init, "train": {"epochs": 0}})
+
+
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_what_timm_publishes_may_be_taken_as_it_is(pretrained, tiny, tmp_path):
     """As a run of no step, which probes and pages read: timm's numbers, its own normalisation, its own head."""
     peer, place = published_by_timm(tmp_path / "hub", 10)
-    model = {"name": f"timm/{place}", "pretrained": pretrained}
-    init = {} if pretrained else {"init": {"kind": "timm", "timm": place}}
-    recipe = ps.Recipe.of({"data": tiny.data.plain(), "model": model, **init, "train": {"epochs": 0}})
-    run = ps.fit(recipe, tmp_path / "run")
+    run = ps.fit(as_it_is(tiny, place, pretrained), tmp_path / "run")
     mean, std = (torch.tensor(peer.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
     x = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -620,9 +624,7 @@ def test_what_timm_publishes_may_be_taken_as_it_is(pretrained, tiny, tmp_path):
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_an_untrained_head_is_refused_where_nothing_is_trained(pretrained, tiny, tmp_path):
     _, place = published_by_timm(tmp_path / "hub", 7)
-    model = {"name": f"timm/{place}", "pretrained": pretrained}
-    init = {} if pretrained else {"init": {"kind": "timm", "timm": place}}
-    recipe = ps.Recipe.of({"data": tiny.data.plain(), "model": model, **init, "train": {"epochs": 0}})
+    recipe = as_it_is(tiny, place, pretrained)
     with pytest.raises(RequestError, match=r"tells 7 classes apart, shapetex has 10, and train\.epochs = 0 trains no other"):
         ps.fit(recipe, tmp_path / "run")
 

@@ -52,7 +52,7 @@ class ScalingConfig(ProbeConfig):
     intermediate: bool = Field(
         default=True, description="earlier epochs count too, with their error on val, where the rate was constant"
     )
-    resamples: int = Field(default=400, ge=100, description="how often whole runs are drawn anew for the intervals")
+    resamples: int = Field(default=400, ge=100, description="how often whole runs are resampled for the intervals")
     width: Annotated[Number, Field(gt=0)] = Field(
         default=1.0, description="the exponent is identified where its 95 % interval is no wider than this times itself"
     )

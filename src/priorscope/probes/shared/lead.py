@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
 
 from priorscope.core.comparison import Difference, beside_the_best
+from priorscope.core.contracts import Result, Subject, interval_of_seeds
 from priorscope.core.extremes import named
+from priorscope.core.stats import ends
 from priorscope.core.wording import capitalised
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Result)
+
+
+def arm_rows(arms: Sequence[tuple[Subject, Sequence[R]]]) -> list[dict[str, Any]]:
+    """For each recipe the mean value of its seeds and its interval, as a figure's row has them."""
+    return [
+        {
+            "subject": subject.name,
+            "family": subject.family,
+            "value": float(np.mean([result.value for result in seeds])),
+            "seeds": len(seeds),
+            **ends(interval_of_seeds(seeds)),
+        }
+        for subject, seeds in arms
+    ]
 
 
 class Lead(NamedTuple):
