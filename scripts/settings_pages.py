@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from priorscope.core.config import Config
 from priorscope.probes import PROBES
 from priorscope.recipe import Recipe
-from priorscope.report.reading import setting_said
+from priorscope.report.settings import setting_said
 
 DOCS = Path(__file__).parent.parent / "docs"
 BEGIN, END = "<!-- settings of {} -->\n", "<!-- end of settings of {} -->"

@@ -16,8 +16,8 @@ from priorscope.core.config import Plain
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
 from priorscope.core.wording import capitalised
-from priorscope.report.reading import Reading
 from priorscope.report.recipes import recipe_differences
+from priorscope.report.records import Reading
 from priorscope.report.verdict import Arm, Finding, arm_difference, difference_unit
 from priorscope.report.words import difference_between, number, signed
 

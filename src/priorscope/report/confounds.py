@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from priorscope.core.wording import from_to, listed
-from priorscope.report.reading import Reading, RunRecord
 from priorscope.report.recipes import compared_runs, recipe_differences
+from priorscope.report.records import Reading, RunRecord
 from priorscope.report.verdict import Finding
 
 

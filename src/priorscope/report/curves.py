@@ -15,7 +15,8 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.figure import STYLES, Figure
 from priorscope.core.logs import SPLITS, Points
 from priorscope.core.wording import from_to
-from priorscope.report.reading import Failure, RunRecord, read_run, read_study
+from priorscope.report.reading import read_run, read_study
+from priorscope.report.records import Failure, RunRecord
 
 MetricName = Literal["acc", "loss"]
 SplitName = Literal["train", "val", "test"]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from priorscope.core.config import Plain, content_key
-from priorscope.report.reading import Place, Reading, RunRecord, Sources, read_sources
+from priorscope.report.joined import Place, Sources, read_sources
+from priorscope.report.records import Reading, RunRecord
 from priorscope.report.tidy import outcomes_of, rows_of
 
 Key = tuple[str, str, str, str, str, str]

@@ -15,7 +15,7 @@ from priorscope.core.contracts import Metric
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, over_seeds
 from priorscope.core.wording import listed
-from priorscope.report.reading import Reading, by_recipe
+from priorscope.report.records import Reading, by_recipe
 from priorscope.report.scale import Scale, scale_of
 from priorscope.report.verdict import Arm, Finding
 from priorscope.report.words import between, number

@@ -12,7 +12,7 @@ from priorscope.core.wording import counted
 from priorscope.probes import probe_config
 
 if TYPE_CHECKING:
-    from priorscope.report.reading import Entry, Outcome, RunRecord
+    from priorscope.report.records import Entry, Outcome, RunRecord
 
 
 def lacking_said(

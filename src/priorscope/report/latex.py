@@ -20,7 +20,8 @@ from priorscope.core.contracts import Metric, Result
 from priorscope.core.folder import write_text
 from priorscope.core.stats import Interval
 from priorscope.report.claims import answers
-from priorscope.report.reading import Outcome, Reading, Sources, by_recipe, read_sources
+from priorscope.report.joined import Sources, read_sources
+from priorscope.report.records import Outcome, Reading, by_recipe
 from priorscope.report.verdict import Arm, Finding, Pair, findings
 from priorscope.report.words import number
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from priorscope.core.folder import write_text
 from priorscope.core.wording import listed
 from priorscope.probes import PROBES
+from priorscope.report.joined import Sources, read_sources
 from priorscope.report.page import Page, contents
-from priorscope.report.reading import Sources, read_sources
 from priorscope.report.recipes import SideBySide
 from priorscope.report.sections import Section, Shown
 from priorscope.report.tables import Line, pair_rows

@@ -24,8 +24,9 @@ from priorscope.report.claims import Answer, answers
 from priorscope.report.confounds import limits
 from priorscope.report.diff import Diff, diff
 from priorscope.report.fingerprint import Fingerprint, fingerprint
-from priorscope.report.reading import Failure, Place, Reading, RunRecord, Sources, by_recipe, read_sources
+from priorscope.report.joined import Place, Sources, read_sources
 from priorscope.report.recipes import SideBySide, side_by_side
+from priorscope.report.records import Failure, Reading, RunRecord, by_recipe
 from priorscope.report.sections import Section, Shown, sections
 from priorscope.report.tables import Line, arm_lines, pair_rows, run_lines
 from priorscope.report.verdict import Finding, findings

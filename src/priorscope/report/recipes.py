@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from priorscope.core.config import Plain, is_table
 from priorscope.core.wording import amount_said, listed
-from priorscope.report.reading import Reading, RunRecord, by_recipe, settings_of
+from priorscope.report.records import Reading, RunRecord, by_recipe
+from priorscope.report.settings import settings_of
 from priorscope.report.verdict import Finding
 from priorscope.report.words import augmentation_said
 

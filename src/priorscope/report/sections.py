@@ -13,7 +13,8 @@ from priorscope.core.contracts import Result, Subject
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.figure import Figure
 from priorscope.report.curves import Curve, curve_of, training_figures
-from priorscope.report.reading import Failure, Outcome, Reading, RunRecord, differences_said, setting_said
+from priorscope.report.records import Failure, Outcome, Reading, RunRecord
+from priorscope.report.settings import differences_said, setting_said
 from priorscope.report.surfaces import surfaces
 from priorscope.report.verdict import Finding
 from priorscope.report.words import sentence

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from priorscope.core.figure import Figure
 from priorscope.core.wording import capitalised, from_to, listed
-from priorscope.report.reading import RunRecord
 from priorscope.report.recipes import first_runs, settings
+from priorscope.report.records import RunRecord
 from priorscope.report.verdict import Arm, Finding
 from priorscope.report.words import number
 

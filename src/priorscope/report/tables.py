@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from priorscope.core.stats import Interval
-from priorscope.report.reading import Reading, by_recipe
+from priorscope.report.records import Reading, by_recipe
 from priorscope.report.scale import scale_of
 from priorscope.report.verdict import Finding
 from priorscope.report.words import between, difference_said, number

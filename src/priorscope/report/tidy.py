@@ -10,7 +10,8 @@ from typing import Any
 from priorscope.core.config import Plain, inline_toml, is_table
 from priorscope.core.folder import write_bytes, write_text
 from priorscope.probes import probe_config
-from priorscope.report.reading import Outcome, Reading, read_study
+from priorscope.report.reading import read_study
+from priorscope.report.records import Outcome, Reading
 
 COLUMNS = (
     "study", "run", "recipe", "other_run", "family", "seed", "probe", "config", "setting", "data", "split", "metric",

@@ -29,7 +29,8 @@ from priorscope.core.contracts import Result
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, over_seeds, seed_by_image
 from priorscope.probes import PROBES
-from priorscope.report.reading import Outcome, Reading, RunRecord, differences_said, settings_of
+from priorscope.report.records import Outcome, Reading, RunRecord
+from priorscope.report.settings import differences_said, settings_of
 
 Scope = Literal["family", "checkpoint", "too few seeds"]
 

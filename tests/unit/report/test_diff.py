@@ -14,7 +14,7 @@ from test_verdict import Score, reading, right, run, scored
 from priorscope.core.contracts import Metric
 from priorscope.report import write_report
 from priorscope.report.diff import compare_sources, diff
-from priorscope.report.reading import Reading
+from priorscope.report.records import Reading
 
 
 @pytest.fixture

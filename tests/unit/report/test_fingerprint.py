@@ -15,8 +15,8 @@ from priorscope.core.contracts import Metric
 from priorscope.core.stats import Interval
 from priorscope.probes import PROBES, result_class
 from priorscope.report.fingerprint import Fingerprint, Row, Trait, fingerprint
+from priorscope.report.joined import read_sources
 from priorscope.report.page import render
-from priorscope.report.reading import read_sources
 from priorscope.report.verdict import findings
 from priorscope.report.words import trusted
 

@@ -10,7 +10,7 @@ import pytest
 from fake_study import accuracy, write_run, write_study
 
 from priorscope.report import write_markdown, write_report
-from priorscope.report.reading import read_sources
+from priorscope.report.joined import read_sources
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from priorscope.cli import main
 from priorscope.core.contracts import Metric
 from priorscope.probes.transfer import Transfer
 from priorscope.report.latex import _digits, all_tables, escaped, write_tables
-from priorscope.report.reading import Outcome, Reading
+from priorscope.report.records import Outcome, Reading
 
 HOSTILE = r"""\input{/etc/passwd} $x_1^2$ & 100% #1 ~{}} [2ex] * --- ``'' "q" <a|b>"""
 

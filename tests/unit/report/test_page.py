@@ -15,8 +15,9 @@ from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.probes.accuracy import Accuracy
 from priorscope.report import write_report, write_study_page
+from priorscope.report.joined import read_sources
 from priorscope.report.page import render
-from priorscope.report.reading import Outcome, Reading, read_sources
+from priorscope.report.records import Outcome, Reading
 from priorscope.run import Run
 
 HOSTILE = "<script>alert(1)<!--"

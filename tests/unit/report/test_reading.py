@@ -9,7 +9,8 @@ import pytest
 from fake_study import accuracy, write_run, write_study
 
 from priorscope.core.errors import RequestError
-from priorscope.report.reading import family_of, read_sources
+from priorscope.report.joined import read_sources
+from priorscope.report.settings import family_of
 from priorscope.report.verdict import findings
 from priorscope.run import Run
 

@@ -9,8 +9,8 @@ from test_verdict import reading, right, run, scored
 
 from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.report.confounds import limits
-from priorscope.report.reading import Reading, RunRecord
 from priorscope.report.recipes import Setting, SideBySide, recipe_differences, side_by_side
+from priorscope.report.records import Reading, RunRecord
 from priorscope.report.verdict import findings
 from priorscope.report.words import augmentation_said
 

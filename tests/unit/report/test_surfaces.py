@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from test_verdict import Cost, Score, reading, right, run, scored
 
-from priorscope.report.reading import RunRecord
+from priorscope.report.records import RunRecord
 from priorscope.report.surfaces import edges, grids, surfaces
 from priorscope.report.verdict import findings
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from fake_study import accuracy, write_study
 
 from priorscope.core.contracts import Subject
-from priorscope.report.reading import Outcome, Reading
+from priorscope.report.records import Outcome, Reading
 from priorscope.report.tidy import COLUMNS, tidy_rows, write_tidy
 
 

@@ -17,8 +17,10 @@ from priorscope.core.stats import Interval
 from priorscope.probes.fewshot import Fewshot
 from priorscope.report.claims import answers
 from priorscope.report.confounds import limits
-from priorscope.report.reading import Entry, Outcome, Reading, RunRecord, read_sources, setting_said
+from priorscope.report.joined import read_sources
 from priorscope.report.recipes import recipe_differences
+from priorscope.report.records import Entry, Outcome, Reading, RunRecord
+from priorscope.report.settings import setting_said
 from priorscope.report.verdict import Finding, findings
 from priorscope.report.words import difference_said, number, sentence, statement
 
