@@ -1,7 +1,10 @@
 """Sets our networks beside published ones, in docs/results.
 
-    python scripts/results_pages.py RUNS...    reads the runs in these folders, in place of what is stored of their recipes
+    python scripts/results_pages.py RUNS...    reads the runs in these folders, beside the stored seeds of their recipes
     python scripts/results_pages.py            writes the pages from what was read before
+
+A seed's answers are stored with it, one bit a picture, so that seeds trained on another day make one interval with it. Of the
+recipes that were read before this was so, seeds that come later take the place of all that is stored.
 
 What others published and claimed, and why ours differs, is written in docs/results/published.toml; what our runs gave, in
 docs/results/runs.json. The pages hold nothing else but these two.
@@ -12,6 +15,7 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +32,10 @@ FOLDER = Path(__file__).parent.parent / "docs" / "results"
 PUBLISHED, RUNS = FOLDER / "published.toml", FOLDER / "runs.json"
 BEGIN, END = "<!-- runs on {} -->\n", "<!-- end of runs on {} -->"
 VERDICTS = ("supported", "contradicted", "not decidable here")
+VIEWS = {"test": None, "six views": "six"}
+"""The columns of accuracies, and by which views of an image each was measured."""
+SAME = ("network", "data", "parameters", "epochs", "images", "machine")
+"""What two readings of one recipe must agree in, for their seeds to stand together."""
 Record = dict[str, Any]
 
 
@@ -62,7 +70,7 @@ def _record(name: str, runs: list[Path]) -> Record:
     made = json.loads((runs[0] / "made_from.json").read_text())["recipe"]
     environments = [json.loads((run / "environment.json").read_text()) for run in runs]
     logs = [[json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()] for run in runs]
-    return {
+    record: Record = {
         "recipe": name,
         "network": made["model"]["name"],
         "data": made["data"]["source"]["name"],
@@ -74,9 +82,24 @@ def _record(name: str, runs: list[Path]) -> Record:
         "minutes": [round(log[-1]["seconds"] / 60, 1) for log in logs],
         "seeds": [int(run.name.rpartition("-s")[2]) for run in runs],
         "val": [_chosen(log, environment)["val"]["accuracy"] for log, environment in zip(logs, environments, strict=True)],
-        "test": _accuracy(runs, views=None),
-        "six views": _accuracy(runs, views="six"),
     }
+    for column, views in VIEWS.items():
+        record[column] = _accuracy([_right(run, views) for run in runs])
+    return record
+
+
+def joined(stored: Record | None, read: Record) -> Record:
+    """The seeds of a recipe read now, beside those that were stored with their answers when it was the same recipe."""
+    if stored is None or any(stored[key] != read[key] for key in SAME) or "answers" not in stored["test"]:
+        return read
+    sides = [(record, i) for record in (stored, read) for i, seed in enumerate(record["seeds"])]
+    latest = {record["seeds"][i]: (record, i) for record, i in sides}
+    seeds = sorted(latest)
+    beside = {key: [latest[seed][0][key][latest[seed][1]] for seed in seeds] for key in ("minutes", "seeds", "val")}
+    accuracies = {
+        column: _accuracy([_answers(record[column], i) for record, i in (latest[seed] for seed in seeds)]) for column in VIEWS
+    }
+    return {**read, **beside, **accuracies}
 
 
 def _machine(environment: Record) -> str:
@@ -87,19 +110,31 @@ def _chosen(log: list[Record], environment: Record) -> Record:
     return next(line for line in log if line["epoch"] == environment["chosen_epoch"])
 
 
-def _accuracy(runs: list[Path], views: str | None) -> Record | None:
+def _right(run: Path, views: str | None) -> np.ndarray | None:
+    """Whether each test image is answered right, where the run was asked."""
+    for path in sorted((run / "results" / "accuracy").glob("*.json")):
+        asked = json.loads(path.read_text())["about"]["config"]
+        if (asked.get("views") or {}).get("name") == views and asked["split"] == "test":
+            return np.asarray(load_result(path).per_image(), bool)
+    return None
+
+
+def _answers(accuracy: Record | None, place: int) -> np.ndarray | None:
+    """The same, as it was stored of one seed."""
+    if accuracy is None or "answers" not in accuracy:
+        return None
+    return np.unpackbits(np.frombuffer(b64decode(accuracy["answers"][place]), np.uint8), count=accuracy["n"]).astype(bool)
+
+
+def _accuracy(seeds: list[np.ndarray | None]) -> Record | None:
     """Right answers of each seed, their mean, and its interval: over seeds and images, or over the images of one checkpoint."""
-    correct: list[np.ndarray] = []
-    for run in runs:
-        for path in sorted((run / "results" / "accuracy").glob("*.json")):
-            asked = json.loads(path.read_text())["about"]["config"]
-            if (asked.get("views") or {}).get("name") == views and asked["split"] == "test":
-                correct.append(np.asarray(load_result(path).per_image()))
-    if len(correct) != len(runs):
+    correct = [one for one in seeds if one is not None]
+    if len(correct) != len(seeds):
         return None
     right, n = [int(one.sum()) for one in correct], len(correct[0])
-    interval = wilson(right[0], n) if len(runs) == 1 else seed_by_image(np.stack(correct))
-    return {"right": right, "n": n, "low": interval.low, "high": interval.high, "over": interval.over}
+    interval = wilson(right[0], n) if len(seeds) == 1 else seed_by_image(np.stack(correct).astype(float))
+    answers = [b64encode(np.packbits(one).tobytes()).decode() for one in correct]
+    return {"right": right, "n": n, "low": interval.low, "high": interval.high, "over": interval.over, "answers": answers}
 
 
 def table(records: Iterable[Record]) -> str:
@@ -263,7 +298,7 @@ def main(folders: list[str]) -> None:
     """Reads runs, where folders are given, and writes every page."""
     if folders:
         known = {record["recipe"]: record for record in json.loads(RUNS.read_text(encoding="utf-8"))}
-        known |= {record["recipe"]: record for record in collect(map(Path, folders))}
+        known |= {record["recipe"]: joined(known.get(record["recipe"]), record) for record in collect(map(Path, folders))}
         RUNS.write_text(json.dumps(list(known.values()), indent=1) + "\n", encoding="utf-8")
     for path, text in pages():
         path.write_text(text, encoding="utf-8")

@@ -41,3 +41,22 @@ def test_a_record_holds_what_the_seeds_of_a_recipe_gave(tmp_path: Path, tiny: Re
     assert record["test"]["low"] < sum(right) / 2 / record["test"]["n"] < record["test"]["high"]
     assert record["six views"] is None
     assert f"{50 * sum(right) / record['test']['n']:.1f} %" in SCRIPT["table"]([record])
+
+
+def test_seeds_read_on_two_days_make_the_interval_of_seeds_read_together(tmp_path: Path, tiny: Recipe) -> None:
+    for seed in (0, 1):
+        run = ps.fit(tiny.replace(seed=seed), out=tmp_path / f"day {seed}" / f"shapetex-mlp-s{seed}")
+        for views in ({}, {"views": {"name": "six"}}):
+            result = ps.probes.measure_accuracy(run.model, run.source, **views)
+            result.save(run.path / "results" / "accuracy" / f"{len(views)}.json", {"config": {"split": "test", **views}})
+    (tmp_path / "both").mkdir()
+    for seed in (0, 1):
+        (tmp_path / "both" / f"shapetex-mlp-s{seed}").symlink_to(tmp_path / f"day {seed}" / f"shapetex-mlp-s{seed}")
+    (first,), (second,), (both,) = (SCRIPT["collect"]([tmp_path / name]) for name in ("day 0", "day 1", "both"))
+    assert SCRIPT["joined"](first, second) == both
+    assert SCRIPT["joined"](second, first) == both
+    assert SCRIPT["joined"](both, second) == both
+    assert SCRIPT["joined"](None, first) == first
+    assert SCRIPT["joined"]({**first, "epochs": 3}, second) == second, "another recipe's seeds stand for themselves"
+    answerless = {key: value for key, value in first["test"].items() if key != "answers"}
+    assert SCRIPT["joined"]({**first, "test": answerless}, second) == second
