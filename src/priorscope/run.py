@@ -95,6 +95,12 @@ class Run:
         from priorscope.models import create
 
         network = self.environment.network
+        if not self.weights.exists():
+            raise RequestError(
+                f"The run {self.path} has lost its weights.",
+                f"{self.weights.name} in its folder",
+                f"what made it makes them again: priorscope train {self.path / layout.RECIPE} --out {self.path}",
+            )
         return create(
             self.recipe.model,
             image_size=network.image_size,

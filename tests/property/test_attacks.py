@@ -45,7 +45,7 @@ def case(seed: int, scale: float) -> tuple[Net, Tensor, Tensor]:
 @example(
     seed=70522, eps=1.0, scale=1e-3, leave=True
 )  # once kept the picture after a checkpoint's restart, not the one that fooled
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**20), eps=BUDGET, scale=st.sampled_from([1e-3, 1.0, 1e3]), leave=st.booleans())
 def test_an_attack_stays_in_its_ball_and_tells_the_truth(
     name: str, norm: Norm, seed: int, eps: float, scale: float, leave: bool
@@ -73,7 +73,7 @@ def _borderline(net: Net, x: Tensor, doubtful: Tensor) -> bool:
     return bool(((two[:, 0] - two[:, 1]) <= 1e-5 * logits.abs().amax(1).clamp_min(1e-6)).all())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**20), first=st.floats(0.001, 0.3), factor=st.floats(1, 4))
 def test_more_attacks_and_larger_budgets_never_break_less(seed: int, first: float, factor: float) -> None:
     import numpy as np

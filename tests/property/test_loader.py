@@ -44,7 +44,7 @@ def reference(preset: str, shuffle: Any, epoch: int) -> dict[int, bytes]:
     return by_index(Loader(split(), batch_size=32, augment=preset, seed=5, shuffle=shuffle, threads=1).epoch(epoch))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     preset=st.sampled_from(PURE),
     batch_size=st.sampled_from([1, 7, 64, 101, 512]),
@@ -74,7 +74,7 @@ def test_pixels_do_not_depend_on_batch_size_threads_or_ranks(
     assert seen == reference(preset, shuffle, epoch)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     preset=st.sampled_from(PURE),
     start=st.integers(0, 5),
@@ -95,7 +95,7 @@ def test_an_epoch_taken_up_again_goes_on_as_it_would_have(preset: str, start: in
             assert one.images.dtype == batch.images.dtype == getattr(torch, dtype)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(batch_size=st.integers(1, 150), ranks=st.integers(1, 4))
 def test_evaluation_sees_every_picture_once_and_ranks_have_equally_many_batches(batch_size: int, ranks: int) -> None:
     loaders = [Loader(split(), batch_size=batch_size, rank=rank, ranks=ranks) for rank in range(ranks)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from priorscope.cli.printing import AsJson, application, print_json, print_table
+from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
     from priorscope.data.describe import SplitInfo
@@ -33,7 +34,7 @@ def list_sources(as_json: AsJson = False) -> None:
 def info(
     source: What,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this PNG.")] = None,
-    split: Annotated[str, typer.Option(help="The split of the contact sheet.")] = "train",
+    split: Annotated[str | None, typer.Option(help="The split of the contact sheet (default: train).")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Compute statistics where none are stored.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -41,11 +42,13 @@ def info(
     from priorscope.data import info as describe
     from priorscope.data import open as open_source
 
+    if split is not None and sheet is None:
+        raise RequestError("--split came without --sheet.", "a file for that split's contact sheet", "--sheet sheet.png")
     told = describe(source, measure=measure)
     if sheet is not None:
         from priorscope.data.contact_sheet import save_contact_sheet
 
-        save_contact_sheet(open_source(source).split(split), sheet)
+        save_contact_sheet(open_source(source).split(split or "train"), sheet)
     if as_json:
         return print_json(told.plain())
     print(
@@ -93,7 +96,6 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Write a store, one file a split; a conversion that was killed goes on where it stopped."""
-    from priorscope.core.errors import RequestError
     from priorscope.data import convert as write
 
     if factory is not None and source is not None and target is None:

@@ -48,6 +48,8 @@ def probe(
     from priorscope.study.networks import network, own_network
 
     if name == "list":
+        if subjects or settings or data or model or weights or out:
+            raise RequestError("probe list came with what only a probe takes.", "nothing beside it but --json", "probe list")
         return print_table(("probe", "question"), [(probe, result_class(probe).question) for probe in PROBES], as_json)
     config = probe_config(assign({"name": name}, *settings))
     if weights is not None and model is None:
@@ -99,6 +101,7 @@ def report(
 ) -> None:
     """Write the page or LaTeX tables from stored results, or show what differs between two: no model, no GPU."""
     from priorscope.report import compare_sources, write_markdown, write_report, write_tables
+    from priorscope.report.joined import read_sources
 
     if out is None and diff is None and tables is None:
         raise RequestError("report got none of --out, --diff and --tables.", "at least one of them", "--out report.html")
@@ -106,12 +109,15 @@ def report(
     if markdown and diff is not None:
         raise RequestError("--diff came with a page in Markdown.", "a page in HTML, or no page", "--out report.html")
     page = None if out is None else write_markdown(sources, out)[0] if markdown else write_report(sources, out, other=diff)
+    failures = [f"{failure.step}: {failure.error}" for failure in read_sources(sources).failures]
+    for failure in failures:
+        print(f"left out of the page: {failure}", file=sys.stderr)
     found = None if diff is None else compare_sources(sources, diff)
     written = [] if tables is None else write_tables(sources, tables)
     if as_json:
         changes = {} if found is None else {"same": found.same, "changes": [change.plain() for change in found.changes]}
         files = {} if tables is None else {"tables": [str(path) for path in written]}
-        return print_json({"page": None if page is None else str(page), **changes, **files})
+        return print_json({"page": None if page is None else str(page), "failures": failures, **changes, **files})
     if found is not None:
         rows = [(c.run, c.probe, c.metric, c.setting, str(c.before), str(c.after)) for c in found.changes]
         print_table(("run", "probe", "number", "setting", "there", "here"), rows)

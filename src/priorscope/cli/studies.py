@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from priorscope.cli.printing import AsJson, print_json, print_table, setting
+from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
     from priorscope.study.cluster import ClusterExecutor
@@ -44,6 +45,8 @@ def study(
     from priorscope.study.study import Study, shipped_studies
 
     if name == "list":
+        if settings or budget or plan or fresh or out or workers or cluster or shared:
+            raise RequestError("study list came with what only a study takes.", "nothing beside it but --json", "study list")
         return _show_shipped(shipped_studies(), as_json)
     asked = Study.load(name, settings, budget)
     folder = out or Path("out") / asked.name

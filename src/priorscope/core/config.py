@@ -119,15 +119,16 @@ def assign(values: Mapping[str, Any], *settings: str) -> Plain:
     return assigned
 
 
-def _assigned(values: Mapping[str, Any], keys: Sequence[str], value: Any) -> Plain:
+def _assigned(values: Mapping[str, Any], keys: Sequence[str], value: Any, above: str = "") -> Plain:
     if len(keys) == 1:
         return {**values, keys[0]: value}
     below: Any = values.get(keys[0], {})
     if isinstance(below, str):  # "mlp/tiny" is short for {name = "mlp/tiny"}
         below = {"name": below}
     if not is_table(below):
-        raise RequestError(f"{keys[0]!r} is a value, not a table.", "a dotted key into tables", f"--set {keys[0]}=VALUE")
-    return {**values, keys[0]: _assigned(below, keys[1:], value)}
+        here = f"{above}{keys[0]}"
+        raise RequestError(f"{here!r} is a value, not a table.", "a dotted key into tables", f"--set {here}=VALUE")
+    return {**values, keys[0]: _assigned(below, keys[1:], value, f"{above}{keys[0]}.")}
 
 
 def inline_toml(value: Any) -> str:
@@ -181,6 +182,9 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> 
         return RequestError(f"{path!r} is not a setting{place}.", f"one of: {', '.join(known)}", do)
     if first["type"] == "missing":
         return RequestError(f"{path!r} is missing{place}.", "a value for it", f"{path} = ...")
+    if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        told = f"--set '{path}.NAME=VALUE' for one of its settings, or --set '{path}={{NAME = VALUE, ...}}' for all, in quotes"
+        return RequestError(f"{path} = {first['input']!r} was refused{place}.", "a table of settings", told)
     wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
     return RequestError(f"{path or 'the whole'} = {first['input']!r} was refused{place}.", wanted, f"change {path or 'it'}")
 

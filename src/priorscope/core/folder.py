@@ -123,7 +123,9 @@ def read_rows(path: Path) -> list[Plain]:
     except FileNotFoundError:
         raise RequestError(f"There is no file {str(path)!r}.", "a file of JSON lines", "check the path") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WorkError(f"{path} is damaged: {error}.", "one JSON object a line", "train the run again") from None
+        raise WorkError(
+            f"{path} is damaged: {error}.", "one JSON object a line", "train in another folder with --out"
+        ) from None
 
 
 def remove_leftovers(folder: Path) -> None:

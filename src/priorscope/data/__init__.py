@@ -9,7 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from priorscope.core.config import assign
+from priorscope.core.config import assign, is_table
+from priorscope.core.errors import RequestError
 from priorscope.core.listing import Listing
 
 if TYPE_CHECKING:
@@ -112,7 +113,14 @@ def named(source: str | Path) -> dict[str, Any]:
     if text in SOURCES:
         return {"name": text}
     if text.startswith("{"):  # a table, written as in a recipe
-        return dict(assign({}, f"source={text}")["source"])
+        table = assign({}, f"source={text}")["source"]
+        if is_table(table):
+            return table
+        raise RequestError(
+            f"{text} is no table of settings.",
+            "TOML, with its quotes: most shells take those away that are not quoted themselves",
+            """'{name = "folder", path = "pictures"}'""",
+        )
     path = Path(text).expanduser()
     official = OFFICIAL.get(path.name.partition(".")[0])
     if official is not None and path.exists():

@@ -42,7 +42,7 @@ class BrokenImageError(WorkError):
         super().__init__(
             f"The image {where} is broken: {reason}.",
             "an image that Pillow can read",
-            f"{do}, or leave out broken images with on_broken = 'skip'",
+            f"{do}, or leave out what is broken: priorscope data convert SRC DST.beton --on-broken skip, then use DST.beton",
         )
         self.where = where
         self.reason = reason

@@ -21,6 +21,7 @@ from priorscope.recipe import Recipe
 from priorscope.run import Run, load
 from priorscope.train import extension
 from priorscope.train.distributed import joined
+from priorscope.train.exporters import Exporters
 from priorscope.train.precision import numerics
 
 __all__ = ["Status", "Watch", "fit"]
@@ -39,7 +40,8 @@ def fit(
 
     `watch` is called after every step. `init` is the folder of the run to begin with, which a study knows where the recipe
     names another of its recipes. `extend` is a finished run that differs only in its length, after whose steps this one
-    continues. A folder of another recipe is refused. Under `torchrun`, or started by SLURM's `srun`, all ranks call this alike.
+    continues. `exporters` get every row, those of a finished run too. A folder of another recipe is refused. Under
+    `torchrun`, or started by SLURM's `srun`, all ranks call this alike.
     """
     import torch
 
@@ -66,6 +68,8 @@ def fit(
                 )
                 attempt.carry_out(watch)
                 attempt.finish()
+        elif exporters and ranks.first:  # what is opened with all rows of a run writes those that it has not got
+            Exporters(exporters, out, recipe.plain(), Run(out).history).close()
     return Run(out)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
 from priorscope.core.environment import Environment, read_environment
@@ -41,6 +43,15 @@ def finished_in(out: Path) -> Environment | None:
         return read_environment(out)
 
 
+def is_whole(weights: Path) -> bool:
+    """Whether a file of weights is there and as long as its header says."""
+    try:
+        with safe_open(weights, framework="numpy"):
+            return True
+    except (FileNotFoundError, SafetensorError):
+        return False
+
+
 def data_changed(environment: Environment, source: SourceConfig) -> bool:
     """Whether the files that a finished run learnt from have changed; if they are not here, they count as unchanged."""
     before, now = environment.data.files if environment.data else None, data_stamp(source)
@@ -51,7 +62,7 @@ def prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> N
     """Writes what is asked into a folder, or refuses a folder that was asked for something else."""
     folder.remove_leftovers(out)
     finished = finished_in(out)
-    if finished and not (out / layout.WEIGHTS).exists() and finished.diverged is None:
+    if finished and finished.diverged is None and not is_whole(out / layout.WEIGHTS):
         finished = None
     if not finished:
         (out / layout.ENVIRONMENT).unlink(missing_ok=True)  # its weights, or its record, are gone: it is carried out again

@@ -153,6 +153,8 @@ class Study(Config):
         """A shipped study by its name, or a file, at one of its budgets, with `--set` settings laid over it."""
         path = find_study(name)
         values: Plain = {"name": path.stem, **read_toml(path)}
+        if "model" in values:
+            raise RequestError(f"{path} is a recipe.", "a study: a question, recipes and probes", f"priorscope train {path}")
         if budget is not None:
             values = at_budget(values, budget)
         for setting in settings:

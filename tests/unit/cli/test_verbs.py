@@ -143,3 +143,37 @@ def test_a_verb_shows_a_setting_that_it_takes():
     assert "e.g. base.optim.lr=0.001;" in " ".join(said("study", "--help").split())
     assert "e.g. optim.lr=0.001;" in " ".join(said("train", "--help").split())
     assert Study.load("scaling", ["base.optim.lr=0.001"]).base["optim"]["lr"] == 0.001
+
+
+@pytest.mark.parametrize(
+    ("command", "came"),
+    [
+        (["probe", "list", "runs/a"], "probe list came with"),
+        (["probe", "list", "--set", "k=3"], "probe list came with"),
+        (["study", "list", "--plan"], "study list came with"),
+        (["study", "list", "--budget", "smoke"], "study list came with"),
+        (["data", "info", "shapetex", "--split", "val"], "--split came without --sheet"),
+    ],
+)
+def test_what_a_verb_would_not_read_is_refused(command: list[str], came: str):
+    with pytest.raises(RequestError, match=came):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_a_recipe_is_no_study_and_is_told_its_verb(tmp_path):
+    (tmp_path / "mine.toml").write_text('model = "mlp/tiny"\n[data]\nsource = "shapetex"\n', encoding="utf-8")
+    with pytest.raises(RequestError, match="is a recipe") as refused:
+        Study.load(str(tmp_path / "mine.toml"))
+    assert refused.value.do == f"priorscope train {tmp_path / 'mine.toml'}"
+
+
+def test_a_report_says_what_it_left_out(tmp_path, tiny):
+    run = ps.fit(tiny, tmp_path / "a")
+    (run.path / "steps.jsonl").write_text('{"epoch": 1', encoding="utf-8")
+    done = CliRunner().invoke(
+        app, ["report", str(run.path), "--out", str(tmp_path / "a.html"), "--json"], catch_exceptions=False
+    )
+    (failure,) = json.loads(done.stdout)["failures"]
+    assert failure.startswith("a/steps.jsonl")
+    assert "is damaged" in failure
+    assert f"left out of the page: {failure}" in done.stderr

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
+import priorscope as ps
 from priorscope.core.config import Config, Number, assign, content_key, flat, inline_toml, is_number, merge, read_toml
 from priorscope.core.errors import RequestError
 
@@ -135,3 +136,23 @@ def test_nested_tables_are_flattened_to_dotted_keys_and_values_stay_what_they_ar
 
 def test_yes_and_no_are_no_numbers():
     assert [is_number(value) for value in (1, 0.5, True, False, "1", None)] == [True, True, False, False, False, False]
+
+
+def test_what_is_refused_below_a_value_is_named_by_its_whole_key():
+    with pytest.raises(RequestError) as refused:
+        assign({"train": {"epochs": 2}}, "train.epochs.x=1")
+    assert refused.value.do == "--set train.epochs=VALUE"
+
+
+def test_a_value_where_a_table_belongs_is_told_how_tables_are_set():
+    with pytest.raises(RequestError) as refused:
+        ps.Recipe.of({"data": {"source": "shapetex"}, "model": "mlp/tiny", "train": 5})
+    assert refused.value.came.startswith("train = 5 was refused")
+    assert refused.value.wanted == "a table of settings"
+    assert "--set 'train.NAME=VALUE'" in refused.value.do
+
+
+def test_a_table_whose_quotes_the_shell_took_is_told_of_them():
+    with pytest.raises(RequestError, match="no table of settings") as refused:
+        ps.Recipe.of({"data": {"source": "{name=folder,path=pictures}"}, "model": "mlp/tiny"})
+    assert "quotes" in refused.value.wanted

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import priorscope as ps
+from priorscope import fitting
 from priorscope.core import folder, layout
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.fitting import attempt
@@ -405,11 +406,29 @@ def test_rows_are_handed_to_trackers_once_even_where_a_run_is_cut(tiny, tmp_path
             got.append("closed")
 
     monkeypatch.setattr(attempt, "Exporters", Kept)
+    monkeypatch.setattr(fitting, "Exporters", Kept)
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
     with pytest.raises(CutError):
         ps.fit(tiny, tmp_path / "a", watch=cut_after(5), exporters=["tensorboard"])
     ps.fit(tiny, tmp_path / "a", exporters=["tensorboard"])
     assert got == [("opened", ["tensorboard"], 0), 1, "closed", ("opened", ["tensorboard"], 1), 2, "closed"]
+    ps.fit(tiny, tmp_path / "a", exporters=["tensorboard"])
+    assert got[6:] == [("opened", ["tensorboard"], 2), "closed"], "a finished run hands over what it has"
+
+
+@pytest.mark.parametrize("torn", [True, False])
+def test_a_finished_run_whose_weights_are_torn_or_gone_says_what_makes_them_and_that_does(torn, tiny, tmp_path):
+    run = ps.fit(tiny, tmp_path / "a")
+    whole = run.weights.read_bytes()
+    if torn:
+        run.weights.write_bytes(whole[:1000])
+    else:
+        run.weights.unlink()
+        with pytest.raises(RequestError, match="has lost its weights") as lost:
+            _ = ps.load(run.path).model
+        assert lost.value.do.endswith(f"priorscope train {run.path / layout.RECIPE} --out {run.path}")
+    ps.fit(tiny, tmp_path / "a")
+    assert run.weights.read_bytes() == whole
 
 
 def test_memory_that_runs_out_splits_the_batch_for_the_rest_of_the_run_and_its_resumption(tiny, tmp_path, monkeypatch):
