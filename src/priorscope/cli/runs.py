@@ -108,12 +108,13 @@ def report(
     markdown = out is not None and out.suffix.lower() == ".md"
     if markdown and diff is not None:
         raise RequestError("--diff came with a page in Markdown.", "a page in HTML, or no page", "--out report.html")
-    page = None if out is None else write_markdown(sources, out)[0] if markdown else write_report(sources, out, other=diff)
-    failures = [f"{failure.step}: {failure.error}" for failure in read_sources(sources).failures]
+    read = read_sources(sources)
+    page = None if out is None else write_markdown(read, out)[0] if markdown else write_report(read, out, other=diff)
+    found = None if diff is None else compare_sources(read, diff)
+    written = [] if tables is None else write_tables(read, tables)
+    failures = [f"{failure.step}: {failure.error}" for failure in read.failures]
     for failure in failures:
         print(f"left out of the page: {failure}", file=sys.stderr)
-    found = None if diff is None else compare_sources(sources, diff)
-    written = [] if tables is None else write_tables(sources, tables)
     if as_json:
         changes = {} if found is None else {"same": found.same, "changes": [change.plain() for change in found.changes]}
         files = {} if tables is None else {"tables": [str(path) for path in written]}

@@ -1,7 +1,9 @@
 """Any source written to `.beton` files: one a split, its siblings named in the manifest.
 
-Reading and decoding run in the writer's threads. A killed conversion resumes where it stopped when it is asked for again; one
-of a user's own objects begins again, since nothing says whether their pictures are the same.
+Reading and decoding run in the writer's threads. The files get their names when all of them are finished: a conversion that
+fails leaves a store of the same name as it was, and never new splits beside old ones. A killed conversion resumes where it
+stopped when it is asked for again; one of a user's own objects begins again, since nothing says whether their pictures are the
+same.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +21,10 @@ import numpy as np
 
 from priorscope.core.config import Config, content_key
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.core.folder import read_json, write_json
+from priorscope.core.folder import read_json, unwritable, write_json
 from priorscope.core.machine import cores
 from priorscope.data import SOURCES, source_config
-from priorscope.data.beton.manifest import is_finished
+from priorscope.data.beton.manifest import is_finished, manifest_path
 from priorscope.data.beton.part import part_path
 from priorscope.data.beton.reader import BetonPixels
 from priorscope.data.cache import ReadySource, behind, copy_key, encoded_in
@@ -109,10 +111,9 @@ def convert(
     opened = _opened(source)
     names = _chosen(opened, split)
     files = {name: target if name == names[0] else target.with_name(f"{target.stem}-{name}{ENDING}") for name in names}
-    state = _State(target)
+    unfinished = _Unfinished(target)
     skipped: list[Skipped] = []
     written: dict[str, Converted] = {}
-    # The file with the asked name comes last: when it is there, so are the siblings that its manifest names.
     for name in reversed(names):
         whole = opened.split(name)
         if res is not None:
@@ -124,8 +125,8 @@ def convert(
             whole = whole.subset(subset)
         siblings = {other: files[other].name for other in names if other != name}
         about: dict[str, Any] = {"origin": str(getattr(opened, "origin", "")), "caveats": _caveats(opened, quality)}
-        written[name] = _write(whole, files[name], siblings, quality, workers, about, watch, state)
-    state.forget()
+        written[name] = _write(whole, files[name], siblings, quality, workers, about, watch, unfinished)
+    unfinished.publish([files[name] for name in names])
     ordered = tuple(written[name] for name in names)
     return Conversion(files=ordered, skipped=tuple(skipped), seconds=round(time.monotonic() - began, 3))
 
@@ -224,22 +225,44 @@ def _workers(split: Split, asked: int | None) -> int | None:
     return 1 if asked is None and behind(split.pixels, DatasetPixels) else asked
 
 
-class _State:
-    """Which files of a conversion are written, so that a killed one resumes with the next."""
+class _Unfinished:
+    """The files of a conversion in a folder of their own, `NAME.converting`, until all are finished.
+
+    Which of them are is written down, so that a killed conversion resumes with the next.
+    """
 
     def __init__(self, target: Path) -> None:
-        self.path = target.with_name(f"{target.name}.converting.json")
+        self.folder = target.with_name(f"{target.name}.converting")
+        self.path = self.folder / "finished.json"
         self.finished: dict[str, str] = read_json(self.path) if self.path.is_file() else {}
 
+    def place(self, file: Path) -> Path:
+        """Where a file lies until then."""
+        return self.folder / file.name
+
     def has(self, file: Path, key: str) -> bool:
-        return self.finished.get(file.name) == key and is_finished(file)
+        return self.finished.get(file.name) == key and is_finished(self.place(file))
 
     def add(self, file: Path, key: str) -> None:
         self.finished[file.name] = key
         write_json(self.path, self.finished)
 
-    def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
+    def publish(self, files: Sequence[Path]) -> None:
+        """Gives the files their names, the first last: when it is there, so are the siblings that its manifest names.
+
+        What bore its name goes before that, so that a kill in between leaves no old split beside new ones.
+        """
+        first = files[0]
+        try:
+            manifest_path(first).unlink(missing_ok=True)
+            first.unlink(missing_ok=True)
+            for file in reversed(files):
+                manifest_path(file).unlink(missing_ok=True)
+                self.place(file).replace(file)
+                manifest_path(self.place(file)).replace(manifest_path(file))
+            shutil.rmtree(self.folder)
+        except OSError as error:
+            raise unwritable(first, error) from error
 
 
 def _write(
@@ -250,23 +273,24 @@ def _write(
     workers: int | None,
     about: Mapping[str, Any],
     watch: Watch | None,
-    state: _State,
+    unfinished: _Unfinished,
 ) -> Converted:
-    """Writes one split, or resumes writing it, or finds it written."""
+    """Writes one split to where it lies unfinished, or resumes writing it, or finds it written."""
+    place = unfinished.place(file)
     data = data_key(split)
     key = None if data is None else content_key([data, quality, dict(siblings), split.name])
-    if key is None or not state.has(file, key):
-        _check_room(split, file, quality)
+    if key is None or not unfinished.has(file, key):
+        _check_room(split, place, quality)
         options: dict[str, Any] = {"quality": quality, "siblings": siblings, "resume": key, **about}
         options["workers"] = _workers(split, workers)
         if watch is not None:
-            write_split(split, file, watch=watch, **options)
+            write_split(split, place, watch=watch, **options)
         else:
             with bar(f"{split.source}/{split.name} -> {file.name}") as shown:
-                write_split(split, file, watch=shown, **options)
+                write_split(split, place, watch=shown, **options)
         if key is not None:
-            state.add(file, key)
-    return Converted(split=split.name, path=str(file), count=len(split), bytes=file.stat().st_size)
+            unfinished.add(file, key)
+    return Converted(split=split.name, path=str(file), count=len(split), bytes=place.stat().st_size)
 
 
 def data_key(split: Split) -> str | None:

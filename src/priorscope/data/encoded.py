@@ -6,6 +6,7 @@ They are decoded when they are read. `decoded` makes one array of them where the
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,18 +79,25 @@ class FilePixels(EncodedPixels):
             raise BrokenImageError(self.where(index), error.strerror or str(error)) from None
 
     def where(self, index: int) -> str:
-        return str(self.root / self.files[index])
+        return os.fsencode(self.root / self.files[index]).decode(errors="backslashreplace")
 
     def key(self) -> str:
         return files_key([self.root / file for file in self.files])
 
 
 def files_key(paths: Sequence[Path]) -> str:
-    """A hash of files' paths, sizes and times of change: content is not read, a touched file counts as changed."""
+    """A hash of files' paths, sizes and times of change: content is not read, a touched file counts as changed.
+
+    A file that is gone, a link to nowhere say, is no reason to fail here: whoever reads it names it, or leaves it out.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
-        state = path.stat()
-        digest.update(f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        try:
+            state = path.stat()
+            about = f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\n"
+        except OSError:
+            about = f"{path.absolute()}\0gone\n"
+        digest.update(about.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Where data is: published files in the data folder, what was made of them in the cache folder.
+"""Where data is: published files in the data folder, what was made of them in the cache folder; and the walk through folders.
 
 PRIORSCOPE_DATA    published files as they were downloaded; may be read-only   (default: CACHE/data)
 PRIORSCOPE_CACHE   decoded copies and unpacked archives; may be deleted        (default: ~/.cache/priorscope)
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,27 @@ def stand_in(name: str) -> Path | None:
     """The store of a source's own name in the data folder, which stands for the source; None where there is none."""
     store = data_folder() / f"{name}.beton"
     return store if store.is_file() else None
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` in sorted order, through links to folders too, but for those that lead back to where they lie.
+
+    One walk for all: what is read of a folder is what its stamp is of. As with `os.walk`, names that are taken out of the
+    folders are not entered.
+    """
+    places = [folder.resolve(), *([folder.parent.resolve()] if folder.is_symlink() else [])]
+    above = {folder: {_identity(one) for place in places for one in (place, *place.parents) if one.exists()}}
+    for at, folders, files in os.walk(folder, followlinks=True):
+        seen = above.pop(Path(at))
+        inside = {name: _identity(Path(at, name)) for name in sorted(folders)}
+        folders[:] = [name for name, identity in inside.items() if identity not in seen]
+        above |= {Path(at, name): seen | {inside[name]} for name in folders}
+        yield at, folders, sorted(files)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    state = folder.stat()
+    return state.st_dev, state.st_ino
 
 
 @contextmanager

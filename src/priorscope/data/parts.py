@@ -17,7 +17,8 @@ Carving is a pure function of the labels (`split.carve_val`): the same for every
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -51,6 +52,45 @@ def usual_order(part: str) -> tuple[int, str]:
 def split_within(name: str) -> str | None:
     """The part that a word of a name means: `cifar_test_64` -> test."""
     return next((part for word in re.split(r"[\W_0-9]+", name) if (part := part_named(word))), None)
+
+
+def numbers_of(own: Sequence[str], classes: Sequence[str], where: str) -> Ints:
+    """The number that each name of a part's own list of classes has in its source's list.
+
+    Published parts may list their classes in another order, or only those that they hold: taken as they are, labels would then
+    mean other classes without a word.
+    """
+    if tuple(own) == tuple(classes[: len(own)]):
+        return np.arange(len(own))
+    number, listed, known = {name: index for index, name in enumerate(classes)}, Counter(own), Counter(classes)
+    odd = next((name for name in own if listed[name] > 1 or known[name] != 1), None)
+    if odd is not None:
+        raise RequestError(
+            f"{where} lists the classes {listing(own)}, and {odd!r} is not one of the first part's: {listing(classes)}.",
+            "parts whose classes are all among those of the first, each name once",
+            "name the classes alike in all parts, or open this one alone",
+        )
+    return np.array([number[name] for name in own], np.int64)
+
+
+def by_name(labels: Ints, own: Sequence[str], classes: Sequence[str], where: str) -> Ints:
+    """A part's labels as numbers of its source's classes, told by their names; as they are where one of the lists is empty."""
+    if not own or not classes or tuple(own) == tuple(classes):
+        return labels
+    numbers = numbers_of(own, classes, where)
+    outside = labels[(labels < 0) | (labels >= len(own))]
+    if len(outside):
+        raise RequestError(
+            f"{where} has the label {outside[0]}, and lists {len(own)} classes: {listing(own)}.",
+            f"0 to {len(own) - 1}",
+            "check its labels",
+        )
+    return numbers[labels]
+
+
+def listing(names: Sequence[str]) -> str:
+    """Names of classes in an error: twelve at most, and how many there are."""
+    return ", ".join(names[:12]) + (f", ... ({len(names)})" if len(names) > 12 else "")
 
 
 @dataclass(frozen=True)

@@ -302,12 +302,15 @@ def carve_val(labels: Ints) -> tuple[Ints, Ints]:
 def balanced_share(labels: Ints, size: int) -> Ints:
     """`size` indices of more, with every class represented in proportion (largest remainders first).
 
-    Each class keeps a picture. Where every other one is taken, there are fewer than `size`.
+    Of equal remainders the hashes of the classes' numbers choose: neighbouring classes are often alike, and of many small ones
+    the first half alone would be chosen. Each class keeps a picture. Where every other one is taken, there are fewer than
+    `size`.
     """
     _, grouped, starts, counts = _by_class(labels)
     exact = counts * (size / len(labels))
     take = np.floor(exact).astype(np.int64)
+    turn = hashed(int(labels.max()) + 1)[labels[grouped[starts]]]
     while (short := size - int(take.sum())) and len(able := np.flatnonzero(take < counts - 1)):
-        take[able[np.argsort((take - exact)[able], kind="stable")[:short]]] += 1
+        take[able[np.lexsort((turn[able], (take - exact)[able]))[:short]]] += 1
     parts = [grouped[start : start + count] for start, count in zip(starts, take, strict=True)]
     return np.sort(np.concatenate(parts))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from functools import cache
-from glob import escape
 from pathlib import Path
 
+from priorscope.core.errors import PriorscopeError
 from priorscope.data import SOURCES, read_from
+from priorscope.data.folders import walk
 from priorscope.data.sources import SourceConfig
 
 OWN = ("folder", "beton", "parquet")
@@ -38,9 +40,9 @@ def data_stamp(source: SourceConfig) -> str | None:
     module = SOURCES.load(source.name)
     if layout(root, getattr(module, "LAYOUTS", getattr(module, "PUBLISHED", ()))) or not holds_tables(root):
         return "published"
-    tables = sorted(root.rglob("*.parquet")) if root.is_dir() else [root]
+    tables = [file for file in _below(root) if file.name.endswith(".parquet")] if root.is_dir() else [root]
     sizes = [f"{table.relative_to(root)}\0{table.stat().st_size}\0" for table in tables]
-    return hashlib.sha256("".join(sizes).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(sizes).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def files_stamp(own: SourceConfig | Path) -> str | None:
@@ -51,15 +53,11 @@ def files_stamp(own: SourceConfig | Path) -> str | None:
     root = own.expanduser()
     if not root.exists():
         return None
-    if root.is_dir():
-        files = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    else:
-        beside = root.parent.glob(f"{escape(root.name)}*")  # a manifest stands beside a store
-        files = sorted(path for path in beside if path.is_file())
+    files = [path for path in _below(root) if not path.name.startswith(".")] if root.is_dir() else _store(root)
     sizes = [path.stat().st_size for path in files]
     digest, whole = hashlib.sha256(), sum(sizes)
     for path, size in zip(files, sizes, strict=True):
-        digest.update(f"{path.relative_to(root.parent)}\0{size}\0".encode())
+        digest.update(f"{path.relative_to(root.parent)}\0{size}\0".encode(errors="surrogateescape"))
         if whole <= WHOLE or (len(files) <= MANY and size <= PAGE * PAGES):  # a manifest, say
             digest.update(path.read_bytes())
         elif len(files) <= MANY:
@@ -68,6 +66,23 @@ def files_stamp(own: SourceConfig | Path) -> str | None:
                     file.seek(number * (size - PAGE) // (PAGES - 1))
                     digest.update(file.read(PAGE))
     return digest.hexdigest()[:16]
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files below a folder, sorted by path."""
+    return sorted(path for at, _, files in walk(folder) for name in files if (path := Path(at, name)).is_file())
+
+
+def _store(file: Path) -> list[Path]:
+    """A file with its manifest, and the siblings that this names with theirs: what is opened where the file is named."""
+    from priorscope.data.beton.manifest import manifest_path, read_manifest
+
+    parts = {file}
+    if manifest_path(file).is_file():
+        with suppress(PriorscopeError):  # a damaged manifest names none; who opens the file is told
+            manifest = read_manifest(file)
+            parts |= {file.with_name(sibling) for sibling in (manifest.siblings.values() if manifest else ())}
+    return sorted(path for part in parts for path in (part, manifest_path(part)) if path.is_file())
 
 
 def weights_stamp(path: Path | str) -> str | None:

@@ -149,12 +149,17 @@ def class_names(beton: Beton, labels: NDArray[np.int64]) -> tuple[str, ...]:
     """The manifest's class names; without a manifest the labels' numbers."""
     if beton.manifest is not None and beton.manifest.classes:
         return beton.manifest.classes
+    return numbers_as_names(labels, str(beton.path), "manifest", "check that the label field holds class numbers")
+
+
+def numbers_as_names(labels: NDArray[Any], where: str, lacking: str, do: str) -> tuple[str, ...]:
+    """The numbers of the classes that labels claim, as their names: `where` has no manifest, or what else would name them."""
     classes = int(labels.max()) + 1
     if classes > CLASSES_MOST:
         raise WorkError(
-            f"{beton.path} has a label of {classes - 1:,} and no manifest.",
-            f"labels below {CLASSES_MOST:,}, or a manifest that names the classes",
-            "check that the label field holds class numbers",
+            f"{where} has a label of {classes - 1:,} and no {lacking}.",
+            f"labels below {CLASSES_MOST:,}, or a {lacking} that names the classes",
+            do,
         )
     return tuple(str(number) for number in range(classes))
 

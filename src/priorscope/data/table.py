@@ -6,6 +6,7 @@ The image column is a struct of bytes and path, or plain bytes. Names of classes
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.data.encoded import EncodedPixels, files_key
+from priorscope.data.parts import listing
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -54,15 +56,16 @@ class Table:
     @cached_property
     def features(self) -> dict[str, Any]:
         """What the `huggingface` metadata says about the columns; empty where there is none."""
-        content = (self.schema.metadata or {}).get(b"huggingface")
-        try:
-            return json.loads(content)["info"]["features"] if content else {}
-        except (ValueError, KeyError, TypeError):
-            return {}
+        return _features(self.schema)
 
     @cached_property
     def rows(self) -> int:
         return sum(_open(file).metadata.num_rows for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files: about that of their encoded pictures."""
+        return sum(file.stat().st_size for file in self.files)
 
     @property
     def where(self) -> str:
@@ -114,12 +117,17 @@ class Table:
         return column
 
     def class_names(self, column: str) -> tuple[str, ...] | None:
-        """The class names of a label column from the metadata, or None."""
-        feature = self.features.get(column)
-        names: Any = feature["names"] if feature is not None and _is(feature, "ClassLabel") else None
-        if isinstance(names, dict):  # an older way of writing them: {"0": "cat", "1": "dog"}
-            names = [names[str(index)] for index in range(len(names))]
-        return tuple(str(name) for name in names) if names else None
+        """The class names of a label column from the metadata, or None; refused where files of one split list others."""
+        named = [(file, _named(schema, column)) for file, schema in zip(self.files, self._schemas, strict=True)]
+        first, names = next(((file, names) for file, names in named if names), (self.files[0], ()))
+        for file, others in named:
+            if others and others != names:
+                raise RequestError(
+                    f"{file} lists the classes {listing(others)}; {first.name} lists {listing(names)}.",
+                    "files with the same classes in one split",
+                    "write them again with one list of classes, or open one of them alone",
+                )
+        return names or None
 
     def values(self, column: str) -> NDArray[Any]:
         """A whole column, which is not the images."""
@@ -181,6 +189,24 @@ class Table:
         return ", ".join(f"{entry.name} ({entry.type})" for entry in self.schema)
 
 
+def _features(schema: Any) -> dict[str, Any]:
+    """What the `huggingface` metadata says about a file's columns; empty where there is none."""
+    content = (schema.metadata or {}).get(b"huggingface")
+    try:
+        return json.loads(content)["info"]["features"] if content else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _named(schema: Any, column: str) -> tuple[str, ...]:
+    """The class names that a file lists for a column of labels."""
+    feature = _features(schema).get(column)
+    names: Any = feature["names"] if feature is not None and _is(feature, "ClassLabel") else ()
+    if isinstance(names, dict):  # an older way of writing them: {"0": "cat", "1": "dog"}
+        names = [names[str(index)] for index in range(len(names))]
+    return tuple(str(name) for name in names or ())
+
+
 def _is(feature: Any, kind: str) -> bool:
     return isinstance(feature, dict) and feature.get("_type") == kind
 
@@ -198,7 +224,13 @@ def _open(file: Path) -> pq.ParquetFile:
 
 
 def torn_table(file: Path, error: Exception) -> WorkError:
-    """The error for a parquet file that cannot be read."""
+    """The error for a parquet file that cannot be read, which is nothing against the file where too many others are open."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return WorkError(
+            f"{file} cannot be opened: too many files are open.",
+            "fewer open files, or a higher limit on them",
+            "ulimit -n 4096, then run the same command again",
+        )
     return WorkError(f"{file} is damaged: {first_line(error)}.", "a parquet file", "download it again")
 
 
@@ -243,15 +275,23 @@ class TablePixels(EncodedPixels):
         return self.table.rows
 
     @cached_property
-    def _groups(self) -> tuple[list[pq.ParquetFile], list[tuple[int, int]], NDArray[np.int64]]:
-        """The open files, each row group's (file, group), and the row at which each begins."""
-        opened = [_open(file) for file in self.table.files]
-        places = [(f, g) for f, file in enumerate(opened) for g in range(file.metadata.num_row_groups)]
-        counts = [opened[f].metadata.row_group(g).num_rows for f, g in places]
-        return opened, places, np.cumsum([0, *counts])
+    def _groups(self) -> tuple[list[tuple[Path, int]], NDArray[np.int64]]:
+        """Each row group's file and number in it, and the row at which each begins."""
+        places: list[tuple[Path, int]] = []
+        counts: list[int] = []
+        for file in self.table.files:
+            about = _open(file).metadata
+            places += [(file, group) for group in range(about.num_row_groups)]
+            counts += [about.row_group(group).num_rows for group in range(about.num_row_groups)]
+        return places, np.cumsum([0, *counts])
+
+    @property
+    def outgrows_memory(self) -> bool:
+        """Whether more is encoded than is kept, so that a random order reads a row group for nearly every picture."""
+        return self.table.bytes > KEPT_BYTES
 
     def content(self, index: int) -> bytes:
-        _, _, starts = self._groups
+        _, starts = self._groups
         group = int(np.searchsorted(starts, index, side="right")) - 1
         content = self._images(group)[index - int(starts[group])]
         if content is None:
@@ -270,14 +310,16 @@ class TablePixels(EncodedPixels):
             return images
 
     def _read_group(self, group: int) -> list[bytes | None]:
+        """One row group's images. Its file is open while they are read: a table of 1,000 files is beyond what may be open."""
         import pyarrow as pa
 
-        opened, places, _ = self._groups
+        places, _ = self._groups
         file, number = places[group]
         try:
-            column = opened[file].read_row_group(number, columns=[self.column]).column(0)
+            with _open(file) as opened:
+                column = opened.read_row_group(number, columns=[self.column]).column(0)
         except (pa.ArrowException, OSError) as error:
-            raise torn_table(self.table.files[file], error) from None
+            raise torn_table(file, error) from None
         if pa.types.is_struct(column.type):
             return [image for chunk in column.chunks for image in chunk.field("bytes").to_pylist()]
         return column.to_pylist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ class Material:
         data = source.split("train")
         if recipe.data.subset is not None:
             data = data.subset(recipe.data.subset)
+        if ranks.first:
+            _warn_of_row_groups(recipe, data)
         names = dict.fromkeys(("val", *recipe.train.track))
         loader = WatchedLoader(
             data,
@@ -59,6 +62,21 @@ class Material:
             )
         tracked = {name: _tracked(source, data, name, recipe) for name in names}
         return cls(data, tracked, loader, source.origin, source.caveats)
+
+
+def _warn_of_row_groups(recipe: Recipe, data: Split) -> None:
+    """Says before the first step that tables are too large to be decoded or kept, and what ends the hours of waiting."""
+    from priorscope.data.cache import encoded_in
+    from priorscope.data.table import TablePixels
+
+    found = encoded_in(data.pixels)
+    if found is not None and isinstance(found[0], TablePixels) and found[0].outgrows_memory:
+        print(
+            f"{found[0].table.where} is too large to be decoded or kept in memory: in random order, a whole row group of its"
+            " tables is read for nearly every picture. Convert it once, and train on what is written: priorscope data convert"
+            f" {getattr(recipe.data.source, 'path', None) or recipe.data.source.name} NEW.beton --res {data.image_size}",
+            file=sys.stderr,
+        )
 
 
 def _batch_size(recipe: Recipe, pictures: int, ranks: Ranks) -> int:

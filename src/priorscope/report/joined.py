@@ -19,11 +19,14 @@ from priorscope.report.records import Reading, RunRecord, by_recipe
 Place = PathLike[str] | str
 """A study's folder, a run's, or the run itself."""
 
-Sources = Sequence[Place] | Place
+Sources = Sequence[Place] | Place | Reading
+"""Folders and runs, or what was read of them already: several things made of one reading cost one."""
 
 
 def read_sources(sources: Sources) -> Reading:
     """Study folders and run folders as one reading, in the order given; of one alone, its folder or the run itself."""
+    if isinstance(sources, Reading):
+        return sources
     if isinstance(sources, str | PathLike):
         return read_source(Path(sources))
     if not sources:

@@ -135,7 +135,7 @@ def test_a_broken_image_ends_it_with_its_path(folder: Path, tmp_path: Path) -> N
     break_two(folder)
     with pytest.raises(BrokenImageError, match=r"train/[bc]/00[48]\.png is broken") as refused:
         data.convert(folder, tmp_path / "pets.beton")
-    assert "on_broken = 'skip'" in refused.value.do
+    assert "--on-broken skip" in refused.value.do
     assert not (tmp_path / "pets.beton").exists()
 
 
@@ -275,6 +275,82 @@ def test_converting_again_replaces(folder: Path, tmp_path: Path) -> None:
     assert data.open(tmp_path / "pets.beton").splits() == ("test",)
 
 
+def grow(folder: Path) -> None:
+    """Further pictures before the others: others are carved out for val."""
+    for index in range(60):
+        Image.fromarray(PICTURES[index] // 2).save(folder / "train" / "abc"[index % 3] / f"+{index}.png")
+
+
+def leaks(store: Path) -> int:
+    """The pictures of val that are in train too."""
+    train, val = (data.open(store).split(name).pixels.array for name in ("train", "val"))
+    return len({picture.tobytes() for picture in train} & {picture.tobytes() for picture in val})
+
+
+def test_a_conversion_that_fails_leaves_the_store_before_it_as_it_was(folder: Path, tmp_path: Path) -> None:
+    data.convert(folder, tmp_path / "pets.beton")
+    before = {file.name: file.read_bytes() for file in tmp_path.glob("pets*.beton*")}
+    grow(folder)
+    (folder / "train" / "a" / "zz.png").write_bytes(b"broken")
+    with pytest.raises(BrokenImageError, match=r"zz\.png"):
+        data.convert(folder, tmp_path / "pets.beton")
+    assert (tmp_path / "pets.beton.converting" / "pets-val.beton").is_file(), "val was written before train failed"
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert leaks(tmp_path / "pets.beton") == 0
+    (folder / "train" / "a" / "zz.png").unlink()
+    data.convert(folder, tmp_path / "pets.beton")
+    assert len(data.open(tmp_path / "pets.beton").split("train")) == (COUNT + 60) * 9 // 10
+    assert leaks(tmp_path / "pets.beton") == 0
+    assert {file.name for file in tmp_path.glob("pets*.beton*")} == set(before)
+
+
+def test_one_stopped_while_its_files_get_their_names_leaves_no_old_one_beside_new(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.convert(folder, tmp_path / "pets.beton")
+    grow(folder)
+    replace_file = Path.replace
+
+    def stopped(file: Path, target: Path) -> Path:
+        if target == tmp_path / "pets-val.beton.json":
+            raise KeyboardInterrupt
+        return replace_file(file, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        data.convert(folder, tmp_path / "pets.beton")
+    assert not (tmp_path / "pets.beton").exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    data.convert(folder, tmp_path / "pets.beton")
+    assert leaks(tmp_path / "pets.beton") == 0
+
+
+def test_a_store_is_converted_onto_itself(folder: Path, tmp_path: Path) -> None:
+    """What is read stays there until everything is written."""
+    data.convert(folder, tmp_path / "pets.beton")
+    data.convert(tmp_path / "pets.beton", tmp_path / "pets.beton", res=4)
+    direct = data.open({"name": "folder", "path": str(folder), "res": 4})
+    for name in ("train", "val", "test"):
+        stored = data.open(tmp_path / "pets.beton").split(name).pixels.array
+        np.testing.assert_array_equal(stored, direct.split(name).pixels.array)
+
+
+def test_a_link_to_nowhere_is_a_broken_image(folder: Path, tmp_path: Path) -> None:
+    """Also where its name is not UTF-8, which no record could hold."""
+    link = os.fsdecode(b"caf\xe9.png")
+    (folder / "train" / "a" / link).symlink_to("/nowhere/1.png")
+    with pytest.raises(BrokenImageError, match=r"train/a/caf\\xe9\.png is broken: No such file"):
+        data.open(folder).split("train").pixels.read(COUNT // 3)
+    with pytest.raises(BrokenImageError, match=r"train/a/caf\\xe9\.png is broken: No such file"):
+        data.convert(folder, tmp_path / "pets.beton")
+    done = data.convert(folder, tmp_path / "pets.beton", on_broken="skip")
+    assert [(one.where, one.reason) for one in done.skipped] == [
+        (f"{folder}/train/a/caf\\xe9.png", "No such file or directory")
+    ]
+    assert sum(file.count for file in done.files) == COUNT + 30
+
+
 def test_finished_siblings_are_not_written_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from priorscope.data import conversion
 
@@ -352,7 +428,7 @@ def test_a_killed_conversion_of_a_dataset_goes_on_with_none_of_its_pictures(
     labelled = Pairs(list(old[:30]), marks[:30])
     with pytest.raises(KeyboardInterrupt):
         data.convert({"train": Cut(list(old), marks, 1050), "test": labelled}, tmp_path / "d.beton", **options)
-    assert (tmp_path / "d-test.beton").is_file()
+    assert (tmp_path / "d.beton.converting" / "d-test.beton").is_file()
     data.convert({"train": Pairs(list(new), marks), "test": Pairs(list(new[:30]), marks[:30])}, tmp_path / "d.beton", **options)
     for name in ("train", "val", "test"):
         assert (data.open(tmp_path / "d.beton").split(name).pixels.array == 200).all(), name
@@ -470,7 +546,7 @@ def test_a_killed_conversion_goes_on_and_ends_the_same(tmp_path: Path, monkeypat
     )
     target = tmp_path / "pets.beton"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "set"), str(target)])
-    notes = tmp_path / "pets.beton.part.notes"
+    notes = tmp_path / "pets.beton.converting" / "pets.beton.part.notes"
     for _ in range(6000):
         if notes.is_file() or process.poll() is not None:
             break

@@ -172,7 +172,7 @@ def test_a_broken_image_is_named_with_its_path_and_reason(name: str) -> None:
         decode(content, "cats/7.jpg")
     assert reason in refused.value.reason
     assert refused.value.where == "cats/7.jpg"
-    assert "on_broken" in refused.value.do
+    assert "--on-broken skip" in refused.value.do
 
 
 def test_a_bomb_is_refused_before_its_pixels_are_made() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,59 @@ def test_endings_are_read_in_any_case_and_depth(tmp_path: Path) -> None:
         put(tmp_path / "set" / name)
     split = data.open_published({"name": "folder", "path": str(tmp_path / "set"), "split": "all"}).split("all")
     assert split.labels.tolist() == [0, 0, 1]
+
+
+def test_links_to_folders_are_followed_but_for_loops(tmp_path: Path) -> None:
+    """Links back to the class, to the whole folder and to what it lies in: each would bring pictures of other classes."""
+    root, elsewhere = tmp_path / "all" / "set", tmp_path / "elsewhere"
+    for name in ("cats/1.png", "cats/deep/2.png", "more/3.png", "linked/sub/4.png"):
+        put(elsewhere / name)
+    for name in ("bee/5.png", "dog/6.png"):
+        put(root / name)
+    (root / "cat").symlink_to(elsewhere / "cats")
+    (root / "dog" / "more").symlink_to(elsewhere / "more")
+    (root / "ape").mkdir()
+    (root / "ape" / "sub").symlink_to(elsewhere / "linked")
+    (elsewhere / "cats" / "deep" / "again").symlink_to(elsewhere / "cats")
+    (elsewhere / "cats" / "home").symlink_to(root)
+    for number, target in enumerate((root, root.parent, root / "bee")):
+        (root / "bee" / f"loop{number}").symlink_to(target)
+    (root / "loop").symlink_to(root.parent)
+    source = data.open_published({"name": "folder", "path": str(root), "split": "all"})
+    assert source.classes == ("ape", "bee", "cat", "dog")
+    pixels = source.split("all").pixels
+    assert [pixels.where(index).removeprefix(f"{root}/") for index in range(len(pixels))] == [
+        "ape/sub/sub/4.png", "bee/5.png", "cat/1.png", "cat/deep/2.png", "dog/6.png", "dog/more/3.png",
+    ]  # fmt: skip
+
+
+def test_a_folder_named_by_dots_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cat", "dog"):
+        put(tmp_path / "set" / name / "1.png")
+    for here, path in (("set", "."), ("set/cat", "..")):
+        monkeypatch.chdir(tmp_path / here)
+        assert data.open_published({"name": "folder", "path": path, "split": "all"}).classes == ("cat", "dog")
+
+
+def test_a_class_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    for name in (b"cat", b"caf\xe9"):
+        put(tmp_path / "set" / os.fsdecode(name) / "1.png")
+    with pytest.raises(RequestError) as refused:
+        data.open(tmp_path / "set")
+    assert str(refused.value) == (
+        f"{tmp_path}/set has the class folder 'caf\\xe9', which is not UTF-8.\n  wanted: a name in UTF-8\n  try:    rename it"
+    )
+
+
+def test_one_class_in_two_forms_of_unicode_is_refused(tmp_path: Path) -> None:
+    for part, form in (("train", "NFC"), ("test", "NFD")):
+        for name in ("b\u00e4r", "dog"):
+            put(tmp_path / "set" / part / unicodedata.normalize(form, name) / "1.png")
+    with pytest.raises(RequestError, match=r"two classes that look alike, 'ba\\u0308r' and 'b\\xe4r'") as refused:
+        data.open(tmp_path / "set")
+    assert refused.value.do == "rename them to b\u00e4r"
+    (tmp_path / "set" / "test" / "ba\u0308r").rename(tmp_path / "set" / "test" / "b\u00e4r")
+    assert data.open(tmp_path / "set").classes == ("b\u00e4r", "dog")
 
 
 def test_pictures_of_many_sizes_stay_as_they_are_until_a_size_is_asked(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
-from collections.abc import Callable, Mapping
+import resource
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +194,98 @@ def test_an_unlabelled_test_part_leaves_validation_as_test(tmp_path: Path) -> No
     assert source.splits() == ("train", "val", "test")
     assert source.split("test").labels.tolist() == [2] * 12
     assert len(source.split("train")) + len(source.split("val")) == 12
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "wanted"),
+    [(["b", "a", "c"], [0, 1, 2] * 4, [1, 0, 2] * 4), (["a", "c"], [0, 1] * 6, [0, 2] * 6), (["c"], [0] * 12, [2] * 12)],
+)
+def test_labels_of_a_part_are_told_by_the_names_of_its_classes(
+    tmp_path: Path, names: list[str], labels: list[int], wanted: list[int]
+) -> None:
+    """Before: the cats of a test whose metadata lists dog first were dogs, without a word."""
+    labelled(tmp_path / "train.parquet")
+    labelled(tmp_path / "test.parquet", labels, names)
+    source = data.open(tmp_path)
+    assert source.classes == ("a", "b", "c")
+    assert source.split("test").labels.tolist() == wanted
+    assert sorted(source.split("train").labels.tolist() + source.split("val").labels.tolist()) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_words_are_told_by_themselves(tmp_path: Path) -> None:
+    for part, names in (("train", ["a", "b"]), ("test", ["b", "a"])):
+        features = {"label": {"_type": "ClassLabel", "names": names}}
+        table(tmp_path / f"{part}.parquet", {"image": cells(), "label": ["a", "b"] * 6}, features)
+    assert data.open(tmp_path).split("test").labels.tolist() == [0, 1] * 6
+
+
+@pytest.mark.parametrize("names", [["a", "d"], ["a", "a"], ["a", "b", "c", "d"]])
+def test_a_part_of_other_classes_is_refused_with_both_lists(tmp_path: Path, names: list[str]) -> None:
+    labelled(tmp_path / "train.parquet")
+    labelled(tmp_path / "test.parquet", [0] * 12, names)
+    with pytest.raises(RequestError, match=rf"test of .* lists the classes {', '.join(names)}, and '.' is not .*: a, b, c\."):
+        data.open(tmp_path)
+
+
+def test_shards_of_other_classes_are_refused_with_both_lists(tmp_path: Path) -> None:
+    for number, names in enumerate((["a", "b"], ["b", "a"])):
+        labelled(tmp_path / f"test-{number:05}-of-00002.parquet", [0, 1] * 6, names)
+    with pytest.raises(RequestError, match=r"00001-of-00002\.parquet lists the classes b, a; test-.*\.parquet lists a, b\."):
+        data.open(tmp_path)
+
+
+def test_a_label_beyond_a_parts_own_classes_is_refused(tmp_path: Path) -> None:
+    labelled(tmp_path / "train.parquet")
+    labelled(tmp_path / "test.parquet", [2] * 12, ["b", "a"])
+    with pytest.raises(RequestError, match=r"test of .* has the label 2, and lists 2 classes: b, a\."):
+        data.open(tmp_path)
+
+
+def test_a_large_number_in_a_column_of_labels_does_not_fill_the_memory(tmp_path: Path) -> None:
+    file = table(tmp_path / "test.parquet", {"image": cells(), "label": [*[0] * 11, 20_000_000]})
+    with pytest.raises(WorkError) as caught:
+        data.open(file)
+    assert str(caught.value) == (
+        f"{file} has a label of 20,000,000 and no ClassLabel.\n"
+        "  wanted: labels below 100,000, or a ClassLabel that names the classes\n"
+        "  try:    choose a column of class numbers or words: label = ..."
+    )
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """No more than ten further files may be open at once."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 10, limits[1]))
+    yield 10
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_more_tables_than_may_be_open_are_read(tmp_path: Path, few_files: int) -> None:
+    shards = 3 * few_files
+    for number in range(shards):
+        picture = [{"bytes": png(PICTURES[number % 12]), "path": None}]
+        table(tmp_path / f"test-{number:05}-of-{shards:05}.parquet", {"image": picture, "label": [0]})
+    split = data.open_published(tmp_path).split("test")
+    for index in range(shards):
+        np.testing.assert_array_equal(split[index][0], PICTURES[index % 12])
+
+
+def test_too_many_open_files_are_nothing_against_the_table(tmp_path: Path, few_files: int) -> None:
+    file = labelled(tmp_path / "test.parquet")
+    data.open_published(file).split("test")  # what is loaded on the way is loaded
+    with ExitStack() as others:
+        with suppress(OSError):
+            for _ in range(few_files + 10):
+                others.enter_context(file.open("rb"))
+        with pytest.raises(WorkError) as caught:
+            data.open_published({"name": "parquet", "path": str(file)})
+    assert str(caught.value) == (
+        f"{file} cannot be opened: too many files are open.\n"
+        "  wanted: fewer open files, or a higher limit on them\n  try:    ulimit -n 4096, then run the same command again"
+    )
 
 
 def test_row_groups_are_read_as_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

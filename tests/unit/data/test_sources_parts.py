@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.data import SOURCES, source_config
 from priorscope.data.parts import Part, PublishedSource, part_named, split_within
 from priorscope.data.sources.dataset import of_datasets
@@ -76,6 +76,58 @@ def test_two_spellings_of_one_part_are_refused() -> None:
     flowers = [(np.zeros((2, 2, 3), np.uint8), 0)]
     with pytest.raises(RequestError, match="gives train, validation, dev: two of them mean one split"):
         of_datasets({"train": flowers, "validation": flowers, "dev": flowers})
+
+
+class Greys:
+    """Pictures of one grey each, whose names of classes are their greys."""
+
+    def __init__(self, classes: list[str] | None, labels: list[int]) -> None:
+        if classes is not None:
+            self.classes = classes
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        grey = int(self.classes[self.labels[index]]) if hasattr(self, "classes") else 0
+        return np.full((2, 2, 3), grey, np.uint8), self.labels[index]
+
+
+@pytest.mark.parametrize("order", [("train", "test"), ("test", "train")])
+@pytest.mark.parametrize("classes", [["10", "30"], ["30", "10"], ["20", "30", "10"]])
+def test_labels_of_datasets_are_told_by_the_names_of_their_classes(order: tuple[str, str], classes: list[str]) -> None:
+    """Before: class 1 of a test of [10, 30] was 20, the class 1 of train."""
+    made = {"train": Greys(["10", "20", "30"], [0, 1, 2] * 5), "test": Greys(classes, [0, 1] * 3)}
+    source = of_datasets({name: made[name] for name in order})
+    assert source.classes == ("10", "20", "30")
+    for name in source.splits():
+        split = source.split(name)
+        for index in range(len(split)):
+            picture, label = split[index]
+            assert source.classes[label] == str(picture.max())
+
+
+def test_datasets_of_other_classes_are_refused_with_both_lists() -> None:
+    match = "test of greys lists the classes 10, 40, and '40' is not one of the first part's: 10, 20"
+    with pytest.raises(RequestError, match=match):
+        of_datasets({"train": Greys(["10", "20"], [0, 1]), "test": Greys(["10", "40"], [0, 1])}, "greys")
+
+
+def test_a_dataset_without_names_keeps_its_numbers() -> None:
+    named = Greys(["10", "20"], [0, 1] * 5)
+    assert of_datasets({"train": named, "test": Greys(None, [1, 0])}).split("test").labels.tolist() == [1, 0]
+    assert of_datasets({"train": Greys(None, [1, 0] * 5), "test": named}).classes == ("0", "1")
+
+
+def test_a_large_label_of_a_dataset_does_not_fill_the_memory() -> None:
+    with pytest.raises(WorkError) as caught:
+        of_datasets(Greys(None, [0, 20_000_000]))
+    assert str(caught.value) == (
+        "The Greys has a label of 20,000,000 and no list called classes.\n"
+        "  wanted: labels below 100,000, or a list called classes that names the classes\n"
+        "  try:    return the numbers of classes as labels, and name the classes in its `classes`"
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if "res" in SOURCES.config(name).model_fields])

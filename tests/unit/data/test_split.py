@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from hashlib import blake2b
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_val_is_at_most_ten_thousand():
         ([1000] + [1] * 100, [110] + [0] * 100),  # 10 remainders, all of them of the classes that have one picture
         ([3] + [1] * 97, [2] + [0] * 97),  # no more than 2 pictures can be given
         ([1] * 40, [0] * 40),
-        ([25, 25, 50], [3, 2, 5]),  # the larger remainder, of equal ones the first class
+        ([25, 25, 50], [2, 3, 5]),  # the larger remainder, of equal ones the class whose number has the smaller hash
     ],
 )
 def test_no_class_loses_its_last_picture_to_val(counts, val):
@@ -52,6 +53,32 @@ def test_no_class_loses_its_last_picture_to_val(counts, val):
     train, carved = carve_val(labels)
     assert np.bincount(labels[carved], minlength=len(counts)).tolist() == val
     assert np.bincount(labels[train]).tolist() == (np.array(counts) - val).tolist()
+
+
+@pytest.mark.parametrize(("classes", "each", "val"), [(100, 5, 50), (200, 9, 180), (101, 5, 50)])
+def test_val_is_of_small_classes_from_all_over(classes, each, val):
+    """Where all remainders are equal, every quarter of the classes gets about its share: within 4 standard deviations."""
+    _, carved = carve_val(np.repeat(np.arange(classes), each))
+    quarters = np.histogram(carved // each, bins=4, range=(0, classes))[0]
+    share = val / classes
+    assert len(carved) == val
+    assert np.abs(quarters - val / 4).max() < 4 * np.sqrt(classes / 4 * share * (1 - share))
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "digest"),
+    [
+        (10, 5000, "974fb347aeba045e"),  # CIFAR-10
+        (100, 500, "85fb46f0cc216eca"),  # CIFAR-100
+        (200, 500, "f82cb8619944b166"),  # Tiny ImageNet
+        (100, 100, "11f58f7209650bd9"),
+    ],
+)
+def test_val_of_even_classes_is_what_it_always_was(classes, each, digest):
+    """Networks were trained without these very pictures: an exact share of each class leaves no remainder to break."""
+    _, val = carve_val(np.repeat(np.arange(classes), each))
+    assert np.bincount(val // each).tolist() == [each // 10] * classes
+    assert blake2b(val.tobytes(), digest_size=8).hexdigest() == digest
 
 
 @given(labels_of, st.data())
@@ -75,8 +102,9 @@ def test_shares_and_orders_are_those_of_the_plain_rule(labels):
     size = len(labels) // 3
     exact = {c: len(own) * (size / len(labels)) for c, own in members.items() if own}
     take = {c: int(share) for c, share in exact.items()}
+    turn = hashed(5)
     while sum(take.values()) < size and (able := [c for c in take if take[c] < len(members[c]) - 1]):
-        take[min(able, key=lambda c: (take[c] - exact[c], c))] += 1
+        take[min(able, key=lambda c: (take[c] - exact[c], turn[c]))] += 1
     assert balanced_share(labels, size).tolist() == sorted(i for c, count in take.items() for i in members[c][:count])
 
 

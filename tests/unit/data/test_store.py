@@ -86,6 +86,55 @@ def test_files_without_manifests_have_the_classes_of_all_of_them(tmp_path: Path,
     assert {source.split(name).classes for name in source.splits()} == {source.classes}
 
 
+def stored(file: Path, classes: tuple[str, ...], labels: list[int]) -> None:
+    """A store of pictures each of which is as bright as the place of its class in the alphabet."""
+    grey = np.array([ord(classes[label][0]) - ord("a") for label in labels], np.uint8)
+    pictures = np.broadcast_to(grey[:, None, None, None], (len(labels), 6, 6, 3)).copy()
+    file.parent.mkdir(exist_ok=True)
+    write_split(Split("pets", file.stem, ArrayPixels(pictures), np.array(labels), classes), file)
+
+
+@pytest.mark.parametrize("classes", [("ant", "cat"), ("cat", "ant"), ("cat", "bee", "ant")])
+def test_stores_converted_apart_are_told_by_the_names_of_their_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    """Before: the cats of a test without bees were labelled 1, which is bee to a network that learnt from train."""
+    stored(tmp_path / "set" / "train.beton", ("ant", "bee", "cat"), [0, 1, 2] * 5)
+    stored(tmp_path / "set" / "test.beton", classes, [0, 1] * 3)
+    source = data.open(tmp_path / "set")
+    assert source.classes == ("ant", "bee", "cat")
+    for name in source.splits():
+        split = source.split(name)
+        assert split.classes == source.classes
+        assert [int(split[index][0].max()) for index in range(len(split))] == split.labels.tolist()
+    assert source.split("test").known_fingerprint is None
+
+
+def test_a_store_of_other_classes_is_refused_in_a_folder(tmp_path: Path) -> None:
+    stored(tmp_path / "set" / "train.beton", ("ant", "bee"), [0, 1] * 5)
+    stored(tmp_path / "set" / "test.beton", ("ant", "cow"), [0, 1])
+    with pytest.raises(RequestError) as refused:
+        data.open(tmp_path / "set")
+    assert str(refused.value) == (
+        f"test of {tmp_path / 'set'} lists the classes ant, cow, and 'cow' is not one of the first part's: ant, bee.\n"
+        "  wanted: parts whose classes are all among those of the first, each name once\n"
+        "  try:    name the classes alike in all parts, or open this one alone"
+    )
+    (tmp_path / "set" / "test.beton").rename(tmp_path / "set" / "unlabeled.beton")
+    manifest_path(tmp_path / "set" / "test.beton").rename(manifest_path(tmp_path / "set" / "unlabeled.beton"))
+    assert data.open(tmp_path / "set").split("unlabeled").classes == ("ant", "cow")
+
+
+def test_other_labels_than_a_files_own_are_known_by_another_fingerprint(tmp_path: Path) -> None:
+    for name, classes in (("train", ("a", "b", "c")), ("test", ("c", "b", "a"))):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        whole = Split("pets", name, ArrayPixels(PICTURES), LABELS, classes)
+        write_split(whole, tmp_path / "set" / f"{name}.beton", quality=90)
+    alone = data.open(tmp_path / "set" / "test.beton").split("test")
+    among = data.open(tmp_path / "set").split("test")
+    assert among.labels.tolist() == [2 - label for label in alone.labels]
+    assert None not in (alone.known_fingerprint, among.known_fingerprint)
+    assert alone.known_fingerprint != among.known_fingerprint
+
+
 def test_text_is_no_column_of_a_split(tmp_path: Path) -> None:
     """FFCV's files may hold arrays of text; a batch holds numbers alone."""
     names = [np.array([name], "S4") for name in (b"one", b"two", b"tree") * 3]

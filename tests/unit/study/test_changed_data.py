@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -234,6 +235,61 @@ def test_a_stamp_is_of_names_and_contents_wherever_the_files_lie(tmp_path):
     assert stamp("one") != stamp("two")
     assert stamp("three") is None
     assert files_stamp(source_config("shapetex")) is None
+
+
+def test_a_stamp_of_a_plain_folder_is_the_one_that_runs_have_stored(tmp_path):
+    """Paths in order, sizes and contents; hidden files left out, those in hidden folders not."""
+    known = hashlib.sha256()
+    for name, content in (("a/b.png", b"22"), ("a b.png", b"1"), ("b/.x/c.png", b"3"), ("b/.hidden", b"4")):
+        file = tmp_path / "pets" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        if not file.name.startswith("."):
+            known.update(f"pets/{name}\0{len(content)}\0".encode() + content)
+    assert files_stamp(tmp_path / "pets") == known.hexdigest()[:16]
+
+
+def test_a_stamp_is_of_what_links_lead_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIORSCOPE_DATA", str(tmp_path / "data"))
+    (tmp_path / "real/cat").mkdir(parents=True)
+    (tmp_path / "real/cat/1.png").write_bytes(b"picture")
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets/cat").symlink_to(tmp_path / "real/cat")
+    (tmp_path / "pets/loop").symlink_to(tmp_path / "pets")
+    before = files_stamp(tmp_path / "pets")
+    (tmp_path / "real/cat/1.png").write_bytes(b"Picture")
+    assert files_stamp(tmp_path / "pets") != before
+
+    stl10(tmp_path / "tables")
+    (tmp_path / "data/stl10").mkdir(parents=True)
+    (tmp_path / "data/stl10/tables").symlink_to(tmp_path / "tables")
+    before = data_stamp(source_config("stl10"))
+    stl10(tmp_path / "tables", side=95)
+    assert data_stamp(source_config("stl10")) != before
+
+
+def test_a_stamp_of_a_store_is_of_its_siblings_and_of_nothing_else(tmp_path, store):
+    whole, files = hashlib.sha256(), sorted(tmp_path.glob("mine*"))
+    assert {file.name for file in files} > {f"mine{end}.beton{more}" for end in ("", "-val") for more in ("", ".json")}
+    for file in files:
+        whole.update(f"{file.name}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+    before = files_stamp(store)
+    assert before == whole.hexdigest()[:16]
+    for stray in ("mine.beton.bak", "mine.beton.part", "mine-other.beton"):
+        (tmp_path / stray).write_bytes(b"1")
+    assert files_stamp(store) == before
+    ps.data.convert({**WORLD, "seed": 1}, tmp_path / "mine-val.beton", split="val")
+    assert files_stamp(store) != before
+
+
+def test_names_that_are_not_utf_8_have_a_stamp(tmp_path):
+    stamps = set()
+    for name in (b"caf\xe9.png", b"caf\xe8.png"):
+        folder = tmp_path / name.hex() / "pets"
+        folder.mkdir(parents=True)
+        (folder / os.fsdecode(name)).write_bytes(b"picture")
+        stamps.add(files_stamp(folder))
+    assert len(stamps - {None}) == 2
 
 
 def stl10(folder, side=96, seed=0):

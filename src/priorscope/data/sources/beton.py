@@ -7,18 +7,27 @@ missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.data.parts import Part, PublishedSource, part_named, split_within, usual_order
+from priorscope.data.parts import Part, PublishedSource, by_name, numbers_of, part_named, split_within, usual_order
 from priorscope.data.sources import SourceConfig
 from priorscope.data.split import Split
 
 if TYPE_CHECKING:
     from priorscope.data.beton.reader import Beton
+
+VERSION = 2
+"""Of which pictures are in which split, and of their labels; raised when one of them changes."""
+
+WITHOUT_LABELS = "unlabeled"
+"""The part whose pictures have no labels (STL-10's): its one class is none of the others'."""
 
 
 class BetonConfig(SourceConfig):
@@ -83,37 +92,58 @@ def _folder(folder: Path, config: BetonConfig) -> PublishedSource:
                 f"name the one you mean: {file}",
             )
         named[part] = file
-    return _source(named, config, opened, carve=True, classes=_numbers(named.values(), config))
+    first = Beton.open(named[min(named, key=usual_order)])
+    return _source(named, config, first, carve=True, classes=_classes(named, first, config))
 
 
-def _numbers(files: Iterable[Path], config: BetonConfig) -> tuple[str, ...] | None:
-    """The classes of files whose manifests name none: one a number, as many as the largest label of all wants."""
+def _classes(named: Mapping[str, Path], first: Beton, config: BetonConfig) -> tuple[str, ...]:
+    """The classes of a folder: those that the first part's manifest names, refused where they are not all that others name.
+
+    Where it names none they are numbers, as many as the largest label of all wants.
+    """
     from priorscope.data.beton.reader import Beton
 
-    if any((manifest := Beton.open(file).manifest) and manifest.classes for file in files):
-        return None
-    return max((_read(file, config).classes for file in files), key=len)
+    listed = _names(first)
+    others = {name: Beton.open(file) for name, file in named.items() if name != WITHOUT_LABELS}
+    for name, other in others.items() if listed else ():
+        numbers_of(_names(other), listed, f"{name} of {first.path.parent}")
+    return listed or max((_read(file, config).classes for file in named.values()), key=len)
+
+
+def _names(beton: Beton) -> tuple[str, ...]:
+    """The classes that a file's manifest names."""
+    return beton.manifest.classes if beton.manifest else ()
 
 
 def _source(
-    files: dict[str, Path], config: BetonConfig, opened: Beton, *, carve: bool, classes: tuple[str, ...] | None = None
+    files: dict[str, Path], config: BetonConfig, first: Beton, *, carve: bool, classes: tuple[str, ...] | None = None
 ) -> PublishedSource:
-    """The splits of several files, each opened when it is asked for; `classes` are those of all where none has its own."""
-    manifest = opened.manifest
+    """The splits of several files, each opened when it is asked for; `classes` are those of all, else the first one's."""
+    manifest = first.manifest
+    classes = classes or _read(first.path, config).classes
     return PublishedSource(
-        (manifest.source if manifest else "") or opened.path.stem,
-        classes or _read(opened.path, config).classes,
-        {name: partial(_part, file, config, classes) for name, file in files.items()},
-        origin=(manifest.origin if manifest else "") or str(opened.path),
+        (manifest.source if manifest else "") or first.path.stem,
+        classes,
+        {name: partial(_part, name, file, config, classes, _names(first)) for name, file in files.items()},
+        origin=(manifest.origin if manifest else "") or str(first.path),
         caveats=manifest.caveats if manifest else (),
         carve=carve,
     )
 
 
-def _part(file: Path, config: BetonConfig, classes: tuple[str, ...] | None) -> Part:
+def _part(name: str, file: Path, config: BetonConfig, classes: tuple[str, ...], listed: tuple[str, ...]) -> Part:
+    """A file's pictures; labels are told by name where it and the first file list their classes otherwise."""
+    from priorscope.data.beton.reader import Beton
+
     split = _read(file, config)
-    own = classes or split.classes
-    return Part(split.pixels, split.labels, split.columns, own, split.known_statistics, split.known_fingerprint)
+    labels, key = split.labels, split.known_fingerprint
+    if name == WITHOUT_LABELS:
+        classes = split.classes
+    else:
+        labels = by_name(labels, _names(Beton.open(file)), listed, f"{name} of {file.parent}")
+    if key is not None and not np.array_equal(labels, split.labels):
+        key = content_key([key, labels.tolist()])  # the file's own is of other labels
+    return Part(split.pixels, labels, split.columns, classes, split.known_statistics, key)
 
 
 def _read(file: Path, config: BetonConfig) -> Split:

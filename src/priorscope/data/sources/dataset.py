@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 from priorscope.core.imports import made_by
 from priorscope.data.decode import BrokenImageError, rgb
-from priorscope.data.parts import Part, PublishedSource, part_named
+from priorscope.data.parts import Part, PublishedSource, by_name, part_named, usual_order
 from priorscope.data.sources import SourceConfig
 from priorscope.data.split import Bytes, Ints
+from priorscope.data.store import numbers_as_names
+
+VERSION = 2
+"""Of which pictures are in which split, and of their labels; raised when one of them changes."""
 
 IMAGE_KEYS = ("image", "img", "images", "pixel_values")
 LABEL_KEYS = ("label", "labels", "fine_label", "target", "class")
@@ -49,7 +53,11 @@ def open_source(config: DatasetConfig) -> PublishedSource:
 
 
 def of_datasets(made: object, name: str = "dataset") -> PublishedSource:
-    """A source of one dataset, whose part is called train, or of a table of them by split."""
+    """A source of one dataset, whose part is called train, or of a table of them by split.
+
+    Where several name their classes, the names of train (else of val, else of test) are the source's, and the labels of the
+    others are told by name.
+    """
     table: Mapping[str, Any] = made if isinstance(made, Mapping) else {"train": made}
     datasets = {part_named(str(split)) or str(split): dataset for split, dataset in table.items()}
     if len(datasets) < len(table):
@@ -64,7 +72,10 @@ def of_datasets(made: object, name: str = "dataset") -> PublishedSource:
                 f"{split!r} is a {type(dataset).__name__}.", "an object with len and [i]", "return a map-style dataset"
             )
     labels = {split: labels_of(dataset) for split, dataset in datasets.items()}
-    classes = classes_of(next(iter(datasets.values())), np.concatenate(list(labels.values())))
+    own = {split: own_names(dataset, labels[split]) for split, dataset in datasets.items()}
+    first = min(datasets, key=usual_order)
+    labels = {split: by_name(values, own[split], own[first], f"{split} of {name}") for split, values in labels.items()}
+    classes = classes_of(datasets[first], np.concatenate(list(labels.values())))
     parts = {split: partial(Part, DatasetPixels(dataset), labels[split]) for split, dataset in datasets.items()}
     return PublishedSource(name, classes, parts, origin=f"{type(next(iter(datasets.values()))).__qualname__} objects")
 
@@ -77,12 +88,17 @@ def labels_of(dataset: Dataset) -> Ints:
     return np.array([int(item_of(dataset, index)[1]) for index in range(len(dataset))], np.int64)
 
 
+def own_names(dataset: Dataset, labels: Ints) -> tuple[str, ...]:
+    """The dataset's own class names; none where it has none, or fewer than its labels want."""
+    named: Any = getattr(dataset, "classes", None)
+    enough = isinstance(named, Sequence) and len(named) > int(labels.max(initial=-1))
+    return tuple(str(name) for name in named) if enough else ()
+
+
 def classes_of(dataset: Dataset, labels: Ints) -> tuple[str, ...]:
     """The dataset's own class names where it has them, else numbers."""
-    named: Any = getattr(dataset, "classes", None)
-    if isinstance(named, Sequence) and len(named) > int(labels.max()):
-        return tuple(str(name) for name in named)
-    return tuple(str(number) for number in range(int(labels.max()) + 1))
+    do = "return the numbers of classes as labels, and name the classes in its `classes`"
+    return own_names(dataset, labels) or numbers_as_names(labels, f"The {type(dataset).__name__}", "list called classes", do)
 
 
 def item_of(dataset: Dataset, index: int) -> tuple[Any, Any]:

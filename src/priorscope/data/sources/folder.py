@@ -4,12 +4,13 @@
     pets/cat/1.jpg        pets/dog/7.png          one part, called `split` (default train)
 
 Classes are the folders' names in sorted order; pictures are sorted by path. Files that are not images by their ending, and
-hidden ones, are passed over.
+hidden ones, are passed over. Links to folders are followed, but for those that lead back to where they lie.
 """
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,12 @@ import numpy as np
 
 from priorscope.core.errors import RequestError
 from priorscope.data.encoded import FilePixels
+from priorscope.data.folders import walk
 from priorscope.data.parts import Part, PublishedSource, part_named, split_within, usual_order
 from priorscope.data.sources import Res, SourceConfig
+
+VERSION = 2
+"""Of which pictures are in which split; raised when that changes."""
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -51,12 +56,29 @@ def open_source(config: FolderConfig) -> PublishedSource:
         raise RequestError(
             f"{root} has no folders of images.", f"one folder a class, with {', '.join(ENDINGS)} files", "check the path"
         )
+    _check_names(root, classes)
     return PublishedSource(
         root.name,
         classes,
         {part: partial(read_part, root / parts[part], classes, config.res) for part in sorted(parts, key=usual_order)},
         origin=str(root),
     )
+
+
+def _check_names(root: Path, classes: Sequence[str]) -> None:
+    """Refuses names that cannot be written, and those that nobody can tell from each other."""
+    alike: dict[str, str] = {}
+    for name in classes:
+        shown = os.fsencode(name).decode(errors="backslashreplace")
+        if shown != name:
+            raise RequestError(f"{root} has the class folder '{shown}', which is not UTF-8.", "a name in UTF-8", "rename it")
+        other = alike.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise RequestError(
+                f"{root} has two classes that look alike, {other!a} and {name!a}: one name in two forms of Unicode.",
+                "one form for all folders of a class",
+                f"rename them to {unicodedata.normalize('NFC', name)}",
+            )
 
 
 def _parts(root: Path) -> dict[str, str]:
@@ -95,8 +117,8 @@ def _holds_classes(folder: Path) -> bool:
 
 def folders_in(folder: Path) -> list[str]:
     """The names of the folders in a folder, sorted, hidden ones left out."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    _, folders, _ = next(walk(folder), ("", [], []))
+    return [name for name in folders if not name.startswith(".")]
 
 
 def class_folders(parts: Sequence[Path]) -> tuple[str, ...]:
@@ -112,20 +134,20 @@ def is_image(name: str) -> bool:
 
 def holds_images(folder: Path) -> bool:
     """Whether there is an image anywhere below a folder."""
-    return any(is_image(name) for _, _, files in _walk(folder) for name in files)
+    return any(is_image(name) for _, files in _walk(folder) for name in files)
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` in sorted order, hidden folders left out."""
-    for at, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield at, folders, files
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """The folders below a folder and their files, hidden folders left out."""
+    for at, folders, files in walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield at, files
 
 
 def images_in(folder: Path) -> list[str]:
     """The images below a folder as paths relative to it, sorted."""
     found: list[str] = []
-    for at, _, files in _walk(folder):
+    for at, files in _walk(folder):
         inside = os.path.relpath(at, folder)
         names = [name for name in files if is_image(name)]
         found += names if inside == "." else [f"{inside}/{name}" for name in names]

@@ -21,6 +21,9 @@ from priorscope.data.sources import Res, SourceConfig, folder, imagenet
 from priorscope.data.split import Ints, balanced_order
 from priorscope.data.tars import members
 
+VERSION = 2
+"""Of which pictures are in which split; raised when that changes."""
+
 ARCHIVES = ("fall11_whole.tar", "winter21_whole.tar")
 
 BY_HAND = f"image-net.org gives {' or '.join(ARCHIVES)} to those who accept its terms; put it into PRIORSCOPE_DATA/imagenet21k"

@@ -22,13 +22,13 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.beton.layout import is_field_name
 from priorscope.data.hub import PREFIX, fetch_tables
 from priorscope.data.locate import kind_of
-from priorscope.data.parts import Part, PublishedSource, part_named, split_within, usual_order
+from priorscope.data.parts import Part, PublishedSource, by_name, part_named, split_within, usual_order
 from priorscope.data.sources import Res, SourceConfig
-from priorscope.data.store import further_columns
+from priorscope.data.store import further_columns, numbers_as_names
 from priorscope.data.table import Table, TablePixels
 
-VERSION = 2
-"""Of which pictures are in which split; raised when that changes."""
+VERSION = 3
+"""Of which pictures are in which split, and of their labels; raised when one of them changes."""
 
 JPEG_MAGIC = b"\xff\xd8"
 RAW = ("cifar10", "cifar100", "stl10")
@@ -96,18 +96,25 @@ def published(
     origin: str = "",
     caveats: tuple[str, ...] = (),
 ) -> PublishedSource:
-    """A source of tables: one part each. A part without labels (all -1, as in unlabelled test parts of the hub) is left out."""
+    """A source of tables: one part each. A part without labels (all -1, as in unlabelled test parts of the hub) is left out.
+
+    Where several parts name their classes, the first one's names are the source's, and the others' labels are told by name.
+    """
     labels = {part: table.values(table.label_column(label)) for part, table in tables.items()}
     labels = {part: values for part, values in labels.items() if not _unlabelled(values)}
     if not labels:
         raise RequestError(f"{name} is unlabelled: every label is -1.", "pictures with labels", "check the path")
     caveats += _partial([file for part in labels for file in tables[part].files])
-    first = next(iter(tables.values()))
-    names = classes or first.class_names(first.label_column(label)) or _names(labels)
-    parts = {
-        part: partial(_part, tables[part], image, label, res, _numbered(values, names, tables[part].where))
+    own = {part: tables[part].class_names(tables[part].label_column(label)) or () for part in labels}
+    listed = next(iter(own.values()))
+    names = classes or listed or _names(labels, name)
+    numbered = {
+        part: _numbered(values, names, tables[part].where)
+        if values.dtype.kind not in "iu"
+        else by_name(values.astype(np.int64), own[part], listed, f"{part} of {name}")
         for part, values in labels.items()
     }
+    parts = {part: partial(_part, tables[part], image, label, res, values) for part, values in numbered.items()}
     return PublishedSource(name, tuple(names), parts, origin or ", ".join(table.where for table in tables.values()), caveats)
 
 
@@ -136,18 +143,16 @@ def _unlabelled(values: NDArray[Any]) -> bool:
     return values.dtype.kind in "iu" and len(values) > 0 and bool((values == -1).all())
 
 
-def _names(labels: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+def _names(labels: Mapping[str, NDArray[Any]], where: str) -> tuple[str, ...]:
     """Class names where the metadata has none: the labels' own values where they are words, else their numbers."""
     values = np.concatenate(list(labels.values()))
     if values.dtype.kind in "iu":
-        return tuple(str(number) for number in range(int(values.max()) + 1))
+        return numbers_as_names(values, where, "ClassLabel", "choose a column of class numbers or words: label = ...")
     return tuple(sorted({str(value) for value in values}))
 
 
 def _numbered(values: NDArray[Any], names: Sequence[str], where: str) -> NDArray[np.int64]:
-    """Labels as class numbers."""
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64)
+    """Labels that are words as class numbers."""
     number = {name: index for index, name in enumerate(names)}
     try:
         return np.array([number[str(value)] for value in values], np.int64)

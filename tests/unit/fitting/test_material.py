@@ -1,0 +1,55 @@
+"""What a run learns from: tables that random order would read over and over are named before the first step."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from priorscope.fitting.material import Material
+from priorscope.recipe import Recipe
+from priorscope.train.distributed import ALONE, Ranks
+
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@pytest.fixture
+def on_tables(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """A recipe that learns from 64 pictures in a table."""
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    images = []
+    for picture in np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), np.uint8):
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "PNG")
+        images.append({"bytes": buffer.getvalue(), "path": None})
+    pq.write_table(pa.table({"image": pa.array(images, STRUCT), "label": [0, 1] * 32}), tmp_path / "train.parquet")
+    return tiny.replace(data={"source": {"name": "parquet", "path": str(tmp_path / "train.parquet"), "res": 8}})
+
+
+@pytest.mark.parametrize(("decoded", "kept", "warned"), [(1, 1, True), (1, 1 << 30, False), (1 << 30, 1, False)])
+def test_tables_beyond_both_limits_are_warned_of(
+    on_tables: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    decoded: int,
+    kept: int,
+    warned: bool,
+) -> None:
+    monkeypatch.setattr("priorscope.data.cache.MOST_BYTES", decoded)
+    monkeypatch.setattr("priorscope.data.table.KEPT_BYTES", kept)
+    assert len(Material.of(on_tables, ALONE, "cpu").data) == 58
+    table = tmp_path / "train.parquet"
+    said = (
+        f"{table} is too large to be decoded or kept in memory: in random order, a whole row group of its tables is read for"
+        " nearly every picture. Convert it once, and train on what is written: priorscope data convert"
+        f" {table} NEW.beton --res 8\n"
+    )
+    assert capsys.readouterr().err == (said if warned else "")
+    Material.of(on_tables, Ranks(rank=1, size=2), "cpu")
+    assert capsys.readouterr().err == "", "the first rank speaks for all"
