@@ -18,7 +18,14 @@ from pydantic_core import core_schema
 
 from priorscope.core.arrays import read_arrays, write_arrays
 from priorscope.core.aspects import AspectName
-from priorscope.core.comparison import Difference, paired_bootstrap, paired_proportions, seed_by_image_difference
+from priorscope.core.comparison import (
+    Difference,
+    holm,
+    over_seeds_difference,
+    paired_bootstrap,
+    paired_proportions,
+    seed_by_image_difference,
+)
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.folder import read_json, write_json
@@ -126,6 +133,8 @@ class Result(Config):
     """What `n` counts."""
     difference_unit: ClassVar[str | None] = None
     """The unit in which two are compared, `paired` or `side_by_side`, where that is not the value's own."""
+    biased: ClassVar[bool] = False
+    """Whether chance alone moves `value`, by as much in every seed: means over seeds then have intervals of `compared` only."""
     aspect: ClassVar[AspectName | None] = None
     """Which aspect of a network's fingerprint it tells, if any."""
     untold: ClassVar[str] = "not measured"
@@ -151,6 +160,11 @@ class Result(Config):
     def beyond_chance(self) -> bool:
         """Whether its number says more than chance alone would: numbers of which none does are not ranked."""
         return True
+
+    @property
+    def chance(self) -> float:
+        """The p-value of its number if chance alone made it; 0 where chance makes no such number."""
+        return 0.0 if self.beyond_chance else 1.0
 
     @property
     def believed(self) -> bool:
@@ -193,6 +207,10 @@ class Result(Config):
         """
         return None
 
+    def compared(self) -> tuple[float, Interval | None] | None:
+        """What families are compared by that have no scores an image, and its interval; None where they are not compared."""
+        return None if self.difference_unit else (self.value, self.interval)
+
     @classmethod
     def bounded(cls, interval: Interval) -> Interval:
         """An interval around values of this kind, without what no value can be."""
@@ -209,6 +227,11 @@ class Result(Config):
         if any(score is None or score.size < 2 or len(score) != len(own[0]) for score in own):
             return None
         return np.stack(own)
+
+    @classmethod
+    def which_count(cls, results: Sequence[Any]) -> NDArray[Any] | None:  # noqa: ARG003
+        """Which scores of `side_by_side` count, where `value` is a share of a part of the images; None where all do."""
+        return None
 
     def paired(self, other: Any, level: float = 0.95) -> Difference | None:
         """This minus the other, two checkpoints asked about the same images; None where they allow no test."""
@@ -300,15 +323,17 @@ def by_recipe(results: Sequence[tuple[Subject, R]]) -> list[tuple[Subject, list[
 
 
 def interval_of_seeds(seeds: Sequence[Result]) -> Interval | None:
-    """The interval of the mean value of one recipe's results: one seed's own, of several over seeds and the same images.
+    """The interval of the mean value of one recipe's results on the same images: one seed's own, of several over seeds too.
 
-    Where they share no images it is over seeds alone.
+    It ends where no value can be: Student's would put a small error's low end below 0. Biased values have none.
     """
-    if len(seeds) == 1:
-        return seeds[0].interval
     kind = type(seeds[0])
-    table = kind.side_by_side(seeds)
-    return kind.bounded(over_seeds([result.value for result in seeds]) if table is None else seed_by_image(table))
+    if len(seeds) == 1 or kind.biased:
+        return seeds[0].interval if len(seeds) == 1 else None
+    table = None if kind.difference_unit else kind.side_by_side(seeds)  # its scores' mean is not a value of another unit
+    if table is not None:
+        return kind.bounded(seed_by_image(table, kind.which_count(seeds)))
+    return kind.bounded(over_seeds([one.value for one in seeds], images=[one.interval for one in seeds]))
 
 
 def difference_of_seeds(some: Sequence[R], others: Sequence[R]) -> Difference | None:
@@ -318,8 +343,27 @@ def difference_of_seeds(some: Sequence[R], others: Sequence[R]) -> Difference | 
     """
     if len(some) == len(others) == 1:
         return some[0].paired(others[0])
-    table = None if 1 in (len(some), len(others)) else type(some[0]).side_by_side([*some, *others])
-    return None if table is None else seed_by_image_difference(table[: len(some)], table[len(some) :])
+    return None if 1 in (len(some), len(others)) else difference_of_families(some, others)
+
+
+def difference_of_families(some: Sequence[Result], others: Sequence[Result], level: float = 0.95) -> Difference | None:
+    """First minus second over seeds and the images that all looked at; None where there is no test."""
+    kind, every, at = type(some[0]), [*some, *others], len(some)
+    table, counted = kind.side_by_side(every), kind.which_count(every)
+    if table is not None:
+        parts = None if counted is None else (counted[:at], counted[at:])
+        return seed_by_image_difference(table[:at], table[at:], counted=parts, level=level)
+    told = [one for result in every if (one := result.compared())]
+    if len(told) < len(every):
+        return None
+    values, own = zip(*told, strict=True)
+    return over_seeds_difference(values[:at], values[at:], images=(own[:at], own[at:]), level=level)
+
+
+def beyond_chance(results: Sequence[R]) -> list[R]:
+    """Those whose number says more than chance alone would, which is asked of all of them: p-values are Holm-corrected."""
+    adjusted = holm([result.chance for result in results])
+    return [result for result, p in zip(results, adjusted, strict=True) if p < 0.05 and result.beyond_chance]
 
 
 def torn_result(path: Path, what: str) -> WorkError:

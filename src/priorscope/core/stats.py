@@ -2,7 +2,7 @@
 
 One trained network is a checkpoint; its interval is over images (`wilson`, `bootstrap`). A family is a population of networks:
 its interval is over seeds and images at once (`seed_by_image`), or over seeds where a network yields one number only
-(`over_seeds`). How two of them compare is `priorscope.core.comparison`'s.
+(`over_seeds`, widened where these looked at the same images). How two of them compare is `priorscope.core.comparison`'s.
 
 The crossed design, the same N test images for each of S seeds, is y[s, i] = mean + seed[s] + image[i] + rest[s, i]. Its mean
 has the variance (var(seed) + var(rest) / N) / S + var(image) / N. The first part is estimated from S numbers, the second from
@@ -17,6 +17,7 @@ these, var(draws' means) / D with t(D - 1): more seeds do not make it smaller.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple, Protocol
 
@@ -147,13 +148,34 @@ def share_from_resamples(drawn: ArrayLike, value: float, n: int, level: float = 
 # Over seeds: a family.
 
 
-def over_seeds(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Student's t interval of the mean of one number a seed: for what has no per-image values, such as a share of decisions.
+def over_seeds(values: ArrayLike, level: float = 0.95, *, images: Sequence[Interval | None] = ()) -> Interval:
+    """Student's t interval of the mean of one number a seed: for what has no per-image values, such as a median.
 
-    mean +- t(S - 1) s / sqrt(S).
+    mean +- t(S - 1) s / sqrt(S). Where all seeds saw the same images, s does not show what other images would change in all
+    of them: `images` are the seeds' own intervals, and each end goes by `image_spread` farther, root of squares. As the seeds'
+    own part of it counts twice, the interval covers more often than it says: nobody knows how far the seeds err alike.
     """
     data = seeds(values)
-    return around(float(data.mean()), [seed_part(data)], level, "t", "seeds")
+    found, spread = around(float(data.mean()), [seed_part(data)], level, "t", "seeds"), image_spread(data, images)
+    if spread is None:
+        return found
+    mean, z = float(data.mean()), normal_quantile(level)
+    below, above = (math.hypot(found.width / 2, z * side) for side in spread)
+    return Interval(low=mean - below, high=mean + above, level=level, method="t, widened", over="seeds x images")
+
+
+def image_spread(values: ArrayLike, images: Sequence[Interval | None]) -> tuple[float, float] | None:
+    """How far, in standard deviations, other images move the mean of seeds down and up at most: as if all seeds erred alike.
+
+    It is the mean of the seeds' own, read off their intervals; None where some seed has none over images.
+    """
+    own = [one for one in images if one is not None and one.over == "images"]
+    data = finite(values)
+    if len(own) != len(data):
+        return None
+    sds = [[(v - i.low) / z, (i.high - v) / z] for v, i in zip(data, own, strict=True) for z in [normal_quantile(i.level)]]
+    below, above = np.maximum(sds, 0.0).mean(axis=0)
+    return float(below), float(above)
 
 
 def seed_by_image(values: ArrayLike, counted: ArrayLike | None = None, level: float = 0.95) -> Interval:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from priorscope.core.wording import from_to, listed
 from priorscope.report.recipes import compared_runs, recipe_differences
 from priorscope.report.records import Reading, RunRecord
-from priorscope.report.verdict import Finding
+from priorscope.report.verdict import Finding, same_images
+from priorscope.report.words import FEW, few_compared
 
 
 def limits(reading: Reading, found: Sequence[Finding]) -> list[str]:
@@ -16,7 +17,10 @@ def limits(reading: Reading, found: Sequence[Finding]) -> list[str]:
     tested = sum(1 for finding in found for pair in finding.pairs if pair.comparison)
     if tested:
         were = "comparisons were" if tested > 1 else "comparison was"
-        said.append(f"{tested} {were} tested; within each probe the p-values are Holm-corrected.")
+        said.append(f"{tested} {were} tested; within each table, a probe at one setting, the p-values are Holm-corrected.")
+    few = [finding.measure for finding in found if few_compared(finding)]
+    if few:
+        said.append(f"Fewer than {FEW} images stand behind comparisons on {listed(few)}, which are few for an interval.")
     caveats = sum(len(outcome.result.caveats) > 0 for finding in found for outcome in finding.outcomes)
     if caveats:
         said.append(f"{caveats} result{'s carry' if caveats > 1 else ' carries'} caveats, shown in the section of the probe.")
@@ -37,11 +41,17 @@ def _seeds_said(found: Sequence[Finding]) -> str:
 
 def _families_over(found: Sequence[Finding]) -> str:
     """What intervals of families are over: seeds alone, where a number is of no image or seeds had images of their own."""
-    families = [(f.measure, arm.interval.over) for f in found for arm in f.arms if arm.scope == "family" and arm.interval]
-    alone = list(dict.fromkeys(measure for measure, over in families if over == "seeds"))
-    if alone and len(alone) == len({measure for measure, _ in families}):
-        return "seeds"
-    return f"seeds and images, those of {listed(alone)} over seeds alone" if alone else "seeds and images"
+    families = [(f.measure, arm) for f in found for arm in f.arms if arm.scope == "family" and arm.interval]
+    alone = [(measure, arm) for measure, arm in families if arm.interval and arm.interval.over == "seeds"]
+    if not alone:
+        return "seeds and images"
+    names, lacking = (
+        list(dict.fromkeys(measure for measure, _ in those))
+        for those in (alone, [one for one in alone if same_images(one[1].runs)])
+    )
+    every = len(names) == len({measure for measure, _ in families})
+    over = "seeds" if every else f"seeds and images, those of {listed(names)} over seeds alone"
+    return f"{over}; what other images would change is not in those of {listed(lacking)}" if lacking else over
 
 
 def _recipes_said(reading: Reading, found: Sequence[Finding]) -> str:

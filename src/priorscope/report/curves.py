@@ -12,6 +12,7 @@ from typing import Any, Literal
 from priorscope.core import layout, logs
 from priorscope.core.config import is_table
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import STYLES, Figure
 from priorscope.core.logs import SPLITS, Points
 from priorscope.core.wording import from_to
@@ -200,15 +201,16 @@ def _ends(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def _title(ends: Mapping[str, float], last: Mapping[str, Points], metric: MetricName, headline: str) -> str:
-    """Who ends best, and where; of one curve after how many epochs."""
-    better, extreme = (max, "highest") if metric == "acc" else (min, "lowest")
-    best = better(ends, key=lambda label: ends[label])
-    said = f"{ends[best]:.1%}" if metric == "acc" else f"{ends[best]:.3g}"
+    """From where to where curves end, as no test names a winner; of one curve after how many epochs."""
+    low, high = smallest(ends), largest(ends)
+    least, most = (f"{end.value:.1%}" if metric == "acc" else f"{end.value:.3g}" for end in (low, high))
     where = f"{headline} {WORDS[metric]}"
-    if len(ends) > 1:
-        return f"{best} ends with the {extreme} {where}: {said}"
-    epochs = from_to([x for x, _ in last[best]])
-    return f"{where.capitalize()} ends at {said} after {epochs} epoch{'' if epochs == '1' else 's'}"
+    if len(ends) == 1:
+        epochs = from_to([x for x, _ in last[high.names[0]]])
+        return f"{where.capitalize()} ends at {most} after {epochs} epoch{'' if epochs == '1' else 's'}"
+    if high.equal:
+        return f"{where.capitalize()} of {high} ends at {most}"
+    return f"At the end, {where} runs from {least} ({low}) to {most} ({high})"
 
 
 def _band_note(rows: Sequence[Mapping[str, Any]], drawn: Mapping[str, float], last: Mapping[str, Points], headline: str) -> str:

@@ -17,7 +17,7 @@ from priorscope.core.stats import Interval, over_seeds
 from priorscope.core.wording import listed
 from priorscope.report.records import Reading, by_recipe
 from priorscope.report.scale import Scale, scale_of
-from priorscope.report.verdict import Arm, Finding
+from priorscope.report.verdict import Arm, Finding, same_images
 from priorscope.report.words import between, number
 
 WIDE = 20
@@ -208,14 +208,19 @@ def _told(arm: Arm) -> _Told | None:
     if len(known) == len(traits) and all(trait.value == result.value for trait, result in zip(known, arm.results, strict=True)):
         return _Told(arm.value, arm.interval, first.unit, first.metric, arm.seeds)
     values = [trait.value for trait in known]
-    return _Told(math.fsum(values) / len(values), _interval(known), first.unit, first.metric, len(known))
+    interval = _interval(known, shared=same_images(arm.runs))
+    return _Told(math.fsum(values) / len(values), interval, first.unit, first.metric, len(known))
 
 
-def _interval(traits: Sequence[Metric]) -> Interval | None:
-    if len(traits) > 1:
-        try:
-            return over_seeds([trait.value for trait in traits])
-        except PriorscopeError:
-            return None  # a value that is not finite
-    low, high = traits[0].low, traits[0].high
-    return None if low is None or high is None else Interval(low=low, high=high, method="as the probe says", over="images")
+def _interval(traits: Sequence[Metric], shared: bool) -> Interval | None:
+    """One seed's own; of several over seeds, and over the images where all seeds saw the same."""
+    own = [
+        None if one.low is None or one.high is None else Interval(low=one.low, high=one.high, method="its own", over="images")
+        for one in traits
+    ]
+    if len(traits) == 1:
+        return own[0]
+    try:
+        return over_seeds([trait.value for trait in traits], images=own if shared else ())
+    except PriorscopeError:
+        return None  # a value that is not finite

@@ -19,11 +19,12 @@ from pathlib import Path
 from priorscope.core.contracts import Metric, Result
 from priorscope.core.folder import write_text
 from priorscope.core.stats import Interval
+from priorscope.core.wording import capitalised
 from priorscope.report.claims import answers
 from priorscope.report.joined import Sources, read_sources
 from priorscope.report.records import Outcome, Reading, by_recipe
 from priorscope.report.verdict import Arm, Finding, Pair, findings
-from priorscope.report.words import number
+from priorscope.report.words import compared_images, few_compared, images_compared, number
 
 COLUMNS = 4
 """How many probes stand beside each other in one table: with their intervals, more do not fit the width of a page."""
@@ -141,20 +142,26 @@ def _pairs(reading: Reading, finding: Finding, name: str) -> str:
         f"Differences in {escaped(finding.measure)}, first minus second. $p$ is Holm-corrected over the table; "
         "not distinguishable does not mean equal."
     )
-    head = ("first", "second", f"difference{unit}", "95\\,\\% interval", "$p$", "the first is")
-    return _table(name, reading, caption, "llrlll", head, rows)
+    if images_compared(finding):
+        caption += f" $n$ counts the {escaped(compared_images(finding.result))} that they were compared on."
+    if few := few_compared(finding):
+        caption += f" {escaped(capitalised(few))}."
+    head = ("first", "second", f"difference{unit}", "95\\,\\% interval", "$n$", "$p$", "the first is")
+    return _table(name, reading, caption, "llrlrll", head, rows)
 
 
-def _compared(pair: Pair) -> tuple[str, str, str, str]:
-    """A difference, its interval, its p-value, and what may be said; shares in points of a hundred."""
+def _compared(pair: Pair) -> tuple[str, str, str, str, str]:
+    """A difference, its interval, of how many images, its p-value, and what may be said; shares in points of a hundred."""
     scale = 100.0 if pair.unit.startswith("share") else 1.0
     if pair.comparison is None:
         gap = scale * (pair.first.value - pair.second.value)
-        return _signed(gap), "exact", "--", "higher" if gap > 0 else "lower" if gap < 0 else "the same"
+        return _signed(gap), "exact", "--", "--", "higher" if gap > 0 else "lower" if gap < 0 else "the same"
     difference, p = pair.comparison.difference, pair.comparison.p_value
     low, high = scale * difference.interval.low, scale * difference.interval.high
     chance = "$< 0.001$" if p < 0.001 else f"{p:.3f}"
-    return _signed(scale * difference.value), f"{_signed(low)} to {_signed(high)}", chance, escaped(pair.comparison.verdict)
+    n = "--" if difference.n is None else _digits(f"{difference.n:,}")
+    between = f"{_signed(low)} to {_signed(high)}"
+    return _signed(scale * difference.value), between, n, chance, escaped(pair.comparison.verdict)
 
 
 def _joint(reading: Reading, outcome: Outcome, name: str) -> list[str]:

@@ -9,7 +9,7 @@ from priorscope.core.stats import Interval
 from priorscope.report.records import Reading, by_recipe
 from priorscope.report.scale import scale_of
 from priorscope.report.verdict import Finding
-from priorscope.report.words import between, difference_said, number
+from priorscope.report.words import between, compared_images, difference_said, number
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,6 @@ def pair_rows(finding: Finding) -> list[tuple[str, str, str, str]]:
                 (pair.first.label, pair.second.label, number(gap, finding.unit), "exact" if pair.differs else "the same")
             )
         else:
-            rows.append(
-                (pair.first.label, pair.second.label, difference_said(pair.comparison, pair.unit), pair.comparison.verdict)
-            )
+            said = difference_said(pair.comparison, pair.unit, compared_images(finding.result))
+            rows.append((pair.first.label, pair.second.label, said, pair.comparison.verdict))
     return rows

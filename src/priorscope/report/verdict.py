@@ -3,7 +3,7 @@
 Runs of one recipe that differ in their seed alone are an *arm*. An arm with as many seeds as the probe asks for speaks for
 its family, and its interval is over seeds and images; with one seed it is a checkpoint, and its interval is over images. In
 between, nothing is compared: the sentence says how many seeds are missing. The comparisons of one table are Holm-corrected,
-and "not distinguishable" is not called "equal".
+and "not distinguishable" is not called "equal". Families whose number has a bias of its own are compared by one without.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from priorscope.core.comparison import (
     Comparison,
@@ -22,12 +21,11 @@ from priorscope.core.comparison import (
     compare,
     holm,
     over_seeds_difference,
-    seed_by_image_difference,
 )
 from priorscope.core.config import content_key
-from priorscope.core.contracts import Result
+from priorscope.core.contracts import Result, beyond_chance, difference_of_families, interval_of_seeds
 from priorscope.core.errors import PriorscopeError
-from priorscope.core.stats import Interval, over_seeds, seed_by_image
+from priorscope.core.stats import Interval, over_seeds
 from priorscope.probes import PROBES
 from priorscope.report.records import Outcome, Reading, RunRecord
 from priorscope.report.settings import differences_said, settings_of
@@ -46,6 +44,10 @@ class Arm:
     scope: Scope
     value: float
     interval: Interval | None
+    unbiased: tuple[float, Interval] | None = None
+    """Where `value` is biased, the family's number that is compared, with the interval that `value` cannot have."""
+    beyond_chance: bool = True
+    """Whether some seed's number says more than chance alone would, all that stand beside it being asked."""
 
     @property
     def seeds(self) -> int:
@@ -61,11 +63,6 @@ class Arm:
     def believed(self) -> bool:
         """Whether its number may be ranked: one that is known to be a bound only, or of a blind instrument, may not."""
         return all(result.believed for result in self.results)
-
-    @property
-    def beyond_chance(self) -> bool:
-        """Whether some seed's number says more than chance alone would."""
-        return any(result.beyond_chance for result in self.results)
 
     def said(self, text: str) -> str:
         """The arm's name with what it is: a checkpoint unless it speaks for a family."""
@@ -189,6 +186,8 @@ def _finding(members: Sequence[tuple[RunRecord, Outcome]], where: str) -> Findin
         by_label.setdefault(run.recipe_name, []).append((run, outcome))
     arms = [_arm(label, sorted(those, key=lambda one: one[0].seed)) for label, those in by_label.items()]
     arms.sort(key=lambda arm: arm.value, reverse=kind.better != "lower")
+    sure = set(map(id, beyond_chance([result for arm in arms for result in arm.results])))
+    arms = [replace(arm, beyond_chance=not sure.isdisjoint(map(id, arm.results))) for arm in arms]
     outcomes = tuple(outcome for _, outcome in members)
     pairs = _pairs(arms) if any(arm.beyond_chance for arm in arms) else []
     return Finding(first.probe, kind, first.about, tuple(arms), tuple(pairs), outcomes, where)
@@ -200,27 +199,32 @@ def _arm(label: str, members: Sequence[tuple[RunRecord, Outcome]]) -> Arm:
     needed = type(results[0]).seeds_needed
     scope: Scope = "checkpoint" if len(results) == 1 else "family" if len(results) >= needed else "too few seeds"
     value = float(np.mean([result.value for result in results]))
-    return Arm(label, runs[0].family, runs, results, scope, value, _interval(runs, results))
+    return Arm(label, runs[0].family, runs, results, scope, value, _interval(runs, results), _unbiased(runs, results))
 
 
 def _interval(runs: Sequence[RunRecord], results: Sequence[Result]) -> Interval | None:
-    """Over images for one run; over seeds x images where all seeds saw the same images, else over seeds.
-
-    It ends where no value can be: Student's would put a small error's low end below 0.
-    """
-    if len(results) == 1:
-        return results[0].interval
-    table = None if results[0].difference_unit else _crossed(runs, results)  # its scores' mean is not a value of another unit
+    """Over images for one run; over seeds x images where all seeds saw the same images, else over seeds."""
     try:
-        found = over_seeds([result.value for result in results]) if table is None else seed_by_image(table)
-        return results[0].bounded(found)
+        if len(results) == 1 or results[0].biased or same_images(runs):
+            return interval_of_seeds(results)
+        return results[0].bounded(over_seeds([result.value for result in results]))
     except PriorscopeError:
         return None  # a value that is not finite: there is nothing to put an interval around
 
 
-def _crossed(runs: Sequence[RunRecord], results: Sequence[Result]) -> NDArray[Any] | None:
-    """The scores as `side_by_side` has them; None where there are none an image, or the seeds had images of their own."""
-    return type(results[0]).side_by_side(results) if len({run.data for run in runs}) == 1 else None
+def _unbiased(runs: Sequence[RunRecord], results: Sequence[Result]) -> tuple[float, Interval] | None:
+    """The mean over seeds of what families are compared by, with its interval, where the value itself is biased."""
+    told = [one for result in results if result.biased and (one := result.compared())]
+    if len(told) < 2:
+        return None
+    values, own = zip(*told, strict=True)
+    found = over_seeds(values, images=own if same_images(runs) else ())
+    return float(np.mean(values)), results[0].bounded(found)
+
+
+def same_images(runs: Sequence[RunRecord]) -> bool:
+    """Whether the runs learnt in one world, and were asked about the same images."""
+    return len({run.data for run in runs}) == 1
 
 
 def _pairs(arms: Sequence[Arm]) -> list[Pair]:
@@ -259,14 +263,14 @@ def difference_unit(arm: Arm) -> str:
 
 
 def _family_difference(one: Arm, other: Arm, level: float) -> Difference | None:
-    """Over seeds and images where all looked at the same ones; else, of values that are compared themselves, over seeds."""
-    table = _crossed([*one.runs, *other.runs], [*one.results, *other.results])
-    if table is not None:
-        return seed_by_image_difference(table[: one.seeds], table[one.seeds :], level=level)
-    if one.results[0].difference_unit:
+    """Over seeds and images where all looked at the same ones; else over seeds, if images are not what is compared."""
+    if same_images([*one.runs, *other.runs]):
+        return difference_of_families(one.results, other.results, level)
+    told = [[result.compared() for result in arm.results] for arm in (one, other)]
+    values = [[number[0] for number in arm if number] for arm in told]
+    if [len(arm) for arm in values] != [one.seeds, other.seeds]:
         return None
     worlds = [[(run.seed, run.data) for run in arm.runs] for arm in (one, other)]
-    values = [[result.value for result in arm.results] for arm in (one, other)]
     own_worlds = worlds[0] == worlds[1] and len({data for _, data in worlds[0]}) > 1
     return over_seeds_difference(values[0], values[1], paired=own_worlds, level=level)
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from priorscope.core.comparison import Comparison
+from priorscope.core.contracts import Result
 from priorscope.core.stats import Interval
 from priorscope.core.wording import amount_said, capitalised, chance_said, counted, from_to, listed
-from priorscope.report.verdict import Arm, Finding
+from priorscope.report.verdict import Arm, Finding, difference_unit
 
 BUDGET = "L-inf on pixels"
 """How the unit of a budget begins that people write in 255ths."""
@@ -23,6 +24,8 @@ TINY = 1e-6
 """A share or probability below this is written as 0."""
 NAMED = 3
 """Of up to this many names a sentence also says the numbers."""
+FEW = 30
+"""Fewer images than this are few for a comparison: its interval is not to be relied on."""
 MANY = 12
 """Of more names than this a sentence says the first ones alone."""
 
@@ -52,17 +55,34 @@ def between(interval: Interval | None, unit: str) -> str:
     return f"{number(interval.low, unit).removesuffix('%').removesuffix('/255')} to {number(interval.high, unit)}"
 
 
-def difference_said(comparison: Comparison, unit: str) -> str:
-    """A difference with its interval, what it is over, and the chance of it without a true one."""
+def difference_said(comparison: Comparison, unit: str, images: str = "images") -> str:
+    """A difference with its interval, what it is over and of how many `images`, and the chance of it without a true one."""
     d = comparison.difference
-    return f"{signed(d.value, unit)} ({difference_between(d.interval, unit)}, {chance_said(comparison.p_value)})"
+    between = difference_between(d.interval, unit, d.over(images))
+    return f"{signed(d.value, unit)} ({between}, {chance_said(comparison.p_value)})"
 
 
-def difference_between(interval: Interval, unit: str) -> str:
+def difference_between(interval: Interval, unit: str, over: str = "") -> str:
     """A difference's interval with what it is over; its unit stands with the difference and is not said again."""
     low, high = (signed(end, unit).partition(" ")[0] for end in (interval.low, interval.high))
-    over = listed(interval.over.split(" x "))
-    return f"{low} to {high}; {100 * interval.level:.3g}% interval over {over}"
+    return f"{low} to {high}; {100 * interval.level:.3g}% interval over {over or listed(interval.over.split(' x '))}"
+
+
+def compared_images(result: type[Result]) -> str:
+    """What two networks are compared on: what one is asked about, said of all, "images that all get right"."""
+    return result.sampled.replace("it gets", "all get")
+
+
+def few_compared(finding: Finding) -> str:
+    """On how few images networks were compared, where they are too few for an interval; nothing where they are not."""
+    counts = [n for n in images_compared(finding) if n < FEW]
+    return f"compared on only {from_to(counts, ',')} {compared_images(finding.result)}, few for an interval" if counts else ""
+
+
+def images_compared(finding: Finding) -> set[int]:
+    """The numbers of images behind the comparisons of a finding."""
+    told = (pair.comparison.difference.n for pair in finding.pairs if pair.comparison)
+    return {n for n in told if n is not None}
 
 
 def signed(value: float, unit: str) -> str:
@@ -71,6 +91,8 @@ def signed(value: float, unit: str) -> str:
         return f"{100 * value:+.1f} points"
     if unit.startswith(BUDGET):
         return f"{255 * value:+.2g}/255"
+    if unit.startswith("squared"):
+        return f"{value:+.3g} in {unit}"
     return f"{value:+.3g} {unit}" if unit.startswith("doublings") else f"{value:+.3g}"
 
 
@@ -84,6 +106,9 @@ def amount(arm: Arm, unit: str) -> str:
     n = f"n\u00a0=\u00a0{arm.results[0].n:,}"  # not to be broken over two lines
     on = n if arm.seeds == 1 else f"{arm.seeds} seeds, {n} each"
     inside = f"{between(arm.interval, unit)}; {on}" if arm.interval else on
+    if arm.unbiased:
+        value, interval = arm.unbiased
+        inside = f"{difference_unit(arm)}: {number(value, '')}, {between(interval, '')}; {on}"
     return f"{number_of(arm, unit)} ({inside})"
 
 
@@ -119,7 +144,8 @@ def _stated(finding: Finding) -> str:
         said = _best_untested(finding)
     else:
         said = _two(finding) if len(arms) == 2 else _many(finding)
-    return f"{said}{_too_few(finding)}"
+    by = f"; compared by {difference_unit(arms[0])}" if finding.result.biased and finding.pairs and len(arms) > 2 else ""
+    return f"{said}{by}{_too_few(finding)}"
 
 
 def _best_untested(finding: Finding) -> str:
@@ -175,7 +201,7 @@ def _two(finding: Finding) -> str:
     higher = "higher" if above else "lower"
     if pair.comparison is None:
         return f"{_begun(names[0])} has a {higher} {finding.measure} than {names[1]}: {values}, exactly"
-    told = difference_said(pair.comparison, pair.unit)
+    told = difference_said(pair.comparison, pair.unit, compared_images(finding.result))
     if pair.differs and finding.result.leaning:
         leans = finding.result.leaning[0 if above else 1]
         return f"{_begun(names[0])} {leans} than {names[1]}: {finding.measure} {values}, a difference of {told}"
@@ -220,7 +246,8 @@ def _many(finding: Finding) -> str:
         )
     if turned:
         leans = (finding.result.leaning or ("is higher", "is lower"))[0 if upwards else 1]
-        parts.append(f"but image by image {listed(turned)} {leans} than it")
+        how = "" if finding.result.biased else "image by image "
+        parts.append(f"but {how}{listed(turned)} {leans} than it")
     return "; ".join([*parts, left] if left else parts)
 
 
@@ -254,6 +281,11 @@ def trusted(finding: Finding) -> str:
     counts = {result.n for arm in finding.arms for result in arm.results}
     if not all(arm.exact for arm in finding.arms):
         parts.append(f"n\u00a0=\u00a0{from_to(counts, ',')} {finding.result.sampled}")
+    compared = images_compared(finding)
+    if few := few_compared(finding):
+        parts.append(few)
+    elif compared - counts:
+        parts.append(f"compared on {from_to(compared, ',')} {compared_images(finding.result)}")
     parts += [ground for ground in [_grounds(finding)] if ground]
     doubted = [arm.label for arm in finding.arms if any(result.caveats for result in arm.results)]
     if doubted:

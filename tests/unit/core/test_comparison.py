@@ -237,15 +237,15 @@ def test_a_margin_that_is_none_is_refused(margin: float) -> None:
 
 
 def test_the_sentences() -> None:
-    numbers = "(difference +0.050, 95 % interval +0.020 to +0.080 over seeds x images, p < 0.001)"
+    numbers = "(difference +0.050, 95 % interval +0.020 to +0.080 over seeds and images, p < 0.001)"
     assert compare(difference(0.05, 0.03, 0.0001)).sentence("MLP", "CNN") == f"MLP is higher than CNN {numbers}"
     assert compare(difference(0.01, 0.03, 0.5), margin=0.05).sentence("MLP", "CNN") == (
         "MLP and CNN are equivalent within 0.05 "
-        "(difference +0.010, 95 % interval -0.020 to +0.040 over seeds x images, p = 0.500)"
+        "(difference +0.010, 95 % interval -0.020 to +0.040 over seeds and images, p = 0.500)"
     )
     assert compare(difference(0.01, 0.03, 0.5)).sentence("MLP", "CNN", digits=2) == (
         "MLP and CNN are not distinguishable here, which does not make them equal "
-        "(difference +0.01, 95 % interval -0.02 to +0.04 over seeds x images, p = 0.500)"
+        "(difference +0.01, 95 % interval -0.02 to +0.04 over seeds and images, p = 0.500)"
     )
 
 
@@ -253,6 +253,20 @@ def test_over_images_alone_a_sentence_speaks_of_checkpoints() -> None:
     said = compare(difference(-0.05, 0.03, 0.002, over="images")).sentence("MLP", "CNN")
     assert said.startswith("this checkpoint of MLP is lower than this checkpoint of CNN (difference -0.050,")
     assert said.endswith("over images, p = 0.002)")
+
+
+def test_a_difference_says_of_how_many_images_it_is() -> None:
+    right = np.arange(40) < 30
+    alone = paired_proportions(right, ~right)
+    assert (alone.n, alone.over("images that all get right")) == (40, "40 images that all get right")
+    assert "interval" in (said := compare(alone).sentence("MLP", "CNN"))
+    assert " over 40 images, p " in said
+    assert paired_bootstrap(np.arange(7.0), np.ones(7), seed=0).n == 7
+    drawn = np.random.default_rng(0).random((3, 5, 1200)) < 0.5
+    assert seed_by_image_difference(drawn, drawn[:2]).over() == "seeds, draws and 1,200 images"
+    assert seed_by_image_difference(drawn[:, 0] * 2.0, drawn[:2, 0] * 1.0).n == 1200
+    families = over_seeds_difference([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])
+    assert (families.n, families.over()) == (None, "seeds"), "no image is behind a number that a seed has one of"
 
 
 def test_the_interval_of_two_families_ends_at_zero_at_their_p_value() -> None:
@@ -276,6 +290,19 @@ def test_draws_in_common_are_a_part_of_a_difference() -> None:
         assert result.value == 3
         assert result.interval.high == pytest.approx(3 + 4.302653 * (7 / 3) ** 0.5)
         assert result.interval.over == "seeds x draws x images"
+
+
+def test_images_that_move_two_families_apart_are_a_part_of_their_difference() -> None:
+    """Seeds that agree: what is left is the images', which may move one up by 0.1 and the other down by 0.2."""
+
+    def own(value: float, half: float) -> list[Interval]:
+        return [Interval(low=value - half, high=value + half, method="planted", over="images")] * 3
+
+    told = over_seeds_difference([0.5] * 3, [0.2] * 3, images=(own(0.5, 0.1), own(0.2, 0.2)))
+    assert (told.interval.low, told.interval.high) == (pytest.approx(0), pytest.approx(0.6))
+    assert told.interval.over == "seeds x images"
+    assert told.p_value == pytest.approx(0.05, rel=1e-6)
+    assert over_seeds_difference([0.5] * 3, [0.2] * 3, images=(own(0.5, 0.1), [])).interval.over == "seeds"
 
 
 def test_beside_the_best_all_pairs_count() -> None:

@@ -306,6 +306,22 @@ def test_the_bootstrap_of_few_values_covers_as_often_as_it_says(images: int, pai
     assert 0.92 <= hits / 600 <= 0.98
 
 
+def own_interval(value: float, below: float, above: float, level: float = 0.95, over: str = "images") -> Interval:
+    return Interval(low=value - below, high=value + above, level=level, method="planted", over=over)
+
+
+def test_seeds_that_agree_on_shared_images_are_no_surer_than_one_of_them() -> None:
+    agreeing = over_seeds([0.5] * 4, images=[own_interval(0.5, 0.1, 0.2)] * 4)
+    assert (agreeing.low, agreeing.high, agreeing.over) == (pytest.approx(0.4), pytest.approx(0.7), "seeds x images")
+    narrower = NormalDist().inv_cdf(0.9) / NormalDist().inv_cdf(0.975)
+    assert over_seeds([0.5] * 4, 0.8, images=[own_interval(0.5, 0.1, 0.2)] * 4).low == pytest.approx(0.5 - 0.1 * narrower)
+    values = [0.4, 0.5, 0.6]
+    alone, both = over_seeds(values), over_seeds(values, images=[own_interval(v, 0.3, 0.3) for v in values])
+    assert both.width**2 == pytest.approx(alone.width**2 + 0.6**2)
+    for lacking in ([None] * 3, [own_interval(v, 0.3, 0.3, over="repeats") for v in values], ()):
+        assert over_seeds(values, images=lacking) == alone
+
+
 def test_intervals_of_shares_stay_where_shares_can_be() -> None:
     assert bootstrap_of_shares([0.9, 1.0, 1.0], seed=0).high == 1
     assert bootstrap_of_shares([0.0, 0.0, 0.1], seed=0).low == 0

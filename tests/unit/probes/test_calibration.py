@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from priorscope import models
+from priorscope.core.comparison import over_seeds_difference
 from priorscope.core.config import Config
-from priorscope.core.contracts import Subject
+from priorscope.core.contracts import Subject, beyond_chance, difference_of_families, interval_of_seeds
 from priorscope.core.environment import Environment
 from priorscope.core.metrics import softmax
 from priorscope.data.split import ArrayPixels, Split
@@ -109,7 +110,7 @@ def test_several_networks_stand_over_their_own_bands(over):
     both = [(Subject(name="over", family="cnn"), over), (Subject(name="good", family="mlp"), good)]
     first = Calibration.draw(both)[0]
     assert first.name == "calibration-error"
-    assert first.title == f"over is farthest from calibrated: off by {over.value:.1%}"
+    assert first.title == f"over is off by {over.value:.1%}, beyond what chance alone makes"
     assert {row["line"]: row["value"] <= row["high"] for row in first.rows} == {"over": False, "good": True}
 
 
@@ -140,19 +141,24 @@ def titles(**results: Calibration) -> dict[str, str]:
     return {figure.name: figure.title for figure in Calibration.draw(named)}
 
 
-def test_the_farthest_from_calibrated_is_so_beyond_its_own_chance():
+def test_titles_tell_of_errors_beyond_their_own_chance_and_name_no_winner():
     """Few unsure answers are off by much by chance alone; sure ones that are right in 98 % are off by little, but surely."""
     few = Planted(n=60)
     unsure = measure_calibration(few.evidence(), few, temperature=False)
     sure = judged(np.log(0.999 / 0.001 * 3) * np.eye(4)[np.zeros(500, int)], np.arange(500) < 10)
     assert unsure.value > 2 * sure.value
     told = titles(unsure=unsure, sure=sure)
-    assert told["calibration-error"] == f"sure is farthest from calibrated: off by {sure.value:.1%}"
-    assert told["reliability"] == "sure strays farthest from what it says: 1 of 1 bins lie outside of chance"
-    assert titles(a=sure, b=sure)["calibration-error"] == f"a and b are equally far from calibrated: off by {sure.value:.1%}"
+    beyond = "beyond what chance alone makes"
+    assert told["calibration-error"] == f"sure is off by {sure.value:.1%}, {beyond}"
+    assert told["reliability"] == "Of sure, 1 of 1 bins lie outside of chance"
+    assert titles(a=sure, b=sure)["calibration-error"] == f"a and b are each off by {sure.value:.1%}, {beyond}"
     assert titles(a=sure, b=sure)["reliability"] == "a and b have the same share of bins outside of chance: 100%"
-    farthest = "a and b stray farthest from what they say: 100% of their bins lie outside of chance"
-    assert titles(a=sure, b=sure, c=unsure)["reliability"] == farthest
+    same = "a and b have the same share of bins outside of chance: 100%"
+    assert titles(a=sure, b=sure, c=unsure)["reliability"] == same
+    surer = judged(np.log(0.999 / 0.001 * 3) * np.eye(4)[np.zeros(500, int)], np.arange(500) < 11)
+    ends = f"{sure.value:.1%} (sure) to {surer.value:.1%} (surer)"
+    assert sure.value < surer.value, "one answer of 500 more is wrong, which says nothing of two networks"
+    assert titles(surer=surer, sure=sure)["calibration-error"] == f"B{beyond[1:]}, confidence is off by {ends}"
 
 
 def test_where_nothing_is_outside_of_chance_nothing_strays_and_no_answer_is_wrong_in_any_way():
@@ -283,6 +289,33 @@ def test_no_title_accuses_one_of_eight_calibrated_networks():
     told = titles(**calibrated)
     assert told["reliability"] == "No sign that any network is not calibrated"
     assert told["calibration-error"] == "No network's error can be told from what chance alone makes of a calibrated one's"
+
+
+def test_calibrated_recipes_are_equal_however_sure_they_are_and_an_overconfident_one_is_told_from_them():
+    """Chance makes a larger ECE of unsure answers than of sure ones, in every seed: over seeds the two ECEs differ."""
+    draw = np.random.default_rng(0)
+
+    def recipe(low: float, high: float, wrong: float = 0.0) -> list[Calibration]:
+        """Three seeds, right less often than they say by `wrong`."""
+        seeds = []
+        for _ in range(3):
+            sure = draw.uniform(low, high, 1000)
+            logits = np.log(np.stack([sure, *[(1 - sure) / 3] * 3], 1))
+            seeds.append(judged(logits, np.where(draw.random(1000) < sure - wrong, 0, 1)))
+        return seeds
+
+    unsure, sure, over = recipe(0.4, 0.8), recipe(0.96, 0.999), recipe(0.6, 0.95, 0.25)
+    assert over_seeds_difference(*([seed.value for seed in seeds] for seeds in (unsure, sure))).p_value < 0.05
+    assert interval_of_seeds(unsure) is None
+    told = difference_of_families(unsure, sure)
+    assert told.interval.contains(0)
+    assert told.interval.over == "seeds x images"
+    far = difference_of_families(over, sure)
+    assert far.interval.contains(0.25**2)
+    assert far.p_value < 0.05
+    assert difference_of_families(over, unsure).value > 0
+    assert Calibration.difference_unit == next(m.metric for m in sure[0].metrics() if m.unit == "probability^2")
+    assert beyond_chance([*unsure, *sure, *over]) == over
 
 
 def test_of_a_hundred_networks_that_are_not_calibrated_every_one_is_accused(over):

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from priorscope.core.contracts import Subject
+from priorscope.core.contracts import Subject, difference_of_families, interval_of_seeds
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.stats import Interval
 from priorscope.data.sources.cue_conflict import CLASSES
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result
@@ -321,6 +322,50 @@ def test_titles_rank_what_differs_alone(stimuli):
     assert titles(a=shape, b=shape)[:2] == ["a and b each decide by shape in 100%", f"a and b answer {answered}"]
     assert titles(a=shape, b=torn)[0] == "a decides by shape in 100%, b in 50%"
     assert titles(b=torn)[2] == f"Shape decides most often where it is of {first_half} and 5 others: 100%"
+
+
+def test_seeds_that_saw_the_same_pictures_are_no_surer_than_the_pictures(stimuli):
+    """Two families that decide alike, by pictures that pull both ways: over seeds alone one in seven pairs is told apart."""
+    draw, covered, apart = np.random.default_rng(0), 0, 0
+    kept = stimuli.choose(np.flatnonzero(stimuli.columns["shape"] != stimuli.columns["texture"]))
+    one = measure_cue_conflict(Decider(by("shape")), kept)
+    for _ in range(100):
+        families = []
+        for _ in range(2):
+            pull, tells = draw.normal(0, 1.5, one.n), draw.normal(0, 1, one.n)
+            families.append([])
+            for _ in range(5):
+                lean = pull + draw.normal(0, 0.1) + draw.normal(0, 0.7, one.n)
+                decided = tells + draw.normal(0, 0.7, one.n) < 0.3
+                decision = np.where(decided, np.where(lean > 0, one.shape_of, one.texture_of), -1)
+                families[-1].append(seed_of(one, decision))
+        interval = interval_of_seeds(families[0])
+        assert interval.over == "seeds x images"
+        covered += interval.contains(0.5)
+        apart += difference_of_families(*families).p_value < 0.05
+    assert covered >= 95
+    assert apart <= 7
+
+
+def seed_of(result: StimuliConflict, decision: np.ndarray) -> StimuliConflict:
+    """The result of a network that decides so."""
+    shape, texture = (np.array([(decision == cue).sum()]) for cue in (result.shape_of, result.texture_of))
+    value = float(shape[0] / (shape + texture)[0]) if (shape + texture)[0] else 0.5
+    return result.model_copy(update={"decision": decision, "shape": shape, "texture": texture, "value": value})
+
+
+def test_the_picture_has_the_interval_of_the_sentence_and_none_decided_is_no_fault(stimuli):
+    one = measure_cue_conflict(Decider(by("shape")), stimuli)
+    half = np.where(np.arange(one.n) % 2, one.shape_of, one.texture_of)
+    seeds = [seed_of(one, np.roll(half, at)) for at in range(3)]
+    subjects = [Subject(name=f"a-s{at}", family="a", recipe="a", seed=at) for at in range(3)]
+    row = CueConflict.draw(list(zip(subjects, seeds, strict=True)))[0].rows[0]
+    interval = interval_of_seeds(seeds)
+    assert (row["low"], row["high"]) == (interval.low, interval.high)
+    assert StimuliConflict.side_by_side([one, seed_of(one, half).model_copy(update={"shape_of": one.texture_of})]) is None
+    unknown = Interval(low=0, high=1, method="no decision", over="images")
+    none = interval_of_seeds([seed_of(one, np.full(one.n, -1)).model_copy(update={"interval": unknown})] * 3)
+    assert (none.low, none.high) == (pytest.approx(0), pytest.approx(1))
 
 
 def test_it_is_stored_and_drawn_beside_the_dial_s(tmp_path, stimuli):

@@ -314,7 +314,12 @@ def test_what_permutation_costs_is_paired_on_the_same_images(split):
     ((kind, difference),) = result.locality()
     assert kind == "in the whole picture"
     assert difference.value == pytest.approx(right[1] - right[0])
-    assert "pixels out of order in the whole picture cost" in result.headline()
+    low, high = difference.interval.low, difference.interval.high
+    assert high < 0, "of 60 images, it loses more than chance takes"
+    cost = f"cost {-100 * difference.value:.1f} points of accuracy ({-100 * high:.1f} to {-100 * low:.1f}; n = {N})"
+    assert result.headline().endswith(f"; pixels out of order in the whole picture {cost}.")
+    alone = "What permuted pixels cost is of one training each: the noise of training is not in this interval."
+    assert alone in result.caveats
     told = result.trait()
     assert told is not None
     assert told.value == pytest.approx(right[0] - right[1]), "its mark in a fingerprint: what permutation costs"
@@ -471,13 +476,39 @@ def test_titles_rank_what_differs_alone(split):
     assert alone["waves"] == "No wave changes an answer"
     everything = still.model_copy(update={"changed": np.ones_like(calm.changed)})
     assert titles(a=everything)["waves"] == "Waves of every frequency disturb alike"
-    assert alone["locality"] == f"Without locality a loses {100 * calm.correct.mean():.0f} points of accuracy"
-    assert both["locality"] == f"Without locality a and b each lose {100 * calm.correct.mean():.0f} points of accuracy"
+    assert alone["locality"] == f"Without locality a loses {100 * calm.correct.mean():.1f} points of accuracy"
+    assert both["locality"] == f"Without locality a and b each lose {100 * calm.correct.mean():.1f} points of accuracy"
+    ends = f"{100 * jumpy.correct.mean():.1f} (b) to {100 * calm.correct.mean():.1f} points of accuracy (a)"
+    assert titles(a=still, b=jumpy)["locality"] == f"Without locality from {ends} are lost"
     assert "of the answers of a and b as they are" in both["consistency"]
     assert titles(a=still, b=jumpy)["consistency"].endswith("(a) of the answers as they are")
     blunt = calm.model_copy(update={"sharp": np.zeros_like(calm.sharp)})
-    lost = f"{100 * calm.correct.mean():.0f} points of accuracy"
+    lost = f"{100 * calm.correct.mean():.1f} points of accuracy"
     assert titles(a=blunt, b=blunt)["resolution"] == f"At 8 pixels a side a and b each lose {lost}"
     kept = calm.model_copy(update={"sharp": np.broadcast_to(calm.correct, calm.sharp.shape)})
     assert titles(a=kept)["resolution"] == "At 8 pixels a side no accuracy is lost"
-    assert titles(a=kept, b=blunt)["resolution"] == f"At 8 pixels a side b loses most, {lost}"
+    assert titles(a=kept, b=blunt)["resolution"] == f"At 8 pixels a side from 0.0 (a) to {lost} (b) are lost"
+
+
+def test_a_loss_that_images_alone_can_make_is_called_a_change(split):
+    """Of 1,000 images 12 are lost and 8 won: 0.4 points, of which chance makes as many either way."""
+    plain = np.arange(1000) < 600
+    other = plain.copy()
+    other[:12], other[600:608] = False, True
+    alone = measured(Brightest(), split)
+    result = alone.model_copy(update={"permuted": (WHOLE,), "permuted_right": np.stack([plain, other])})
+    assert result.headline().endswith("; pixels out of order in the whole picture changed accuracy by -0.4 points "
+                                      "(-1.3 to +0.5; n = 1,000).")  # fmt: skip
+
+    def drawn(*results):
+        subjects = [Subject(name=f"a-s{s}", family="mlp", recipe="a", seed=s) for s in range(len(results))]
+        return draw_locality(list(zip(subjects, results, strict=True)))
+
+    figure = drawn(result)
+    assert figure.title == "No loss without locality is distinguishable from none: 0.4 points of accuracy (a-s0)"
+    noise = "Of one training each, the noise of training is not in the interval."
+    assert noise in figure.protocol
+    assert noise not in drawn(result, result, result).protocol, "over seeds it is"
+    sure = result.model_copy(update={"permuted_right": np.stack([plain, plain & (np.arange(1000) >= 60)])})
+    assert drawn(sure).title == "Without locality a-s0 loses 6.0 points of accuracy"
+    assert "cost 6.0 points of accuracy (" in sure.headline()

@@ -374,6 +374,24 @@ def test_the_share_that_stands_is_ranked_where_it_differs_alone() -> None:
     assert titles(a=soft, b=other)[1] == "At 8/255 from 0% (a) to 100% (b) are right, not all attacked in one way"
 
 
+def test_who_is_right_most_often_at_a_budget_is_so_by_a_test_on_the_same_images() -> None:
+    """One image of 200 between them says nothing, though each stands on 50 that the other loses; 40 more say enough."""
+    at, low, high = np.arange(200), 1.0, 16.0
+    one = planted(np.where(at < 101, high, low))
+    other = planted(np.where((at >= 50) & (at < 150), high, low))
+    assert titles(one=one, other=other)[1] == (
+        "Nobody stands out: at 8/255 one is right on 50%, other on 50%, and none is distinguishable from one"
+    )
+    few = planted(np.where(at < 61, high, low))
+    assert titles(few=few, one=one, other=other)[1] == (
+        "At 8/255 one is right most often, but not distinguishably from other: 50% (no sign of overestimation)"
+    )
+    elsewhere = few.model_copy(update={"index": at + 1})
+    assert titles(one=one, few=elsewhere)[1] == "At 8/255 one is right on 50%; it was compared with no other"
+    fewer = np.maximum(few.right_at - 1, 0)  # of a protocol's images, some stand again at a larger budget
+    assert titles(one=one, few=few.model_copy(update={"right_at": fewer}))[1].endswith("compared with no other")
+
+
 def test_networks_are_compared_on_the_images_that_both_get_right(trained: dict[str, Tensor]) -> None:
     base = measure_robustness(subject(trained), world(), budgets=CURVE, audit_images=0)
     half = base.model_copy(update={"smallest": base.smallest / 2, "correct": base.correct & (base.index % 2 == 0)})

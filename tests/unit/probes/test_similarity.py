@@ -180,8 +180,10 @@ def test_it_is_stored_and_drawn(result, tmp_path):
     assert isinstance(back, Similarity)
     assert back.table() == result.table()
     names = [figure.name for figure in back.charts()]
-    most = max(back.pairs, key=lambda pair: pair.value)
-    assert back.charts()[0].title.startswith(f"{most.first} and {most.second} are most alike: ")
+    least, *_, most = sorted(back.pairs, key=lambda pair: pair.value)
+    title = back.charts()[0].title
+    assert title.startswith(f"A layer's best match has a CKA from {least.value:.2f} ({least.first} ~ {least.second}")
+    assert f" to {most.value:.2f} ({most.first} ~ {most.second}" in title
     assert names == ["similarity", "cka", "similarity-match", "cka-0-1", "cka-0-2", "cka-1-2", "cka-0-0", "cka-1-1", "cka-2-2",
                      "held-by-depth", "dimension-by-depth", "similarity-convergence"]  # fmt: skip
     for figure in back.charts():
@@ -258,7 +260,13 @@ def test_titles_rank_what_differs_alone():
     pairs = [
         Pair(first=a, second=b, value=value) for (a, b), value in zip(combinations(three, 2), (0.5, 0.5, 0.2), strict=True)
     ]
-    assert titles(planted(three, [[1.0] * 6] * 6, pairs=pairs))["similarity"].startswith("Most alike are a ~ b and a ~ c: ")
+    assert titles(planted(three, [[1.0] * 6] * 6, pairs=pairs))["similarity"] == (
+        "A layer's best match has a CKA from 0.20 (b ~ c) to 0.50 (a ~ b and a ~ c)"
+    )
+    twins = [pair.model_copy(update={"untrained": 0.1}) for pair in pairs[1:]]
+    assert titles(planted(three, [[1.0] * 6] * 6, pairs=twins))["similarity"].endswith(
+        " from 0.20 (b ~ c, untrained 0.10) to 0.50 (a ~ c, untrained 0.10)"
+    )
 
 
 def test_convergence_tells_the_step_that_there_was():

@@ -193,11 +193,14 @@ def test_titles_rank_what_differs_alone() -> None:
     ]
     assert titles(always, always, always)[0] == "What fools one network fools the others: 100%"
     assert titles([1, 1, 0], [1, 1, 0], [0, 0, 1]) == [
-        "Most fooled are b by what fools a and a by what fools b: 100%",
+        "What fools one network fools another in 0% (c by what fools a, c by what fools b, a by what fools c and b by what "
+        "fools c) to 100% (b by what fools a and a by what fools b)",
         "Pictures made for a travel furthest, but not distinguishably from those for b; "
         "a is fooled most easily, but not distinguishably from b",
     ]
-    assert titles([1, 1, 0], never, never)[0] == "Most fooled is b by what fools a: 100%"
+    assert titles([1, 0.5, 0.4], [0.3, 1, 0.4], [0.4] * 3)[0] == (
+        "What fools one network fools another in 30% (a by what fools b) to 50% (b by what fools a)"
+    )
 
 
 def named_apart(shares: np.ndarray, seed: int, n: int = 100) -> tuple[str, ...]:

@@ -190,9 +190,14 @@ def test_seeds_that_share_no_epoch_are_refused_or_said_to_be_left_out(tmp_path: 
     assert "Not drawn on val, because their seeds share no epoch: x." in figure.protocol
 
 
-def test_curves_of_two_recipes_say_who_ends_highest(tmp_path: Path) -> None:
-    figure = curves_figure(read_curves(write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7})), "acc", "val")
-    assert figure.title.startswith("cnn ends with the highest val accuracy: ")
+def test_curves_of_two_recipes_say_where_they_end_and_name_no_winner(tmp_path: Path) -> None:
+    curves = read_curves(write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}))
+    figure = curves_figure(curves, "acc", "val")
+    ends = {row["series"]: row["y"] for row in figure.rows}  # the last epoch's is written last
+    assert ends["cnn"] > ends["mlp"]
+    assert figure.title == f"At the end, val accuracy runs from {ends['mlp']:.1%} (mlp) to {ends['cnn']:.1%} (cnn)"
+    twin = [replace(curve, name=name, label=name) for name in ("a", "b") for curve in curves[:1]]
+    assert curves_figure(twin, "acc", "val").title.startswith("Val accuracy of a and b ends at ")
     assert "<svg" in figure.svg()
 
 

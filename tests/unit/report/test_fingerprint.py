@@ -152,6 +152,19 @@ def test_a_number_that_some_seeds_alone_have_is_not_the_family_s() -> None:
     assert not every.notes
 
 
+def test_a_trait_of_several_seeds_is_no_surer_than_the_images_that_they_share() -> None:
+    """Three seeds that agree, each known to lie between 0 and 0.5 by its images; with worlds of their own they are surer."""
+
+    def told(*worlds: str) -> Trait:
+        lost = (Local(value=0.5, interval=None, n=9, unit="share of shifts", lost=0.25) for _ in worlds)
+        return trait(
+            of(*(run("cnn", seed, one, world) for seed, (one, world) in enumerate(zip(lost, worlds, strict=True)))), "cnn"
+        )
+
+    assert told("same", "same", "same").between == "0.0 to 50.0%"
+    assert told("one", "two", "three").between == "25.0 to 25.0%"
+
+
 def test_the_page_has_it_as_a_table(tmp_path: Path) -> None:
     text = render(read_sources([write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7})]))
     table = text.partition('<table id="fingerprint"')[2].partition("</table>")[0]

@@ -84,7 +84,15 @@ def test_a_recipe_stands_with_its_number_and_its_interval(tables, tmp_path):
 def test_differences_carry_their_intervals_and_corrected_p(tables):
     (_, row) = rows_of(tables["accuracy-pairs"])
     assert row[:3] == ["cnn", "mlp", "+20"]
-    assert row[4:] == ["$< 0.001$", "higher"]
+    assert row[4:] == ["1{,}000", "$< 0.001$", "higher"]
+    assert "$n$ counts the images that they were compared on." in tables["accuracy-pairs"]
+
+
+def test_few_images_behind_a_comparison_are_a_caveat_of_its_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("fake_study.IMAGES", 20)
+    study = write_study(tmp_path / "out", {"mlp": 0.3, "cnn": 0.7}, seeds=(0, 1, 2), probes=("accuracy",))
+    (pairs,) = (path for path in write_tables([study], tmp_path / "tables") if path.stem == "accuracy-pairs")
+    assert "Compared on only 20 images, few for an interval." in pairs.read_text()
 
 
 def test_too_few_seeds_are_marked_and_the_mark_is_explained(tables):

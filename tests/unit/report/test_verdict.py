@@ -21,8 +21,9 @@ from priorscope.report.joined import read_sources
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.records import Entry, Outcome, Reading, RunRecord
 from priorscope.report.settings import setting_said
+from priorscope.report.tables import pair_rows
 from priorscope.report.verdict import Finding, findings
-from priorscope.report.words import difference_said, number, sentence, statement
+from priorscope.report.words import difference_said, number, sentence, statement, trusted
 
 
 class Score(Result):
@@ -101,7 +102,7 @@ def test_of_two_ways_to_ask_a_probe_the_one_that_the_study_names_first_comes_fir
 def test_one_seed_speaks_of_this_checkpoint_alone() -> None:
     said = sentence(only([run("mlp", 0, scored(right(0.5))), run("cnn", 0, scored(right(0.8)))]))
     assert said.startswith("This checkpoint of cnn has a higher score than this checkpoint of mlp: 80.0% against 50.0%")
-    assert "over images" in said
+    assert "over 1,000 images" in said
     assert said.endswith(" A sentence about a family needs 3 seeds of it; here there is 1.")
 
 
@@ -109,7 +110,7 @@ def test_three_seeds_speak_of_the_family() -> None:
     runs = [run(label, s, scored(right(share, start=s))) for label, share in (("mlp", 0.5), ("cnn", 0.8)) for s in range(3)]
     said = sentence(only(runs))
     assert said.startswith("cnn has a higher score than mlp: 80.0% against 50.0%, a difference of +30.0 points")
-    assert "interval over seeds and images" in said
+    assert "interval over seeds and 1,000 images" in said
     assert "checkpoint" not in said
 
 
@@ -272,7 +273,8 @@ def test_limits_say_over_what_intervals_of_families_are() -> None:
 
     assert families()[0] == "3 seeds a recipe: intervals of families are over seeds and images."
     assert families(Error)[0] == (
-        "3 seeds a recipe: intervals of families are over seeds and images, those of error over seeds alone."
+        "3 seeds a recipe: intervals of families are over seeds and images, those of error over seeds alone; "
+        "what other images would change is not in those of error."
     )
 
 
@@ -344,7 +346,54 @@ def test_checkpoints_are_compared_image_by_image_where_the_probe_can() -> None:
     assert told.comparison is not None
     assert told.comparison.difference.value == pytest.approx(1, abs=1e-3)
     assert told.unit == "doublings"
-    assert difference_said(told.comparison, told.unit).startswith("+1 doublings (+1 to +1; 95% interval over images, p ")
+    assert difference_said(told.comparison, told.unit).startswith("+1 doublings (+1 to +1; 95% interval over 200 images, p ")
+
+
+class Common(Budget):
+    """Compared on the images that both get right: those at which both have a number."""
+
+    sampled: ClassVar[str] = "images that it gets right"
+
+    def paired(self, other: Common, level: float = 0.95) -> Difference | None:
+        assert self.scores is not None
+        assert other.scores is not None
+        both = np.isfinite(self.scores) & np.isfinite(other.scores)
+        return paired_bootstrap(self.scores[both], other.scores[both], seed=0, level=level)
+
+
+def in_common(images: int) -> Finding:
+    """Two networks that get 110 and 100 of 200 images right, and so many of them both."""
+    doublings = np.random.default_rng(0).normal(size=(2, 200))
+    doublings[0] += 4
+    doublings[0, 110:] = np.nan
+    doublings[1, : 110 - images] = doublings[1, 210 - images :] = np.nan
+    found = [
+        Common(value=value, interval=None, n=n, unit="L-inf on pixels in [0, 1]", scores=scores)
+        for value, n, scores in zip((4 / 255, 1 / 255), (110, 100), doublings, strict=True)
+    ]
+    return only([run(label, 0, result) for label, result in zip(("cnn", "mlp"), found, strict=True)])
+
+
+def test_a_comparison_says_of_how_many_images_it_is() -> None:
+    few = in_common(12)
+    assert "; 95% interval over 12 images that all get right, p " in sentence(few)
+    assert "over 12 images that all get right" in pair_rows(few)[0][2]
+    trust = "One seed each: about these checkpoints; n\u00a0=\u00a0100 to 110 images that it gets right; compared on"
+    assert trusted(few) == f"{trust} only 12 images that all get right, few for an interval."
+    read = reading([arm.runs[0] for arm in few.arms])
+    said = "Fewer than 30 images stand behind comparisons on budget, which are few for an interval."
+    assert said in limits(read, [few])
+    many = in_common(30)
+    assert trusted(many) == f"{trust} 30 images that all get right."
+    assert said not in limits(read, [many])
+    same = only([run("mlp", 0, scored(right(0.5))), run("cnn", 0, scored(right(0.8)))])
+    assert "compared on" not in trusted(same), "on the images that it was asked about, which are named already"
+
+
+def test_limits_say_what_is_corrected_for_being_many() -> None:
+    read = reading([run("mlp", 0, scored(right(0.5))), run("cnn", 0, scored(right(0.8)))])
+    corrected = "1 comparison was tested; within each table, a probe at one setting, the p-values are Holm-corrected."
+    assert corrected in limits(read, findings(read))
 
 
 class Audited(Budget):
@@ -622,6 +671,105 @@ def test_an_interval_of_a_family_ends_where_values_can_be() -> None:
     assert between.low == 0
     assert between.high == pytest.approx(0.123, abs=0.001)
     assert Error.bounded(between.replace(low=-3.0, high=-2.0)).high == 0
+
+
+class Summary(Score):
+    """One number a seed, a median say, with its interval over the images that all seeds saw."""
+
+
+def summaries(label: str, rng: np.random.Generator, shared: float, data: str = "same") -> list[RunRecord]:
+    """Three seeds whose numbers deviate from 0.5 by what the shared images do to all of them, and by little of their own."""
+    found: list[RunRecord] = []
+    for seed in range(3):
+        value = 0.5 + 0.02 * shared + 0.002 * rng.normal()
+        between = Interval(low=value - 1.96 * 0.02, high=value + 1.96 * 0.02, method="bootstrap", over="images")
+        found.append(run(label, seed, Summary(value=value, interval=between, n=9, unit="salience"), data))
+    return found
+
+
+def test_shared_images_are_in_a_family_s_interval_and_test_where_no_image_has_a_score() -> None:
+    """Seeds that err alike on the same images agree with each other, and not with the truth."""
+    rng, covered, apart = np.random.default_rng(0), 0, 0
+    for _ in range(100):
+        mlp, cnn = (summaries(label, rng, rng.normal()) for label in ("mlp", "cnn"))
+        finding = only([*mlp, *cnn])
+        interval = finding.arms[0].interval
+        assert interval is not None
+        assert interval.over == "seeds x images"
+        covered += interval.contains(0.5)
+        apart += finding.pairs[0].differs
+    assert covered >= 90
+    assert apart <= 8
+    far = only([*summaries("mlp", rng, 0.0), *summaries("cnn", rng, 8.0)])
+    assert far.pairs[0].differs
+    own = only([one for s in range(3) for one in summaries("mlp", rng, 0.0, f"world {s}")[s : s + 1]])
+    assert own.arms[0].interval is not None
+    assert own.arms[0].interval.over == "seeds"
+
+
+class Plugged(Score):
+    """An error that chance alone makes 0.03 in this family, and 0.005 in that; `square` has no bias."""
+
+    better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+    bounds: ClassVar[tuple[float, float]] = (0, 1)
+    leaning: ClassVar[tuple[str, str] | None] = ("is worse", "is better")
+    best: ClassVar[str | None] = "is best"
+    biased: ClassVar[bool] = True
+    difference_unit: ClassVar[str | None] = "squared error"
+    square: float
+    p: float = 1.0
+
+    @property
+    def chance(self) -> float:
+        return self.p
+
+    def compared(self) -> tuple[float, Interval | None] | None:
+        end = 1.96 * 0.0002
+        between = Interval(low=self.square - end, high=self.square + end, method="planted", over="images")
+        return self.square, between
+
+
+def plugged(label: str, value: float, square: float, p: float = 0.0) -> list[RunRecord]:
+    return [
+        run(label, s, Plugged(value=value + x / 1000, interval=None, n=9, unit="probability", square=square + x / 1e4, p=p))
+        for s, x in enumerate((-1, 0, 1))
+    ]
+
+
+def test_a_number_with_a_bias_of_its_own_is_compared_by_one_without() -> None:
+    """Equal but for what chance makes of them, two families are not told apart; where they are, by the other number."""
+    alike, apart = plugged("mlp", 0.005, 0.0), plugged("cnn", 0.03, 0.0)
+    finding = only([*alike, *apart])
+    assert not finding.pairs[0].differs
+    assert finding.arms[0].interval is None
+    value, interval = finding.arms[1].unbiased or (1.0, Interval(low=1, high=1, method="", over=""))
+    assert value == pytest.approx(0, abs=1e-9)
+    assert (interval.low, interval.over) == (0, "seeds x images")
+    turned = [*plugged("mlp", 0.02, 0.04), *plugged("cnn", 0.03, 0.0)]
+    said = sentence(only(turned))
+    assert said.startswith("mlp is worse than cnn: score 0.020 against 0.030, a difference of +0.04 in squared error (")
+    assert "interval over seeds and images" in said
+    several = sentence(only([*turned, *plugged("vit", 0.5, 0.3)]))
+    assert several.startswith("mlp has the lowest score, 0.020 (squared error: 0.040, 0.040 to 0.040; 3 seeds, ")
+    assert several.endswith(", told apart from vit; but cnn is better than it; compared by squared error.")
+    told = dataclasses.replace(reading(turned), claims=("mlp > cnn in accuracy", "mlp > cnn in accuracy, margin 0.01",
+                                                        "mlp > cnn in accuracy, margin 0.01 squared"))  # fmt: skip
+    first, probability, squared = answers(told, findings(told))
+    assert (first.verdict, probability.verdict, squared.verdict) == ("supported", "undecided", "supported")
+    assert "a difference of +0.04 in squared error" in first.sentence
+
+
+def test_chance_is_asked_of_all_seeds_of_a_table_at_once() -> None:
+    """Of 24 calibrated networks one lies above the 97.5 % point of its own chance in nearly every other table."""
+    many = [one for i in range(8) for one in plugged(f"n{i}", 0.03, 0.0, p=0.01)]
+    finding = only(many)
+    assert finding.by_chance
+    assert finding.pairs == ()
+    assert not only(plugged("mlp", 0.03, 0.0, p=0.01)).by_chance
+    surely = only([*many, *plugged("vit", 0.5, 0.1, p=0.0001)])
+    assert [arm.label for arm in surely.arms if arm.beyond_chance] == ["vit"]
+    claims = dataclasses.replace(reading(many), claims=("n0 < n1 in accuracy",))
+    assert answers(claims, findings(claims))[0].needs.endswith("beyond what chance alone gives")
 
 
 def test_what_is_left_of_rounding_is_written_as_0() -> None:

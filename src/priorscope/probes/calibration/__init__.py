@@ -11,6 +11,7 @@ that would mend the corruption: that is the question.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -122,6 +123,10 @@ class Calibration(Result):
     measure: ClassVar[str] = "expected calibration error"
     bounds: ClassVar[tuple[float, float]] = (0, 1)
     better: ClassVar[Literal["higher", "lower", "neither"]] = "lower"
+    leaning: ClassVar[tuple[str, str] | None] = ("is worse calibrated", "is better calibrated")
+    best: ClassVar[str | None] = "is best calibrated"
+    biased: ClassVar[bool] = True
+    difference_unit: ClassVar[str | None] = "squared ECE, debiased"
     aspect: ClassVar[AspectName | None] = "calibration"
 
     split: str
@@ -167,6 +172,21 @@ class Calibration(Result):
         """Whether its error is larger than a calibrated network's would be."""
         error = self.scores[0].error
         return error.value > error.null_high
+
+    @property
+    def chance(self) -> float:
+        """The chance of a calibrated network's error to be as large.
+
+        No p-value of 1,000 draws is below 1 in 1,001, which is too much for fifty networks. But an answer more or less right
+        moves the error of n by 1 / n at most, so that chance exceeds its mean by t with a probability of exp(-2 n t^2) at most
+        (McDiarmid, Surveys in Combinatorics, 1989): the smaller of the two is taken.
+        """
+        score, error = self.scores[0], self.scores[0].error
+        return min(error.p_value, math.exp(-2 * score.n * max(error.value - error.null, 0.0) ** 2))
+
+    def compared(self) -> tuple[float, Interval | None] | None:
+        """The squared error without bias: chance gives each distribution of confidences an ECE of its own, in every seed."""
+        return self.scores[0].squared, self.scores[0].squared_interval
 
     def ground(self) -> str:
         """What a calibrated network would show on as many images: the number is never 0."""

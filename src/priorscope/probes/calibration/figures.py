@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from priorscope.core.charts import Scale, family_colour, family_shape, figure_data
-from priorscope.core.comparison import holm
-from priorscope.core.contracts import Subject
+from priorscope.core.contracts import Subject, beyond_chance
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import INK, MUTED, WIDTH, Figure
 from priorscope.probes.calibration import Calibration, Scores
@@ -104,40 +102,30 @@ def _beside(rows: Rows, column: str, draw_one: Callable[[Any, int | None], Any])
 def _not_calibrated(results: Results) -> Results:
     """Those whose error lies beyond its band, and whose p-value still says so after all networks' are corrected for being many.
 
-    One of 15 bins lies outside of its own bar by chance, so bins decide nothing. No p-value of 1,000 draws is below 1 in 1,001,
-    which is too much for fifty networks. But an answer more or less right moves the error of n by 1 / n at most, so that chance
-    exceeds its mean by t with a probability of exp(-2 n t^2) at most (McDiarmid, Surveys in Combinatorics, 1989): the smaller
-    of the two is taken.
+    One of 15 bins lies outside of its own bar by chance, so bins decide nothing.
     """
-    found: list[float] = []
-    for _, result in results:
-        score, error = result.scores[0], result.scores[0].error
-        bound = math.exp(-2 * score.n * max(error.value - error.null, 0.0) ** 2)
-        found.append(min(error.p_value, bound))
-    return [
-        each
-        for each, p in zip(results, holm(found), strict=True)
-        if p < 0.05 and each[1].scores[0].error.value > each[1].scores[0].error.null_high
-    ]
+    sure = set(map(id, beyond_chance([result for _, result in results])))
+    return [each for each in results if id(each[1]) in sure]
 
 
 def _reliability_title(results: Results) -> str:
-    """Of those that are not calibrated, who has the largest share of bins where chance does not put a calibrated network."""
+    """Of those that are not calibrated, from how few bins to how many lie where chance puts no calibrated network's."""
     off = _not_calibrated(results)
     if not off:
         return f"No sign that {'it is not' if len(results) == 1 else 'any network is not'} calibrated"
     counts = {who.name: (int(_outside(result).sum()), int((result.reliability().n > 0).sum())) for who, result in off}
-    most = largest({name: outside / max(bins, 1) for name, (outside, bins) in counts.items()})
+    shares = {name: outside / max(bins, 1) for name, (outside, bins) in counts.items()}
+    least, most = smallest(shares), largest(shares)
     outside, bins = counts[most.names[0]]
     if most.value == 0:
         return f"No bin alone lies outside of chance; together those of {most} do"
     if len(results) == 1:
         return f"{outside} of {bins} bins lie where chance does not put a calibrated network"
-    if len(most.names) > 1:
-        if len(most.names) == len(results):
-            return f"{most} have the same share of bins outside of chance: {most.value:.0%}"
-        return f"{most} stray farthest from what they say: {most.value:.0%} of their bins lie outside of chance"
-    return f"{most} strays farthest from what it says: {outside} of {bins} bins lie outside of chance"
+    if len(most.names) > 1 and most.equal:
+        return f"{most} have the same share of bins outside of chance: {most.value:.0%}"
+    if most.equal:
+        return f"Of {most}, {outside} of {bins} bins lie outside of chance"
+    return f"From {least.value:.0%} ({least}) to {most.value:.0%} ({most}) of the bins lie outside of chance"
 
 
 def _outside(result: Calibration) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -160,18 +148,18 @@ def draw_errors(results: Results) -> Figure:
 
 
 def _error_title(results: Results) -> str:
-    """Whose error goes farthest beyond what chance makes of it: a large error of a network that is unsure may be chance."""
+    """From where to where the errors run that are beyond chance: no test says which of those is the largest."""
     if len(results) == 1:
         error = results[0][1].scores[0].error
         return f"Confidence is off by {error.value:.1%}, where chance alone gives {error.null_low:.1%} to {error.null_high:.1%}"
     errors = {who.name: result.scores[0].error for who, result in _not_calibrated(results)}
     if not errors:
         return "No network's error can be told from what chance alone makes of a calibrated one's"
-    worst = largest({name: error.value - error.null_high for name, error in errors.items()})
-    off = errors[worst.names[0]].value
-    if len(worst.names) == len(results):
-        return f"{worst.do('is', 'are')} equally far from calibrated: off by {off:.1%}"
-    return f"{worst.do('is', 'are')} farthest from calibrated: off by {off:.1%}"
+    off = {name: error.value for name, error in errors.items()}
+    least, most = smallest(off), largest(off)
+    if most.equal:
+        return f"{most.do('is', 'are each')} off by {most.value:.1%}, beyond what chance alone makes"
+    return f"Beyond what chance alone makes, confidence is off by {least.value:.1%} ({least}) to {most.value:.1%} ({most})"
 
 
 def _error_row(subject: Subject, score: Scores, line: str) -> dict[str, Any]:

@@ -147,6 +147,22 @@ class StimuliConflict(CueConflict):
         return rows
 
     @classmethod
+    def side_by_side(cls, results: Sequence[Any]) -> NDArray[np.bool_] | None:
+        """Whether each picture was taken for its shape, where all were shown the same and some were for either cue."""
+        first, either = results[0], cls.which_count(results)
+        if either is None or not either.any() or either.shape[1] < 2:
+            return None
+        return np.stack([each.decision == first.shape_of for each in results])
+
+    @classmethod
+    def which_count(cls, results: Sequence[Any]) -> NDArray[np.bool_] | None:
+        """Whether each picture was taken for either of its cues."""
+        cues = [np.stack([each.shape_of, each.texture_of]) for each in results]
+        if not all(np.array_equal(cues[0], own) for own in cues):
+            return None
+        return np.stack([(each.decision == cues[0]).any(axis=0) for each in results])
+
+    @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Any]]) -> list[Figure]:
         """The pictures of one or many results side by side, most important first."""
         from priorscope.probes.cue_conflict.stimuli_figures import draw_all

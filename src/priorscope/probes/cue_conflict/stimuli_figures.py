@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.charts import SHARE, Axis, interval_dots
-from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.contracts import Subject, by_recipe, interval_of_seeds
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery, heat_map
-from priorscope.core.stats import wilson
+from priorscope.core.stats import ends, wilson
 from priorscope.core.wording import capitalised
 from priorscope.probes.cue_conflict.figures import SEVERAL as SEEDS
 from priorscope.probes.cue_conflict.figures import arm_row, share_rows, share_title
@@ -34,7 +34,7 @@ def draw_all(results: Sequence[tuple[Subject, StimuliConflict]]) -> list[Figure]
 
 def _share(arms: Arms) -> Figure:
     first = arms[0][1][0]
-    rows = share_rows(arms)
+    rows = [{**row, **ends(interval_of_seeds(seeds))} for row, (_, seeds) in zip(share_rows(arms), arms, strict=True)]
     reference = (0.5, "both cues equally often")
     if first.humans and first.humans.shares:
         reference = (first.humans.mean(), PEOPLE)
@@ -44,7 +44,8 @@ def _share(arms: Arms) -> Figure:
         rows,
         axis=Axis("share of shape among decisions for either cue", domain=(0.0, 1.0), format=".0%"),
         n=f"{first.n:,} conflicts, decided {min(sum(seed.counts()[2] for seed in seeds) for _, seeds in arms):,} times or more",
-        protocol=f"{capitalised(first.how)}. {SEVERAL}.",
+        protocol=f"{capitalised(first.how)}. Means over seeds with intervals over seeds and pictures; of one checkpoint, "
+        "Wilson's over images.",
         alt="; ".join(f"{row['subject']} {row['value']:.0%}" for row in rows),
         reference=reference,
     )

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 6
+VERSION = 7
 
 SHARE = "share of images"
 WHOLE = "in the whole picture"
@@ -124,7 +124,7 @@ class Invariance(Result):
         """The answer in one sentence made from the numbers."""
         said = f"The answer stays under {self.value:.1%}{bracket(self.interval)} of shifts by {self.usual.size:g} px"
         for kind, difference in self.locality():
-            said += f"; pixels out of order {kind} cost {-100 * difference.value:.1f} points of accuracy"
+            said += f"; pixels out of order {kind} {_changed_said(difference)}"
         return said + "."
 
     @property
@@ -221,6 +221,14 @@ class Invariance(Result):
         return drawn
 
 
+def _changed_said(difference: Difference) -> str:
+    """What permuted pixels do to accuracy: they cost some only where the interval has no gain and no 0 in it."""
+    value, low, high = (100 * at for at in (difference.value, difference.interval.low, difference.interval.high))
+    if high < 0:
+        return f"cost {-value:.1f} points of accuracy ({-high:.1f} to {-low:.1f}; n = {difference.n:,})"
+    return f"changed accuracy by {value:+.1f} points ({low:+.1f} to {high:+.1f}; n = {difference.n:,})"
+
+
 def usual_of(moved: Sequence[Moved]) -> Moved:
     """The move of the headline: the largest shift."""
     return max((one for one in moved if one.kind == "shift"), key=lambda one: one.size)
@@ -283,6 +291,8 @@ def _caveats(correct: NDArray[np.bool_], classes: int, permuted: Sequence[str], 
         said.append(f"Right on {right / n:.1%}, which is not above chance: {constant}.")
     if not permuted:
         said.append("No run of this recipe saw permuted pixels: what locality is worth to it was not measured.")
+    else:
+        said.append("What permuted pixels cost is of one training each: the noise of training is not in this interval.")
     if model.config is not None and model.config.permute is not None:
         said.append("Its backbone sees pixels in a random order: a shift of the picture is no shift of what it sees.")
     return said

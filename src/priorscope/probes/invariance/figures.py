@@ -61,9 +61,11 @@ def draw_moves(results: Results) -> Figure:
 def draw_locality(results: Results) -> Figure:
     """What a network loses when it is trained on pixels out of order."""
     rows: list[dict[str, Any]] = []
+    alone = False
     for subject, seeds in by_recipe([(subject, result) for subject, result in results if result.permuted]):
         for kind in sorted({kind for result in seeds for kind in result.permuted}):
-            difference = _lost([result for result in seeds if kind in result.permuted], kind)
+            pairs = [result for result in seeds if kind in result.permuted]
+            alone, difference = alone or len(pairs) == 1, _lost(pairs, kind)
             row = {"subject": subject.name, "family": subject.family, "panel": kind, "value": difference.value}
             rows.append({**row, **ends(difference.interval)})
     n = max(result.permuted_right.shape[1] for _, result in results if result.permuted)
@@ -73,7 +75,8 @@ def draw_locality(results: Results) -> Figure:
         rows,
         axis=Axis("accuracy lost to permuted pixels", format=".0%"),
         n=n,
-        protocol="The same recipe trained on pixels in one fixed random order, against the run's own, on the same test images.",
+        protocol="The same recipe trained on pixels in one fixed random order, against the run's own, on the same test images."
+        + (" Of one training each, the noise of training is not in the interval." if alone else ""),
         alt="; ".join(f"{row['subject']}, {row['panel']}: {100 * row['value']:+.1f} points" for row in rows),
         reference=(0.0, "nothing lost"),
         panel="panel",
@@ -90,15 +93,31 @@ def _lost(seeds: Sequence[Invariance], kind: str) -> Difference:
 
 
 def _locality_title(rows: Sequence[dict[str, Any]]) -> str:
-    """To whom locality is worth most: what is lost where pixels are out of order in the whole picture, if that was asked."""
+    """What locality is worth: what is lost where pixels are out of order in the whole picture, if that was asked."""
     whole = [row for row in rows if row["panel"] == WHOLE] or rows
-    most = largest({row["subject"]: row["value"] for row in whole})
-    points = f"{100 * most.value:.0f} points of accuracy"
-    if most.value <= 0:
-        return "Nothing is lost without locality"
+    lost = {row["subject"]: row["value"] for row in whole}
+    if any(row["low"] > 0 for row in whole):
+        return f"Without locality {_lost_said(lost)}"
+    return f"No loss without locality is distinguishable from none: {_points_said(lost)}"
+
+
+def _lost_said(lost: Mapping[str, float]) -> str:
+    """Who loses how many points of accuracy."""
+    most = largest(lost)
     if most.equal:
-        return f"Without locality {most.do('loses', 'each lose')} {points}"
-    return f"Locality is worth most to {most}: without it, {points} are lost"
+        return f"{most.do('loses', 'each lose')} {_points(most.value)} points of accuracy"
+    return f"{_points_said(lost)} are lost"
+
+
+def _points_said(lost: Mapping[str, float]) -> str:
+    """From how few points of accuracy to how many: no test of the losses names one of them the largest."""
+    least, most = smallest(lost), largest(lost)
+    begun = "" if most.equal else f"from {_points(least.value)} ({least}) to "
+    return f"{begun}{_points(most.value)} points of accuracy ({most})"
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:.1f}"  # what rounds to nothing has no sign
 
 
 def draw_resolution(results: Results) -> Figure:
@@ -112,13 +131,11 @@ def draw_resolution(results: Results) -> Figure:
             rows.append(_point(subject, float(side), *_over(right, first.seed)))
         own = rows[-1 - len(first.resolutions) :]
         lost[subject.name] = own[0]["y"] - own[1]["y"]
-    most = largest(lost)
-    loses = most.do("loses", "each lose" if most.equal else "lose")
-    said = f"{loses} {'' if most.equal else 'most, '}{100 * most.value:.0f} points of accuracy"
+    said = _lost_said(lost) if max(lost.values()) > 0 else "no accuracy is lost"
     sides = (results[0][1].image_size, *results[0][1].resolutions)
     return curves_with_band(
         "resolution",
-        f"At {sides[1]} pixels a side {said if most.value > 0 else 'no accuracy is lost'}",
+        f"At {sides[1]} pixels a side {said}",
         rows,
         x=Axis("pixels a side", "log", (0.8 * sides[-1], 1.2 * sides[0]), ticks=sides),
         y=ACCURACY,

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from priorscope.attacks import Norm
 from priorscope.attacks.budgets import shown
 from priorscope.attacks.verdict import Verdict
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
-from priorscope.core.comparison import beside_the_best
+from priorscope.core.comparison import Difference, beside_the_best, paired_proportions
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import heat_map
 from priorscope.core.stats import Interval, ends, wilson
 from priorscope.probes.robustness import Robustness, compare_smallest, median_budget, on_common
+from priorscope.probes.shared.lead import lead_of
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -187,20 +190,40 @@ def _curve_title(results: Results) -> str:
     at = f"At {shown(first.eps, first.norm)}"
     if len(results) == 1:
         return f"{at} {first.accuracy_at(first.eps):.0%} of the images are right ({first.verdict})"
-    believed = {who.name: result.accuracy_at(result.eps) for who, result in results if result.believed}
+    able = {who.name: result for who, result in results if result.believed}
+    believed = {name: result.accuracy_at(result.eps) for name, result in able.items()}
     if not believed:
         return f"{at} no number says who is right more often: {_not_believed(results)}"
     best, worst = largest(believed), smallest(believed)
     if best.value == 0 and len(believed) == len(results):
-        said = "no network is right on any image"
+        said = f"{at} no network is right on any image"
     elif best.equal:
-        said = f"{best.do('is', 'are each')} right on {best.value:.0%}"
+        said = f"{at} {best.do('is', 'are each')} right on {best.value:.0%}"
     elif len({(result.eps, *result.asked()) for _, result in results}) > 1:
-        said = f"from {worst.value:.0%} ({worst}) to {best.value:.0%} ({best}) are right, not all attacked in one way"
+        said = f"{at} from {worst.value:.0%} ({worst}) to {best.value:.0%} ({best}) are right, not all attacked in one way"
     else:
-        verdicts = {result.verdict for who, result in results if who.name in best.names}
-        said = f"{best.do('is', 'are')} right most often: {best.value:.0%} ({', '.join(sorted(verdicts))})"
-    return "; ".join(part for part in (f"{at} {said}", _not_believed(results)) if part)
+        lead = lead_of(believed, able, _more_right, "higher")
+        number, of_last = f"{believed[lead.best]:.0%}", f"{believed[lead.last]:.0%}"
+        said = lead.title(
+            claim=f"{at} {lead.best} is right most often",
+            number=f"{number} ({able[lead.best].verdict})",
+            fact=f"{at[:1].lower()}{at[1:]} {lead.best} is right on {number}",
+            last=f"{lead.last} on {of_last}",
+        )
+    return "; ".join(part for part in (said, _not_believed(results)) if part)
+
+
+def _more_right(one: Robustness, other: Robustness) -> Difference | None:
+    """How much more often the one is right at the budget of the verdict; None where single images do not say so.
+
+    A published protocol whose curve rises again keeps the budget at which an image first fell alone.
+    """
+    if not np.array_equal(one.index, other.index):
+        return None
+    first, second = (result.correct & (result.smallest > result.eps * (1 + 1e-6)) for result in (one, other))
+    if (float(first.mean()), float(second.mean())) != (one.accuracy_at(one.eps), other.accuracy_at(other.eps)):
+        return None
+    return paired_proportions(first, second)
 
 
 def draw_audit(results: Results) -> Figure:

@@ -59,17 +59,24 @@ def _pairs(result: Similarity) -> Figure:
 
 
 def _pairs_title(pairs: Sequence[Pair]) -> str:
-    most = largest({f"{pair.first} ~ {pair.second}": pair.value for pair in pairs})
-    best = max(pairs, key=lambda pair: pair.value)
-    match = f"a layer's best match has a CKA of {most.value:.2f}"
-    untrained = f", untrained {best.untrained:.2f}" if best.untrained is not None else ""
+    """From the pair that is least alike to the one that is most: no test of the pairs names one of them."""
+    by_pair = {f"{pair.first} ~ {pair.second}": pair for pair in pairs}
+    values = {name: pair.value for name, pair in by_pair.items()}
+    least, most = smallest(values), largest(values)
+    match = "a layer's best match has a CKA"
     if len(pairs) == 1:
-        return f"Between {best.first} and {best.second} {match}{untrained}"
+        return f"Between {pairs[0].first} and {pairs[0].second} {match} of {most.value:.2f}{_untrained(pairs[0])}"
     if most.equal:
-        return f"All pairs are equally alike: {match}"
-    if len(most.names) > 1:
-        return f"Most alike are {most}: {match}"
-    return f"{best.first} and {best.second} are most alike: {match}{untrained}"
+        return f"All pairs are equally alike: {match} of {most.value:.2f}"
+    low, high = (
+        f"{end.value:.2f} ({end}{_untrained(by_pair[end.names[0]]) if len(end.names) == 1 else ''})" for end in (least, most)
+    )
+    return f"{match[:1].upper()}{match[1:]} from {low} to {high}"
+
+
+def _untrained(pair: Pair) -> str:
+    """What the same two networks have before training, where they were asked."""
+    return f", untrained {pair.untrained:.2f}" if pair.untrained is not None else ""
 
 
 def _depths(result: Similarity, network: int) -> list[float]:

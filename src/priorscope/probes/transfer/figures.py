@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from priorscope.core.charts import SHARE, Axis, interval_dots
 from priorscope.core.comparison import Difference, beside_the_best
-from priorscope.core.extremes import largest, named
+from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import heat_map
 from priorscope.core.stats import Part, around, p_value
 from priorscope.probes.transfer import Transfer
@@ -43,6 +43,7 @@ def draw_matrix(result: Transfer) -> Figure:
 
 
 def _matrix_title(cells: Sequence[tuple[str, str, float, int]]) -> str:
+    """From how few pictures to how many travel: each cell has images of its own, and no test names the largest."""
     fooled = {f"{target} by what fools {source}": share for source, target, share, n in cells if n and source != target}
     if not fooled:
         return "No image is right for two networks"
@@ -51,7 +52,8 @@ def _matrix_title(cells: Sequence[tuple[str, str, float, int]]) -> str:
         return "What fools one network fools no other"
     if most.equal:
         return f"What fools one network fools the other{'s' * (len(cells) > 4)}: {most.value:.0%}"
-    return f"Most fooled {'is' if len(most.names) == 1 else 'are'} {most}: {most.value:.0%}"
+    least = smallest(fooled)
+    return f"What fools one network fools another in {least.value:.0%} ({least}) to {most.value:.0%} ({most})"
 
 
 def draw_parts(result: Transfer) -> Figure:
