@@ -19,7 +19,7 @@ from priorscope.core.wording import capitalised
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.records import Reading
 from priorscope.report.verdict import Arm, Finding, arm_difference, difference_unit
-from priorscope.report.words import difference_between, number, signed
+from priorscope.report.words import compared_images, difference_between, number, signed
 
 LEVEL = 0.95
 
@@ -99,7 +99,8 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
     interval, verdict = difference.interval, claim.verdict(difference)
     if first.scope == "checkpoint":
         confounds = (f"It is about two checkpoints: {needed} seeds of each speak for families.", *confounds)
-    said = f"{values}: a difference of {signed(difference.value, tested)} ({difference_between(interval, tested)})."
+    between = difference_between(interval, tested, difference.over(compared_images(finding.result)))
+    said = f"{values}: a difference of {signed(difference.value, tested)} ({between})."
     return Answer(text, verdict, said, "" if verdict != "undecided" else _needs(claim, interval, first), confounds)
 
 

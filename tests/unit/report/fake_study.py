@@ -20,33 +20,33 @@ CLASSES = ("disc", "ring", "square", "triangle", "star", "cross", "bar", "arc", 
 IMAGES = 1000
 
 
-def accuracy(right: float, seed: int, hard: int = 3) -> Accuracy:
+def accuracy(right: float, seed: int, hard: int = 3, images: int = IMAGES) -> Accuracy:
     """A result in which an image is right with probability `right`, the same images being hard for everyone."""
-    shared = np.random.default_rng(0).normal(size=IMAGES)
-    own = np.random.default_rng(1000 + seed).normal(size=IMAGES)
+    shared = np.random.default_rng(0).normal(size=images)
+    own = np.random.default_rng(1000 + seed).normal(size=images)
     score = shared + own
     correct = score > np.quantile(score, 1 - right)
-    labels = np.arange(IMAGES) % len(CLASSES)
+    labels = np.arange(images) % len(CLASSES)
     confusion = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
-    answers = np.where(correct, labels, (labels + 1 + (np.arange(IMAGES) % hard)) % len(CLASSES))
+    answers = np.where(correct, labels, (labels + 1 + (np.arange(images) % hard)) % len(CLASSES))
     np.add.at(confusion, (labels, answers), 1)
     count = int(correct.sum())
     bins = np.linspace(0.3, 1, 20)
     return Accuracy(
-        value=count / IMAGES,
-        interval=wilson(count, IMAGES),
-        n=IMAGES,
+        value=count / images,
+        interval=wilson(count, images),
+        n=images,
         unit="share of images",
         split="test",
         classes=CLASSES,
         k=5,
-        top_k=min(1.0, count / IMAGES + 0.15),
-        top_k_interval=wilson(min(IMAGES, count + 150), IMAGES),
+        top_k=min(1.0, count / images + 0.15),
+        top_k_interval=wilson(min(images, count + 150), images),
         loss=1.5 - right,
         correct=correct,
         confusion=confusion,
         confidence_right=(count * bins / bins.sum()).astype(np.int64),
-        confidence_wrong=((IMAGES - count) * bins[::-1] / bins.sum()).astype(np.int64),
+        confidence_wrong=((images - count) * bins[::-1] / bins.sum()).astype(np.int64),
     )
 
 
@@ -142,13 +142,14 @@ def write_study(
     failures: Sequence[Mapping[str, str]] = (),
     probes: Sequence[str] = ("accuracy", "cue_conflict"),
     lr: Mapping[str, float] | None = None,
+    images: int = IMAGES,
 ) -> Path:
     """A study's folder: each family with the accuracy that is planted for it, a little apart from seed to seed."""
     for family, right in families.items():
         for seed in seeds:
             moved = right + 0.012 * (seed - 1)
             results: dict[str, Result] = {
-                "accuracy": accuracy(moved, 10 * hash_of(family) + seed),
+                "accuracy": accuracy(moved, 10 * hash_of(family) + seed, images=images),
                 "cue_conflict": cue_conflict(round(0.9 - right, 3) + 0.01 * seed),
             }
             asked = {probe: results[probe] for probe in probes}

@@ -57,6 +57,12 @@ def test_checkpoints_are_decided_as_checkpoints() -> None:
     assert said.confounds[0] == "It is about two checkpoints: 3 seeds of each speak for families."
 
 
+@pytest.mark.parametrize(("seeds", "over"), [(1, "over "), (3, "over seeds and ")])
+def test_a_claim_says_on_how_many_images_both_were_compared(seeds: int, over: str) -> None:
+    said = answer("mlp > cnn in accuracy", arms(0.9, 0.2, seeds=seeds, n=400))
+    assert f"95% interval {over}400 images)" in said.sentence
+
+
 def test_what_would_decide_it_is_forecast_by_how_intervals_shrink() -> None:
     """At 52 against 50 of 100 images a difference of 2 points has some 95 % of +-14: (14 / 2)^2 times as many images."""
     rng = np.random.default_rng(0)

@@ -88,9 +88,8 @@ def test_differences_carry_their_intervals_and_corrected_p(tables):
     assert "$n$ counts the images that they were compared on." in tables["accuracy-pairs"]
 
 
-def test_few_images_behind_a_comparison_are_a_caveat_of_its_table(tmp_path, monkeypatch):
-    monkeypatch.setattr("fake_study.IMAGES", 20)
-    study = write_study(tmp_path / "out", {"mlp": 0.3, "cnn": 0.7}, seeds=(0, 1, 2), probes=("accuracy",))
+def test_few_images_behind_a_comparison_are_a_caveat_of_its_table(tmp_path):
+    study = write_study(tmp_path / "out", {"mlp": 0.3, "cnn": 0.7}, seeds=(0, 1, 2), probes=("accuracy",), images=20)
     (pairs,) = (path for path in write_tables([study], tmp_path / "tables") if path.stem == "accuracy-pairs")
     assert "Compared on only 20 images, few for an interval." in pairs.read_text()
 
