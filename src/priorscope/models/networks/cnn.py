@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priorscope.models.classifier import Backbone, Tap
+from priorscope.models.networks.convolution import Convolution
 
 if TYPE_CHECKING:
     from priorscope.models.cnn import CnnConfig
@@ -30,9 +31,9 @@ def normalisation(kind: str, channels: int) -> nn.Module:
     return nn.Identity()
 
 
-def convolution(inputs: int, outputs: int, kernel: int, norm: str, stride: int = 1) -> nn.Conv2d:
+def convolution(inputs: int, outputs: int, kernel: int, norm: str, stride: int = 1) -> Convolution:
     """A convolution that keeps the map's size at stride 1; it has a bias only where no norm follows that brings one."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=(kernel - 1) // 2, bias=norm == "none")
+    return Convolution(inputs, outputs, kernel, stride, bias=norm == "none")
 
 
 def channels_last(x: Tensor) -> Tensor:

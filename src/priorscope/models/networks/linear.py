@@ -21,18 +21,18 @@ class Linear(nn.Linear):
     """torch's linear map, with the same keys. On a CPU that trains in bfloat16 its gradients take another order."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.ndim != 2 or not self._learns_in_bfloat16():
+        if input.ndim != 2 or not learns_in_bfloat16(self.weight):
             return super().forward(input)
         result: Tensor = _Linear.apply(input.bfloat16(), self.weight, self.bias)  # pyright: ignore[reportAssignmentType]
         return result
 
-    def _learns_in_bfloat16(self) -> bool:
-        """Whether products are in bfloat16 and a gradient of the weights, kept in float32, will be asked for."""
-        weight = self.weight
-        if weight.device.type != "cpu" or torch.compiler.is_compiling():
-            return False
-        low = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        return low and weight.requires_grad and torch.is_grad_enabled() and weight.dtype == torch.float32
+
+def learns_in_bfloat16(weight: Tensor) -> bool:
+    """Whether this CPU's products are in bfloat16 and a gradient of the weights, kept in float32, will be asked for."""
+    if weight.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    low = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return low and weight.requires_grad and torch.is_grad_enabled() and weight.dtype == torch.float32
 
 
 class _Linear(torch.autograd.Function):
