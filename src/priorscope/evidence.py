@@ -1,8 +1,9 @@
 """What a model says about a split: logits and features at named taps, computed once and kept.
 
-Every probe takes evidence rather than running the model itself, so that probes which look at the same split share one
-forward pass. What was computed lies under the key of weights, data and tap; with a folder it outlives the process. Looking
-leaves the model as it was: the mode of every submodule, its hooks and the random state.
+Probes that need logits or features of a split's own images take them from here, so that those which look at the same split
+share one forward pass; probes that change the images run the model. What was computed lies under the key of weights, data and
+tap; with a folder it outlives the process. Looking leaves the model as it was: the mode of every submodule, its hooks and the
+random state.
 
 `Views` are test-time augmentation: the same image seen several ways, and the answers averaged. Only the running sum is held, so
 a hundred views need no more memory than one.
@@ -18,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
+from priorscope.core.arrays import read_array, write_array
 from priorscope.core.config import Config, Number, Plain, content_key
 from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
-from priorscope.core.folder import replacing
 from priorscope.core.machine import repeatable
 
 if TYPE_CHECKING:
@@ -180,15 +181,14 @@ class Evidence:
     def _has(self, key: str) -> bool:
         path = self._path(key)
         if key not in self._kept and path is not None and path.exists():
-            self._kept[key] = np.load(path, allow_pickle=False)
+            self._kept[key] = read_array(path)
         return key in self._kept
 
     def _keep(self, key: str, values: NDArray[Any]) -> None:
         self._kept[key] = values
         path = self._path(key)
         if path is not None:
-            with replacing(path) as file:
-                np.save(file, values)
+            write_array(path, values)
 
     def _path(self, key: str) -> Path | None:
         return self.folder / f"{key}.npy" if self.folder is not None and self._weights_key is not None else None

@@ -77,6 +77,28 @@ def test_every_chart_is_drawn_and_the_console_stays_empty(browser: Any, page: Pa
     assert browser.get_log("browser") == []
     marks = browser.execute_script("return document.querySelectorAll('#accuracy-1 .mark-symbol path').length")
     assert marks >= 2, "one point a recipe"
+    said = browser.execute_script("return [...document.querySelectorAll('.chart')].map((e) => e.getAttribute('aria-label'))")
+    assert "%" in said[0]
+    assert not [label for label in said if not label or label.startswith("Vega")], "what a chart shows is said in words"
+
+
+def test_the_name_of_a_line_to_compare_with_is_seen(browser: Any, page: Path) -> None:
+    show(browser, page)
+    clipped = browser.execute_script(
+        "return [...document.querySelectorAll('#accuracy-1 .mark-text text')].filter((e) => e.textContent === 'chance')"
+        ".map((e) => e.closest('[clip-path]') !== null)"
+    )
+    assert clipped == [False]
+
+
+def test_paper_is_light_and_the_screen_comes_back(browser: Any, page: Path) -> None:
+    show(browser, page)
+    browser.execute_script("document.documentElement.dataset.theme = 'dark'; dispatchEvent(new Event('beforeprint'))")
+    assert browser.execute_script("return document.documentElement.dataset.theme") == "light"
+    ink = "return document.querySelector('#accuracy-1 .role-axis-title text').getAttribute('fill')"
+    wait(lambda: browser.execute_script(ink) == "#1c2128")
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
 
 
 def test_no_request_leaves(browser: Any, page: Path) -> None:

@@ -74,6 +74,11 @@ class Attack(Config):
         return self.steps < FEW_STEPS
 
     @property
+    def reach(self) -> float:
+        """How far its steps lead at most, as a share of the budget."""
+        return self.steps * self.step
+
+    @property
     def classes_needed(self) -> int:
         """How many classes its loss needs: DLR divides by the gap from the first logit to the third, or below."""
         return {"dlr": 3, "targeted-dlr": 4}.get(self.loss, 2)
@@ -141,7 +146,8 @@ def attack_of(name: str, **changes: Any) -> Attack:
     """A named attack, with some settings changed."""
     if name not in PRESETS:
         raise unknown_name("named attack", name, (*PRESETS, *ENSEMBLES))
-    attack = Attack.parse({"name": name, **PRESETS[name], **changes}, f"attack {name}")
+    whole = {"step": 1 / changes["steps"]} if name == "mi-fgsm" and changes.get("steps") else {}  # its paper's eps / T
+    attack = Attack.parse({"name": name, **PRESETS[name], **whole, **changes}, f"attack {name}")
     if "loss" in changes and attack.kind in ("fab", "square", "decision"):
         raise RequestError(f"{name} has a way of its own and raises no {attack.loss}.", "the attack as it is", "leave out loss")
     if attack.restarts > 1 and attack.start == "none":

@@ -15,7 +15,9 @@ from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
+    from priorscope.data.split import Source
     from priorscope.study.look import Looked
+    from priorscope.study.networks import Network
 
 plot_app = application("Plots of logs.")
 recipes_app = application("Recipes that come with the package.")
@@ -34,7 +36,7 @@ def probe(
     weights: Annotated[Path | None, typer.Option(help="The file of weights for --model.")] = None,
     settings: Annotated[list[str], setting("k=3")] = [],  # noqa: B006  typer reads the default
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write results (JSON) and pictures (SVG, and their rows as CSV) there.")
+        Path | None, typer.Option(metavar="DIR", help="Write results (JSON) and figures (SVG, and their rows as CSV) there.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -43,28 +45,21 @@ def probe(
     from priorscope.core.wording import counted
     from priorscope.data import open as open_source
     from priorscope.data.progress import bar
-    from priorscope.probes import PROBES, probe_config, result_class
-    from priorscope.study.look import look, passing, pictures
-    from priorscope.study.networks import network, own_network
+    from priorscope.probes import probe_config
+    from priorscope.study.look import figures, look, passing
 
     if name == "list":
         if subjects or settings or data or model or weights or out:
             raise RequestError("probe list came with what only a probe takes.", "nothing beside it but --json", "probe list")
-        return print_table(("probe", "question"), [(probe, result_class(probe).question) for probe in PROBES], as_json)
+        return _list_probes(as_json)
     config = probe_config(assign({"name": name}, *settings))
-    if weights is not None and model is None:
-        raise RequestError(
-            "--weights came without --model.", "the network that they belong to", "--model package.module:function"
-        )
     source = open_source(data) if data else None
-    networks = [network(subject, source) for subject in subjects or ()]
-    if model is not None:
-        networks.append(own_network(model, weights, source))
+    networks = _networks(subjects or (), model, weights, source)
     if not networks:
         raise RequestError("No network was named.", "one or more", f"priorscope probe {name} runs/a")
     with bar(f"{name} of {counted(len(networks), 'network')}") as watch:
-        results = look(config, networks, data, watch)
-    written = [] if out is None else _write_probe(out, name, results, pictures(networks, results, data))
+        results = look(config, networks, data, source, watch)
+    written = [] if out is None else _write_probe(out, name, results, figures(networks, results, data))
     for study in passing(results.values()):
         print(f"kept with its run until the study in {study} is run again: it is not in its [[probes]]", file=sys.stderr)
     if as_json:
@@ -78,12 +73,30 @@ def probe(
     return None
 
 
-def _write_probe(out: Path, probe: str, results: Mapping[str, Looked], figures: Sequence[Figure]) -> list[Path]:
-    """Results as `PROBE.json` (`PROBE-2.json` for the second network), pictures by their names, with the rows behind them."""
+def _list_probes(as_json: bool) -> None:
+    from priorscope.probes import PROBES, result_class
+
+    print_table(("probe", "question"), [(probe, result_class(probe).question) for probe in PROBES], as_json)
+
+
+def _networks(subjects: Sequence[str], model: str | None, weights: Path | None, source: Source | None) -> list[Network]:
+    """The networks that a command names, the user's own last."""
+    from priorscope.study.networks import network, own_network
+
+    if weights is not None and model is None:
+        raise RequestError(
+            "--weights came without --model.", "the network that they belong to", "--model package.module:function"
+        )
+    named = [network(subject, source) for subject in subjects]
+    return named if model is None else [*named, own_network(model, weights, source)]
+
+
+def _write_probe(out: Path, probe: str, results: Mapping[str, Looked], drawn: Sequence[Figure]) -> list[Path]:
+    """Results as `PROBE.json` (`PROBE-2.json` for the second network), figures by their names, with the rows behind them."""
     files = [
         looked.save(out / (f"{probe}-{i}.json" if i > 1 else f"{probe}.json")) for i, looked in enumerate(results.values(), 1)
     ]
-    for figure in figures:
+    for figure in drawn:
         files += [figure.save(out / f"{figure.name}{ending}") for ending in (".svg", ".csv")]
     return files
 
@@ -120,7 +133,7 @@ def report(
         files = {} if tables is None else {"tables": [str(path) for path in written]}
         return print_json({"page": None if page is None else str(page), "failures": failures, **changes, **files})
     if found is not None:
-        rows = [(c.run, c.probe, c.metric, c.setting, str(c.before), str(c.after)) for c in found.changes]
+        rows = [(c.run, c.probe, c.metric, c.setting, *c.told) for c in found.changes]
         print_table(("run", "probe", "number", "setting", "there", "here"), rows)
         print(found.headline())
     for path in (*written, *([] if page is None else [page])):

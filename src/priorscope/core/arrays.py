@@ -1,11 +1,12 @@
-"""Named arrays in one NPZ file, written atomically; a damaged file is reported as damaged."""
+"""One array in an NPY file, or named ones in an NPZ file, written atomically; a damaged file is reported as damaged."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.errors import WorkError
-from priorscope.core.folder import write_bytes
+from priorscope.core.folder import replacing, write_bytes
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -27,9 +28,26 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
 
 def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Reads back what `write_arrays` wrote."""
+    with _naming_damage(path), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+        return {name: stored[name] for name in names}
+
+
+def write_array(path: Path, values: NDArray[Any]) -> None:
+    """Writes one array atomically."""
+    with replacing(path) as file:
+        np.save(file, values, allow_pickle=False)
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """Reads back what `write_array` wrote."""
+    with _naming_damage(path):
+        return np.load(path, allow_pickle=False)
+
+
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            return {name: stored[name] for name in names}
+        yield
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise WorkError(
             f"{path} is damaged: {error}.",

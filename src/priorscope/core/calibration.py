@@ -273,7 +273,8 @@ def brier_parts(answers: Answers) -> Brier:
 def squared_error(answers: Answers, level: float = 0.95) -> tuple[float, Interval]:
     """The squared calibration error in equal-mass bins without its bias, and its interval.
 
-    There are 15 bins, or fewer where one would hold a single answer, which has no variance to take off.
+    There are 15 bins, or fewer where one would hold a single answer, which has no variance to take off: of few answers, and
+    where equal confidences, which share a bin, leave one beside them.
 
     In a bin of n answers the mean of right - confidence is d, with variance s2 / n, so d^2 - s2 / n has no bias (Kumar et al.
     2019, arXiv 1909.10155, with the differences' own variance); their average over answers may fall below 0. Scaled, it is
@@ -282,7 +283,7 @@ def squared_error(answers: Answers, level: float = 0.95) -> tuple[float, Interva
     estimate is not in a tail.
     """
     bins = min(BINS, max(len(answers) // 2, 1))
-    starts = np.unique(_starts(equal_mass(answers.confidence, bins), bins))
+    starts = _of_two(np.unique(_starts(equal_mass(answers.confidence, bins), bins)))
     n = np.diff(starts)
     apart = answers.right - answers.confidence
     mean = np.add.reduceat(apart, starts[:-1]) / n
@@ -299,6 +300,16 @@ def squared_error(answers: Answers, level: float = 0.95) -> tuple[float, Interva
     high = min(max(high, value, 0.0), 1.0)
     low = min(low, max(value, 0.0), high)
     return value, Interval(low=low, high=high, level=level, method="noncentral chi-squared", over="images")
+
+
+def _of_two(starts: Ints) -> Ints:
+    """Where bins begin and the last one ends, those with a single answer joined to the next, the last to the one before."""
+    first, *inner, end = starts.tolist()
+    kept = [first]
+    for at in inner:
+        if at - kept[-1] >= 2 and end - at >= 2:
+            kept.append(at)
+    return np.array([*kept, end])
 
 
 def _wider(squares: Floats, variance: Floats, share: Floats, scale: float) -> float:

@@ -5,6 +5,7 @@ And the channels by which a family looks the same in all of them.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -105,6 +106,34 @@ class Axis:
             | ({"values": list(self.ticks)} if self.ticks else {})
         )
 
+    def height(self, value: float) -> float:
+        """Where a value lies, in the scale's own unit: equal steps of it are equally far apart on paper."""
+        match self.scale:
+            case "linear":
+                return value
+            case "log":
+                return math.log(value)
+            case "sqrt":
+                return math.copysign(math.sqrt(abs(value)), value)
+            case "symlog":
+                return math.copysign(math.log1p(abs(value)), value)
+
+    def value_at(self, height: float) -> float:
+        """The value that lies at a height."""
+        match self.scale:
+            case "linear":
+                return height
+            case "log":
+                return math.exp(height)
+            case "sqrt":
+                return math.copysign(height**2, height)
+            case "symlog":
+                return math.copysign(math.expm1(abs(height)), height)
+
+    def said(self) -> str:
+        """The title; a scale that nobody could tell from its numbers is named in it."""
+        return f"{self.title}, square-root scale" if self.scale == "sqrt" else self.title
+
     def channel(self, kind: type[Any], column: str) -> Any:
         import altair as alt
 
@@ -113,7 +142,7 @@ class Axis:
             if self.domain is None
             else {"domain": list(self.domain), "nice": False}
         )
-        axis = alt.Axis(title=self.title, **self.number())
+        axis = alt.Axis(title=self.said(), **self.number())
         room = 8  # pixels beyond the ends, so that a mark at an end is whole
         return kind(f"{column}:Q", axis=axis, scale=alt.Scale(type=self.scale, padding=room, **ends))
 
@@ -247,14 +276,16 @@ def _names_apart(rows: Sequence[Row], y: Axis, height: int, panel: str | None) -
     """
     if all(row.get("end") is None for row in rows):
         return rows
-    heights = [float(row[key]) for row in rows for key in ("y", "low", "high") if row.get(key) is not None]
-    low, high = y.domain or (min(heights), max(heights))
-    gap = NAME_HEIGHT * (high - low) / height if y.scale == "linear" else 0.0
+    drawn = [float(row[key]) for row in rows for key in ("y", "low", "high") if row.get(key) is not None]
+    heights = [y.height(value) for value in y.domain or drawn if y.scale != "log" or value > 0]
+    low, high = min(heights), max(heights)
+    gap = NAME_HEIGHT * ((high - low) or 1.0) / height
     names = _names(rows, panel)
     placed: dict[int, float] = {}
     for beside in dict.fromkeys((name.panel, name.x) for name in names):
         there = sorted((name for name in names if (name.panel, name.x) == beside), key=lambda name: (name.middle, name.row))
-        placed |= zip((name.row for name in there), _spread([name.middle for name in there], gap, low, high), strict=True)
+        spread = _spread([y.height(name.middle) for name in there], gap, low, high)
+        placed |= zip((name.row for name in there), map(y.value_at, spread), strict=True)
     return [{**row, "end": row.get("end") if i in placed else None, "end_y": placed.get(i)} for i, row in enumerate(rows)]
 
 
@@ -305,9 +336,9 @@ def _reference_line(reference: tuple[float, str], axis: Literal["x", "y"]) -> li
     base = A.Chart(A.InlineData([{"at": value, "label": label}]))
     line = base.mark_rule(strokeDash=[3, 3], strokeWidth=1, color=MUTED)
     if axis == "x":
-        text = base.mark_text(align="left", baseline="top", dx=4, dy=-12, color=MUTED)
+        text = base.mark_text(align="left", baseline="top", dx=4, dy=-12, color=MUTED, clip=False)
         return [line.encode(x="at:Q"), text.encode(x="at:Q", y=A.value(0), text="label:N")]
-    text = base.mark_text(align="right", baseline="bottom", dy=-4, color=MUTED)
+    text = base.mark_text(align="right", baseline="bottom", dy=-4, color=MUTED, clip=False)
     return [line.encode(y="at:Q"), text.encode(y="at:Q", x=A.value("width"), text="label:N")]
 
 

@@ -109,7 +109,7 @@ class Matrix(Config):
 class Result(Config):
     """Base of what every probe returns.
 
-    A subclass adds its own fields and says its sentence (`headline`), its rows (`metrics`) and its pictures (`draw`). Its
+    A subclass adds its own fields and says its sentence (`headline`), its rows (`metrics`) and its figures (`draw`). Its
     class variables say what a reader needs to place the number: the question that the probe answers, what `value` is
     called, which way is better, and how many seeds a sentence about a family needs.
     """
@@ -134,7 +134,10 @@ class Result(Config):
     difference_unit: ClassVar[str | None] = None
     """The unit in which two are compared, `paired` or `side_by_side`, where that is not the value's own."""
     biased: ClassVar[bool] = False
-    """Whether chance alone moves `value`, by as much in every seed: means over seeds then have intervals of `compared` only."""
+    """Whether its estimator has a bias that averaging over seeds does not take away, as a calibration error has.
+
+    The mean over seeds then gets no interval, and families are compared by `compared`.
+    """
     aspect: ClassVar[AspectName | None] = None
     """Which aspect of a network's fingerprint it tells, if any."""
     untold: ClassVar[str] = "not measured"
@@ -158,12 +161,12 @@ class Result(Config):
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether its number says more than chance alone would: numbers of which none does are not ranked."""
+        """Whether its number says more than chance alone would. Where this is false of every network, none are ranked."""
         return True
 
     @property
     def chance(self) -> float:
-        """The p-value of its number if chance alone made it; 0 where chance makes no such number."""
+        """The p-value of `value` if there were nothing but chance; 0 where that is no question of this probe's."""
         return 0.0 if self.beyond_chance else 1.0
 
     @property
@@ -173,7 +176,7 @@ class Result(Config):
 
     @property
     def doubted(self) -> bool:
-        """Whether what it stands on (`ground`) is a reason against what it says."""
+        """Whether a page states `ground` as a reason against what it says, and not as one for it."""
         return not self.believed
 
     def headline(self) -> str:
@@ -197,7 +200,7 @@ class Result(Config):
         return Metric.of(self.measure, self.value, self.interval, self.n, self.unit)
 
     def ground(self) -> str:
-        """What the value and its interval do not say of how good the number is, in a few words; nothing where they say it."""
+        """How far the number can be trusted beyond its interval, in a few words: an audit's verdict, say. Often nothing."""
         return ""
 
     def per_image(self) -> NDArray[Any] | None:
@@ -244,11 +247,11 @@ class Result(Config):
 
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Any]]) -> list[Figure]:  # noqa: ARG003
-        """The pictures of one or many results side by side, most important first."""
+        """The figures of one or many results side by side, most important first."""
         raise TypeError(f"{cls.__name__} does not draw itself")
 
     def charts(self) -> list[Figure]:
-        """The pictures of this result alone."""
+        """The figures of this result alone."""
         return self.draw([(Subject(name="this model", family="other"), self)])
 
     def chart(self) -> Figure:
@@ -360,7 +363,7 @@ def difference_of_families(some: Sequence[Result], others: Sequence[Result], lev
     return over_seeds_difference(values[:at], values[at:], images=(own[:at], own[at:]), level=level)
 
 
-def beyond_chance(results: Sequence[R]) -> list[R]:
+def told_from_chance(results: Sequence[R]) -> list[R]:
     """Those whose number says more than chance alone would, which is asked of all of them: p-values are Holm-corrected."""
     adjusted = holm([result.chance for result in results])
     return [result for result, p in zip(results, adjusted, strict=True) if p < 0.05 and result.beyond_chance]

@@ -169,6 +169,19 @@ def keep_freed_memory() -> None:
         library.mallopt(_TRIM_THRESHOLD, -1)
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""The words of the processor's allocator, Apple's and cuBLAS's, whose errors have no class of their own."""
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: by its class or its words."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(words in str(error) for words in OUT_OF_MEMORY)
+
+
 def pick_device(wanted: str) -> str:
     """The device of a run: `auto` takes a GPU if there is one; a device that this machine does not have is refused."""
     import torch

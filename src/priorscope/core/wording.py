@@ -16,7 +16,7 @@ def amount_said(value: float) -> str:
 
 def counted(n: int, what: str) -> str:
     """A number of things: 1 seed, 3 seeds."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+    return f"{n} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def from_to(values: Collection[float], form: str = "g") -> str:

@@ -19,7 +19,7 @@ from priorscope.core import folder, layout
 from priorscope.core.config import Plain
 from priorscope.core.environment import Environment, Hardware, Learnt, write_environment
 from priorscope.core.errors import RequestError, WorkError, first_line
-from priorscope.core.machine import hardware, pick_device, versions
+from priorscope.core.machine import hardware, pick_device, ran_out, versions
 from priorscope.core.stopping import AGAIN, Stopped, stopping
 from priorscope.data.stamp import data_stamp
 from priorscope.fitting.material import Material, first_model, record_of
@@ -288,8 +288,6 @@ class Attempt:
     @contextmanager
     def _naming_what_failed(self) -> Iterator[None]:
         """Says in our words that pictures cannot be read any more, or that memory ran out, and where the run resumes."""
-        from priorscope.train.gradient import ran_out
-
         kept = f"{AGAIN} goes on from the last checkpoint"
         try:
             yield

@@ -11,12 +11,14 @@ published weights are interpolated.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError, WorkError, first_line, nearest
+from priorscope.core.machine import ran_out
 from priorscope.models import FamilyConfig
 
 if TYPE_CHECKING:
@@ -91,16 +93,16 @@ def build(config: TimmConfig, image_size: int, num_classes: int) -> Backbone:
             "a network with published weights, or a random start",
             "pretrained = false",
         )
+    settings = _settings(config, image_size)
+    make = partial(timm.create_model, config.architecture, num_classes=num_classes, drop_rate=config.dropout, **settings)
     try:
-        network = timm.create_model(
-            config.architecture,
-            pretrained=config.pretrained,
-            num_classes=num_classes,
-            drop_rate=config.dropout,
-            **_settings(config, image_size),
-        )
+        network = make(pretrained=config.pretrained)
     except Exception as error:
-        raise _explained(config, image_size, error) from error
+        if ran_out(error):
+            raise
+        if config.pretrained and _is_made(make):
+            raise _out_of_reach(config, error) from error
+        raise _unmade(config, image_size, error) from error
     head = _head(network, num_classes)
     network = quicken(network)
     statistics = Statistics(mean=published["mean"], std=published["std"]) if config.pretrained else None
@@ -178,23 +180,52 @@ def _at_place(config: TimmConfig) -> tuple[Mapping[str, Any], str, Plain]:
         published, architecture, args = reader(place)
         return published, architecture, args or {}
     except Exception as error:
-        raise _explained(config, 0, error) from error
+        if source == "local-dir":
+            raise RequestError(
+                f"{place} holds no network of timm's ({_reason(error)}).",
+                "a folder with config.json and model.safetensors",
+                "timm/local-dir:FOLDER",
+            ) from error
+        raise _out_of_reach(config, error) from error
 
 
-def _explained(config: TimmConfig, image_size: int, error: Exception) -> RequestError | WorkError:
-    """Why timm could not build a network: the hub was out of reach, or the settings do not suit it."""
-    reason = f"{type(error).__name__}: {first_line(error)}"
-    if config.pretrained or config.architecture.startswith(("hf-hub:", "hf_hub:")):
-        return WorkError(
-            f"The published weights of {config.name} could not be had ({reason}).",
-            "a reachable model hub (HF_ENDPOINT, default the Hugging Face hub), or the weights in its cache (HF_HOME)",
-            "go online once, or pretrained = false for a random start, or weights = FILE for your own copy",
+def _is_made(make: Callable[..., nn.Module]) -> bool:
+    """Whether timm builds the network where no weights are asked for."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            make(pretrained=False)
+    except Exception:
+        return False
+    return True
+
+
+def _out_of_reach(config: TimmConfig, error: Exception) -> WorkError:
+    return WorkError(
+        f"The published weights of {config.name} could not be had ({_reason(error)}).",
+        "a reachable model hub (HF_ENDPOINT, default the Hugging Face hub), or the weights in its cache (HF_HOME)",
+        "go online once, or pretrained = false for a random start, or weights = FILE for your own copy",
+    )
+
+
+def _unmade(config: TimmConfig, image_size: int, error: Exception) -> RequestError:
+    """Why timm does not build a network, weights or not: a setting that it does not take, or a size."""
+    if config.args and isinstance(error, TypeError):
+        return RequestError(
+            f"timm's {config.architecture!r} does not take {config.args} ({_reason(error)}).",
+            "settings of the network's constructor in timm",
+            "other args, or none",
         )
     return RequestError(
-        f"timm cannot build {config.architecture!r} for {image_size} pixels ({reason}).",
+        f"timm cannot build {config.architecture!r} for {image_size} pixels ({_reason(error)}).",
         "a size that the network was made for",
         "input_size = 224",
     )
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _head(network: nn.Module, num_classes: int) -> str | None:

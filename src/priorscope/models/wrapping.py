@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import PriorscopeError, RequestError, first_line
+from priorscope.core.machine import ran_out
 from priorscope.models import Resize
 from priorscope.models.classifier import Backbone, Classifier, Tap, evaluating
 
@@ -78,6 +79,8 @@ def _logits(network: nn.Module, images: Tensor) -> Tensor:
     except PriorscopeError:
         raise
     except Exception as error:
+        if ran_out(error):
+            raise
         single = all(p.dtype == torch.float32 for p in network.parameters() if p.is_floating_point())
         raise RequestError(
             f"{name} fails on images of shape {tuple(images.shape)}: {first_line(error)}.",

@@ -27,6 +27,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.extremes import named, smallest
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
 from priorscope.core.stats import Interval, bracket, wilson
+from priorscope.core.wording import counted
 from priorscope.evidence import Views, ViewsSetting
 from priorscope.probes import ProbeConfig, asks, labelled_split
 
@@ -279,9 +280,9 @@ def _draw_classes(arms: Arms) -> Figure:
         x="class",
         y="",
         value=SHARE,
-        n=f"{min(asked for _, _, asked in first.class_accuracy() if asked):,} images or more a class and seed",
-        protocol=f"Top-1 on {first.split}, seeds together{_of_all(len(shown), every, 'hardest')}; the table of results "
-        "holds each checkpoint's intervals.",
+        n=f"{counted(min(asked for _, _, asked in first.class_accuracy() if asked), 'image')} or more a class and seed",
+        protocol=f"Top-1 on {first.split}, seeds together{_of_all(len(shown), every, 'hardest')}; results.parquet "
+        "beside the page holds each checkpoint's intervals.",
         alt=f"Accuracy of each class for each network. {title}.",
     )
 
@@ -313,12 +314,13 @@ def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
     from priorscope.core.matrices import heat_map
 
     counts, names = _answers(seeds), told_apart(seeds[0].classes)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    asked = counts.sum(1)
+    shares = counts / np.maximum(asked, 1)[:, None]
     off = shares[:, : len(names)] * (1 - np.eye(len(names)))
     some = _most_mistaken(off)
     given = [*some, len(names)] if counts[some, len(names)].any() else some
     called = (*names, NO_ONE)
-    rows = [{"x": called[j], "y": names[i], "value": float(shares[i, j])} for i in some for j in given]
+    rows = [{"x": called[j], "y": names[i], "value": float(shares[i, j]) if asked[i] else None} for i in some for j in given]
     title = f"{subject.name} {_confused(off, names)}"
     return heat_map(
         "confusion",

@@ -93,7 +93,7 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
     if unbelieved:
         needs = f"numbers of {' and '.join(unbelieved)} that can be believed"
         return Answer(text, "undecided", f"{values}.", needs, confounds)
-    if claim.relation != "=" and not first.beyond_chance and not second.beyond_chance:
+    if claim.relation != "=" and not first.told_from_chance and not second.told_from_chance:
         needs = f"a {finding.result.measure} of one of them beyond what chance alone gives"
         return Answer(text, "undecided", f"{values}.", needs, confounds)
     interval, verdict = difference.interval, claim.verdict(difference)

@@ -17,6 +17,7 @@ from priorscope.core.config import Plain, content_key
 from priorscope.report.joined import Place, Sources, read_sources
 from priorscope.report.records import Reading, RunRecord
 from priorscope.report.tidy import outcomes_of, rows_of
+from priorscope.report.words import number
 
 Key = tuple[str, str, str, str, str, str]
 """Run (recipe and seed, or place among its seeds), probe, metric, setting, data and split."""
@@ -41,6 +42,8 @@ class Change:
     unit: str
     before: float | None
     after: float | None
+    told: tuple[str, str]
+    """Both as they are read: with interval and n where the numbers alone read alike."""
 
     @property
     def kind(self) -> Literal["changed", "only here", "only there"]:
@@ -51,7 +54,8 @@ class Change:
 
     def plain(self) -> Plain:
         """The change as plain data."""
-        return {**vars(self), "kind": self.kind}
+        told = {name: value for name, value in vars(self).items() if name != "told"}
+        return {**told, "kind": self.kind}
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,21 @@ def diff(here: Reading, there: Reading) -> Diff:
                 continue
             unit = str((after or before or {}).get("unit", ""))
             old, new = (None if row is None else float(row["value"]) for row in (before, after))
-            changes.append(Change(*key[:4], unit, old, new))
+            changes.append(Change(*key[:4], unit, old, new, _told(before, after, unit)))
     return Diff(there.name if there.name != here.name else f"the other {there.name}", same, tuple(changes))
+
+
+def _told(before: Plain | None, after: Plain | None, unit: str) -> tuple[str, str]:
+    there, here = ("none" if row is None else number(row["value"], unit) for row in (before, after))
+    return (_with_interval(before, unit), _with_interval(after, unit)) if before and after and there == here else (there, here)
+
+
+def _with_interval(row: Plain, unit: str) -> str:
+    low, high, n = row["low"], row["high"], row["n"]
+    interval = [] if low is None or high is None else [f"{number(low, unit)} to {number(high, unit)}"]
+    images = [] if n is None else [f"n = {n:,}"]
+    inside = "; ".join(interval + images)
+    return number(row["value"], unit) + (f" ({inside})" if inside else "")
 
 
 def _equal(before: Plain, after: Plain) -> bool:

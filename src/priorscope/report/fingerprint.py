@@ -1,4 +1,4 @@
-"""The fingerprint of every recipe: one number an aspect, each on one scale for all, and what limits it.
+"""The fingerprint of every recipe: one number an aspect, each aspect on a scale of its own, and what limits it.
 
 An aspect that was not measured is said, never drawn as a zero. Which number tells an aspect is the probe's to say
 (`Result.trait`); where several probes tell one, that which looked at most recipes is taken, the first of the list among equals.

@@ -30,7 +30,7 @@ NONE = ("0", "0.0", "none", "not set", "[]", "None")
 """How a setting is written that is off: a family that has no dropout has that of one whose dropout is 0."""
 AUGMENT = "data.augment"
 LONG = 60
-"""Characters of a setting that are shown; the whole stands in the recipe."""
+"""Characters of a setting that are shown where these tell the recipes apart; the whole stands in the recipe."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,10 @@ class SideBySide:
         if families < 2:
             return f"They differ in {differ}; all are of one family, so nothing confounds a comparison of architectures."
         if not self.confounding:
-            return f"They differ in {differ}, and in each of these some recipes of all families are alike: none is a confound."
+            return (
+                f"They differ in {differ}, in which some recipes of any two families are alike (counts: within a factor of "
+                f"{ALIKE:g}): nothing confounds their comparison."
+            )
         names = listed([setting.name for setting in self.confounding])
         return f"What differs between families beside the architecture, and may explain what sets them apart: {names}."
 
@@ -179,7 +182,9 @@ def _asked(key: str, tables: Mapping[str, Mapping[str, str]], runs: Mapping[str,
     if len(set(compared)) < 2:
         return None
     pairs, confounds = _families_apart(compared, [run.family for run in runs.values()], lambda one, other: one != other)
-    shown, order = tuple(map(_short, values)), tuple(map(_sortable, values))
+    short = tuple(map(_short, values))
+    shown = short if len(set(short)) == len(set(values)) else tuple(values)
+    order = tuple(map(_sortable, values))
     return Setting(key, shown, order, () if tuned else confounds, pairs, tuned)
 
 

@@ -23,7 +23,7 @@ from priorscope.core.comparison import (
     over_seeds_difference,
 )
 from priorscope.core.config import content_key
-from priorscope.core.contracts import Result, beyond_chance, difference_of_families, interval_of_seeds
+from priorscope.core.contracts import Result, difference_of_families, interval_of_seeds, told_from_chance
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, over_seeds
 from priorscope.probes import PROBES
@@ -46,7 +46,7 @@ class Arm:
     interval: Interval | None
     unbiased: tuple[float, Interval] | None = None
     """Where `value` is biased, the family's number that is compared, with the interval that `value` cannot have."""
-    beyond_chance: bool = True
+    told_from_chance: bool = True
     """Whether some seed's number says more than chance alone would, all that stand beside it being asked."""
 
     @property
@@ -124,7 +124,7 @@ class Finding:
     @property
     def by_chance(self) -> bool:
         """Whether chance alone would give numbers like all of these: nothing is ranked by them."""
-        return not any(arm.beyond_chance for arm in self.arms)
+        return not any(arm.told_from_chance for arm in self.arms)
 
     @property
     def unit(self) -> str:
@@ -186,10 +186,10 @@ def _finding(members: Sequence[tuple[RunRecord, Outcome]], where: str) -> Findin
         by_label.setdefault(run.recipe_name, []).append((run, outcome))
     arms = [_arm(label, sorted(those, key=lambda one: one[0].seed)) for label, those in by_label.items()]
     arms.sort(key=lambda arm: arm.value, reverse=kind.better != "lower")
-    sure = set(map(id, beyond_chance([result for arm in arms for result in arm.results])))
-    arms = [replace(arm, beyond_chance=not sure.isdisjoint(map(id, arm.results))) for arm in arms]
+    sure = set(map(id, told_from_chance([result for arm in arms for result in arm.results])))
+    arms = [replace(arm, told_from_chance=not sure.isdisjoint(map(id, arm.results))) for arm in arms]
     outcomes = tuple(outcome for _, outcome in members)
-    pairs = _pairs(arms) if any(arm.beyond_chance for arm in arms) else []
+    pairs = _pairs(arms) if any(arm.told_from_chance for arm in arms) else []
     return Finding(first.probe, kind, first.about, tuple(arms), tuple(pairs), outcomes, where)
 
 

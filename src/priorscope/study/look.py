@@ -107,14 +107,14 @@ class Looked:
         return {**told, **said, "metrics": [metric.plain() for metric in result.metrics()]}
 
 
-def look(probe: ProbeConfig, networks: Sequence[Network], data: str | None, watch: Watch = silent) -> dict[str, Looked]:
+def look(
+    probe: ProbeConfig, networks: Sequence[Network], data: str | None, source: Source | None, watch: Watch = silent
+) -> dict[str, Looked]:
     """Asks about networks, one after another or together as the probe wants it; a run keeps what was said about it.
 
-    `watch` is called with how many networks were looked at, of how many.
+    `data` names a `source` other than the networks' own (not set: theirs). `watch` is called with how many networks were
+    looked at, of how many.
     """
-    from priorscope.data import open as open_source
-
-    source = open_source(data) if data else None
     networks = _apart(networks)
     if probe.per == "set":
         if source is None:
@@ -208,10 +208,10 @@ def _deletes(study: Path, kept: Sequence[Path]) -> bool:
     return not plan.open and not {*kept} <= {step.out for step in plan.steps}
 
 
-def pictures(networks: Sequence[Network], results: Mapping[str, Looked], data: str | None = None) -> list[Figure]:
-    """The pictures of what `look` found: networks that were asked one after another stand side by side in them.
+def figures(networks: Sequence[Network], results: Mapping[str, Looked], data: str | None = None) -> list[Figure]:
+    """The figures of what `look` found: networks that were asked one after another stand side by side in them.
 
-    Those that were asked on other data, each on what it learnt from, stand in pictures of their own.
+    Those that were asked on other data, each on what it learnt from, stand in figures of their own.
     """
     found = [looked.result for looked in results.values()]
     if len(found) < len(networks):
@@ -226,6 +226,6 @@ def pictures(networks: Sequence[Network], results: Mapping[str, Looked], data: s
         return drawn[0][1]
     return [
         replace(figure, name=f"{figure.name}-{i}", title=f"On what {first} learnt from: {figure.title}")
-        for i, (first, figures) in enumerate(drawn, 1)
-        for figure in figures
+        for i, (first, own) in enumerate(drawn, 1)
+        for figure in own
     ]

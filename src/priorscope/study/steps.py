@@ -68,7 +68,7 @@ class TrainStep:
         return None if diverged or (self.out / layout.WEIGHTS).exists() else "its weights are gone"
 
     def changed(self) -> str | None:
-        """What is other now than when that run began which stands in its place; None where nothing is, or none stands there."""
+        """What has changed since the run in this folder was started; None where nothing is, or none stands there."""
         before = stands_for(self.out, self.made_from)
         if before is None:
             return None

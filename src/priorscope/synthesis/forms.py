@@ -6,6 +6,7 @@ after a step (`project`). The form is part of the result: a gradient step in the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -173,6 +174,19 @@ def form_of(form: Form, real: Tensor, mean: Tensor, std: Tensor, *, held: bool =
     return Fourier(side, palette) if form == "fourier" else Natural(side, palette, real, held=held)
 
 
+NOISE = 0.01
+"""Standard deviation of a start's free numbers around a plain picture (the published code's value for spectra)."""
+
+
 def plain_start(form: Parameterisation, real: Tensor) -> Tensor:
     """The free numbers of a plain picture of real pictures' mean colour."""
     return form.encode(real.mean((0, 2, 3), keepdim=True).expand(1, 3, *real.shape[2:]).contiguous())
+
+
+def noisy_starts(form: Parameterisation, real: Tensor, streams: Iterable[np.random.Generator]) -> Tensor:
+    """The free numbers of nearly plain pictures, one a stream of random numbers."""
+    plain = plain_start(form, real)
+    draws = [draw.standard_normal(plain.shape[1:]) for draw in streams]
+    begun = plain + NOISE * torch.from_numpy(np.stack(draws).astype(np.float32)).to(real.device)
+    form.project(begun)
+    return begun

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from priorscope.core.config import Plain
 from priorscope.core.errors import WorkError, first_line
 from priorscope.core.folder import replacing
+from priorscope.core.machine import ran_out
 from priorscope.core.stopping import AGAIN
 from priorscope.train.distributed import ALONE, Ranks
-from priorscope.train.gradient import ran_out
 from priorscope.train.loop import Position, Step
 from priorscope.train.precision import Precision
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError, RequestError, first_line
-from priorscope.core.machine import processor, versions
+from priorscope.core.machine import processor, ran_out, versions
 from priorscope.data.folders import cache_folder
 from priorscope.train.finetune import trains_body
-from priorscope.train.gradient import Forward, Gradient, ran_out
+from priorscope.train.gradient import Forward, Gradient
 from priorscope.train.precision import make_scaler
 
 if TYPE_CHECKING:

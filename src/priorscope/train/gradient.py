@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from priorscope.core.errors import RequestError, WorkError, first_line
-from priorscope.core.machine import plain_attention
+from priorscope.core.machine import plain_attention, ran_out
 from priorscope.core.rng import seed_of
 from priorscope.train.adversarial import adversarial_loss
 from priorscope.train.distributed import ALONE, Ranks
@@ -120,19 +120,6 @@ class Gradient:
             p.grad = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""The words of the processor's allocator, Apple's and cuBLAS's, whose errors have no class of their own."""
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: by its class or its words."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def has_batch_statistics(model: Classifier, config: TrainConfig) -> bool:

@@ -12,6 +12,7 @@ from priorscope.core.calibration import (
     BINS,
     Answers,
     Null,
+    _of_two,
     brier_parts,
     brier_scores,
     equal_mass,
@@ -247,3 +248,23 @@ def test_the_squared_error_is_never_above_1() -> None:
     value, interval = squared_error(Answers(np.eye(2)[np.zeros(20, int)], np.ones(20, int)))
     assert (value, interval.high) == (1.0, 1.0)
     assert interval.low < 1
+
+
+def test_no_bin_of_the_squared_error_holds_a_single_answer() -> None:
+    """Pairs of equal confidences make bins of two and of four; between them an answer of its own joins a neighbour."""
+    assert _of_two(np.array([0, 1, 2, 3, 4, 7, 8])).tolist() == [0, 2, 4, 8]
+    assert _of_two(np.array([0, 2, 3])).tolist() == [0, 3]
+    assert _of_two(np.array([0, 1])).tolist() == [0, 1]
+
+
+def test_the_squared_error_has_no_bias_where_confidences_are_tied() -> None:
+    """4,000 times 30 answers of a calibrated network, 14 pairs of equal ones between two others: the mean is 0, as without."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(4000):
+        values = np.sort(rng.uniform(0.5, 0.7, 16))
+        sure = np.concatenate([values[:1], np.repeat(values[1:15], 2), values[15:]])
+        right = rng.random(30) < sure
+        answers = Answers(np.stack([1 - sure, sure], 1), right.astype(int))
+        found.append(squared_error(answers)[0])
+    assert abs(np.mean(found)) < 4 * np.std(found) / np.sqrt(len(found))

@@ -76,6 +76,33 @@ def test_names_beside_curves_move_apart_and_no_further():
     assert sorted(told.values()) == pytest.approx([0, 13 / 320, 26 / 320])
 
 
+@pytest.mark.parametrize(
+    ("scale", "domain", "height"),
+    [("log", (1.0, 1000.0), np.log), ("sqrt", (0.0, 100.0), np.sqrt), ("symlog", (0.0, 1000.0), np.log1p)],
+)
+def test_names_move_apart_on_every_scale(scale, domain, height):
+    """13 of 320 pixels lie between neighbours, whatever numbers these pixels stand for."""
+    rows = [row for name in ("one", "two", "three") for row in curve(name, 10.0)]
+    axis = Axis("y", scale=scale, domain=domain)
+    told = ends(curves_with_band("f", "t", rows, x=Axis("x"), y=axis, n=1, protocol="p", alt="a"))
+    pixels = 320 * (height(sorted(told.values())) - height(domain[0])) / (height(domain[1]) - height(domain[0]))
+    assert np.diff(pixels) == pytest.approx(13)
+    assert np.median(list(told.values())) == pytest.approx(10)
+
+
+def test_names_of_curves_that_all_end_at_the_same_value_move_apart():
+    rows = [row for name in ("one", "two") for row in curve(name, 0.0)]
+    told = ends(curves_with_band("f", "t", rows, x=Axis("x"), y=Axis("y"), n=1, protocol="p", alt="a"))
+    assert told["one"] != told["two"]
+
+
+def test_a_scale_that_numbers_do_not_show_is_named():
+    import altair
+
+    assert Axis("error", scale="sqrt").channel(altair.X, "x").to_dict()["axis"]["title"] == "error, square-root scale"
+    assert Axis("error").channel(altair.X, "x").to_dict()["axis"]["title"] == "error"
+
+
 def test_curves_of_one_family_in_a_panel_bear_their_names():
     """Two MLPs meet in panel a; in panel b each curve has its own colour. Where there are too many, none is named."""
     plain = {"family": "mlp", "low": None, "high": None}

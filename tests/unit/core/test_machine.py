@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from priorscope.core.errors import RequestError
-from priorscope.core.machine import forget_most_memory, most_memory, pick_device, plain_attention, repeatable
+from priorscope.core.machine import forget_most_memory, most_memory, pick_device, plain_attention, ran_out, repeatable
 
 
 def _huge_pages() -> str:
@@ -110,3 +110,10 @@ def test_attention_is_plain_on_a_cuda_device_inside_the_block_alone() -> None:
     assert ways() == before
     with plain_attention(torch.device("cpu")):
         assert ways() == before
+
+
+def test_the_allocators_own_words_are_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert ran_out(caught.value)
+    assert not ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

@@ -225,7 +225,8 @@ def test_an_accuracy_on_other_data_is_no_partial_score(ill):
         assert rows
 
     run = ill(other, "run")
-    look(probe_config("accuracy"), [network_of_run(run.path)], '{name = "shapetex", test = 40}')
+    data = '{name = "shapetex", test = 40}'
+    look(probe_config("accuracy"), [network_of_run(run.path)], data, ps.data.open(data))
     assert list((run.path / "results/accuracy").glob("*.json"))
     assert not [*partial_data.look_at_run(run)]
 

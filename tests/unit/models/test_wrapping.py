@@ -148,6 +148,14 @@ def test_an_answer_that_is_not_a_tensor_is_refused(how: Any, kind: str) -> None:
     assert refused.value.do.startswith("return the logits alone")
 
 
+def test_memory_that_ran_out_is_not_blamed_on_the_size() -> None:
+    def run_out(_logits: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        models.wrap(Answering(run_out), image_size=4, classes=5)
+
+
 def test_a_network_of_another_size_is_told_its_shape_and_the_resize() -> None:
     own = network(side=8)
     with pytest.raises(RequestError) as refused:

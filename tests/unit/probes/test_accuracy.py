@@ -243,6 +243,18 @@ def test_a_tie_is_no_answer_to_real_either():
     assert str(error.value) == "No image has a ReaL label.\n  wanted: some that have\n  try:    check real.json"
 
 
+def test_a_class_without_images_has_no_shares():
+    """Three images of class a, none of b: its line in the table of answers is empty and not a line of zeros."""
+    split = Split("made", "test", ArrayPixels(np.zeros((3, 4, 4, 3), np.uint8)), np.zeros(3, np.int64), ("a", "b"))
+    (confusion,) = [f for f in measure_accuracy(Planted(lambda _: split.labels), split).charts() if f.name == "confusion"]
+    assert {(row["y"], row["x"]): row["value"] for row in confusion.rows} == {
+        ("a", "a"): 1.0,
+        ("a", "b"): 0.0,
+        ("b", "a"): None,
+        ("b", "b"): None,
+    }
+
+
 def test_of_many_classes_the_pictures_show_the_hardest_and_the_most_mistaken():
     """Of 100 classes 6 is always taken for 7, and 8 half of the time for 9; all others are right."""
     labels = np.repeat(np.arange(100), 4)

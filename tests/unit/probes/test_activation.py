@@ -17,7 +17,7 @@ from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import load_result
 from priorscope.probes.activation import PRESETS, ActivationConfig, measure_activation
-from priorscope.probes.activation.making import _between
+from priorscope.probes.activation.making import Task, _between
 
 SIDE, CLASSES = 8, 4
 STILL = {"shift": 0.0, "zoom": 0.0, "turn": 0.0}
@@ -173,6 +173,24 @@ def test_zoomings_preset_begins_at_real_pictures_and_stops_when_sure(world: Spli
         assert (result.pictures[0, row] == world.pixels.array[rows]).all()
     assert result.caveats[0].startswith("Preset zooming begins at a real picture")
     assert (result.making.lr, result.making.steps, result.making.enough) == (0.01, 250, 0.95)
+
+
+def test_of_more_classes_than_real_pictures_each_is_shown_its_own(world: Split) -> None:
+    """Two pictures each of 40 classes, of which a sample of 8 holds 8 classes: the others' pictures are not theirs."""
+    assert isinstance(world.pixels, ArrayPixels)
+    names = tuple(f"c{row}" for row in range(40))
+    many = Split("made", "test", world.pixels, np.arange(80) % 40, names)
+    task = Task(ActivationConfig(images=8, starts=2), many, None)
+    for target in task.targets:
+        own = {world.pixels.array[row].tobytes() for row in (target.index, target.index + 40)}
+        assert {picture.tobytes() for picture in task.real_of(target)} == own
+    three = Task(ActivationConfig(preset="zooming", images=8, starts=3), many, None)
+    assert all(len(three.real_of(target)) == 2 for target in three.targets)
+    half = Split("made", "test", world.pixels, 2 * (np.arange(80) % 20), names)
+    assert {target.index % 2 for target in Task(ActivationConfig(), half, None).targets} == {0}, "classes that have pictures"
+    empty = Task(ActivationConfig(targets=("c1",)), half, None)
+    with pytest.raises(RequestError, match="test has no picture of c1"):
+        empty.real_of(empty.targets[0])
 
 
 def test_stored_and_drawn_without_the_network(world: Split, tmp_path: Path) -> None:

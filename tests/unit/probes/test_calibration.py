@@ -11,7 +11,7 @@ import pytest
 from priorscope import models
 from priorscope.core.comparison import over_seeds_difference
 from priorscope.core.config import Config
-from priorscope.core.contracts import Subject, beyond_chance, difference_of_families, interval_of_seeds
+from priorscope.core.contracts import Subject, difference_of_families, interval_of_seeds, told_from_chance
 from priorscope.core.environment import Environment
 from priorscope.core.metrics import softmax
 from priorscope.data.split import ArrayPixels, Split
@@ -315,7 +315,7 @@ def test_calibrated_recipes_are_equal_however_sure_they_are_and_an_overconfident
     assert far.p_value < 0.05
     assert difference_of_families(over, unsure).value > 0
     assert Calibration.difference_unit == next(m.metric for m in sure[0].metrics() if m.unit == "probability^2")
-    assert beyond_chance([*unsure, *sure, *over]) == over
+    assert told_from_chance([*unsure, *sure, *over]) == over
 
 
 def test_of_a_hundred_networks_that_are_not_calibrated_every_one_is_accused(over):

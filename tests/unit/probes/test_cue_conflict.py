@@ -13,6 +13,7 @@ from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.figure import Figure
 from priorscope.core.rng import stream
+from priorscope.core.stats import Interval
 from priorscope.data import open as open_source
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import cue_conflict, load_result
@@ -24,6 +25,7 @@ from priorscope.probes.cue_conflict import (
     measure_cue_conflict,
     share_over_dial,
 )
+from priorscope.probes.cue_conflict.figures import arm_row
 
 from .planted import Planted
 
@@ -297,3 +299,12 @@ def test_other_worlds_and_single_settings_are_refused(world):
         measure_cue_conflict(Planted(by_shape), world.split("test"))
     with pytest.raises(RequestError, match="two or more"):
         measure_cue_conflict(Planted(by_shape), world, salience=[0.5])
+
+
+def test_the_interval_of_several_seeds_holds_what_other_images_would_change():
+    """Two seeds at 0.5 whose own images leave 0.4 to 0.6: between the seeds there is nothing, and over images that much."""
+    own = Interval(low=0.4, high=0.6, method="Wilson", over="images")
+    row = arm_row(Subject(name="mlp", family="mlp"), [0.5, 0.5], [own, own])
+    assert (row["low"], row["high"]) == pytest.approx((0.4, 0.6))
+    assert arm_row(Subject(name="mlp", family="mlp"), [0.5, 0.5], [None, None])["low"] == 0.5
+    assert arm_row(Subject(name="mlp", family="mlp"), [0.5], [own])["high"] == 0.6

@@ -154,6 +154,7 @@ def test_seeds_are_averaged_tap_by_tap(model: Classifier, world: Split) -> None:
 
 def test_equal_networks_have_lost_alike(model: Classifier, world: Split) -> None:
     one = measure_inversion(model, world, taps=["turned", "last"], images=3, steps=3)
+    one = one.model_copy(update={"depths": (0.0, 1.0)})
 
     def title(**lost: float) -> str:
         """Of networks that lose so much, and whose search converged."""
@@ -165,6 +166,19 @@ def test_equal_networks_have_lost_alike(model: Classifier, world: Split) -> None
 
     assert title(a=0.1, b=0.1).startswith("From what the head of a and b sees, pictures come back 0.100 off")
     assert title(a=0.1, b=0.2, c=0.2) == "At the head b and c have lost most of the picture (0.200 off), a least (0.100)"
+    four = measure_inversion(model, world, taps=["last"], images=4, steps=1)
+    half = four.model_copy(update={"depths": (1.0,), "residual": np.array([[0.0, 0.0, 1.0, 1.0]])})
+    assert half.believed
+    assert "finds few pictures" not in Inversion.draw([(Subject(name="a", family="mlp"), half)])[0].title
+
+
+def test_where_the_head_was_not_asked_no_title_speaks_of_it(model: Classifier, world: Split) -> None:
+    first = measure_inversion(model, world, taps=["turned"], images=3, steps=3)
+    assert first.depths[-1] < 1
+    for sought in (first.model_copy(update={"residual": 0 * first.residual}), first):
+        title = Inversion.draw([(Subject(name="a", family="mlp"), sought)])[0].title
+        assert "the head" not in title
+        assert "the deepest tap asked" in title
 
 
 def test_what_is_refused(model: Classifier, world: Split) -> None:

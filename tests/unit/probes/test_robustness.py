@@ -189,6 +189,14 @@ def test_z_fgsm_is_the_published_protocol(trained: dict[str, Tensor]) -> None:
     np.testing.assert_allclose(result.stood[fell], np.array(budgets)[first[fell] - 1], atol=1e-12)
 
 
+def test_five_guesses_are_told_of_more_than_five_classes_alone() -> None:
+    """Of three classes every answer is among five guesses, broken or not."""
+    seen = planted(AROUND).model_copy(update={"within_at": np.full(len((0.0, *CURVE)), 200)})
+    for classes, told in ((5, 0), (6, len((0.0, *CURVE)))):
+        rows = seen.model_copy(update={"classes": classes}).metrics()
+        assert sum(row.metric == "top-5 under attack" for row in rows) == told
+
+
 def test_z_pgd5_attacks_every_image_and_judges_the_last_iterate(trained: dict[str, Tensor]) -> None:
     result = measure_robustness(subject(trained), world(60), attack="z-pgd5")
     np.testing.assert_allclose(result.budgets, np.arange(0, 0.025, 0.025 / 12), atol=1e-12)
@@ -359,6 +367,7 @@ def test_a_median_that_breaks_at_the_last_budget_itself_is_not_beyond_it() -> No
     at_last = planted(np.full(200, 32.0))
     assert not at_last.beyond
     assert at_last.headline().startswith("Half of the images it gets right break within 32/255 L-inf; ")
+    assert "more than" not in titles(a=at_last)[0]
     half = planted(np.where(np.arange(201) < 100, 1.0, np.inf))
     assert half.beyond
     assert half.headline().startswith("Half or more of the images it gets right still stand at 32/255 L-inf; ")

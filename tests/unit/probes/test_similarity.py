@@ -17,7 +17,15 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result
 from priorscope.probes.shared import depth
 from priorscope.probes.shared.networks import Size, pooled
-from priorscope.probes.similarity import Pair, Similarity, SimilarityConfig, matching, measure_similarity, reading
+from priorscope.probes.similarity import (
+    Pair,
+    Similarity,
+    SimilarityConfig,
+    _batches,
+    matching,
+    measure_similarity,
+    reading,
+)
 from priorscope.probes.similarity.cka import Alignment, gram
 from priorscope.probes.similarity.reading import Network
 
@@ -167,6 +175,22 @@ def test_other_kernels_and_z_s_protocol(world):
     assert (z.kernel, z.batch, z.n, z.untrained.size) == ("cosine", 32, 96, 0)
     assert any("scaled to length one without a word" in caveat for caveat in z.caveats)
     assert any("The layers are not Z's" in caveat and "embed/out, */out, head/in, logits" in caveat for caveat in z.caveats)
+
+
+@pytest.mark.parametrize("settings", [{"images": 64}, {"kernel": "rbf"}, {"batch": 16}, {"pooling": "mean"}])
+def test_a_preset_ignores_no_setting(settings):
+    with pytest.raises(RequestError, match="which it sets itself"):
+        SimilarityConfig.parse({"preset": "z", **settings})
+    assert SimilarityConfig.parse(SimilarityConfig(preset="z").plain()).with_preset().batch == 32
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"),
+    [(96, 32, [32, 32, 32]), (47, 16, [16, 16, 15]), (95, 48, [48, 47]), (9, 8, [5, 4]), (9, 4, [5, 4]), (8, 8, [8])],
+)
+def test_batches_are_no_larger_than_asked_where_four_images_are_left_for_each(world, count, batch, sizes):
+    _, batches = _batches(world.split("test"), SimilarityConfig(images=count, batch=batch))
+    assert [len(rows) for rows in batches] == sizes
 
 
 def test_convergence_ends_at_the_value(result):

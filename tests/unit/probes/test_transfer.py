@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from priorscope import models
+from priorscope.attacks import attack_of
 from priorscope.attacks.supply import Fetch, fetcher
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError, WorkError
@@ -73,6 +74,20 @@ def test_the_diagonal_is_the_white_box_attack_and_equal_networks_have_equal_rows
         assert (result.fooled[0, 0] == ~(alone.correct & (alone.smallest > 0.01))).all()
         assert (result.fooled[0] == result.fooled[1]).all()
         assert (result.fooled[:, 0] == result.fooled[:, 1]).all()
+
+
+def test_fewer_steps_of_mi_fgsm_are_longer_and_steps_that_cannot_reach_the_budget_are_refused() -> None:
+    """Its paper's step is the budget divided by the steps; two of BIM's, of a quarter each, end half way."""
+    for steps in (1, 3, 10, 40):
+        assert attack_of("mi-fgsm", steps=steps).reach == pytest.approx(1)
+    assert attack_of("mi-fgsm").step == 0.1
+    assert attack_of("mi-fgsm", steps=3, step=0.1).step == 0.1
+    assert TransferConfig(attack="mi-fgsm", steps=3).attacks(4)[0].reach == pytest.approx(1)
+    assert TransferConfig(attack="bim", steps=4).steps == 4
+    with pytest.raises(RequestError) as refused:
+        TransferConfig(attack="bim", steps=2)
+    assert refused.value.came == "2 steps of bim, of 0.25 of the budget each, came for transfer."
+    assert refused.value.do == "steps = 4"
 
 
 def test_networks_that_look_at_different_pixels_do_not_share_their_weaknesses() -> None:

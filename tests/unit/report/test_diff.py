@@ -103,6 +103,15 @@ def test_of_a_probe_asked_twice_answers_to_the_same_question_are_matched() -> No
     assert (change.kind, change.before, change.after) == ("changed", 0.5, 0.7)
 
 
+def test_numbers_that_read_alike_are_told_with_what_differs() -> None:
+    """9 of 16 and 18 of 32 right are both 56.2 %: n tells them apart, and the interval where there is one."""
+    (change,) = diff(
+        reading([run("mlp", 0, scored(right(9 / 16, 32), Listed))]), reading([run("mlp", 0, scored(right(9 / 16, 16), Listed))])
+    ).changes
+    assert change.before == change.after
+    assert change.told == ("56.2% (n = 16)", "56.2% (n = 32)")
+
+
 def test_what_only_one_of_them_has_is_named(two: tuple[Path, Path]) -> None:
     shutil.rmtree(two[1] / "runs" / "mlp-s2" / "results" / "cue_conflict")
     found = compare_sources([two[0]], two[1])

@@ -767,7 +767,7 @@ def test_chance_is_asked_of_all_seeds_of_a_table_at_once() -> None:
     assert finding.pairs == ()
     assert not only(plugged("mlp", 0.03, 0.0, p=0.01)).by_chance
     surely = only([*many, *plugged("vit", 0.5, 0.1, p=0.0001)])
-    assert [arm.label for arm in surely.arms if arm.beyond_chance] == ["vit"]
+    assert [arm.label for arm in surely.arms if arm.told_from_chance] == ["vit"]
     claims = dataclasses.replace(reading(many), claims=("n0 < n1 in accuracy",))
     assert answers(claims, findings(claims))[0].needs.endswith("beyond what chance alone gives")
 

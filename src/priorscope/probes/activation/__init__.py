@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 3
+VERSION = 4
 
 CLASSES = 10
 """Classes that are driven where no targets are named, evenly spread over the data's."""

@@ -19,7 +19,6 @@ from priorscope.attacks.supply import network_key, some_images
 from priorscope.attacks.victim import frozen
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
-from priorscope.core.folder import replacing
 from priorscope.core.metrics import answers_alone
 from priorscope.core.rng import stream
 from priorscope.core.stats import wilson
@@ -36,15 +35,13 @@ from priorscope.probes.activation import (
     by_others,
     interval_over,
 )
+from priorscope.probes.shared.progress import kept_array
 from priorscope.synthesis.descent import Steps, descend
-from priorscope.synthesis.forms import Parameterisation, as_bytes, as_images, form_of, plain_start
+from priorscope.synthesis.forms import Parameterisation, as_bytes, as_images, form_of, noisy_starts
 from priorscope.synthesis.motion import Motion
 from priorscope.synthesis.penalties import glare, total_variation
 from priorscope.synthesis.spectrum import radial_power, spectrum_distance
 from priorscope.synthesis.targets import LOGITS, Target, check_targets, numbered_class, own_scores, reading, target_of
-
-NOISE = 0.01
-"""Standard deviation of a start's free numbers: a nearly plain picture (the published code's value for spectra)."""
 
 BATCH = 64
 """Pictures in one pass without gradients."""
@@ -71,8 +68,9 @@ class Task:
         """What is driven: what was written, or classes evenly spread."""
         classes = self.chosen.classes
         if self.asked.targets is None:
-            rows = np.linspace(0, len(classes) - 1, min(CLASSES, len(classes))).round().astype(int)
-            return [numbered_class(row, classes) for row in rows.tolist()]
+            shown = np.unique(self.chosen.labels)
+            rows = np.linspace(0, len(shown) - 1, min(CLASSES, len(shown))).round().astype(int)
+            return [numbered_class(row, classes) for row in shown[rows].tolist()]
         found = [target_of(text, classes) for text in self.asked.targets]
         if not found or len({target.name for target in found}) < len(found):
             raise RequestError(
@@ -83,17 +81,35 @@ class Task:
     @cached_property
     def real(self) -> Split:
         """The real pictures, class-balanced."""
-        return some_images(self.chosen, self.asked.images)[0]
+        return self._some[0]
+
+    @cached_property
+    def _some(self) -> tuple[Split, NDArray[np.int64]]:
+        """They and their positions in the split."""
+        return some_images(self.chosen, self.asked.images)
 
     @cached_property
     def real_bytes(self) -> Bytes:
         """Their pixels, uint8 (N, H, W, 3)."""
         return np.stack([self.real[row][0] for row in range(len(self.real))])
 
-    def rows_of(self, target: Target) -> NDArray[np.int64]:
-        """The real pictures of a target's class; all of them where there are none, or the target is not a class."""
-        rows = np.flatnonzero(self.real.labels == target.index) if target.kind == "class" else np.zeros(0, np.int64)
-        return rows if len(rows) else np.arange(len(self.real))
+    def real_of(self, target: Target) -> Bytes:
+        """Real pictures of a target's class, one a start where there are so many; of another target, the first of all.
+
+        Those among the real pictures come first: where there are more classes than these, most classes are not among them.
+        """
+        if target.kind != "class":
+            return self.real_bytes[: self.asked.starts]
+        real, index = self._some
+        among = index[real.labels == target.index]
+        rows = np.concatenate([among, np.setdiff1d(np.flatnonzero(self.chosen.labels == target.index), among)])
+        if not len(rows):
+            raise RequestError(
+                f"{self.chosen.name} has no picture of {target.name}.",
+                "a class with a picture, which stands beside what is made",
+                "another split, or other targets",
+            )
+        return np.stack([self.chosen[row][0] for row in rows[: self.asked.starts].tolist()])
 
     def streams(self) -> list[str]:
         """The names of the pictures' streams: of target and start alone, so that no picture depends on another."""
@@ -123,7 +139,7 @@ def measure(names: tuple[str, ...], models: Sequence[Classifier], task: Task) ->
     real_power = radial_power(task.real_bytes)
     arrays: dict[str, NDArray[Any]] = {
         "pictures": pictures,
-        "real": task.real_bytes[_examples(task, seen[0].real)],
+        "real": _examples(task, seen[0].real),
         "probability": np.stack([each.given for each in seen]),
         "score": np.stack([each.driven for each in seen]),
         "real_score": np.stack([np.stack([each.real.mean(0), each.real.std(0), each.real.max(0)], -1) for each in seen]),
@@ -173,6 +189,8 @@ def _result(task: Task, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, 
 def _caveats(task: Task, facts: Mapping[str, Any], is_class: NDArray[np.bool_], driven: Floats) -> list[str]:
     names, images = facts["names"], len(task.real)
     said = [ZOOMING_FAULTS] if task.asked.preset == "zooming" else []
+    if task.making.begin == "real" and (few := [t.name for t in task.targets if len(task.real_of(t)) < task.asked.starts]):
+        said.append(f"There are fewer pictures than starts of {', '.join(few)}: some starts are the same picture.")
     if is_class.any() and len(names) == 1:
         said.append("One network judged its own pictures, as it would adversarial ones: name others to judge them too.")
     if not is_class.all() and is_class.any():
@@ -207,21 +225,19 @@ def _made(model: Classifier, task: Task) -> Bytes:
     key = {
         "version": VERSION,
         "network": network_key(model),
-        "data": task.real.fingerprint,
+        "data": [part.fingerprint for part in (task.real, *([task.chosen] if task.making.begin == "real" else []))],
         "making": task.making.plain(),
         "streams": task.streams(),
         "seed": task.asked.seed,
     }
     path = task.folder / f"activation-{content_key(key)}.npy" if task.folder is not None else None
-    if path is not None and path.exists():
-        return np.load(path, allow_pickle=False)
-    with evaluating(model), frozen(model):
-        rounded = as_bytes(_followed(model, task))
-    made = rounded.reshape(len(task.targets), task.asked.starts, *rounded.shape[1:])
-    if path is not None:
-        with replacing(path) as file:
-            np.save(file, made)
-    return made
+
+    def make() -> Bytes:
+        with evaluating(model), frozen(model):
+            rounded = as_bytes(_followed(model, task))
+        return rounded.reshape(len(task.targets), task.asked.starts, *rounded.shape[1:])
+
+    return kept_array(path, make)
 
 
 def _followed(model: Classifier, task: Task) -> Tensor:
@@ -261,14 +277,10 @@ def _followed(model: Classifier, task: Task) -> Tensor:
 def _begun(form: Parameterisation, task: Task, real: Tensor) -> Tensor:
     """The free numbers of every start: noise around the data's mean colour, or real pictures of the target's class."""
     if task.making.begin == "real":
-        rows = [task.rows_of(target) for target in task.targets]
-        chosen = np.stack([own[start % len(own)] for own in rows for start in range(task.asked.starts)])
-        return form.encode(real[torch.from_numpy(chosen).to(real.device)])
-    plain = plain_start(form, real)
-    draws = [stream(task.asked.seed, "start", name).standard_normal(plain.shape[1:]) for name in task.streams()]
-    begun = plain + NOISE * torch.from_numpy(np.stack(draws).astype(np.float32)).to(real.device)
-    form.project(begun)
-    return begun
+        each = [task.real_of(target) for target in task.targets]
+        begun = np.stack([own[start % len(own)] for own in each for start in range(task.asked.starts)])
+        return form.encode(as_images(begun, real.device))
+    return noisy_starts(form, real, (stream(task.asked.seed, "start", name) for name in task.streams()))
 
 
 def _seen_by(model: Classifier, own: Bytes, everyone: Bytes, task: Task) -> Seen:
@@ -307,11 +319,11 @@ def _answers(model: Classifier, pixels: Bytes, targets: Sequence[Target]) -> tup
     return torch.cat(scores).cpu().double().numpy(), torch.cat(logits).cpu().double().numpy()
 
 
-def _examples(task: Task, driven: Floats) -> NDArray[np.int64]:
+def _examples(task: Task, driven: Floats) -> Bytes:
     """A real picture of each target's class; for another target the one that drives it most in the first network."""
-    return np.array(
+    return np.stack(
         [
-            int(task.rows_of(target)[0]) if target.kind == "class" else int(driven[:, t].argmax())
+            task.real_of(target)[0] if target.kind == "class" else task.real_bytes[driven[:, t].argmax()]
             for t, target in enumerate(task.targets)
         ]
     )

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 5
+VERSION = 6
 
 AS_IT_IS = "as it is"
 FEW = 100

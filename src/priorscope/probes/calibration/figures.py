@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from priorscope.core.charts import Scale, family_colour, family_shape, figure_data
-from priorscope.core.contracts import Subject, beyond_chance
+from priorscope.core.charts import Axis, Scale, family_colour, family_shape, figure_data
+from priorscope.core.contracts import Subject, told_from_chance
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import INK, MUTED, WIDTH, Figure
 from priorscope.probes.calibration import Calibration, Scores
@@ -104,7 +104,7 @@ def _not_calibrated(results: Results) -> Results:
 
     One of 15 bins lies outside of its own bar by chance, so bins decide nothing.
     """
-    sure = set(map(id, beyond_chance([result for _, result in results])))
+    sure = set(map(id, told_from_chance([result for _, result in results])))
     return [each for each in results if id(each[1]) in sure]
 
 
@@ -201,7 +201,8 @@ def _over_bands(
 
     most = 1.05 * max(max(row["value"], row["high"]) for row in rows)
     lines = list(dict.fromkeys(row["line"] for row in rows))
-    axis: dict[str, Any] = {"axis": A.Axis(title="expected calibration error", format=".1%", tickCount=4 if panels else 6)}
+    error = Axis("expected calibration error", scale)
+    axis: dict[str, Any] = {"axis": A.Axis(title=error.said(), format=".1%", tickCount=4 if panels else 6)}
     axis["scale"] = A.Scale(type=scale, domain=[0, most], nice=False)
 
     def draw_one(base: Any, side: int | None) -> Any:

@@ -127,14 +127,15 @@ def draw_latency(results: Results) -> Figure:
             )
     first = results[0][1]
     most = max(one.batch for one in first.times.latencies)
-    quickest = smallest({row["series"]: row["y"] for row in rows if row["x"] == most} or {rows[-1]["series"]: rows[-1]["y"]})
-    rate = f"{1000 / quickest.value:,.0f} images a second"
+    rates = {row["series"]: 1000 / row["y"] for row in rows if row["x"] == most} or {rows[-1]["series"]: 1000 / rows[-1]["y"]}
+    quickest, slowest = largest(rates), smallest(rates)
+    rate = f"{quickest.value:,.0f} images a second"
     if len(by_recipe(results)) == 1:
-        title = f"At a batch of {most} an image takes {quickest.value:.3g} ms: {rate}"
+        title = f"At a batch of {most} an image takes {1000 / quickest.value:.3g} ms: {rate}"
     elif quickest.equal:
         title = f"At a batch of {most} {quickest.do('answers', 'each answer')} {rate}"
     else:
-        title = f"At a batch of {most} {quickest.do('answers', 'answer')} most: {rate}"
+        title = f"At a batch of {most} networks answer {slowest.value:,.0f} ({slowest}) to {rate} ({quickest})"
     return curves_with_band(
         "latency",
         title,

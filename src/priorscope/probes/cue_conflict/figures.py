@@ -21,19 +21,22 @@ if TYPE_CHECKING:
 Arms = Sequence[tuple[Subject, Sequence[CueConflict]]]
 """The seeds of each recipe together."""
 
-SEVERAL = "Means over seeds with t intervals over seeds"
+SEVERAL = "Means over seeds with t intervals over seeds and images"
 
 
-def arm_row(subject: Subject, values: Sequence[float], alone: Interval | None, most: float = 1.0) -> dict[str, Any]:
-    """A mean with the ends of its interval over seeds, or of one checkpoint's own, between 0 and the most that there can be."""
-    interval = over_seeds(values) if len(values) > 1 else alone
+def arm_row(subject: Subject, values: Sequence[float], own: Sequence[Interval | None], most: float = 1.0) -> dict[str, Any]:
+    """A mean with the ends of its interval, between 0 and the most that there can be.
+
+    Of one checkpoint it is its own, of several over seeds, and over images where each seed has such an interval.
+    """
+    interval = over_seeds(values, images=own) if len(values) > 1 else own[0]
     low, high = (None, None) if interval is None else (max(interval.low, 0.0), min(interval.high, most))
     return {"subject": subject.name, "family": subject.family, "value": float(np.mean(values)), "low": low, "high": high}
 
 
 def share_rows(arms: Arms) -> list[dict[str, Any]]:
     """One row a recipe: its shape share."""
-    return [arm_row(subject, [result.value for result in seeds], seeds[0].interval) for subject, seeds in arms]
+    return [arm_row(subject, [one.value for one in seeds], [one.interval for one in seeds]) for subject, seeds in arms]
 
 
 def share_title(arms: Arms, rows: Sequence[dict[str, Any]]) -> str:
@@ -94,7 +97,7 @@ def _dial_rows(subject: Subject, seeds: Sequence[CueConflict]) -> Iterator[dict[
         counted = [shares_of(int(result.shape[at]), int(result.texture[at]), result.n)[:3] for result in seeds]
         for panel, per_seed in zip(("shape accuracy", "texture accuracy", "coverage"), zip(*counted, strict=True), strict=True):
             shares = [count / n for _, count, n in per_seed]
-            row = arm_row(subject, shares, wilson(per_seed[0][1], per_seed[0][2]))
+            row = arm_row(subject, shares, [wilson(count, n) for _, count, n in per_seed])
             row |= {"series": row.pop("subject"), "y": row.pop("value")}
             yield {**row, "panel": panel, "x": level}
 
@@ -110,7 +113,7 @@ def draw_learning(arms: Arms) -> Figure:
                 in_some = f" in {len(asked) - len(learnt)} of {len(asked)} seeds" if len(asked) > 1 else ""
                 never.append(f"{subject.name} did not learn {cue} alone{in_some}")
             elif learnt:
-                rows.append({**arm_row(subject, learnt, None, math.inf), "cue": f"{cue} alone"})
+                rows.append({**arm_row(subject, learnt, [None] * len(learnt), math.inf), "cue": f"{cue} alone"})
     missing = f" Not drawn: {'; '.join(never)}." if never else ""
     return interval_dots(
         "learning-speed",
@@ -118,7 +121,7 @@ def draw_learning(arms: Arms) -> Figure:
         rows,
         axis=Axis("images seen until half of the validation images are right"),
         n=f"{max((cue.n for _, seeds in arms for result in seeds for cue in result.learning), default=0):,} validation images",
-        protocol=f"Runs in worlds where only one cue predicts the class; linear between epochs. {SEVERAL}.{missing}",
+        protocol=f"Runs in worlds where only one cue predicts the class; linear between epochs. Intervals over seeds.{missing}",
         alt="; ".join(f"{row['subject']} from {row['cue']}: {row['value']:,.0f} images" for row in rows),
         panel="cue",
     )

@@ -62,10 +62,12 @@ def _accuracies(arms: Arms) -> Figure:
         for panel, at in (("answered with the shape", 0), ("answered with the texture", 1), ("answered with either", 2)):
             counts = [seed.counts()[at] for seed in seeds]
             shares = [count / seed.n for count, seed in zip(counts, seeds, strict=True)]
-            rows.append({**arm_row(subject, shares, wilson(counts[0], seeds[0].n)), "panel": panel})
-        agree = [seed.agreeing[0] / seed.agreeing[1] for seed in seeds if seed.agreeing and seed.agreeing[1]]
-        if agree and seeds[0].agreeing:
-            rows.append({**arm_row(subject, agree, wilson(*seeds[0].agreeing)), "panel": "right where both cues agree"})
+            rows.append({**arm_row(subject, shares, [wilson(count, seeds[0].n) for count in counts]), "panel": panel})
+        agree = [seed.agreeing for seed in seeds if seed.agreeing and seed.agreeing[1]]
+        if agree:
+            shares = [right / asked for right, asked in agree]
+            row = arm_row(subject, shares, [wilson(right, asked) for right, asked in agree])
+            rows.append({**row, "panel": "right where both cues agree"})
     fewest = smallest({row["subject"]: row["value"] for row in rows if row["panel"] == "answered with either"})
     first = arms[0][1][0]
     chance = 2 / len(first.categories)

@@ -66,11 +66,12 @@ def _curve(arms: Arms, what: str) -> Figure:
 def _rows(subject: Subject, seeds: Sequence[Inversion], what: str) -> Iterator[dict[str, Any]]:
     """One row for each tap at which every seed was read: a seed leaves out taps that are dead in it."""
     first = seeds[0]
-    for k, (tap, depth) in enumerate(zip(first.taps, first.depths, strict=True)):
+    for tap, depth in zip(first.taps, first.depths, strict=True):
         if not all(tap in result.taps for result in seeds):
             continue
         per_seed = [float(_values(result, what)[result.taps.index(tap)].mean()) for result in seeds]
-        interval = over_seeds(per_seed) if len(per_seed) > 1 else interval_over(_values(first, what)[k])
+        own = [interval_over(_values(result, what)[result.taps.index(tap)]) for result in seeds]
+        interval = over_seeds(per_seed, images=own) if len(per_seed) > 1 else own[0]
         place = {"y": float(np.mean(per_seed)), **ends(interval)}
         if what != "image error":
             place = {name: None if value is None else 10**value for name, value in place.items()}
@@ -81,20 +82,22 @@ def _rows(subject: Subject, seeds: Sequence[Inversion], what: str) -> Iterator[d
 
 
 def _error_title(arms: Arms) -> str:
-    """Who loses most and who least at the head, of the networks from whose head most pictures were found."""
+    """Who loses most and who least at the deepest tap, of the networks from which at least half of the pictures were found."""
     found = {
         subject.name: float(np.mean([result.value for result in seeds]))
         for subject, seeds in arms
-        if np.mean([result.good()[-1].mean() for result in seeds]) > 0.5
+        if np.mean([result.good()[-1].mean() for result in seeds]) >= 0.5
     }
+    deepest = {float(result.depths[-1]) for _, seeds in arms for result in seeds}
+    there = "the head" if deepest == {1.0} else "the deepest tap asked"
     if not found:
-        return "From what the head sees the search finds few pictures: what is lost there was not measured"
+        return f"From what {there} sees the search finds few pictures: what is lost there was not measured"
     most, least = largest(found), smallest(found)
     if most.equal:
         off, blind = f"{most.value:.3f} off", float(arms[0][1][0].blind.mean())
-        return f"From what the head of {most} sees, pictures come back {off}; the mean picture {blind:.3f}"
+        return f"From what {there} of {most} sees, pictures come back {off}; the mean picture {blind:.3f}"
     has_lost = f"{most.do('has', 'have')} lost most of the picture ({most.value:.3f} off)"
-    return f"At the head {has_lost}, {least} least ({least.value:.3f})"
+    return f"At {there} {has_lost}, {least} least ({least.value:.3f})"
 
 
 def _residual_title(arms: Arms) -> str:

@@ -16,21 +16,18 @@ from priorscope.attacks.supply import network_key, some_images
 from priorscope.attacks.victim import frozen
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
-from priorscope.core.folder import replacing
 from priorscope.core.rng import stream
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
 from priorscope.models.depth import taps_along
 from priorscope.probes.inversion import VERSION, ZOOMING_FAULTS, Inversion, InversionConfig, Seeking, interval_over
+from priorscope.probes.shared.progress import kept_array
 from priorscope.synthesis.descent import Steps, descend
-from priorscope.synthesis.forms import as_bytes, as_images, form_of, plain_start
+from priorscope.synthesis.forms import as_bytes, as_images, form_of, noisy_starts
 from priorscope.synthesis.penalties import total_variation, z_penalty
 
 REFERENCE = 64
 """Real pictures that say how far two of them are apart at a tap, and what the mean picture and the colours are."""
-
-NOISE = 0.01
-"""Standard deviation of the start's free numbers around a plain picture of the mean colour."""
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -163,13 +160,7 @@ def _found(model: Classifier, task: Task, tap: str, spread: float) -> Bytes:
         "seed": task.asked.seed,
     }
     path = task.folder / f"inversion-{content_key(key)}.npy" if task.folder is not None else None
-    if path is not None and path.exists():
-        return np.load(path, allow_pickle=False)
-    found = as_bytes(_followed(model, task, tap, spread))
-    if path is not None:
-        with replacing(path) as file:
-            np.save(file, found)
-    return found
+    return kept_array(path, lambda: as_bytes(_followed(model, task, tap, spread)))
 
 
 def _followed(model: Classifier, task: Task, tap: str, spread: float) -> Tensor:
@@ -189,9 +180,6 @@ def _followed(model: Classifier, task: Task, tap: str, spread: float) -> Tensor:
         weighed = how.prior * numbers.square().flatten(1).mean(1) + how.total_variation * total_variation(images)
         return weighed + z_penalty(numbers) if how.z_penalty else weighed
 
-    plain = plain_start(form, reference)
-    draws = [stream(task.asked.seed, "inversion", row).standard_normal(plain.shape[1:]) for row in index.tolist()]
-    begun = plain + NOISE * torch.from_numpy(np.stack(draws).astype(np.float32)).to(device)
-    form.project(begun)
+    begun = noisy_starts(form, reference, (stream(task.asked.seed, "inversion", row) for row in index.tolist()))
     steps = Steps(steps=how.steps, lr=how.lr, optimiser=how.optimiser, momentum=how.momentum, schedule=how.schedule)
     return descend(loss, begun, form, steps, penalty=penalty if how.z_penalty or how.prior or how.total_variation else None)

@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
     from priorscope.probes.robustness.measured import Found, Measurement
 
-VERSION = 6
+VERSION = 7
 SEARCH = 2
 """The version of what a search keeps. It is its own: a change of the audit does not throw finished searches away."""
+TOP = 5
+"""Guesses of which one has to be right, where the protocol asks for that."""
 QUERIES = 4
 """That of a search with an attack that asks for answers alone: it spends no more queries than it is given."""
 
@@ -223,7 +225,10 @@ class Robustness(Result):
             Metric.of(self.measure, self.value, self.interval, self.n, self.unit, setting=self.attack, split=split),
             Metric.of("censored", self.censored() / max(self.n, 1), None, self.n, "share of images", split=split),
         ]
-        for name, counts in (("accuracy under attack", self.right_at), ("top-5 under attack", self.within_at)):
+        counted = {"accuracy under attack": self.right_at}
+        if self.classes > TOP:  # of fewer classes every answer is among so many guesses
+            counted["top-5 under attack"] = self.within_at
+        for name, counts in counted.items():
             rows += [
                 Metric.of(
                     name,

@@ -120,7 +120,7 @@ def _not_believed(results: Results) -> str:
 
 def _within(median: float, result: Robustness) -> str:
     """A median budget in words: "more than" the largest if half of the images stand at every budget tried."""
-    return f"{'more than ' if median >= result.budgets[-1] else ''}{shown(median, result.norm)}"
+    return f"{'more than ' if result.beyond and median >= result.budgets[-1] else ''}{shown(median, result.norm)}"
 
 
 def _protocol(results: Results) -> str:

@@ -7,14 +7,14 @@ everything that the table depends on, and it stays: the same measurement, asked 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.arrays import read_arrays, write_arrays
+from priorscope.core.arrays import read_array, read_arrays, write_array, write_arrays
 from priorscope.core.config import Plain, content_key
 
 if TYPE_CHECKING:
@@ -56,6 +56,16 @@ class PartialTables:
         if self._path is not None:
             write_arrays(self._path, self._tables)
         self._saved = time.perf_counter()
+
+
+def kept_array(path: Path | None, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """What was computed once, from its file; the first time, and where there is no file to keep it in, it is computed."""
+    if path is not None and path.exists():
+        return read_array(path)
+    values = compute()
+    if path is not None:
+        write_array(path, values)
+    return values
 
 
 def state_of(folder: Path | None, probe: str, model: Classifier, chosen: Split, settings: Plain) -> Path | None:

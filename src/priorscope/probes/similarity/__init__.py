@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from priorscope.core.config import Config, Number
+from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import bracket, wilson
+from priorscope.core.wording import listed
 from priorscope.probes import ProbeConfig, asks, the_split
 
 if TYPE_CHECKING:
@@ -33,11 +34,14 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 5
-FEWEST = 8
-"""Images: twice the four that an unbiased estimate takes."""
+VERSION = 6
+LEAST = 4
+"""Images of a batch that an unbiased estimate takes."""
+FEWEST = 2 * LEAST
 
 OUTS = ("embed/out", "*/out", "head/in", "logits")
+
+PRESETS: dict[str, Plain] = {"z": {"kernel": "cosine", "batch": 32, "images": None, "pooling": "flatten", "twins": False}}
 
 Kernel = Literal["linear", "rbf", "cosine"]
 Pooling = Literal["flatten", "mean"]
@@ -55,7 +59,7 @@ class SimilarityConfig(ProbeConfig):
         ge=FEWEST,
         description="how many, class-balanced and in a random order; all where there are no more",
     )
-    batch: int = Field(default=128, ge=4, description="images a kernel matrix; no partial batch is dropped")
+    batch: int = Field(default=128, ge=4, description="most images of a kernel matrix; batches are as equal as can be")
     taps: tuple[str, ...] = Field(default=OUTS, description="patterns of addresses; * is every tap")
     kernel: Kernel = Field(default="linear", description="linear, rbf or cosine")
     bandwidth: Annotated[Number, Field(gt=0)] = Field(
@@ -72,11 +76,23 @@ class SimilarityConfig(ProbeConfig):
     )
     seed: int = Field(default=0, ge=0, description="of the images' order and of the untrained twins")
 
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        brought = {} if self.preset is None else PRESETS[self.preset]
+        usual = type(self).model_fields
+        if idle := [name for name, own in brought.items() if getattr(self, name) not in (own, usual[name].default)]:
+            raise RequestError(
+                f"preset = {self.preset!r} came with {listed(idle)}, which it sets itself.",
+                "a preset, or settings of your own",
+                "leave out one of them",
+            )
+        return self
+
     def with_preset(self) -> Self:
         """With the settings that its preset brings."""
         if self.preset is None:
             return self
-        return self.replace(kernel="cosine", batch=32, images=None, pooling="flatten", twins=False)
+        return self.replace(**PRESETS[self.preset])
 
 
 class Pair(Config):
@@ -141,7 +157,7 @@ class Similarity(Result):
         """How it was measured, in one sentence."""
         return (
             f"{self.kernel.capitalize() if self.kernel != 'rbf' else 'RBF'} CKA, unbiased HSIC summed over batches of "
-            f"{self.batch} in float64, {self.n:,} images of {self.split} in an order of seed {self.seed}; tokens "
+            f"{self.batch} at most in float64, {self.n:,} images of {self.split} in an order of seed {self.seed}; tokens "
             f"{'kept apart' if self.pooling == 'flatten' else 'averaged'}; jackknife over disjoint groups of batches, of these "
             "checkpoints."
         )
@@ -277,7 +293,8 @@ def _batches(whole: Split, asked: SimilarityConfig) -> tuple[Split, list[NDArray
         )
     chosen = whole if count == len(whole) else whole.subset(count)
     order = stream(asked.seed, "similarity", "order").permutation(count)
-    return chosen, np.array_split(order, count // batch)
+    parts = -(-count // batch)
+    return chosen, np.array_split(order, parts if count // parts >= LEAST else count // batch)
 
 
 def matching(taps: Sequence[str], patterns: Sequence[str], name: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_APART = 3
 """Networks of which each pair gets a heat map of its own, with numbers in it, beside the one of all."""
 CKA = Axis("CKA", domain=(0.0, 1.0), format=".2f")
-DEPTH = Axis("depth: 0 is the input, 1 the logits", domain=(0.0, 1.0), format=".1f")
+DEPTH = Axis("depth: 0 is the input, 1 the last layer read", domain=(0.0, 1.0), format=".1f")
 
 
 def draw_all(result: Similarity) -> list[Figure]:

@@ -12,6 +12,7 @@ left, the affinity of the pair.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 5
+VERSION = 6
 PICTURES = 2
 """The version of the adversarial pictures that are kept. It is its own: what is said of them changes more often."""
 
@@ -65,6 +66,12 @@ class TransferConfig(ProbeConfig):
     @model_validator(mode="after")
     def _within_what_pixels_can_have(self) -> Self:
         check_budget(self.budget(), self.norm)
+        if self.steps is not None and (short := [each for each in self.attacks(4) if each.kind == "pgd" and each.reach < 1]):
+            raise RequestError(
+                f"{self.steps} steps of {short[0].name}, of {short[0].step:g} of the budget each, came for transfer.",
+                "steps that together reach the budget, at which pictures of all networks are compared",
+                f"steps = {math.ceil(1 / short[0].step)}",
+            )
         return self
 
     def attacks(self, classes: int) -> tuple[Attack, ...]:
@@ -129,7 +136,7 @@ class Transfer(Result):
         return (
             f"{'; '.join(self.attacks)}; {shown(self.eps, self.norm)} {NORMS[self.norm]} on pixels in [0, 1], "
             f"seed {self.seed}, {self.clean.shape[1]:,} images of {self.split}; each cell on the images that both networks get "
-            "right, every picture at the full budget; intervals over images, each number of these checkpoints."
+            "right; intervals over images, each number of these checkpoints."
         )
 
     def share(self, source: int, target: int, kind: Literal["both right", "source fooled"] = "both right") -> tuple[float, int]:
@@ -333,8 +340,8 @@ def _adversarial(
     from priorscope.attacks.search import attacked
     from priorscope.attacks.supply import fetcher, network_key
     from priorscope.attacks.victim import Victim, frozen
-    from priorscope.core.folder import replacing
     from priorscope.models.classifier import evaluating
+    from priorscope.probes.shared.progress import kept_array
 
     attacks, eps = asked.attacks(len(chosen.classes)), asked.budget()
     key = {
@@ -348,15 +355,13 @@ def _adversarial(
         "seed": asked.seed,
     }
     path = folder / f"adversarial-{content_key(key)}.npy" if folder is not None else None
-    if path is not None and path.exists():
-        return np.load(path, allow_pickle=False)
-    rows, fetch = np.arange(len(chosen)), fetcher(model, chosen)
-    with evaluating(model), frozen(model):
-        worst = attacked(Victim(model), fetch, rows, index, attacks, eps, norm=asked.norm, seed=asked.seed).worst
-    if path is not None:
-        with replacing(path) as file:
-            np.save(file, worst)
-    return worst
+
+    def attack() -> NDArray[np.float32]:
+        rows, fetch = np.arange(len(chosen)), fetcher(model, chosen)
+        with evaluating(model), frozen(model):
+            return attacked(Victim(model), fetch, rows, index, attacks, eps, norm=asked.norm, seed=asked.seed).worst
+
+    return kept_array(path, attack)
 
 
 def _noise(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: TransferConfig) -> NDArray[np.float32]:

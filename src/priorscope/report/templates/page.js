@@ -53,21 +53,22 @@
       const channel = (unit.encoding ?? {})[axis] ?? (part.encoding ?? {})[axis];
       return channel && channel.type === "quantitative" && channel.field && !channel.bin && !channel.aggregate && !channel.stack;
     });
-  // A name at the end of a curve stands beside the chart and is not cut at its edge: it goes when its point is out of sight, and
-  // waits at the edge, because what is drawn far away would move the legend.
+  // A name at the end of a curve, or of a line to compare with, stands beside the chart and is not cut at its edge: it goes when
+  // its point is out of sight, and waits at the edge, because what is drawn far away would move the legend.
   const inSight = (unit, zoomed) => {
     if (unit.mark.type !== "text" || unit.mark.clip !== false) return unit;
     const seen = (channel) => `${unit.encoding[channel].field}_seen`; // a field of its own: what is shown again must be there still
-    const axes = ["x", "y"].map((axis) => {
+    const own = ["x", "y"].filter((axis) => unit.encoding[axis]?.field && zoomed.encoding[axis]?.field);
+    const axes = own.map((axis) => {
       const [value, shown] = [`datum["${unit.encoding[axis].field}"]`, `zoom["${zoomed.encoding[axis].field}"]`];
       return {
         within: `(!${shown} || inrange(${value}, ${shown}))`,
         edge: { calculate: `${shown} ? clamp(${value}, ${shown}[0], ${shown}[1]) : ${value}`, as: seen(axis) },
       };
     });
-    const name = { calculate: `${axes.map(({ within }) => within).join(" && ")} ? datum.end : ""`, as: seen("text") };
+    const name = { calculate: `${axes.map(({ within }) => within).join(" && ")} ? datum["${unit.encoding.text.field}"] : ""`, as: seen("text") };
     const encoding = Object.fromEntries(
-      Object.entries(unit.encoding).map(([on, of]) => [on, ["x", "y", "text"].includes(on) ? { ...of, field: seen(on) } : of]),
+      Object.entries(unit.encoding).map(([on, of]) => [on, [...own, "text"].includes(on) ? { ...of, field: seen(on) } : of]),
     );
     return { ...unit, encoding, transform: [...(unit.transform ?? []), name, ...axes.map(({ edge }) => edge)] };
   };
@@ -113,14 +114,21 @@
   const pen = document.createElement("canvas").getContext("2d");
   pen.font = `12px ${data.theme.font}`;
 
+  // A matrix with numbers in it keeps cells that hold them: on a phone its chart scrolls.
+  const leastOf = (spec) => {
+    const names = (spec.layer ?? []).map((unit) => unit.encoding?.x?.scale?.domain).find((of) => typeof of?.[0] === "string");
+    return names ? 38 * names.length + 220 : 0;
+  };
   const sized = (spec, width) => {
-    if (!apart.some((part) => part in spec)) return spec.width ? spec : { ...spec, width, autosize: { type: "fit-x", contains: "padding" } };
+    if (!apart.some((part) => part in spec)) return spec.width ? spec : { ...spec, width: Math.max(width, leastOf(spec)), autosize: { type: "fit-x", contains: "padding" } };
     if (!spec.concat || !spec.concat.every((part) => typeof part.width === "number")) return spec;
     const columns = Math.min(width >= 700 ? 2 : 1, spec.concat.length);
     const rows = spec.datasets.rows ?? [];
     const widest = (column) => Math.max(...[...new Set(rows.map((row) => row[column] ?? ""))].map((name) => pen.measureText(name).width), 0);
     const ends = Math.min(widest("end"), 160); // names beside the ends of curves, and names of lines: as wide as the theme lets them be
-    const axis = Math.max(90 + ends, Math.min(widest("subject"), 220) + 40);
+    const units = spec.concat.flatMap((part) => (part.layer ?? [part]).map((unit) => unit.encoding?.y ?? part.encoding?.y));
+    const named = units.filter((y) => y?.type === "nominal").map((y) => widest(y.field));
+    const axis = Math.max(90 + ends, Math.min(Math.max(...named, 0), 220) + 40);
     const room = Math.max(Math.floor((width - 28 * (columns - 1)) / columns) - axis, 180);
     return { ...spec, columns, concat: spec.concat.map((part) => ({ ...part, width: room })) };
   };
@@ -132,7 +140,7 @@
     const datasets = withoutHidden(figure.spec.datasets);
     const nothing = hidden.size > 0 && Object.entries(datasets).some(([name, rows]) => !rows.length && figure.spec.datasets[name].length);
     chart.classList.toggle("empty", nothing); // the style says so in words
-    const spec = sized({ ...withZoom(themed(figure.spec)), datasets, background: "transparent" }, chart.clientWidth);
+    const spec = sized({ ...withZoom(themed(figure.spec)), datasets, description: figure.alt, background: "transparent" }, chart.clientWidth);
     const config = { ...themed(data.theme), ...(chart.clientWidth < 480 ? { legend: { ...themed(data.theme).legend, columns: 3 } } : {}) };
     const logLevel = hidden.size ? 1 : 2; // errors alone, where what the reader put aside leaves a panel without an extent; else warnings too
     const drawn = await vegaEmbed(chart, spec, { actions: false, renderer: "svg", ast: true, config, logLevel, tooltip: { theme: root.dataset.theme } });
@@ -173,7 +181,29 @@
     if (next) draw(next).then(() => idle(drawRest));
   };
   addEventListener("load", () => setTimeout(() => idle(drawRest), 1000));
-  addEventListener("beforeprint", () => waiting().forEach(draw));
+
+  // On paper everything is drawn, and dark on light; afterwards the screen is as it was.
+
+  let onScreen;
+  addEventListener("beforeprint", () => {
+    onScreen = root.dataset.theme;
+    root.dataset.theme = "light";
+    (onScreen === "light" ? waiting() : charts).forEach(draw);
+  });
+  addEventListener("afterprint", () => {
+    root.dataset.theme = onScreen;
+    if (onScreen !== "light") redraw();
+  });
+
+  // What a link within the page leads to is opened.
+
+  const unfold = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target?.tagName === "DETAILS") target.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+  document.querySelectorAll('a[href^="#"]').forEach((link) => link.addEventListener("click", () => setTimeout(unfold)));
 
   // Light and dark.
 

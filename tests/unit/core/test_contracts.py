@@ -1,0 +1,19 @@
+"""What a probe's author may say of a result, and what the docs say of that."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from priorscope.core.config import Config
+from priorscope.core.contracts import Result
+
+GIVEN = {"bounded", "charts", "chart", "table", "arrays", "save", "load"}
+"""What every result has and no probe overrides."""
+
+
+def test_every_name_that_a_probe_may_override_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "add-a-probe.md").read_text()
+    names = {name for name in vars(Result) if not name.startswith("_") and name not in dir(Config)} - GIVEN
+    assert {"bounds", "which_count", "ground"} <= names
+    assert sorted(name for name in names if not re.search(rf"[`.]{name}\b", page)) == []
