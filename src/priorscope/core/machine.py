@@ -138,7 +138,8 @@ def most_memory() -> int:
 
 
 def forget_most_memory() -> None:
-    """Counts the most memory from now on, if the system can."""
+    """Counts the most memory from now on, if the system can; what was freed and kept counts no more."""
+    return_freed_memory()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
@@ -167,6 +168,14 @@ def keep_freed_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(_MMAP_MAX, 0)
         library.mallopt(_TRIM_THRESHOLD, -1)
+
+
+def return_freed_memory() -> None:
+    """Has the C library give freed memory back to the system at once, where it can: after a training it keeps much."""
+    import ctypes
+
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory", "CUBLAS_STATUS_ALLOC_FAILED")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
-from priorscope.core.machine import on_threads, pick_device
+from priorscope.core.machine import on_threads, pick_device, return_freed_memory
 from priorscope.fitting.attempt import Attempt, Status, Watch
 from priorscope.fitting.init import initial_weights
 from priorscope.fitting.made_from import inputs
@@ -68,6 +68,7 @@ def fit(
                 )
                 attempt.carry_out(watch)
                 attempt.finish()
+            return_freed_memory()
         elif exporters and ranks.first:  # what is opened with all rows of a run writes those that it has not got
             Exporters(exporters, out, recipe.plain(), Run(out).history).close()
     return Run(out)

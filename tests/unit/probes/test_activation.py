@@ -188,8 +188,8 @@ def test_of_more_classes_than_real_pictures_each_is_shown_its_own(world: Split) 
     assert all(len(three.real_of(target)) == 2 for target in three.targets)
     half = Split("made", "test", world.pixels, 2 * (np.arange(80) % 20), names)
     assert {target.index % 2 for target in Task(ActivationConfig(), half, None).targets} == {0}, "classes that have pictures"
-    empty = Task(ActivationConfig(targets=("c1",)), half, None)
-    with pytest.raises(RequestError, match="test has no picture of c1"):
+    empty = Task(ActivationConfig(targets=("class:c1",)), half, None)
+    with pytest.raises(RequestError, match="test has no picture of "):
         empty.real_of(empty.targets[0])
 
 

@@ -177,11 +177,12 @@ def test_other_kernels_and_z_s_protocol(world):
     assert any("The layers are not Z's" in caveat and "embed/out, */out, head/in, logits" in caveat for caveat in z.caveats)
 
 
-@pytest.mark.parametrize("settings", [{"images": 64}, {"kernel": "rbf"}, {"batch": 16}, {"pooling": "mean"}])
+@pytest.mark.parametrize("settings", [{"kernel": "rbf"}, {"batch": 16}, {"pooling": "mean"}])
 def test_a_preset_ignores_no_setting(settings):
     with pytest.raises(RequestError, match="which it sets itself"):
         SimilarityConfig.parse({"preset": "z", **settings})
     assert SimilarityConfig.parse(SimilarityConfig(preset="z").plain()).with_preset().batch == 32
+    assert [SimilarityConfig(preset="z", **some).with_preset().images for some in ({}, {"images": 64})] == [None, 64]
 
 
 @pytest.mark.parametrize(

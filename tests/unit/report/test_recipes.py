@@ -52,7 +52,7 @@ def test_what_is_a_grid_in_both_confounds_nothing() -> None:
     beside = shown(*runs)
     assert setting(beside, "optim.lr").verdict == "no confound"
     assert beside is not None
-    assert "none is a confound" in beside.said()
+    assert "nothing confounds" in beside.said()
 
 
 def test_an_odd_family_is_named() -> None:

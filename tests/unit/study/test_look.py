@@ -19,7 +19,7 @@ from priorscope.models.hub import save_hub
 from priorscope.probes import probe_config
 from priorscope.run import load
 from priorscope.study.about import about
-from priorscope.study.look import look, passing, pictures
+from priorscope.study.look import figures, look, passing
 from priorscope.study.networks import network, network_of_run, own_network
 from priorscope.study.run import run_study
 from priorscope.study.study import Study
@@ -68,7 +68,7 @@ def test_published_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
         (tmp_path / "linked" / name).symlink_to(tmp_path / "a" / name)
     assert network(str(tmp_path / "linked" / "model.safetensors"), None).name == "linked"
     with pytest.raises(RequestError, match="Two networks are called 'a'"):
-        look(probe_config("accuracy"), [networks[0], networks[0]], "shapetex")
+        look(probe_config("accuracy"), [networks[0], networks[0]], "shapetex", open_source("shapetex"))
 
 
 ASKED = """question = "Which?"
@@ -109,7 +109,7 @@ def test_what_a_study_asked_is_answered_again_in_its_place(study):
     assert len(results) == 2
     for path in results:
         about = read_json(path)["about"]
-        look(probe_config(about["config"]), [network_of_run(study / "runs/both-s0")], None)
+        look(probe_config(about["config"]), [network_of_run(study / "runs/both-s0")], None, None)
         assert read_json(path)["about"]["made_from"] == about["made_from"]
     assert sorted(study.glob("runs/*/results/*/*.json")) == results
     assert read_json(results[1])["about"]["made_from"]["companions"].keys() == {"shape"}
@@ -121,7 +121,7 @@ def test_time_is_taken_on_the_threads_of_the_recipe(study, monkeypatch):
     before, seen = torch.get_num_threads(), []
     monkeypatch.setattr(torch, "set_num_threads", seen.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: before)
-    look(probe_config({"name": "accuracy"}), [network_of_run(study / "runs/both-s0")], None)
+    look(probe_config({"name": "accuracy"}), [network_of_run(study / "runs/both-s0")], None, None)
     assert seen[0] == 1
     assert seen[-1] == before
 
@@ -129,24 +129,24 @@ def test_time_is_taken_on_the_threads_of_the_recipe(study, monkeypatch):
 def test_runs_of_one_name_from_different_places_are_two_bars_and_not_two_seeds(study, tmp_path):
     shutil.copytree(study, tmp_path / "later")
     networks = [network_of_run(place / "runs/both-s0") for place in (study, tmp_path / "later")]
-    figures = pictures(networks, look(probe_config("accuracy"), networks, None))
-    assert {row["subject"] for row in figures[0].rows} == {"out/runs/both-s0", "later/runs/both-s0"}
+    drawn = figures(networks, look(probe_config("accuracy"), networks, None, None))
+    assert {row["subject"] for row in drawn[0].rows} == {"out/runs/both-s0", "later/runs/both-s0"}
 
 
 def test_networks_that_learnt_from_different_data_are_compared_on_named_data_alone(study):
     networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
     with pytest.raises(RequestError, match="'similarity' compares 'both-s0' and 'shape-s0', which learnt from different data"):
-        look(probe_config("similarity"), networks, None)
+        look(probe_config("similarity"), networks, None, None)
 
 
 def test_networks_that_were_asked_on_other_data_stand_in_pictures_of_their_own(study):
     networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
     config = probe_config("accuracy")
-    apart = pictures(networks, look(config, networks, None))
+    apart = figures(networks, look(config, networks, None, None))
     assert {figure.name.rpartition("-")[2] for figure in apart} == {"1", "2"}
     begins = [figure.title.partition(":")[0] for figure in apart]
     assert begins == [f"On what {name} learnt from" for name in ("both-s0", "shape-s0") for _ in range(len(apart) // 2)]
-    together = pictures(networks, look(config, networks, "shapetex"), "shapetex")
+    together = figures(networks, look(config, networks, "shapetex", open_source("shapetex")), "shapetex")
     assert {row["subject"] for row in together[0].rows} == {"both-s0", "shape-s0"}
 
 
@@ -155,7 +155,8 @@ CHOSE = "Val, which is looked at here, chose the "
 
 def of_val(study, split="val", data=None) -> list[str]:
     """What is said of a choice by val beside an accuracy of the study's first run."""
-    (found,) = look(probe_config({"name": "accuracy", "split": split}), [network_of_run(study / "runs/both-s0")], data).values()
+    config, source = probe_config({"name": "accuracy", "split": split}), open_source(data) if data else None
+    (found,) = look(config, [network_of_run(study / "runs/both-s0")], data, source).values()
     return [caveat.removeprefix(CHOSE).partition(":")[0] for caveat in found.result.caveats if caveat.startswith(CHOSE)]
 
 
@@ -180,7 +181,9 @@ def test_what_is_written_says_whom_and_what_it_is_about(study, tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     data = '{name = "shapetex", train = 40, val = 20, test = 20}'
     own = own_network("told_apart:net", None, open_source(data))
-    found = look(probe_config({"name": "accuracy", "k": 3}), [network_of_run(study / "runs/both-s0"), own], data)
+    found = look(
+        probe_config({"name": "accuracy", "k": 3}), [network_of_run(study / "runs/both-s0"), own], data, open_source(data)
+    )
     run, other = (read_json(looked.save(tmp_path / "told.json"))["about"] for looked in found.values())
     assert (run["subject"]["name"], run["data"], run["split"], run["config"]["k"]) == ("both-s0", "shapetex", "test", 3)
     assert run["made_from"]["weights"] == load(study / "runs/both-s0").key
@@ -195,7 +198,7 @@ def test_what_is_written_says_whom_and_what_it_is_about(study, tmp_path, monkeyp
 def test_what_is_said_of_several_names_them_all(study):
     networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
     config = probe_config({"name": "similarity", "images": 20, "batch": 10})
-    (found,) = look(config, networks, "shapetex").values()
+    (found,) = look(config, networks, "shapetex", open_source("shapetex")).values()
     assert [one["name"] for one in found.about["subjects"]] == ["both-s0", "shape-s0"]
     assert found.about["made_from"]["weights"] == {one.name: load(study / "runs" / one.name).key for one in networks}
 
@@ -203,8 +206,8 @@ def test_what_is_said_of_several_names_them_all(study):
 def test_a_result_that_the_study_will_delete_is_told_of(study, tmp_path):
     networks = [network_of_run(study / "runs/both-s0")]
     asked = read_json(next(study.glob("runs/*/results/cue_conflict/*.json")))["about"]["config"]
-    assert passing(look(probe_config(asked), networks, None).values()) == []
-    found = look(probe_config("accuracy"), networks, None)
+    assert passing(look(probe_config(asked), networks, None, None).values()) == []
+    found = look(probe_config("accuracy"), networks, None, None)
     assert passing(found.values()) == [study.resolve()]
     kept = next(iter(found.values())).kept
     assert kept is not None
@@ -212,4 +215,4 @@ def test_a_result_that_the_study_will_delete_is_told_of(study, tmp_path):
     run_study(Study.load(str(study / "study.toml")), study, executor=Here()).check()
     assert not kept.exists()
     shutil.copytree(study / "runs/both-s0", tmp_path / "alone")
-    assert passing(look(probe_config("accuracy"), [network_of_run(tmp_path / "alone")], None).values()) == []
+    assert passing(look(probe_config("accuracy"), [network_of_run(tmp_path / "alone")], None, None).values()) == []

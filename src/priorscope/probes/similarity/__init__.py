@@ -41,7 +41,7 @@ FEWEST = 2 * LEAST
 
 OUTS = ("embed/out", "*/out", "head/in", "logits")
 
-PRESETS: dict[str, Plain] = {"z": {"kernel": "cosine", "batch": 32, "images": None, "pooling": "flatten", "twins": False}}
+PRESETS: dict[str, Plain] = {"z": {"kernel": "cosine", "batch": 32, "pooling": "flatten", "twins": False}}
 
 Kernel = Literal["linear", "rbf", "cosine"]
 Pooling = Literal["flatten", "mean"]
@@ -89,10 +89,11 @@ class SimilarityConfig(ProbeConfig):
         return self
 
     def with_preset(self) -> Self:
-        """With the settings that its preset brings."""
+        """With the settings that its preset brings, on all images unless fewer were asked for."""
         if self.preset is None:
             return self
-        return self.replace(**PRESETS[self.preset])
+        asked = self.images != type(self).model_fields["images"].default
+        return self.replace(**PRESETS[self.preset], images=self.images if asked else None)
 
 
 class Pair(Config):
@@ -319,6 +320,8 @@ def _caveats(asked: SimilarityConfig, dead: Sequence[str], groups: int, lacking:
         yield f"{groups} groups of batches make the intervals: more images would make them surer."
     if lacking:
         yield f"No untrained twins: {', '.join(lacking)} came without a config to build one from."
+    if asked.preset == "z" and asked.images is not None:
+        yield f"Z read a whole split; of this one {asked.images:,} images were asked for."
     if asked.preset == "z":
         yield (
             "Z's estimate is kept with its fault: every image's features are scaled to length one without a word, so that this "
