@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError, unknown_name
@@ -44,9 +44,10 @@ FEW_STEPS = 10
 class Attack(Config):
     """One attack as plain data. Budgets are not part of it: the same attack is run at many.
 
-    `step` is the step size as a share of the budget. `leave` lets a broken picture leave the batch; `judge` "any" counts a
-    picture as broken if any iterate fools the network (each lies in the ball, so each is a proof); "last" looks at the last
-    one only, as older protocols do. `targets` is how many other classes a targeted attack aims at, the likeliest first.
+    `step` is the step size as a share of the budget (not set: of `pgd`, one over the number of steps). `leave` lets a
+    broken picture leave the batch; `judge` "any" counts a picture as broken if any iterate fools the network (each lies in
+    the ball, so each is a proof); "last" looks at the last one only, as older protocols do. `targets` is how many other
+    classes a targeted attack aims at, the likeliest first.
     """
 
     name: str
@@ -60,6 +61,12 @@ class Attack(Config):
     targets: int = Field(default=0, ge=0)
     leave: bool = True
     judge: Literal["any", "last"] = "any"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_that_reach_the_budget(cls, values: Any) -> Any:
+        whole = isinstance(values, dict) and values.get("kind") == "pgd" and isinstance(steps := values.get("steps"), int)
+        return {"step": 1 / max(steps, 1), **values} if whole else values
 
     @property
     def gradient_free(self) -> bool:
@@ -112,7 +119,7 @@ PRESETS: dict[str, Plain] = {
     "bim": {"kind": "pgd", "steps": 10, "step": 0.25},
     "pgd": {"kind": "pgd", "steps": 20, "step": 0.125, "start": "random"},
     "pgd-margin": {"kind": "pgd", "steps": 20, "step": 0.125, "start": "random", "loss": "margin"},
-    "mi-fgsm": {"kind": "pgd", "steps": 10, "step": 0.1, "momentum": 1.0},
+    "mi-fgsm": {"kind": "pgd", "steps": 10, "momentum": 1.0},
     "apgd": {"kind": "apgd", "steps": 100, "start": "random"},
     "apgd-dlr": {"kind": "apgd", "steps": 100, "start": "random", "loss": "dlr"},
     "apgd-t": {"kind": "apgd", "steps": 100, "start": "random", "loss": "targeted-dlr", "targets": 9},
@@ -146,8 +153,7 @@ def attack_of(name: str, **changes: Any) -> Attack:
     """A named attack, with some settings changed."""
     if name not in PRESETS:
         raise unknown_name("named attack", name, (*PRESETS, *ENSEMBLES))
-    whole = {"step": 1 / changes["steps"]} if name == "mi-fgsm" and changes.get("steps") else {}  # its paper's eps / T
-    attack = Attack.parse({"name": name, **PRESETS[name], **whole, **changes}, f"attack {name}")
+    attack = Attack.parse({"name": name, **PRESETS[name], **changes}, f"attack {name}")
     if "loss" in changes and attack.kind in ("fab", "square", "decision"):
         raise RequestError(f"{name} has a way of its own and raises no {attack.loss}.", "the attack as it is", "leave out loss")
     if attack.restarts > 1 and attack.start == "none":

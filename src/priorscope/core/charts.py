@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -83,6 +83,17 @@ def choose_family() -> tuple[alt.Parameter, alt.Opacity]:
 
 Scale = Literal["linear", "log", "symlog", "sqrt"]
 
+HEIGHTS: Mapping[Scale, tuple[Callable[[float], float], Callable[[float], float]]] = {
+    "linear": (float, float),
+    "log": (math.log, math.exp),
+    "sqrt": (lambda value: math.copysign(math.sqrt(abs(value)), value), lambda height: height * abs(height)),
+    "symlog": (
+        lambda value: math.copysign(math.log1p(abs(value)), value),
+        lambda height: math.copysign(math.expm1(abs(height)), height),
+    ),
+}
+"""How each scale turns values into heights, and back."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -108,27 +119,11 @@ class Axis:
 
     def height(self, value: float) -> float:
         """Where a value lies, in the scale's own unit: equal steps of it are equally far apart on paper."""
-        match self.scale:
-            case "linear":
-                return value
-            case "log":
-                return math.log(value)
-            case "sqrt":
-                return math.copysign(math.sqrt(abs(value)), value)
-            case "symlog":
-                return math.copysign(math.log1p(abs(value)), value)
+        return HEIGHTS[self.scale][0](value)
 
     def value_at(self, height: float) -> float:
         """The value that lies at a height."""
-        match self.scale:
-            case "linear":
-                return height
-            case "log":
-                return math.exp(height)
-            case "sqrt":
-                return math.copysign(height**2, height)
-            case "symlog":
-                return math.copysign(math.expm1(abs(height)), height)
+        return HEIGHTS[self.scale][1](height)
 
     def said(self) -> str:
         """The title; a scale that nobody could tell from its numbers is named in it."""

@@ -100,9 +100,8 @@ def build(config: TimmConfig, image_size: int, num_classes: int) -> Backbone:
     except Exception as error:
         if ran_out(error):
             raise
-        if config.pretrained and _is_made(make):
-            raise _out_of_reach(config, error) from error
-        raise _unmade(config, image_size, error) from error
+        own = _failure(make) if config.pretrained else error
+        raise _out_of_reach(config, error) if own is None else _unmade(config, image_size, own) from error
     head = _head(network, num_classes)
     network = quicken(network)
     statistics = Statistics(mean=published["mean"], std=published["std"]) if config.pretrained else None
@@ -189,16 +188,15 @@ def _at_place(config: TimmConfig) -> tuple[Mapping[str, Any], str, Plain]:
         raise _out_of_reach(config, error) from error
 
 
-def _is_made(make: Callable[..., nn.Module]) -> bool:
-    """Whether timm builds the network where no weights are asked for."""
-    import torch
-
+def _failure(make: Callable[..., nn.Module]) -> Exception | None:
+    """Why timm does not build the network where no weights are asked for; None where it does."""
     try:
-        with torch.device("meta"):
-            make(pretrained=False)
-    except Exception:
-        return False
-    return True
+        make(pretrained=False)
+    except Exception as error:
+        if ran_out(error):
+            raise
+        return error
+    return None
 
 
 def _out_of_reach(config: TimmConfig, error: Exception) -> WorkError:

@@ -14,6 +14,7 @@ from priorscope.core.extremes import MOST_NAMES, largest, smallest
 from priorscope.core.stats import Interval, over_seeds, wilson
 from priorscope.core.wording import from_to
 from priorscope.probes.cue_conflict import CueConflict, shares_of
+from priorscope.probes.shared.lead import arm_rows
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -34,11 +35,6 @@ def arm_row(subject: Subject, values: Sequence[float], own: Sequence[Interval | 
     return {"subject": subject.name, "family": subject.family, "value": float(np.mean(values)), "low": low, "high": high}
 
 
-def share_rows(arms: Arms) -> list[dict[str, Any]]:
-    """One row a recipe: its shape share."""
-    return [arm_row(subject, [one.value for one in seeds], [one.interval for one in seeds]) for subject, seeds in arms]
-
-
 def share_title(arms: Arms, rows: Sequence[dict[str, Any]]) -> str:
     """Who decides by shape how often, of those that decided for a cue at all."""
     decided = {
@@ -55,7 +51,7 @@ def share_title(arms: Arms, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def draw_shares(arms: Arms) -> Figure:
-    rows = share_rows(arms)
+    rows = arm_rows(arms)
     seeds = [len(seeds) for _, seeds in arms]
     return interval_dots(
         "shape-share",

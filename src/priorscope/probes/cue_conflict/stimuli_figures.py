@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.charts import SHARE, Axis, interval_dots
-from priorscope.core.contracts import Subject, by_recipe, interval_of_seeds
+from priorscope.core.contracts import Subject, by_recipe
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery, heat_map
-from priorscope.core.stats import ends, wilson
+from priorscope.core.stats import wilson
 from priorscope.core.wording import capitalised
 from priorscope.probes.cue_conflict.figures import SEVERAL as SEEDS
-from priorscope.probes.cue_conflict.figures import arm_row, share_rows, share_title
+from priorscope.probes.cue_conflict.figures import arm_row, share_title
 from priorscope.probes.cue_conflict.stimuli import PEOPLE, StimuliConflict
+from priorscope.probes.shared.lead import arm_rows
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -34,7 +35,7 @@ def draw_all(results: Sequence[tuple[Subject, StimuliConflict]]) -> list[Figure]
 
 def _share(arms: Arms) -> Figure:
     first = arms[0][1][0]
-    rows = [{**row, **ends(interval_of_seeds(seeds))} for row, (_, seeds) in zip(share_rows(arms), arms, strict=True)]
+    rows = arm_rows(arms)
     reference = (0.5, "both cues equally often")
     if first.humans and first.humans.shares:
         reference = (first.humans.mean(), PEOPLE)
