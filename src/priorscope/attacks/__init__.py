@@ -65,8 +65,11 @@ class Attack(Config):
     @model_validator(mode="before")
     @classmethod
     def _steps_that_reach_the_budget(cls, values: Any) -> Any:
-        whole = isinstance(values, dict) and values.get("kind") == "pgd" and isinstance(steps := values.get("steps"), int)
-        return {"step": 1 / max(steps, 1), **values} if whole else values
+        match values:
+            case {"kind": "pgd", "steps": int(steps)}:
+                return {"step": 1 / max(steps, 1), **values}
+            case _:
+                return values
 
     @property
     def gradient_free(self) -> bool:
