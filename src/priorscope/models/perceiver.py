@@ -50,7 +50,7 @@ class PerceiverConfig(FamilyConfig):
     dropout_at: DropoutAt = "output"
 
 
-VERSION = 2
+VERSION = 3
 """Raised when the numbers that this family computes change."""
 
 

@@ -65,7 +65,7 @@ class PerceiverIoConfig(FamilyConfig):
         return self
 
 
-VERSION = 2
+VERSION = 3
 """Raised when the numbers that this family computes change."""
 
 

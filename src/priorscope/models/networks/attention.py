@@ -1,4 +1,4 @@
-"""What the attention families share: how weights meet values, attention absorbed into its context, and a cheap dropout.
+"""What the attention families share: how weights meet values, and attention absorbed into its context.
 
 On a GPU torch's fused attention is the kernel of choice. On a CPU its backward takes two to eight times as long as plain
 products in bfloat16 (torch 2.15, 64 x 8 heads of 32 to 65 tokens), and as long in float32, so that there the products are
@@ -7,67 +7,18 @@ taken, with and without gradients alike: a logit is the same number in training 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-DRAW = 1 << 16
-"""A dropout mask is drawn 16 bits a number, so that one 64-bit draw serves four."""
-
-BLOCK = 1 << 21
-"""Bytes of attention scores at a time: two cores keep 2 MiB in caches of their own."""
+from priorscope.models.networks.fused import Dropout, kept_weights, runs_kernels
 
 SHORT = 32
 """Rows of scores below this length are weighed in float32 on a CPU: backward, torch takes 12 times as long in bfloat16."""
-
-
-class Dropout(nn.Module):
-    """Dropout whose mask costs a fifth of torch's on a CPU.
-
-    torch draws a number for each element, one after the other: a third of a published Perceiver's training step. Here one draw
-    of 64 bits serves four elements. The probability is rounded to 1/65536 and survivors are scaled by its exact inverse, so
-    that the mean stays what it was.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-        self._threshold = min(max(round(p * DRAW), 1), DRAW - 1)
-        self._scale = DRAW / (DRAW - self._threshold)
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is dropped now."""
-        return self.training and self.p > 0
-
-    def forward(self, values: Tensor) -> Tensor:
-        if not self.active:
-            return values
-        if values.device.type != "cpu":
-            return F.dropout(values, self.p)
-        return values * self._mask(values.shape, values.dtype)
-
-    def _mask(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """The scale where an element is kept, and 0. Clamping the numbers is three times as fast as comparing them.
-
-        In bfloat16, half as wide, the bits of the scale are put together as integers: two thirds of the time.
-        """
-        count = shape.numel()
-        draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(1 << 63), None)
-        last = self._threshold - DRAW // 2 - 1  # the largest number that is dropped
-        numbers = draws.view(torch.int16)[:count].view(shape)
-        if dtype != torch.bfloat16:
-            return numbers.to(torch.float32).sub_(last).clamp_(0, 1).mul_(self._scale).to(dtype)
-        bits = int(torch.tensor(self._scale, dtype=dtype).view(torch.int16))
-        return numbers.clamp_(last, last + 1).sub_(last).mul_(bits).view(dtype)
-
-    def extra_repr(self) -> str:
-        return f"{self.p}"
 
 
 def in_product_precision(values: Tensor) -> Tensor:
@@ -88,18 +39,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None = 
     """softmax(query key^T) value, for tensors (..., tokens, channels); queries come scaled, `dropout` acts on the weights."""
     query, key, value = (in_product_precision(part) for part in (query, key, value))
     if dropout is not None and dropout.active:
-        return dropout(weigh(query @ key.mT)) @ value
-    if query.device.type != "cpu":
-        flat = query.ndim == 3  # fused kernels know tensors with an axis of heads only
-        query, key, value = (part[:, None] if flat else part for part in (query, key, value))
-        mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return mixed[:, 0] if flat else mixed
-    scores = query.shape[:-1].numel() * key.shape[-2] * query.element_size()
-    if scores <= 2 * BLOCK or torch.compiler.is_compiling():
+        return weigh_and_drop(query @ key.mT, dropout) @ value
+    if query.device.type == "cpu":
         return weigh(query @ key.mT) @ value
-    with in_own_precision(query):
-        blocked: Tensor = _Blocked.apply(*(part.flatten(0, -3) for part in (query, key, value)))  # pyright: ignore[reportAssignmentType]
-    return blocked.view(*query.shape[:-1], -1)
+    flat = query.ndim == 3  # fused kernels know tensors with an axis of heads only
+    query, key, value = (part[:, None] if flat else part for part in (query, key, value))
+    mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+    return mixed[:, 0] if flat else mixed
 
 
 def weigh(scores: Tensor) -> Tensor:
@@ -113,43 +59,9 @@ def _is_short(rows: Tensor) -> bool:
     return rows.shape[-1] < SHORT and rows.dtype == torch.bfloat16 and rows.device.type == "cpu"
 
 
-def _blocks(weights: Tensor) -> Iterator[slice]:
-    """The samples in runs whose scores fill a block."""
-    run = max(1, BLOCK // (weights[0].numel() * weights.element_size()))
-    return (slice(start, start + run) for start in range(0, len(weights), run))
-
-
-class _Blocked(torch.autograd.Function):
-    """Attention a few samples at a time, so that scores stay in a core's cache from one product to the next.
-
-    Only the weights are kept for the backward. The 64 x 32 x 1024 scores of a published Perceiver's layer otherwise pass
-    through memory nine times a step, which takes longer than computing them.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        weights = query.new_empty(*query.shape[:2], key.shape[1])
-        mixed = query.new_empty(*query.shape[:2], value.shape[2])
-        for here in _blocks(weights):
-            torch.softmax(torch.bmm(query[here], key[here].mT), -1, out=weights[here])
-            torch.bmm(weights[here], value[here], out=mixed[here])
-        ctx.save_for_backward(query, key, value, weights)
-        return mixed
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        query, key, value, weights = ctx.saved_tensors
-        wanted = zip((query, key, value), ctx.needs_input_grad, strict=True)
-        results = [part.new_empty(part.shape) if needed else None for part, needed in wanted]
-        for here in _blocks(weights):
-            of_weights = torch.bmm(gradient[here], value[here].mT)
-            of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights[here], -1, weights.dtype)
-            products = ((of_scores, key[here]), (of_scores.mT, query[here]), (weights[here].mT, gradient[here]))
-            for result, (left, right) in zip(results, products, strict=True):
-                if result is not None:
-                    torch.bmm(left, right, out=result[here])
-        return tuple(results)
+def weigh_and_drop(scores: Tensor, dropout: Dropout) -> Tensor:
+    """softmax over the last axis, of which some weights are dropped."""
+    return kept_weights(scores, dropout.p) if runs_kernels(scores) else dropout(weigh(scores))
 
 
 def self_attend(packed: Tensor, heads: int) -> Tensor:

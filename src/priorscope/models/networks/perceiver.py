@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priorscope.models.networks.attention import (
-    Dropout,
     absorbed,
     absorbing_pays,
     attend,
@@ -23,6 +22,7 @@ from priorscope.models.networks.attention import (
     packs,
     self_attend,
 )
+from priorscope.models.networks.fused import Dropout, gated
 
 if TYPE_CHECKING:
     from priorscope.models.perceiver import DropoutAt, PerceiverConfig
@@ -44,7 +44,8 @@ def fourier_positions(side: int, bands: int, max_freq: float) -> Tensor:
 class FourierTokens(nn.Module):
     """An image as tokens: the values of each square of `patch` x `patch` pixels (colour last), then its position features.
 
-    The positions are not weights and are not stored: the same weights serve every image size.
+    The positions are not weights and are not stored: the same weights serve every image size. A channel's values lie side by
+    side in memory, as an image has them: tokens of few channels are long rows so.
     """
 
     positions: Tensor
@@ -58,10 +59,10 @@ class FourierTokens(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         batch, _, height, width = images.shape
         patch = self.patch
-        grid = images.view(batch, 3, height // patch, patch, width // patch, patch).permute(0, 2, 4, 3, 5, 1)
-        values = grid.reshape(batch, -1, 3 * patch**2)
-        positions = self.positions.to(values.dtype).expand(batch, -1, -1)
-        return torch.cat([values, positions], dim=2)
+        grid = images.view(batch, 3, height // patch, patch, width // patch, patch).permute(0, 3, 5, 1, 2, 4)
+        values = grid.reshape(batch, 3 * patch**2, -1)
+        positions = self.positions.T.to(values.dtype).expand(batch, -1, -1)
+        return torch.cat([values, positions], dim=1).mT
 
 
 def standardised(tokens: Tensor) -> Tensor:
@@ -70,12 +71,14 @@ def standardised(tokens: Tensor) -> Tensor:
     It is the part of every depth's LayerNorm that depends on the image alone, so that it is computed once. The ones carry each
     depth's own shift; eight is what vector units and fused kernels want.
     """
-    batch, count, channels = tokens.shape
-    with in_own_precision(tokens):  # on a CPU, LayerNorm would be done in bfloat16
-        normal = F.layer_norm(tokens, (channels,))
-    one = normal.new_ones(1).expand(batch, count, 1)
-    zeros = normal.new_zeros(1).expand(batch, count, -(channels + 1) % 8)
-    return in_product_precision(torch.cat([normal, one, zeros], dim=2))
+    planes = tokens.mT
+    batch, channels, count = planes.shape
+    with in_own_precision(planes):  # on a CPU, LayerNorm would be done in bfloat16, and takes ten times as long across rows
+        centred = planes - planes.mean(1, keepdim=True)
+        normal = centred * (centred.square().mean(1, keepdim=True) + 1e-5).rsqrt()
+    result = in_product_precision(normal.new_empty(0)).new_empty(batch, channels + 1 + -(channels + 1) % 8, count)
+    result[:, :channels], result[:, channels], result[:, channels + 1 :] = normal, 1.0, 0.0
+    return result.mT
 
 
 class Attention(nn.Module):
@@ -162,10 +165,7 @@ class GatedMlp(nn.Module):
         self.drop_output = Dropout(dropout if dropout_last else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = in_product_precision(x)
-        widen = cast("nn.Linear", self.net[0])
-        (to_values, to_gates), (value_bias, gate_bias) = widen.weight.chunk(2), widen.bias.chunk(2)
-        hidden = F.linear(x, to_values, value_bias) * F.gelu(F.linear(x, to_gates, gate_bias))
+        hidden = gated(self.net[0](in_product_precision(x)))
         return self.drop_output(self.net[2](self.drop_hidden(hidden)))
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from priorscope.models.networks.attention import Dropout, absorbed, absorbing_pays, attend, packs, self_attend
+from priorscope.models.networks.attention import absorbed, absorbing_pays, attend, packs, self_attend
+from priorscope.models.networks.fused import Dropout
 
 if TYPE_CHECKING:
     from priorscope.models.tnt import TntConfig

@@ -1,0 +1,141 @@
+"""Our own loops over activations against float64: softmax with dropout, dropout alone, gating by GELU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from priorscope.models.kernels import team
+from priorscope.models.networks import fused
+
+pytestmark = pytest.mark.skipif(not team.has_team(), reason="this torch does not compute with GNU's OpenMP")
+
+TYPES = {torch.float32: 3e-6, torch.bfloat16: 2**-8}
+"""A rounding of the result, and a little of float32's where the loop computes."""
+
+
+@pytest.fixture(params=TYPES, ids=str)
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return request.param
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def noise(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (5, 2, 32), (40, 33), (19, 1024)])
+def test_dropped_weights_are_softmax_and_a_mask_forward_and_backward(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """The mask is read off the result; given it, values and gradients are those of the definition."""
+    torch.manual_seed(len(shape) + shape[-1])
+    scores = (4 * noise(*shape)).to(dtype).requires_grad_()
+    upstream = noise(*shape, dtype=dtype, seed=1)
+    kept = fused.kept_weights(scores, 0.25)
+    assert kept.dtype == dtype
+    exact = scores.detach().double().requires_grad_()
+    result = torch.softmax(exact, -1) * (kept.detach() != 0) / 0.75
+    torch.testing.assert_close(kept.double(), result, rtol=TYPES[dtype], atol=1e-7)
+    (ours,) = torch.autograd.grad(kept, scores, upstream)
+    (theirs,) = torch.autograd.grad(result, exact, upstream.double())
+    torch.testing.assert_close(ours.double(), theirs, rtol=4 * TYPES[dtype], atol=2 * TYPES[dtype])
+
+
+@pytest.mark.parametrize("p", [0.01, 0.2, 0.5, 0.99])
+def test_weights_are_dropped_at_the_rate(p: float) -> None:
+    torch.manual_seed(0)
+    dropped = (fused.kept_weights(torch.zeros(2000, 128), p) == 0).double().mean().item()
+    assert abs(dropped - p) < 5 * math.sqrt(p * (1 - p) / 256_000)
+
+
+def test_masks_have_no_lag_along_and_across_rows() -> None:
+    """Rows take keys of their own, and columns are hashed with them: no neighbour tells of another."""
+    torch.manual_seed(0)
+    mask = (fused.kept_weights(torch.zeros(512, 512), 0.5) != 0).double() - 0.5
+    bound = 5 / math.sqrt(mask.numel() / 2)
+    for lag in (1, 2, 3, 8, 64):
+        assert abs((mask[:, :-lag] * mask[:, lag:]).mean().item() * 4) < bound, lag
+        assert abs((mask[:-lag] * mask[lag:]).mean().item() * 4) < bound, lag
+    assert abs((mask[:, :256] * mask[:, 256:]).mean().item() * 4) < bound
+
+
+@pytest.mark.usefixtures("threads")
+def test_masks_come_from_torchs_stream_and_not_from_threads(dtype: torch.dtype) -> None:
+    scores = noise(300, 200, dtype=dtype)
+
+    def drawn(count: int) -> tuple[Tensor, Tensor]:
+        torch.set_num_threads(count)
+        torch.manual_seed(3)
+        return fused.kept_weights(scores, 0.3), fused.Dropout(0.3)(scores)
+
+    first = drawn(1)
+    for again, one in zip(drawn(3), first, strict=True):
+        assert torch.equal(again, one)
+    assert not torch.equal(fused.Dropout(0.3)(scores), first[1])
+
+
+def test_what_is_not_a_number_stays_so(dtype: torch.dtype) -> None:
+    """A training that diverges must be seen to: NaN and infinite scores make their row NaN, as in torch; others are spared."""
+    scores = noise(4, 40, dtype=dtype)
+    scores[1, 7], scores[2, 9], scores[3, 5] = math.nan, math.inf, -math.inf
+    kept = fused.kept_weights(scores, 0.1)
+    assert kept[1].isnan().sum() >= 30
+    assert kept[2].isnan().sum() >= 30
+    assert kept[0].isfinite().all()
+    assert kept[3].isfinite().all()
+    assert kept[3, 5] < 1e-30
+
+
+@pytest.mark.parametrize("count", [1, 1023, 1024, 5000])
+def test_dropout_drops_the_gradient_where_it_dropped_the_value(count: int, dtype: torch.dtype) -> None:
+    """Also in a last row that is not full, and after a layout that is not contiguous."""
+    torch.manual_seed(count)
+    values = (noise(count, 2, dtype=dtype).abs() + 1).requires_grad_()
+    out = fused.Dropout(0.4)(values.T)
+    mask = (out.detach() != 0).double() / 0.6
+    torch.testing.assert_close(out.double(), values.T.double() * mask, rtol=TYPES[dtype], atol=0)
+    (gradient,) = torch.autograd.grad(out.sum(), values)
+    torch.testing.assert_close(gradient.double(), mask.T, rtol=TYPES[dtype], atol=0)
+
+
+def test_elsewhere_dropout_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch has another OpenMP: the rate and the mean are the same."""
+    monkeypatch.setattr(team, "has_team", lambda: False)
+    torch.manual_seed(0)
+    out = fused.Dropout(0.2)(torch.ones(100_000))
+    assert abs((out == 0).double().mean().item() - 0.2) < 5 * math.sqrt(0.16 / 100_000)
+    torch.testing.assert_close(out[out != 0], torch.full_like(out[out != 0], 1.25))
+
+
+@pytest.mark.parametrize("width", [1, 5, 64])
+def test_gating_is_its_definition_forward_and_backward(width: int) -> None:
+    """From far below zero, where GELU is lost in rounding, to far above."""
+    packed = (3 * noise(50, 2 * width)).bfloat16()
+    packed[0, width:], packed[1, width:] = -40.0, 40.0
+    packed.requires_grad_()
+    exact = packed.detach().double().requires_grad_()
+    values, gates = exact.chunk(2, -1)
+    ours, theirs = fused.gated(packed), values * F.gelu(gates)
+    assert "Gated" in str(ours.grad_fn)
+    torch.testing.assert_close(ours.double(), theirs, rtol=2**-8, atol=3e-6)
+    upstream = noise(50, width, seed=1).bfloat16()
+    of_ours, of_theirs = (
+        torch.autograd.grad(result, leaf, upstream.to(result.dtype))[0] for result, leaf in ((ours, packed), (theirs, exact))
+    )
+    torch.testing.assert_close(of_ours.double(), of_theirs, rtol=2**-8, atol=1e-5)
+
+
+def test_gating_in_float32_is_torchs() -> None:
+    packed = noise(8, 10, dtype=torch.float32).requires_grad_()
+    values, gates = packed.chunk(2, -1)
+    assert torch.equal(fused.gated(packed), values * F.gelu(gates))
