@@ -27,10 +27,10 @@ from priorscope.attacks import Attack, Norm, apgd, attack_of, attacks_of, pgd, s
 from priorscope.attacks.ball import pictures
 from priorscope.attacks.fab import onto_plane
 from priorscope.attacks.losses import right
-from priorscope.attacks.supply import fetcher
 from priorscope.attacks.turns import run_attack
 from priorscope.attacks.victim import Victim, frozen
 from priorscope.core.comparison import paired_bootstrap
+from priorscope.data.fetch import fetcher
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier
 from priorscope.models.published import read_published
@@ -63,7 +63,7 @@ def network(name: str) -> Classifier:
         return read_published(weights).eval()
     split = images_of("train_lossless_4000")
     model = models.create("mlp/tiny", image_size=32, num_classes=10, statistics=split.statistics, seed=0)
-    images, labels = fetcher(model, split)(np.arange(len(split)))
+    images, labels = fetcher(split, model.device)(np.arange(len(split)))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     draw = torch.Generator().manual_seed(0)
     for _ in range(4):
@@ -76,14 +76,14 @@ def network(name: str) -> Classifier:
 
 def ours(model: Classifier, attack: Attack, eps: float, norm: Norm, n: int, seed: int = 0) -> NDArray[np.bool_]:
     """Which images stay right."""
-    images, labels = fetcher(model, images_of("test_lossless_1017"))(np.arange(n))
+    images, labels = fetcher(images_of("test_lossless_1017"), model.device)(np.arange(n))
     with frozen(model):
         return (~run_attack(Victim(model), pictures(images, labels, eps, norm=norm), attack, seed).broken).numpy()
 
 
 def theirs(model: Classifier, attack: Any, n: int, batch: int = 250, seed: int = 0) -> NDArray[np.bool_]:
     """Which images stay right. Each batch has a seed of its own, where the attack has one: it would draw the same again."""
-    images, labels = fetcher(model, images_of("test_lossless_1017"))(np.arange(n))
+    images, labels = fetcher(images_of("test_lossless_1017"), model.device)(np.arange(n))
     made: list[Tensor] = []
     for number, (some, of) in enumerate(zip(images.split(batch), labels.split(batch), strict=True)):
         attack.seed = seed * ALL + number
@@ -141,7 +141,7 @@ def test_l2_steps_agree_with_foolbox_on_residual_networks(net: str) -> None:
     """torchattacks' L2 attack fails here: it takes the gradient for contiguous, which the padded shortcuts do not leave it."""
     foolbox = peer("foolbox")
     model = network(net)
-    images, labels = fetcher(model, images_of("test_lossless_1017"))(np.arange(300))
+    images, labels = fetcher(images_of("test_lossless_1017"), model.device)(np.arange(300))
     attack = foolbox.attacks.L2PGD(rel_stepsize=0.3, steps=5, random_start=False)
     _, made, _ = attack(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), images, labels, epsilons=EPS["l2"])
     mine = ours(model, FIXED["pgd-l2"][0], EPS["l2"], "l2", 300)
@@ -227,7 +227,7 @@ def test_from_the_same_starts_random_attacks_agree_image_by_image(net: str, name
     torchattacks = peer("torchattacks")
     (attack, norm, make), (room, start, draw), model = RANDOM[name], STARTS[name], network(net)
     eps, victim = EPS[norm], Victim(model)
-    images, labels = fetcher(model, images_of("test_lossless_1017"))(np.arange(ALL))
+    images, labels = fetcher(images_of("test_lossless_1017"), model.device)(np.arange(ALL))
     first = right(victim(images), labels)
     mine, other = 0, 0
     differing = 0
@@ -316,7 +316,7 @@ def test_an_attack_that_differs_to_either_side_is_told() -> None:
 def test_fgsm_and_pgd_agree_with_foolbox() -> None:
     foolbox = peer("foolbox")
     model = network("mlp")
-    images, labels = fetcher(model, images_of("test_lossless_1017"))(np.arange(1017))
+    images, labels = fetcher(images_of("test_lossless_1017"), model.device)(np.arange(1017))
     victim = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
     eps = 1 / 255
     fgsm = foolbox.attacks.LinfFastGradientAttack()

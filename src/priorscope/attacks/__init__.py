@@ -11,7 +11,6 @@ An `Attack` is plain data; what carries it out lies in one file an idea, and onl
     fab.py        the nearest decision boundary (Croce and Hein 2019, arXiv 1907.02044)
     square.py     random search without gradients (Andriushchenko et al. 2019, arXiv 1912.00049)
     rays.py       only the decision is seen (Chen and Gu 2020, arXiv 2006.12792)
-    supply.py     where the pictures come from
     turns.py      restarts, targets and ensembles: each in turn on what still stands
     search.py     the smallest budget that breaks each picture, resumable
     doubts.py     what is wrong with the answers before anything is attacked

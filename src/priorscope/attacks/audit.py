@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from priorscope.attacks import Attack, LossName, Norm, attack_of
 from priorscope.attacks.losses import LOSSES, right
 from priorscope.attacks.search import Attacked, attacked
-from priorscope.attacks.supply import Fetch
 from priorscope.attacks.verdict import Check, check
 from priorscope.attacks.victim import GradientError, Victim
 from priorscope.core.wording import listed
+from priorscope.data.fetch import Fetch
 
 QUERIES = 100
 STEPS = 10

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from priorscope.core.errors import WorkError
 
 if TYPE_CHECKING:
-    from priorscope.attacks.supply import Fetch
     from priorscope.attacks.victim import Victim
+    from priorscope.data.fetch import Fetch
 
 SAMPLE = 100
 """Pictures that are answered twice, to see whether the answers are the same."""

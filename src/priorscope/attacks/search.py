@@ -28,10 +28,10 @@ from priorscope.attacks import Attack, Norm
 from priorscope.attacks.ball import lengths, pictures
 from priorscope.attacks.losses import right
 from priorscope.attacks.pgd import fgsm_curve
-from priorscope.attacks.supply import Fetch
 from priorscope.attacks.turns import run_attack, run_in_turn
 from priorscope.attacks.victim import Victim
 from priorscope.core.arrays import read_arrays, write_arrays
+from priorscope.data.fetch import Fetch
 
 REFINEMENTS = 2
 """Bisections between two budgets of the curve: neighbours of ratio 2 end up within a fifth of each other."""

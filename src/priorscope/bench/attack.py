@@ -226,9 +226,9 @@ def _subject(table: str, count: int, device: str) -> Subject:
 
 
 def _pictures(model: Classifier, split: Split, count: int) -> tuple[Tensor, Tensor]:
-    from priorscope.attacks.supply import fetcher
+    from priorscope.data.fetch import fetcher
 
-    return fetcher(model, split)(np.arange(count))
+    return fetcher(split, model.device)(np.arange(count))
 
 
 def _trained(split: Split) -> Classifier:

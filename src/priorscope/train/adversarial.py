@@ -179,13 +179,13 @@ def look(model: Classifier, split: Split, config: AdversarialConfig, seed: int) 
     import torch
 
     from priorscope.attacks.ball import pictures
-    from priorscope.attacks.supply import fetcher, some_images
     from priorscope.attacks.turns import run_attack
     from priorscope.attacks.victim import Victim, frozen
+    from priorscope.data.fetch import fetcher, some_images
     from priorscope.models.classifier import evaluating
 
     some, index = some_images(split, LOOKED_AT)
-    fetch = fetcher(model, split)
+    fetch = fetcher(split, model.device)
     images, labels = fetch(index)
     of = pictures(images, labels, float(config.eps), norm=config.norm, index=torch.from_numpy(index))
     left: Plain = {"eps": float(config.eps), "n": len(some)}

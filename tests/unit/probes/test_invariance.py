@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from priorscope import models
-from priorscope.attacks.supply import evenly
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import WorkError
 from priorscope.core.stats import bootstrap, over_seeds
+from priorscope.data.fetch import evenly
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Tap

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from priorscope import models
-from priorscope.attacks.supply import some_images
 from priorscope.attacks.verdict import Check, Verdict, check
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.fetch import some_images
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier

@@ -88,7 +88,7 @@ def test_the_first_pictures_of_a_subset_are_changed_alike_in_the_whole(coloured)
     whole = measure_texture_shape(wrapped(ByPlace()), coloured, images=None, transforms=["occlusion"])
     some = measure_texture_shape(wrapped(ByPlace()), coloured, images=30, transforms=["occlusion"])
     assert some.n == 30
-    from priorscope.attacks.supply import some_images
+    from priorscope.data.fetch import some_images
 
     _, index = some_images(coloured, 30)
     assert np.array_equal(some.right, whole.right[:, index])

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from priorscope import models
 from priorscope.attacks import attack_of
-from priorscope.attacks.supply import Fetch, fetcher
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.fetch import Fetch, fetcher
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
@@ -243,8 +243,8 @@ def test_random_signs_are_made_a_block_at_a_time_and_are_the_same_in_blocks_of_a
 
     asked: list[int] = []
 
-    def counting(model: Classifier, of: Split) -> Fetch:
-        fetch = fetcher(model, of)
+    def counting(of: Split, device: torch.device) -> Fetch:
+        fetch = fetcher(of, device)
 
         def counted(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
             asked.append(len(rows))
@@ -257,7 +257,7 @@ def test_random_signs_are_made_a_block_at_a_time_and_are_the_same_in_blocks_of_a
     whole = _noise(*arguments)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("priorscope.attacks.victim.BLOCK", 32)
-        patch.setattr("priorscope.attacks.supply.fetcher", counting)
+        patch.setattr("priorscope.data.fetch.fetcher", counting)
         parts = _noise(*arguments)
     assert asked == [32, 32, 16]
     np.testing.assert_array_equal(parts, whole)

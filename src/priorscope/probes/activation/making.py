@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from priorscope.attacks.supply import network_key, some_images
 from priorscope.attacks.victim import frozen
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import answers_alone
 from priorscope.core.rng import stream
 from priorscope.core.stats import wilson
+from priorscope.data.fetch import some_images
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
+from priorscope.models.key import network_key
 from priorscope.probes.activation import (
     CLASSES,
     VERSION,

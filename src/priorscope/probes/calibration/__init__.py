@@ -394,8 +394,8 @@ def _attacked(evidence: Evidence, chosen: Split, name: str, asked: CalibrationCo
 
     from priorscope.attacks import attacks_of
     from priorscope.attacks.search import attacked
-    from priorscope.attacks.supply import fetcher, some_images
     from priorscope.attacks.victim import Victim, frozen
+    from priorscope.data.fetch import fetcher, some_images
     from priorscope.models.classifier import evaluating
 
     part, index = some_images(chosen, asked.attack_images)
@@ -403,7 +403,9 @@ def _attacked(evidence: Evidence, chosen: Split, name: str, asked: CalibrationCo
     model = evidence.model
     with evaluating(model), frozen(model):
         victim = Victim(model)
-        worst = attacked(victim, fetcher(model, part), np.arange(len(part)), index, attacks, asked.eps, seed=asked.seed).worst
+        worst = attacked(
+            victim, fetcher(part, model.device), np.arange(len(part)), index, attacks, asked.eps, seed=asked.seed
+        ).worst
         logits = victim(torch.from_numpy(worst).to(model.device)).cpu().numpy()
     return _Condition(f"{name} {asked.eps * 255:.3g}/255", logits, part.labels)
 

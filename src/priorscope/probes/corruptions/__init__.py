@@ -165,7 +165,7 @@ def measure_corruptions(
     subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: CorruptionsConfig
 ) -> Corruptions:
     """Scores a class-balanced part of a split at every severity of every kind; what was scored once is kept as evidence."""
-    from priorscope.attacks.supply import some_images
+    from priorscope.data.fetch import some_images
     from priorscope.evidence import evidence_of
 
     kinds = _checked(asked.kinds)

@@ -320,7 +320,7 @@ def _at_side(split: Split, side: int) -> Split:
 
 def measure_made(evidence: Evidence, data: Source | Split, asked: CueConflictConfig) -> StimuliConflict:
     """Decisions on pictures made from the data's own classes: each has its own shape and another class's texture."""
-    from priorscope.attacks.supply import some_images
+    from priorscope.data.fetch import some_images
     from priorscope.data.transforms.draws import other_class
 
     made = asked.made or "quilting"

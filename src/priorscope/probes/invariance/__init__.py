@@ -252,7 +252,7 @@ def measure_invariance(
 
     With a `folder` (not set: the evidence's own) a measurement that is stopped resumes where it was.
     """
-    from priorscope.attacks.supply import some_images
+    from priorscope.data.fetch import some_images
     from priorscope.evidence import evidence_of
     from priorscope.probes.invariance.looking import look
 

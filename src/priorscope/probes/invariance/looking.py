@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from priorscope.attacks.supply import evenly, fetcher
 from priorscope.attacks.victim import frozen
 from priorscope.core.blocks import at_once, blocks
 from priorscope.core.config import Plain
 from priorscope.core.metrics import answers_alone
+from priorscope.data.fetch import evenly, fetcher
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
 from priorscope.models.depth import spread_over_depth
@@ -48,7 +48,7 @@ class _Look:
         self.waves = made.frequencies(side) if few else np.zeros((0, 2), np.int64)
         self.taps = spread_over_depth(model.taps(), asked.depths) if asked.depths else []
         self.block = at_once(side, BLOCK)
-        self.fetch = fetcher(model, chosen)
+        self.fetch = fetcher(chosen, model.device)
         own = {name: getattr(asked, name) for name in ("amplitude", "depths", "units", "seed")}
         self.known = PartialTables(
             state_of(folder, "invariance", model, chosen, {"version": VERSION, "index": index.tolist(), "few": few, **own}),

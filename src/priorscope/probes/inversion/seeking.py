@@ -12,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from priorscope.attacks.supply import network_key, some_images
 from priorscope.attacks.victim import frozen
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
+from priorscope.data.fetch import some_images
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
 from priorscope.models.depth import taps_along
+from priorscope.models.key import network_key
 from priorscope.probes.inversion import VERSION, ZOOMING_FAULTS, Inversion, InversionConfig, Seeking, interval_over
 from priorscope.probes.shared.progress import kept_array
 from priorscope.synthesis.descent import Steps, descend

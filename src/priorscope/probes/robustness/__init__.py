@@ -275,7 +275,7 @@ def measure_robustness(
 
     With a `folder` (not set: the evidence's own) an interrupted search is resumed.
     """
-    from priorscope.attacks.supply import some_images
+    from priorscope.data.fetch import some_images
     from priorscope.evidence import evidence_of
     from priorscope.probes.robustness.measured import Measurement
 
@@ -321,7 +321,7 @@ def _state(of: Measurement, folder: Path | None) -> Path | None:
     """Where the search keeps what it knows: a file named by everything it is a function of."""
     if folder is None:
         return None
-    from priorscope.attacks.supply import network_key
+    from priorscope.models.key import network_key
 
     key = {
         "version": QUERIES if any(attack.gradient_free for attack in of.attacks) else SEARCH,

@@ -14,9 +14,9 @@ from priorscope.attacks import Attack
 from priorscope.attacks.audit import Number, audit
 from priorscope.attacks.doubts import doubts
 from priorscope.attacks.search import find_smallest, protocol_curve
-from priorscope.attacks.supply import Fetch, evenly, fetcher
 from priorscope.attacks.verdict import Check, Verdict, verdict_of
 from priorscope.attacks.victim import Victim, frozen
+from priorscope.data.fetch import Fetch, evenly, fetcher
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
 
@@ -67,7 +67,7 @@ class Measurement:
 
     def find(self, state: Path | None) -> Found:
         """Attacks the network; an interrupted search is resumed from its `state`."""
-        fetch = fetcher(self.model, self.images)
+        fetch = fetcher(self.images, self.model.device)
         with evaluating(self.model), frozen(self.model):
             victim = Victim(self.model)
             caveats, uncertain = doubts(victim, fetch, len(self.images))

@@ -72,7 +72,7 @@ def state_of(folder: Path | None, probe: str, model: Classifier, chosen: Split, 
     """The file of a measurement in a folder, named by network, pictures and settings (the probe's version is one of them)."""
     if folder is None:
         return None
-    from priorscope.attacks.supply import network_key
+    from priorscope.models.key import network_key
 
     key = {"network": network_key(model), "data": chosen.fingerprint, **settings}
     return folder / f"{probe}-{content_key(key)}.npz"

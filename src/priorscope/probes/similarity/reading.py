@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from priorscope.attacks.supply import fetcher, network_key
 from priorscope.core.arrays import read_arrays, write_arrays
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.core.machine import memory_bytes
+from priorscope.data.fetch import fetcher
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, Layout, evaluating
+from priorscope.models.key import network_key
 from priorscope.probes.shared import depth
 from priorscope.probes.shared.networks import Size, pixel_count, pooled, sizes, small_pixels, twin_of
 from priorscope.probes.similarity import VERSION, SimilarityConfig, matching
@@ -217,7 +218,7 @@ class Reading:
         """
         kept = sum(len(network.taps) for network in self.trained) + 1 if self.asked.depth else 0
         known = Gathered(self.layers, self.groups, kept)
-        fetch = fetcher(self.networks[0].model, self.chosen)
+        fetch = fetcher(self.chosen, self.networks[0].model.device)
         if state is not None and state.exists():
             known.resume(state)
         saved = time.perf_counter()

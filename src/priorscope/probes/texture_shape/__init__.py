@@ -35,8 +35,8 @@ from priorscope.probes.shared.progress import PartialTables, state_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from priorscope.attacks.supply import Fetch
     from priorscope.core.figure import Figure
+    from priorscope.data.fetch import Fetch
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
@@ -204,7 +204,7 @@ def measure_texture_shape(
 
     With a `folder` (not set: the evidence's own) an interrupted measurement is resumed.
     """
-    from priorscope.attacks.supply import some_images
+    from priorscope.data.fetch import some_images
     from priorscope.evidence import evidence_of
 
     conditions = asked.conditions()
@@ -255,9 +255,9 @@ class _Shown:
 
     @cached_property
     def fetch(self) -> Fetch:
-        from priorscope.attacks.supply import fetcher
+        from priorscope.data.fetch import fetcher
 
-        return fetcher(self.model, self.chosen)
+        return fetcher(self.chosen, self.model.device)
 
     def answered(self, folder: Path | None) -> NDArray[np.int8]:
         """(1 + conditions, pictures) `RIGHT`, `BORROWED` or neither, first without a transform; kept in the `folder`."""

@@ -226,7 +226,7 @@ def measure_transfer(
     The adversarial pictures are kept in a `folder` (not set: each network's evidence has its own), under a hash of weights,
     data and attack.
     """
-    from priorscope.attacks.supply import some_images
+    from priorscope.data.fetch import some_images
     from priorscope.evidence import evidence_of
 
     names = tuple(subjects)
@@ -305,12 +305,12 @@ def _check(names: tuple[str, ...], models: Sequence[Classifier]) -> None:
 def _doubts(name: str, model: Classifier, chosen: Split) -> list[str]:
     """Caveats about a network's answers, before anything is attacked."""
     from priorscope.attacks.doubts import doubts
-    from priorscope.attacks.supply import fetcher
     from priorscope.attacks.victim import Victim
+    from priorscope.data.fetch import fetcher
     from priorscope.models.classifier import evaluating
 
     with evaluating(model):
-        said, _ = doubts(Victim(model), fetcher(model, chosen), len(chosen), name)
+        said, _ = doubts(Victim(model), fetcher(chosen, model.device), len(chosen), name)
     return [f"{name}: {each}" for each in said]
 
 
@@ -319,11 +319,11 @@ def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None =
     import torch
 
     from priorscope.attacks.losses import right
-    from priorscope.attacks.supply import fetcher
     from priorscope.attacks.victim import Victim
+    from priorscope.data.fetch import fetcher
     from priorscope.models.classifier import evaluating
 
-    fetch, victim = fetcher(model, chosen), Victim(model)
+    fetch, victim = fetcher(chosen, model.device), Victim(model)
     parts: list[Bools] = []
     with evaluating(model):
         for rows in victim.blocks(len(chosen)):
@@ -338,9 +338,10 @@ def _adversarial(
 ) -> NDArray[np.float32]:
     """The worst picture found for each image, read from the folder if it was computed before."""
     from priorscope.attacks.search import attacked
-    from priorscope.attacks.supply import fetcher, network_key
     from priorscope.attacks.victim import Victim, frozen
+    from priorscope.data.fetch import fetcher
     from priorscope.models.classifier import evaluating
+    from priorscope.models.key import network_key
     from priorscope.probes.shared.progress import kept_array
 
     attacks, eps = asked.attacks(len(chosen.classes)), asked.budget()
@@ -357,7 +358,7 @@ def _adversarial(
     path = folder / f"adversarial-{content_key(key)}.npy" if folder is not None else None
 
     def attack() -> NDArray[np.float32]:
-        rows, fetch = np.arange(len(chosen)), fetcher(model, chosen)
+        rows, fetch = np.arange(len(chosen)), fetcher(chosen, model.device)
         with evaluating(model), frozen(model):
             return attacked(Victim(model), fetch, rows, index, attacks, eps, norm=asked.norm, seed=asked.seed).worst
 
@@ -369,10 +370,10 @@ def _noise(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: Tr
     import torch
 
     from priorscope.attacks.ball import direction, picture_keys, pictures, project, uniform
-    from priorscope.attacks.supply import fetcher
     from priorscope.attacks.victim import Victim
+    from priorscope.data.fetch import fetcher
 
-    fetch, eps = fetcher(model, chosen), asked.budget()
+    fetch, eps = fetcher(chosen, model.device), asked.budget()
     parts: list[NDArray[np.float32]] = []
     for rows in Victim(model).blocks(len(chosen)):
         images, labels = fetch(rows)

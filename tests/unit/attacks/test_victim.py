@@ -1,4 +1,4 @@
-"""What names a network, and how many pictures go through one at a time."""
+"""How a network is asked that is under attack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from priorscope import models
 from priorscope.attacks.losses import LOSSES
-from priorscope.attacks.supply import network_key
 from priorscope.attacks.victim import Victim
 from priorscope.core.blocks import blocks
 
@@ -63,21 +62,3 @@ def test_a_victim_is_asked_with_repeatable_kernels_and_plain_attention_of_its_gr
     victim(images)
     victim.gradient(images, torch.zeros(2, dtype=torch.int64), LOSSES["margin"])
     assert seen == [["repeatable on cpu"], ["repeatable on cpu", "plain_attention on cpu"]]
-
-
-def test_naming_a_network_leaves_it_as_it_was() -> None:
-    """A frozen batch norm in a training network stays frozen, and nothing is drawn from the stream that training draws from."""
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 2))
-    model = models.wrap(network, image_size=8, classes=2).train()
-    network[1].eval()
-    torch.manual_seed(0)
-    before = [module.training for module in model.modules()], torch.get_rng_state()
-    network_key(model)
-    assert [module.training for module in model.modules()] == before[0]
-    assert torch.equal(torch.get_rng_state(), before[1])
-
-
-def test_weights_of_every_type_are_named() -> None:
-    model = models.create("mlp/tiny", image_size=8, num_classes=2)
-    keys = {network_key(model.to(kind)) for kind in (torch.float32, torch.bfloat16)}
-    assert len(keys) == 2
