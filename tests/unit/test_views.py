@@ -12,8 +12,9 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import softmax
 from priorscope.data.loader import Loader
 from priorscope.data.split import ArrayPixels, Split
-from priorscope.evidence import Evidence, Views, evidence_of, views_config
+from priorscope.evidence import Evidence, evidence_of
 from priorscope.probes.accuracy import measure_accuracy
+from priorscope.views import Views, views_config
 
 SIDE = 8
 PIXELS = np.random.default_rng(0).integers(0, 256, (23, SIDE, SIDE, 3)).astype(np.uint8)

@@ -28,8 +28,8 @@ from priorscope.core.extremes import named, smallest
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
 from priorscope.core.stats import Interval, bracket, wilson
 from priorscope.core.wording import counted
-from priorscope.evidence import Views, ViewsSetting
 from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.views import Views, ViewsSetting
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure

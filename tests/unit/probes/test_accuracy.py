@@ -11,9 +11,10 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import wilson
 from priorscope.data.split import ArrayPixels, Split
-from priorscope.evidence import Evidence, Views
+from priorscope.evidence import Evidence
 from priorscope.probes import load_result
 from priorscope.probes.accuracy import Accuracy, measure_accuracy, real_accuracy
+from priorscope.views import Views
 
 from .planted import Planted
 

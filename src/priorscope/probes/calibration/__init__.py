@@ -30,8 +30,8 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
 from priorscope.core.stats import Interval, bootstrap, normal_quantile
-from priorscope.evidence import Views, ViewsSetting
 from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.views import Views, ViewsSetting
 
 if TYPE_CHECKING:
     from priorscope.attacks import Attack
