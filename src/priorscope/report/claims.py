@@ -8,7 +8,7 @@ all of them hold together at 95 % (Bonferroni).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from priorscope.core.claim import Claim, Verdict
@@ -142,5 +142,12 @@ def _confounds(first: Arm, second: Arm, reading: Reading) -> tuple[str, ...]:
         said.append(f"Their sizes differ: {sizes[0]:,} and {sizes[1]:,} parameters.")
     results = [result for arm in (first, second) for result in arm.results]
     grounds = dict.fromkeys(f"{capitalised(result.ground())}." for result in results if result.doubted)
-    doubts = dict.fromkeys(caveat for result in results for caveat in result.caveats)
-    return (*said, *grounds, *list(doubts)[:2])
+    return (*said, *grounds, *list(_doubts(first, second))[:2])
+
+
+def _doubts(first: Arm, second: Arm) -> Iterator[str]:
+    """Each caveat once; one that is about one of the two alone is said with its name."""
+    ours, theirs = (dict.fromkeys(caveat for result in arm.results for caveat in result.caveats) for arm in (first, second))
+    for caveat in ours | theirs:
+        about = [arm.label for arm, own in ((first, ours), (second, theirs)) if caveat in own]
+        yield caveat if len(about) == 2 else f"{about[0]}: {caveat}"

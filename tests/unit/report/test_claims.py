@@ -125,6 +125,16 @@ def test_confounds_name_the_settings_that_differ_and_the_sizes() -> None:
     assert said.confounds[:2] == ("Their recipes differ in optim.lr.", "Their sizes differ: 10 and 99 parameters.")
 
 
+def test_a_caveat_of_one_of_the_two_is_said_with_its_name() -> None:
+    caveats = {"mlp": ("It stayed low.", "Few images."), "cnn": ("Few images.",)}
+    runs = [
+        run(name, seed, scored(right(share)).model_copy(update={"caveats": said if seed else ()}))
+        for (name, said), share in zip(caveats.items(), (0.8, 0.5), strict=True)
+        for seed in range(3)
+    ]
+    assert answer("mlp > cnn in accuracy", runs).confounds[-2:] == ("mlp: It stayed low.", "Few images.")
+
+
 def test_a_claim_about_what_is_not_there_stays_open() -> None:
     assert answer("mlp > vit in accuracy", arms(0.8, 0.5)).sentence == "It was not measured on both."
 
