@@ -182,7 +182,9 @@ def test_a_preset_ignores_no_setting(settings):
     with pytest.raises(RequestError, match="which it sets itself"):
         SimilarityConfig.parse({"preset": "z", **settings})
     assert SimilarityConfig.parse(SimilarityConfig(preset="z").plain()).with_preset().batch == 32
-    assert [SimilarityConfig(preset="z", **some).with_preset().images for some in ({}, {"images": 64})] == [None, 64]
+    for some, images in (({}, None), ({"images": 64}, 64), ({"images": 2048}, 2048)):
+        asked = SimilarityConfig.parse(SimilarityConfig(preset="z", **some).plain())
+        assert asked.with_preset().images == images
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class SimilarityConfig(ProbeConfig):
     images: int | None = Field(
         default=2048,
         ge=FEWEST,
-        description="how many, class-balanced and in a random order; all where there are no more",
+        description="how many, class-balanced and in a random order; all where there are no more (with a preset: all)",
     )
     batch: int = Field(default=128, ge=4, description="most images of a kernel matrix; batches are as equal as can be")
     taps: tuple[str, ...] = Field(default=OUTS, description="patterns of addresses; * is every tap")
@@ -76,6 +76,15 @@ class SimilarityConfig(ProbeConfig):
     )
     seed: int = Field(default=0, ge=0, description="of the images' order and of the untrained twins")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_preset_all_images(cls, values: Any) -> Any:
+        match values:
+            case {"preset": str()}:
+                return {"images": None, **values}
+            case _:
+                return values
+
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
         brought = {} if self.preset is None else PRESETS[self.preset]
@@ -89,11 +98,8 @@ class SimilarityConfig(ProbeConfig):
         return self
 
     def with_preset(self) -> Self:
-        """With the settings that its preset brings, on all images unless fewer were asked for."""
-        if self.preset is None:
-            return self
-        asked = self.images != type(self).model_fields["images"].default
-        return self.replace(**PRESETS[self.preset], images=self.images if asked else None)
+        """With the settings that its preset brings."""
+        return self if self.preset is None else self.replace(**PRESETS[self.preset])
 
 
 class Pair(Config):
