@@ -45,7 +45,7 @@ ALL: Mapping[str, tuple[int, int]] = {
     "swin/shifted-s": (32, 64),
     "mixer/d8-w256-p4": (32, 128),
     "tnt/s-patch16-224": (32, 8),
-    "perceiver/v-cifar10": (32, 64),
+    "perceiver/v-cifar10": (32, 512),
     "perceiver_io/s": (32, 64),
     "dial/attention": (32, 128),
 }
