@@ -184,10 +184,10 @@ def test_dropout_keeps_the_mean_and_its_rate() -> None:
 
 
 def test_dropout_masks_have_no_lag() -> None:
-    """Four numbers come from one draw: neighbours, and equal places of successive draws, are independent."""
+    """Each element is hashed by its place, with a key a row of 1,024: neighbours and equal places of rows are independent."""
     torch.manual_seed(0)
     kept = (Dropout(0.5)(torch.ones(1 << 18)) != 0).double() - 0.5
-    for lag in (1, 2, 3, 4, 8):
+    for lag in (1, 2, 3, 4, 8, 1023, 1024, 1025):
         assert abs((kept[:-lag] * kept[lag:]).mean().item() * 4) < 5 / math.sqrt(1 << 18), lag
 
 

@@ -159,7 +159,7 @@ class _Asked(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(self.embed(images), queries=self.queries)[:, 0]
+        return self.network(self.embed(images).contiguous(), queries=self.queries)[:, 0]
 
 
 def _timm(name: str, **settings: Any) -> Reference:

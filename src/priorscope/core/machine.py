@@ -26,6 +26,7 @@ def versions() -> Plain:
         "priorscope": version("priorscope"),
         "torch": version("torch"),
         "numpy": version("numpy"),
+        "numba": version("numba"),
         "python": platform.python_version(),
     }
 

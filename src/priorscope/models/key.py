@@ -7,19 +7,24 @@ import hashlib
 import torch
 
 from priorscope.core.config import content_key
+from priorscope.models import FAMILIES
 from priorscope.models.classifier import Classifier, evaluating
 
 
 def network_key(model: Classifier) -> str:
     """A hash of every weight and of what the network does with them: an adversarial picture depends on it, data and attack.
 
-    A family's config says what its network does; for any other, whose code may do anything, its answers on fixed pictures do.
+    A family's config and the version of its numbers say what its network does; for any other, whose code may do anything, its
+    answers on fixed pictures do.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())  # bfloat16 too
-    does = model.config.plain() if model.config is not None else [repr(model.network), _answers(model)]
+    if model.config is None:
+        does: list[object] = [repr(model.network), _answers(model)]
+    else:
+        does = [model.config.plain(), getattr(FAMILIES.load(model.config.family), "VERSION", 1)]
     digest.update(content_key([does, model.image_size, model.input_size, model.resize]).encode())
     return digest.hexdigest()
 

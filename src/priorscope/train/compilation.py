@@ -70,7 +70,7 @@ def _key(model: Classifier, batch: Batch, config: TrainConfig, steps: int) -> st
     of_the_step = (config.batch_size, config.accumulate, config.precision, config.threads, batch.images.device.type)
     network = model.config.plain() if model.config else model.name
     ways = [way.plain() if way else None for way in (config.adversarial, config.finetune)]
-    return content_key([network, list(batch.images.shape), *of_the_step, *ways, steps, processor(), versions()["torch"]])
+    return content_key([network, list(batch.images.shape), *of_the_step, *ways, steps, processor(), versions()])
 
 
 def _measured(model: Classifier, batch: Batch, config: TrainConfig, steps: int, compile: Callable[..., Forward]) -> Plain:

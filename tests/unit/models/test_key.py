@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -19,6 +20,13 @@ def test_naming_a_network_leaves_it_as_it_was() -> None:
     network_key(model)
     assert [module.training for module in model.modules()] == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_a_network_whose_family_counts_otherwise_now_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models.create("mlp/tiny", image_size=8, num_classes=2)
+    before = network_key(model)
+    monkeypatch.setattr("priorscope.models.mlp.VERSION", 99)
+    assert network_key(model) != before
 
 
 def test_weights_of_every_type_are_named() -> None:

@@ -1,6 +1,6 @@
 """The numbers by which tables and programs name operations.
 
-Compiled code is cached by the kernel's own file: who changes a number here must touch the kernels that read it.
+Compiled code is cached by the content of the kernel's own file: who changes a number here must change the kernels that read it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Steps of a network that our own loops take in one pass, where torch on a CPU takes several, each a parallel section.
 
-They are taken in training alone, or in bfloat16: in float32 a network answers by torch's own operations.
+They are taken in training alone, or in bfloat16: in float32 a network answers by torch's own operations. They have first
+derivatives only.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from torch.nn import functional as F
 
 def runs_kernels(values: Tensor) -> bool:
     """Whether our own loops take values of this kind: float32 or bfloat16 on a CPU, outside torch.compile."""
-    if values.device.type != "cpu" or values.dtype not in (torch.float32, torch.bfloat16) or torch.compiler.is_compiling():
+    plain = type(values) is Tensor and values.device.type == "cpu" and values.dtype in (torch.float32, torch.bfloat16)
+    if not plain or torch.compiler.is_compiling():
         return False
-    from priorscope.models.kernels.team import has_team
+    from priorscope.models.kernels import has_team
 
     return has_team()
 
 
 def drawn_seed() -> int:
     """63 bits of torch's own random stream, so that a resumed training draws what it would have drawn."""
-    return int(torch.empty((), dtype=torch.int64).random_())
+    return int(torch.empty((), dtype=torch.int64, device="cpu").random_())
 
 
 class Dropout(nn.Module):
@@ -60,7 +62,7 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, p: float, seed: int) -> Tensor:
-        from priorscope.models.kernels.dropout import drop
+        from priorscope.models.kernels import drop
 
         ctx.drawn = p, seed
         return drop(values.contiguous(), p, seed)
@@ -68,7 +70,7 @@ class _Dropped(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        from priorscope.models.kernels.dropout import drop
+        from priorscope.models.kernels import drop
 
         return drop(gradient.contiguous(), *ctx.drawn), None, None
 
@@ -82,14 +84,15 @@ def kept_weights(scores: Tensor, p: float) -> Tensor:
 class _Kept(torch.autograd.Function):
     """Softmax and dropout in one pass each way.
 
-    By itself torch takes five, through the 64 x 32 x 1024 scores of each layer of a published Perceiver.
+    By itself torch takes five, through 64 x 32 x 1024 scores in each layer of a Perceiver of the published size whose
+    weights are dropped.
     """
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, p: float, seed: int) -> Tensor:
-        from priorscope.models.kernels.softmax import weigh
+        from priorscope.models.kernels import weigh_and_drop
 
-        kept, weights = weigh(scores.contiguous(), p, seed)
+        kept, weights = weigh_and_drop(scores.contiguous(), p, seed)
         ctx.save_for_backward(weights)
         ctx.p = p
         return kept
@@ -97,10 +100,10 @@ class _Kept(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        from priorscope.models.kernels.softmax import weigh_backward
+        from priorscope.models.kernels import weigh_and_drop_backward
 
         (weights,) = ctx.saved_tensors
-        return weigh_backward(gradient.contiguous(), weights, ctx.p), None, None
+        return weigh_and_drop_backward(gradient.contiguous(), weights, ctx.p), None, None
 
 
 def gated(packed: Tensor) -> Tensor:
@@ -115,7 +118,7 @@ def gated(packed: Tensor) -> Tensor:
 class _Gated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, packed: Tensor) -> Tensor:
-        from priorscope.models.kernels.gate import gated
+        from priorscope.models.kernels import gated
 
         packed = packed.contiguous()
         ctx.save_for_backward(packed)
@@ -124,7 +127,7 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        from priorscope.models.kernels.gate import gated_backward
+        from priorscope.models.kernels import gated_backward
 
         (packed,) = ctx.saved_tensors
         return gated_backward(gradient.contiguous(), packed)
