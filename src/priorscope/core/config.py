@@ -75,8 +75,10 @@ class Config(BaseModel):
         return content_key(self.plain())
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, checked like the original."""
-        return type(self).parse({**self.plain(), **changes})
+        """A copy with some fields changed, checked like the original; what is set to None though that is not usual stays so."""
+        unusual = [name for name, field in type(self).model_fields.items() if field.default is not None]
+        nothing = {name: None for name in unusual if getattr(self, name) is None}
+        return type(self).parse({**self.plain(), **nothing, **changes})
 
 
 def nothing_required(schema: Plain) -> None:

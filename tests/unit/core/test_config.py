@@ -34,6 +34,16 @@ def test_an_unknown_key_is_refused_with_the_nearest_one_and_its_path():
     )
 
 
+def test_what_is_set_to_none_stays_so_when_something_else_is_replaced():
+    class Some(Config):
+        images: int | None = 200
+        seed: int = 0
+
+    assert Some(images=None).replace(seed=1) == Some(images=None, seed=1)
+    assert Some(images=None).replace(images=3).images == 3
+    assert Some().replace(seed=1).images == 200
+
+
 def test_an_unknown_key_inside_a_list_of_tables_is_named_too():
     with pytest.raises(RequestError, match=r"'many\.0\.epss' is not a setting"):
         Outer.parse({"many": [{"epss": 1}]})
