@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,11 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 WIDTH, HEIGHT, PADDING = 640, 320, 12
 """Pixels of a figure that does not say its own size: on paper; in the page the width is the column's."""
 
+ROOM = 24
+"""Pixels on either side of a drawing for fonts that are wider than the one it was laid out for, as Linux's are."""
+
+_DRAWING = re.compile(r'(<svg [^>]*?)width="(\d+)" height="(\d+)" viewBox="0 0 \2 \3">(<rect) width="\2" height="\3"( )')
+
 ROWS = "rows"
 """What a figure's data is called in its spec."""
 
@@ -145,6 +151,17 @@ THEME: Plain = {
     "range": {"ramp": list(RAMP), "heatmap": list(RAMP), "diverging": list(DIVERGING)},
 }
 """The one theme, in light colours; `in_dark` makes the other."""
+
+
+def with_room(svg: str) -> str:
+    """A drawing of vl-convert's, `ROOM` wider on both sides."""
+
+    def wider(found: re.Match[str]) -> str:
+        start, width, height, paper, rest = found.groups()
+        side = f'width="{int(width) + 2 * ROOM}" height="{height}"'
+        return f'{start}{side} viewBox="{-ROOM} 0 {int(width) + 2 * ROOM} {height}">{paper} x="{-ROOM}" {side}{rest}'
+
+    return _DRAWING.sub(wider, svg, count=1)
 
 
 def style_of(family: str) -> Style:
@@ -246,7 +263,7 @@ class Figure:
         """The figure as SVG text, with the text alternative as its label."""
         import vl_convert
 
-        drawn = vl_convert.vegalite_to_svg(self.themed(dark=dark, title=title))
+        drawn = with_room(vl_convert.vegalite_to_svg(self.themed(dark=dark, title=title)))
         return drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(self.alt)}" ', 1)
 
     def csv(self) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import re
 import subprocess
 import sys
 from functools import partial
@@ -16,7 +17,7 @@ from PIL import Image
 
 from priorscope.core.charts import Axis, curves_with_band, interval_dots
 from priorscope.core.errors import RequestError
-from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, Figure, colour_of, in_dark, inline_json, style_of
+from priorscope.core.figure import DARK_OF, PAPER, ROOM, STYLES, THEME, Figure, colour_of, in_dark, inline_json, style_of
 from priorscope.core.matrices import gallery, heat_map
 
 ROWS = [
@@ -185,6 +186,17 @@ def test_svg_says_the_title_the_n_and_the_alternative() -> None:
     assert "n = 100. Test split." in svg
     assert 'aria-label="Two dots."' in svg
     assert f'fill="{STYLES["mlp"].light}"' in svg
+
+
+def test_a_drawing_has_room_for_wider_fonts_on_both_sides_and_paper_behind_all_of_it() -> None:
+    svg = dots().svg()
+    width, height, left, whole, high = (
+        int(found) for found in re.search(r'width="(\d+)" height="(\d+)" viewBox="(-?\d+) 0 (\d+) (\d+)"', svg).groups()
+    )
+    assert (width, height) == (whole, high)
+    assert left == -ROOM
+    assert f'<rect x="{-ROOM}" width="{width}" height="{height}" fill=' in svg
+    assert float(re.search(r"translate\((\d+),", svg)[1]) < width - 2 * ROOM
 
 
 def test_html_cannot_be_broken_by_a_name(tmp_path: Path) -> None:
