@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -131,8 +132,9 @@ def _stopped_at(model: Classifier, address: str, x: Tensor) -> Tensor:
     tap = model.tap(address)
     seen: list[Tensor] = []
 
-    def stop(_module: nn.Module, inputs: tuple[Tensor, ...], *output: Tensor) -> None:
-        seen.append((output[0] if output else inputs[0]).clone())
+    def stop(_module: nn.Module, inputs: tuple[Tensor, ...], *output: Any) -> None:
+        (passed,) = output or (inputs,)
+        seen.append((passed[tap.item] if isinstance(passed, tuple) else passed).clone())
         raise _StoppedError
 
     module = model.network.get_submodule(tap.module)
