@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -14,7 +15,7 @@ from priorscope.core.config import Plain
 from priorscope.models.classifier import Classifier
 from priorscope.models.networks.attention import attend
 from priorscope.models.networks.fused import Dropout
-from priorscope.models.networks.perceiver import fourier_positions
+from priorscope.models.networks.perceiver import fourier_positions, standardised
 from priorscope.models.perceiver import PRESETS, translate
 
 COUNTS = {
@@ -214,6 +215,20 @@ def test_attention_is_its_definition(heads: tuple[int, ...], shared: bool) -> No
     of_ours = torch.autograd.grad((ours * weight).sum(), leaves)
     of_theirs = torch.autograd.grad((theirs * weight).sum(), leaves)
     torch.testing.assert_close(of_ours, of_theirs, atol=1e-12, rtol=1e-12)
+
+
+def test_a_network_cast_to_bfloat16_standardises_in_float32() -> None:
+    """Its tokens are rounded once, at the end; a cast network answers as one whose weights alone were rounded, nearly."""
+    model = create("tiny", 16, 10)
+    cast, rounded = copy.deepcopy(model.network).bfloat16(), copy.deepcopy(model.network).bfloat16().float()
+    x = images(3, 16)
+    with torch.no_grad():
+        tokens = cast.embed(x.bfloat16())
+        ours = standardised(tokens)
+        assert ours.dtype == torch.bfloat16
+        exact = F.layer_norm(tokens.double(), tokens.shape[-1:])
+        torch.testing.assert_close(ours[..., : tokens.shape[-1]].double(), exact, rtol=2**-8, atol=1e-5)
+        torch.testing.assert_close(cast(x.bfloat16()).float(), rounded(x), atol=0.1, rtol=0.1)
 
 
 def test_attention_elsewhere_than_on_a_cpu_is_torchs_own() -> None:

@@ -68,8 +68,8 @@ class FourierTokens(nn.Module):
 def standardised(tokens: Tensor) -> Tensor:
     """Tokens with mean 0 and variance 1 over their channels, then a channel of ones, and zeros up to a multiple of eight.
 
-    It is the part of every depth's LayerNorm that depends on the image alone, so that it is computed once. The ones carry each
-    depth's own shift; eight is what vector units want. In float32 at least; a channel's values lie side by side on a CPU, whose
+    It is the part of every depth's LayerNorm that depends on the image alone, so that it is computed once, in float32 at least.
+    The ones carry each depth's own shift; eight is what vector units want. A channel's values lie side by side on a CPU, whose
     products take long rows, and a token's elsewhere, as fused attention asks.
     """
     planes = tokens.mT if tokens.dtype == torch.float64 else tokens.mT.float()
@@ -77,7 +77,7 @@ def standardised(tokens: Tensor) -> Tensor:
     with in_own_precision(planes):  # on a CPU, LayerNorm would be done in bfloat16, and takes ten times as long across rows
         centred = planes - planes.mean(1, keepdim=True)
         normal = centred * (centred.square().mean(1, keepdim=True) + 1e-5).rsqrt()
-    result = in_product_precision(normal.new_empty(0)).new_empty(batch, channels + 1 + -(channels + 1) % 8, count)
+    result = in_product_precision(tokens.new_empty(0)).new_empty(batch, channels + 1 + -(channels + 1) % 8, count)
     result[:, :channels], result[:, channels], result[:, channels + 1 :] = normal, 1.0, 0.0
     return result.mT if result.device.type == "cpu" else result.mT.contiguous()
 
