@@ -10,7 +10,6 @@ from scipy.special import erf
 
 from priorscope import models
 from priorscope.core.contracts import Statistics
-from priorscope.models.networks.linear import Linear, turned
 
 Floats = NDArray[np.float64]
 Weights = dict[str, Floats]
@@ -127,43 +126,3 @@ def test_dropout_acts_in_training_only() -> None:
         with torch.no_grad():
             assert not torch.equal(model(images), model(images))
             assert torch.equal(model.eval()(images), plain.eval()(images))
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (65, 17), (64, 128)])
-def test_a_turned_matrix_is_the_transpose_to_the_bit(shape: tuple[int, int]) -> None:
-    matrix = torch.randn(shape).bfloat16()
-    matrix[0, 0] = torch.nan  # a copy, not a product
-    assert turned(matrix).is_contiguous()
-    torch.testing.assert_close(turned(matrix), matrix.T, rtol=0, atol=0, equal_nan=True)
-
-
-@pytest.mark.parametrize(("inputs", "outputs"), [(48, 80), (80, 48), (24, 1100)])
-def test_a_step_in_bfloat16_learns_what_float64_says(inputs: int, outputs: int) -> None:
-    """Whichever factor is turned, gradients are within bfloat16's rounding (2^-8) of the exact ones, and come in float32."""
-    layer, x = Linear(inputs, outputs), torch.randn(64, inputs, requires_grad=True)
-    wanted = torch.randn(64, outputs)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = layer(x)
-    assert y.dtype == torch.bfloat16
-    y.backward(wanted.bfloat16())
-    exact, weight, pixels = wanted.bfloat16().double(), layer.weight.detach().bfloat16(), x.detach().bfloat16()
-    for found, truth in (
-        (layer.weight.grad, exact.T @ pixels.double()),
-        (layer.bias.grad, exact.sum(0)),
-        (x.grad, exact @ weight.double()),
-    ):
-        assert found is not None
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found.double(), truth, rtol=2**-8, atol=2**-8 * 0.05 * truth.abs().max().item())
-
-
-def test_the_forward_pass_in_bfloat16_is_that_of_torchs_layer() -> None:
-    """To the bit, with and without gradients, so that training and evaluation see one network."""
-    layer, x = Linear(48, 80), torch.randn(64, 48)
-    torch_layer = torch.nn.Linear(48, 80)
-    torch_layer.load_state_dict(layer.state_dict())
-    with torch.autocast("cpu", torch.bfloat16):
-        learning, wanted = layer(x), torch_layer(x)
-        with torch.no_grad():
-            assert torch.equal(layer(x), wanted)
-    assert torch.equal(learning, wanted)

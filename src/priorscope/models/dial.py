@@ -59,7 +59,7 @@ class DialConfig(FamilyConfig):
         return self
 
 
-VERSION = 2
+VERSION = 3
 """Raised when the numbers that this family computes change."""
 
 PRESETS: dict[str, Plain] = {

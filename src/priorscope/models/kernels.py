@@ -1,7 +1,8 @@
-"""Fused loops over activations on a CPU, compiled by numba, cached on disk, and run by the threads that torch computes with.
+"""Loops over activations on a CPU, compiled by numba, cached on disk, and run by the threads that torch computes with.
 
 What torch does in five passes through memory, each a parallel section, is done in one: softmax with dropout, dropout, and
-gating by GELU, each forward and backward. Arrays hold float32, or bfloat16 as its 16 bits; every loop computes in float32.
+gating by GELU, each forward and backward, and LayerNorm backward; and a matrix is turned in blocks. Arrays hold float32, or
+bfloat16 as its 16 bits; every loop computes in float32.
 
 torch's own threads wait for work by spinning. Threads of another pool (numba's, Python's) would share the cores with them and
 take twice as long, so a loop is handed to OpenMP as torch itself hands it a loop.
@@ -495,4 +496,128 @@ def gated_backward(gradient: Tensor, packed: Tensor) -> Tensor:
     """The gradient of the rows, from that of the result."""
     result = torch.empty_like(packed)
     run(_gate_back_bfloat, rows_of(gradient), (gradient, packed, result))
+    return result
+
+
+# The gradient of LayerNorm ----------------------------------------------------------------------------------------------------
+
+
+@njit(fastmath=FAST)
+def _norm_back(job: Any, element: Any) -> None:
+    rows, width, together = job[FIRST + 7], job[FIRST + 8], job[FIRST + 9]
+    gradient = array_at(job[FIRST], element, (rows, width))
+    x = array_at(job[FIRST + 1], element, (rows, width))
+    mean, scale = array_at(job[FIRST + 2], types.float32(0), rows), array_at(job[FIRST + 3], types.float32(0), rows)
+    weight = array_at(job[FIRST + 4], types.float32(0), width)
+    of_x = array_at(job[FIRST + 5], element, (rows, width))
+    sums = array_at(job[FIRST + 6], types.float32(0), (job[ROWS], 2, width))
+    share = F(1.0 / width)
+    normal, pulled = np.empty(width, np.float32), np.empty(width, np.float32)
+    while True:
+        block = claim(job, 1)
+        if block >= job[ROWS]:
+            break
+        of_weight, of_bias = sums[block, 0], sums[block, 1]
+        of_weight[:] = F(0.0)
+        of_bias[:] = F(0.0)
+        for i in range(block * together, min(block * together + together, rows)):
+            here, there, middle, by = gradient[i], x[i], mean[i], scale[i]
+            straight, along = F(0.0), F(0.0)
+            for j in range(width):
+                g, n = read(here[j]), F(F(read(there[j]) - middle) * by)
+                of_weight[j] = F(of_weight[j] + F(g * n))
+                of_bias[j] = F(of_bias[j] + g)
+                pull = F(g * weight[j])
+                straight = F(straight + pull)
+                along = F(along + F(pull * n))
+                normal[j] = n
+                pulled[j] = pull
+            straight, along = F(straight * share), F(along * share)
+            to = of_x[i]
+            for j in range(width):
+                to[j] = rounded(F(by * F(F(pulled[j] - straight) - F(normal[j] * along))), element)
+
+
+@cfunc(JOB, cache=True)
+def _norm_back_float(job: Any) -> None:
+    _norm_back(job, types.float32(0))
+
+
+@cfunc(JOB, cache=True)
+def _norm_back_bfloat(job: Any) -> None:
+    _norm_back(job, types.uint16(0))
+
+
+def norm_backward(gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, weight and bias, where (x - mean) * scale * weight + bias is LayerNorm over the last axis of x.
+
+    Those of weight and bias are summed over blocks of rows that do not depend on how many threads there are.
+    """
+    rows, width = rows_of(x)
+    together = max(1, 4 * ELEMENTS // max(width, 1))
+    blocks = -(-rows // together)
+    of_x, sums = torch.empty_like(x), weight.new_empty(blocks, 2, width)
+    loop = _norm_back_bfloat if x.dtype == torch.bfloat16 else _norm_back_float
+    run(loop, (blocks, together * width), (gradient, x, mean, scale, weight, of_x, sums), rows, width, together)
+    of_weight, of_bias = sums.sum(0)
+    return of_x, of_weight, of_bias
+
+
+# Turning a matrix -------------------------------------------------------------------------------------------------------------
+
+
+BLOCK = 64
+"""Rows and columns that are turned at a time: 8 KiB, whose rows and columns begin in as few pages as may be."""
+
+
+@njit(inline="always")
+def _turn(job: Any, few: Any, wide: Any) -> None:
+    """Of every `few` rows, one of 64-bit words; of these, column after column."""
+    rows, columns = job[FIRST + 2], job[FIRST + 3]
+    source = array_at(job[FIRST], types.uint16(0), (rows, columns))
+    result = array_at(job[FIRST + 1], types.uint64(0), (columns, rows // few))
+    words = np.empty((BLOCK // few, BLOCK + 8), np.uint64)
+    while True:
+        block = claim(job, 1)
+        if block >= job[ROWS]:
+            break
+        top = block * BLOCK
+        high = min(BLOCK, rows - top) // few
+        for left in range(0, columns, BLOCK):
+            across = min(BLOCK, columns - left)
+            for i in range(high):
+                word, row = words[i], top + few * i
+                a, b = source[row, left : left + across], source[row + 1, left : left + across]
+                if wide:
+                    for j in range(across):
+                        word[j] = types.uint64(a[j]) << np.uint64(16) | types.uint64(b[j]) << np.uint64(48)
+                else:
+                    c, d = source[row + 2, left : left + across], source[row + 3, left : left + across]
+                    for j in range(across):
+                        low = types.uint64(a[j]) | types.uint64(b[j]) << np.uint64(16)
+                        word[j] = low | types.uint64(c[j]) << np.uint64(32) | types.uint64(d[j]) << np.uint64(48)
+            for j in range(across):
+                line = result[left + j, block * (BLOCK // few) : block * (BLOCK // few) + high]
+                for i in range(high):
+                    line[i] = words[i, j]
+
+
+@cfunc(JOB, cache=True)
+def _turn_bfloat(job: Any) -> None:
+    _turn(job, 4, False)
+
+
+@cfunc(JOB, cache=True)
+def _turn_to_float(job: Any) -> None:
+    _turn(job, 2, True)
+
+
+def turned(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """The transpose of a bfloat16 matrix, row by row in memory, in bfloat16 or float32."""
+    rows, columns = matrix.shape
+    if rows % 4:
+        return matrix.T.to(dtype).contiguous()
+    result = matrix.new_empty(columns, rows, dtype=dtype)
+    loop = _turn_bfloat if dtype == torch.bfloat16 else _turn_to_float
+    run(loop, (-(-rows // BLOCK), BLOCK * columns), (matrix, result), rows, columns)
     return result

@@ -35,6 +35,9 @@ class MixerConfig(FamilyConfig):
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
+VERSION = 2
+"""Raised when the numbers that this family computes change."""
+
 FIXED_SIZE = "its token MLP has one weight for every pair of positions"
 
 _NAME = re.compile(r"d(?P<depth>\d+)-w(?P<width>\d+)-p(?P<patch>\d+)")
@@ -65,6 +68,7 @@ def build(config: MixerConfig, image_size: int, num_classes: int) -> Backbone:
     from timm.models.mlp_mixer import MlpMixer
 
     from priorscope.models.classifier import Backbone
+    from priorscope.models.networks.transformer import quicken
 
     network = MlpMixer(
         num_classes=num_classes,
@@ -76,7 +80,7 @@ def build(config: MixerConfig, image_size: int, num_classes: int) -> Backbone:
         proj_drop_rate=config.dropout,
         drop_path_rate=config.drop_path,
     )
-    return Backbone(network, taps(config.depth), "head")
+    return Backbone(quicken(network), taps(config.depth), "head")
 
 
 _SIZES = {(8, 512): "s", (12, 768): "b", (24, 1024): "l"}

@@ -50,7 +50,7 @@ class MlpConfig(FamilyConfig):
         return self
 
 
-VERSION = 3
+VERSION = 4
 """Raised when the numbers that this family computes change."""
 
 PRESETS: dict[str, Plain] = {

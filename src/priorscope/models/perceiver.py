@@ -50,7 +50,7 @@ class PerceiverConfig(FamilyConfig):
     dropout_at: DropoutAt = "output"
 
 
-VERSION = 3
+VERSION = 4
 """Raised when the numbers that this family computes change."""
 
 

@@ -65,7 +65,7 @@ class PerceiverIoConfig(FamilyConfig):
         return self
 
 
-VERSION = 3
+VERSION = 4
 """Raised when the numbers that this family computes change."""
 
 

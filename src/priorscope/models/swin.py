@@ -50,6 +50,9 @@ def _earlier(window: int, depths: tuple[int, ...] = (2, 2, 8, 2), heads: tuple[i
     return {**_swin(window, 64, depths, heads), "drop_path": 0.1}
 
 
+VERSION = 2
+"""Raised when the numbers that this family computes change."""
+
 _THREE = ((2, 8, 2), (2, 4, 8))
 
 PRESETS: dict[str, Plain] = {
@@ -103,9 +106,10 @@ def build(config: SwinConfig, image_size: int, num_classes: int) -> Backbone:
     from timm.models.swin_transformer import SwinTransformer
 
     from priorscope.models.classifier import Backbone
+    from priorscope.models.networks.transformer import quicken
 
     network = SwinTransformer(num_classes=num_classes, **in_timm(config, image_size)[1])
-    return Backbone(network, taps(config.depths), "head.fc")
+    return Backbone(quicken(network), taps(config.depths), "head.fc")
 
 
 def in_timm(config: SwinConfig, image_size: int) -> tuple[str, Plain]:

@@ -63,6 +63,9 @@ class TimmConfig(FamilyConfig):
         return self.replace(pretrained=False)
 
 
+VERSION = 2
+"""Raised when the numbers that these networks compute change."""
+
 _START: Plain = {"pretrained": True, "input_size": 224}
 
 PRESETS: dict[str, Plain] = {

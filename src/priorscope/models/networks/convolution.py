@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from priorscope.models.networks.linear import learns_in_bfloat16, turned
+from priorscope.models.networks.linear import computes_in_bfloat16, turned
 
 MOST_PIXELS, VALUES_A_PIXEL = 64, 20
 """Of the map that comes out, and of a patch of the thinner side: on larger or thinner maps oneDNN's own gradient is as fast."""
@@ -30,10 +30,13 @@ class Convolution(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, padding=(kernel - 1) // 2, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.bias is not None or not learns_in_bfloat16(self.weight) or not self._is_small_on(input):
+        if self.bias is not None or not self._learns_in_bfloat16() or not self._is_small_on(input):
             return super().forward(input)
         result: Tensor = _Convolution.apply(input.bfloat16(), self.weight, self.stride[0])  # pyright: ignore[reportAssignmentType]
         return result
+
+    def _learns_in_bfloat16(self) -> bool:
+        return computes_in_bfloat16(self.weight) and self.weight.requires_grad and torch.is_grad_enabled()
 
     def _is_small_on(self, input: Tensor) -> bool:
         """Whether the map is small beside the patches that its pixels come from."""
@@ -75,5 +78,5 @@ def _of_weights(gradient: Tensor, x: Tensor, kernel: int, stride: int) -> Tensor
     for some, theirs in zip(padded.split(at_a_time), gradient.split(at_a_time), strict=True):
         shape = (len(some), height, width, kernel, kernel, inputs)
         patches = some.as_strided(shape, (picture, stride * row, stride * column, row, column, 1))
-        total += turned(theirs.reshape(-1, outputs)) @ patches.reshape(-1, values)
+        total += turned(theirs.reshape(-1, outputs), theirs.dtype) @ patches.reshape(-1, values)
     return total.unflatten(1, (kernel, kernel, inputs)).permute(0, 3, 1, 2)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from priorscope.models.dial import GRID, HEADS
 from priorscope.models.networks.attention import attend
+from priorscope.models.networks.linear import Linear
 
 if TYPE_CHECKING:
     from priorscope.models.dial import DialConfig, Size
@@ -73,8 +74,8 @@ class TokenMixer(nn.Module):
     def __init__(self, width: int, places: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.widen = nn.Linear(places, places)
-        self.narrow = nn.Linear(places, places)
+        self.widen = Linear(places, places)
+        self.narrow = Linear(places, places)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.narrow(F.gelu(self.widen(self.norm(x).transpose(1, 2)))).transpose(1, 2)
@@ -86,8 +87,8 @@ class Attention(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, width = x.shape
@@ -103,7 +104,7 @@ class PatchBlock(nn.Module):
     def __init__(self, width: int, hidden: int, mix: nn.Module | None) -> None:
         super().__init__()
         self.mix = mix
-        self.mlp = Mlp((width,), width, hidden, nn.Linear)
+        self.mlp = Mlp((width,), width, hidden, Linear)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.mix is not None:
@@ -153,8 +154,8 @@ def _grid(config: DialConfig, found: Size, side: int, classes: int) -> Dial:
     width, across = found.width, side // config.patch
     shape = (width,) if config.mixing == "dense" else (width, across, across)
     if config.mixing == "dense":
-        embed: nn.Module = nn.Sequential(nn.Flatten(), nn.Linear(3 * side**2, width))
-        make: Map = nn.Linear
+        embed: nn.Module = nn.Sequential(nn.Flatten(), Linear(3 * side**2, width))
+        make: Map = Linear
     elif config.mixing == "local":
         embed = Local(side, 3, width, config.patch, config.patch)
         make = partial(Local, across, kernel=config.kernel)
@@ -162,7 +163,7 @@ def _grid(config: DialConfig, found: Size, side: int, classes: int) -> Dial:
         embed = nn.Conv2d(3, width, config.patch, config.patch)
         make = partial(nn.Conv2d, kernel_size=config.kernel, padding="same")
     blocks: list[nn.Module] = [GridBlock(shape, width, found.hidden, make) for _ in range(config.depth)]
-    head = nn.Linear(math.prod(shape), classes)
+    head = Linear(math.prod(shape), classes)
     return Dial(embed, blocks, nn.LayerNorm(list(shape), elementwise_affine=False), head, pools=False)
 
 
@@ -176,4 +177,4 @@ def _patches(config: DialConfig, found: Size, side: int, classes: int) -> Dial:
     }
     embed = PatchEmbed(side, config.patch, width, ordered=config.mixing == "attention")
     blocks: list[nn.Module] = [PatchBlock(width, found.hidden, mixers[config.mixing]()) for _ in range(config.depth)]
-    return Dial(embed, blocks, nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, classes), pools=True)
+    return Dial(embed, blocks, nn.LayerNorm(width, elementwise_affine=False), Linear(width, classes), pools=True)

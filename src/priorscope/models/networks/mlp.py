@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from priorscope.models.classifier import Backbone, Tap
 from priorscope.models.networks.linear import Linear
+from priorscope.models.networks.norm import LayerNorm
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "layer": nn.LayerNorm,
+    "layer": LayerNorm,
     "batch": nn.BatchNorm1d,
     "none": lambda _width: nn.Identity(),
 }

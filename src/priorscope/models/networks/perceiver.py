@@ -23,6 +23,8 @@ from priorscope.models.networks.attention import (
     self_attend,
 )
 from priorscope.models.networks.fused import Dropout, gated
+from priorscope.models.networks.linear import Linear
+from priorscope.models.networks.norm import LayerNorm
 
 if TYPE_CHECKING:
     from priorscope.models.perceiver import DropoutAt, PerceiverConfig
@@ -90,9 +92,9 @@ class Attention(nn.Module):
         inner = heads * head_width
         self.heads = heads
         self.head_width = head_width
-        self.to_q = nn.Linear(width, inner, bias=False)
-        self.to_kv = nn.Linear(context, 2 * inner, bias=False)
-        self.to_out = nn.Linear(inner, width)
+        self.to_q = Linear(width, inner, bias=False)
+        self.to_kv = Linear(context, 2 * inner, bias=False)
+        self.to_out = Linear(inner, width)
         self.drop_weights = Dropout(dropout if on_weights else 0.0)
         self.drop_output = Dropout(0.0 if on_weights else dropout)
 
@@ -128,7 +130,7 @@ class NormedAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, head_width: int, dropout: float, on_weights: bool) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         self.fn = Attention(width, width, heads, head_width, dropout, on_weights)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,8 +147,8 @@ class NormedCross(nn.Module):
         self, width: int, context: int, heads: int, head_width: int, dropout: float, on_weights: bool, prepared: bool
     ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.norm_context = nn.LayerNorm(context)
+        self.norm = LayerNorm(width)
+        self.norm_context = LayerNorm(context)
         self.fn = Attention(width, context, heads, head_width, dropout, on_weights)
         self.prepared = prepared
 
@@ -161,7 +163,7 @@ class GatedMlp(nn.Module):
 
     def __init__(self, width: int, dropout: float, dropout_last: bool) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(width, 8 * width), nn.Identity(), nn.Linear(4 * width, width))
+        self.net = nn.Sequential(Linear(width, 8 * width), nn.Identity(), Linear(4 * width, width))
         self.drop_hidden = Dropout(0.0 if dropout_last else dropout)
         self.drop_output = Dropout(dropout if dropout_last else 0.0)
 
@@ -175,7 +177,7 @@ class NormedMlp(nn.Module):
 
     def __init__(self, width: int, dropout: float, dropout_last: bool) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         self.fn = GatedMlp(width, dropout, dropout_last)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -250,7 +252,7 @@ class Perceiver(nn.Module):
             )
             for _ in range(config.depth)
         )
-        self.to_logits = nn.Sequential(LatentMean(), nn.LayerNorm(config.width), nn.Linear(config.width, classes))
+        self.to_logits = nn.Sequential(LatentMean(), LayerNorm(config.width), Linear(config.width, classes))
 
     def forward(self, images: Tensor) -> Tensor:
         context = standardised(self.embed(images))

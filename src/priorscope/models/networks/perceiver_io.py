@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from priorscope.models.networks.linear import Linear
 from priorscope.models.networks.perceiver import (
     FourierTokens,
     NormedCross,
@@ -62,7 +63,7 @@ class PerceiverIo(nn.Module):
             asked, config.width, config.cross_heads, config.cross_head_width, config.dropout, on_weights=False, prepared=False
         )
         self.decoder_ff = NormedMlp(asked, config.dropout, dropout_last=False) if config.decoder_mlp else None
-        self.to_logits = nn.Linear(asked, classes)
+        self.to_logits = Linear(asked, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.embed(images)

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from priorscope.models.networks.attention import absorbed, absorbing_pays, attend, packs, self_attend
 from priorscope.models.networks.fused import Dropout
+from priorscope.models.networks.linear import Linear
+from priorscope.models.networks.norm import LayerNorm
 
 if TYPE_CHECKING:
     from priorscope.models.tnt import TntConfig
@@ -31,8 +33,8 @@ class Attention(nn.Module):
         self.heads = heads
         self.group = group
         self.absorbs = absorbing_pays(width, head_width)
-        self.to_qkv = nn.Linear(width, 3 * inner, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(inner, width), Dropout(dropout))
+        self.to_qkv = Linear(width, 3 * inner, bias=False)
+        self.to_out = nn.Sequential(Linear(inner, width), Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
         grouped = x.reshape(-1, self.group, x.shape[-1]) if self.group else x
@@ -58,7 +60,7 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), Dropout(dropout), nn.Linear(4 * width, width))
+        self.net = nn.Sequential(Linear(width, 4 * width), nn.GELU(), Dropout(dropout), Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -69,7 +71,7 @@ class Normed(nn.Module):
 
     def __init__(self, width: int, fn: nn.Module) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         self.fn = fn
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ class Block(nn.ModuleList):
             [
                 Normed(inner, Attention(inner, config.heads, config.head_width, drop, group=pixels)),
                 Normed(inner, Mlp(inner, drop)),
-                nn.Sequential(nn.LayerNorm(inner), JoinPixels(pixels), nn.Linear(inner * pixels, outer)),
+                nn.Sequential(LayerNorm(inner), JoinPixels(pixels), Linear(inner * pixels, outer)),
                 Normed(outer, Attention(outer, config.heads, config.head_width, drop)),
                 Normed(outer, Mlp(outer, drop)),
             ]
@@ -135,14 +137,14 @@ class Tnt(nn.Module):
         pixels = (config.patch // config.pixel) ** 2
         self.patch_tokens = nn.Parameter(torch.randn(patches + 1, config.width))
         self.to_pixel_tokens = nn.ModuleDict(
-            {"0": Unfold(config.patch, config.pixel), "3": nn.Linear(3 * config.pixel**2, config.pixel_width)}
+            {"0": Unfold(config.patch, config.pixel), "3": Linear(3 * config.pixel**2, config.pixel_width)}
         )
         self.patch_pos_emb = nn.Parameter(torch.randn(patches + 1, config.width))
         self.pixel_pos_emb = nn.Parameter(torch.randn(pixels, config.pixel_width))
         self.embed_pixels = nn.Identity()
         self.embed_patches = nn.Identity()
         self.layers = nn.ModuleList(Block(pixels, config) for _ in range(config.depth))
-        self.mlp_head = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, classes))
+        self.mlp_head = nn.Sequential(LayerNorm(config.width), Linear(config.width, classes))
 
     def forward(self, images: Tensor) -> Tensor:
         values = self.to_pixel_tokens["3"](self.to_pixel_tokens["0"](images))

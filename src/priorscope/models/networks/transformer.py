@@ -1,7 +1,8 @@
 """timm's modules as they train in bfloat16 on a CPU at the processor's rate.
 
 timm's networks are built as timm builds them, with its keys and its random numbers; `quicken` then gives the modules that it
-knows another forward pass. In float32, on a GPU, and for a module set up in a way that ours are not, it is timm's own.
+knows, attention, linear maps and LayerNorm, other passes. In float32, on a GPU, and for a module set up in a way that ours are
+not, they are timm's own.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from typing import TypeVar
 
 import torch
 from timm.layers import attention as timm_attention
+from timm.layers import norm as timm_norm
 from torch import Tensor, nn
 
 from priorscope.models.networks.attention import self_attend
+from priorscope.models.networks.linear import Linear
+from priorscope.models.networks.norm import LayerNorm
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -20,8 +24,8 @@ Network = TypeVar("Network", bound=nn.Module)
 def quicken(network: Network) -> Network:
     """The same network, its modules turned in place into their faster kinds: state and hooks stay as they are."""
     for module in network.modules():
-        if type(module) is timm_attention.Attention:
-            module.__class__ = SelfAttention  # a subclass that adds nothing but a forward pass
+        if faster := QUICKER.get(type(module)):
+            module.__class__ = faster
     return network
 
 
@@ -42,6 +46,19 @@ class SelfAttention(timm_attention.Attention):
         others = (self.q_norm, self.k_norm, self.norm)
         dropped = self.training and self.attn_drop.p > 0
         return not dropped and getattr(self, "gate", None) is None and all(type(module) is nn.Identity for module in others)
+
+
+class TimmLayerNorm(LayerNorm, timm_norm.LayerNorm):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """timm's own, which in other settings may be done in lower precision, and ours where that is asked."""
+
+
+QUICKER: dict[type[nn.Module], type[nn.Module]] = {
+    timm_attention.Attention: SelfAttention,
+    nn.Linear: Linear,
+    nn.LayerNorm: LayerNorm,
+    timm_norm.LayerNorm: TimmLayerNorm,
+}
+"""Modules and their faster kinds: subclasses that add methods alone."""
 
 
 def _multiplies_in_bfloat16(x: Tensor) -> bool:

@@ -1,0 +1,93 @@
+"""Linear maps in bfloat16 on a CPU, as we multiply them, against float64 and torch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from priorscope.models.networks import linear
+from priorscope.models.networks.linear import Linear, turned
+
+TYPES = (torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (4, 1), (65, 17), (64, 128), (68, 63), (500, 66), (1028, 3)])
+def test_a_turned_matrix_is_the_transpose_to_the_bit(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    matrix = torch.randn(shape).bfloat16()
+    matrix[0, 0] = torch.nan  # a copy, not a product
+    assert turned(matrix, dtype).is_contiguous()
+    torch.testing.assert_close(turned(matrix, dtype), matrix.T.to(dtype), rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(turned(matrix.T, dtype), matrix.to(dtype), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("shape", [(64,), (3, 20), (2, 5, 7)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(48, 80), (80, 48), (24, 1100), (1100, 24)])
+def test_a_step_in_bfloat16_learns_what_float64_says(inputs: int, outputs: int, shape: tuple[int, ...]) -> None:
+    """Whichever factor is turned, gradients are within bfloat16's rounding (2^-8) of the exact ones, and come in float32."""
+    layer, x = Linear(inputs, outputs), torch.randn(*shape, inputs, requires_grad=True)
+    wanted = torch.randn(*shape, outputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == torch.bfloat16
+    y.backward(wanted.bfloat16())
+    exact, pixels = (part.detach().bfloat16().double().reshape(-1, part.shape[-1]) for part in (wanted, x))
+    for found, truth in (
+        (layer.weight.grad, exact.T @ pixels),
+        (layer.bias.grad, exact.sum(0)),
+        (x.grad, (exact @ layer.weight.detach().bfloat16().double()).view(x.shape)),
+    ):
+        assert found is not None
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), truth, rtol=2**-8, atol=2**-8 * 0.05 * truth.abs().max().item())
+
+
+def alike(inputs: int, outputs: int, *, bias: bool = True) -> tuple[Linear, nn.Linear]:
+    """Our layer and torch's with the same weights."""
+    ours, theirs = Linear(inputs, outputs, bias=bias), nn.Linear(inputs, outputs, bias=bias)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def answers(layers: tuple[nn.Module, ...], x: Tensor) -> list[Tensor]:
+    with torch.autocast("cpu", torch.bfloat16):
+        return [layer(x) for layer in layers]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "x",
+    [torch.randn(64, 48), torch.randn(2, 3, 48), torch.randn(2, 48, 5).mT, torch.randn(48), torch.randn(0, 48)],
+    ids=["rows", "tokens", "turned tokens", "one", "none"],
+)
+def test_the_forward_pass_in_bfloat16_is_that_of_torchs_layer(x: Tensor, bias: bool) -> None:
+    """To the bit, with and without gradients, so that training and evaluation see one network.
+
+    Of tokens that lie turned torch rounds the product before it adds the bias; hence its answer to contiguous ones.
+    """
+    layers = alike(48, 80, bias=bias)
+    (learning,), (wanted,) = answers(layers[:1], x), answers(layers[1:], x.contiguous())
+    with torch.no_grad():
+        assert torch.equal(answers(layers[:1], x)[0], wanted)
+    assert torch.equal(learning, wanted)
+    assert learning.shape == wanted.shape
+
+
+def test_what_does_not_learn_gets_no_gradient() -> None:
+    """A frozen map passes its gradient on; the first one is not asked for that of the pictures."""
+    layers, x = alike(48, 80), torch.randn(7, 48, requires_grad=True)
+    for layer in layers:
+        layer.requires_grad_(False)
+    ours, theirs = (torch.autograd.grad(y.float().square().sum(), x)[0] for y in answers(layers, x))
+    assert torch.equal(ours, theirs)
+    (y,) = answers((Linear(48, 80),), x.detach())
+    assert y.grad_fn is not None
+    assert y.grad_fn.next_functions[0][0] is None
+    assert not answers(layers[:1], x.detach())[0].requires_grad
+
+
+def test_without_onednn_it_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "_onednn_multiplies", lambda: False)
+    monkeypatch.setattr(linear._Linear, "apply", None)
+    assert torch.equal(*answers(alike(48, 80), torch.randn(5, 48)))
