@@ -79,7 +79,7 @@ def _record(name: str, runs: list[Path]) -> Record:
         "images": environments[0]["images_seen"],
         "flops": environments[0]["flops"],
         "machine": _machine(environments[0]),
-        "minutes": [round(log[-1]["seconds"] / 60, 1) for log in logs],
+        "minutes": [_minutes(log) for log in logs],
         "seeds": [int(run.name.rpartition("-s")[2]) for run in runs],
         "val": [_chosen(log, environment)["val"]["accuracy"] for log, environment in zip(logs, environments, strict=True)],
     }
@@ -100,6 +100,12 @@ def joined(stored: Record | None, read: Record) -> Record:
         column: _accuracy([_answers(record[column], i) for record, i in (latest[seed] for seed in seeds)]) for column in VIEWS
     }
     return {**read, **beside, **accuracies}
+
+
+def _minutes(log: list[Record]) -> float:
+    """As many of the run's median epoch as it has: what stood still or shared its machine for some epochs does not count."""
+    ends = np.array([0.0, *(line["seconds"] for line in log)])
+    return round(float(np.median(np.diff(ends))) * len(log) / 60, 1)
 
 
 def _machine(environment: Record) -> str:
