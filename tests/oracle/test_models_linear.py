@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,9 @@ TYPES = (torch.bfloat16, torch.float32)
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (4, 1), (65, 17), (64, 128), (68, 63), (500, 66), (1028, 3)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (3, 50), (4, 1), (65, 17), (64, 128), (68, 63), (500, 66), (1028, 3), (1206, 384), (4096, 1000)]
+)
 def test_a_turned_matrix_is_the_transpose_to_the_bit(shape: tuple[int, int], dtype: torch.dtype) -> None:
     matrix = torch.randn(shape).bfloat16()
     matrix[0, 0] = torch.nan  # a copy, not a product
@@ -87,7 +91,57 @@ def test_what_does_not_learn_gets_no_gradient() -> None:
     assert not answers(layers[:1], x.detach())[0].requires_grad
 
 
-def test_without_onednn_it_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_onednn_multiplies", lambda: False)
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+def test_half_of_a_map_may_learn(frozen: str) -> None:
+    layers, x = alike(48, 80), torch.randn(8, 48)
+    for layer, y in zip(layers, answers(layers, x), strict=True):
+        getattr(layer, frozen).requires_grad_(False)
+        y.float().square().sum().backward()
+    (whole, part) = (layer.weight.grad if frozen == "bias" else layer.bias.grad for layer in layers)
+    assert whole is not None
+    assert part is not None
+    torch.testing.assert_close(whole, part, rtol=2**-7, atol=2**-7 * whole.abs().max().item())
+
+
+def test_it_keeps_no_more_than_the_gradients_ask_for() -> None:
+    """A frozen map keeps no input, and one that nobody asks for the gradient of its input no copy of its weights."""
+    layer, x = Linear(48, 80), torch.randn(8, 48)
+
+    def kept(x: Tensor) -> list[tuple[int, ...]]:
+        shapes: list[tuple[int, ...]] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda saved: shapes.append(tuple(saved.shape)), lambda _: None):
+            answers((layer,), x)
+        return shapes
+
+    assert kept(x) == [(8, 48)]
+    layer.requires_grad_(False)
+    assert kept(x.requires_grad_()) == [(80, 48)]
+
+
+@pytest.mark.parametrize("shape", [(8, 12288, 1024), (256, 1024, 4096), (1, 3000, 10), (500, 7, 3)], ids=str)
+def test_long_sums_are_torchs_to_the_bit(shape: tuple[int, int, int]) -> None:
+    rows, inputs, outputs = shape
+    assert torch.equal(*answers(alike(inputs, outputs), torch.randn(rows, inputs)))
+
+
+def test_weights_may_lie_turned() -> None:
+    layers, x = alike(48, 80), torch.randn(5, 48)
+    layers[0].weight.data = layers[0].weight.data.T.contiguous().T
+    assert torch.equal(*answers(layers, x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64], ids=str)
+def test_input_that_autocast_does_not_cast_is_torchs_to_refuse(dtype: torch.dtype) -> None:
+    for layer in alike(48, 80):
+        with pytest.raises(RuntimeError):
+            answers((layer,), torch.ones(5, 48, dtype=dtype))
+
+
+@pytest.mark.parametrize("off", ["the build", "a user"])
+def test_without_onednn_it_is_torchs_own(off: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if off == "the build":
+        monkeypatch.setattr(linear, "_onednn_knows_bfloat16", lambda: False)
+    else:
+        monkeypatch.setattr(torch.backends, "mkldnn", SimpleNamespace(enabled=False))
     monkeypatch.setattr(linear._Linear, "apply", None)
     assert torch.equal(*answers(alike(48, 80), torch.randn(5, 48)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
@@ -10,11 +11,16 @@ import torch
 from timm.layers import norm as timm_norm
 from torch import Tensor, nn
 
-from priorscope.models import kernels
+from priorscope.models.networks import norm
 from priorscope.models.networks.norm import LayerNorm, _LayerNorm
 from priorscope.models.networks.transformer import TimmLayerNorm, quicken
 
-pytestmark = pytest.mark.skipif(not kernels.has_team(), reason="this torch does not compute with GNU's OpenMP")
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def learnt(layer: nn.Module, x: Tensor, upstream: Tensor) -> tuple[Tensor, ...]:
@@ -34,10 +40,15 @@ def layer_and_exact(width: int) -> tuple[LayerNorm, nn.LayerNorm]:
     return layer, exact
 
 
+@pytest.mark.parametrize("team", [True, False], ids=["GNU's OpenMP", "another"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [(1, 2), (3, 7), (5, 9, 33), (9000, 16), (70, 1024), (3, 70000)])
-def test_gradients_are_those_of_float64(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_gradients_are_those_of_float64(
+    shape: tuple[int, ...], dtype: torch.dtype, team: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of x within a rounding of the number type; of gain and shift, which are in float32, within float32's sums."""
+    if not team:
+        monkeypatch.setattr(norm, "runs_kernels", lambda _: False)
     layer, exact = layer_and_exact(shape[-1])
     x, upstream = (3 * torch.randn(shape) + 1).to(dtype), torch.randn(shape).to(dtype)
     _, *found = learnt(layer, x, upstream)
@@ -52,6 +63,7 @@ def test_torchs_own_sums_are_what_ours_are_not() -> None:
     theirs = nn.LayerNorm(128)
     theirs.load_state_dict(layer.state_dict())
     x, upstream = torch.randn(20000, 128).bfloat16(), torch.randn(20000, 128).bfloat16()
+    torch.set_num_threads(2)  # the more threads, the shorter torch's sums
     truth = learnt(exact, x.double(), upstream.double())[3]
     ours, torchs = (((learnt(one, x, upstream)[3].double() - truth).norm() / truth.norm()).item() for one in (layer, theirs))
     assert ours < 1e-5
@@ -63,11 +75,10 @@ def test_the_answer_is_torchs_and_the_threads_do_not_count() -> None:
     torchs = nn.LayerNorm(48)
     torchs.load_state_dict(layer.state_dict())
     x, upstream = torch.randn(40, 200, 48).bfloat16(), torch.randn(40, 200, 48)
-    before, found = torch.get_num_threads(), []
+    found = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         found.append(learnt(layer, x, upstream))
-    torch.set_num_threads(before)
     assert torch.equal(found[0][0], learnt(torchs, x, upstream)[0])
     assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
     turned = x.mT.contiguous().mT
@@ -82,6 +93,28 @@ def test_a_norm_that_is_set_up_otherwise_stays_torchs(theirs: nn.LayerNorm) -> N
     assert type(ours) is LayerNorm
     with patch.object(_LayerNorm, "apply", side_effect=AssertionError), torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(ours(x), theirs(x))
+
+
+def test_a_gain_may_be_a_view() -> None:
+    """As `functional_call` with a column of a table hands it over."""
+    layer, exact = layer_and_exact(8)
+    table = torch.randn(8, 3)
+    x, upstream = torch.randn(3, 5, 8).bfloat16(), torch.randn(3, 5, 8)
+    gains = [{"weight": table[:, 1].to(dtype)} for dtype in (torch.float32, torch.float64)]
+    found = []
+    for one, gain, pixels in zip((layer, exact), gains, (x, x.double()), strict=True):
+        pixels = pixels.requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=pixels.dtype != torch.float64):
+            y = torch.func.functional_call(one, gain, (pixels,))
+        found.append(torch.autograd.grad(y, pixels, upstream.to(y.dtype))[0].double())
+    assert (found[0] - found[1]).norm() < 0.01 * found[1].norm()
+
+
+def test_timms_norm_in_lower_precision_stays_timms() -> None:
+    ours, x = quicken(timm_norm.LayerNorm(8)), torch.randn(3, 5, 8)
+    ours._fast_norm = True
+    with torch.autocast("cpu", torch.bfloat16), patch.object(_LayerNorm, "apply", side_effect=AssertionError):
+        assert ours(x).shape == x.shape
 
 
 def test_timms_norm_keeps_its_own_answer_where_nothing_learns() -> None:

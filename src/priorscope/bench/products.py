@@ -116,6 +116,7 @@ _READERS: dict[str, Reader] = {
     "bmm": lambda args, _: [_matrices(args[0], args[1])],
     "addmm": lambda args, _: [_matrices(args[1], args[2])],
     "baddbmm": lambda args, _: [_matrices(args[1], args[2])],
+    "mkldnn._linear_pointwise": lambda args, _: [_matrices(args[0].reshape(-1, args[0].shape[-1]), args[1].T)],
     "convolution": _convolution,
     "convolution_backward": _convolution_backward,
     "_scaled_dot_product_flash_attention_for_cpu": _attention,

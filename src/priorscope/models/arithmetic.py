@@ -58,7 +58,7 @@ def _macs(name: str, args: tuple[Any, ...], result: Any) -> int:
         return result.numel() * operands[1].shape[-1]
     if name in ("addbmm",):
         return result.numel() * operands[1].shape[0] * operands[1].shape[2]
-    if name in ("linear", "mkldnn_linear"):
+    if name in ("linear", "mkldnn_linear", "mkldnn._linear_pointwise"):
         return result.numel() * operands[1].shape[-1]
     if name in ("convolution", "mkldnn_convolution", "cudnn_convolution", "_convolution"):
         return _convolution(operands[0], operands[1], result, transposed=len(args) > 6 and args[6] is True)

@@ -33,6 +33,7 @@ from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.rng import seed_of, stream
 from priorscope.models import FAMILIES, FamilyConfig, Permutation, Resize
+from priorscope.models.networks.linear import Linear
 
 Layout = Literal["NC", "NLC", "NCL", "NCHW", "NHWC", "any"]
 
@@ -203,7 +204,8 @@ class Classifier(nn.Module):
                 "ps.wrap(network, image_size=..., classes=...) of a network that ends in a Linear",
             )
         with seeded(seed, "head"):
-            fresh = nn.Linear(old.in_features, num_classes, bias="bias" in old.state_dict())
+            kind = Linear if isinstance(old, Linear) else nn.Linear
+            fresh = kind(old.in_features, num_classes, bias="bias" in old.state_dict())
         self.network.set_submodule(str(self._head), fresh.to(old.weight.device, old.weight.dtype))
         if self.config is not None and num_classes != self.num_classes:
             family = FAMILIES.load(self.config.family)

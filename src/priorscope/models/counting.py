@@ -104,7 +104,7 @@ def _batch_macs(classifier: Classifier, batch: int) -> int:
     counter = FlopCounterMode(display=False)
     images = classifier.prepare(_images(classifier, batch))
     network = copy.deepcopy(classifier.network).requires_grad_(False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    with torch.no_grad(), torch.autocast("cpu", enabled=False), sdpa_kernel(SDPBackend.MATH), counter:
         network(images)
     return counter.get_total_flops() // 2
 

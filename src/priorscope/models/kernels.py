@@ -558,7 +558,7 @@ def norm_backward(gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor, weig
     blocks = -(-rows // together)
     of_x, sums = torch.empty_like(x), weight.new_empty(blocks, 2, width)
     loop = _norm_back_bfloat if x.dtype == torch.bfloat16 else _norm_back_float
-    run(loop, (blocks, together * width), (gradient, x, mean, scale, weight, of_x, sums), rows, width, together)
+    run(loop, (blocks, together * width), (gradient, x, mean, scale, weight.contiguous(), of_x, sums), rows, width, together)
     of_weight, of_bias = sums.sum(0)
     return of_x, of_weight, of_bias
 
@@ -613,10 +613,8 @@ def _turn_to_float(job: Any) -> None:
 
 
 def turned(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The transpose of a bfloat16 matrix, row by row in memory, in bfloat16 or float32."""
+    """The transpose of a bfloat16 matrix of 4 n rows, row by row in memory, in bfloat16 or float32."""
     rows, columns = matrix.shape
-    if rows % 4:
-        return matrix.T.to(dtype).contiguous()
     result = matrix.new_empty(columns, rows, dtype=dtype)
     loop = _turn_bfloat if dtype == torch.bfloat16 else _turn_to_float
     run(loop, (-(-rows // BLOCK), BLOCK * columns), (matrix, result), rows, columns)

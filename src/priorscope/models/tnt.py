@@ -105,7 +105,9 @@ def _timm_network(config: TntConfig, image_size: int, num_classes: int) -> nn.Mo
         )
     from timm.models.tnt import TNT
 
-    return TNT(
+    from priorscope.models.networks.transformer import quicken
+
+    network = TNT(
         img_size=image_size,
         patch_size=config.patch,
         num_classes=num_classes,
@@ -116,6 +118,7 @@ def _timm_network(config: TntConfig, image_size: int, num_classes: int) -> nn.Mo
         first_stride=config.pixel,
         proj_drop_rate=config.dropout,
     )
+    return quicken(network)
 
 
 def taps(depth: int) -> dict[str, Tap]:

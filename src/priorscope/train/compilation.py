@@ -20,6 +20,7 @@ from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError, RequestError, first_line
 from priorscope.core.machine import processor, ran_out, versions
 from priorscope.data.folders import cache_folder
+from priorscope.models import FAMILIES
 from priorscope.train.finetune import trains_body
 from priorscope.train.gradient import Forward, Gradient
 from priorscope.train.precision import make_scaler
@@ -68,9 +69,11 @@ def check_compiles(config: TrainConfig, ranks: int) -> None:
 
 def _key(model: Classifier, batch: Batch, config: TrainConfig, steps: int) -> str:
     of_the_step = (config.batch_size, config.accumulate, config.precision, config.threads, batch.images.device.type)
-    network = model.config.plain() if model.config else model.name
+    network: list[object] = [model.config.plain() if model.config else model.name]
+    if model.config is not None:
+        network.append(getattr(FAMILIES.load(model.config.family), "VERSION", 1))  # its eager speed may be another since
     ways = [way.plain() if way else None for way in (config.adversarial, config.finetune)]
-    return content_key([network, list(batch.images.shape), *of_the_step, *ways, steps, processor(), versions()])
+    return content_key([*network, list(batch.images.shape), *of_the_step, *ways, steps, processor(), versions()])
 
 
 def _measured(model: Classifier, batch: Batch, config: TrainConfig, steps: int, compile: Callable[..., Forward]) -> Plain:

@@ -45,6 +45,13 @@ def test_agrees_with_torchs_counter(name: str) -> None:
     assert macs_as_run(model) == info(model).macs
 
 
+def test_products_in_bfloat16_count_alike() -> None:
+    model = models.create("mlp/tiny", image_size=32, num_classes=10)
+    wanted = macs_as_run(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert macs_as_run(model) == info(model).macs == wanted > 0
+
+
 def test_nothing_of_the_network_changes() -> None:
     model = models.create("cnn/tiny", image_size=32, num_classes=10).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

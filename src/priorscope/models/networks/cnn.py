@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from priorscope.models.classifier import Backbone, Tap
 from priorscope.models.networks.convolution import Convolution
+from priorscope.models.networks.linear import Linear
 
 if TYPE_CHECKING:
     from priorscope.models.cnn import CnnConfig
@@ -120,7 +121,7 @@ class ResNet(nn.Module):
         for i, (depth, width) in enumerate(zip(config.depths, config.widths, strict=True)):
             stage, inputs = _stage(config, inputs, width, depth, 1 if i == 0 else 2)
             self.add_module(f"layer{i + 1}", stage)
-        self.fc = nn.Linear(inputs, classes)
+        self.fc = Linear(inputs, classes)
         self._stages = tuple(f"layer{i + 1}" for i in range(len(config.depths)))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -172,7 +173,7 @@ class AirNet(nn.Module):
             AirStage(inputs, width, depth, config.norm)
             for inputs, width, depth in zip((24, *config.widths[:-1]), config.widths, config.depths, strict=True)
         )
-        self.head = nn.Linear(config.widths[-1], classes, bias=False)
+        self.head = Linear(config.widths[-1], classes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.stem(channels_last(x)))

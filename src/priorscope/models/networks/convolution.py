@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from priorscope.models.networks.linear import computes_in_bfloat16, turned
+from priorscope.models.networks.linear import learns_in_bfloat16, turned
 
 MOST_PIXELS, VALUES_A_PIXEL = 64, 20
 """Of the map that comes out, and of a patch of the thinner side: on larger or thinner maps oneDNN's own gradient is as fast."""
@@ -36,7 +36,7 @@ class Convolution(nn.Conv2d):
         return result
 
     def _learns_in_bfloat16(self) -> bool:
-        return computes_in_bfloat16(self.weight) and self.weight.requires_grad and torch.is_grad_enabled()
+        return learns_in_bfloat16(self.weight) and self.weight.requires_grad and torch.is_grad_enabled()
 
     def _is_small_on(self, input: Tensor) -> bool:
         """Whether the map is small beside the patches that its pixels come from."""
@@ -74,7 +74,7 @@ def _of_weights(gradient: Tensor, x: Tensor, kernel: int, stride: int) -> Tensor
     picture, row, column, _ = padded.stride()
     values = kernel * kernel * inputs
     total = torch.zeros(outputs, values)
-    at_a_time = max(1, PATCHES_BYTES // (height * width * values * x.element_size()))
+    at_a_time = max(1, PATCHES_BYTES // (height * width * values * x.element_size()) // 4) * 4  # 4 n rows are turned faster
     for some, theirs in zip(padded.split(at_a_time), gradient.split(at_a_time), strict=True):
         shape = (len(some), height, width, kernel, kernel, inputs)
         patches = some.as_strided(shape, (picture, stride * row, stride * column, row, column, 1))

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import torch
 from timm.layers import attention as timm_attention
 from timm.layers import norm as timm_norm
 from torch import Tensor, nn
 
 from priorscope.models.networks.attention import self_attend
-from priorscope.models.networks.linear import Linear
+from priorscope.models.networks.linear import Linear, multiplies_in_bfloat16
 from priorscope.models.networks.norm import LayerNorm
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -37,7 +36,7 @@ class SelfAttention(timm_attention.Attention):
     """
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        if attn_mask is not None or is_causal or not (self._is_plain() and _multiplies_in_bfloat16(x)):
+        if attn_mask is not None or is_causal or not (self._is_plain() and multiplies_in_bfloat16(x)):
             return super().forward(x, attn_mask, is_causal)
         return self.proj_drop(self.proj(self_attend(self.qkv(x), self.num_heads)))
 
@@ -49,7 +48,7 @@ class SelfAttention(timm_attention.Attention):
 
 
 class TimmLayerNorm(LayerNorm, timm_norm.LayerNorm):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """timm's own, which in other settings may be done in lower precision, and ours where that is asked."""
+    """timm's own in evaluation, and ours as it learns."""
 
 
 QUICKER: dict[type[nn.Module], type[nn.Module]] = {
@@ -59,10 +58,3 @@ QUICKER: dict[type[nn.Module], type[nn.Module]] = {
     timm_norm.LayerNorm: TimmLayerNorm,
 }
 """Modules and their faster kinds: subclasses that add methods alone."""
-
-
-def _multiplies_in_bfloat16(x: Tensor) -> bool:
-    """Whether a linear map of x returns bfloat16, on a CPU, outside torch.compile (which fuses in ways of its own)."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
