@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJsonSchema, model_validator
 
 from priorscope.core.config import Config, Plain, assign, is_table, merge, nothing_required, read_toml
 from priorscope.core.errors import RequestError, unknown_name
@@ -105,12 +105,31 @@ class Recipe(Config):
         """Checks plain data, laid over the shipped recipe that it `extends`, `--set` settings laid over both."""
         values = completed(values)
         values = assign(_without_named(values, assign({}, *settings)), *settings)
-        recipe = cls.parse(values, f"{where} with --set {' '.join(settings)}" if settings else where)
-        recipe.check()
-        return recipe
+        return cls.parse(values, f"{where} with --set {' '.join(settings)}" if settings else where)
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
         """Refuses what would be ignored or contradict itself."""
+        self._check_init()
+        self._check_model()
+        if any(op.op == "permute" for op in self.data.augment.ops):
+            raise RequestError(
+                "data.augment permutes the pixels, which would hold in training alone: val and every probe show them in order.",
+                "a permutation that belongs to the network",
+                "model.permute = {}",
+            )
+        if not self.train.trains:
+            self._check_untrained()
+        if self.train.precision == "fp16" and self.optim.sam is not None:
+            raise RequestError(
+                "optim.sam came with train.precision = 'fp16'.",
+                "gradients of their own size, which sharpness-aware steps measure",
+                'train.precision = "bf16"',
+            )
+        return self
+
+    def _check_init(self) -> None:
+        """Refuses weights to begin with that are not named, or named twice."""
         init = self.init
         given = [name for name in ("run", "recipe", "published", "timm") if getattr(init, name) is not None]
         if given != ([] if init.kind == "scratch" else [init.kind]):
@@ -136,14 +155,9 @@ class Recipe(Config):
                 "one of them",
                 "model.pretrained = false",
             )
-        if any(op.op == "permute" for op in self.data.augment.ops):
-            raise RequestError(
-                "data.augment permutes the pixels, which would hold in training alone: val and every probe show them in order.",
-                "a permutation that belongs to the network",
-                "model.permute = {}",
-            )
-        if not self.train.trains:
-            self._check_untrained()
+
+    def _check_model(self) -> None:
+        """Refuses dropout that a frozen body does not draw."""
         frozen = self.train.finetune is not None and self.train.finetune.mode == "head"
         if frozen and self.model.rates:
             rates = " and ".join(f"model.{name} = {rate:g}" for name, rate in self.model.rates.items())
@@ -151,12 +165,6 @@ class Recipe(Config):
                 f"{rates} came with train.finetune.mode = 'head'.",
                 "none: the frozen body is in evaluation mode, in which nothing drops",
                 f"--set model.{next(iter(self.model.rates))}=0",
-            )
-        if self.train.precision == "fp16" and self.optim.sam is not None:
-            raise RequestError(
-                "optim.sam came with train.precision = 'fp16'.",
-                "gradients of their own size, which sharpness-aware steps measure",
-                'train.precision = "bf16"',
             )
 
     def _check_untrained(self) -> None:

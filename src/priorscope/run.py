@@ -14,7 +14,7 @@ from priorscope.data import open as open_source
 from priorscope.recipe import Recipe
 
 if TYPE_CHECKING:
-    from priorscope.core.contracts import Result
+    from priorscope.core.contracts import About, Result
     from priorscope.core.notebook import Shown
     from priorscope.data.split import Source
     from priorscope.evidence import Evidence
@@ -124,12 +124,13 @@ class Run:
             found.setdefault(result.probe, []).append(result)
         return found
 
-    def _stored(self) -> list[tuple[Result, Plain]]:
+    def _stored(self) -> list[tuple[Result, About]]:
         """The stored results, each with what it is about."""
+        from priorscope.core.contracts import About
         from priorscope.probes import load_result
 
         paths = layout.results(self.path / layout.RESULTS)
-        return [(load_result(path), folder.read_json(path)["about"]) for path in paths]
+        return [(load_result(path), About.read(path)) for path in paths]
 
     def export(self, out: Path | str) -> Path:
         """Writes weights, config and a model card as a folder that the Hugging Face hub takes; see `priorscope.models.hub`."""
@@ -202,7 +203,7 @@ class Snapshot(Run):
     def weights(self) -> Path:
         return layout.snapshot(self.path, self.step)
 
-    def _stored(self) -> list[tuple[Result, Plain]]:
+    def _stored(self) -> list[tuple[Result, About]]:
         return []
 
 

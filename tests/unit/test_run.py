@@ -12,6 +12,7 @@ import yaml
 
 import priorscope as ps
 from priorscope.cli import app
+from priorscope.core.contracts import About
 from priorscope.core.errors import RequestError
 from priorscope.data import open as source
 from priorscope.fitting.adoption import adopt
@@ -37,7 +38,7 @@ def run(tmp_path_factory):
     """A ViT, which timm has, with two stored results."""
     run = ps.fit(ps.Recipe.of(RECIPE), tmp_path_factory.mktemp("runs") / "vit-s0")
     accuracy = ps.probes.measure_accuracy(run.evidence, run.source)
-    accuracy.save(run.path / "results" / "accuracy" / "k.json", {"data": "shapetex", "split": "test"})
+    accuracy.save(run.path / "results" / "accuracy" / "k.json", About(data="shapetex", split="test"))
     robustness = ps.probes.measure_robustness(run.evidence, run.source, images=20, audit_images=0)
     robustness.save(run.path / "results" / "robustness" / "k.json")
     return run

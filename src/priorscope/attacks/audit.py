@@ -23,11 +23,11 @@ from priorscope.data.fetch import Fetch
 
 QUERIES = 100
 STEPS = 10
-"""Of the attack in those checks that run it at other budgets."""
+"""The most steps of the shortened attack, in the checks that run it at other budgets."""
 SHORT = 25
-"""Of APGD, which is tried on every number."""
+"""Steps of APGD in the check that tries a step size of its own choice."""
 TIMES = (1, 2, 4)
-"""How many times the steps, and how many more starts, are told apart."""
+"""After how many times the steps, and how many more starts, a check says what still stood."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Number:
 
 @dataclass(frozen=True)
 class _Try:
-    """What may break pictures that the attack left; `marks` reads off a run what stood after less of it."""
+    """Attacks that may break what the attack left; `marks` says what fell within k times its steps, or within k starts."""
 
     name: str
     words: str

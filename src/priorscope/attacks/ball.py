@@ -31,11 +31,11 @@ class Pictures:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> Pictures:
-        """Some of them."""
+        """The pictures of some rows."""
         return Pictures(self.images[rows], self.labels[rows], self.index[rows], self.eps[rows], self.norm)
 
     def at(self, eps: float | Tensor) -> Pictures:
-        """The same with other budgets."""
+        """The same pictures with other budgets."""
         budgets = torch.as_tensor(eps, dtype=self.images.dtype, device=self.images.device).expand(len(self))
         return Pictures(self.images, self.labels, self.index, budgets, self.norm)
 
@@ -84,9 +84,9 @@ class Found:
         self.adversarial[rows[standing]] = x[standing]
 
     def merge(self, rows: Tensor, other: Found, worse: Tensor, start: int | None = None) -> None:
-        """Takes over what another attack, or its start of that number, found on rows that stood.
+        """Takes over what another attack, or a start of this one (by its number), found on rows that stood.
 
-        Its pictures are taken if they are the worse of the two.
+        A picture that it found is kept if it is broken, or the `worse` of the two.
         """
         taken = other.broken | worse
         self.adversarial[rows[taken]] = other.adversarial[taken]
@@ -96,7 +96,7 @@ class Found:
 
 
 def wide(values: Tensor) -> Tensor:
-    """One number a picture, ready to meet pixels."""
+    """One number for each picture, shaped (N, 1, 1, 1) so that it broadcasts over pixels."""
     return values.view(-1, 1, 1, 1)
 
 

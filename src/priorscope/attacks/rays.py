@@ -67,7 +67,7 @@ def _along(of: Pictures, signs: Tensor, radius: Tensor) -> Tensor:
 
 
 def _distance(of: Pictures, signs: Tensor, radius: Tensor) -> Tensor:
-    """How far away the picture at that radius is, in the norm asked for; infinite if none was found."""
+    """The distance, in the norm asked for, to the picture at `radius` along the signs; infinite if none was found."""
     at = lengths(_along(of, signs, radius.nan_to_num(posinf=0.0)) - of.images, of.norm)
     return torch.where(torch.isfinite(radius), at, torch.inf)
 

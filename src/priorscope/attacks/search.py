@@ -63,7 +63,7 @@ class Brackets:
 
     @classmethod
     def unknown(cls, count: int, budgets: int) -> Brackets:
-        """Nothing is known yet."""
+        """What is known of pictures before anything is asked about them: nothing."""
         return cls(
             clean=np.full(count, UNKNOWN, np.int8),
             stood=np.zeros(count, np.int64),
@@ -128,7 +128,7 @@ class _Block:
 
 
 def _rounds(search: _Search, ahead: _Search | None, block: _Block) -> Iterator[None]:
-    """All that is to be done on a block, an attack at a time."""
+    """Does all that is to be done on a block, and yields after each attack."""
     rows = block.rows
     search.look(block)
     while search.attack(block, search.unasked(rows)):
@@ -184,7 +184,7 @@ class _Search:
             getattr(self.known, field.name)[new] = getattr(other, field.name)[new]
 
     def follow(self, ahead: Brackets, rows: NDArray[np.int64]) -> None:
-        """Takes over at which budgets pictures fell to a search that went ahead; those at which they stood this one tries."""
+        """Takes over the budgets at which pictures fell to a search that went ahead, and as hints those at which they stood."""
         k = self.known
         rows = rows[k.clean[rows] == RIGHT]
         k.high[rows] = np.minimum(k.high[rows], ahead.high[rows])
@@ -196,7 +196,7 @@ class _Search:
         k.refined[rows[ahead.low[rows] == k.low[rows]]] = REFINEMENTS
 
     def attack(self, block: _Block, rows: NDArray[np.int64]) -> bool:
-        """The attack that most of some rows of a block wait for, on those, each at its own budget; False without rows."""
+        """Runs the attack that most of these rows wait for on those that do, each at its own budget; False without rows."""
         if not rows.size:
             return False
         k = self.known
@@ -238,7 +238,10 @@ class _Search:
         self._narrow(rows, at, broken, reached)
 
     def _hint_again(self, rows: NDArray[np.int64], at: NDArray[np.float64], broken: NDArray[np.bool_]) -> None:
-        """A picture that stood at its hint is done; one that fell is asked as far below it as its bracket was wide above."""
+        """Ends the search for pictures that stood at their hint, and gives those that fell a lower one, up to `HINTS` in all.
+
+        The new hint is as many times smaller than the old one as the bracket's upper end was larger.
+        """
         k = self.known
         k.refined[rows[~broken]] = REFINEMENTS
         k.hinted[rows] += 1
@@ -251,7 +254,7 @@ class _Search:
     def _narrow(
         self, rows: NDArray[np.int64], at: NDArray[np.float64], broken: NDArray[np.bool_], reached: NDArray[np.float64]
     ) -> None:
-        """The brackets, after pictures stood or fell at a budget."""
+        """Narrows the brackets of pictures that stood or fell at a budget."""
         k, levels = self.known, np.array(self.budgets)
         stands, falls = rows[~broken], rows[broken]
         k.low[stands] = np.maximum(k.low[stands], at[~broken])
@@ -339,7 +342,7 @@ def attacked(
 
 
 def _write(path: Path, *both: Brackets) -> None:
-    """What all attacks know, and what the first alone knows."""
+    """Writes into one file what all attacks together have found out, and what the first attack alone has."""
     write_arrays(path, {f.name: np.stack([getattr(brackets, f.name) for brackets in both]) for f in fields(Brackets)})
 
 

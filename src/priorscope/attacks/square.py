@@ -73,7 +73,7 @@ def _window(x: Tensor, of: Pictures, draws: Tensor, side: int) -> Tensor:
 
 
 def _wasted(tried: Tensor, x: Tensor) -> Tensor:
-    """Where a query would ask the same again: the authors' attack draws again there, so the opposite signs are tried."""
+    """Which pictures a query would not change: the authors' attack draws again for these, here the opposite signs are tried."""
     return (tried == x).flatten(1).all(1)
 
 
@@ -107,7 +107,7 @@ def peak(side: int, like: Tensor) -> Tensor:
 
 
 def _half(height: int, width: int, like: Tensor) -> Tensor:
-    """At a distance d of rings from the middle, the sum of 1 / r^2 over all r > d; of length 1."""
+    """Half of the published pattern, of length 1: at d rings from its middle, the sum of 1 / r^2 over all r > d."""
     if height == 0:
         return like.new_zeros(0, width)
     down = (torch.arange(height, device=like.device) - height // 2).abs()

@@ -56,7 +56,7 @@ def run_in_turn(victim: Victim, of: Pictures, attacks: Sequence[Attack], seed: i
 
 
 def _worse(victim: Victim, of: Pictures, found: Found, rows: Tensor, other: Found) -> Tensor:
-    """Of rows that still stand, those for which the other attack's picture is nearer to fooling the network than its own."""
+    """Which rows still stand but come nearer to fooling the network in the other attack's picture than in their present one."""
     still = torch.nonzero(~other.broken)[:, 0]
     nearer = torch.zeros_like(other.broken)
     if len(still):

@@ -19,7 +19,7 @@ from priorscope.core.machine import plain_attention, repeatable
 CHUNK = 250
 """Pictures of side 32 in one pass: larger chunks gained nothing on a processor (ResNet-20) and cost memory."""
 BLOCK = 500
-"""Pictures of side 32 that an attack has at hand."""
+"""Pictures of side 32 that an attack works on at a time."""
 
 
 class Victim:
@@ -36,7 +36,7 @@ class Victim:
         return blocks(count, self._at_once(BLOCK))
 
     def _at_once(self, most: int, side: int = SIDE) -> int:
-        """How many pictures hold as many pixels as `most` of side 32: a network may enlarge them before it looks."""
+        """How many pictures have as many pixels as `most` of side 32 have, at the side to which the network enlarges them."""
         return at_once(max(self._side, side), most)
 
     def __call__(self, x: Tensor) -> Tensor:

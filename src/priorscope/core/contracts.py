@@ -7,13 +7,13 @@ or a GPU. A result says its value with n, interval and caveats, lists its number
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, GetPydanticSchema, ValidationError
+from pydantic import ConfigDict, Field, GetPydanticSchema, ValidationError, model_validator
 from pydantic_core import core_schema
 
 from priorscope.core.arrays import read_arrays, write_arrays
@@ -26,7 +26,7 @@ from priorscope.core.comparison import (
     paired_proportions,
     seed_by_image_difference,
 )
-from priorscope.core.config import Config, Plain
+from priorscope.core.config import Config, Plain, is_table
 from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.folder import read_json, write_json
 from priorscope.core.stats import Interval, is_proportion, over_seeds, seed_by_image
@@ -93,6 +93,54 @@ class Subject(Config):
     family: str
     recipe: str = ""
     seed: int = 0
+
+
+class About(Config):
+    """What a reader needs to know beside a result: whom and what it is about, how it was measured, and how it is made again."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    subjects: tuple[Subject, ...] = ()
+    data: str = ""
+    """The name of the source that was looked at."""
+    split: str = ""
+    command: str = ""
+    """What makes the result again."""
+    config: Plain = Field(default_factory=dict)
+    """The probe with its settings."""
+    protocol: str = ""
+    made_from: Plain = Field(default_factory=dict)
+    """Everything that the result is a function of; nothing where it is about a network from elsewhere."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_several(cls, stored: Any) -> Any:
+        if not is_table(stored) or "subject" not in stored:
+            return stored
+        rest = {name: value for name, value in stored.items() if name != "subject"}
+        return {"subjects": [stored["subject"]], **rest}
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What stands beside a stored result."""
+        return cls.parse(read_json(path).get("about") or {}, str(path))
+
+    def plain(self) -> Plain:
+        """As it is stored: one subject under its own name, and nothing that is not known."""
+        known = {name: value for name, value in super().plain().items() if value}
+        subjects = known.pop("subjects", [])
+        return {**({"subject": subjects[0]} if len(subjects) == 1 else {"subjects": subjects} if subjects else {}), **known}
+
+    @property
+    def source(self) -> Plain:
+        """The settings of the source that was looked at, where the result says so."""
+        found = self.made_from.get("data")
+        return found if is_table(found) else {}
+
+    @property
+    def version(self) -> int:
+        """That of the probe that measured; 0 where it does not say."""
+        return int(self.made_from.get("version") or 0)
 
 
 class Matrix(Config):
@@ -283,17 +331,18 @@ class Result(Config):
         """The fields that are arrays."""
         return {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), np.ndarray)}
 
-    def save(self, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
+    def save(self, path: Path | str, about: About | None = None) -> Path:
         """Writes `path` (JSON) and, where the result has arrays, `path` with the ending .npz; both atomically, arrays first.
 
-        `about` is what a reader needs to know beside the result: subject, data, split, protocol, key.
+        A page tells by `about` which results stand beside each other, and keeps it with the numbers.
         """
         path = Path(path).with_suffix(".json")
         arrays = self.arrays()
         if arrays:
             write_arrays(path.with_suffix(".npz"), arrays)
         values = self.model_dump(mode="json", exclude=set(arrays), exclude_none=True)
-        write_json(path, {"probe": self.probe, "about": dict(about or {}), "arrays": sorted(arrays), "result": values})
+        told = about.plain() if about else {}
+        write_json(path, {"probe": self.probe, "about": told, "arrays": sorted(arrays), "result": values})
         return path
 
     @classmethod

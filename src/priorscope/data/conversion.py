@@ -221,14 +221,14 @@ def _decoded_one_by_one(pixels: Pixels) -> bool:
 
 
 def _workers(split: Split, asked: int | None) -> int | None:
-    """As many threads as asked. Unasked, others' code gets one: it may not stand several."""
+    """The number of threads: as asked; if none is asked, one for a user's own dataset, whose code may not stand several."""
     return 1 if asked is None and behind(split.pixels, DatasetPixels) else asked
 
 
 class _Unfinished:
     """The files of a conversion in a folder of their own, `NAME.converting`, until all are finished.
 
-    Which of them are is written down, so that a killed conversion resumes with the next.
+    Which files are finished is written down, so that a killed conversion resumes with the next one.
     """
 
     def __init__(self, target: Path) -> None:
@@ -237,7 +237,7 @@ class _Unfinished:
         self.finished: dict[str, str] = read_json(self.path) if self.path.is_file() else {}
 
     def place(self, file: Path) -> Path:
-        """Where a file lies until then."""
+        """The path at which a file lies until all files are finished."""
         return self.folder / file.name
 
     def has(self, file: Path, key: str) -> bool:
@@ -250,7 +250,7 @@ class _Unfinished:
     def publish(self, files: Sequence[Path]) -> None:
         """Gives the files their names, the first last: when it is there, so are the siblings that its manifest names.
 
-        What bore its name goes before that, so that a kill in between leaves no old split beside new ones.
+        An older first file goes before all that, so that a kill in between leaves no old split beside new ones.
         """
         first = files[0]
         try:

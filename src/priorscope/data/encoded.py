@@ -31,7 +31,7 @@ class EncodedPixels(ABC):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Known only where a size was asked for: to find out, every picture would have to be read."""
+        """(height, width), known only where `res` was asked for: to find out, every picture would have to be read."""
         return None if self.res is None else (self.res, self.res)
 
     @property

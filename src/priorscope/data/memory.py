@@ -46,7 +46,7 @@ class InPlace:
 
 
 def in_place(pixels: Pixels) -> InPlace | None:
-    """Where pictures lie, if they are raw and of one size and each is in one piece."""
+    """The bytes of pictures and where each begins, if they are raw, of one size and each in one piece; else None."""
     if isinstance(pixels, ChosenPixels):
         whole = in_place(pixels.of)
         return None if whole is None else replace(whole, starts=whole.starts[pixels.chosen])

@@ -101,7 +101,7 @@ class Part:
     labels: Ints
     columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict[str, NDArray[np.generic]])
     classes: tuple[str, ...] | None = None
-    """The part's own, where they are not the source's: pictures without labels."""
+    """The part's own classes, where they are not the source's: so it is with pictures without labels."""
     known_statistics: Statistics | None = None
     known_fingerprint: str | None = None
 

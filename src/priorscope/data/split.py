@@ -26,7 +26,7 @@ VAL_MOST = 10_000
 
 
 class Pixels(Protocol):
-    """Where the pictures of a split are."""
+    """The pictures of a split, wherever they are: in memory, in a store or in encoded files."""
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -223,7 +223,7 @@ def _gathered(pixels: Pixels, rows: slice | Ints) -> Bytes | None:
 
 
 class Source(Protocol):
-    """Where splits come from."""
+    """A data set that offers splits by their names."""
 
     @property
     def name(self) -> str: ...
@@ -302,9 +302,9 @@ def carve_val(labels: Ints) -> tuple[Ints, Ints]:
 def balanced_share(labels: Ints, size: int) -> Ints:
     """`size` indices of more, with every class represented in proportion (largest remainders first).
 
-    Of equal remainders the hashes of the classes' numbers choose: neighbouring classes are often alike, and of many small ones
-    the first half alone would be chosen. Each class keeps a picture. Where every other one is taken, there are fewer than
-    `size`.
+    Ties between remainders are broken by the hashes of the classes' numbers: neighbouring classes are often alike, and of many
+    small ones the first half alone would be chosen. Each class keeps a picture, so that fewer than `size` are returned where
+    all others are taken.
     """
     _, grouped, starts, counts = _by_class(labels)
     exact = counts * (size / len(labels))

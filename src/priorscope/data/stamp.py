@@ -16,10 +16,10 @@ OWN = ("folder", "beton", "parquet")
 """The sources whose files people change; published ones are checked when they are fetched."""
 
 WHOLE = 64 << 20
-"""Up to so many bytes files are hashed whole."""
+"""Files of up to this many bytes together are hashed whole."""
 
 PAGE, PAGES, MANY = 4 << 10, 256, 1000
-"""Beyond, so many pages of each stand for it, evenly spread; of more files than many, names and sizes."""
+"""Of larger ones, `PAGES` evenly spread pages of `PAGE` bytes are hashed; of more than `MANY` files, names and sizes alone."""
 
 
 def data_stamp(source: SourceConfig) -> str | None:

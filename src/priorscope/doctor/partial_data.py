@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from priorscope.core import layout
-from priorscope.core.folder import read_json
 from priorscope.doctor import Finding
 from priorscope.doctor.scripts import HELD_OUT, Script, keyword, last_name, targets
 
@@ -42,12 +41,12 @@ def look_at_run(run: Run) -> Iterator[Finding]:
 
 def _stored(run: Run) -> Iterator[tuple[str, int]]:
     """Split and number of images of each accuracy that is kept with a run, those on other data than its own left out."""
+    from priorscope.core.contracts import About
     from priorscope.probes import load_result
 
     own = run.recipe.data.source.plain()
     for path in sorted((run.path / layout.RESULTS / "accuracy").glob("*.json")):
-        asked_on = (read_json(path)["about"].get("made_from") or {}).get("data", own)
-        if asked_on == own:
+        if About.read(path).source in ({}, own):
             result = load_result(path)
             yield str(getattr(result, "split", "test")), result.n
 

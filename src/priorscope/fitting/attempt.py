@@ -60,7 +60,7 @@ class Status:
 
 
 Watch = Callable[[Status], None]
-"""Who hears how far a run is."""
+"""Called after every step with how far the run is."""
 
 
 class Attempt:
@@ -240,7 +240,7 @@ class Attempt:
             self._save(layout.EXTEND)
 
     def _falls_at(self) -> int:
-        """The step up to which a longer run would be the same."""
+        """How many steps a longer run would share with this one: up to where the learning rate begins to fall."""
         return fall_begins(self.recipe.optim, self.total, len(self.loader))
 
     def _look(self, step: loop.Step) -> Plain:
@@ -323,7 +323,7 @@ class Attempt:
         self.ranks.wait()  # no rank reads the folder before it is complete
 
     def _environment(self, chosen: int) -> Environment:
-        """Where and with what the run was carried out, and what it took."""
+        """The record of the run: where and with what it was carried out, and what it took."""
         state, data = self.state, self.material.data
         seen = self.counters.seen(state.steps(len(self.loader)))
         return Environment(

@@ -95,12 +95,12 @@ class FamilyConfig(Config):
 
     @property
     def rates(self) -> dict[str, float]:
-        """Its rates of dropout above 0, by their settings."""
+        """The config's rates of dropout and stochastic depth that are above 0, by the names of their settings."""
         found = {name: float(getattr(self, name, 0.0)) for name in ("dropout", "drop_path")}
         return {name: rate for name, rate in found.items() if rate}
 
     def refuse(self, settings: Iterable[str], because: str) -> None:
-        """Refuses settings that nothing would read, where they are not what they are by default."""
+        """Refuses settings that the network would not read, where they differ from their defaults."""
         for setting in settings:
             given, usual = getattr(self, setting), type(self).model_fields[setting].default
             if given != usual:
@@ -143,14 +143,14 @@ def family_config(model: str | Mapping[str, Any] | FamilyConfig) -> FamilyConfig
 
 
 def beside_name(table: Plain, other: str) -> Plain:
-    """A model's table without the settings that its name says, and without those that the family of another name has not."""
+    """A model's table, left with its name and the settings that its name does not say and that the family of `other` has."""
     said, known = family_config(str(table["name"])).plain(), type(family_config(other)).model_fields
     kept = [name for name in table if name in known and table[name] != said.get(name)]
     return {"name": table["name"], **{name: table[name] for name in kept}}
 
 
 def _full_name(name: str) -> str:
-    """Published Scaling-MLPs names ("B_12-Wi_1024") are names of the family `mlp`."""
+    """A model's name with its family: published Scaling-MLPs names ("B_12-Wi_1024") belong to `mlp`."""
     return f"mlp/{name}" if name.startswith("B_") else name
 
 
@@ -185,7 +185,7 @@ def create(
 
 
 def at_size(classifier: Classifier, image_size: int) -> Classifier:
-    """The same weights for images of another side, or the reason why the family cannot have them."""
+    """Returns a classifier with the same weights for images of another side; raises where its family cannot have them."""
     from priorscope.models import building
 
     return building.at_size(classifier, image_size)

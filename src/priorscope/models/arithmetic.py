@@ -50,7 +50,7 @@ class _Products(TorchDispatchMode):
 
 
 def _macs(name: str, args: tuple[Any, ...], result: Any) -> int:
-    """Of one operation: each output element of a product is a sum over what it contracts."""
+    """The multiply-adds of one operation; 0 where it is not a matrix product, a convolution or attention."""
     operands = [arg for arg in args if isinstance(arg, Tensor)]
     if name in ("mm", "bmm", "mv", "dot", "vdot"):
         return result.numel() * operands[0].shape[-1]
@@ -68,11 +68,11 @@ def _macs(name: str, args: tuple[Any, ...], result: Any) -> int:
 
 
 def _convolution(images: Tensor, weight: Tensor, result: Tensor, *, transposed: bool) -> int:
-    """A kernel at each place of the output; a transposed one at each place of the input."""
+    """The multiply-adds of a convolution: a kernel at each place of its output, or of its input if it is transposed."""
     places = images if transposed else result
     return places.numel() * math.prod(weight.shape[1:])
 
 
 def _attention(queries: Tensor, keys: Tensor, values: Tensor) -> int:
-    """Every query meets every key, and every weight its value."""
+    """The multiply-adds of attention: every query meets every key, and every weight its value."""
     return queries[..., 0].numel() * keys.shape[-2] * (queries.shape[-1] + values.shape[-1])

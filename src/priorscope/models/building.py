@@ -70,7 +70,7 @@ def load_weights(classifier: Classifier, path: Path) -> None:
 
 
 def _translated(config: FamilyConfig | None, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A network's tensors under the family's own keys."""
+    """Renames a network's tensors to the family's own keys, where the family knows published ones."""
     if config is None:
         return tensors
     family = FAMILIES.load(config.family)
@@ -78,7 +78,7 @@ def _translated(config: FamilyConfig | None, tensors: dict[str, Tensor]) -> dict
 
 
 def at_size(classifier: Classifier, image_size: int) -> Classifier:
-    """The same weights for images of another side, or the reason why a family cannot have them.
+    """Returns a classifier with the same weights for images of another side; raises where its family cannot have them.
 
     Where the size inside is fixed by `input_size`, only the resize changes. Else learnt positions are interpolated (ViT, Swin),
     and families without any take the weights as they are.

@@ -18,7 +18,7 @@ from priorscope.core.config import Plain
 from priorscope.core.environment import Environment
 
 if TYPE_CHECKING:
-    from priorscope.core.contracts import Result
+    from priorscope.core.contracts import About, Result
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Trained:
     recipe_file: str
     environment: Environment
     history: Sequence[Plain]
-    results: Sequence[tuple[Result, Plain]]
+    results: Sequence[tuple[Result, About]]
     in_timm: str | None = None
 
     @property
@@ -93,9 +93,9 @@ def _index_rows(run: Trained) -> Iterator[Plain]:
         }
 
 
-def _looked_at(run: Trained, about: Plain) -> list[str]:
+def _looked_at(run: Trained, about: About) -> list[str]:
     """The data that a result is about, and the split where its file names one: some probes look at several."""
-    return [str(about.get("data") or run.source), *([str(about["split"])] if about.get("split") else [])]
+    return [about.data or run.source, *([about.split] if about.split else [])]
 
 
 def _yaml(value: Any) -> str:

@@ -119,7 +119,7 @@ class Classifier(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that the model computes on."""
         return self.mean.device
 
     def prepare(self, images: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ class Classifier(nn.Module):
         return list(self._taps)
 
     def tap(self, address: str) -> Tap:
-        """What stands at an address."""
+        """The tap at an address; raises where there is none."""
         if address not in self._taps:
             raise unknown_name(f"tap of {self.name}", address, self._taps, "model.taps()")
         return self._taps[address]
@@ -167,7 +167,7 @@ class Classifier(nn.Module):
         return logits, {address: read[address] for address in taps}
 
     def features(self, images: Tensor) -> Tensor:
-        """What the head sees."""
+        """The features of each image: the input of the head."""
         if self._head is None:
             raise RequestError(
                 f"{self.name} has no single linear head.",
@@ -180,7 +180,7 @@ class Classifier(nn.Module):
 
     @property
     def head_path(self) -> str | None:
-        """Where the last linear map stands in the network; None if there is no single one."""
+        """The path of the last linear map in the network; None if there is no single one."""
         return self._head
 
     @property
@@ -228,7 +228,7 @@ class Classifier(nn.Module):
 
     @contextmanager
     def _reading(self, taps: Mapping[str, Tap]) -> Generator[dict[str, Tensor]]:
-        """Hooks that copy what passes through some submodules; removed whatever happens."""
+        """Copies what passes through some submodules into the dict that it yields; its hooks are always removed."""
         read: dict[str, Tensor] = {}
         handles = [_hook(self.network.get_submodule(tap.module), address, tap, read) for address, tap in taps.items()]
         try:
@@ -239,7 +239,7 @@ class Classifier(nn.Module):
 
 
 def _hook(module: nn.Module, address: str, tap: Tap, read: dict[str, Tensor]) -> Any:
-    """Copies at once: a later in-place operation (timm's in-place ReLU) would rewrite the value."""
+    """Hooks a module; its value is copied at once, for a later in-place operation (timm's in-place ReLU) would rewrite it."""
 
     def copy(value: Any) -> None:
         if isinstance(value, tuple) and value:

@@ -57,7 +57,7 @@ def _resnet(*depths: int, block: str = "basic") -> Plain:
 
 
 def _he(depth: int) -> Plain:
-    """Six layers a unit of depth, and one before and after: (depth - 2) / 6 blocks a stage."""
+    """The settings of He et al.'s CIFAR ResNet with `depth` layers: (depth - 2) / 6 blocks in each of its three stages."""
     return {"form": "resnet", "depths": ((depth - 2) // 6,) * 3, "widths": (16, 32, 64), "shortcut": "pad"}
 
 
@@ -120,5 +120,5 @@ def smallest_image(config: CnnConfig) -> int:
 
 
 def translate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Published CIFAR ResNets (Idelbayev's, of the shape of He et al.) call the head "linear" where timm says "fc"."""
+    """Renames the head of published CIFAR ResNets (Idelbayev's, of the shape of He et al.) from "linear" to timm's "fc"."""
     return {key.replace("linear.", "fc.") if key.startswith("linear.") else key: tensor for key, tensor in tensors.items()}

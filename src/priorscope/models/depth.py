@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 _BLOCK = re.compile(r"((?:(?:stages|layers)/\d+/)?(?:blocks|layers)/\d+(?:/\d+(?=/))?)(?:/|$)")
-"""A second number counts blocks (EfficientNet's `blocks/2/0`) where its module has parts; without, it is itself a part."""
+"""The block of a tap: `blocks/2/0` of `blocks/2/0/conv` (as in EfficientNet), but `blocks/2` of `blocks/2/0`, its part."""
 _NUMBERED = re.compile(r"[^/]+/\d+")
 
 
@@ -31,8 +31,8 @@ def block_taps(taps: Sequence[str]) -> dict[str, list[str]]:
 def depth_taps(taps: Sequence[str]) -> list[str]:
     """The taps along the depth, from `model.taps()`.
 
-    Of a network of no family here, whose taps are its modules, its blocks, or those like `layer1/0`, and what the head sees;
-    where there are none, its outermost modules.
+    Where a network is not of a family here, its taps are its modules: then its blocks, or modules such as `layer1/0`, and the
+    input of its head are taken; where it has no such modules, its outermost ones.
     """
     ends = {"embed/out", "encoder/out", "head/in"}
     ends |= {f"{block}/out" if f"{block}/out" in own else block for block, own in block_taps(taps).items()}

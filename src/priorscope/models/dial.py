@@ -73,7 +73,7 @@ FIXED_SIZE = "its widths are solved for the size of the images"
 
 @dataclass(frozen=True)
 class Size:
-    """The widths of a network, and what it comes to: `width` channels (of all places together where it is dense)."""
+    """A network's widths, parameters and FLOPs; `width` counts channels (of all places together where it is dense)."""
 
     width: int
     hidden: int
@@ -143,7 +143,7 @@ def solved(config: DialConfig, side: int, classes: int) -> Size:
 
 
 def _line(config: DialConfig, side: int, classes: int, width: int) -> tuple[int, int]:
-    """What is matched at a width, as start and slope in the hidden width."""
+    """Parameters or FLOPs (whichever is matched) at a width, as a line in the hidden width: its start and slope."""
     one, two = (_measure(config, size(config, side, classes, width, hidden)) for hidden in (1, 2))
     return 2 * one - two, two - one
 
@@ -168,7 +168,7 @@ def keep_body(config: DialConfig, num_classes: int) -> DialConfig:
 
 
 def taps(config: DialConfig) -> dict[str, Tap]:
-    """What mixes and what maps channels, and the stream after each block."""
+    """The taps of a dial network: what each block's mixing of patches and its MLP add, and the stream after each block."""
     from priorscope.models.classifier import Tap
 
     layout: Layout = "NC" if config.mixing == "dense" else "NCHW" if config.mixing in GRID else "NLC"

@@ -28,14 +28,14 @@ from torch import Tensor
 F = cast("Callable[[float], float]", np.float32)
 WHOLE = cast("Callable[[float], int]", np.int32)
 BITS = cast("Callable[[Any], int]", np.uint32)
-"""Numbers of 32 bits: numba's own grow to 64, of which a vector unit holds half as many."""
+"""Makes an unsigned integer of 32 bits: numba's own grow to 64, of which a vector unit holds half as many."""
 
 FAST = {"reassoc", "contract", "nsz"}
 """What the compiler may do to sums: take them in another order, always the same. NaN and infinity stay what they are."""
 
 
 def lane(code: Callable[..., Any]) -> Callable[..., Any]:
-    """What writes the instructions of an operation: called with the types of its arguments, it names its own and writes."""
+    """Makes numba's intrinsic of a function that takes types of arguments and returns a signature and a writer of code."""
     return cast("Callable[..., Any]", intrinsic(code))
 
 
@@ -46,7 +46,7 @@ JOB = types.void(types.CPointer(types.int64))
 """The signature of a loop: it finds everything in one list of integers, addresses among them."""
 
 CLAIMED, ROWS, COLUMNS, AT_ONCE, FIRST = range(5)
-"""Places of a job: rows claimed so far, rows, their length, rows claimed at a time, and the first address."""
+"""Indices into a job's integers: rows claimed so far, rows, their length, rows claimed at a time, and the first address."""
 
 ELEMENTS = 1 << 14
 """Elements that a thread claims at a time."""
@@ -54,7 +54,7 @@ ELEMENTS = 1 << 14
 
 @lane
 def claim(_typing: Any, _job: Any, _rows: Any) -> Any:
-    """The first of so many rows that no other thread has."""
+    """Claims the next so many rows of a job for the calling thread, and returns the first of them."""
 
     def code(_context: Any, write: Any, _signature: Any, args: Any) -> Any:
         return write.atomic_rmw("add", args[0], args[1], "monotonic")
@@ -64,7 +64,7 @@ def claim(_typing: Any, _job: Any, _rows: Any) -> Any:
 
 @lane
 def _pointer(_typing: Any, _address: Any, like: Any) -> Any:
-    """The address as that of elements like this one."""
+    """Turns an address into a pointer to elements of the type of `like`."""
 
     def code(context: Any, write: Any, signature: Any, args: Any) -> Any:
         return write.inttoptr(args[0], context.get_value_type(signature.return_type))
@@ -74,7 +74,7 @@ def _pointer(_typing: Any, _address: Any, like: Any) -> Any:
 
 @njit(inline="always")
 def array_at(address: int, element: Any, shape: Any) -> Any:
-    """The array of elements like this one that begins at an address."""
+    """The array of a shape that begins at an address, with elements of the type of `element`."""
     return carray(_pointer(address, element), shape)
 
 
@@ -84,14 +84,14 @@ def has_team() -> bool:
 
 
 def rows_of(values: Tensor) -> tuple[int, int]:
-    """All axes but the last as rows, and their length."""
+    """How many rows a tensor has, all its axes but the last counted together, and how long they are."""
     return values.numel() // max(values.shape[-1], 1), values.shape[-1]
 
 
 def run(loop: Any, shape: tuple[int, int], arrays: Sequence[Tensor], *numbers: int) -> None:
-    """Runs a loop over so many rows of such a length; the addresses of its arrays, each contiguous, and numbers end its job.
+    """Runs a loop over `shape` (rows, their length); its job ends with the addresses of contiguous arrays, then `numbers`.
 
-    What one thread claims at a time is done by the one that asks, as torch does with so little.
+    Work that one claim covers is done by the calling thread alone, as torch does with so little.
     """
     rows, columns = shape
     if not rows * columns:
@@ -119,7 +119,7 @@ def _parallel() -> Callable[[int, int, int, int], None] | None:
 
 
 class _Bits:
-    """What writes instructions on 32 bits."""
+    """Writes instructions on values of 32 bits."""
 
     def __init__(self, context: Any, builder: Any) -> None:
         self._context, self._write = context, builder
@@ -132,7 +132,7 @@ class _Bits:
         return self._write.bitcast(value, self._context.get_value_type(types.uint32))
 
     def float_of(self, bits: Any) -> Any:
-        """The float32 that some bits are."""
+        """The float32 that has these bits."""
         return self._write.bitcast(bits, self._context.get_value_type(types.float32))
 
     def low_half(self, bits: Any) -> Any:
@@ -160,9 +160,9 @@ def read(_typing: Any, stored: Any) -> Any:
 
 @lane
 def rounded(_typing: Any, _value: Any, like: Any) -> Any:
-    """A float32 as an array with elements like this one stores it: to the nearest, ties to even.
+    """A float32 rounded to what an array with elements like `like` stores: to the nearest, ties to even.
 
-    Rounding would carry out of the payload of some NaNs; those that arithmetic makes have one bit set.
+    Rounding would turn some NaNs into other numbers, but not those that arithmetic makes: their payload has one bit set.
     """
 
     def code(context: Any, write: Any, _signature: Any, args: Any) -> Any:
@@ -178,7 +178,7 @@ def rounded(_typing: Any, _value: Any, like: Any) -> Any:
 
 @lane
 def in_order(_typing: Any, _value: Any) -> Any:
-    """An integer that is larger for a larger float32, whose maximum vectors take; NaN lies at either end."""
+    """An integer that is larger for a larger float32, so that a vector unit can take maxima; NaN lies at either end."""
 
     def code(context: Any, write: Any, _signature: Any, args: Any) -> Any:
         bits = _Bits(context, write)
@@ -230,7 +230,7 @@ DRAWS = 1 << 31
 
 
 def threshold_of(p: float) -> int:
-    """Of `DRAWS`, those that drop an element: as near to p as there is, but neither none nor all."""
+    """How many of the `DRAWS` random numbers drop an element: their share is nearest to p, but neither none nor all."""
     return min(max(round(p * DRAWS), 1), DRAWS - 1)
 
 
@@ -245,7 +245,10 @@ def row_key(seed: int, row: int) -> int:
 
 @lane
 def dropped(_typing: Any, _key: Any, _column: Any, _threshold: Any) -> Any:
-    """All bits set with a probability of threshold / DRAWS, else none: a hash of a row's key and the column."""
+    """All 32 bits set where an element is dropped, else none; decided by a hash of its row's key and its column.
+
+    The probability of being dropped is threshold / DRAWS.
+    """
 
     def code(context: Any, write: Any, _signature: Any, args: Any) -> Any:
         bits = _Bits(context, write)
@@ -360,9 +363,9 @@ def _weigh_back_bfloat(job: Any) -> None:
 
 
 def weigh_and_drop(scores: Tensor, p: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Weights w = softmax(scores) of each row as they are kept, w / (1 - p) or 0; and w, negative where it was dropped.
+    """The weights w = softmax(scores) of each row after dropout, w / (1 - p) or 0; and w itself, negative where dropped.
 
-    The second is all that the backward pass needs.
+    The backward pass needs the second tensor alone.
     """
     weights, kept = torch.empty_like(scores), torch.empty_like(scores)
     loop = _weigh_bfloat if scores.dtype == torch.bfloat16 else _weigh_float
@@ -371,7 +374,10 @@ def weigh_and_drop(scores: Tensor, p: float, seed: int) -> tuple[Tensor, Tensor]
 
 
 def weigh_and_drop_backward(gradient: Tensor, weights: Tensor, p: float) -> Tensor:
-    """The gradient of the scores from that of the kept weights, g: w (m g - sum(w m g)) with m = 1 / (1 - p), or 0."""
+    """The gradient of the scores from that of the weights after dropout, g: w (m g - sum(w m g)).
+
+    Here m is 1 / (1 - p), or 0 where a weight was dropped.
+    """
     result = torch.empty_like(gradient)
     loop = _weigh_back_bfloat if gradient.dtype == torch.bfloat16 else _weigh_back_float
     run(loop, rows_of(gradient), (gradient, weights, result), threshold_of(p))
@@ -382,7 +388,7 @@ def weigh_and_drop_backward(gradient: Tensor, weights: Tensor, p: float) -> Tens
 
 
 ROW = 1 << 10
-"""Elements that share a key: rows of this length, the last of which may end earlier."""
+"""How many neighbouring elements share a key of random numbers: a row of `drop`, of which the last may end earlier."""
 
 
 @njit
@@ -493,7 +499,7 @@ def gated(packed: Tensor) -> Tensor:
 
 
 def gated_backward(gradient: Tensor, packed: Tensor) -> Tensor:
-    """The gradient of the rows, from that of the result."""
+    """The gradient of `packed`, from the gradient of what `gated` returns."""
     result = torch.empty_like(packed)
     run(_gate_back_bfloat, rows_of(gradient), (gradient, packed, result))
     return result
@@ -567,12 +573,12 @@ def norm_backward(gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor, weig
 
 
 BLOCK = 64
-"""Rows and columns that are turned at a time: 8 KiB, whose rows and columns begin in as few pages as may be."""
+"""Rows and columns of the blocks that a matrix is transposed in: 8 KiB each, which touch as few pages as possible."""
 
 
 @njit(inline="always")
 def _turn(job: Any, few: Any, wide: Any) -> None:
-    """Of every `few` rows, one of 64-bit words; of these, column after column."""
+    """Packs every `few` rows into one row of 64-bit words, and writes the result column by column."""
     rows, columns = job[FIRST + 2], job[FIRST + 3]
     source = array_at(job[FIRST], types.uint16(0), (rows, columns))
     result = array_at(job[FIRST + 1], types.uint64(0), (columns, rows // few))

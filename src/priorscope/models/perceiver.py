@@ -109,7 +109,10 @@ def idle_parameters(config: PerceiverConfig, image_size: int) -> list[str]:
 
 
 def idle_cross(path: str) -> list[str]:
-    """What asks in a cross attention, idle where there is one answer; keys share their weight with values, which learn."""
+    """The parameters behind a cross attention's queries, idle where there is one token to attend to.
+
+    Those of the keys are not among them: they share a weight with the values, which learn.
+    """
     return [f"{path}.norm.weight", f"{path}.norm.bias", f"{path}.fn.to_q.weight"]
 
 

@@ -259,7 +259,7 @@ def _checked(about: Plain, where: Path) -> Plain:
 
 
 def _config(about: Plain, where: Path, input_size: int | None) -> FamilyConfig:
-    """The family's config of a published one."""
+    """The config of our family `mlp` for the network that a published config describes."""
     forms = {"BottleneckMLP": "bottleneck", "MLP": "standard"}
     if about["model"] not in forms:
         raise RequestError(

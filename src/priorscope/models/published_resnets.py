@@ -50,7 +50,7 @@ RESNETS = {
     for source, (classes, statistics) in _SOURCES.items()
     for architecture in ("resnet18", "resnet34", "resnet50")
 }
-"""Those of `detectors`, by name."""
+"""The networks of the `detectors` package, by name."""
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """What the hub calls a repository's weights; a repository that has both has them twice."""

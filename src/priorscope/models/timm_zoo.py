@@ -123,7 +123,7 @@ def in_timm(config: TimmConfig, image_size: int) -> tuple[str, Plain]:
 
 
 def self_contained(config: TimmConfig) -> TimmConfig:
-    """The same network by timm's name of it, without the weights, where it is known by a place, which may go."""
+    """The config by timm's name of the network and without its weights, where it was named by a place, which may go."""
     if ":" not in config.architecture:
         return config
     published, architecture, given = _at_place(config)
@@ -134,14 +134,14 @@ def self_contained(config: TimmConfig) -> TimmConfig:
 
 
 def _settings(config: TimmConfig, image_size: int) -> Plain:
-    """What timm's network is made with for images of a side."""
+    """The settings that timm builds the network with, for images of side `image_size`."""
     args = _args(config, _at_place(config)[2] if ":" in config.architecture else {})
     sized = "img_size" in args or _published(config).get("fixed_input_size")
     return {**args, **({"img_size": image_size} if sized else {})}
 
 
 def _args(config: TimmConfig, given: Plain) -> Plain:
-    """The settings that stand at a place, and over them the config's."""
+    """The settings that were given, overridden by the config's `args`, without those that fields of ours say."""
     return {name: value for name, value in {**given, **(config.args or {})}.items() if name not in _SAID}
 
 
@@ -170,9 +170,9 @@ def _published(config: TimmConfig) -> Mapping[str, Any]:
 
 
 def _at_place(config: TimmConfig) -> tuple[Mapping[str, Any], str, Plain]:
-    """What stands beside weights in somebody's repository on the hub, or in a folder of its layout.
+    """Reads the config beside weights in somebody's repository on the hub, or in a folder of its layout.
 
-    What is known of the weights, timm's name of the network, and its settings.
+    It returns what is known of the weights, timm's name of the network, and its settings.
     """
     from timm.models._hub import load_model_config_from_hf, load_model_config_from_path
 
@@ -253,9 +253,9 @@ def taps(network: nn.Module, head: str | None, image_size: int) -> dict[str, Tap
 
 
 def _relatives() -> dict[type[nn.Module], tuple[ModuleType, Callable[[Any], dict[str, Tap]]]]:
-    """timm's classes that are built as a family here: the family, and its addresses in a network of exactly that class.
+    """timm's classes that are built as a family here: the family, and its taps in a network of exactly that class.
 
-    Other blocks in it may lack some of the places, or none of them adds what the addresses say, and then there are none.
+    A network with blocks of another kind has none of these taps where it lacks a place, or adds something else there.
     """
     from timm.models.mlp_mixer import MlpMixer
     from timm.models.swin_transformer import SwinTransformer

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HEAD_WIDTH = 64
 """Channels an attention head has in every ViT of the paper's table 1."""
 LAST = 3
-"""Where the last linear map stands in a head of two layers."""
+"""The index of the last linear map in a head with a hidden layer."""
 
 
 class VitConfig(FamilyConfig):
@@ -137,7 +137,7 @@ def _settings(config: VitConfig, image_size: int) -> Plain:
 def timm_taps(network: VisionTransformer) -> dict[str, Tap]:
     """The taps of timm's own vision transformers, read after the scale of a branch where there is one.
 
-    None where blocks are of another kind: in those what a branch adds passes a norm, or both branches are one.
+    There are no taps where blocks are of another kind: what a branch adds then passes a norm, or both branches are one.
     """
     from timm.models.vision_transformer import Block
     from torch import nn

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from priorscope.core.claim import Claim, Verdict
-from priorscope.core.config import Plain
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
 from priorscope.core.wording import capitalised
@@ -54,8 +53,7 @@ def _answer(text: str, claim: Claim, reading: Reading, found: Sequence[Finding],
 
 def _meant(claim: Claim, finding: Finding) -> tuple[Arm, Arm] | None:
     """The two arms that a claim compares, where a finding is of its probe, asked as it wants, and has both."""
-    asked: Plain = finding.about.get("config") or {}
-    if finding.probe != claim.probe or not claim.settings.items() <= asked.items():
+    if finding.probe != claim.probe or not claim.settings.items() <= finding.about.config.items():
         return None
     first, second = finding.arm(claim.first), finding.arm(claim.second)
     return (first, second) if first and second else None

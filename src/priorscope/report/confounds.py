@@ -46,8 +46,7 @@ def _families_over(found: Sequence[Finding]) -> str:
     if not alone:
         return "seeds and images"
     names, lacking = (
-        list(dict.fromkeys(measure for measure, _ in those))
-        for those in (alone, [one for one in alone if same_images(one[1].runs)])
+        list(dict.fromkeys(measure for measure, _ in those)) for those in (alone, [one for one in alone if same_images(one[1])])
     )
     every = len(names) == len({measure for measure, _ in families})
     over = "seeds" if every else f"seeds and images, those of {listed(names)} over seeds alone"

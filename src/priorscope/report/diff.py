@@ -138,7 +138,7 @@ def _numbers(reading: Reading, other: Reading) -> dict[Key, list[Told]]:
     found: dict[Key, list[Told]] = {}
     for outcome in outcomes_of(reading):
         together = [places.get(subject.name, subject.name) for subject in outcome.subjects if len(outcome.subjects) > 1]
-        asked = content_key([outcome.setting(), together])
+        asked = content_key([outcome.comparable, together])
         for row in rows_of(reading.name, outcome, timed=False):
             name = row["run"]
             run = "" if name is None else places.get(name, str(name))

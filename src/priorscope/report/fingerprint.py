@@ -208,7 +208,7 @@ def _told(arm: Arm) -> _Told | None:
     if len(known) == len(traits) and all(trait.value == result.value for trait, result in zip(known, arm.results, strict=True)):
         return _Told(arm.value, arm.interval, first.unit, first.metric, arm.seeds)
     values = [trait.value for trait in known]
-    interval = _interval(known, shared=same_images(arm.runs))
+    interval = _interval(known, shared=same_images(arm))
     return _Told(math.fsum(values) / len(values), interval, first.unit, first.metric, len(known))
 
 

@@ -34,19 +34,19 @@ def lacking_said(
     if there < asked:
         yield f"{asked - there} of {counted(asked, 'run')} {'is' if asked - there == 1 else 'are'} not finished"
     results = missing = 0
-    worlds = {run.name: run.world for run in runs}
+    sources = {run.name: run.source for run in runs}
     for entry in entries:
         looked = [name for name in entry.recipes or recipes if name in recipes]
         wanted = {name: [seed for seed in seeds[name] if entry.seeds is None or seed in entry.seeds] for name in looked}
         size = sum(cells[name] * len(wanted[name]) for name in looked)
         if _together(entry):
-            fitting = [one for one in joint if entry.fits(one, worlds.get(one.subjects[0].name, {}) if one.subjects else {})]
+            fitting = [one for one in joint if entry.fits(one, sources.get(one.subjects[0].name, {}) if one.subjects else {})]
             results += 1
             missing += not any(len(one.subjects) == size for one in fitting)
             continue
         about = [run for name in looked for run in of[name] if run.seed in wanted[name]]
         results += size
-        missing += max(0, size - sum(any(entry.fits(one, run.world) for one in run.outcomes) for run in about))
+        missing += max(0, size - sum(any(entry.fits(one, run.source) for one in run.outcomes) for run in about))
     if missing:
         yield f"{missing} of {counted(results, 'result')} {'is' if missing == 1 else 'are'} missing"
 

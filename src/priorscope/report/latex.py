@@ -127,7 +127,7 @@ def _arms(reading: Reading, finding: Finding, name: str) -> str:
         )
         for arm in finding.arms
     ]
-    protocol = escaped(str(finding.about.get("protocol") or finding.arms[0].results[0].protocol()))
+    protocol = escaped(finding.about.protocol or finding.arms[0].results[0].protocol())
     caption = f"{escaped(finding.result.question)} {protocol}{_caveats(finding)}{_footnote([finding])}"
     head = ("recipe", "family", "seeds", "$n$", _headed(finding), "95\\,\\% interval", "over")
     return _table(name, reading, caption, "llrrrll", head, rows)

@@ -14,7 +14,7 @@ from typing import Any
 
 from priorscope.core import layout
 from priorscope.core.config import Plain, is_table, read_toml
-from priorscope.core.contracts import Subject
+from priorscope.core.contracts import About, Subject
 from priorscope.core.environment import read_environment
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.folder import read_json, read_rows
@@ -95,7 +95,7 @@ def read_outcomes(folder: Path, subject: Subject | None, failures: list[Failure]
     outcomes: list[Outcome] = []
     for path in layout.results(folder):
         try:
-            about: Plain = dict(read_json(path).get("about") or {})
+            about = About.read(path)
             outcomes.append(Outcome(load_result(path), _subjects(about, subject), about))
         except PriorscopeError as error:
             failures.append(Failure(f"{folder.parent.name}/{path.parent.name}/{path.name}", str(error)))
@@ -106,7 +106,7 @@ def _newest(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """One answer to a question, so that no number counts twice: of the newest version, and with most runs held beside it."""
     found: dict[tuple[str, ...], Outcome] = {}
     for outcome in outcomes:
-        question = (outcome.probe, *(subject.name for subject in outcome.subjects), outcome.setting())
+        question = (outcome.probe, *(subject.name for subject in outcome.subjects), outcome.question)
         if question not in found or _rank(outcome) > _rank(found[question]):
             found[question] = outcome
     return list(found.values())
@@ -114,15 +114,13 @@ def _newest(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def _rank(outcome: Outcome) -> tuple[int, int]:
     """By what one of several answers to a question is taken."""
-    return outcome.version, len((outcome.about.get("made_from") or {}).get("companions") or {})
+    return outcome.about.version, len(outcome.about.made_from.get("companions") or {})
 
 
-def _subjects(about: Plain, subject: Subject | None) -> tuple[Subject, ...]:
-    told = about.get("subjects") or ([about["subject"]] if "subject" in about else [])
-    subjects = tuple(Subject.parse(one) for one in told)
+def _subjects(about: About, subject: Subject | None) -> tuple[Subject, ...]:
     if subject is None:
-        return subjects
-    return tuple(one.replace(recipe=subject.recipe) for one in subjects) or (subject,)
+        return about.subjects
+    return tuple(one.replace(recipe=subject.recipe) for one in about.subjects) or (subject,)
 
 
 def _held_against(joint: Sequence[Outcome], run: RunRecord) -> RunRecord:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from priorscope.core.config import Plain, content_key, is_table
-from priorscope.core.contracts import Result, Subject
+from priorscope.core.config import Plain, content_key
+from priorscope.core.contracts import About, Result, Subject
 from priorscope.core.environment import Environment
-from priorscope.report.settings import world_of
+from priorscope.report.settings import settings_of, world_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Outcome:
 
     result: Result
     subjects: tuple[Subject, ...]
-    about: Plain = field(default_factory=dict)
+    about: About = field(default_factory=About)
 
     @property
     def probe(self) -> str:
@@ -45,23 +45,17 @@ class Outcome:
     @property
     def command(self) -> str:
         """What makes the result again."""
-        return str(self.about.get("command", ""))
+        return self.about.command
 
     @property
-    def world(self) -> dict[str, str]:
-        """The source that it was asked on, where the result says so; see `RunRecord.world`."""
-        source = (self.about.get("made_from") or {}).get("data")
-        return world_of(source) if is_table(source) else {}
+    def question(self) -> str:
+        """What a network was asked: data with its seed, split and the probe's own settings. It has one answer."""
+        return content_key([self.about.data, self.about.split, self.about.config, self.about.source])
 
     @property
-    def version(self) -> int:
-        """That of the probe that measured it; 0 where it does not say."""
-        return int((self.about.get("made_from") or {}).get("version") or 0)
-
-    def setting(self) -> str:
-        """What must be equal for two results to be comparable: data, split and the probe's own settings."""
-        told = {name: self.about.get(name) for name in ("data", "split", "config")}
-        return content_key({**told, "world": self.world})
+    def comparable(self) -> str:
+        """The same without the seed of a drawn world: what answers in two studies, each at its own seeds, have in common."""
+        return content_key([self.about.data, self.about.split, self.about.config, world_of(self.about.source)])
 
 
 @dataclass(frozen=True)
@@ -80,16 +74,25 @@ class RunRecord:
     """Whether it is one of the trials on val by which a study tunes its recipes, and not what is compared."""
 
     @property
-    def data(self) -> str:
-        """What the run's images were: equal for two runs that saw, and were asked about, the same images."""
-        learnt = self.environment.data if self.environment else None
-        return (learnt and learnt.fingerprint) or content_key(self.recipe.get("data") or {})
+    def source(self) -> Plain:
+        """The settings of the source that it learnt from."""
+        source: Any = (self.recipe.get("data") or {}).get("source") or {}
+        return {"name": source} if isinstance(source, str) else source
 
     @property
     def world(self) -> dict[str, str]:
-        """The source of the run's images, as flat settings, the seed of a drawn world left out."""
-        source: Any = (self.recipe.get("data") or {}).get("source") or {}
-        return world_of({"name": source} if isinstance(source, str) else source)
+        """That source as flat settings, the seed of a drawn world left out."""
+        return world_of(self.source)
+
+    def images(self, outcome: Outcome) -> str:
+        """Which images one of its results is about: equal for two that saw the same, whatever part of train the runs learnt."""
+        if outcome.about.source not in ({}, self.source):
+            return content_key([outcome.about.source, outcome.about.made_from.get("files")])
+        learnt = self.environment.data if self.environment else None
+        whole = (self.recipe.get("data") or {}).get("subset") is None
+        if whole and learnt is not None and learnt.fingerprint:
+            return learnt.fingerprint
+        return content_key([self.source, learnt and learnt.files])
 
     @property
     def parameters(self) -> int | None:
@@ -107,11 +110,12 @@ class Entry:
     recipes: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
 
-    def fits(self, outcome: Outcome, own: Mapping[str, str]) -> bool:
-        """Whether it asks what a result answers; `own` is the world that the result's network learnt in."""
-        if self.probe != outcome.about.get("config"):
+    def fits(self, outcome: Outcome, own: Plain) -> bool:
+        """Whether it asks what a result answers; `own` is the source that the result's network learnt from."""
+        if self.probe != outcome.about.config:
             return False
-        return outcome.world == world_of(self.data) if self.data else outcome.world in ({}, own)
+        asked, told = (settings_of(source) for source in (self.data or own, outcome.about.source))
+        return told == asked or (not told and not self.data)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _probes(reading: Reading, found: Sequence[Finding], failures: list[Failure])
     ]
     joint: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in reading.joint:
-        joint.setdefault((outcome.probe, outcome.setting()), []).append(outcome)
+        joint.setdefault((outcome.probe, outcome.question), []).append(outcome)
     for outcomes in joint.values():
         together = outcomes[0].result if len(outcomes) == 1 else None
         said = together.headline() if together else ""
@@ -108,7 +108,7 @@ def _probe_section(
     probe: str, kind: type[Result], outcomes: Sequence[Outcome], failures: list[Failure], said: str, finding: Finding | None
 ) -> Section:
     heading = probe.replace("_", " ").capitalize() + (f", {finding.where}" if finding and finding.where else "")
-    config = {name: value for name, value in (outcomes[0].about.get("config") or {}).items() if name not in ("name", "split")}
+    config = {name: value for name, value in outcomes[0].about.config.items() if name not in ("name", "split")}
     return Section(
         id=probe.replace("_", "-"),
         heading=heading,

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from priorscope.core.config import Plain, inline_toml, is_table
+from priorscope.core.config import Plain, inline_toml
 from priorscope.core.folder import write_bytes, write_text
 from priorscope.probes import probe_config
 from priorscope.report.reading import read_study
@@ -55,7 +55,7 @@ def rows_of(study: str, outcome: Outcome, *, timed: bool = True) -> list[Plain]:
         "seed": one.seed if one else None,
         "probe": outcome.probe,
         "config": _asked(outcome),
-        "data": str(outcome.about.get("data") or ""),
+        "data": outcome.about.data,
         "caveats": " ".join(outcome.result.caveats),
     }
     rows: list[Plain] = []
@@ -63,7 +63,7 @@ def rows_of(study: str, outcome: Outcome, *, timed: bool = True) -> list[Plain]:
         if metric.timed and not timed:
             continue
         told = {name: getattr(metric, name) for name in ("setting", "metric", "value", "low", "high", "n", "unit")}
-        row = shared | told | {"split": metric.split or str(outcome.about.get("split") or "")}
+        row = shared | told | {"split": metric.split or outcome.about.split}
         rows.append({name: row[name] for name in COLUMNS})
     return rows
 
@@ -73,11 +73,9 @@ def _asked(outcome: Outcome) -> str:
 
     Two results of a run that differ in neither answer the same question.
     """
-    config: Plain = outcome.about.get("config") or {}
-    source = (outcome.about.get("made_from") or {}).get("data")
-    plain = probe_config(outcome.probe).plain()
-    given = {name: value for name, value in config.items() if value != plain.get(name)}
-    return inline_toml(given | ({"data": source} if is_table(source) else {}))
+    plain, source = probe_config(outcome.probe).plain(), outcome.about.source
+    given = {name: value for name, value in outcome.about.config.items() if value != plain.get(name)}
+    return inline_toml(given | ({"data": source} if source else {}))
 
 
 def _parquet(rows: list[Plain]) -> bytes:

@@ -9,9 +9,9 @@ and "not distinguishable" is not called "equal". Families whose number has a bia
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from priorscope.core.comparison import (
     over_seeds_difference,
 )
 from priorscope.core.config import content_key
-from priorscope.core.contracts import Result, difference_of_families, interval_of_seeds, told_from_chance
+from priorscope.core.contracts import About, Result, difference_of_families, interval_of_seeds, told_from_chance
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval, over_seeds
 from priorscope.probes import PROBES
@@ -41,6 +41,8 @@ class Arm:
     family: str
     runs: tuple[RunRecord, ...]
     results: tuple[Result, ...]
+    images: tuple[str, ...]
+    """Which images each result is about; see `RunRecord.images`."""
     scope: Scope
     value: float
     interval: Interval | None
@@ -105,7 +107,7 @@ class Finding:
 
     probe: str
     result: type[Result]
-    about: Mapping[str, Any]
+    about: About
     arms: tuple[Arm, ...]
     pairs: tuple[Pair, ...]
     outcomes: tuple[Outcome, ...]
@@ -158,24 +160,35 @@ def findings(reading: Reading) -> list[Finding]:
     names = dict.fromkeys((*(str(entry.probe.get("name")) for entry in reading.entries), *PROBES))
     order = {name: i for i, name in enumerate(names)}
 
-    def asked(members: list[tuple[RunRecord, Outcome]]) -> tuple[int, int, list[tuple[str, str]]]:
+    def asked(members: list[tuple[RunRecord, Outcome]]) -> tuple[int, int, bool, list[tuple[str, str]]]:
         run, outcome = members[0]
-        entry = next((i for i, entry in enumerate(reading.entries) if entry.fits(outcome, run.world)), len(reading.entries))
-        return order.get(outcome.probe, len(order)), entry, sorted(_setting(run, outcome).items())
+        entry = next((i for i, entry in enumerate(reading.entries) if entry.fits(outcome, run.source)), len(reading.entries))
+        elsewhere = outcome.about.source not in ({}, run.source)
+        return order.get(outcome.probe, len(order)), entry, elsewhere, sorted(_setting(run, outcome).items())
 
     found = sorted(groups.values(), key=asked)
-    first = [members[0] for members in found]
-    same_probe = [[_setting(*other) for other in first if other[1].probe == one[1].probe] for one in first]
-    return [
-        _finding(those, differences_said(_setting(*those[0]), others)) for those, others in zip(found, same_probe, strict=True)
-    ]
+    return [_finding(those, where) for those, where in zip(found, _told_apart([those[0] for those in found]), strict=True)]
+
+
+def _told_apart(asked: Sequence[tuple[RunRecord, Outcome]]) -> list[str]:
+    """What sets each from the others of its probe; the seed of a world is told only where nothing else does."""
+    settings = [(outcome.probe, _setting(run, outcome)) for run, outcome in asked]
+    short = [(probe, {name: value for name, value in told.items() if name != "data.seed"}) for probe, told in settings]
+    shown = [full if short.count(without) > 1 else without for full, without in zip(settings, short, strict=True)]
+    return [differences_said(told, [other for other_probe, other in shown if other_probe == probe]) for probe, told in shown]
 
 
 def _setting(run: RunRecord, outcome: Outcome) -> dict[str, str]:
-    """What must be equal for two numbers to stand in one column: data, split and the probe's own settings."""
-    told = {key: outcome.about.get(key) for key in ("split", "config")}
-    own = run.world if outcome.about.get("data") == run.world.get("name") else {"name": outcome.about.get("data")}
-    return settings_of({**told, "data": outcome.world or own})
+    """What must be equal for two numbers to stand in one column: data, split and the probe's own settings.
+
+    Runs that learnt in worlds of their own, and were asked about them, stand in one.
+    """
+    about = outcome.about
+    if about.source:
+        data = run.world if about.source == run.source else about.source
+    else:
+        data = run.world if about.data == run.world.get("name") else {"name": about.data}
+    return settings_of({"split": about.split, "config": about.config, "data": data})
 
 
 def _finding(members: Sequence[tuple[RunRecord, Outcome]], where: str) -> Finding:
@@ -196,35 +209,38 @@ def _finding(members: Sequence[tuple[RunRecord, Outcome]], where: str) -> Findin
 def _arm(label: str, members: Sequence[tuple[RunRecord, Outcome]]) -> Arm:
     runs = tuple(run for run, _ in members)
     results = tuple(outcome.result for _, outcome in members)
+    images = tuple(run.images(outcome) for run, outcome in members)
     needed = type(results[0]).seeds_needed
     scope: Scope = "checkpoint" if len(results) == 1 else "family" if len(results) >= needed else "too few seeds"
     value = float(np.mean([result.value for result in results]))
-    return Arm(label, runs[0].family, runs, results, scope, value, _interval(runs, results), _unbiased(runs, results))
+    same = len({*images}) == 1
+    interval, unbiased = _interval(results, shared=same), _unbiased(results, shared=same)
+    return Arm(label, runs[0].family, runs, results, images, scope, value, interval, unbiased)
 
 
-def _interval(runs: Sequence[RunRecord], results: Sequence[Result]) -> Interval | None:
+def _interval(results: Sequence[Result], *, shared: bool) -> Interval | None:
     """Over images for one run; over seeds x images where all seeds saw the same images, else over seeds."""
     try:
-        if len(results) == 1 or results[0].biased or same_images(runs):
+        if len(results) == 1 or results[0].biased or shared:
             return interval_of_seeds(results)
         return results[0].bounded(over_seeds([result.value for result in results]))
     except PriorscopeError:
         return None  # a value that is not finite: there is nothing to put an interval around
 
 
-def _unbiased(runs: Sequence[RunRecord], results: Sequence[Result]) -> tuple[float, Interval] | None:
+def _unbiased(results: Sequence[Result], *, shared: bool) -> tuple[float, Interval] | None:
     """The mean over seeds of what families are compared by, with its interval, where the value itself is biased."""
     told = [one for result in results if result.biased and (one := result.compared())]
     if len(told) < 2:
         return None
     values, own = zip(*told, strict=True)
-    found = over_seeds(values, images=own if same_images(runs) else ())
+    found = over_seeds(values, images=own if shared else ())
     return float(np.mean(values)), results[0].bounded(found)
 
 
-def same_images(runs: Sequence[RunRecord]) -> bool:
-    """Whether the runs learnt in one world, and were asked about the same images."""
-    return len({run.data for run in runs}) == 1
+def same_images(*arms: Arm) -> bool:
+    """Whether all runs were asked about the same images."""
+    return len({images for arm in arms for images in arm.images}) == 1
 
 
 def _pairs(arms: Sequence[Arm]) -> list[Pair]:
@@ -264,18 +280,18 @@ def difference_unit(arm: Arm) -> str:
 
 def _family_difference(one: Arm, other: Arm, level: float) -> Difference | None:
     """Over seeds and images where all looked at the same ones; else over seeds, if images are not what is compared."""
-    if same_images([*one.runs, *other.runs]):
+    if same_images(one, other):
         return difference_of_families(one.results, other.results, level)
     told = [[result.compared() for result in arm.results] for arm in (one, other)]
     values = [[number[0] for number in arm if number] for arm in told]
     if [len(arm) for arm in values] != [one.seeds, other.seeds]:
         return None
-    worlds = [[(run.seed, run.data) for run in arm.runs] for arm in (one, other)]
-    own_worlds = worlds[0] == worlds[1] and len({data for _, data in worlds[0]}) > 1
+    worlds = [[(run.seed, images) for run, images in zip(arm.runs, arm.images, strict=True)] for arm in (one, other)]
+    own_worlds = worlds[0] == worlds[1] and len({images for _, images in worlds[0]}) > 1
     return over_seeds_difference(values[0], values[1], paired=own_worlds, level=level)
 
 
 def _checkpoint_difference(one: Arm, other: Arm, level: float) -> Difference | None:
-    if one.runs[0].data != other.runs[0].data:
+    if not same_images(one, other):
         return None
     return one.results[0].paired(other.results[0], level)

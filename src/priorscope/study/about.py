@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.config import Plain, inline_toml
-from priorscope.core.contracts import Subject
+from priorscope.core.contracts import About, Subject
 from priorscope.core.errors import RequestError
 from priorscope.data import source_config
 from priorscope.probes import ProbeConfig, probe_config
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def subject_of(run: str, recipe_name: str, recipe: Recipe) -> Subject:
-    """Whom a result about a run is about."""
+    """The subject of a result about one run."""
     return Subject(name=run, family=recipe.model.family, recipe=recipe_name, seed=recipe.seed)
 
 
@@ -29,25 +29,24 @@ def about(
     made_from: Plain,
     *,
     other_data: bool,
-) -> Plain:
-    """What a reader needs to know beside a result: subjects, each with what names it in a command, data, and the command.
+) -> About:
+    """What stands beside a result before it is measured; each subject comes with what names it in a command.
 
-    `other_data` says that it is not what the subjects learnt from.
+    `other_data` says that the data is not what the subjects learnt from.
     """
     plain = probe_config(probe.name)
     given = {name: value for name, value in probe.plain().items() if value != plain.plain().get(name)}
     settings = [f"--set {shlex.quote(f'{name}={_typed(value)}')}" for name, value in given.items()]
     if other_data:
         settings.append(f"--data {shlex.quote(_typed_source(data))}")
-    whom = [subject.plain() for subject, _ in subjects]
-    return {
-        **({"subject": whom[0]} if len(whom) == 1 else {"subjects": whom}),
-        "data": data.name,
-        "split": getattr(probe, "split", ""),
-        "command": " ".join(["priorscope", "probe", probe.name, *(shlex.join(typed) for _, typed in subjects), *settings]),
-        "config": probe.plain(),
-        "made_from": made_from,
-    }
+    return About(
+        subjects=tuple(subject for subject, _ in subjects),
+        data=data.name,
+        split=getattr(probe, "split", ""),
+        command=" ".join(["priorscope", "probe", probe.name, *(shlex.join(typed) for _, typed in subjects), *settings]),
+        config=probe.plain(),
+        made_from=made_from,
+    )
 
 
 def _typed_source(source: SourceConfig) -> str:

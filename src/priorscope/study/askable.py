@@ -18,7 +18,7 @@ from priorscope.study.plan import Plan
 from priorscope.study.steps import Step, TrainStep
 
 UNOPENED = ("dataset", "imagenet", "imagenet21k", "imagenet_real")
-"""A user's own code, which may do anything, and archives or folders of millions of files."""
+"""Sources that are not opened: a user's own code, which may do anything, and archives or folders of millions of files."""
 LISTED = ("beton", "folder")
 """Sources that know how many pictures they have without reading any; the built-in world's settings say it."""
 

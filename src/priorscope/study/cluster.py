@@ -46,7 +46,7 @@ RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TAS
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where the study was started, for its steps to be carried out as if they ran there."""
+    """The folders, variables and versions of the process that started a study; its steps run as if they ran there."""
 
     here: Path
     study: Path
@@ -55,7 +55,7 @@ class Surroundings:
 
     @classmethod
     def of(cls, study: Path) -> Surroundings:
-        """This process's own."""
+        """The surroundings of this process."""
         own = {name: value for name, value in os.environ.items() if name.startswith("PRIORSCOPE_")}
         return cls(Path.cwd(), study.resolve(), own, versions())
 
@@ -78,7 +78,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class _Last:
-    """A step's last word, from the node that carried it out."""
+    """How a step ended and what it cost, as the node that carried it out says."""
 
     error: str | None
     seconds: float
@@ -96,13 +96,13 @@ class _Task:
     alone: bool
     ref: Any = None
     began: int = 0
-    """How often it was handed over."""
+    """How often the step was handed to Ray."""
     crashes: int = 0
     under_way: bool = False
 
 
 class Board:
-    """Where all nodes leave how far their steps are. It lives beside the study, so that no other node's loss takes it away."""
+    """Collects from all nodes how far their steps are. It lives on the study's node, so that no other's loss takes it away."""
 
     def __init__(self) -> None:
         self._said: list[tuple[str, int, Status]] = []
@@ -112,7 +112,7 @@ class Board:
         self._said.append((id, began, status))
 
     def take(self) -> list[tuple[str, int, Status]]:
-        """What was said since it was last asked."""
+        """What nodes have said since this was last called."""
         said, self._said = self._said, []
         return said
 
@@ -192,7 +192,7 @@ class ClusterExecutor:
         return self._processors[node]
 
     def _at(self, node: str) -> dict[str, Any]:
-        """The option that ties something to a node."""
+        """Ray's option that ties a task or an actor to a node."""
         tied = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         return {"scheduling_strategy": tied}
 

@@ -121,7 +121,7 @@ def _rates(path: Path) -> Plain:
 
 
 def _key(step: Step) -> str:
-    """Steps of the same recipes, probe and data cost the same, whatever the seeds."""
+    """The key of a step's cost: one for all steps of the same recipes, probe and data, whatever the seeds."""
     if isinstance(step, TrainStep):
         return content_key(["train", _without_seed(step.cell)])
     recipes: list[object] = [_without_seed(subject.cell) for subject in step.subjects]
@@ -130,7 +130,7 @@ def _key(step: Step) -> str:
 
 
 def _alike(step: Step) -> str:
-    """Steps that differ in what costs nothing, and in length, have one key: that of the cost of one epoch."""
+    """The key of the cost of one epoch: one for all steps that differ only in what costs nothing and in length."""
     if isinstance(step, TrainStep):
         return content_key(["epoch of", _costing(step.cell)])
     data = [] if step.data is None else [step.data.plain()]

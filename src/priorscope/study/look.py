@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from priorscope import run as runs
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
-from priorscope.core.contracts import Result, Subject
+from priorscope.core.contracts import About, Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.machine import on_threads
 from priorscope.data import source_config
@@ -92,18 +92,18 @@ class Looked:
     """What a probe said, with what a reader needs to know beside it, and where a run keeps it."""
 
     result: Result
-    about: Plain
+    about: About
     kept: Path | None = None
 
     def save(self, path: Path) -> Path:
-        """Writes both into one file, its arrays beside it."""
-        return self.result.save(path, {**self.about, "protocol": self.result.protocol()})
+        """Writes the result and what a reader needs to know into one file, the result's arrays beside it."""
+        return self.result.save(path, self.about.replace(protocol=self.result.protocol()))
 
     def plain(self) -> Plain:
-        """Both as plain data: what is said in words, and every number."""
+        """The result and what a reader needs to know as plain data: what is said in words, and every number."""
         result = self.result
         said = {"headline": result.headline(), "protocol": result.protocol(), "caveats": list(result.caveats)}
-        told = {name: value for name, value in self.about.items() if name != "made_from"}
+        told = self.about.replace(made_from={}).plain()
         return {**told, **said, "metrics": [metric.plain() for metric in result.metrics()]}
 
 
@@ -134,7 +134,7 @@ def look(
 
 
 def _on_own_threads(networks: Sequence[Network]) -> AbstractContextManager[None]:
-    """On as many threads as the recipes of runs say, as a study does it; else on those that torch has."""
+    """Runs the block on as many threads as the recipes of runs say, as a study does; without a run, on those of torch."""
     threads = [one.run.recipe.train.threads for one in networks if one.run is not None]
     return on_threads(max(threads)) if threads else nullcontext()
 
@@ -147,7 +147,7 @@ def _look_at(probe: ProbeConfig, one: Network, source: Source, data: str | None)
     companions = companions_of(probe, one.run.recipe, known)
     result = measure(probe, [one], source, {name: run.path for name, run in companions.items()})
     about_it = _about(probe, [replace(one, name=one.run.name)], data, companions)
-    kept = layout.result(one.run.path / layout.RESULTS, probe.name, content_key(about_it["made_from"]))
+    kept = layout.result(one.run.path / layout.RESULTS, probe.name, content_key(about_it.made_from))
     looked = Looked(result, about_it, kept)
     looked.save(kept)
     return looked
@@ -155,7 +155,7 @@ def _look_at(probe: ProbeConfig, one: Network, source: Source, data: str | None)
 
 def _about(
     probe: ProbeConfig, networks: Sequence[Network], data: str | None, companions: Mapping[str, runs.Run] | None = None
-) -> Plain:
+) -> About:
     """Whom and what a result is about; what it was made from is known of runs alone."""
     learnt = {one.name: one.run.recipe.data.source for one in networks if one.run is not None}
     named = source_config(data) if data else None
@@ -185,14 +185,14 @@ def _runs_beside(run: runs.Run) -> Iterator[tuple[str, runs.Run]]:
 
 
 def _apart(networks: Sequence[Network]) -> list[Network]:
-    """Networks, those of runs called by as much of their folders' paths as tells them apart."""
+    """The networks, those of runs named by as much of their folders' paths as tells them apart."""
     named = [one for one in networks if one.run is not None]
     names = iter(folder.shortest_names([one.run.path.resolve() for one in named if one.run is not None]) if named else ())
     return [one if one.run is None else replace(one, name=next(names)) for one in networks]
 
 
 def passing(found: Iterable[Looked]) -> list[Path]:
-    """The studies that do not ask for some of what their runs now keep: it is deleted when they are run again."""
+    """The studies that delete some of these results when they are run again, because they do not ask for them."""
     kept = [one.kept.resolve() for one in found if one.kept is not None]  # runs/RUN/results/PROBE/KEY.json
     studies = dict.fromkeys(path.parents[4] for path in kept if path.parents[3].name == layout.RUNS)
     return [study for study in studies if _deletes(study, [path for path in kept if study in path.parents])]

@@ -28,7 +28,7 @@ class Network:
     run: runs.Run | None = None
     caveats: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
-    """What names it in a command."""
+    """What names the network in a command."""
 
     @property
     def evidence(self) -> Evidence:
@@ -46,13 +46,13 @@ class Network:
 
 
 def network_of_run(path: Path) -> Network:
-    """A finished run, as it is asked about."""
+    """The network of a finished run, for a probe to ask about."""
     run = runs.load(path)
     return Network(run.name, run=run, typed=(str(path),))
 
 
 def network(subject: str, data: Source | None) -> Network:
-    """What a user names: a run's folder, published weights (a file or a folder), or a network of timm's with its own."""
+    """The network that a user names by a run's folder, published weights (a file or a folder), or its name in timm."""
     path = Path(subject)
     if layout.is_run(path):
         return network_of_run(path)
@@ -89,7 +89,7 @@ def _of_timm(name: str, data: Source) -> Network:
 
 
 def own_network(factory: str, weights: Path | None, data: Source | None) -> Network:
-    """What a user's function returns: a classifier as it is, any other module as one that takes pixels in [0, 1]."""
+    """The network that a user's function returns: a classifier as it is, any other module as one that takes pixels in [0, 1]."""
     from torch.nn import Module
 
     from priorscope.models import wrap

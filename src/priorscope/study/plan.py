@@ -63,7 +63,7 @@ def make_plan(study: Study, out: Path) -> Plan:
 
 
 def _score(trial: Path) -> float:
-    """What a trial is judged by."""
+    """The accuracy on val that a trial is judged by."""
     run = runs.Run(trial)
     return val_accuracy(run.name, run.environment, run.history)
 
@@ -107,7 +107,7 @@ def _waiting(found: Cells, trains: Mapping[str, TrainStep], chosen: Mapping[str,
 
 
 def _train_steps(found: Cells, chosen: Mapping[str, int], out: Path) -> dict[str, TrainStep]:
-    """One step a run or trial: a recipe that begins with another after that one, one that is tuned after its trials."""
+    """A step for each run and trial, each after the run that it begins with and after the trials that choose for it."""
     trials = {cell.run: cell for cells in found.trials.values() for cell in cells}
     by_name = {cell.run: cell for cell in found.runs}
     done: dict[str, TrainStep] = {}

@@ -28,7 +28,7 @@ from priorscope.study.study import Study
 from priorscope.study.work import ProbeWork, TrainWork, Work
 
 LEFT_OUT = "Left out,"
-"""How the reason begins for which a step was not tried."""
+"""The first words of the reason why a step was not tried."""
 
 
 @dataclass
@@ -144,7 +144,7 @@ def _make_way(step: TrainStep, plan: Plan) -> bool:
 
 
 def _kept(step: TrainStep, out: Path) -> Path | None:
-    """Where the run of a step, of the data as they are now, lies among the stale ones."""
+    """The folder among the stale runs where the run of a step lies, made from the data as they are now; None without one."""
     kept, _ = layout.stale(out, step.cell.run, step.key)
     return next((place for place in kept if replace(step, out=place).changed() is None), None)
 
@@ -199,7 +199,7 @@ def _begun_with(train: str, waiting: Sequence[Step]) -> bool:
 
 
 def _leave_out(plan: Plan, tally: Tally) -> None:
-    """What trials were to choose and could not, because one of them failed: equal budgets, or none."""
+    """Leaves out the steps for which trials could not choose because one of them failed: budgets are equal, or there is none."""
     for step in plan.following():
         _left_out(step, tally)
 
@@ -243,7 +243,7 @@ def _work(step: Step, out: Path) -> Work:
 
 
 def _shown(subject: TrainStep, out: Path) -> tuple[Subject, tuple[str, ...]]:
-    """A run as a result about it names it, and its folder as seen from the study's."""
+    """A run as the subject of a result, and its folder relative to the study's."""
     cell = subject.cell
     return subject_of(cell.run, cell.arm, cell.recipe), (subject.out.relative_to(out).as_posix(),)
 

@@ -28,7 +28,7 @@ from priorscope.study.study import Cell
 
 @dataclass(frozen=True)
 class TrainStep:
-    """Carry out a recipe."""
+    """A step that carries out a recipe."""
 
     cell: Cell
     out: Path
@@ -36,7 +36,7 @@ class TrainStep:
     init: Path | None
     needs: tuple[str, ...]
     trial: bool = False
-    """Whether it is one of those that choose settings: where it diverged, that is its outcome."""
+    """Whether the step is a trial, one of those that choose settings: if it diverges, that is its outcome."""
 
     @property
     def id(self) -> str:
@@ -82,7 +82,7 @@ class TrainStep:
 
 @dataclass(frozen=True)
 class ProbeStep:
-    """Look at one run with one probe, or at several together; `whom` says in words at which."""
+    """A step that looks with one probe at one run, or at several together; `whom` says in words at which."""
 
     probe: ProbeConfig
     subjects: tuple[TrainStep, ...]
@@ -99,7 +99,7 @@ class ProbeStep:
 
     @property
     def joint(self) -> bool:
-        """Whether it is about several runs together."""
+        """Whether the step looks at several runs together."""
         return self.probe.per == "set"
 
     @property
@@ -117,12 +117,12 @@ class ProbeStep:
 
     @property
     def source(self) -> SourceConfig:
-        """The data that it is asked on."""
+        """The data on which the probe asks."""
         return self.data or self.subjects[0].cell.recipe.data.source
 
     @cached_property
     def made_from(self) -> Plain:
-        """Everything that its result is a function of."""
+        """Everything that the step's result is a function of."""
         weights = {subject.cell.run: subject.key for subject in self.subjects}
         beside = {name: step.key for name, step in self.companions.items()}
         return measured_from(self.probe, weights if self.joint else self.subjects[0].key, self.source, self.data, beside)
@@ -156,7 +156,7 @@ def measured_from(
 ) -> Plain:
     """Everything that a result is a function of; what measures time is a function of the machine too.
 
-    `other` is the source where it was named, and is not just what the networks learnt from.
+    `other` is the source if a user named it, and None if it is simply what the networks learnt from.
     """
     named = {str(one): one if isinstance(one, Path) else source_config(one) for one in probe.reads()}
     read = {name: stamp for name, one in named.items() if (stamp := files_stamp(one))}
@@ -173,7 +173,7 @@ def measured_from(
 
 
 def companions_of(probe: ProbeConfig, recipe: Recipe, known: Mapping[str, Known]) -> dict[str, Known]:
-    """Those known, by the keys of their recipes, that differ from a recipe as the probe would like to see."""
+    """The companion runs that the probe asks for, out of `known` (recipe key -> run)."""
     asked = probe.companions(recipe.plain())
     return {name: known[key] for name, other in asked.items() if (key := content_key(other)) in known}
 

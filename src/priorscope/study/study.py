@@ -59,7 +59,7 @@ PLACED = ("extends", "seeds", "grid", "tune")
 
 
 def _or_short(schema: Plain) -> None:
-    """A recipe's tuning may be off, or that of another recipe."""
+    """Lets the schema of a recipe's tuning also hold `false`, or the name of a recipe whose choice it takes over."""
     schema["anyOf"] += [{"const": False}, {"type": "string", "description": "the recipe whose choice it takes over"}]
 
 
@@ -116,7 +116,7 @@ PROBE: Plain = {"type": "object", "anyOf": [{"required": ["name"]}, {"required":
 
 
 def _as_file(schema: Plain) -> None:
-    """A study's file need not name it: it has the file's name."""
+    """Makes `name` optional in the schema of a study's file: a study without one has the file's name."""
     schema["required"].remove("name")
 
 
@@ -226,7 +226,7 @@ class Cell:
     recipe_name: str
     recipe: Recipe
     arm: str = ""
-    """What it is a seed or a trial of: a recipe, or one cell of its grid."""
+    """What the run is a seed or a trial of: a recipe, or one cell of its grid."""
     init_seed: int = 0
     """The seed of the run that it begins with, where it begins with one."""
 

@@ -178,7 +178,7 @@ def _at(values: Spread | tuple[Any, ...], share: float) -> Any:
 
 
 def changes(name: str, values: object, kept: str) -> bool:
-    """Whether to try values of a setting changes one that is kept: it is the same, stands below, or is a table around it."""
+    """Whether trying values of `name` changes the setting `kept`: it is that one, lies below it, or is a table around it."""
     if name == kept or name.startswith(f"{kept}."):
         return True
     if not kept.startswith(f"{name}.") or not isinstance(values, tuple):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from priorscope.core import folder, layout
-from priorscope.core.config import Plain, content_key
+from priorscope.core.config import content_key
 from priorscope.core.environment import Environment, write_environment
 from priorscope.core.machine import on_threads
 from priorscope.data.sources import SourceConfig
@@ -22,12 +22,13 @@ from priorscope.study.look import measure
 from priorscope.study.networks import network_of_run
 
 if TYPE_CHECKING:
+    from priorscope.core.contracts import About
     from priorscope.data.split import Source
 
 
 @dataclass(frozen=True)
 class TrainWork:
-    """Carry out a recipe into a folder."""
+    """A step that carries out a recipe in a folder."""
 
     recipe: Recipe
     out: Path
@@ -55,7 +56,7 @@ class TrainWork:
 
 @dataclass(frozen=True)
 class ProbeWork:
-    """Look at runs with a probe and store what it says."""
+    """A step that looks at runs with a probe and stores what it says."""
 
     runs: tuple[Path, ...]
     probe: ProbeConfig
@@ -63,14 +64,14 @@ class ProbeWork:
     threads: int
     out: Path
     companions: Mapping[str, Path]
-    about: Plain
+    about: About
 
     def do(self, watch: Watch) -> None:
         """Measures with as many threads as the runs were trained with, and stores."""
         networks = [network_of_run(path) for path in self.runs]
         with on_threads(self.threads):
             result = measure(self.probe, networks, _source(self.data), self.companions)
-        result.save(self.out, {**self.about, "protocol": result.protocol()})
+        result.save(self.out, self.about.replace(protocol=result.protocol()))
         watch(Status(1.0, 0))
 
 

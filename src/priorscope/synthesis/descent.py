@@ -51,7 +51,7 @@ class Steps(Config):
 
 
 class Loss(Protocol):
-    """One loss a picture: of the pictures as the network sees them, and of which they are."""
+    """One loss for each picture: `images` are pictures as the network sees them, `rows` says which ones they are."""
 
     def __call__(self, images: Tensor, rows: slice, /) -> Tensor: ...
 

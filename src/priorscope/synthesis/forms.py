@@ -109,7 +109,7 @@ class Fourier:
 
 
 class Natural(Fourier):
-    """The same, with the amplitudes that real pictures have: at each frequency their numbers have a mean square of 1.
+    """The spectrum scaled by the amplitudes of real pictures: at each frequency their numbers have a mean square of 1.
 
     Where it is `held`, a frequency at which a picture's numbers have a larger mean square is scaled back after every step: a
     network chooses phases, directions and colours, and has no more contrast than real pictures at any scale. It is the

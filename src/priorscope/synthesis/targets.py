@@ -93,7 +93,7 @@ def reading(model: Classifier, images: Tensor, taps: Iterable[str]) -> dict[str,
 
 
 def target_of(text: str, classes: Sequence[str]) -> Target:
-    """The target that is written so."""
+    """The target that a text describes, as `unit:blocks/2/hidden@17` does."""
     if text.startswith("class:"):
         return class_target(text.removeprefix("class:"), classes)
     match = _WRITTEN.fullmatch(text)

@@ -37,10 +37,10 @@ KINDS: dict[str, Plain] = {
     "pgd": {"steps": 10, "step": 0.25},
     "trades": {"steps": 10, "step": 0.25, "beta": 6.0},
 }
-"""What each takes by default. A step's size is a share of the budget: the papers' 10/255 and 2/255 of 8/255."""
+"""The default settings of each kind. A step's size is a share of the budget: the papers' 10/255 and 2/255 of 8/255."""
 
 LARGER = 2.0**12
-"""In half precision, how much larger the loss is made whose gradient moves the pixels: float16 ends at 6e-8 and 65504."""
+"""By how much the loss that moves the pixels is multiplied in half precision: float16 ends at 6e-8 and 65504."""
 
 LOOKED_AT = 500
 LOST = 0.5
@@ -163,7 +163,7 @@ def _gradient(network: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -
 def divergence(wanted: Tensor, logits: Tensor) -> Tensor:
     """How far answers are from those wanted, both as logits, summed over pictures: Kullback and Leibler's, in float32.
 
-    Of logarithms throughout: a probability that is 0 in float32 has no gradient of its own.
+    It is computed from logarithms throughout: a probability that is 0 in float32 has no gradient of its own.
     """
     from torch.nn import functional as F
 

@@ -93,9 +93,9 @@ class RunState:
 
 
 def _score(row: Plain) -> tuple[float, float]:
-    """What epochs are compared by: the share of val that is right, then its loss.
+    """What epochs are compared by: the share of val that is right, then minus its loss.
 
-    If the network learns from moved pictures, the share of moved ones.
+    If the network learns from moved pictures, it is the share of moved ones that is right.
     """
     held: Plain = row.get("robust", {"pgd": row["val"]["accuracy"]})
     return held["pgd"], -row["val"]["loss"]

@@ -77,7 +77,7 @@ def _key(model: Classifier, batch: Batch, config: TrainConfig, steps: int) -> st
 
 
 def _measured(model: Classifier, batch: Batch, config: TrainConfig, steps: int, compile: Callable[..., Forward]) -> Plain:
-    """Steps of both kinds in turns, so that other work on the machine slows both."""
+    """Times eager and compiled steps in turns, so that other work on the machine slows both, and says whether it pays."""
     tried = copy.deepcopy(model).train(trains_body(config.finetune))
     scaler = make_scaler(config.precision, batch.images.device)
     kinds = {"eager": Gradient(tried, config, scaler), "compiled": Gradient(tried, config, scaler, forward=compile(tried))}

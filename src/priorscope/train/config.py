@@ -120,7 +120,7 @@ class TrainConfig(Config):
         return any(getattr(self, name) for name in LENGTHS)
 
     def with_steps(self, step_flops: float) -> Self:
-        """The same, a budget of computing turned into the number of steps that it pays for, at `step_flops` each."""
+        """This config with a budget of operations turned into the number of steps that it pays for, at `step_flops` each."""
         if self.flops is None:
             return self
         steps = int(self.flops // step_flops)

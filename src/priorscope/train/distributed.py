@@ -36,7 +36,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that writes."""
+        """Whether this process is rank 0, which alone writes."""
         return self.rank == 0
 
     def mean(self, value: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 VERSION = 3
-"""Of which block a parameter counts with (mode layers); raised when that changes."""
+"""Version of the mapping from parameters to blocks (mode layers); raised when it changes."""
 
 
 class FinetuneConfig(Config):
@@ -89,7 +89,7 @@ def head_names(model: Classifier) -> set[str]:
 
 
 def blocks(model: Classifier) -> list[list[str]]:
-    """Which modules each numbered block is, none inside another of its own, by their paths; in the order of execution.
+    """The modules of each numbered block, by their paths and none inside another; blocks in the order of execution.
 
     A block is the one module that holds all its taps. If there is none, or it holds another block too, the block is the
     modules of the taps.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 VERSION = 2
-"""Of what a run hands on to the run that begins with it; raised when that changes."""
+"""Version of what a run hands on to the run that begins with it; raised when that changes."""
 
 
 class InitialWeights(Protocol):
@@ -22,21 +22,21 @@ class InitialWeights(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes of their head, in its order; none if they are not known."""
+        """The names of the classes that the weights' head tells apart, in its order; empty if they are not known."""
         ...
 
     @property
     def stamp(self) -> str | None:
-        """What distinguishes them from others in their place: the pictures a run learnt from, a published file's content."""
+        """What tells these weights from others at their place: the pictures that a run learnt from, or a file's content."""
         ...
 
     @property
     def classes(self) -> int | None:
-        """How many classes their head tells apart; None if that is not known."""
+        """How many classes the weights' head tells apart; None if that is not known."""
         ...
 
     def put_into(self, model: Classifier, seed: int) -> None:
-        """Puts them in, with their own normalisation; a head for another number of classes is drawn again."""
+        """Loads the weights into a model, with their own normalisation; a head for other classes is drawn again."""
         ...
 
 
@@ -55,7 +55,7 @@ class Stored:
     names: tuple[str, ...] = ()
 
     def put_into(self, model: Classifier, seed: int) -> None:
-        """Puts the file's weights in."""
+        """Loads the file's weights into a model; a head for another number of classes is drawn again."""
         from priorscope.models.building import load_weights
 
         if self.statistics is not None:
@@ -70,7 +70,7 @@ class Stored:
         model.replace_head(classes, seed)
 
     def _check_body(self, model: Classifier) -> None:
-        """Refuses a network of which not the head alone was made for another number of classes."""
+        """Refuses a model whose body, not its head alone, depends on the number of classes and was made for another one."""
         from priorscope.models import FAMILIES
 
         if model.config is None:
@@ -98,7 +98,7 @@ class Timm:
 
     @property
     def classes(self) -> int | None:
-        """As timm says."""
+        """How many classes the weights' head tells apart, as timm says; None if it does not."""
         from priorscope.models.timm_zoo import TimmConfig, published_classes
 
         return published_classes(TimmConfig(name=f"timm/{self.name}"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 Coefficients = tuple[float, float, float]
-"""Of x, x^3 and x^5 in one Newton-Schulz step."""
+"""The coefficients of x, x^3 and x^5 in one Newton-Schulz step."""
 
 
 def in_fast_precision(optimiser: Optimizer) -> Optimizer:
@@ -59,7 +59,10 @@ def _as_torch(gradient: Tensor, coefficients: Coefficients, steps: int, eps: flo
 def _as_timm(
     theirs: Callable[..., Tensor], gradient: Tensor, steps: int, coefficients: Sequence[Coefficients], **options: Any
 ) -> Tensor:
-    """Theirs with no steps makes the norm 1; the last coefficients serve for all further steps."""
+    """A gradient orthogonalised as by timm, in float32; `theirs` is timm's function, called for 0 steps to make the norm 1.
+
+    The last coefficients serve for all further steps.
+    """
     in_order = [*coefficients[:steps], *(steps - len(coefficients)) * [coefficients[-1]]]
     return drawn(theirs(gradient, 0, in_order, dtype=torch.float32, **options), in_order)
 

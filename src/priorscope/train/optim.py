@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 VERSION = 2
-"""Of the numbers that training by these rules ends with; raised when they change."""
+"""Version of the numbers that training by these rules ends with; raised when they change."""
 
 OPTIMISERS: dict[str, Plain] = {
     "adamw": {"momentum": 0.9, "beta2": 0.999},

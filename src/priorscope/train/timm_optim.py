@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PREFIX = "timm/"
 
 LEFT_OUT = ("bnb*", "fused*", "kron*", "adahessian")
-"""They need packages that are not ours (bitsandbytes, apex, opt_einsum), or a second backward pass."""
+"""timm's optimisers that need packages we do not have (bitsandbytes, apex, opt_einsum), or a second backward pass."""
 
 
 def make_timm(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:

@@ -87,7 +87,7 @@ ADAPTIVE = {"rho": 0.5, "adaptive": True}
         ({**DROPOUT, "train": {"accumulate": 3}}, 4),
         *[({"train": {"steps": 5, "choose": choose}}, steps) for choose in ("best", "last") for steps in (4, 5)],
         *[({"optim": {"lr": 1e-12}, "train": {"epochs": 6, "patience": 2}}, steps) for steps in (5, 8, 9)],
-        *[({**DROPOUT, "train": {"finetune": {"mode": "head"}}}, steps) for steps in (1, 4)],
+        *[({"train": {"finetune": {"mode": "head"}}}, steps) for steps in (1, 4)],
         ({"model": "cnn/tiny", "train": {"finetune": {"mode": "body", "factor": 0.1}}}, 4),
         ({"optim": {"name": "muon"}, "train": {"finetune": {"mode": "layers", "factor": 0.5}}}, 4),
         ({"train": {"precision": "fp16"}}, 4),

@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from markdown import markdown
 
+from priorscope.core.contracts import About
 from priorscope.core.environment import Environment, Hardware, Learnt, NetworkRecord
 from priorscope.core.stats import wilson
 from priorscope.models.card import Trained, escaped, model_card
@@ -55,7 +56,7 @@ TRAINED = Trained(
         threads=1,
     ),
     history=[{"epoch": 1}, {"epoch": 2}],
-    results=[(accuracy(), {"data": "shapetex", "split": "val"})],
+    results=[(accuracy(), About(data="shapetex", split="val"))],
 )
 
 
@@ -117,14 +118,14 @@ def test_a_run_without_results_says_so() -> None:
 def test_a_number_that_is_not_finite_is_left_out_of_the_index() -> None:
     """JSON has no infinity, and the hub would refuse the whole card."""
     endless = accuracy().model_copy(update={"value": float("inf"), "interval": None})
-    card = model_card(dataclasses.replace(TRAINED, results=[(endless, {}), *TRAINED.results]))
+    card = model_card(dataclasses.replace(TRAINED, results=[(endless, About()), *TRAINED.results]))
     _, read = model_index_to_eval_results(parsed(card)["model-index"])
     assert [result.metric_value for result in read] == [41 / 60]
 
 
 def test_no_split_is_named_where_none_is_stored() -> None:
     """Some probes look at several splits, and a result saved by hand says nothing of its data."""
-    for about in ({}, {"data": "shapetex", "split": ""}):
+    for about in (About(), About(data="shapetex")):
         text = model_card(dataclasses.replace(TRAINED, results=[(accuracy(), about)]))
         assert parsed(text)["model-index"][0]["results"][0]["dataset"] == {"name": "shapetex", "type": "shapetex"}
         assert "| share of images | shapetex |" in text
@@ -140,7 +141,7 @@ def test_adopted_weights_are_not_said_to_be_trained_here() -> None:
 def test_hostile_names_stay_text() -> None:
     recipe = {"model": {"name": f"mlp/{HOSTILE}"}, "data": {"source": {"name": HOSTILE}}}
     environment = TRAINED.environment.replace(model=TRAINED.environment.network.replace(classes=(HOSTILE, "b")))
-    results = [(accuracy(caveats=(HOSTILE,)), {"data": HOSTILE, "split": HOSTILE})]
+    results = [(accuracy(caveats=(HOSTILE,)), About(data=HOSTILE, split=HOSTILE))]
     text = model_card(
         dataclasses.replace(
             TRAINED, name=HOSTILE, recipe=recipe, recipe_file=f"x = '''{HOSTILE}'''", environment=environment, results=results

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from priorscope.core.contracts import Result
+from priorscope.core.contracts import About, Result
 from priorscope.core.machine import hardware, versions
 from priorscope.core.stats import Interval, wilson
 from priorscope.probes.accuracy import Accuracy
@@ -108,7 +108,7 @@ def write_run(
             "command": f"priorscope probe {probe} runs/{folder.name}",
             "config": {"name": probe},
         }
-        result.save(folder / "results" / probe / "0123456789abcdef.json", about)
+        result.save(folder / "results" / probe / "0123456789abcdef.json", About.parse(about))
     return folder
 
 

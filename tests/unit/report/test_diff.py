@@ -88,7 +88,7 @@ def test_of_a_probe_asked_twice_answers_to_the_same_question_are_matched() -> No
         made = run("mlp", 0, scored(right(0.5), Listed))
         (one,) = made.outcomes
         ways = [
-            replace(one, result=scored(right(share), Listed), about={**one.about, "config": {"views": views}})
+            replace(one, result=scored(right(share), Listed), about=one.about.replace(config={"views": views}))
             for views, share in shares.items()
         ]
         return reading([replace(made, outcomes=tuple(ways))])

@@ -11,7 +11,7 @@ import tomli_w
 from fake_study import accuracy, write_run, write_study
 
 from priorscope.cli import main
-from priorscope.core.contracts import Metric
+from priorscope.core.contracts import About, Metric
 from priorscope.probes.transfer import Transfer
 from priorscope.report.latex import _digits, all_tables, escaped, write_tables
 from priorscope.report.records import Outcome, Reading
@@ -180,7 +180,7 @@ def test_a_report_of_nothing_is_refused(tmp_path, capsys):
 
 def joint(folder, result, names):
     about = {"subjects": [{"name": name, "family": name[:3], "recipe": name[:3], "seed": 0} for name in names]}
-    result.save(folder / "joint" / result.probe / "0123456789abcdef.json", about)
+    result.save(folder / "joint" / result.probe / "0123456789abcdef.json", About.parse(about))
 
 
 def test_who_fools_whom_has_a_table(tmp_path):
@@ -212,7 +212,7 @@ def test_a_joint_result_without_a_matrix_lists_its_first_numbers(monkeypatch):
     planted = [Metric(metric=f"number {i}", value=i / 100, n=9, unit="share of images") for i in range(60)]
     monkeypatch.setattr(Transfer, "metrics", lambda _self: planted)
     monkeypatch.setattr(Transfer, "protocol", lambda _self: "As planted.")
-    reading = Reading("s", "q?", "", ("s",), (), (Outcome(Transfer.model_construct(caveats=()), (), {}),), ())
+    reading = Reading("s", "q?", "", ("s",), (), (Outcome(Transfer.model_construct(caveats=()), ()),), ())
     rows = rows_of(all_tables(reading)["transfer"])
     assert rows[0][:3] == ["number", "of", "value (95\\,\\% interval)"]
     assert rows[1] == ["number 0", "--", "0.0", "9", "\\%"], "as the number is written"

@@ -155,7 +155,7 @@ def test_runs_of_other_worlds_have_curves_of_their_own(tmp_path: Path) -> None:
 
 def test_results_about_pairs_have_a_section() -> None:
     a, b = Subject(name="mlp-s0", family="mlp"), Subject(name="cnn-s0", family="cnn")
-    text = render(Reading("s", "q?", "", ("s",), (), (Outcome(accuracy(0.6, 0), (a, b), {}),), ()))
+    text = render(Reading("s", "q?", "", ("s",), (), (Outcome(accuracy(0.6, 0), (a, b)),), ()))
     assert "It is right on 60.0% of 1,000 images" in text
     assert "mlp-s0 → cnn-s0" in text
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fake_study import accuracy, write_run, write_study
 
+from priorscope.core.contracts import About
 from priorscope.core.errors import RequestError
 from priorscope.report.joined import read_sources
 from priorscope.report.settings import family_of
@@ -111,7 +112,9 @@ def test_a_number_that_a_newer_version_measured_again_does_not_count_twice(tmp_p
         for version, right in ((1, 0.2), (2, 0.6)):
             stored = json.loads(path.read_text())
             stored["about"]["made_from"] = {"version": version}
-            new = accuracy(right, 0).save(path.with_stem(f"{'f' if version == 1 else '0'}{version}"), stored["about"])
+            new = accuracy(right, 0).save(
+                path.with_stem(f"{'f' if version == 1 else '0'}{version}"), About.parse(stored["about"])
+            )
             assert new.exists()
         path.unlink()
         path.with_suffix(".npz").unlink()
@@ -125,7 +128,7 @@ def test_an_answer_that_was_asked_twice_is_not_two_seeds(told: dict[str, Any], t
     for path in sorted(study.glob("runs/*/results/accuracy/*.json")):
         stored = json.loads(path.read_text())
         stored["about"]["made_from"] = {"version": 1, "companions": {}} | told
-        accuracy(0.9, 0).save(path.with_stem("twin"), stored["about"])
+        accuracy(0.9, 0).save(path.with_stem("twin"), About.parse(stored["about"]))
     (found,) = (finding for finding in findings(read_sources([study])) if finding.probe == "accuracy")
     assert [arm.seeds for arm in found.arms] == [3, 3]
     if "companions" in told:

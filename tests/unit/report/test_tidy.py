@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from fake_study import accuracy, write_study
 
-from priorscope.core.contracts import Subject
+from priorscope.core.contracts import About, Subject
 from priorscope.report.records import Outcome, Reading
 from priorscope.report.tidy import COLUMNS, tidy_rows, write_tidy
 
@@ -70,9 +70,11 @@ def test_a_study_without_results_gives_an_empty_table_with_columns(tmp_path: Pat
 
 
 def test_rows_of_two_ways_to_ask_one_thing_say_which_is_which() -> None:
-    about = {"config": {"name": "accuracy", "views": "six"}, "made_from": {"data": {"name": "shapetex", "cue": "shape"}}}
+    shape = {"data": {"name": "shapetex", "cue": "shape"}}
+    about = About(config={"name": "accuracy", "views": "six"}, made_from=shape)
     (subject,) = (Subject(name="mlp-s0", family="mlp", recipe="mlp"),)
-    ways = (about, {**about, "made_from": {"data": {"name": "shapetex", "cue": "texture"}}}, {**about, "config": {}})
+    texture = {"data": {"name": "shapetex", "cue": "texture"}}
+    ways = (about, about.replace(made_from=texture), about.replace(config={}))
     told = tuple(Outcome(accuracy(0.5, 0), (subject,), way) for way in ways)
     rows = tidy_rows(Reading("s", "", "", (), (), told, ()))
     assert len({row["config"] for row in rows}) == 3

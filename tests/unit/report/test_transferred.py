@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from priorscope import models
+from priorscope.core.contracts import About, Subject
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.models.classifier import Classifier
 from priorscope.probes.robustness import Robustness, measure_robustness
@@ -104,13 +105,15 @@ def test_other_images_say_nothing(matrix: Transfer) -> None:
 
 def test_a_study_is_read_with_its_verdicts_drawn_again(matrix: Transfer, tmp_path: Path) -> None:
     about = {"subjects": [{"name": name, "family": "mlp", "recipe": name, "seed": 0} for name in matrix.names]}
-    matrix.save(tmp_path / "joint" / "transfer" / "0123456789abcdef.json", about)
+    matrix.save(tmp_path / "joint" / "transfer" / "0123456789abcdef.json", About.parse(about))
     blind = robustness(1e5).model_copy(update={"verdict": "no sign of overestimation", "checks": ()})
     for name in matrix.names:
         run = tmp_path / "runs" / name
         run.mkdir(parents=True)
         (run / "recipe.toml").write_text('seed = 0\nmodel = "mlp/tiny"\n')
-        blind.save(run / "results" / "robustness" / "0123456789abcdef.json", {"subject": {"name": name, "family": "mlp"}})
+        blind.save(
+            run / "results" / "robustness" / "0123456789abcdef.json", About(subjects=(Subject(name=name, family="mlp"),))
+        )
     (tmp_path / "study.toml").write_text('name = "planted"\n')
     runs = {run.name: run.outcomes[0].result for run in read_study(tmp_path).runs}
     assert {name: getattr(result, "verdict", "") for name, result in runs.items()} == {

@@ -11,7 +11,7 @@ from fake_study import write_study
 from numpy.typing import NDArray
 
 from priorscope.core.comparison import Difference, paired_bootstrap
-from priorscope.core.contracts import Array, Result, Subject
+from priorscope.core.contracts import About, Array, Result, Subject
 from priorscope.core.environment import Environment, Learnt
 from priorscope.core.stats import Interval
 from priorscope.probes.fewshot import Fewshot
@@ -44,7 +44,7 @@ class Cost(Score):
 
 def run(label: str, seed: int, result: Result, data: str = "same", recipe: Mapping[str, Any] | None = None) -> RunRecord:
     subject = Subject(name=f"{label}-s{seed}", family=label, recipe=label, seed=seed)
-    outcome = Outcome(result, (subject,), {"data": "shapetex", "split": "test", "config": {}})
+    outcome = Outcome(result, (subject,), About(data="shapetex", split="test"))
     told = Environment(key=subject.name, data=Learnt(source="planted", fingerprint=data))
     return RunRecord(subject.name, label, label, seed, dict(recipe or {}), told, (), (outcome,))
 
@@ -79,7 +79,7 @@ def test_of_two_ways_to_ask_a_probe_the_one_that_the_study_names_first_comes_fir
     ways: list[dict[str, Any]] = [{"name": "accuracy", "views": "six"}, {"name": "accuracy"}]
 
     def asked(way: dict[str, Any], share: float, who: RunRecord) -> Outcome:
-        return Outcome(scored(right(share)), who.outcomes[0].subjects, {**who.outcomes[0].about, "config": way})
+        return Outcome(scored(right(share)), who.outcomes[0].subjects, who.outcomes[0].about.replace(config=way))
 
     runs = [
         dataclasses.replace(one, outcomes=tuple(asked(way, 0.5, one) for way in ways)),
@@ -88,7 +88,7 @@ def test_of_two_ways_to_ask_a_probe_the_one_that_the_study_names_first_comes_fir
     for order, best in ((ways, 0.9), (ways[::-1], 0.8)):
         told = dataclasses.replace(reading(runs), entries=tuple(map(Entry, order)), claims=("cnn > mlp in accuracy",))
         found = findings(told)
-        assert [finding.about["config"] for finding in found] == order
+        assert [finding.about.config for finding in found] == order
         assert found[0].arms[0].value == pytest.approx(best)
         answer = answers(told, found)[0].sentence
         assert f"{best:.1%} against" in answer
@@ -219,7 +219,7 @@ def test_results_of_other_settings_are_not_mixed() -> None:
     (outcome,) = first.outcomes
     other = RunRecord(
         *("mlp-s0", "mlp", "mlp", 0, {}, None, ()),
-        (outcome, Outcome(outcome.result, outcome.subjects, {**outcome.about, "config": {"eps": 0.1}})),
+        (outcome, Outcome(outcome.result, outcome.subjects, outcome.about.replace(config={"eps": 0.1}))),
     )
     assert len(findings(reading([other]))) == 2
 
@@ -236,6 +236,57 @@ def test_numbers_from_different_worlds_do_not_stand_in_one_column() -> None:
         ("score (cue both)", ["mlp"]),
         ("score (cue shape)", ["mlp-shape"]),
     ]
+
+
+def asked_on(one: RunRecord, *sources: dict[str, Any]) -> RunRecord:
+    """The run with its one result, as it is about each of some sources."""
+    (own,) = one.outcomes
+    told = (dataclasses.replace(own, about=own.about.replace(made_from={"data": source})) for source in sources)
+    return dataclasses.replace(one, outcomes=tuple(told))
+
+
+def learnt(source: dict[str, Any], subset: int | None = None) -> dict[str, Any]:
+    return {"data": {"source": source, **({} if subset is None else {"subset": subset})}}
+
+
+WORLD: dict[str, Any] = {"name": "shapetex", "cue": "both", "seed": 0}
+
+
+def test_networks_that_learnt_from_parts_of_one_source_were_asked_about_the_same_images() -> None:
+    """What they learnt from has two fingerprints, and the test images are the same."""
+    few = run("few", 0, scored(right(0.4)), data="500", recipe=learnt(WORLD, 500))
+    many = run("many", 0, scored(right(0.8)), data="5000", recipe=learnt(WORLD, 5000))
+    finding = only([asked_on(few, WORLD), asked_on(many, WORLD)])
+    assert [pair.differs for pair in finding.pairs] == [True]
+
+
+def test_networks_that_learnt_in_two_worlds_and_were_asked_about_a_third_are_compared_on_its_images() -> None:
+    shape, texture = {**WORLD, "cue": "shape"}, {**WORLD, "cue": "texture"}
+    runs = [
+        run("a", 0, scored(right(0.4)), data="1", recipe=learnt(shape)),
+        run("b", 0, scored(right(0.8)), data="2", recipe=learnt(texture)),
+    ]
+    assert [pair.differs for pair in only([asked_on(one, WORLD) for one in runs]).pairs] == [True]
+    files = [
+        dataclasses.replace(one, outcomes=(dataclasses.replace(own, about=about),))
+        for one, stamp in zip(runs, ("now", "then"), strict=True)
+        for own in one.outcomes
+        for about in [own.about.replace(made_from={"data": {"name": "folder", "path": "x"}, "files": stamp})]
+    ]
+    assert only(files).pairs == (), "a folder whose files have changed in between holds other images"
+
+
+def test_worlds_that_differ_in_their_seed_alone_are_two_questions() -> None:
+    """A network's own world, and another draw of it: no number is lost, and none counts as a second seed."""
+    other = {**WORLD, "seed": 7}
+    runs = [asked_on(run("mlp", s, scored(right(0.5)), recipe=learnt(WORLD)), WORLD, other) for s in range(3)]
+    found = findings(reading(runs))
+    assert [(finding.measure, [arm.seeds for arm in finding.arms]) for finding in found] == [
+        ("score", [3]),
+        ("score (seed 7)", [3]),
+    ]
+    entries = (Entry({}), Entry({}, data=other))
+    assert [[entry.fits(outcome, WORLD) for outcome in runs[0].outcomes] for entry in entries] == [[True, False], [False, True]]
 
 
 def test_two_seeds_alone_are_two_checkpoints() -> None:
@@ -507,7 +558,7 @@ def test_a_claim_about_a_norm_is_answered_in_that_norm() -> None:
     for name, shifts in (("cnn", {"linf": -1.0, "l2": 1.0}), ("mlp", {"linf": 0.0, "l2": 0.0})):
         asked = [budgets(name, noise * (1.1 if shift else 1) + shift, 0.01) for shift in shifts.values()]
         told = [
-            dataclasses.replace(one.outcomes[0], about={**one.outcomes[0].about, "config": {"norm": norm}})
+            dataclasses.replace(one.outcomes[0], about=one.outcomes[0].about.replace(config={"norm": norm}))
             for norm, one in zip(shifts, asked, strict=True)
         ]
         both.append(dataclasses.replace(asked[0], outcomes=tuple(told)))
@@ -637,7 +688,7 @@ def test_of_one_probe_on_two_worlds_the_study_s_order_leads_whatever_files_are_c
     way = {"name": "accuracy"}
     worlds = [{"name": "shapetex", "cue": cue} for cue in ("shape", "texture")]
     told = [
-        Outcome(scored(right(share)), made.outcomes[0].subjects, {"config": way, "made_from": {"data": world}})
+        Outcome(scored(right(share)), made.outcomes[0].subjects, About(config=way, made_from={"data": world}))
         for world, share in zip(worlds, (0.4, 0.6), strict=True)
     ]
     entries = tuple(Entry(way, world) for world in worlds)

@@ -30,7 +30,7 @@ def test_the_command_can_be_typed_again():
     told = about(
         wanted, [(Subject(name="a-s0", family="mlp"), ("runs/a s0",))], source_config("shapetex"), {}, other_data=False
     )
-    words = shlex.split(told["command"])
+    words = shlex.split(told.command)
     assert words[:4] == ["priorscope", "probe", "accuracy", "runs/a s0"]
     table = {"name": "accuracy"}
     for flag, setting in zip(words[4::2], words[5::2], strict=True):
@@ -51,7 +51,7 @@ def test_the_command_can_be_typed_again():
 def test_the_data_can_be_typed_again(source):
     asked_on = source_config(source)
     told = about(probe_config("accuracy"), [(Subject(name="a", family="mlp"), ("a",))], asked_on, {}, other_data=True)
-    *_, flag, typed = shlex.split(told["command"])
+    *_, flag, typed = shlex.split(told.command)
     assert flag == "--data"
     assert source_config(typed) == asked_on
 
@@ -199,8 +199,8 @@ def test_what_is_said_of_several_names_them_all(study):
     networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
     config = probe_config({"name": "similarity", "images": 20, "batch": 10})
     (found,) = look(config, networks, "shapetex", open_source("shapetex")).values()
-    assert [one["name"] for one in found.about["subjects"]] == ["both-s0", "shape-s0"]
-    assert found.about["made_from"]["weights"] == {one.name: load(study / "runs" / one.name).key for one in networks}
+    assert [one.name for one in found.about.subjects] == ["both-s0", "shape-s0"]
+    assert found.about.made_from["weights"] == {one.name: load(study / "runs" / one.name).key for one in networks}
 
 
 def test_a_result_that_the_study_will_delete_is_told_of(study, tmp_path):

@@ -55,7 +55,7 @@ class Augment(Config):
 
     @property
     def version(self) -> int:
-        """Of the numbers that its operations draw: 1, and one more for each time that those of one of them changed."""
+        """The version of the numbers that the operations draw: 1, and one more for each change of an operation's numbers."""
         ops = [inner for op in self.ops for inner in (op, *(op.ops if isinstance(op, Choose) else ()))]
         return 1 + sum(op.VERSION - 1 for op in ops)
 

@@ -42,7 +42,7 @@ class CpuRenderer:
         mix(unmixed, at, mixes, order, out.reshape(len(at), 3, -1))
 
     def unmixed(self, epoch: int, index: Ints, out: Floats) -> None:
-        """Warped, coloured and erased."""
+        """Fills `out` with the pictures at `index`, warped, coloured and erased but not yet mixed."""
         drawing = self.drawing
         flat, offsets, sizes = self._source(index)
         program = drawing.program(epoch, index, sizes)

@@ -49,7 +49,7 @@ class Op(Config):
     """Base of every operation. `p` is the chance that it happens to a picture."""
 
     VERSION: ClassVar[int] = 1
-    """Of the numbers that it draws; raised when they change."""
+    """The version of the numbers that the operation draws; raised when they change."""
 
     p: Chance = 1.0
 

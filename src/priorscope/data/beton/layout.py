@@ -64,7 +64,7 @@ AGAIN = "write or fetch the file again"
 
 @dataclass(frozen=True)
 class Regions:
-    """Where the values of one field are: byte offsets and sizes, in sample order."""
+    """The byte offsets and sizes of one field's values, in sample order."""
 
     start: Ints
     size: Ints
@@ -248,7 +248,7 @@ class _Checks:
         return ordered
 
     def none(self, bad: NDArray[np.bool_], say: Callable[[int], str]) -> None:
-        """Refuses the first of those that are bad."""
+        """Refuses the file if any entry is `bad`; `say` describes the first one, by its number."""
         if bad.any():
             raise self.refuse(say(int(np.argmax(bad))), "offsets and sizes within the file, as its writer left them")
 

@@ -148,7 +148,7 @@ class Part:
 
 
 def part_path(target: Path) -> Path:
-    """Where a file lies until it is whole."""
+    """The path at which a file lies until it is whole."""
     return _beside(target, ".part")
 
 

@@ -246,7 +246,7 @@ class _Writer:
         return min(max(PAGE, _power(4 * takes)), DENSE_PAGE)
 
     def _place(self, index: int, end: int, takes: int, page: int) -> int:
-        """Where a sample begins: behind the one before it, or on the next page where it would cross a boundary."""
+        """The byte at which a sample begins: behind the one before it, or on the next page if it would cross a boundary."""
         room = min(page, MOST_READ)
         if takes > room:
             raise WorkError(

@@ -75,7 +75,7 @@ def _mirrored(position: int, side: int, inner: bool) -> int:  # pragma: no cover
 
 @njit(nogil=True, cache=True)
 def _sample(pictures: Floats, ys: Floats, xs: Floats, inner: bool, out: Floats) -> None:  # pragma: no cover  compiled
-    """Bilinear."""
+    """Fills `out` with pictures read bilinearly at positions (ys, xs), mirrored beyond their edges."""
     count, side = len(pictures), pictures.shape[1]
     for n in range(count):
         for h in range(side):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from priorscope.data.beton.reader import Beton
 
 VERSION = 2
-"""Of which pictures are in which split, and of their labels; raised when one of them changes."""
+"""Version of which pictures are in which split, and of their labels; raised when either changes."""
 
 WITHOUT_LABELS = "unlabeled"
 """The part whose pictures have no labels (STL-10's): its one class is none of the others'."""

@@ -28,7 +28,7 @@ PYTHON = Published(
 PUBLISHED = (BINARY,)
 """What `data get` downloads: the binary files hold the same pixels as the pickles, and nothing to distrust."""
 LAYOUTS = (*PUBLISHED, PYTHON)
-"""What is read where it lies."""
+"""The published archives that are read if they, or what they unpack to, are in the data folder."""
 
 TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST = ("test_batch",)

@@ -28,7 +28,7 @@ PYTHON = Published(
 )
 PUBLISHED = (BINARY,)
 LAYOUTS = (*PUBLISHED, PYTHON)
-"""What is read where it lies."""
+"""The published archives that are read if they, or what they unpack to, are in the data folder."""
 
 
 class Cifar100Config(SourceConfig):

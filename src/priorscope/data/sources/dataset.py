@@ -25,7 +25,7 @@ from priorscope.data.split import Bytes, Ints
 from priorscope.data.store import numbers_as_names
 
 VERSION = 2
-"""Of which pictures are in which split, and of their labels; raised when one of them changes."""
+"""Version of which pictures are in which split, and of their labels; raised when either changes."""
 
 IMAGE_KEYS = ("image", "img", "images", "pixel_values")
 LABEL_KEYS = ("label", "labels", "fine_label", "target", "class")

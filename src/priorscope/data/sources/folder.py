@@ -24,7 +24,7 @@ from priorscope.data.parts import Part, PublishedSource, part_named, split_withi
 from priorscope.data.sources import Res, SourceConfig
 
 VERSION = 2
-"""Of which pictures are in which split; raised when that changes."""
+"""Version of which pictures are in which split; raised when that changes."""
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 

@@ -29,7 +29,7 @@ from priorscope.data.sources import Res, SourceConfig, folder, parquet
 from priorscope.data.tars import TarPixels, inner_archives, members
 
 VERSION = 2
-"""Of which pictures are in which split; raised when that changes."""
+"""Version of which pictures are in which split; raised when that changes."""
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
 VAL_TAR = "ILSVRC2012_img_val.tar"

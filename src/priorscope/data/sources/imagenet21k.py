@@ -22,7 +22,7 @@ from priorscope.data.split import Ints, balanced_order
 from priorscope.data.tars import members
 
 VERSION = 2
-"""Of which pictures are in which split; raised when that changes."""
+"""Version of which pictures are in which split; raised when that changes."""
 
 ARCHIVES = ("fall11_whole.tar", "winter21_whole.tar")
 
@@ -98,7 +98,7 @@ class _Halves:
 
     @cached_property
     def held_out(self) -> Ints:
-        """Every class's first pictures in an order in which every prefix is balanced."""
+        """The pictures held out: each class's first ones, in an order of which every prefix is balanced."""
         return np.sort(balanced_order(self.whole.labels)[: self.config.val_per_class * len(self.classes)])
 
     @cached_property

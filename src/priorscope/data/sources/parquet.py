@@ -28,7 +28,7 @@ from priorscope.data.store import further_columns, numbers_as_names
 from priorscope.data.table import Table, TablePixels
 
 VERSION = 3
-"""Of which pictures are in which split, and of their labels; raised when one of them changes."""
+"""Version of which pictures are in which split, and of their labels; raised when either changes."""
 
 JPEG_MAGIC = b"\xff\xd8"
 RAW = ("cifar10", "cifar100", "stl10")

@@ -37,7 +37,7 @@ from priorscope.data.sources.shapetex_render import (
 from priorscope.data.split import ArrayPixels, Split, no_such_split
 
 VERSION = 1
-"""Of the pictures that the world draws; raised when they change."""
+"""Version of the pictures that the world draws; raised when they change."""
 
 SHAPES = tuple(OUTLINES)
 CLASSES = len(SHAPES)

@@ -62,7 +62,7 @@ def _labelled(folder: Path, part: str) -> Part:
 
 
 def _unlabelled(folder: Path) -> Part:
-    """Left on the disk: 2.8 GB, which are turned into rows as they are read."""
+    """The pictures without labels, left on the disk: 2.8 GB, which are turned into rows as they are read."""
     pictures = _pictures(folder / "unlabeled_X.bin")
     return Part(ArrayPixels(pictures), np.zeros(len(pictures), np.int64), classes=("unlabeled",))
 

@@ -66,7 +66,7 @@ def _train(folder: Path, classes: tuple[str, ...]) -> Part:
 
 
 def _number(name: str) -> tuple[int, str]:
-    """`n01443537_12.JPEG` -> 12."""
+    """What picture files are sorted by: the number in the name (12 in `n01443537_12.JPEG`), then the name."""
     digits = re.search(r"_(\d+)\.", name)
     return (int(digits[1]) if digits else -1, name)
 

@@ -31,7 +31,7 @@ class Transform:
 
     `levels` are its strengths from weak to strong, of which `usual` is the one that stands for it in a single number;
     `strength` is what they count. `donors` says that each picture borrows from one of another class. `fault` says what is wrong
-    with a predecessor's.
+    with a transform of an earlier study.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Transform:
     fault: str = ""
 
     def at(self) -> tuple[float | None, ...]:
-        """Every strength, or the only way that there is."""
+        """Every strength of the transform, from weak to strong; a single None if it has only one way to act."""
         return self.levels or (None,)
 
 

@@ -10,7 +10,7 @@ from priorscope.data.transforms.draws import Scene
 LUMA = (0.299, 0.587, 0.114)
 """How bright red, green and blue look (Rec. 601), as image libraries turn colours to grey."""
 Z_LUMA = (0.2989, 0.587, 0.114)
-"""The same as torchvision rounds it."""
+"""How bright red, green and blue look, as torchvision rounds the weights of Rec. 601."""
 
 
 def luma(images: Tensor, weights: tuple[float, ...] = LUMA) -> Tensor:

@@ -67,7 +67,7 @@ def quilting(images: Tensor, level: float | None, scene: Scene) -> Tensor:
 
 
 def _bands(length: int, side: int, hop: int) -> tuple[slice, ...]:
-    """Where patches are laid along a side: all along, and once more at its end where the hops do not reach it."""
+    """The stretches of a side on which patches are laid: all of it, and its end again where the hops do not reach that."""
     return (slice(None),) if (length - side) % hop == 0 else (slice(None), slice(-side, None))
 
 

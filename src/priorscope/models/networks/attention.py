@@ -30,7 +30,7 @@ def in_product_precision(values: Tensor) -> Tensor:
 
 
 def in_own_precision(values: Tensor) -> AbstractContextManager[object]:
-    """No autocast inside, on the device of some values."""
+    """Switches autocast off inside the block, on the device of some values."""
     kind = values.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 

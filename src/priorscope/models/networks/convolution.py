@@ -17,10 +17,13 @@ from torch.nn import functional as F
 from priorscope.models.networks.linear import learns_in_bfloat16, turned
 
 MOST_PIXELS, VALUES_A_PIXEL = 64, 20
-"""Of the map that comes out, and of a patch of the thinner side: on larger or thinner maps oneDNN's own gradient is as fast."""
+"""Weights learn by products where the map that comes out has at most so many pixels, and a patch so many values for each.
+
+A patch is counted with the smaller number of channels. On larger or thinner maps oneDNN's own gradient is as fast.
+"""
 
 PATCHES_BYTES = 8 << 20
-"""Of patches at a time: with 2 MiB a gradient takes nearly twice as long, with all at once a tenth longer."""
+"""Bytes of patches copied at a time: with 2 MiB a gradient takes nearly twice as long, with all at once a tenth longer."""
 
 
 class Convolution(nn.Conv2d):

@@ -58,7 +58,7 @@ class Dropout(nn.Module):
 
 
 class _Dropped(torch.autograd.Function):
-    """The gradient is dropped where the value was: the seed is all that is kept."""
+    """Drops the gradient where it dropped the value; the rate and the seed are all that it keeps for that."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, p: float, seed: int) -> Tensor:

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from priorscope.models.networks.fused import runs_kernels
 
 WIDE = 1024
-"""Weights with as many channels, in or out, learn from a factor that is turned first."""
+"""With this many channels or more, in or out, a weight's gradient is taken from a factor that is transposed in memory first."""
 
 
 class Linear(nn.Linear):
@@ -43,7 +43,7 @@ def multiplies_in_bfloat16(x: Tensor) -> bool:
 
 
 def learns_in_bfloat16(weight: Tensor) -> bool:
-    """The same of weights that are kept in float32, in one piece."""
+    """Whether this weight is a plain float32 tensor whose products autocast makes in bfloat16 on a CPU."""
     return weight.dtype == torch.float32 and type(weight) in (Tensor, nn.Parameter) and multiplies_in_bfloat16(weight)
 
 
@@ -82,7 +82,7 @@ def _of_weights(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def _left_by(narrow: Tensor, wide: Tensor) -> Tensor:
-    """narrow^T wide."""
+    """The product narrow^T wide; `narrow` is transposed in memory first where `wide` has `WIDE` columns or more."""
     return (narrow.T if wide.shape[1] < WIDE else turned(narrow, narrow.dtype)) @ wide
 
 

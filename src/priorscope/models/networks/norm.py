@@ -17,9 +17,9 @@ from priorscope.models.networks.linear import learns_in_bfloat16
 
 
 class LayerNorm(nn.LayerNorm):
-    """torch's LayerNorm, with the same keys and values; as it learns under autocast to bfloat16, another backward pass.
+    """torch's LayerNorm, with the same keys and values; as it learns under autocast to bfloat16, its backward pass is ours.
 
-    That has first derivatives only.
+    Our backward pass has first derivatives only.
     """
 
     def forward(self, input: Tensor) -> Tensor:

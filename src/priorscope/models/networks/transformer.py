@@ -21,7 +21,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def quicken(network: Network) -> Network:
-    """The same network, its modules turned in place into their faster kinds: state and hooks stay as they are."""
+    """Turns a network's modules in place into their faster kinds, and returns it; state and hooks stay as they are."""
     for module in network.modules():
         if faster := QUICKER.get(type(module)):
             module.__class__ = faster
@@ -48,7 +48,7 @@ class SelfAttention(timm_attention.Attention):
 
 
 class TimmLayerNorm(LayerNorm, timm_norm.LayerNorm):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """timm's own in evaluation, and ours as it learns."""
+    """timm's own LayerNorm in evaluation, and ours as it learns."""
 
 
 QUICKER: dict[type[nn.Module], type[nn.Module]] = {
