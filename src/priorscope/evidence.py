@@ -101,7 +101,7 @@ class Evidence:
         return self._kept[key]
 
     def _key(self, split: Split, name: str) -> str:
-        """What an answer is kept under; those of weights that have changed since are let go."""
+        """The key that an answer is kept under; answers of weights that have changed since are let go."""
         if self._weights_key is None and (now := _state_of(self.model)) != self._state:
             self._kept.clear()
             self._state = now
@@ -166,7 +166,7 @@ def evidence_of(subject: Classifier | Evidence | TrainedRun) -> Evidence:
 
 
 def _state_of(model: nn.Module) -> list[tuple[int, int]]:
-    """Where each parameter and buffer lies, and how often it was changed."""
+    """The address of each parameter and buffer in memory, and how often it was changed."""
     from priorscope.models.wrapping import changes_of
 
     return [(tensor.data_ptr(), changes_of(tensor)) for tensor in (*model.parameters(), *model.buffers())]

@@ -31,7 +31,7 @@ class Run:
         self.path = path
 
     def __fspath__(self) -> str:
-        """Its folder: a run stands wherever the path of one is wanted."""
+        """The run's folder, so that a run may be given wherever the path of one is wanted."""
         return str(self.path)
 
     @property
@@ -46,12 +46,12 @@ class Run:
 
     @cached_property
     def environment(self) -> Environment:
-        """Where and with what it was carried out, and what it had taken."""
+        """The record of the run: where and with what it was carried out, and what it took."""
         return read_environment(self.path)
 
     @property
     def key(self) -> str:
-        """What the weights are a function of."""
+        """The run's key: a hash of everything that the weights are a function of."""
         return self.environment.key
 
     @cached_property
@@ -183,7 +183,7 @@ class Snapshot(Run):
 
     @cached_property
     def environment(self) -> Environment:
-        """The run's, with what it had taken by then; `chosen_epoch` and `seconds` are known only at the end of an epoch."""
+        """The run's record with what it had taken by then; `chosen_epoch` and `seconds` are known only at an epoch's end."""
         whole, rows = self.finished.environment, self.finished.history
         seen = {"images_seen": "images", "flops": "flops", "macs": "macs"}
         by_then = {name: int(rows[-1][row]) // int(rows[-1]["step"]) * self.step for name, row in seen.items()}

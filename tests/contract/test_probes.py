@@ -14,7 +14,7 @@ import torch
 
 from priorscope import models, probes
 from priorscope.core.config import Config
-from priorscope.core.contracts import Result, Subject
+from priorscope.core.contracts import About, Result, Subject
 from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
@@ -81,7 +81,7 @@ def check(probe: str, family: str, world, folder: Path) -> None:
             assert row.low <= row.high + 1e-9, row
             if "debiased" not in row.metric:  # such an estimate may lie below 0, where what it estimates cannot be
                 assert row.low - 1e-9 <= row.value <= row.high + 1e-9, row
-    back = load_result(result.save(folder / "result.json", {"subject": {}}))
+    back = load_result(result.save(folder / "result.json", About(data="here")))
     assert back.table() == result.table()
     json.dumps(back.model_dump(mode="json", exclude=set(back.arrays())), allow_nan=False)
     figures = type(back).draw([(Subject(name=family, family=family), back)])

@@ -75,7 +75,10 @@ def _distance(of: Pictures, signs: Tensor, radius: Tensor) -> Tensor:
 def _bisected(
     victim: Victim, of: Pictures, turned: Tensor, signs: Tensor, radius: Tensor, reach: Tensor, fools: Tensor, turns: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where the turned direction fools at `reach`, the smallest distance at which it still does, after `turns` bisections."""
+    """The smallest distance at which the turned direction still fools, after `turns` bisections, and the direction kept.
+
+    Where the turned direction does not fool at `reach`, distance and direction stay as they were.
+    """
     low, high = torch.zeros_like(reach), torch.where(fools, reach, radius)
     for done in range(int(turns.max())):
         hit = torch.nonzero(turns > done)[:, 0]

@@ -42,7 +42,7 @@ class InferCase(Config):
     reference: str | None = None
     ratio_reference: float | None = None
     spread: dict[str, Spread]
-    """Low, median and high of each over the rounds."""
+    """Low, median and high of each figure over the rounds."""
 
 
 class InferBench(Config):

@@ -33,7 +33,7 @@ class Spread(Config):
 
     @classmethod
     def of(cls, rounds: Sequence[float]) -> Self:
-        """Of one number a round."""
+        """The spread of a measurement, from its number in each round."""
         return cls(median=median(rounds), low=min(rounds), high=max(rounds))
 
 
@@ -62,9 +62,9 @@ class LoaderBench(Config):
 
     cases: tuple[LoaderCase, ...]
     cold_start_s: float
-    """From `import torch` having returned to the first batch, in a fresh process, the compiled kernels in numba's cache."""
+    """Seconds from the end of `import torch` to the first batch, in a fresh process with compiled kernels in numba's cache."""
     cold_total_s: float
-    """The same from the process's start."""
+    """Seconds from the start of that process to the first batch."""
 
     def table(self) -> str:
         """The cases as text."""

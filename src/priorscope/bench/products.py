@@ -127,7 +127,7 @@ _READERS: dict[str, Reader] = {
 
 
 def flops(products: Mapping[Product, int]) -> int:
-    """A multiplication and an addition each."""
+    """The floating-point operations of some products: a multiplication and an addition for each multiply-add."""
     return sum(product.flops * count for product, count in products.items())
 
 
@@ -166,7 +166,7 @@ class Replay:
 
 
 def _plain(product: Product) -> Product:
-    """The same with both operands lying row by row."""
+    """The product with both operands lying row by row in memory."""
     return product._replace(left_turned=False, right_turned=False)
 
 

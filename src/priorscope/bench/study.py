@@ -20,7 +20,7 @@ from priorscope.core.errors import WorkError
 
 EVERY_SECONDS = 0.1
 HELPS = 5
-"""`--help` is asked so often; the median counts."""
+"""How often `--help` is asked; the median time counts."""
 
 PROC = Path("/proc")
 

@@ -52,7 +52,7 @@ ALL: Mapping[str, tuple[int, int]] = {
 """One model a family, with the side of its images and a batch that two cores train in about a second."""
 
 OTHERS = (64, 256)
-"""The same for models that `ALL` does not name."""
+"""The side of the images and the batch for models that `ALL` does not name."""
 
 
 class TrainCase(Config):
@@ -66,7 +66,7 @@ class TrainCase(Config):
     gemm_share: float
     """The time of the step's matrix products alone, as torch's own layers multiply them, over the step's."""
     gemm_share_best: float
-    """The same with every operand in the order of memory that is the fastest."""
+    """The time of the step's products alone, every operand in its fastest order of memory, over the step's."""
     gemm_gflops: float
     """The rate of the products alone, as torch's own layers multiply them, in 10^9 floating-point operations a second."""
     ratio_fp32_eager: float | None = None
@@ -77,7 +77,7 @@ class TrainCase(Config):
     data_wait_share: float
     """The share of the step that the loop waits for its batch."""
     spread: dict[str, Spread]
-    """Low, median and high of each over the rounds."""
+    """Low, median and high of each figure over the rounds."""
 
 
 class TrainBench(Config):
@@ -119,7 +119,7 @@ class Setting:
 
     @property
     def batches(self) -> int:
-        """As many as all turns of a contender take, so that the loader renders ahead to the end."""
+        """How many batches the loader gives: as many as all turns of a contender take, so that it renders ahead to the end."""
         from priorscope.bench.train_turns import UNTIMED
         from priorscope.data.loader import AHEAD
 

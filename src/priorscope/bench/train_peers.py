@@ -112,7 +112,7 @@ def _perceiver(config: Any, _side: int, classes: int) -> Reference | None:
 
 
 class _ChannelsLast(nn.Module):
-    """perceiver-pytorch takes pixels with their colours last."""
+    """Hands images to a network of perceiver-pytorch, which takes pixels with their colours last."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

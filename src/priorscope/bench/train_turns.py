@@ -103,7 +103,7 @@ class Apart:
         self._answer(lambda: None)  # it is ready: what it imports and builds would disturb the others' first turns
 
     def turn(self, steps: int) -> Turn:
-        """Some steps there, timed there."""
+        """Some steps of the contender, made and timed in its own process."""
         return self._answer(lambda: self._end.send(steps))
 
     def _answer(self, ask: Callable[[], None]) -> Any:

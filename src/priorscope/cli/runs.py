@@ -63,6 +63,8 @@ def probe(
     for study in passing(results.values()):
         print(f"kept with its run until the study in {study} is run again: it is not in its [[probes]]", file=sys.stderr)
     if as_json:
+        for file in written:
+            print(file, file=sys.stderr)
         return print_json({path: looked.plain() for path, looked in results.items()})
     for path, result in ((path, looked.result) for path, looked in results.items()):
         print(f"{path}: {result.headline()}\n{result.protocol()}\n{result.table()}")
@@ -113,8 +115,10 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the page or LaTeX tables from stored results, or show what differs between two: no model, no GPU."""
-    from priorscope.report import compare_sources, write_markdown, write_report, write_tables
+    from priorscope.report import compare_sources, write_tables
     from priorscope.report.joined import read_sources
+    from priorscope.report.markdown import write_markdown_page
+    from priorscope.report.page import contents, write_page
 
     if out is None and diff is None and tables is None:
         raise RequestError("report got none of --out, --diff and --tables.", "at least one of them", "--out report.html")
@@ -122,10 +126,14 @@ def report(
     if markdown and diff is not None:
         raise RequestError("--diff came with a page in Markdown.", "a page in HTML, or no page", "--out report.html")
     read = read_sources(sources)
-    page = None if out is None else write_markdown(read, out)[0] if markdown else write_report(read, out, other=diff)
+    failures = [f"{failure.step}: {failure.error}" for failure in read.failures]
+    page = None
+    if out is not None:
+        shown = contents(read, None, f"{out.stem}.html" if markdown else out.name, None if diff is None else read_sources(diff))
+        page = write_markdown_page(shown, out)[0] if markdown else write_page(shown, out)
+        failures = [f"{step}: {missing.error}" for missing in shown.failures for step in missing.steps]
     found = None if diff is None else compare_sources(read, diff)
     written = [] if tables is None else write_tables(read, tables)
-    failures = [f"{failure.step}: {failure.error}" for failure in read.failures]
     for failure in failures:
         print(f"left out of the page: {failure}", file=sys.stderr)
     if as_json:

@@ -51,6 +51,8 @@ def study(
     asked = Study.load(name, settings, budget)
     folder = out or Path("out") / asked.name
     check_folder(asked, folder)
+    if plan and cluster:
+        raise RequestError("--plan came with --cluster.", "one of them: a forecast is for this machine", "leave --cluster out")
     if plan:  # to forget what is there is to find nothing
         planned = make_plan(asked, folder / "anew" if fresh else folder)
         check_askable(planned)
@@ -63,9 +65,12 @@ def study(
     if executor is not None and executor.begun_again:
         print(f"begun again elsewhere: {', '.join(executor.begun_again)}", file=sys.stderr)
     page = write_study_page(folder)
+    if as_json:
+        done = outcome.asked - len(outcome.failed)
+        print_json({"out": str(folder), "report": str(page), "steps_done": done, "failed": outcome.failed})
     outcome.check()
     if as_json:
-        return print_json({"out": str(folder), "report": str(page), "steps_done": outcome.asked})
+        return None
     rest = "" if outcome.asked else "; everything was there"
     print(f"{outcome.asked} steps done{rest}. The page: {page}")
     return None

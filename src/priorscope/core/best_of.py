@@ -34,7 +34,7 @@ def expected_best(scores: ArrayLike, k: int) -> float:
 
 
 def best_spread(scores: ArrayLike, k: int, level: float = 0.9) -> tuple[float, float]:
-    """Between which scores the best lies of k chosen among the trials, in that part of all choices: how lucky k can be.
+    """The scores between which the best of k trials lies in a share `level` of all choices of k: how lucky k can be.
 
     It says how the trials that were made differ and nothing about others; `best_interval` does.
     """
@@ -48,7 +48,7 @@ def best_spread(scores: ArrayLike, k: int, level: float = 0.9) -> tuple[float, f
 
 
 def best_interval(scores: ArrayLike, k: int, level: float = 0.95) -> Interval:
-    """Where the expected best of k new trials lies, for every k at once; valid however few the trials."""
+    """The interval of the expected best of k new trials, for every k at once; valid however few the trials."""
     ranked = _ranked(scores)
     n = len(ranked)
     margin = sqrt(log(2 / (1 - level)) / (2 * n))

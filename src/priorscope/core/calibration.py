@@ -124,7 +124,7 @@ class Null:
 
     @classmethod
     def of(cls, name: str, value: float, drawn: Floats) -> Null:
-        """The p-value counts the data themselves among the draws, so it is never 0."""
+        """An estimate beside its `drawn` values; the p-value counts the data themselves among the draws, so it is never 0."""
         low, high = np.quantile(drawn, [0.025, 0.975])
         as_high = 1 + int(np.count_nonzero(drawn >= value - 1e-12))
         return cls(name, value, float(drawn.mean()), float(low), float(high), as_high / (len(drawn) + 1))
@@ -188,12 +188,12 @@ def _errors(confidence: Floats, hits: Bools) -> dict[str, Floats]:
 
 
 def _starts(place: Ints, bins: int) -> Ints:
-    """Where each bin begins among values that rise, and where the last ends."""
+    """The index at which each bin begins among rising values, and the one at which the last bin ends."""
     return np.searchsorted(place, np.arange(bins + 1), side="left")
 
 
 def _sums(values: NDArray[np.bool_], starts: Ints) -> Ints:
-    """The count of each bin, rows apart."""
+    """How many values of each row are true in each bin."""
     running = np.zeros((len(values), values.shape[1] + 1), np.int64)
     np.cumsum(values, axis=1, out=running[:, 1:])
     return np.diff(running[:, starts], axis=1)
@@ -303,7 +303,7 @@ def squared_error(answers: Answers, level: float = 0.95) -> tuple[float, Interva
 
 
 def _of_two(starts: Ints) -> Ints:
-    """Where bins begin and the last one ends, those with a single answer joined to the next, the last to the one before."""
+    """The starts of bins and the end of the last; a bin with one answer is joined to the next, a last one to the bin before."""
     first, *inner, end = starts.tolist()
     kept = [first]
     for at in inner:

@@ -43,7 +43,7 @@ Verdict = Literal["higher", "lower", "equivalent", "not distinguishable"]
 T = TypeVar("T")
 
 ALL_SIGNS = 16
-"""Of so many differences all 2^16 signs are tried, which takes milliseconds."""
+"""Up to this many differences, all combinations of signs are tried: 2^16 take milliseconds."""
 
 
 class Difference(Config):
@@ -297,7 +297,7 @@ def _all_on_one_side(n: int) -> float:
 def _sign_flip(difference: Floats, seed: int, resamples: int) -> float:
     """The share of signs, the data's own among them, whose mean lies as far from 0 as the data's.
 
-    Of at most `ALL_SIGNS` numbers it is that of all signs. Of more it is that of random ones, which cannot fall below 1 in
+    For up to `ALL_SIGNS` numbers all signs are tried. For more it is the share of random ones, which cannot fall below 1 in
     `resamples` + 1: too much after `holm` over a hundred pairs. So where none of them lies as far, it is bounded by
     Hoeffding's inequality as well (J. Am. Stat. Assoc. 58, 1963), P(|sum of +-d| >= t) <= 2 exp(-t^2 / (2 sum of d^2)). The
     bound is never below the exact share, and only p-values below those of random signs rest on it, so the test keeps its level.

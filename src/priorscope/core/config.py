@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import UnionType
@@ -79,6 +79,23 @@ class Config(BaseModel):
         unusual = [name for name, field in type(self).model_fields.items() if field.default is not None]
         nothing = {name: None for name in unusual if getattr(self, name) is None}
         return type(self).parse({**self.plain(), **nothing, **changes})
+
+
+class Named(Config):
+    """A config with a name, which says which settings it does not read."""
+
+    name: str
+
+    def refuse(self, settings: Iterable[str], because: str) -> None:
+        """Refuses settings that nothing would read, where they differ from their defaults."""
+        for setting in settings:
+            given, usual = getattr(self, setting), type(self).model_fields[setting].default
+            if given != usual:
+                raise RequestError(
+                    f"{self.name} came with {setting} = {given!r}, which changes nothing: {because}.",
+                    "settings that are read",
+                    f"leave {setting} out",
+                )
 
 
 def nothing_required(schema: Plain) -> None:

@@ -126,7 +126,7 @@ class About(Config):
         return cls.parse(read_json(path).get("about") or {}, str(path))
 
     def plain(self) -> Plain:
-        """As it is stored: one subject under its own name, and nothing that is not known."""
+        """Plain data as it is stored: a single subject as `subject`, and nothing that is not known."""
         known = {name: value for name, value in super().plain().items() if value}
         subjects = known.pop("subjects", [])
         return {**({"subject": subjects[0]} if len(subjects) == 1 else {"subjects": subjects} if subjects else {}), **known}
@@ -139,7 +139,7 @@ class About(Config):
 
     @property
     def version(self) -> int:
-        """That of the probe that measured; 0 where it does not say."""
+        """The version of the probe that measured; 0 where it is not known."""
         return int(self.made_from.get("version") or 0)
 
 
@@ -174,20 +174,20 @@ class Result(Config):
     leaning: ClassVar[tuple[str, str] | None] = None
     """What a network does whose value is higher, and whose is lower, where "higher" alone would say nothing to a reader."""
     best: ClassVar[str | None] = None
-    """What the network does whose value is the best of many, for the same reason."""
+    """What the network does whose value is the best of many, where "the highest" alone would say nothing to a reader."""
     bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
-    """Between what the value can lie: no interval around it reaches beyond."""
+    """The least and the greatest value that there can be: no interval reaches beyond them."""
     sampled: ClassVar[str] = "images"
     """What `n` counts."""
     difference_unit: ClassVar[str | None] = None
-    """The unit in which two are compared, `paired` or `side_by_side`, where that is not the value's own."""
+    """The unit in which `paired` and `side_by_side` compare two results, where it is not the value's own."""
     biased: ClassVar[bool] = False
     """Whether its estimator has a bias that averaging over seeds does not take away, as a calibration error has.
 
     The mean over seeds then gets no interval, and families are compared by `compared`.
     """
     aspect: ClassVar[AspectName | None] = None
-    """Which aspect of a network's fingerprint it tells, if any."""
+    """The aspect of a network's fingerprint that the result tells, if any."""
     untold: ClassVar[str] = "not measured"
     """Why a result tells no `trait`."""
 
@@ -240,11 +240,11 @@ class Result(Config):
         raise TypeError(f"{type(self).__name__} does not list its metrics")
 
     def matrices(self) -> list[Matrix]:
-        """Its numbers as tables of names against names, where it is about several networks: what a paper prints."""
+        """A result about several networks as tables of names against names, as a paper prints them; none for one network."""
         return []
 
     def trait(self) -> Metric | None:
-        """The number that tells its aspect: its value, unless another of its numbers is meant; None where that is missing."""
+        """The number that tells the result's `aspect`: `value`, unless a subclass means another; None where it is missing."""
         return Metric.of(self.measure, self.value, self.interval, self.n, self.unit)
 
     def ground(self) -> str:
@@ -259,12 +259,12 @@ class Result(Config):
         return None
 
     def compared(self) -> tuple[float, Interval | None] | None:
-        """What families are compared by that have no scores an image, and its interval; None where they are not compared."""
+        """The number and interval that families without scores an image are compared by; None where they are not compared."""
         return None if self.difference_unit else (self.value, self.interval)
 
     @classmethod
     def bounded(cls, interval: Interval) -> Interval:
-        """An interval around values of this kind, without what no value can be."""
+        """An interval around values of this kind, cut to the `bounds` between which they lie."""
         low, high = cls.bounds
         return interval.replace(low=min(max(interval.low, low), high), high=max(min(interval.high, high), low))
 
@@ -413,7 +413,7 @@ def difference_of_families(some: Sequence[Result], others: Sequence[Result], lev
 
 
 def told_from_chance(results: Sequence[R]) -> list[R]:
-    """Those whose number says more than chance alone would, which is asked of all of them: p-values are Holm-corrected."""
+    """The results whose number says more than chance alone would; p-values are Holm-corrected over all that are given."""
     adjusted = holm([result.chance for result in results])
     return [result for result, p in zip(results, adjusted, strict=True) if p < 0.05 and result.beyond_chance]
 

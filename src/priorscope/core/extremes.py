@@ -13,7 +13,7 @@ from typing import NamedTuple
 from priorscope.core.wording import listed
 
 MOST_NAMES = 4
-"""Of more names than this, a title says one fewer, and how many others there are."""
+"""The most names in a title: where there are more, it says one fewer than this, and how many others there are."""
 
 
 class Extreme(NamedTuple):

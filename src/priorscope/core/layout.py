@@ -54,7 +54,7 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def snapshot(run: Path, step: int) -> Path:
-    """Where the weights after some steps lie in a run's folder."""
+    """The path in a run's folder of the weights after `step` steps."""
     return run / SNAPSHOTS / f"step-{step:08d}.safetensors"
 
 
@@ -64,9 +64,9 @@ def snapshots(run: Path) -> list[int]:
 
 
 def stale(study: Path, run: str, key: str) -> tuple[list[Path], Path]:
-    """The runs of a name and a key that a study keeps and does not ask for any more, and where one more would lie.
+    """The runs of a name and a key that a study keeps and does not ask for any more, and the path for one more.
 
-    They are several where their data were others.
+    There are several where the data behind them differed.
     """
     name = f"{run}-{key}"
     kept = sorted((study / STALE).glob(f"{glob.escape(name)}*"))
@@ -75,10 +75,10 @@ def stale(study: Path, run: str, key: str) -> tuple[list[Path], Path]:
 
 
 def result(place: Path, probe: str, key: str) -> Path:
-    """Where a probe's result lies among the results of a run or the joint ones of a study."""
+    """The path of a probe's result among the results of a run or the joint ones of a study."""
     return place / probe / f"{key}.json"
 
 
 def results(place: Path) -> list[Path]:
-    """The results of every probe that lie there."""
+    """The paths of all probes' results in the results folder of a run, or the joint one of a study."""
     return sorted(place.glob("*/*.json"))

@@ -80,7 +80,7 @@ def slope(x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None) -> float:
 def front_of(compute: ArrayLike, error: ArrayLike) -> Ints:
     """Which points nothing cheaper, or as cheap, is better than or equal to; in the order of compute, one a bin at most.
 
-    Of a bin's points the last stays, which has the least error.
+    The last point of a bin stays, which has the least error.
     """
     c, e = np.asarray(compute, np.float64), np.asarray(error, np.float64)
     order = np.lexsort((e, c))

@@ -145,6 +145,9 @@ def share_from_resamples(drawn: ArrayLike, value: float, n: int, level: float = 
     return Interval(low=min(low, value), high=max(high, value), level=level, method="percentile bootstrap", over="images")
 
 
+NO_DECISION = Interval(low=0.0, high=1.0, method="no decision", over="images")
+"""The interval of a share of no decision at all."""
+
 # Over seeds: a family.
 
 
@@ -338,12 +341,12 @@ def crossed(values: ArrayLike, counted: ArrayLike | None = None) -> tuple[Floats
 
 
 def crossed_over(data: Floats) -> str:
-    """What the mean of such an array was sampled over."""
+    """What the mean of an array (seeds, images) or (seeds, draws, images) was sampled over, in words."""
     return "seeds x images" if data.ndim == 2 else "seeds x draws x images"
 
 
 def crossed_parts(data: Floats) -> list[Part]:
-    """The parts of the variance of the mean of such an array: over seeds, over images, and over draws where there are some."""
+    """The parts of the variance of the mean of an array (seeds, images) or (seeds, draws, images): one for each axis."""
     if data.ndim == 3:
         return [*crossed_parts(data.mean(axis=1)), seed_part(data.mean(axis=(0, 2)))]
     n = data.shape[1]

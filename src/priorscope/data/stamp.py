@@ -19,7 +19,7 @@ WHOLE = 64 << 20
 """Files of up to this many bytes together are hashed whole."""
 
 PAGE, PAGES, MANY = 4 << 10, 256, 1000
-"""Of larger ones, `PAGES` evenly spread pages of `PAGE` bytes are hashed; of more than `MANY` files, names and sizes alone."""
+"""Beyond `WHOLE`, `PAGES` evenly spread pages of `PAGE` bytes stand for a file; beyond `MANY` files, names and sizes do."""
 
 
 def data_stamp(source: SourceConfig) -> str | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def look_at_network(network: Classifier) -> Iterator[Finding]:
-    """Where a rate is set, two training passes over the same images must differ."""
+    """Finds a network with a dropout rate above 0 whose two training passes over the same images do not differ."""
     asked = (network.config.rates if network.config else {}) or _drops(network)
     if asked and not _answers_differ(network):
         told = ", ".join(f"{name} {rate:g}" for name, rate in asked.items())

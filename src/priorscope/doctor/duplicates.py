@@ -46,7 +46,7 @@ def _equal(first: list[bytes], second: list[bytes]) -> Pairs:
 
 
 def look_at_source(source: Source) -> Iterator[Finding]:
-    """Train against test and val, and train against itself."""
+    """Looks for pictures of train in test and val, and for pictures that train holds twice."""
     if "train" not in source.splits():
         return
     train = source.split("train")
@@ -84,7 +84,7 @@ def _between(name: str, train: Split, other: Split, pairs: Pairs) -> Iterator[Fi
 
 
 def _within(name: str, train: Split, known: list[bytes]) -> Iterator[Finding]:
-    """The same picture under two labels: one of them is wrong, whatever the network answers."""
+    """Finds pictures that train holds under two labels: one of the two is wrong, whatever the network answers."""
     first: dict[bytes, int] = {}
     pairs = [(before, at) for at, digest in enumerate(known) if (before := first.setdefault(digest, at)) != at]
     torn = [(a, b) for a, b in pairs if train.labels[a] != train.labels[b]]

@@ -22,7 +22,7 @@ RANDOM = ("ColorJitter", "AutoAugment", "RandAugment", "TrivialAugmentWide", "Au
 
 
 def look_at_source(source: Source) -> Iterator[Finding]:
-    """A few held-out pictures read twice."""
+    """Reads a few held-out pictures twice: both readings must be equal."""
     for name in ("val", "test"):
         if name not in source.splits():
             continue
@@ -40,7 +40,7 @@ def look_at_source(source: Source) -> Iterator[Finding]:
 
 
 def look_at_network(network: Classifier) -> Iterator[Finding]:
-    """The same images twice, in evaluation mode."""
+    """Shows a network the same images twice, in evaluation mode: its answers must be equal."""
     import torch
 
     from priorscope.models.classifier import evaluating

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from priorscope.run import Run
 
 NO_TUNING = (*HELD, "data.", "train.adversarial.")
-"""How settings begin that say what is learnt, for how long and against whom, and not how well."""
+"""The first words of settings that say what is learnt, for how long and against whom: choosing them is not tuning."""
 
 
 def look_at_study(found: Sequence[Run]) -> Iterator[Finding]:

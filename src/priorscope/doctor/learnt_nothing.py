@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def look_at_run(run: Run) -> Iterator[Finding]:
-    """The kept epoch's accuracy on val beside one in as many as there are classes."""
+    """Holds the kept epoch's accuracy on val against that of guessing one of the classes."""
     if not run.history:
         return
     val, classes = run.history[run.environment.chosen_epoch - 1]["val"], run.environment.network.num_classes

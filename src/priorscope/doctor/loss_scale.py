@@ -22,7 +22,7 @@ MOST = 20.0
 
 
 def look_at_log(log: Log) -> Iterator[Finding]:
-    """Every held-out loss beside the accuracy of the same epoch."""
+    """Holds every held-out loss of a log against the accuracy of the same epoch."""
     for split in ("val", "test"):
         accuracies = dict(log.along(split, "acc"))
         both = [(epoch, loss, accuracies[epoch]) for epoch, loss in log.along(split, "loss") if epoch in accuracies]
@@ -30,7 +30,7 @@ def look_at_log(log: Log) -> Iterator[Finding]:
 
 
 def look_at_run(run: Run) -> Iterator[Finding]:
-    """The same of a run's own curves, whose losses are means."""
+    """Holds every val loss of a run, which is a mean over images, against the accuracy of the same epoch."""
     rows = [(float(row["epoch"]), float(row["val"]["loss"]), float(row["val"]["accuracy"])) for row in run.history]
     yield from _judged(f"{run.name}, val", rows, mean=True)
 

@@ -38,7 +38,7 @@ def _row(values: Sequence[float]) -> str:
 
 
 def look_at_network(network: Classifier) -> Iterator[Finding]:
-    """A timm network knows how its published weights were trained."""
+    """Holds a network's normalisation against the one that its published weights were trained with, where timm says it."""
     known = getattr(network.network, "pretrained_cfg", None)
     published = network.config is None or bool(getattr(network.config, "pretrained", False))
     if not is_table(known) or not published or not known.get("mean"):
@@ -56,7 +56,7 @@ def look_at_network(network: Classifier) -> Iterator[Finding]:
 
 
 def look_at_run(run: Run) -> Iterator[Finding]:
-    """Weights that began fresh must see their own training data with mean 0 and deviation 1."""
+    """Holds the normalisation of weights that began fresh against the statistics of their own training data."""
     if run.recipe.init.kind != "scratch" or getattr(run.recipe.model, "pretrained", False):
         return  # then the statistics are those of the earlier weights, as they should be
     train = run.source.split("train")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOOK_OUTSIDE = {"pad-crop", "rotate", "affine", "randaugment", "trivialaugment"}
 """The operations that read `data.augment.fill`."""
 RESAMPLE = LOOK_OUTSIDE - {"pad-crop"} | {"centre-crop", "resized-crop"}
-"""Those that read `data.augment.interpolation`; `data.augment.size` does so too."""
+"""The operations that read `data.augment.interpolation`; so does a resize by `data.augment.size`."""
 
 
 def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
@@ -53,7 +53,7 @@ def unread(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _idle_sampling(augment: Augment) -> Iterator[tuple[str, str]]:
-    """How pictures are sampled, where none is sampled again or looked at beyond its edge."""
+    """The settings of resampling and of filling that no operation of the augmentation reads, and why."""
     done = {
         op.op for outer in augment.ops for op in (outer.ops if isinstance(outer, Choose) else (outer,)) if op.p * outer.p > 0
     }

@@ -32,13 +32,16 @@ EPOCH = re.compile(
 
 
 def look_at_recipe(recipe: Recipe) -> Iterator[Finding]:
-    """A warm-up that the run never leaves, where it counts epochs."""
+    """Finds a warm-up that is as long as the run or longer, where its length is given in epochs."""
     if recipe.optim.warmup >= recipe.train.epochs > 0:
         yield _never_warm(recipe.optim.warmup, f"train.epochs = {recipe.train.epochs}", recipe.train.epochs)
 
 
 def look_at_training(recipe: Recipe, split: Split, network: Classifier) -> Iterator[Finding]:
-    """The same where it counts steps or operations: how many epochs these are, the data and the network tell."""
+    """Finds a warm-up that is as long as the run or longer, where its length is given in steps or operations.
+
+    The data and the network tell how many epochs these are.
+    """
     from priorscope.train.budget import image_flops
 
     if recipe.train.epochs:

@@ -38,7 +38,7 @@ class Script:
                 yield last_name(node.func), node
 
     def at(self, node: ast.AST) -> str:
-        """Where a part stands, as an editor takes it."""
+        """The place of a part as an editor takes it: the script's name and the line."""
         return f"{self.name}:{getattr(node, 'lineno', 0)}"
 
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from priorscope.core.config import Config, Plain
+from priorscope.core.config import Config, Named, Plain
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.listing import Listing
 
@@ -76,14 +76,13 @@ class Permutation(Config):
     seed: int = Field(default=0, ge=0)
 
 
-class FamilyConfig(Config):
+class FamilyConfig(Named):
     """Base of every family's config.
 
     `name` is the preset it began as; `input_size` is the side that the backbone sees after the resize inside the classifier
     (not set: the side of the images); `permute` is the order of pixels that it sees (not set: theirs).
     """
 
-    name: str
     input_size: int | None = None
     resize: Resize = "bilinear"
     permute: Permutation | None = None
@@ -98,17 +97,6 @@ class FamilyConfig(Config):
         """The config's rates of dropout and stochastic depth that are above 0, by the names of their settings."""
         found = {name: float(getattr(self, name, 0.0)) for name in ("dropout", "drop_path")}
         return {name: rate for name, rate in found.items() if rate}
-
-    def refuse(self, settings: Iterable[str], because: str) -> None:
-        """Refuses settings that the network would not read, where they differ from their defaults."""
-        for setting in settings:
-            given, usual = getattr(self, setting), type(self).model_fields[setting].default
-            if given != usual:
-                raise RequestError(
-                    f"{self.name} came with {setting} = {given!r}, which changes nothing: {because}.",
-                    "settings that the network reads",
-                    f"leave {setting} out",
-                )
 
     def without_start(self) -> FamilyConfig:
         """The config without pre-trained weights, for when others are loaded at once."""

@@ -16,7 +16,7 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, TypeVar
 
-from priorscope.core.config import Config, Plain
+from priorscope.core.config import Named, Plain
 from priorscope.core.contracts import Result, stored_probe
 from priorscope.core.errors import RequestError
 from priorscope.core.listing import Listing, camel
@@ -49,29 +49,27 @@ PROBES = Listing(
 )
 
 
-class ProbeConfig(Config):
+class ProbeConfig(Named):
     """Base of every probe's config: `name` is the probe's name in the list, its other fields are its own settings.
 
     What no user sets, and every asker must know of a probe, are its class variables.
     """
 
     per: ClassVar[Literal["run", "set"]] = "run"
-    """"set": it takes a table of subjects by name, and gives one result about all of them."""
+    """With "set" the probe takes a table of subjects by name, and returns one result about all of them."""
 
     reads_runs: ClassVar[bool] = False
-    """Of a finished run it reads recipe and log too (`TrainedRun`), and not the evidence alone."""
+    """Whether the probe reads the recipe and log of a finished run too (`TrainedRun`), and not its evidence alone."""
 
     alone: ClassVar[bool] = False
-    """It measures time: a study runs nothing beside it, and its results belong to this machine."""
-
-    name: str
+    """Whether the probe measures time: a study runs nothing beside it, and its results belong to this machine."""
 
     def reads(self) -> tuple[str | Plain | Path, ...]:
-        """What it looks at besides the data that it is asked on: sources as a recipe names them, and a user's own files."""
+        """What the probe reads besides the data that it asks on: sources as a recipe names them, and a user's own files."""
         return ()
 
     def companions(self, recipe: Plain) -> dict[str, Plain]:  # noqa: ARG002  most want none
-        """Recipes by name that it would like to see beside a run's; those that there are, `measure_<name>` is given."""
+        """The recipes, by name, whose runs the probe wants beside a run; `measure_<name>` is given those that there are."""
         return {}
 
 
@@ -138,12 +136,12 @@ def result_class(probe: str) -> type[Result]:
 
 
 def measure_of(probe: str) -> Callable[..., Result]:
-    """What measures: `measure_<probe>` of the probe's module."""
+    """The function that measures: `measure_<probe>` of the probe's module."""
     return getattr(PROBES.load(probe), f"measure_{probe}")
 
 
 def load_result(path: Path) -> Result:
-    """A stored result as what it is."""
+    """Reads a stored result back, as an object of its probe's result class."""
     return result_class(stored_probe(path)).load(path)
 
 
@@ -155,7 +153,7 @@ def the_split(data: Source | Split, name: str) -> Split:
 
 
 def labelled_split(data: Source | Split, name: str, *judged: Evidence) -> Split:
-    """The same, where answers are compared with its labels: networks of another list of classes are refused."""
+    """The split on whose labels networks are judged; refuses a network that was trained on another list of classes."""
     chosen = the_split(data, name)
     for one in judged:
         one.check_classes(chosen)

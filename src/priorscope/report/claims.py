@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from priorscope.core.claim import Claim, Verdict
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
-from priorscope.core.wording import capitalised
+from priorscope.core.wording import capitalised, listed
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.records import Reading
 from priorscope.report.verdict import Arm, Finding, arm_difference, difference_unit
-from priorscope.report.words import compared_images, difference_between, number, signed
+from priorscope.report.words import compared_images, difference_between, number_of, signed
 
 LEVEL = 0.95
 
@@ -38,17 +38,27 @@ def answers(reading: Reading, found: Sequence[Finding]) -> list[Answer]:
     """One answer a claim, in the order in which the study makes them, from findings that are what their name promises."""
     claims = [(text, Claim.read(text)) for text in reading.claims]
     level = 1 - (1 - LEVEL) / max(1, len(claims))
-    leading = [finding for finding in found if finding.leads]
-    return [_answer(text, claim, reading, leading, level) for text, claim in claims]
+    return [_answer(text, claim, reading, found, level) for text, claim in claims]
 
 
 def _answer(text: str, claim: Claim, reading: Reading, found: Sequence[Finding], level: float) -> Answer:
-    fitting = [(finding, arms) for finding in found if (arms := _meant(claim, finding))]
-    if not fitting:
+    measured = [(finding, arms) for finding in found if (arms := _meant(claim, finding))]
+    fitting = [(finding, arms) for finding, arms in measured if finding.leads]
+    if not measured:
         return Answer(text, "undecided", "It was not measured on both.", "the study to run to its end", ())
+    if not fitting:
+        lacks = listed(list(dict.fromkeys(reason for finding, _ in measured for reason in _lacks(finding))))
+        said = f"It was measured, but not as its name promises{f': {lacks}' if lacks else ''}."
+        return Answer(text, "undecided", said, "a measurement that lacks nothing", ())
     finding, (first, second) = fitting[0]
     answer = _of(text, claim, first, second, finding, reading, level)
     return replace(answer, sentence=answer.sentence + _measured_how(finding, len(fitting)))
+
+
+def _lacks(finding: Finding) -> Iterator[str]:
+    """Why a finding's numbers are not what their name promises, in the words of their probe."""
+    for result in (result for arm in finding.arms for result in arm.results if not result.leads):
+        yield result.ground() or " ".join(result.caveats[:1]).rstrip(".")
 
 
 def _meant(claim: Claim, finding: Finding) -> tuple[Arm, Arm] | None:
@@ -69,7 +79,7 @@ def _measured_how(finding: Finding, ways: int) -> str:
 def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, reading: Reading, level: float) -> Answer:
     needed, unit = finding.result.seeds_needed, finding.unit
     confounds = _confounds(first, second, reading)
-    values = f"{number(first.value, unit)} against {number(second.value, unit)}"
+    values = f"{number_of(first, unit)} against {number_of(second, unit)}"
     tested = difference_unit(first)
     if claim.margin and not tested.startswith(claim.unit or unit):
         needs = f"a margin in {tested}, in which the two are compared: margin M {tested.partition(' ')[0]}"

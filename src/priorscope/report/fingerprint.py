@@ -21,7 +21,7 @@ from priorscope.report.verdict import Arm, Finding, same_images
 from priorscope.report.words import between, number
 
 WIDE = 20
-"""Where the largest value is this many times the smallest, their scale is logarithmic."""
+"""The scale of an aspect is logarithmic where its largest value is more than this many times the smallest."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _column(finding: Finding) -> dict[str, Trait | str]:
         ends = (scale.place(told.interval.low), scale.place(told.interval.high)) if told.interval else (None, None)
         column[arm.label] = Trait(
             told.value,
-            number(told.value, told.unit),
+            ("> " if arm.beyond and told.value == arm.value else "") + number(told.value, told.unit),
             between(told.interval, told.unit),
             scale.place(told.value),
             *ends,

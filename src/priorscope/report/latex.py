@@ -24,7 +24,7 @@ from priorscope.report.claims import answers
 from priorscope.report.joined import Sources, read_sources
 from priorscope.report.records import Outcome, Reading, by_recipe
 from priorscope.report.verdict import Arm, Finding, Pair, findings
-from priorscope.report.words import compared_images, few_compared, images_compared, number
+from priorscope.report.words import compared_images, few_compared, images_compared, images_said, number
 
 COLUMNS = 4
 """How many probes stand beside each other in one table: with their intervals, more do not fit the width of a page."""
@@ -120,8 +120,8 @@ def _arms(reading: Reading, finding: Finding, name: str) -> str:
             escaped(arm.label) + _mark(arm),
             escaped(arm.family),
             str(arm.seeds),
-            _digits(f"{arm.results[0].n:,}"),
-            _value(arm.value, finding.unit),
+            _digits(images_said(arm)),
+            _least(arm) + _value(arm.value, finding.unit),
             _ends(arm.interval, finding.unit),
             escaped(arm.interval.over) if arm.interval else "--",
         )
@@ -295,8 +295,13 @@ def _ends(interval: Interval | None, unit: str) -> str:
     return "--" if interval is None else f"{_value(interval.low, unit)} to {_value(interval.high, unit)}"
 
 
+def _least(arm: Arm) -> str:
+    """What stands before a number that is only known to be larger."""
+    return "$>$ " if arm.beyond else ""
+
+
 def _with_interval(arm: Arm, unit: str) -> str:
-    value = _value(arm.value, unit) + _mark(arm)
+    value = _least(arm) + _value(arm.value, unit) + _mark(arm)
     return value if arm.interval is None else f"{value} ({_ends(arm.interval, unit)})"
 
 

@@ -17,7 +17,7 @@ from priorscope.report.joined import Sources, read_sources
 from priorscope.report.page import Page, contents
 from priorscope.report.recipes import SideBySide
 from priorscope.report.sections import Section, Shown
-from priorscope.report.tables import Line, pair_rows
+from priorscope.report.tables import Cell, Line, pair_rows
 
 ESCAPES = str.maketrans({**{mark: "\\" + mark for mark in "\\`*_[]#"}, **{mark: f"&#{ord(mark)};" for mark in "&<>|"}})
 """What Markdown would read as syntax: by a backslash where every reader knows that, by number elsewhere."""
@@ -29,8 +29,11 @@ def write_markdown(sources: Sources, out: Path | str) -> list[Path]:
     Figures of an earlier time that the page no longer shows are removed; a file that is not named as one stays.
     """
     out = Path(out)
-    reading = read_sources(sources)
-    page = contents(reading, None, out.with_suffix(".html").name, None)
+    return write_markdown_page(contents(read_sources(sources), None, out.with_suffix(".html").name), out)
+
+
+def write_markdown_page(page: Page, out: Path) -> list[Path]:
+    """Writes a page and its figures."""
     pictures = out.with_suffix("")
     figures = {f"{shown.id}.svg": shown for section in page.sections for shown in section.figures}
     sections = "|".join(("training", *(probe.replace("_", "-") for probe in PROBES)))
@@ -107,11 +110,20 @@ def _table(page: Page) -> Iterator[str]:
     yield ""
     heads = [f"{finding.measure} ({finding.unit})" for finding in page.findings]
     yield from _rows(["recipe", "seeds", "parameters", *map(_escaped, heads)], [_numbers(line) for line in page.arms])
+    if page.few:
+        yield from ("", "† Too few seeds to speak for a family.")
 
 
 def _numbers(line: Line) -> list[str]:
-    cells = (f"{cell.text} ({cell.between})" if cell and cell.between else cell.text if cell else "" for cell in line.cells)
-    return [f"`{line.name}`", *(text for _, text in line.facts), *cells]
+    return [f"`{line.name}`", *(text for _, text in line.facts), *map(_number, line.cells)]
+
+
+def _number(cell: Cell | None) -> str:
+    """A number with its mark and its interval."""
+    if cell is None:
+        return ""
+    text = _escaped(cell.text) + ("†" if cell.alone else "")
+    return f"{text} ({cell.between})" if cell.between else text
 
 
 def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -43,14 +43,19 @@ PAGES = (".html", ".htm")
 def write_report(sources: Sources, out: Path | str, *, title: str | None = None, other: Place | None = None) -> Path:
     """Writes the page of studies and runs, or of their folders, with what differs from an `other` one; returns where it is."""
     out = Path(out)
+    beside = None if other is None else read_sources(other)
+    return write_page(contents(read_sources(sources), title, out.name, beside), out)
+
+
+def write_page(page: Page, out: Path) -> Path:
+    """Writes a page as one file of HTML."""
     if out.suffix.lower() not in PAGES:
         raise RequestError(f"{out.name} names no page.", "a name that ends in .html, or in .md", "--out report.html")
-    beside = None if other is None else read_sources(other)
-    write_text(out, render(read_sources(sources), title, out.name, beside))
+    write_text(out, render(page))
     return out
 
 
-def render(reading: Reading, title: str | None = None, file: str = "report.html", other: Reading | None = None) -> str:
+def render(page: Page) -> str:
     """The page's text."""
     import jinja2
     from markupsafe import Markup
@@ -62,7 +67,6 @@ def render(reading: Reading, title: str | None = None, file: str = "report.html"
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = contents(reading, title, file, other)
     boot, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("boot.js", "page.js"))
     vega = charting_script()
     return templates.get_template("page.html").render(
@@ -187,7 +191,7 @@ class Page:
         return any(cell.alone for line in self.arms for cell in line.cells if cell)
 
 
-def contents(reading: Reading, title: str | None, file: str, other: Reading | None) -> Page:
+def contents(reading: Reading, title: str | None = None, file: str = "report.html", other: Reading | None = None) -> Page:
     """What the page says, in order."""
     every = findings(reading)
     found = [finding for finding in every if finding.leads]

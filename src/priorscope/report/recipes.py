@@ -42,13 +42,13 @@ class Setting:
     order: tuple[float | str, ...]
     confounds: tuple[tuple[str, str], ...]
     pairs: int
-    """Of how many pairs of families."""
+    """How many pairs of families there are, of which `confounds` names those that the setting sets apart."""
     tuned: bool = False
-    """Whether as many trials for each recipe chose it."""
+    """Whether trials chose the setting, as many for each recipe."""
 
     @property
     def verdict(self) -> str:
-        """What that means for the comparison of architectures."""
+        """What the setting means for the comparison of architectures."""
         if self.tuned:
             return "chosen by trials on val"
         if not self.pairs:
@@ -77,7 +77,7 @@ class SideBySide:
         return tuple(setting for setting in self.settings if setting.confounds)
 
     def said(self) -> str:
-        """What that means, in a sentence."""
+        """What the differences mean for the comparison of architectures, in a sentence."""
         families = len({family for _, family in self.recipes})
         differ = f"{len(self.settings)} thing{'s' * (len(self.settings) != 1)} beside the model"
         if families < 2:
@@ -140,7 +140,7 @@ COUNTED: Mapping[str, Callable[[RunRecord], float | None]] = {
 
 
 def _counted(name: str, count: Callable[[RunRecord], float | None], runs: Sequence[RunRecord]) -> Setting | None:
-    """A count, where all recipes have it and not all the same."""
+    """A count by its values in all recipes; None where some recipe lacks it, or all have the same."""
     values = [count(run) for run in runs]
     known = [value for value in values if value is not None]
     if len(known) < len(values) or len(set(known)) < 2:
@@ -176,7 +176,7 @@ def _compared(values: Iterable[str]) -> list[str]:
 
 
 def _asked(key: str, tables: Mapping[str, Mapping[str, str]], runs: Mapping[str, RunRecord], *, tuned: bool) -> Setting | None:
-    """A setting that is not the same in all."""
+    """A setting by its values in all recipes; None where these are the same."""
     values = [table.get(key, "not set") for table in tables.values()]
     compared = _compared(values)
     if len(set(compared)) < 2:

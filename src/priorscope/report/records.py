@@ -54,7 +54,7 @@ class Outcome:
 
     @property
     def comparable(self) -> str:
-        """The same without the seed of a drawn world: what answers in two studies, each at its own seeds, have in common."""
+        """The question without the seed of a drawn world, which answers in two studies at different seeds share."""
         return content_key([self.about.data, self.about.split, self.about.config, world_of(self.about.source)])
 
 
@@ -71,7 +71,7 @@ class RunRecord:
     history: tuple[Plain, ...]
     outcomes: tuple[Outcome, ...]
     trial: bool = False
-    """Whether it is one of the trials on val by which a study tunes its recipes, and not what is compared."""
+    """Whether the run is one of the trials on val by which a study tunes its recipes, and not what is compared."""
 
     @property
     def source(self) -> Plain:
@@ -81,7 +81,7 @@ class RunRecord:
 
     @property
     def world(self) -> dict[str, str]:
-        """That source as flat settings, the seed of a drawn world left out."""
+        """The source that the run learnt from as flat settings, the seed of a drawn world left out."""
         return world_of(self.source)
 
     def images(self, outcome: Outcome) -> str:

@@ -18,7 +18,7 @@ class Scale:
     log: bool
 
     def place(self, value: float) -> float:
-        """Where a value stands, from 0 to 100; beyond an end it stands there."""
+        """The place of a value on the scale, from 0 to 100; a value beyond an end is placed at that end."""
         if not self.low < self.high:
             return 50.0
         low, high, x = (math.log(v) if self.log else v for v in (self.low, self.high, min(max(value, self.low), self.high)))

@@ -29,7 +29,7 @@ class Shown:
 
     @property
     def note(self) -> str:
-        """Its n and protocol as one line."""
+        """The figure's n and protocol as one line."""
         n = self.figure.n
         return f"{f'n = {n:,}' if isinstance(n, int) else n.rstrip('.')}. {self.figure.protocol}"
 

@@ -18,7 +18,7 @@ from priorscope.core.wording import capitalised, from_to, listed
 from priorscope.report.recipes import first_runs, settings
 from priorscope.report.records import RunRecord
 from priorscope.report.verdict import Arm, Finding
-from priorscope.report.words import number
+from priorscope.report.words import images_said, number, number_of
 
 FEWEST = 4
 """Cells below which there is no surface: two values of each of two settings."""
@@ -27,7 +27,7 @@ INNER = 3
 
 
 Value: TypeAlias = float | str
-"""Of a setting: a number or a word."""
+"""The value of a setting: a number or a word."""
 Table: TypeAlias = Mapping[str, Mapping[str, str | None]]
 """Recipes by name, each with the settings in which they differ; None where one is not set."""
 Rest: TypeAlias = tuple[tuple[str, str | None], ...]
@@ -131,7 +131,7 @@ def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
         x=grid.across,
         y=grid.up,
         value=Axis(finding.measure, format=".1%" if unit.startswith("share") else ".3g"),
-        n=f"{len(rows)} cells of {from_to(counts)} seed{'s' * (max(counts) > 1)}, n = {finding.arms[0].results[0].n:,} each",
+        n=f"{len(rows)} cells of {from_to(counts)} seed{'s' * (max(counts) > 1)}, n = {images_said(*finding.arms)} each",
         protocol=(f"{missing} combinations are missing. " if missing else "")
         + "Each cell is a mean over its seeds. It describes what was measured and chooses nothing: settings are chosen on val.",
         alt=f"{finding.measure} at {_last(grid.across)}, {_last(grid.up)}: "
@@ -141,12 +141,12 @@ def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
 
 
 def _best(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> str:
-    """Where the best cell stands, how many others are not told apart from it, and whether a better one may lie beyond."""
+    """The title: the best cell, how many others are not told apart from it, and whether a better one may lie beyond."""
     known = {at: arms[name] for at, name in grid.cells.items() if name in arms}
     top = (max if finding.result.better == "higher" else min)(known, key=lambda at: known[at].value)
     extreme = "highest" if finding.result.better == "higher" else "lowest"
     said = (
-        f"{capitalised(finding.measure)} is {extreme}, {number(known[top].value, finding.unit)}, at "
+        f"{capitalised(finding.measure)} is {extreme}, {number_of(known[top], finding.unit)}, at "
         f"{_last(grid.across)} {_said(top[0])} and {_last(grid.up)} {_said(top[1])}"
     )
     pairs = [finding.pair(known[top], arm) for at, arm in known.items() if at != top]
@@ -158,7 +158,7 @@ def _best(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> str:
 
 
 def _fixed(rest: Rest, groups: Sequence[Rest]) -> str:
-    """The settings by which this grid is not another one of the same two: the network's name, where that is enough."""
+    """What sets this grid apart from others over the same two settings: the network's name where that is enough."""
     if len(groups) < 2:
         return ""
     networks = [dict(group).get("model.name") for group in groups]

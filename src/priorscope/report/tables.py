@@ -52,7 +52,9 @@ def arm_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
         for finding in found:
             arm = finding.arm(label)
             cells.append(
-                _cell(arm.value, arm.interval, finding, alone=arm.scope != "family" and not arm.exact) if arm else None
+                _cell(arm.value, arm.interval, finding, beyond=arm.beyond, alone=arm.scope != "family" and not arm.exact)
+                if arm
+                else None
             )
         if not any(cells):
             continue  # a run that others are compared with, or begin with, and of which nothing was asked
@@ -68,15 +70,16 @@ def run_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
         cells: list[Cell | None] = []
         for finding in found:
             result = next((r for arm in finding.arms for its, r in zip(arm.runs, arm.results, strict=True) if its is run), None)
-            cells.append(_cell(result.value, result.interval, finding, alone=False) if result else None)
+            cells.append(_cell(result.value, result.interval, finding, beyond=result.beyond, alone=False) if result else None)
         lines.append(Line(run.name, run.recipe_name, run.family, ((run.seed, str(run.seed)),), tuple(cells)))
     return tuple(lines)
 
 
-def _cell(value: float, interval: Interval | None, finding: Finding, *, alone: bool) -> Cell:
+def _cell(value: float, interval: Interval | None, finding: Finding, *, beyond: bool, alone: bool) -> Cell:
     scale = scale_of([(one.value, one.interval) for arm in finding.arms for one in (arm, *arm.results)])
     ends = (scale.place(interval.low), scale.place(interval.high)) if interval else (None, None)
-    return Cell(value, number(value, finding.unit), between(interval, finding.unit), Mark(scale.place(value), *ends), alone)
+    text = ("> " if beyond else "") + number(value, finding.unit)
+    return Cell(value, text, between(interval, finding.unit), Mark(scale.place(value), *ends), alone)
 
 
 def pair_rows(finding: Finding) -> list[tuple[str, str, str, str]]:

@@ -47,9 +47,9 @@ class Arm:
     value: float
     interval: Interval | None
     unbiased: tuple[float, Interval] | None = None
-    """Where `value` is biased, the family's number that is compared, with the interval that `value` cannot have."""
+    """What families are compared by, with its interval, if `value` is biased and can have none."""
     told_from_chance: bool = True
-    """Whether some seed's number says more than chance alone would, all that stand beside it being asked."""
+    """Whether some seed's number says more than chance alone would, corrected for all numbers of the same finding."""
 
     @property
     def seeds(self) -> int:
@@ -60,6 +60,11 @@ class Arm:
     def exact(self) -> bool:
         """Whether the number is the same for every seed and was not sampled: a count of parameters, say."""
         return all(result.exact for result in self.results) and len({result.value for result in self.results}) == 1
+
+    @property
+    def beyond(self) -> bool:
+        """Whether its number is only known to be larger than `value`."""
+        return any(result.beyond for result in self.results)
 
     @property
     def believed(self) -> bool:
@@ -171,7 +176,7 @@ def findings(reading: Reading) -> list[Finding]:
 
 
 def _told_apart(asked: Sequence[tuple[RunRecord, Outcome]]) -> list[str]:
-    """What sets each from the others of its probe; the seed of a world is told only where nothing else does."""
+    """What sets each finding apart from the others of its probe; a world's seed is named only where nothing else does."""
     settings = [(outcome.probe, _setting(run, outcome)) for run, outcome in asked]
     short = [(probe, {name: value for name, value in told.items() if name != "data.seed"}) for probe, told in settings]
     shown = [full if short.count(without) > 1 else without for full, without in zip(settings, short, strict=True)]
@@ -219,7 +224,7 @@ def _arm(label: str, members: Sequence[tuple[RunRecord, Outcome]]) -> Arm:
 
 
 def _interval(results: Sequence[Result], *, shared: bool) -> Interval | None:
-    """Over images for one run; over seeds x images where all seeds saw the same images, else over seeds."""
+    """The interval of an arm's value: over images for one run, over seeds x images if all saw the same, else over seeds."""
     try:
         if len(results) == 1 or results[0].biased or shared:
             return interval_of_seeds(results)

@@ -23,11 +23,11 @@ BUDGET = "L-inf on pixels"
 TINY = 1e-6
 """A share or probability below this is written as 0."""
 NAMED = 3
-"""Of up to this many names a sentence also says the numbers."""
+"""Up to this many names stand in a sentence with their numbers."""
 FEW = 30
 """Fewer images than this are few for a comparison: its interval is not to be relied on."""
 MANY = 12
-"""Of more names than this a sentence says the first ones alone."""
+"""Where there are more names than this, a sentence says only the first ones."""
 
 
 def number(value: float, unit: str) -> str:
@@ -98,12 +98,17 @@ def signed(value: float, unit: str) -> str:
 
 def number_of(arm: Arm, unit: str) -> str:
     """An arm's number; of one that is only known to be larger, that it is."""
-    return ("more than " if any(result.beyond for result in arm.results) else "") + number(arm.value, unit)
+    return ("more than " if arm.beyond else "") + number(arm.value, unit)
+
+
+def images_said(*arms: Arm) -> str:
+    """How many images stand behind each number: of those that a robustness is of, each network gets its own right."""
+    return from_to({result.n for arm in arms for result in arm.results}, ",")
 
 
 def amount(arm: Arm, unit: str) -> str:
     """An arm's number with its interval and what it stands on."""
-    n = f"n\u00a0=\u00a0{arm.results[0].n:,}"  # not to be broken over two lines
+    n = f"n\u00a0=\u00a0{images_said(arm)}"  # not to be broken over two lines
     on = n if arm.seeds == 1 else f"{arm.seeds} seeds, {n} each"
     inside = f"{between(arm.interval, unit)}; {on}" if arm.interval else on
     if arm.unbiased:
@@ -164,7 +169,7 @@ def _best_untested(finding: Finding) -> str:
 
 
 def _extreme(finding: Finding) -> str:
-    """What the first arm is."""
+    """Whether the first arm has the lowest or the highest number, as a word."""
     return "lowest" if finding.result.better == "lower" else "highest"
 
 
@@ -180,7 +185,7 @@ def _apart_said(finding: Finding) -> str:
 
 
 def _too_few(finding: Finding) -> str:
-    """Where no difference, however large, could have been found: that so few images allow no other answer."""
+    """Says that so few images could not have shown any difference, however large; empty where they could have."""
     tests = [pair.comparison.difference for pair in finding.pairs if pair.comparison]
     if not tests or any(len(tests) * test.least_p < 1 - test.interval.level for test in tests):
         return ""

@@ -221,7 +221,7 @@ def figures(networks: Sequence[Network], results: Mapping[str, Looked], data: st
         subject = _subject(one)
         learnt = "" if data or one.run is None else content_key(one.run.recipe.data.source.plain())
         groups.setdefault(learnt, []).append((subject, result))
-    drawn = [(group[0][0].name, type(found[0]).draw(group)) for group in groups.values()]
+    drawn = [(group[0][0].name, type(group[0][1]).draw(group)) for group in groups.values()]
     if len(drawn) == 1:
         return drawn[0][1]
     return [

@@ -89,7 +89,7 @@ def _of_timm(name: str, data: Source) -> Network:
 
 
 def own_network(factory: str, weights: Path | None, data: Source | None) -> Network:
-    """The network that a user's function returns: a classifier as it is, any other module as one that takes pixels in [0, 1]."""
+    """The network that a user's function returns: a classifier as it is, another module as one on pixels in [0, 1]."""
     from torch.nn import Module
 
     from priorscope.models import wrap

@@ -199,7 +199,7 @@ def _begun_with(train: str, waiting: Sequence[Step]) -> bool:
 
 
 def _leave_out(plan: Plan, tally: Tally) -> None:
-    """Leaves out the steps for which trials could not choose because one of them failed: budgets are equal, or there is none."""
+    """Leaves out the steps for which trials could not choose because one of them failed: tuning budgets must be equal."""
     for step in plan.following():
         _left_out(step, tally)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from priorscope import models
-from priorscope.core.contracts import Subject
+from priorscope.core.contracts import About, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import wilson
@@ -98,7 +98,7 @@ def test_logits_that_are_not_finite_count_as_wrong():
 
 
 def test_what_is_stored_is_read_back(result, tmp_path):
-    path = result.save(tmp_path / "a.json", {"data": "made"})
+    path = result.save(tmp_path / "a.json", About(data="made"))
     back = load_result(path)
     assert isinstance(back, Accuracy)
     assert back.model_dump(exclude={"correct", "confusion", "confidence_right", "confidence_wrong"}) == result.model_dump(
@@ -106,7 +106,7 @@ def test_what_is_stored_is_read_back(result, tmp_path):
     )
     for name, values in result.arrays().items():
         np.testing.assert_array_equal(back.arrays()[name], values)
-    assert result.save(tmp_path / "b.json", {"data": "made"}).read_bytes() == path.read_bytes()
+    assert result.save(tmp_path / "b.json", About(data="made")).read_bytes() == path.read_bytes()
 
 
 def test_seeds_of_a_recipe_are_drawn_as_one_with_an_interval_over_seeds_and_images():

@@ -232,7 +232,9 @@ def test_equal_networks_recognise_alike(world: Split) -> None:
     assert alike["activation"] == "What one and two want to see, others recognise with probability 0.30"
     assert alike["activation-judges"] == "Pictures made for others are given a probability of 0.30"
     assert apart["activation"] == "What one wants to see, others recognise with probability 0.40; of two 0.30"
-    assert apart["activation-judges"] == "Best recognised are the pictures made for one by two: 0.40"
+    assert apart["activation-judges"] == (
+        "Pictures made for others are given a probability of 0.30 (two's by one) to 0.40 (one's by two)"
+    )
 
 
 def test_other_targets_are_held_against_real_pictures(world: Split) -> None:

@@ -13,6 +13,7 @@ from priorscope.core.comparison import over_seeds_difference
 from priorscope.core.config import Config
 from priorscope.core.contracts import Subject, difference_of_families, interval_of_seeds, told_from_chance
 from priorscope.core.environment import Environment
+from priorscope.core.errors import RequestError
 from priorscope.core.metrics import softmax
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result
@@ -252,6 +253,12 @@ def test_what_is_stored_is_read_back(over, tmp_path):
     assert back.scores == over.scores
     np.testing.assert_array_equal(back.bin_low, over.bin_low)
     assert {metric.metric for metric in back.metrics()} >= {"ECE", "ECE, by chance", "squared ECE, debiased", "Brier score"}
+
+
+@pytest.mark.parametrize("idle", [{"eps": "4/255"}, {"attack_images": 50}, {"severity": 5}])
+def test_settings_of_what_was_not_asked_are_refused(idle):
+    with pytest.raises(RequestError, match="changes nothing"):
+        CalibrationConfig.parse({"name": "calibration", **idle})
 
 
 def test_the_same_after_views_under_a_corruption_and_under_attack():

@@ -45,6 +45,23 @@ def test_a_planted_difference_of_30_points_decides_what_it_can(claim: str, verdi
     assert answer(claim, arms(0.8, 0.5)).verdict == verdict
 
 
+class Partial(Score):
+    @property
+    def leads(self) -> bool:
+        return False
+
+    def ground(self) -> str:
+        return "part of the pictures"
+
+
+def test_what_was_measured_otherwise_than_its_name_promises_says_so() -> None:
+    """The study has run to its end: to run it again would not help."""
+    parts = [run(name, 0, Partial(value=v, interval=None, n=9, unit="share")) for name, v in (("mlp", 0.9), ("cnn", 0.1))]
+    said = answer("mlp > cnn in accuracy", parts)
+    assert said.verdict == "undecided"
+    assert said.sentence == "It was measured, but not as its name promises: part of the pictures."
+
+
 def test_seeds_that_are_missing_are_asked_for() -> None:
     said = answer("mlp > cnn in accuracy", arms(0.9, 0.2, seeds=2))
     assert said.verdict == "undecided"

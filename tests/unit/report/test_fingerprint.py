@@ -16,7 +16,7 @@ from priorscope.core.stats import Interval
 from priorscope.probes import PROBES, result_class
 from priorscope.report.fingerprint import Fingerprint, Row, Trait, fingerprint
 from priorscope.report.joined import read_sources
-from priorscope.report.page import render
+from priorscope.report.page import contents, render
 from priorscope.report.verdict import findings
 from priorscope.report.words import trusted
 
@@ -166,7 +166,7 @@ def test_a_trait_of_several_seeds_is_no_surer_than_the_images_that_they_share() 
 
 
 def test_the_page_has_it_as_a_table(tmp_path: Path) -> None:
-    text = render(read_sources([write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7})]))
+    text = render(contents(read_sources([write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7})])))
     table = text.partition('<table id="fingerprint"')[2].partition("</table>")[0]
     assert "Not in this study: robustness, calibration, locality, cost, data efficiency." in table
     assert '<th scope="row" data-value="mlp">' in table

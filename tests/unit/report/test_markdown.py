@@ -44,6 +44,13 @@ def test_the_first_table_holds_every_recipe_with_its_number_and_interval(page):
     assert re.fullmatch(r"70\.0% \(\d+\.\d to \d+\.\d%\)", told["cnn"])
 
 
+def test_numbers_of_too_few_seeds_are_marked(tmp_path):
+    study = write_study(tmp_path / "out", {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))
+    text = write_markdown([study], tmp_path / "one.md")[0].read_text()
+    assert re.search(r"48\.8%† \(", text)
+    assert "† Too few seeds to speak for a family." in text
+
+
 def test_every_picture_is_there_and_says_in_words_what_it_shows(page):
     pictures = list(html_of(page).iter("img"))
     assert pictures

@@ -16,7 +16,7 @@ from priorscope.core.errors import RequestError
 from priorscope.probes.accuracy import Accuracy
 from priorscope.report import write_report, write_study_page
 from priorscope.report.joined import read_sources
-from priorscope.report.page import render
+from priorscope.report.page import contents, render
 from priorscope.report.records import Outcome, Reading
 from priorscope.run import Run
 
@@ -148,14 +148,14 @@ def test_runs_of_other_worlds_have_curves_of_their_own(tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text().replace('name = "shapetex"', 'name = "shapetex"\ncue = "shape"'))
     mlp = study / "runs/mlp-s0/recipe.toml"
     mlp.write_text(mlp.read_text().replace('name = "shapetex"', 'name = "shapetex"\ncue = "both"'))
-    titles = [figure["title"] for figure in payload(render(read_sources([study])))["figures"].values()]
+    titles = [figure["title"] for figure in payload(render(contents(read_sources([study]))))["figures"].values()]
     assert sum(title.endswith("(cue shape)") for title in titles) == 2
     assert sum(title.endswith("(cue both)") for title in titles) == 2
 
 
 def test_results_about_pairs_have_a_section() -> None:
     a, b = Subject(name="mlp-s0", family="mlp"), Subject(name="cnn-s0", family="cnn")
-    text = render(Reading("s", "q?", "", ("s",), (), (Outcome(accuracy(0.6, 0), (a, b)),), ()))
+    text = render(contents(Reading("s", "q?", "", ("s",), (), (Outcome(accuracy(0.6, 0), (a, b)),), ())))
     assert "It is right on 60.0% of 1,000 images" in text
     assert "mlp-s0 → cnn-s0" in text
 
@@ -165,7 +165,7 @@ def test_a_probe_that_cannot_draw_is_a_failure_of_the_page_not_its_end(tmp_path:
         raise ValueError("no colour left")
 
     monkeypatch.setattr(Accuracy, "draw", broken)
-    text = render(read_sources([write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))]))
+    text = render(contents(read_sources([write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))])))
     assert "draw accuracy" in text
     assert "ValueError: no colour left" in text
     assert "shape share over the dial" in text
@@ -178,9 +178,9 @@ def test_the_page_is_small(page: str) -> None:
 def test_what_lacks_what_its_name_promises_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps its section, and stands neither among the first sentences nor in the table of recipes."""
     study = write_study(tmp_path / "study", {"mlp": 0.55, "cnn": 0.78})
-    whole = render(read_sources([study]))
+    whole = render(contents(read_sources([study])))
     monkeypatch.setattr(Accuracy, "leads", property(lambda _self: False))
-    partial = render(read_sources([study]))
+    partial = render(contents(read_sources([study])))
     assert "cnn has a higher accuracy than mlp" in whole.partition("</section>")[0]
     assert "cnn has a higher accuracy than mlp" not in partial.partition("</section>")[0]
     assert '<section id="accuracy"' in partial

@@ -21,9 +21,9 @@ from priorscope.report.joined import read_sources
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.records import Entry, Outcome, Reading, RunRecord
 from priorscope.report.settings import setting_said
-from priorscope.report.tables import pair_rows
+from priorscope.report.tables import arm_lines, pair_rows
 from priorscope.report.verdict import Finding, findings
-from priorscope.report.words import difference_said, number, sentence, statement, trusted
+from priorscope.report.words import amount, difference_said, number, sentence, statement, trusted
 
 
 class Score(Result):
@@ -482,7 +482,16 @@ def test_a_number_that_cannot_be_believed_is_named_and_not_ranked() -> None:
         == "This checkpoint of b has a budget of 2.0/255 (n\u00a0=\u00a0200); left out of this: masked (a)."
     )
     assert statement(only([blind])) == "No budget here can be believed: masked (a)."
-    assert "more than 32/255" in statement(only([weak, audited("d", 32 / 255, "sound", 3)]))
+    beyond = only([weak, audited("d", 32 / 255, "sound", 3)])
+    assert "more than 32/255" in statement(beyond)
+    (cells, other) = (line.cells for line in arm_lines(reading([audited("d", 32 / 255, "sound", 3), weak]), [beyond]))
+    assert [cell.text for cell in (*cells, *other) if cell] == ["> 32/255", "2.0/255"]
+
+
+def test_images_that_differ_from_seed_to_seed_are_told_from_to() -> None:
+    """A robustness is of the images that a network gets right."""
+    seeds = [run("mlp", s, scored(right(0.5, 300 + s))) for s in range(3)]
+    assert amount(only(seeds).arms[0], "share of images").endswith("3 seeds, n\u00a0=\u00a0300 to 302 each)")
 
 
 def test_a_test_that_turns_the_order_of_the_values_is_told() -> None:

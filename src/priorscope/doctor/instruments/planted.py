@@ -31,7 +31,7 @@ class Planted(Evidence):
         return "planted"
 
     def check_classes(self, split: Split) -> None:
-        """Nothing is refused."""
+        """Accepts every split, whatever its classes."""
 
 
 class Decider(Planted):

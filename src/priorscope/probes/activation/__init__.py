@@ -165,7 +165,7 @@ class Activation(Result):
     seed: int
     classes: int
     accuracy: tuple[float, ...]
-    """Of each network on the real pictures: what its judgement is worth."""
+    """Each network's accuracy on the real pictures: what its judgement is worth."""
     pictures: Array
     """uint8 (M, T, S, H, W, 3)."""
     real: Array
@@ -175,19 +175,19 @@ class Activation(Result):
     score: Array
     """(M, T, S): how strongly the picture drives its target."""
     real_score: Array
-    """(M, T, 3): the same of the real pictures: mean, standard deviation, largest."""
+    """(M, T, 3): how strongly real pictures drive the target: mean, standard deviation, largest."""
     power: Array
     """(M, frequencies): log10 power of the pictures, mean; 1, 2, ... periods a picture."""
     real_power: Array
-    """(3, frequencies): of the real pictures, mean and the ends between which 95 % lie."""
+    """(3, frequencies): log10 power of the real pictures, mean and the ends between which 95 % lie."""
     distance: Array
     """(M, T, S): decibels between the picture's spectrum and the real pictures' mean."""
     real_distance: float
-    """The same of the real pictures themselves, mean."""
+    """Decibels between a real picture's spectrum and the real pictures' mean, averaged over the real pictures."""
     between_starts: Array
     """(M, T): root mean square difference of the pictures of two starts, in pixels (nan of one start)."""
     between_targets: Array
-    """(M,): the same of the pictures of two targets (nan of one target)."""
+    """(M,): root mean square difference of the pictures of two targets, in pixels (nan of one target)."""
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""

@@ -70,19 +70,18 @@ def _judges(result: Activation, is_class: Any) -> Figure:
         for m, maker in enumerate(result.names)
         for j, judge in enumerate(result.names)
     ]
-    best = largest(
-        {
-            f"{maker} by {judge}": float(given[j, m])
-            for m, maker in enumerate(result.names)
-            for j, judge in enumerate(result.names)
-            if j != m
-        }
-    )
+    others = {
+        f"{maker}'s by {judge}": float(given[j, m])
+        for m, maker in enumerate(result.names)
+        for j, judge in enumerate(result.names)
+        if j != m
+    }
+    least, best = smallest(others), largest(others)
     return heat_map(
         "activation-judges",
         f"Pictures made for others are given a probability of {best.value:.2f}"
         if best.equal
-        else f"Best recognised are the pictures made for {best}: {best.value:.2f}",
+        else f"Pictures made for others are given a probability of {least.value:.2f} ({least}) to {best.value:.2f} ({best})",
         rows,
         x="judge",
         y="made for",

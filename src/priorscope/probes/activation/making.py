@@ -86,18 +86,18 @@ class Task:
 
     @cached_property
     def _some(self) -> tuple[Split, NDArray[np.int64]]:
-        """They and their positions in the split."""
+        """The real pictures shown, and their positions in the split."""
         return some_images(self.chosen, self.asked.images)
 
     @cached_property
     def real_bytes(self) -> Bytes:
-        """Their pixels, uint8 (N, H, W, 3)."""
+        """The real pictures' pixels, uint8 (N, H, W, 3)."""
         return np.stack([self.real[row][0] for row in range(len(self.real))])
 
     def real_of(self, target: Target) -> Bytes:
-        """Real pictures of a target's class, one a start where there are so many; of another target, the first of all.
+        """Real pictures of a target's class, as many as starts or as there are; for a target of another kind, the first ones.
 
-        Those among the real pictures come first: where there are more classes than these, most classes are not among them.
+        Pictures in `real` come first, but where there are more classes than such pictures, most classes have none among them.
         """
         if target.kind != "class":
             return self.real_bytes[: self.asked.starts]
@@ -210,7 +210,7 @@ def _caveats(task: Task, facts: Mapping[str, Any], is_class: NDArray[np.bool_], 
 
 
 def _check_enough(task: Task) -> None:
-    """Refuses to stop at a probability what does not climb one."""
+    """Refuses to stop at a probability where something other than a class's probability is raised."""
     making, others = task.making, [target.name for target in task.targets if target.kind != "class"]
     if making.enough is not None and (making.climb != "probability" or others):
         what = f"{', '.join(others)} came for it" if others else f"climb = {making.climb!r} came for it"

@@ -68,7 +68,11 @@ class CalibrationConfig(ProbeConfig):
     seed: int = Field(default=0, ge=0, description="of null levels, intervals, corruptions and the attack")
 
     @model_validator(mode="after")
-    def _within_what_pixels_can_have(self) -> Self:
+    def _nothing_ignored(self) -> Self:
+        if self.attack is None:
+            self.refuse(("eps", "attack_images"), "no attack was named")
+        if not self.corruptions:
+            self.refuse(("severity",), "no corruptions were named")
         check_budget(self.eps, "linf")
         return self
 
@@ -141,7 +145,7 @@ class Calibration(Result):
     bin_confidence: Array
     bin_right: Array
     bin_low: Array
-    """(scores, bins): between what shares right a calibrated network would lie in 95 % of cases."""
+    """(scores, bins): a calibrated network's share right lies between `bin_low` and `bin_high` in 95 % of cases."""
     bin_high: Array
 
     def reliability(self, which: int = 0) -> Reliability:
@@ -169,7 +173,7 @@ class Calibration(Result):
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether its error is larger than a calibrated network's would be."""
+        """Whether the error is larger than a calibrated network's would be."""
         error = self.scores[0].error
         return error.value > error.null_high
 

@@ -100,7 +100,7 @@ def _beside(rows: Rows, column: str, draw_one: Callable[[Any, int | None], Any])
 
 
 def _not_calibrated(results: Results) -> Results:
-    """Those whose error lies beyond its band, and whose p-value still says so after all networks' are corrected for being many.
+    """The results whose error lies beyond its band, also by p-values that are corrected for the number of networks.
 
     One of 15 bins lies outside of its own bar by chance, so bins decide nothing.
     """
@@ -109,7 +109,7 @@ def _not_calibrated(results: Results) -> Results:
 
 
 def _reliability_title(results: Results) -> str:
-    """Of those that are not calibrated, from how few bins to how many lie where chance puts no calibrated network's."""
+    """The title: how few to how many bins of the networks that are not calibrated lie outside of what chance allows."""
     off = _not_calibrated(results)
     if not off:
         return f"No sign that {'it is not' if len(results) == 1 else 'any network is not'} calibrated"
@@ -148,7 +148,7 @@ def draw_errors(results: Results) -> Figure:
 
 
 def _error_title(results: Results) -> str:
-    """From where to where the errors run that are beyond chance: no test says which of those is the largest."""
+    """The title: the smallest and the largest error beyond chance; no test says which of those is the largest."""
     if len(results) == 1:
         error = results[0][1].scores[0].error
         return f"Confidence is off by {error.value:.1%}, where chance alone gives {error.null_low:.1%} to {error.null_high:.1%}"
@@ -186,7 +186,7 @@ def draw_conditions(results: Results) -> Figure:
         "calibration-conditions",
         title,
         rows,
-        n=f"{first.n:,} images, fewer under attack",
+        n=f"{first.n:,} images" + (", fewer under attack" if any(score.n < first.n for score in first.scores) else ""),
         protocol=f"ECE on {first.split}; temperatures fitted on val. Grey: central 95 % of a calibrated network's.",
         panels=len(results) > 1,
         scale="sqrt",

@@ -83,8 +83,8 @@ class Corruptions(Result):
         kinds = counted(len(self.counted()), "kind")
         frost = ", frost procedural" if "frost" in self.kinds else ""
         return (
-            f"{kinds} of {whose} at 5 severities, computed here{frost}, seed {self.seed}; mean over kinds, "
-            f"severities and {self.n:,} images of {self.split}, unnormalised; bootstrap over images, of one checkpoint."
+            f"{kinds} of {whose} at 5 severities, computed here{frost}, seed {self.seed}; mean over kinds, severities and "
+            f"{self.n:,} images of {self.split}, unnormalised; bootstrap over images, of several seeds over seeds too."
         )
 
     def counted(self) -> list[int]:

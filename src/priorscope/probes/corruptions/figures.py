@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,6 +132,7 @@ def draw_severities(results: Results) -> Figure:
     rows: list[dict[str, Any]] = []
     rise: dict[str, float] = {}
     several = len(by_recipe(results)) > 1
+    families = Counter(subject.family for subject, _ in by_recipe(results))
     for subject, seeds in by_recipe(results):
         first = seeds[0]
         for i, kind in enumerate(first.kinds):
@@ -138,7 +140,8 @@ def draw_severities(results: Results) -> Figure:
             series = {"series": f"{subject.name}, {kind}", "family": subject.family, "panel": kind.replace("_", " ")}
             for j, severity in enumerate(SEVERITIES):
                 own = wrong[:, j]
-                rows.append({**series, "x": severity, "y": float(own.mean()), **ends(over_images(own))})
+                end = subject.name if severity == SEVERITIES[-1] and families[subject.family] > 1 else None
+                rows.append({**series, "x": severity, "y": float(own.mean()), **ends(over_images(own)), "end": end})
             where = f"{f'for {subject.name} ' if several else ''}under {kind.replace('_', ' ')}"
             rise[where] = float(wrong[:, -1].mean() - wrong[:, 0].mean())
     most, first = largest(rise), results[0][1]
@@ -173,7 +176,9 @@ def _small_charts(rows: Sequence[dict[str, Any]]) -> Any:
         line = base.mark_line().encode(
             x=x, y=A.Y("y:Q", scale=scale, axis=share), color=colour, strokeDash=family_dash(rows), tooltip=tips, **of
         )
-        return A.layer(band, line).properties(width=94, height=80, title=A.TitleParams(kind, fontSize=11, offset=4))
+        names = base.transform_filter("isValid(datum.end)").mark_text(align="right", dy=-5, fontSize=8, limit=90)
+        named = names.encode(x=x, y=A.Y("y:Q", scale=scale, axis=share), text="end:N", color=colour)
+        return A.layer(band, line, named).properties(width=94, height=80, title=A.TitleParams(kind, fontSize=11, offset=4))
 
     kinds = list(dict.fromkeys(row["panel"] for row in rows))
     return A.concat(*(draw_one(kind, left=i % COLUMNS == 0) for i, kind in enumerate(kinds)), columns=COLUMNS, spacing=14)

@@ -85,7 +85,7 @@ def _front_rows(results: Results) -> Rows:
 
 
 def _beats(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """No worse in either, and better in one."""
+    """Whether `one` is no worse than `other` in cost and accuracy, and better in at least one of them."""
     return one["x"] <= other["x"] and one["y"] >= other["y"] and (one["x"], one["y"]) != (other["x"], other["y"])
 
 

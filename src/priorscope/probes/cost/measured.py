@@ -87,7 +87,7 @@ def _peak_on_gpu(call: Callable[[], None], device: torch.device) -> int:
 
 
 def _peak_on_cpu(call: Callable[[], None]) -> int:
-    """From the record that torch's profiler keeps of every allocation and release, in their order.
+    """The peak on a CPU, from the record that torch's profiler keeps of every allocation and release, in their order.
 
     A process's own high-water mark would hold whatever ran before, and the pages that the allocator keeps.
     """

@@ -35,7 +35,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.folder import read_json
 from priorscope.core.metrics import answers_alone
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, bracket, share_from_resamples, wilson
+from priorscope.core.stats import NO_DECISION, Interval, bracket, share_from_resamples, wilson
 from priorscope.data import SOURCES
 from priorscope.data.split import Split
 from priorscope.probes import ProbeConfig, asks, the_source
@@ -85,7 +85,7 @@ class CueConflictConfig(ProbeConfig):
         return (*stimuli, *(Path(file) for file in (self.categories, self.humans) if file is not None))
 
     def companions(self, recipe: Plain) -> dict[str, Plain]:
-        """The same recipe in the worlds where one cue alone predicts the class: how fast is that learnt?"""
+        """The recipe in the worlds where one cue alone predicts the class, by cue: how fast is that cue learnt?"""
         data = recipe["data"]
         if data["source"].get("cue") != "both":
             return {}
@@ -240,7 +240,7 @@ def _measure_dial(
     learning = tuple(_learning(cue, run.history) for cue, run in sorted(companions.items()))
     return CueConflict(
         value=float(value),
-        interval=share_from_resamples(shares, float(value), shape.shape[1]),
+        interval=share_from_resamples(shares, float(value), shape.shape[1]) if (shape | texture).any() else NO_DECISION,
         n=shape.shape[1],
         unit="share of decisions",
         caveats=tuple(_caveats(float(point), falls, identified, shape, texture, learning)),
@@ -305,7 +305,7 @@ def fit_dial(levels: Floats, shape: NDArray[np.integer], texture: NDArray[np.int
 def _around_point(
     levels: Floats, shape: NDArray[np.integer], texture: NDArray[np.integer], point: float, resampled: Floats
 ) -> Interval:
-    """Where the indifference point lies: percentiles of its resamples over images, with the point between them.
+    """The interval of the indifference point: percentiles of its resamples over images, with the point between them.
 
     Where every decision for the shape comes before every one for the texture, the resamples only show how a curve is laid
     through the gap; the interval is then the gap.
@@ -334,7 +334,7 @@ def shares_of(shape: int, texture: int, n: int) -> list[tuple[str, int, int]]:
 
 
 def _learning(cue: str, rows: Sequence[Plain]) -> Learning:
-    """Where validation accuracy first reaches one half, linearly between epochs."""
+    """How fast a cue was learnt: after how many images validation accuracy reached one half, linearly between epochs."""
     accuracy = [float(row["val"]["accuracy"]) for row in rows]
     seen = [float(row["images"]) for row in rows]
     reached: float | None = None

@@ -62,10 +62,10 @@ WNID = re.compile(r"n\d{8}")
 
 
 def imagenet_order(classes: Sequence[str]) -> tuple[Sequence[int], str | None] | None:
-    """Where each ImageNet class, in the order of wnids, stands among 1,000 classes, and what had to be assumed for that.
+    """The place of each ImageNet class, in the order of wnids, among 1,000 classes, and what had to be assumed for that.
 
-    wnids say it themselves, in whatever order; names are held against some that are known; numbers and nothing else leave it
-    open, and the usual order is assumed and said to be. None if the classes are not ImageNet's.
+    wnids say it themselves, in whatever order; names are held against some that are known. Bare numbers leave it open: the
+    usual order is assumed, and the assumption is returned in words. None if the classes are not ImageNet's.
     """
     if len(classes) != 1000:
         return None

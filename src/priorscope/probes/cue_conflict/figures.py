@@ -131,8 +131,8 @@ def _learning_title(arms: Arms, rows: Sequence[dict[str, Any]], never: Sequence[
         return "; ".join(
             never if len(never) <= MOST_NAMES else [*never[: MOST_NAMES - 1], f"{len(never) - MOST_NAMES + 1} more likewise"]
         )
-    slowest = largest({f"{row['subject']} from {row['cue']}": row["value"] for row in rows})
-    after = f"half right after {slowest.value:,.0f} images"
+    learnt = {f"{row['subject']} from {row['cue']}": row["value"] for row in rows}
+    fastest, slowest = smallest(learnt), largest(learnt)
     if slowest.equal:
-        return f"{slowest.do('is', 'are each')} {after}"
-    return f"The slowest to learn {'is' if len(slowest.names) == 1 else 'are'} {slowest}: {after}"
+        return f"{slowest.do('is', 'are each')} half right after {slowest.value:,.0f} images"
+    return f"Half right after {fastest.value:,.0f} images ({fastest}) to {slowest.value:,.0f} ({slowest})"

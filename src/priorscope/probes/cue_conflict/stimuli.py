@@ -21,7 +21,7 @@ from priorscope.core.config import Plain
 from priorscope.core.contracts import Array, Metric, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import answers_alone, top_k_correct
-from priorscope.core.stats import Interval, bracket, wilson
+from priorscope.core.stats import NO_DECISION, Interval, bracket, wilson
 from priorscope.data.transforms import TRANSFORMS, apply
 from priorscope.probes import labelled_split, the_split
 from priorscope.probes.cue_conflict import CueConflict, CueConflictConfig, Made
@@ -81,7 +81,7 @@ class StimuliConflict(CueConflict):
 
     @property
     def leads(self) -> bool:
-        """A part of the published protocol does not give the published number, and is not a headline."""
+        """Whether the share may be a headline: a part of the published protocol does not give the published number."""
         return self.kind != "part of the published"
 
     def headline(self) -> str:
@@ -171,7 +171,7 @@ class StimuliConflict(CueConflict):
 
 
 def human_interval(people: Humans) -> Interval | None:
-    """Over people: Student's t of their shares; absent for one."""
+    """The interval of people's mean share, over people by Student's t; None for fewer than two."""
     from priorscope.core.stats import over_seeds
 
     if len(people.shares) < 2:
@@ -395,10 +395,9 @@ def _result(shape_of: Ints, texture_of: Ints, decision: Ints, **about: Any) -> S
         caveats.append("No decision was for either cue: the share is not known, and stands at one half with no evidence.")
     elif covered / n < FEW:
         caveats.append(f"Only {covered / n:.0%} of the decisions are for either cue: the share describes few of them.")
-    nothing = Interval(low=0.0, high=1.0, method="no decision", over="images")
     fields: dict[str, Any] = {
         "value": float(shaped.sum() / covered) if covered else 0.5,
-        "interval": wilson(int(shaped.sum()), covered) if covered else nothing,
+        "interval": wilson(int(shaped.sum()), covered) if covered else NO_DECISION,
         "n": n,
         "unit": "share of decisions",
         "caveats": tuple(caveats),

@@ -40,7 +40,7 @@ MB = 1 << 20
 COPIES = 4
 """Copies of the labelled images' features, and of a number for each of their classes, that fitting holds in float64."""
 COPIES_ASKED = 2
-"""The same of the images that are asked, while they are scored."""
+"""Copies of the asked images' features, and of a number for each of their classes, that scoring holds in float64."""
 NAMES = {"ridge": "Ridge regression", "logistic": "Logistic regression", "knn": "Nearest neighbours"}
 
 Readout = Literal["ridge", "logistic", "knn"]
@@ -136,9 +136,9 @@ class Generalisation(Result):
     right: Array
     """(images of all data sets in turn): whether the last tap, read by the first readout from all images, is right."""
     untrained: Array
-    """The same of the untrained twin; empty without one."""
+    """(images of all data sets in turn): whether the untrained twin, read like `right`, is right; empty without one."""
     pixels: Array
-    """The same of the raw pixels."""
+    """(images of all data sets in turn): whether the first readout of the raw pixels, from all images, is right."""
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
@@ -165,7 +165,7 @@ class Generalisation(Result):
         return next(one for one in self.readings if (one.source, one.who, one.tap, one.readout, one.shots) == wanted)
 
     def spans(self) -> list[slice]:
-        """Where each data set's images stand in the arrays."""
+        """The slice of each data set's images in the arrays."""
         stops = np.cumsum([one.n for one in self.sources]).tolist()
         return [slice(stop - one.n, stop) for one, stop in zip(self.sources, stops, strict=True)]
 
@@ -271,7 +271,7 @@ def _opened(sources: Sequence[str | Mapping[str, Any]]) -> list[Source]:
 def _planned_mb(model: Classifier, along: Along, chosen: Sequence[tuple[Split, Split]], asked: GeneralisationConfig) -> float:
     """MB that the largest data set will hold; refused if that is more than `memory`.
 
-    Features of both networks and of the pixels, and what fitting the widest readout, or scoring by it, holds.
+    Counted are the features of both networks and of the pixels, and what fitting the widest readout, or scoring by it, holds.
     """
     from priorscope.probes.generalisation.readouts import seeing
     from priorscope.probes.shared.networks import pixel_count, sizes

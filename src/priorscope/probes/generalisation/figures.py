@@ -190,7 +190,7 @@ def draw_readouts(results: Results) -> Figure:
 
 
 def _whole(seeds: Sequence[Generalisation], source: str) -> dict[str, float | None]:
-    """The interval of what is told first: over seeds x images, of one run over images."""
+    """The interval of the result's first number on a source: over seeds x images, for one run over images."""
     spans = [seed.spans()[[one.name for one in seed.sources].index(source)] for seed in seeds]
     right = np.stack([seed.right[span] for seed, span in zip(seeds, spans, strict=True)])
     return ends(over_images(right))

@@ -59,7 +59,7 @@ def _by_neighbours(known: Tensor, labels: Ints, asked: Tensor, classes: int) -> 
 
 
 def seeing(model: Classifier, side: int) -> Classifier:
-    """The same network for images of another side, which are resized inside it to what its backbone was trained on."""
+    """The network as it takes images of another side, which it resizes to what its backbone was trained on."""
     if model.image_size == side:
         return model
     if model.resize == "none":

@@ -64,7 +64,7 @@ class InvarianceConfig(ProbeConfig):
     seed: int = Field(default=0, ge=0, description="of the units that are drawn, and of intervals")
 
     def companions(self, recipe: Plain) -> dict[str, Plain]:
-        """The same recipe with pixels out of order: in the whole picture, and within patches of 4."""
+        """The recipe with pixels out of order, by what is permuted: in the whole picture, and within patches of 4."""
         model = recipe["model"]
         if model.get("permute") is not None:
             return {}
@@ -136,7 +136,8 @@ class Invariance(Result):
         """How it was measured, in one sentence."""
         return (
             f"{self.n:,} images of {self.split}, mirrored beyond their edges; shifts in eight directions, turns in two; the "
-            "share of these under which the answer is that to the picture as it is; bootstrap over images, of one checkpoint."
+            "share of these under which the answer is that to the picture as it is; bootstrap over images, of several seeds "
+            "over seeds too."
         )
 
     def trait(self) -> Metric | None:

@@ -219,7 +219,10 @@ def draw_waves(results: Results) -> Figure:
 
 
 def _waves_title(rows: Sequence[dict[str, Any]], peaks: Mapping[str, float]) -> str:
-    """Where waves disturb most, from the lowest to the highest peak of the networks; one that all disturb alike has none."""
+    """The title: the lowest and the highest frequency at which waves disturb a network most.
+
+    A network that all waves disturb alike has no such frequency.
+    """
     if not peaks:
         return "Waves of every frequency disturb alike" if any(row["y"] for row in rows) else "No wave changes an answer"
     low, high = smallest(peaks), largest(peaks)
@@ -228,12 +231,15 @@ def _waves_title(rows: Sequence[dict[str, Any]], peaks: Mapping[str, float]) -> 
 
 
 def _over(scores: Sequence[NDArray[Any]], seed: int) -> tuple[float, Interval | None]:
-    """The mean of one share an image with its interval: over images, or over seeds and images."""
+    """The mean of one share an image with its interval, which no share is outside of: over images, or seeds and images."""
     table = np.stack(scores)
     if len(table) > 1 == table.shape[1]:
-        return float(table.mean()), over_seeds(table.mean(1))
-    shares = len(table) == 1 and table.dtype != np.bool_
-    return float(table.mean()), bootstrap_of_shares(table[0], seed=seed) if shares else over_images(table)
+        found = over_seeds(table.mean(1))
+    elif len(table) == 1 and table.dtype != np.bool_:
+        found = bootstrap_of_shares(table[0], seed=seed)
+    else:
+        found = over_images(table)
+    return float(table.mean()), found and found.replace(low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def _point(subject: Subject, x: float, y: float, interval: Interval | None) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Inversion(Result):
 
     taps: tuple[str, ...]
     depths: tuple[float, ...]
-    """Of each tap, from 0 (the embedding) to 1 (what the head sees)."""
+    """The depth of each tap, from 0 (the embedding) to 1 (what the head sees)."""
     preset: str
     seeking: Seeking
     converged: float
@@ -154,16 +154,16 @@ class Inversion(Result):
     error: Array
     """(K, N): root mean square of pixels between the picture found and the real one."""
     blind: Array
-    """(N,): the same of the data's mean picture."""
+    """(N,): root mean square of pixels between the data's mean picture and the real one."""
 
     @property
     def believed(self) -> bool:
-        """Errors of searches that failed speak of the search."""
+        """Whether half of the searches from the deepest tap converged: the error of a failed one speaks of the search."""
         return bool(self.good()[-1].mean() >= 0.5)
 
     @property
     def leads(self) -> bool:
-        """The same holds for a headline."""
+        """Whether the error may be a headline: only if it is believed."""
         return self.believed
 
     def ground(self) -> str:

@@ -82,7 +82,7 @@ def _rows(subject: Subject, seeds: Sequence[Inversion], what: str) -> Iterator[d
 
 
 def _error_title(arms: Arms) -> str:
-    """Who loses most and who least at the deepest tap, of the networks from which at least half of the pictures were found."""
+    """Where the errors run at the deepest tap, of networks from which at least half of the pictures were found."""
     found = {
         subject.name: float(np.mean([result.value for result in seeds]))
         for subject, seeds in arms
@@ -96,8 +96,7 @@ def _error_title(arms: Arms) -> str:
     if most.equal:
         off, blind = f"{most.value:.3f} off", float(arms[0][1][0].blind.mean())
         return f"From what {there} of {most} sees, pictures come back {off}; the mean picture {blind:.3f}"
-    has_lost = f"{most.do('has', 'have')} lost most of the picture ({most.value:.3f} off)"
-    return f"At {there} {has_lost}, {least} least ({least.value:.3f})"
+    return f"From what {there} sees, pictures come back {least.value:.3f} ({least}) to {most.value:.3f} ({most}) off"
 
 
 def _residual_title(arms: Arms) -> str:

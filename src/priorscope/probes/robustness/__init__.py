@@ -45,7 +45,7 @@ SEARCH = 2
 TOP = 5
 """Guesses of which one has to be right, where the protocol asks for that."""
 QUERIES = 4
-"""That of a search with an attack that asks for answers alone: it spends no more queries than it is given."""
+"""The version of what a search keeps whose attacks ask for answers alone: these spend no more queries than they are given."""
 
 Budget = Annotated[Number, Field(ge=0)]
 
@@ -144,7 +144,7 @@ class Robustness(Result):
     right_at: Array
     """How many images are right at each budget."""
     within_at: Array
-    """The same within five guesses, if the protocol asks for it (else empty)."""
+    """How many images are right within five guesses at each budget, if the protocol asks for it (else empty)."""
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
@@ -166,7 +166,7 @@ class Robustness(Result):
 
     @property
     def believed(self) -> bool:
-        """A weak attack bounds from above only, and a blind one says nothing: neither decides who is the more robust."""
+        """Whether the number may decide who is more robust: a weak attack's is only a bound, a blind one's says nothing."""
         return self.verdict not in ("weak attack: upper bound only", "masked")
 
     @property
@@ -318,7 +318,7 @@ def measure_robustness(
 
 
 def _state(of: Measurement, folder: Path | None) -> Path | None:
-    """Where the search keeps what it knows: a file named by everything it is a function of."""
+    """The file in which a search keeps what it knows, named by everything that it is a function of; None without a folder."""
     if folder is None:
         return None
     from priorscope.models.key import network_key

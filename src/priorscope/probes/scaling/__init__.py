@@ -132,7 +132,7 @@ class Scaling(Result):
     fits: tuple[Fit, ...]
     batches: tuple[Batch, ...] = ()
     compute: Array
-    """(points): of every run at every moment that counts."""
+    """(points): the compute of every run at every moment that counts."""
     error: Array
     family: Array
     """(points): the number of the family in `fits`."""

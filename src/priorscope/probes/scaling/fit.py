@@ -79,15 +79,15 @@ class Means(NamedTuple):
     row: Ints
 
     def where(self, rows: NDArray[np.bool_] | Ints) -> Means:
-        """Some of them."""
+        """The entries in some rows."""
         return Means(self.compute[rows], self.error[rows], self.weight[rows], self.config[rows], self.row[rows])
 
     def front(self) -> Means:
-        """Those that nothing cheaper beats."""
+        """The front: the entries that nothing cheaper beats."""
         return self.where(front_of(self.compute, self.error))
 
     def law(self) -> Law:
-        """The curve through them."""
+        """The curve of error against compute that is fitted to the entries."""
         return fit_law(self.compute, self.error, self.weight)
 
     @property
@@ -187,14 +187,14 @@ def _wider(points: int, free: int) -> float:
 
 
 def _estimate(value: float, drawn: Floats, wider: float) -> Estimate:
-    """Percentiles of the resamples' deviations, widened."""
+    """A number with its interval: percentiles of the resamples' deviations from it, `wider` times as far."""
     drawn = drawn[np.isfinite(drawn)]
     ends = np.quantile(drawn - value, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) * wider if len(drawn) else np.zeros(2)
     return Estimate(value=value, low=value + min(float(ends[0]), 0.0), high=value + max(float(ends[1]), 0.0))
 
 
 def _positive(value: float, drawn: Floats, wider: float) -> Estimate:
-    """The same for what is above 0, in its logarithm."""
+    """A number above 0 with its interval, taken in the logarithm."""
     logs = _estimate(float(np.log(value)), np.log(drawn), wider)
     most = np.log(1e6)  # a resample may say anything: numbers stay finite
     low, high = (float(np.exp(logs.value + np.clip(end - logs.value, -most, most))) for end in (logs.low, logs.high))
@@ -243,7 +243,7 @@ def _too_little(whole: Means, front: Means, seed: int) -> tuple[str, ...]:
 def _by_chance(whole: Means, seed: int) -> float:
     """How often recipes in a random order rank as well by compute and error, at the end of their runs, as these do.
 
-    Of equals each has the mean of their ranks.
+    Recipes that are equal each have the mean of their ranks.
     """
     from scipy.stats import rankdata
 

@@ -36,13 +36,13 @@ class Lead(NamedTuple):
 
     best: str
     last: str
-    """Of those that it could be compared with."""
+    """The worst network, of those that the best could be compared with."""
     behind: Sequence[str]
-    """From these the best is told apart."""
+    """The networks from which the best is told apart."""
     alike: Sequence[str]
-    """From these it is not."""
+    """The networks from which the best is not told apart."""
     untested: Sequence[str]
-    """With these it could not be compared."""
+    """The networks with which the best could not be compared."""
 
     def title(self, claim: str, number: str, fact: str, last: str) -> str:
         """The claim with its number, where the best is told apart from any other; else what was counted of the best and last.

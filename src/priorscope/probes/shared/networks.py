@@ -53,7 +53,7 @@ def pixel_count(image_size: int) -> int:
 
 
 def twin_of(model: Classifier, name: str, seed: int) -> Classifier | None:
-    """The same architecture with random weights that no training touched; None for a network without a config."""
+    """The untrained twin: a network of the same architecture with random weights; None for a network without a config."""
     if model.config is None:
         return None
     return create(

@@ -138,9 +138,9 @@ class Similarity(Result):
     cka: Array
     """(layers, layers) over all networks in turn; NaN where a layer is dead."""
     half: Array
-    """Half the jackknife interval of each."""
+    """(layers, layers): half the jackknife interval of each CKA."""
     untrained: Array
-    """The same of the untrained twins; empty without them."""
+    """(layers, layers): CKA over all untrained twins in turn; NaN where a layer is dead, empty without twins."""
     match: Array
     """(layers, networks): the largest CKA with a layer of that network; NaN for its own."""
     match_half: Array
@@ -185,7 +185,7 @@ class Similarity(Result):
         return [Matrix(title=title, corner="network", lines=self.names, columns=self.names, cells=cells)]
 
     def rows_of(self, network: int) -> slice:
-        """Where a network's layers stand in the matrices."""
+        """The rows of a network's layers in the matrices."""
         start = sum(len(taps) for taps in self.taps[:network])
         return slice(start, start + len(self.taps[network]))
 

@@ -80,7 +80,7 @@ def _untrained(pair: Pair) -> str:
 
 
 def _depths(result: Similarity, network: int) -> list[float]:
-    """Where a network's layers stand between the input (0) and the last of them (1)."""
+    """The depth of each layer of a network, between the input (0) and the last layer (1)."""
     count = len(result.taps[network])
     return [(at + 1) / count for at in range(count)]
 

@@ -61,7 +61,7 @@ class Network:
         return cls(name, model, taps, tuple(sizes(model, taps)))
 
     def untrained(self, seed: int) -> Self | None:
-        """Its untrained twin, of which the same layers are read; None for a network without a config."""
+        """The untrained twin of the network, with the same layers to read; None for a network without a config."""
         twin = twin_of(self.model, self.name, seed)
         return None if twin is None else replace(self, name=f"{self.name}, untrained", model=twin)
 
@@ -71,7 +71,7 @@ class Network:
         return self.model.config.family if self.model.config else "other"
 
     def passes(self, images: int, memory: float) -> list[slice]:
-        """Its layers in as few passes as keep a batch's activations within the memory (MB); one layer at least."""
+        """The layers in as few passes as keep a batch's activations within the memory (MB), at least one layer in each."""
         cuts, held = [0], 0
         for at, size in enumerate(self.sizes):
             taken = 4 * size.whole
@@ -147,7 +147,7 @@ class Reading:
 
     @cached_property
     def networks(self) -> list[Network]:
-        """All that are read, in turn."""
+        """All networks that are read: the trained ones, then their untrained twins."""
         return [*self.trained, *self.twins]
 
     @property

@@ -126,7 +126,7 @@ class TextureShape(Result):
     clean: Array
     """(images,): right without a transform."""
     right: Array
-    """(conditions, images)."""
+    """(conditions, images): right under each condition."""
     borrowed: Array
     """(conditions, images): the donor's class was answered; never if nothing was borrowed."""
     pictures: Array

@@ -62,7 +62,8 @@ def _left(arms: Arms, usual: Sequence[Condition]) -> Figure:
     first = arms[0][1][0]
     about: dict[str, Any] = {
         "n": first.n,
-        "protocol": f"{first.split}, all images whether right before or not. {SEVERAL}.",
+        "protocol": f"{first.split}, all images whether right before or not. {SEVERAL}"
+        + (", in the table of numbers." if len(arms) > 1 else "."),
         "alt": "; ".join(f"{row['network']} {row['subject']} {row['value']:.0%}" for row in rows),
     }
     if len(arms) == 1:
@@ -71,7 +72,8 @@ def _left(arms: Arms, usual: Sequence[Condition]) -> Figure:
         title = f"{leaves} {least.value:.0%} of {rows[0]['value']:.0%}"
         chance = (1 / len(first.classes), "chance")
         return interval_dots("texture-shape", title, rows, axis=SHARE, reference=chance, **about)
-    cells = [{"x": row["subject"], "y": row["network"], "value": row["value"]} for row in rows]
+    numbers = ("value", "low", "high")
+    cells = [{"x": row["subject"], "y": row["network"]} | {name: row[name] for name in numbers} for row in rows]
     shares = {one.label(): {subject.name: float(_rights(seeds, one).mean()) for subject, seeds in arms} for one in usual}
     title = _parting_title(shares)
     return heat_map("texture-shape", title, cells, x="", y="", value=Axis("right", domain=(0.0, 1.0), format=".0%"), **about)

@@ -156,12 +156,12 @@ class Tuning(Result):
 
 
 def val_accuracy(name: str, environment: Environment, history: Sequence[Plain]) -> float:
-    """How often a run was right on val at the epoch that it keeps; never, where its numbers stopped being finite."""
+    """A run's accuracy on val at the epoch whose weights it keeps; 0 where its numbers stopped being finite."""
     return 0.0 if environment.diverged else float(_kept(name, environment, history)["accuracy"])
 
 
 def best_trial(accuracies: Sequence[float]) -> int:
-    """The place of the best; the first of those that are equally good."""
+    """The index of the most accurate trial; the first of those that are equally good."""
     return max(range(len(accuracies)), key=lambda place: (accuracies[place], -place))
 
 
