@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from priorscope.core.errors import WorkError
 from priorscope.core.folder import unwritable
 
 DATA_VARIABLE = "PRIORSCOPE_DATA"
@@ -47,7 +48,16 @@ def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """
     places = [folder.resolve(), *([folder.parent.resolve()] if folder.is_symlink() else [])]
     above = {folder: {_identity(one) for place in places for one in (place, *place.parents) if one.exists()}}
-    for at, folders, files in os.walk(folder, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        if Path(error.filename) != folder or not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise WorkError(
+                f"The folder {error.filename} cannot be listed: {error.strerror}.",
+                "folders that can be read: what lies in one that cannot would be left out",
+                "check its permissions and its disk, then run the same command again",
+            ) from error
+
+    for at, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         seen = above.pop(Path(at))
         inside = {name: _identity(Path(at, name)) for name in sorted(folders)}
         folders[:] = [name for name, identity in inside.items() if identity not in seen]
@@ -69,5 +79,8 @@ def alone(target: Path) -> Generator[None]:
     except OSError as error:
         raise unwritable(target, error) from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # a file system without locks
+            raise unwritable(target, error) from error
         yield

@@ -25,8 +25,8 @@ def fetch_tables(address: str) -> Path:
     repository, revision, folder = _parsed(address)
     for wanted in [revision] if revision else [None, CONVERTED]:
         root = _snapshot(address, repository, wanted, folder)
-        found = root / folder if folder else root
-        if next(found.rglob("*.parquet"), None) is not None:
+        found = root / folder if root and folder else root
+        if found is not None and next(found.rglob("*.parquet"), None) is not None:
             return found
     raise RequestError(
         f"{address} holds no parquet file.",
@@ -46,7 +46,8 @@ def _parsed(address: str) -> tuple[str, str | None, str]:
     return found[1], found[2], found[3] or ""
 
 
-def _snapshot(address: str, repository: str, revision: str | None, folder: str) -> Path:
+def _snapshot(address: str, repository: str, revision: str | None, folder: str) -> Path | None:
+    """The tables of a revision; None where the hub has made no copy of its own of them."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -67,7 +68,15 @@ def _snapshot(address: str, repository: str, revision: str | None, folder: str) 
             "an account that did",
             f"accept them on huggingface.co/datasets/{repository}, then: hf auth login",
         ) from None
-    except (RepositoryNotFoundError, RevisionNotFoundError):
+    except RevisionNotFoundError:
+        if revision == CONVERTED:
+            return None
+        raise RequestError(
+            f"{repository} has no revision {revision!r}.",
+            "a branch, a tag or a commit of it",
+            f"look at its revisions: huggingface.co/datasets/{repository}",
+        ) from None
+    except RepositoryNotFoundError:
         raise RequestError(
             f"There is no data set {address}.", "hf://owner/name[@revision][/folder]", "check the name"
         ) from None

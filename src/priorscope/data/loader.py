@@ -189,6 +189,8 @@ class Loader:
         return targets
 
     def _moved(self, values: NDArray[Any]) -> Tensor:
+        if self.device.type == "mps" and values.dtype == np.float64:  # which it does not have
+            values = values.astype(np.float32)
         return torch.from_numpy(values).to(self.device)
 
 

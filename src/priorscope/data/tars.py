@@ -20,6 +20,8 @@ from priorscope.data.split import Ints
 from priorscope.data.unpack import torn_archive
 
 ENDING = ".tar"
+PADDING = 1 << 20
+"""The most zeros behind the last file: writers fill up the last record, of 10 KiB by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ def members(archive: Path) -> Iterator[TarMember]:
     try:
         with tarfile.open(archive, "r:") as opened:
             yield from _members(archive, opened, PurePosixPath(archive.name.removesuffix(ENDING)), 0)
+            _check_end(opened, archive.stat().st_size)
     except FileNotFoundError:
         raise RequestError(f"There is no file {str(archive)!r}.", "a tar archive", "check the path") from None
     except tarfile.TarError as error:
@@ -53,6 +56,7 @@ def inner_archives(archive: Path) -> tuple[str, ...]:
     try:
         with tarfile.open(archive, "r:") as opened:
             names = [PurePosixPath(entry.name).name for entry in opened if entry.isreg() or entry.islnk()]
+            _check_end(opened, archive.stat().st_size)
     except tarfile.TarError as error:
         raise torn_archive(archive, error) from None
     return tuple(sorted(name.removesuffix(ENDING) for name in names if name.endswith(ENDING)))
@@ -73,8 +77,23 @@ def _members(archive: Path, opened: tarfile.TarFile, top: PurePosixPath, start: 
         if entry.name.endswith(ENDING):
             with tarfile.open(fileobj=content, mode="r:") as inner:
                 yield from _members(archive, inner, PurePosixPath(PurePosixPath(entry.name).name.removesuffix(ENDING)), offset)
+                _check_end(inner, held.size)
         else:
             yield TarMember(archive, str(top / entry.name), offset, held.size)
+
+
+def _check_end(opened: tarfile.TarFile, size: int) -> None:
+    """Refuses an archive whose list of files ends before the archive does.
+
+    At a header that makes no sense Python takes the files before it for all: one cut off, or zeros that a download left.
+    """
+    rest = size - opened.offset
+    stream = opened.fileobj
+    if stream is None or not tarfile.BLOCKSIZE <= rest <= PADDING:
+        raise tarfile.TarError(f"its list of files ends {rest:,} bytes before its end")
+    stream.seek(opened.offset)
+    if any(stream.read(rest)):
+        raise tarfile.TarError("what stands behind its last file is no file")
 
 
 @dataclass(frozen=True)

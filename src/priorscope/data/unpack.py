@@ -45,6 +45,8 @@ def unpack(archive: Path, folder: Path, limits: Limits = Limits()) -> Path:
     """Unpacks a zip or tar archive into a new folder, whole or not at all."""
     if not archive.is_file():
         raise RequestError(f"There is no file {str(archive)!r}.", "a zip or tar archive", "check the path")
+    if folder.exists():  # asked before the lock too, which a cache that can only be read does not give
+        return folder
     with alone(folder):
         if folder.exists():
             return folder

@@ -23,8 +23,9 @@ MOST = 0.1
 
 def largest_difference(one: Statistics, other: Statistics) -> float:
     """The largest difference: of means in standard deviations, of deviations as a share."""
-    means = [abs(a - b) / s for a, b, s in zip(one.mean, other.mean, other.std, strict=True)]
-    deviations = [abs(a / b - 1) for a, b in zip(one.std, other.std, strict=True)]
+    known = [deviation or 1.0 for deviation in other.std]  # as a channel of one value is divided by
+    means = [abs(a - b) / s for a, b, s in zip(one.mean, other.mean, known, strict=True)]
+    deviations = [abs(a / b - 1) for a, b in zip(one.std, known, strict=True)]
     return max(*means, *deviations)
 
 

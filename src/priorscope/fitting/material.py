@@ -95,8 +95,9 @@ def first_model(recipe: Recipe, data: Split, init: InitialWeights | None) -> Cla
     """The network before its first step."""
     from priorscope.models import create
 
+    statistics = data.statistics.replace(std=[deviation or 1.0 for deviation in data.statistics.std])  # a channel of one value
     model = create(
-        recipe.model, image_size=data.image_size, num_classes=len(data.classes), statistics=data.statistics, seed=recipe.seed
+        recipe.model, image_size=data.image_size, num_classes=len(data.classes), statistics=statistics, seed=recipe.seed
     )
     if not recipe.train.trains:
         _check_own_head(recipe, model, init)

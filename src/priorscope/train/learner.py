@@ -44,6 +44,9 @@ class Learner:
         self.model = model
         self.optimiser = make_optimiser(model, optim, config.finetune)
         self.scaler = make_scaler(config.precision, torch.device(device))
+        if self.scaler.is_enabled():
+            # Else torch calls fused optimisers at a step that overflowed too, and its SGD keeps a momentum that nothing wrote.
+            vars(self.optimiser)["_step_supports_amp_scaling"] = False
         self.average = None if config.ema is None else Average(model, config.ema)
         self.judged = self.average.model if self.average else model
         self.parts: dict[str, Stateful] = {

@@ -182,6 +182,27 @@ def test_broken_images_of_a_dataset_are_left_out(tmp_path: Path) -> None:
     assert len(threads - {threading.get_ident()}) <= 2, "one thread that looks, one that writes"
 
 
+def test_a_part_of_a_dataset_has_the_labels_of_the_whole(tmp_path: Path) -> None:
+    """No picture is decoded for them, so that a broken one can be left out."""
+    from torch.utils.data import Subset
+
+    class Files(Pairs):
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            if index == 2:
+                raise OSError("torn")
+            return self.images[index], self.labels[index]
+
+    files = Files([PICTURES[0]] * 8, [0, 1, 0, 1, 1, 1, 0, 0])
+    files.targets = files.labels
+    part = Subset(files, [1, 2, 4, 7])
+    done = data.convert({"test": part}, tmp_path / "set.beton", on_broken="skip")
+    assert [one.where for one in done.skipped] == ["item 1 of the Subset"]
+    assert data.open(tmp_path / "set.beton").split("test").labels.tolist() == [1, 1, 0]
+    del files.targets
+    with pytest.raises(BrokenImageError, match="item 1 of the Subset is broken: torn"):
+        data.convert({"test": part}, tmp_path / "other.beton", on_broken="skip")
+
+
 def test_leaving_out_moves_no_picture_between_splits(folder: Path, tmp_path: Path) -> None:
     data.convert(folder, tmp_path / "whole.beton")
     break_two(folder)

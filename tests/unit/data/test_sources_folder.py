@@ -174,6 +174,9 @@ def test_tiny_imagenet_is_known_by_its_folder(tmp_path: Path) -> None:
     (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn99\t0\t0\t1\t1\n")
     with pytest.raises(WorkError, match="has the line"):
         data.open(root).split("test")
+    (root / "train" / "n01" / "images" / "n01_0.JPEG").unlink()
+    with pytest.raises(WorkError, match="train has no picture of the class n01"):
+        data.open(root).split("train")
 
 
 def test_a_stimulus_of_an_unknown_category_is_refused(tmp_path: Path) -> None:
@@ -309,6 +312,54 @@ def test_a_cut_archive_of_a_class_names_the_picture(tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:1200])
     with pytest.raises(WorkError, match=r"n01\.tar:n01/n01_1\.JPEG is broken: its archive ends within it"):
         [split[index] for index in range(len(split))]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("damage", ["a header", "zeros", "no end"])
+def test_an_archive_that_is_damaged_between_its_files_is_refused(tmp_path: Path, damage: str, nested: bool) -> None:
+    """Python takes the files before a header that makes no sense for all there are."""
+    archive = class_archive(tmp_path / "imagenet" / "train" / "n01.tar")
+    content = bytearray(archive.read_bytes())
+    second = content.index(b"n01_1.JPEG") - len("./")
+    if damage == "a header":
+        content[second : second + 512] = b"\xff" * 512
+    elif damage == "zeros":
+        content[second:] = bytes(2 << 20)
+    else:
+        content = content[:second]
+    archive.write_bytes(content)
+    if nested:
+        whole = archive.parents[1] / "ILSVRC2012_img_train.tar"
+        with tarfile.open(whole, "w") as opened:
+            opened.add(archive, "n01.tar")
+        archive.unlink()
+        archive.parent.rmdir()
+    with pytest.raises(WorkError, match="is damaged: "):
+        data.open_published({"name": "imagenet", "path": str(tmp_path / "imagenet")}).part("train")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its class would be missing, and the network would learn one less."""
+    for name in ("cat", "dog"):
+        put(tmp_path / "pets" / name / "0.png")
+    listed = os.scandir
+
+    def refused(path: str) -> Any:
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(WorkError, match="dog cannot be listed: Permission denied"):
+        data.open(tmp_path / "pets")
+
+
+def test_the_folder_in_which_one_stands_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "pets" / "cat" / "0.png")
+    monkeypatch.chdir(tmp_path / "pets")
+    assert data.open_published({"name": "folder", "path": "."}).name == "pets"
+    monkeypatch.chdir(tmp_path / "pets" / "cat")
+    assert data.open_published({"name": "folder", "path": ".."}).name == "pets"
 
 
 def test_folders_without_images_beside_the_parts_are_passed_over(tmp_path: Path) -> None:

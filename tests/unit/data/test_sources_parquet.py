@@ -476,8 +476,10 @@ def test_an_unknown_repository_is_refused() -> None:
 def test_a_repository_without_tables_is_refused(hub: dict[str, bytes]) -> None:
     hub.clear()
     hub["README.md"] = b"hello"
-    with pytest.raises(RequestError, match="There is no data set hf://owner/name"):
+    with pytest.raises(RequestError, match="hf://owner/name holds no parquet file"):
         data.open("hf://owner/name")
+    with pytest.raises(RequestError, match="owner/name has no revision 'other'"):
+        data.open("hf://owner/name@other")
 
 
 @pytest.mark.parametrize("address", ["hf://name", "hf://", "hf://a/b/../c", "hf://a/b@"])

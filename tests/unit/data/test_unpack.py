@@ -8,10 +8,12 @@ import stat
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.data.folders import alone
 from priorscope.data.unpack import Limits, unpack, unpacked
 
 
@@ -127,6 +129,29 @@ def test_what_is_no_archive_is_named_as_damaged(tmp_path: Path) -> None:
 def test_a_missing_archive_is_a_wrong_request(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="There is no file"):
         unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
+def test_a_cache_that_can_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was unpacked before is there without a lock, which such a cache does not give."""
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w") as opened:
+        opened.addfile(tarfile.TarInfo("file"))
+    unpack(archive, tmp_path / "cache" / "a")
+
+    def refused(_: object) -> Any:
+        raise AssertionError("nothing is to be locked")
+
+    monkeypatch.setattr("priorscope.data.unpack.alone", refused)
+    assert unpack(archive, tmp_path / "cache" / "a").is_dir()
+
+
+def test_a_file_system_without_locks_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("priorscope.data.folders.fcntl.flock", refused)
+    with pytest.raises(WorkError, match="Function not implemented"), alone(tmp_path / "copy"):
+        pass
 
 
 def test_an_archive_is_unpacked_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

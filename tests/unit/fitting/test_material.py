@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
-from priorscope.fitting.material import Material
+from priorscope.doctor.normalisation import largest_difference
+from priorscope.fitting.material import Material, first_model
 from priorscope.recipe import Recipe
 from priorscope.train.distributed import ALONE, Ranks
 
@@ -53,3 +55,20 @@ def test_tables_beyond_both_limits_are_warned_of(
     assert capsys.readouterr().err == (said if warned else "")
     Material.of(on_tables, Ranks(rank=1, size=2), "cpu")
     assert capsys.readouterr().err == "", "the first rank speaks for all"
+
+
+def test_a_channel_of_one_value_is_learnt_from(tiny: Recipe, tmp_path: Path) -> None:
+    """Red and green of a microscope, say: its deviation is 0, by which nothing can be divided."""
+    for label in ("a", "b"):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for i in range(8):
+            pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8) * np.array([1, 1, 0], np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / label / f"{i}.png")
+    recipe = tiny.replace(data={"source": {"name": "folder", "path": str(tmp_path / "pets")}})
+    data = Material.of(recipe, ALONE, "cpu").data
+    assert data.statistics.std[2] == 0
+    model = first_model(recipe, data, None)
+    prepared = model.prepare(torch.zeros(1, 3, 8, 8))
+    assert prepared[0, 2].unique().tolist() == [0.0]
+    assert model.statistics is not None
+    assert largest_difference(model.statistics, data.statistics) == 0

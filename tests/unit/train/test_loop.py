@@ -9,7 +9,10 @@ import torch
 import priorscope as ps
 from priorscope.data.loader import Batch
 from priorscope.train.config import TrainConfig
+from priorscope.train.distributed import ALONE
 from priorscope.train.gradient import Gradient, batch_loss
+from priorscope.train.learner import Learner
+from priorscope.train.optim import OptimConfig
 from priorscope.train.precision import make_scaler
 
 LABELS = torch.tensor([0, 2, 1, 2, 0, 1, 1])
@@ -83,3 +86,25 @@ def test_half_precision_scales_the_loss_and_the_optimiser_undoes_it():
     torch.testing.assert_close(torch.cat([p.grad.flatten() for p in model.parameters()]), exact, rtol=0.02, atol=2e-3)
     assert scaler.get_scale() > 1
     assert make_scaler("bf16", torch.device("cpu")).get_scale() == 1
+
+
+def test_a_step_that_overflows_leaves_no_momentum():
+    """Float16's first steps do. Of fused SGD torch would keep memory that nobody wrote as the momentum."""
+    model = ps.models.create("mlp/tiny", image_size=8, num_classes=3, width=8, blocks=1)
+    config, optim = TrainConfig(precision="fp16"), OptimConfig(name="sgd", lr=0.1, weight_decay=0.0)
+    learner = Learner(model, config, optim, ALONE, "cpu")
+    before = [p.detach().clone() for p in model.parameters()]
+
+    def step(gradient: float) -> None:
+        scaled = float(learner.scaler.scale(torch.tensor(gradient)))
+        for p in model.parameters():
+            p.grad = torch.full_like(p, scaled)
+        learner.scaler.step(learner.optimiser)
+        learner.scaler.update()
+
+    step(torch.inf)
+    assert not learner.optimiser.state
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    step(3.0)
+    momenta = [learner.optimiser.state[p]["momentum_buffer"] for p in model.parameters()]
+    assert all((momentum == 3).all() for momentum in momenta)

@@ -81,11 +81,30 @@ def of_datasets(made: object, name: str = "dataset") -> PublishedSource:
 
 
 def labels_of(dataset: Dataset) -> Ints:
-    """All labels: from `targets` where a dataset lists them (torchvision's do), else from its items, one by one."""
+    """All labels: from `targets` where a dataset lists them (torchvision's do), else from its items, one by one.
+
+    Of torch's Subset, those of the dataset that it is a part of.
+    """
     listed: Any = getattr(dataset, "targets", None)
     if listed is not None and len(listed) == len(dataset) and getattr(dataset, "target_transform", None) is None:
         return np.asarray(listed).astype(np.int64)
-    return np.array([int(item_of(dataset, index)[1]) for index in range(len(dataset))], np.int64)
+    whole, chosen = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
+    if isinstance(whole, Dataset) and chosen is not None and getattr(whole, "targets", None) is not None:
+        return labels_of(whole)[np.asarray(chosen, np.int64)]
+    return np.array([_label_of(dataset, index) for index in range(len(dataset))], np.int64)
+
+
+def _label_of(dataset: Dataset, index: int) -> int:
+    """The label of one item, whose picture may be decoded for it."""
+    try:
+        return int(item_of(dataset, index)[1])
+    except OSError as error:
+        raise _broken(dataset, index, error) from None
+
+
+def _broken(dataset: Dataset, index: int, error: OSError) -> BrokenImageError:
+    """The error for an item that Pillow finds torn, or whose file is missing."""
+    return BrokenImageError(f"item {index} of the {type(dataset).__name__}", str(error).rstrip("."), "check the dataset")
 
 
 def own_names(dataset: Dataset, labels: Ints) -> tuple[str, ...]:
@@ -140,9 +159,8 @@ class DatasetPixels:
             return pixels_of(item_of(self.dataset, index)[0])
         except PriorscopeError:
             raise
-        except OSError as error:  # what Pillow raises on a torn file, and the system on a missing one
-            where = f"item {index} of the {type(self.dataset).__name__}"
-            raise BrokenImageError(where, str(error).rstrip("."), "check the dataset") from None
+        except OSError as error:
+            raise _broken(self.dataset, index, error) from None
         except (ValueError, TypeError) as error:
             raise WorkError(
                 f"Item {index} of the {type(self.dataset).__name__} has no picture that is understood: {error}.",

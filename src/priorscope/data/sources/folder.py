@@ -58,7 +58,7 @@ def open_source(config: FolderConfig) -> PublishedSource:
         )
     _check_names(root, classes)
     return PublishedSource(
-        root.name,
+        root.name if root.name not in ("", "..") else root.resolve().name,
         classes,
         {part: partial(read_part, root / parts[part], classes, config.res) for part in sorted(parts, key=usual_order)},
         origin=str(root),

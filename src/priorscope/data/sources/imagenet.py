@@ -124,8 +124,9 @@ def class_archives(held: Path) -> list[Path]:
 def read_labelled(held: Path, classes: Sequence[str], res: int | None) -> Part:
     """A part whose classes are the names of folders or archives, in the order of the classes."""
     if held.is_dir() and not class_archives(held):
-        _check_classes(held, classes, set(folder.folders_in(held)))
-        return folder.read_part(held, classes, res)
+        part = folder.read_part(held, classes, res)
+        _check_classes(held, classes, {classes[label] for label in np.unique(part.labels)})
+        return part
     archives = [held] if held.is_file() else [file for name in classes if (file := held / f"{name}.tar").is_file()]
     number = {name: index for index, name in enumerate(classes)}
     found = [

@@ -60,6 +60,8 @@ def _train(folder: Path, classes: tuple[str, ...]) -> Part:
     labels: list[int] = []
     for label, wnid in enumerate(classes):
         names = sorted((file.name for file in (folder / "train" / wnid / "images").glob("*.JPEG")), key=_number)
+        if not names:
+            raise WorkError(f"{folder}/train has no picture of the class {wnid}.", "all 200 classes", "unpack it again")
         files += [f"train/{wnid}/images/{name}" for name in names]
         labels += [label] * len(names)
     return Part(FilePixels(folder, files), np.array(labels, np.int64))
