@@ -88,11 +88,10 @@ def _check_end(opened: tarfile.TarFile, size: int) -> None:
     At a header that makes no sense Python takes the files before it for all: one cut off, or zeros that a download left.
     """
     rest = size - opened.offset
-    stream = opened.fileobj
-    if stream is None or not tarfile.BLOCKSIZE <= rest <= PADDING:
+    if not tarfile.BLOCKSIZE <= rest <= PADDING:
         raise tarfile.TarError(f"its list of files ends {rest:,} bytes before its end")
-    stream.seek(opened.offset)
-    if any(stream.read(rest)):
+    opened.fileobj.seek(opened.offset)
+    if any(opened.fileobj.read(rest)):
         raise tarfile.TarError("what stands behind its last file is no file")
 
 
