@@ -3,7 +3,7 @@
     import priorscope as ps
 
     run = ps.fit(ps.Recipe.load("recipe.toml"), out="runs/a")
-    result = ps.probes.measure_accuracy(run.model, run.source)
+    result = ps.measure(run, "accuracy")
     ps.write_report([run], "report.html")
 
 Names are imported when they are first used: importing the package costs nothing, and torch is loaded only by what needs it.
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from priorscope import data, models, probes
-    from priorscope.core.contracts import Result, Statistics
+    from priorscope.core.contracts import Result, Statistics, draw
     from priorscope.core.errors import PriorscopeError, RequestError, WorkError
     from priorscope.fitting import fit
     from priorscope.models import wrap
     from priorscope.recipe import Recipe
     from priorscope.report import write_report
     from priorscope.run import Run, load
+    from priorscope.study.look import measure
 
 _HOMES = {
     "PriorscopeError": "priorscope.core.errors",
@@ -32,8 +33,10 @@ _HOMES = {
     "Run": "priorscope.run",
     "Statistics": "priorscope.core.contracts",
     "WorkError": "priorscope.core.errors",
+    "draw": "priorscope.core.contracts",
     "fit": "priorscope.fitting",
     "load": "priorscope.run",
+    "measure": "priorscope.study.look",
     "wrap": "priorscope.models",
     "write_report": "priorscope.report",
 }
@@ -48,8 +51,10 @@ __all__ = [
     "Statistics",
     "WorkError",
     "data",
+    "draw",
     "fit",
     "load",
+    "measure",
     "models",
     "probes",
     "wrap",

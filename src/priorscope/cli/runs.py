@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -43,31 +43,31 @@ def probe(
     """Look at networks with one probe; what it says about a run is kept in its folder. `probe list` shows them all."""
     from priorscope.core.config import assign
     from priorscope.core.wording import counted
-    from priorscope.data import open as open_source
     from priorscope.data.progress import bar
     from priorscope.probes import probe_config
-    from priorscope.study.look import figures, look, passing
+    from priorscope.study.look import On, figures, look, passing
 
     if name == "list":
         if subjects or settings or data or model or weights or out:
             raise RequestError("probe list came with what only a probe takes.", "nothing beside it but --json", "probe list")
         return _list_probes(as_json)
     config = probe_config(assign({"name": name}, *settings))
-    source = open_source(data) if data else None
-    networks = _networks(subjects or (), model, weights, source)
+    on = On.named(data) if data else None
+    networks = _networks(subjects or (), model, weights, on.source if on else None)
     if not networks:
         raise RequestError("No network was named.", "one or more", f"priorscope probe {name} runs/a")
     with bar(f"{name} of {counted(len(networks), 'network')}") as watch:
-        results = look(config, networks, data, source, watch)
-    written = [] if out is None else _write_probe(out, name, results, figures(networks, results, data))
-    for study in passing(results.values()):
+        found = look(config, networks, on, watch)
+    written = [] if out is None else _write_probe(out, name, found, figures(found, on))
+    for study in passing(found):
         print(f"kept with its run until the study in {study} is run again: it is not in its [[probes]]", file=sys.stderr)
     if as_json:
         for file in written:
             print(file, file=sys.stderr)
-        return print_json({path: looked.plain() for path, looked in results.items()})
-    for path, result in ((path, looked.result) for path, looked in results.items()):
-        print(f"{path}: {result.headline()}\n{result.protocol()}\n{result.table()}")
+        return print_json({looked.name: looked.plain() for looked in found})
+    for looked in found:
+        result = looked.result
+        print(f"{looked.name}: {result.headline()}\n{result.protocol()}\n{result.table()}")
         for caveat in result.caveats:
             print(f"  but: {caveat}")
     for file in written:
@@ -93,11 +93,9 @@ def _networks(subjects: Sequence[str], model: str | None, weights: Path | None, 
     return named if model is None else [*named, own_network(model, weights, source)]
 
 
-def _write_probe(out: Path, probe: str, results: Mapping[str, Looked], drawn: Sequence[Figure]) -> list[Path]:
+def _write_probe(out: Path, probe: str, found: Sequence[Looked], drawn: Sequence[Figure]) -> list[Path]:
     """Results as `PROBE.json` (`PROBE-2.json` for the second network), figures by their names, with the rows behind them."""
-    files = [
-        looked.save(out / (f"{probe}-{i}.json" if i > 1 else f"{probe}.json")) for i, looked in enumerate(results.values(), 1)
-    ]
+    files = [looked.save(out / (f"{probe}-{i}.json" if i > 1 else f"{probe}.json")) for i, looked in enumerate(found, 1)]
     for figure in drawn:
         files += [figure.save(out / f"{figure.name}{ending}") for ending in (".svg", ".csv")]
     return files

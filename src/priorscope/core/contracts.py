@@ -7,7 +7,7 @@ or a GPU. A result says its value with n, interval and caveats, lists its number
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -19,7 +19,9 @@ from pydantic_core import core_schema
 from priorscope.core.arrays import read_arrays, write_arrays
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import (
+    Comparison,
     Difference,
+    compare,
     holm,
     over_seeds_difference,
     paired_bootstrap,
@@ -293,6 +295,17 @@ class Result(Config):
             return paired_proportions(first, second, level)
         return paired_bootstrap(first, second, seed=0, level=level)
 
+    def against(self, other: Any, level: float = 0.95) -> Comparison:
+        """What a test says of this beside another checkpoint's result about the same images."""
+        difference = self.paired(other, level)
+        if difference is None:
+            raise RequestError(
+                f"No test compares these two results of {self.probe}.",
+                "two results about the same images, of one probe that compares networks image by image",
+                "measure both with the same settings, on one source",
+            )
+        return compare(difference)
+
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Any]]) -> list[Figure]:  # noqa: ARG003
         """The figures of one or many results side by side, most important first."""
@@ -361,6 +374,19 @@ class Result(Config):
             return cls.model_validate(values)
         except (WorkError, ValueError, TypeError, KeyError, ValidationError) as error:
             raise torn_result(path, first_line(error)) from None
+
+
+def draw(results: Mapping[str, Result]) -> list[Figure]:
+    """The figures of several networks' results of one probe side by side, by the networks' names, most important first."""
+    probes = {result.probe for result in results.values()}
+    if len(probes) != 1:
+        raise RequestError(
+            f"Results of {' and '.join(sorted(probes)) or 'no probe'} came to be drawn side by side.",
+            "results of one probe, by the names of their networks",
+            'ps.draw({"mlp": one, "cnn": other})',
+        )
+    pairs = [(Subject(name=name, family=name), result) for name, result in results.items()]
+    return type(pairs[0][1]).draw(pairs)
 
 
 def by_recipe(results: Sequence[tuple[Subject, R]]) -> list[tuple[Subject, list[R]]]:

@@ -95,7 +95,9 @@ def asks(config: type[C]) -> Callable[[Callable[Concatenate[Any, Any, C, ...], R
                 rest["asked"] = config.parse(settings, measure.__name__)
             if config.per == "set":
                 _check_named(measure.__name__, given[0] if given else rest.get(subject.name))
-            return measure(*given, **rest)
+            result = measure(*given, **rest)
+            told = getattr(given[1] if len(given) > 1 else rest.get(data.name), "caveats", ())  # a source's; a split has none
+            return result.model_copy(update={"caveats": tuple(dict.fromkeys((*result.caveats, *told)))}) if told else result
 
         fields = {name: field for name, field in config.model_fields.items() if name != "name"}
         named = [

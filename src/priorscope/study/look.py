@@ -19,21 +19,46 @@ from priorscope.core.config import Plain, content_key
 from priorscope.core.contracts import About, Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.machine import on_threads
+from priorscope.data import open as open_source
 from priorscope.data import source_config
 from priorscope.data.progress import Watch, silent
-from priorscope.probes import ProbeConfig, measure_of
+from priorscope.probes import ProbeConfig, load_result, measure_of, probe_config
 from priorscope.study.about import about, subject_of
-from priorscope.study.networks import Network
+from priorscope.study.networks import Network, network_of_run
 from priorscope.study.plan import make_plan
 from priorscope.study.steps import check_one_source, companions_of, measured_from
 from priorscope.study.study import Study
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
+    from priorscope.data.sources import SourceConfig
     from priorscope.data.split import Source
 
 
 def measure(
+    subject: runs.Run | Path | str | Mapping[str, runs.Run], probe: str, data: str | Plain | None = None, **settings: Any
+) -> Result:
+    """What a probe says about a finished run, or about several by their names where it compares networks.
+
+    `ps.measure(run, "robustness", eps="8/255")` is `priorscope probe robustness RUN --set eps=8/255`: `data` names what to look
+    at in place of what the run learnt from. The run keeps the result; one that it has kept so is read and not measured again.
+    """
+    config, on = probe_config({"name": probe, **settings}), On.named(data) if data else None
+    if isinstance(subject, Mapping):
+        if config.per != "set":
+            raise RequestError(f"{probe} looks at one run and was given a table.", "a run", f'ps.measure(run, "{probe}")')
+        networks = [replace(network_of_run(run.path), name=name) for name, run in subject.items()]
+        return _look_at_all(config, networks, on).result
+    if config.per == "set":
+        raise RequestError(
+            f"{probe} compares networks and was given one run.",
+            "a table of runs by their names",
+            f'ps.measure({{"mlp": run, "cnn": other}}, "{probe}")',
+        )
+    return _look_at(config, network_of_run(Path(subject)), on, again=False).result
+
+
+def answer(
     probe: ProbeConfig, networks: Sequence[Network], data: Source, companions: Mapping[str, Path] | None = None
 ) -> Result:
     """What a probe says about a network, or about several together."""
@@ -48,7 +73,7 @@ def measure(
         (subject,) = asked.values()
     result = measure_of(probe.name)(subject, data, probe, **beside)
     told = dict.fromkeys(caveat for one in networks for caveat in (*one.caveats, *_chosen_on(probe, one, data)))
-    return result.model_copy(update={"caveats": (*result.caveats, *told, *data.caveats)})
+    return result.model_copy(update={"caveats": tuple(dict.fromkeys((*result.caveats, *told)))})
 
 
 def _chosen_on(probe: ProbeConfig, one: Network, data: Source) -> Iterator[str]:
@@ -88,12 +113,34 @@ def _check_runs(probe: str, networks: Sequence[Network]) -> None:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What a probe said, with what a reader needs to know beside it, and where a run keeps it."""
+class On:
+    """Data to look at in place of what the networks learnt from: as a recipe names it, and opened."""
 
+    config: SourceConfig
+    source: Source
+
+    @classmethod
+    def named(cls, data: str | Plain) -> On:
+        """Opens what a user names."""
+        config = source_config(data)
+        return cls(config, open_source(config))
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a probe said of which networks, with what a reader needs to know beside it, and where a run keeps it."""
+
+    networks: tuple[Network, ...]
     result: Result
     about: About
     kept: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The networks as a command's output names them: a run by its folder."""
+        if len(self.networks) == 1 and self.networks[0].run is not None and self.kept is not None:
+            return str(self.networks[0].run.path)
+        return ", ".join(one.name for one in self.networks)
 
     def save(self, path: Path) -> Path:
         """Writes the result and what a reader needs to know into one file, the result's arrays beside it."""
@@ -107,28 +154,18 @@ class Looked:
         return {**told, **said, "metrics": [metric.plain() for metric in result.metrics()]}
 
 
-def look(
-    probe: ProbeConfig, networks: Sequence[Network], data: str | None, source: Source | None, watch: Watch = silent
-) -> dict[str, Looked]:
+def look(probe: ProbeConfig, networks: Sequence[Network], on: On | None = None, watch: Watch = silent) -> list[Looked]:
     """Asks about networks, one after another or together as the probe wants it; a run keeps what was said about it.
 
-    `data` names a `source` other than the networks' own (not set: theirs). `watch` is called with how many networks were
-    looked at, of how many.
+    `watch` is called with how many networks were looked at, of how many.
     """
     networks = _apart(networks)
     if probe.per == "set":
-        if source is None:
-            learnt = [(one.name, one.run.recipe.data.source) for one in networks if one.run is not None]
-            check_one_source(repr(probe.name), learnt, "add --data NAME")
-        together = ", ".join(one.name for one in networks)
-        with _on_own_threads(networks):
-            result = measure(probe, networks, source or networks[0].source)
-        return {together: Looked(result, _about(probe, networks, data))}
+        return [_look_at_all(probe, networks, on)]
     _check_names([one.name for one in networks if one.run is None])
-    found: dict[str, Looked] = {}
+    found: list[Looked] = []
     for done, one in enumerate(networks, 1):
-        with _on_own_threads([one]):
-            found[one.name if one.run is None else str(one.run.path)] = _look_at(probe, one, source or one.source, data)
+        found.append(_look_at(probe, one, on))
         watch(done, len(networks))
     return found
 
@@ -139,33 +176,50 @@ def _on_own_threads(networks: Sequence[Network]) -> AbstractContextManager[None]
     return on_threads(max(threads)) if threads else nullcontext()
 
 
-def _look_at(probe: ProbeConfig, one: Network, source: Source, data: str | None) -> Looked:
-    """What the probe says about one network. A run keeps it under the key that a study would store it under."""
+def _look_at_all(probe: ProbeConfig, networks: Sequence[Network], on: On | None) -> Looked:
+    """What the probe says about several networks together; it belongs to whoever asked."""
+    if on is None:
+        learnt = [(one.name, one.run.recipe.data.source) for one in networks if one.run is not None]
+        check_one_source(repr(probe.name), learnt, "add --data NAME")
+    with _on_own_threads(networks):
+        result = answer(probe, networks, on.source if on else networks[0].source)
+    return Looked(tuple(networks), result, _about(probe, networks, on, {}))
+
+
+def _look_at(probe: ProbeConfig, one: Network, on: On | None, *, again: bool = True) -> Looked:
+    """What the probe says about one network. A run keeps it under the key that a study would store it under.
+
+    Unless it is asked `again`, what it has kept so is read.
+    """
     if one.run is None:
-        return Looked(measure(probe, [one], source), _about(probe, [one], data))
+        with _on_own_threads([one]):
+            return Looked((one,), answer(probe, [one], on.source if on else one.source), _about(probe, [one], on, {}))
     known = dict(_runs_beside(one.run)) if probe.companions(one.run.recipe.plain()) else {}
     companions = companions_of(probe, one.run.recipe, known)
-    result = measure(probe, [one], source, {name: run.path for name, run in companions.items()})
-    about_it = _about(probe, [replace(one, name=one.run.name)], data, companions)
+    about_it = _about(probe, [replace(one, name=one.run.name)], on, companions)
     kept = layout.result(one.run.path / layout.RESULTS, probe.name, content_key(about_it.made_from))
-    looked = Looked(result, about_it, kept)
+    if not again and kept.exists():
+        with suppress(PriorscopeError):  # a damaged one is measured again
+            return Looked((one,), load_result(kept), About.read(kept), kept)
+    with _on_own_threads([one]):
+        beside = {name: run.path for name, run in companions.items()}
+        result = answer(probe, [one], on.source if on else one.source, beside)
+    looked = Looked((one,), result, about_it, kept)
     looked.save(kept)
     return looked
 
 
-def _about(
-    probe: ProbeConfig, networks: Sequence[Network], data: str | None, companions: Mapping[str, runs.Run] | None = None
-) -> About:
+def _about(probe: ProbeConfig, networks: Sequence[Network], on: On | None, companions: Mapping[str, runs.Run]) -> About:
     """Whom and what a result is about; what it was made from is known of runs alone."""
     learnt = {one.name: one.run.recipe.data.source for one in networks if one.run is not None}
-    named = source_config(data) if data else None
+    named = on.config if on else None
     asked_on = named or next(iter(learnt.values()))
     other_data = len(learnt) < len(networks) or any(source != asked_on for source in learnt.values())
     made_from: Plain = {}
     if len(learnt) == len(networks):
         keys = {one.name: one.run.key for one in networks if one.run is not None}
         weights = keys if probe.per == "set" else next(iter(keys.values()))
-        beside = {name: other.key for name, other in (companions or {}).items()}
+        beside = {name: other.key for name, other in companions.items()}
         made_from = measured_from(probe, weights, asked_on, named, beside)
     whom = [(_subject(one), one.typed) for one in networks]
     return about(probe, whom, asked_on, made_from, other_data=other_data)
@@ -208,19 +262,18 @@ def _deletes(study: Path, kept: Sequence[Path]) -> bool:
     return not plan.open and not {*kept} <= {step.out for step in plan.steps}
 
 
-def figures(networks: Sequence[Network], results: Mapping[str, Looked], data: str | None = None) -> list[Figure]:
+def figures(found: Sequence[Looked], on: On | None = None) -> list[Figure]:
     """The figures of what `look` found: networks that were asked one after another stand side by side in them.
 
     Those that were asked on other data, each on what it learnt from, stand in figures of their own.
     """
-    found = [looked.result for looked in results.values()]
-    if len(found) < len(networks):
-        return [figure for result in found for figure in result.charts()]
+    if any(len(looked.networks) > 1 for looked in found):
+        return [figure for looked in found for figure in looked.result.charts()]
     groups: dict[str, list[tuple[Subject, Result]]] = {}
-    for one, result in zip(_apart(networks), found, strict=True):
-        subject = _subject(one)
-        learnt = "" if data or one.run is None else content_key(one.run.recipe.data.source.plain())
-        groups.setdefault(learnt, []).append((subject, result))
+    for looked in found:
+        (one,) = looked.networks
+        learnt = "" if on or one.run is None else content_key(one.run.recipe.data.source.plain())
+        groups.setdefault(learnt, []).append((_subject(one), looked.result))
     drawn = [(group[0][0].name, type(group[0][1]).draw(group)) for group in groups.values()]
     if len(drawn) == 1:
         return drawn[0][1]

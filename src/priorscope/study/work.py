@@ -18,7 +18,7 @@ from priorscope.data.sources import SourceConfig
 from priorscope.fitting import Status, Watch, fit
 from priorscope.probes import ProbeConfig
 from priorscope.recipe import Recipe
-from priorscope.study.look import measure
+from priorscope.study.look import answer
 from priorscope.study.networks import network_of_run
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ProbeWork:
         """Measures with as many threads as the runs were trained with, and stores."""
         networks = [network_of_run(path) for path in self.runs]
         with on_threads(self.threads):
-            result = measure(self.probe, networks, _source(self.data), self.companions)
+            result = answer(self.probe, networks, _source(self.data), self.companions)
         result.save(self.out, self.about.replace(protocol=result.protocol()))
         watch(Status(1.0, 0))
 

@@ -36,7 +36,7 @@ from priorscope.doctor.examination import examine
 from priorscope.doctor.sides import picture_side
 from priorscope.probes import probe_config
 from priorscope.recipe import Recipe, find_recipe, shipped_recipes
-from priorscope.study.look import look
+from priorscope.study.look import On, look
 from priorscope.study.networks import network_of_run
 from priorscope.train.budget import image_flops
 
@@ -226,7 +226,7 @@ def test_an_accuracy_on_other_data_is_no_partial_score(ill):
 
     run = ill(other, "run")
     data = '{name = "shapetex", test = 40}'
-    look(probe_config("accuracy"), [network_of_run(run.path)], data, ps.data.open(data))
+    look(probe_config("accuracy"), [network_of_run(run.path)], On.named(data))
     assert list((run.path / "results/accuracy").glob("*.json"))
     assert not [*partial_data.look_at_run(run)]
 

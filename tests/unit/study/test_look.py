@@ -8,6 +8,7 @@ import shutil
 import pytest
 from in_process import Here
 
+import priorscope as ps
 from priorscope import models
 from priorscope.core.config import assign
 from priorscope.core.contracts import Subject
@@ -19,7 +20,7 @@ from priorscope.models.hub import save_hub
 from priorscope.probes import probe_config
 from priorscope.run import load
 from priorscope.study.about import about
-from priorscope.study.look import figures, look, passing
+from priorscope.study.look import On, figures, look, passing
 from priorscope.study.networks import network, network_of_run, own_network
 from priorscope.study.run import run_study
 from priorscope.study.study import Study
@@ -68,7 +69,7 @@ def test_published_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
         (tmp_path / "linked" / name).symlink_to(tmp_path / "a" / name)
     assert network(str(tmp_path / "linked" / "model.safetensors"), None).name == "linked"
     with pytest.raises(RequestError, match="Two networks are called 'a'"):
-        look(probe_config("accuracy"), [networks[0], networks[0]], "shapetex", open_source("shapetex"))
+        look(probe_config("accuracy"), [networks[0], networks[0]], On.named("shapetex"))
 
 
 ASKED = """question = "Which?"
@@ -109,7 +110,7 @@ def test_what_a_study_asked_is_answered_again_in_its_place(study):
     assert len(results) == 2
     for path in results:
         about = read_json(path)["about"]
-        look(probe_config(about["config"]), [network_of_run(study / "runs/both-s0")], None, None)
+        look(probe_config(about["config"]), [network_of_run(study / "runs/both-s0")])
         assert read_json(path)["about"]["made_from"] == about["made_from"]
     assert sorted(study.glob("runs/*/results/*/*.json")) == results
     assert read_json(results[1])["about"]["made_from"]["companions"].keys() == {"shape"}
@@ -121,7 +122,7 @@ def test_time_is_taken_on_the_threads_of_the_recipe(study, monkeypatch):
     before, seen = torch.get_num_threads(), []
     monkeypatch.setattr(torch, "set_num_threads", seen.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: before)
-    look(probe_config({"name": "accuracy"}), [network_of_run(study / "runs/both-s0")], None, None)
+    look(probe_config({"name": "accuracy"}), [network_of_run(study / "runs/both-s0")])
     assert seen[0] == 1
     assert seen[-1] == before
 
@@ -129,24 +130,24 @@ def test_time_is_taken_on_the_threads_of_the_recipe(study, monkeypatch):
 def test_runs_of_one_name_from_different_places_are_two_bars_and_not_two_seeds(study, tmp_path):
     shutil.copytree(study, tmp_path / "later")
     networks = [network_of_run(place / "runs/both-s0") for place in (study, tmp_path / "later")]
-    drawn = figures(networks, look(probe_config("accuracy"), networks, None, None))
+    drawn = figures(look(probe_config("accuracy"), networks))
     assert {row["subject"] for row in drawn[0].rows} == {"out/runs/both-s0", "later/runs/both-s0"}
 
 
 def test_networks_that_learnt_from_different_data_are_compared_on_named_data_alone(study):
     networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
     with pytest.raises(RequestError, match="'similarity' compares 'both-s0' and 'shape-s0', which learnt from different data"):
-        look(probe_config("similarity"), networks, None, None)
+        look(probe_config("similarity"), networks)
 
 
 def test_networks_that_were_asked_on_other_data_stand_in_pictures_of_their_own(study):
     networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
     config = probe_config("accuracy")
-    apart = figures(networks, look(config, networks, None, None))
+    apart = figures(look(config, networks))
     assert {figure.name.rpartition("-")[2] for figure in apart} == {"1", "2"}
     begins = [figure.title.partition(":")[0] for figure in apart]
     assert begins == [f"On what {name} learnt from" for name in ("both-s0", "shape-s0") for _ in range(len(apart) // 2)]
-    together = figures(networks, look(config, networks, "shapetex", open_source("shapetex")), "shapetex")
+    together = figures(look(config, networks, On.named("shapetex")), On.named("shapetex"))
     assert {row["subject"] for row in together[0].rows} == {"both-s0", "shape-s0"}
 
 
@@ -155,8 +156,8 @@ CHOSE = "Val, which is looked at here, chose the "
 
 def of_val(study, split="val", data=None) -> list[str]:
     """What is said of a choice by val beside an accuracy of the study's first run."""
-    config, source = probe_config({"name": "accuracy", "split": split}), open_source(data) if data else None
-    (found,) = look(config, [network_of_run(study / "runs/both-s0")], data, source).values()
+    config, on = probe_config({"name": "accuracy", "split": split}), On.named(data) if data else None
+    (found,) = look(config, [network_of_run(study / "runs/both-s0")], on)
     return [caveat.removeprefix(CHOSE).partition(":")[0] for caveat in found.result.caveats if caveat.startswith(CHOSE)]
 
 
@@ -181,24 +182,61 @@ def test_what_is_written_says_whom_and_what_it_is_about(study, tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     data = '{name = "shapetex", train = 40, val = 20, test = 20}'
     own = own_network("told_apart:net", None, open_source(data))
-    found = look(
-        probe_config({"name": "accuracy", "k": 3}), [network_of_run(study / "runs/both-s0"), own], data, open_source(data)
-    )
-    run, other = (read_json(looked.save(tmp_path / "told.json"))["about"] for looked in found.values())
+    asked = probe_config({"name": "accuracy", "k": 3})
+    found = look(asked, [network_of_run(study / "runs/both-s0"), own], On.named(data))
+    assert [looked.name for looked in found] == [str(study / "runs/both-s0"), "net"]
+    run, other = (read_json(looked.save(tmp_path / "told.json"))["about"] for looked in found)
     assert (run["subject"]["name"], run["data"], run["split"], run["config"]["k"]) == ("both-s0", "shapetex", "test", 3)
     assert run["made_from"]["weights"] == load(study / "runs/both-s0").key
     assert other["subject"] == {"name": "net", "family": "other", "recipe": "", "seed": 0}
     assert shlex.split(other["command"])[:5] == ["priorscope", "probe", "accuracy", "--model", "told_apart:net"]
     assert source_config(shlex.split(other["command"])[-1]) == source_config(data)
-    printed = found["net"].plain()
+    printed = found[1].plain()
     assert {"subject", "data", "split", "command", "config", "headline", "protocol", "caveats", "metrics"} == set(printed)
     assert printed["metrics"][0]["n"] == 20
+
+
+def test_what_a_run_keeps_is_not_measured_again(study, monkeypatch):
+    """As `fit` does not train again what is there; other settings are another question."""
+    run = load(study / "runs/both-s0")
+    first = ps.measure(run, "accuracy", k=3)
+    assert ps.measure(run.path, "accuracy", k=3).metrics() == first.metrics()
+    (stored,) = [path for path in (run.path / "results/accuracy").glob("*.json") if "k" in read_json(path)["about"]["config"]]
+    (looked,) = look(probe_config({"name": "accuracy", "k": 3}), [network_of_run(run.path)])
+    assert looked.kept is not None
+    assert looked.kept.resolve() == stored.resolve(), "the command keeps it under the same key"
+    monkeypatch.setattr("priorscope.study.look.answer", None)
+    assert ps.measure(run, "accuracy", k=3).per_image().tolist() == first.per_image().tolist()
+    with pytest.raises(TypeError):
+        ps.measure(run, "accuracy", k=4)
+
+
+def test_networks_are_compared_by_the_names_that_they_are_given(study):
+    runs = {"one": load(study / "runs/both-s0"), "other": load(study / "runs/shape-s0")}
+    result = ps.measure(runs, "transfer", data="shapetex", images=4, eps="4/255")
+    assert result.names == ("one", "other")
+    with pytest.raises(RequestError, match="transfer compares networks and was given one run"):
+        ps.measure(runs["one"], "transfer")
+    with pytest.raises(RequestError, match="accuracy looks at one run and was given a table"):
+        ps.measure(runs, "accuracy")
+
+
+def test_results_are_drawn_and_tested_side_by_side(study):
+    runs = {"one": load(study / "runs/both-s0"), "other": load(study / "runs/shape-s0")}
+    found = {name: ps.measure(run, "accuracy", data="shapetex") for name, run in runs.items()}
+    assert {row["subject"] for row in ps.draw(found)[0].rows} == {"one", "other"}
+    comparison = found["one"].against(found["other"])
+    assert comparison.difference.value == pytest.approx(found["one"].value - found["other"].value)
+    with pytest.raises(RequestError, match="No test compares these two results of accuracy"):
+        found["one"].against(ps.measure(runs["one"], "accuracy", data='{name = "shapetex", test = 7}'))
+    with pytest.raises(RequestError, match="Results of accuracy and calibration came to be drawn side by side"):
+        ps.draw({**found, "more": ps.measure(runs["one"], "calibration", data="shapetex")})
 
 
 def test_what_is_said_of_several_names_them_all(study):
     networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
     config = probe_config({"name": "similarity", "images": 20, "batch": 10})
-    (found,) = look(config, networks, "shapetex", open_source("shapetex")).values()
+    (found,) = look(config, networks, On.named("shapetex"))
     assert [one.name for one in found.about.subjects] == ["both-s0", "shape-s0"]
     assert found.about.made_from["weights"] == {one.name: load(study / "runs" / one.name).key for one in networks}
 
@@ -206,13 +244,13 @@ def test_what_is_said_of_several_names_them_all(study):
 def test_a_result_that_the_study_will_delete_is_told_of(study, tmp_path):
     networks = [network_of_run(study / "runs/both-s0")]
     asked = read_json(next(study.glob("runs/*/results/cue_conflict/*.json")))["about"]["config"]
-    assert passing(look(probe_config(asked), networks, None, None).values()) == []
-    found = look(probe_config("accuracy"), networks, None, None)
-    assert passing(found.values()) == [study.resolve()]
-    kept = next(iter(found.values())).kept
+    assert passing(look(probe_config(asked), networks)) == []
+    found = look(probe_config("accuracy"), networks)
+    assert passing(found) == [study.resolve()]
+    kept = found[0].kept
     assert kept is not None
     assert kept.exists()
     run_study(Study.load(str(study / "study.toml")), study, executor=Here()).check()
     assert not kept.exists()
     shutil.copytree(study / "runs/both-s0", tmp_path / "alone")
-    assert passing(look(probe_config("accuracy"), [network_of_run(tmp_path / "alone")], None, None).values()) == []
+    assert passing(look(probe_config("accuracy"), [network_of_run(tmp_path / "alone")])) == []

@@ -125,11 +125,8 @@ def read_labelled(held: Path, classes: Sequence[str], res: int | None) -> Part:
     """A part whose classes are the names of folders or archives, in the order of the classes."""
     if held.is_dir() and not class_archives(held):
         part = folder.read_part(held, classes, res)
-        _check_classes(
-            held,
-            classes,
-            {name for name, count in zip(classes, np.bincount(part.labels, minlength=len(classes)), strict=True) if count},
-        )
+        pictures = np.bincount(part.labels, minlength=len(classes))
+        _check_classes(held, classes, {name for name, count in zip(classes, pictures, strict=True) if count})
         return part
     archives = [held] if held.is_file() else [file for name in classes if (file := held / f"{name}.tar").is_file()]
     number = {name: index for index, name in enumerate(classes)}
