@@ -54,10 +54,10 @@ def model(request: pytest.FixtureRequest) -> Iterator[Classifier]:
     assert hooks(built) == 0
 
 
-def test_linear_maps_and_norms_are_of_the_kinds_that_learn_well_in_bfloat16(model: Classifier) -> None:
-    """The head too, which was replaced; `quicken`, `Linear` and `LayerNorm` are easily forgotten."""
-    torchs = [name for name, module in model.network.named_modules() if type(module) in (nn.Linear, nn.LayerNorm)]
-    assert [name for name in torchs if getattr(model.network.get_submodule(name), "weight", None) is not None] == []
+def test_modules_are_of_the_kinds_that_learn_well_in_bfloat16(model: Classifier) -> None:
+    """The head too, which was replaced; `quicken`, `Linear`, `LayerNorm` and `Gelu` are easily forgotten."""
+    torchs = [module for module in model.network.modules() if type(module) in (nn.Linear, nn.LayerNorm, nn.GELU)]
+    assert [module for module in torchs if getattr(module, "weight", module) is not None] == []
 
 
 def test_every_family_has_a_tiny_preset() -> None:

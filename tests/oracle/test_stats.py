@@ -20,7 +20,7 @@ from priorscope.core.comparison import (
 )
 from priorscope.core.metrics import log_loss, softmax
 from priorscope.core.stats import (
-    Part,
+    VariancePart,
     bootstrap,
     crossed_parts,
     half_width,
@@ -135,12 +135,12 @@ def test_over_seeds_difference_is_welchs_and_the_paired_t_test(paired: bool) -> 
 def test_p_values_are_students_down_to_the_far_tail(p: float, df: float) -> None:
     value = -special.ndtri(p / 2) if math.isinf(df) else -special.stdtrit(df, p / 2)
     expected = 2 * scipy_stats.norm.sf(value) if math.isinf(df) else 2 * scipy_stats.t.sf(value, df)
-    assert p_value(float(value), [Part(1.0, df)]) == pytest.approx(expected, rel=1e-6)
+    assert p_value(float(value), [VariancePart(1.0, df)]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_two_parts_join_as_banerjee_says() -> None:
     by_hand = math.sqrt(4.302653**2 * 0.5 + 2.262157**2 * 0.25)  # t(2) and t(9) from a printed table
-    assert half_width([Part(0.5, 2), Part(0.25, 9)], 0.95) == pytest.approx(by_hand, rel=1e-6)
+    assert half_width([VariancePart(0.5, 2), VariancePart(0.25, 9)], 0.95) == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_the_parts_of_a_crossed_table_by_hand() -> None:

@@ -31,7 +31,7 @@ TIMES = (1, 2, 4)
 
 
 @dataclass(frozen=True)
-class Number:
+class Audited:
     """What is audited: attacks at a budget on some rows of a split, which of them are right, and which stand."""
 
     victim: Victim
@@ -65,7 +65,7 @@ class _Try:
     marks: Callable[[Attacked, int], NDArray[np.bool_]] | None = None
 
 
-def audit(number: Number) -> tuple[list[Check], NDArray[np.int64]]:
+def audit(number: Audited) -> tuple[list[Check], NDArray[np.int64]]:
     """All checks of a number, and the rows that still stand after them."""
     left = np.ones(len(number.standing), np.bool_)
     iterated = [attack for attack in number.attacks if not attack.gradient_free]
@@ -98,7 +98,7 @@ def _tries(iterated: Sequence[Attack], *, reaches: bool) -> Iterator[_Try]:
     yield _Try("without gradients", f"by {QUERIES} queries each of Square and RayS", free)
 
 
-def _more(number: Number, each: _Try, found: Attacked) -> Check:
+def _more(number: Audited, each: _Try, found: Attacked) -> Check:
     """How many more images a try broke and, if its `marks` tell, how many stood after 1, 2 and 4 times as much of it."""
     n, count = len(number.right), int(found.broken.sum())
     said, left = f"{count} of {n} more images are broken {each.words}", ()
@@ -110,7 +110,7 @@ def _more(number: Number, each: _Try, found: Attacked) -> Check:
     return check(each.name, count, n, f"{said}.", follows_gradients=number.follows_gradients, left=left)
 
 
-def _zero_gradients(number: Number, iterated: Sequence[Attack]) -> tuple[list[Check], bool]:
+def _zero_gradients(number: Audited, iterated: Sequence[Attack]) -> tuple[list[Check], bool]:
     """Pictures at which every loss that is raised has a gradient of exactly 0, and whether a gradient reaches pixels at all.
 
     For attacks without gradients the losses are those of the attacks with gradients that are tried beside them.
@@ -144,7 +144,7 @@ def _short(attack: Attack) -> Attack:
     return attack.replace(steps=min(attack.steps, STEPS), restarts=1, judge="any", leave=True, **smaller)
 
 
-def _half_the_range(number: Number, attacks: Sequence[Attack]) -> Check:
+def _half_the_range(number: Audited, attacks: Sequence[Attack]) -> Check:
     """The attack at a budget at which every picture can be made uniformly grey: pictures that grey makes wrong must fall.
 
     About pictures of the class that the network answers to grey this says nothing. What fell at the smaller budget is not asked
@@ -162,7 +162,7 @@ def _half_the_range(number: Number, attacks: Sequence[Attack]) -> Check:
     return check("half the range", count, n, sentence)
 
 
-def _fooled_by_grey(number: Number) -> tuple[int, NDArray[np.bool_]]:
+def _fooled_by_grey(number: Audited) -> tuple[int, NDArray[np.bool_]]:
     """How many numbers a picture has, and which of the right ones the network gets wrong once they are uniformly grey."""
     pixels, fools = 1, np.zeros(len(number.right), np.bool_)
     for places in number.victim.blocks(len(number.right)):
@@ -173,7 +173,7 @@ def _fooled_by_grey(number: Number) -> tuple[int, NDArray[np.bool_]]:
     return pixels, fools
 
 
-def _falling_curve(number: Number, attacks: Sequence[Attack]) -> Check:
+def _falling_curve(number: Audited, attacks: Sequence[Attack]) -> Check:
     """One iterated attack on its own at each budget: if it breaks fewer pictures at a larger one, it lost its way."""
     alone = [_short(next(attack for attack in reversed(attacks) if attack.steps > 1))]
     broken = [int(number.attacked(number.right, alone, eps).broken.sum()) for eps in number.budgets if eps > 0]

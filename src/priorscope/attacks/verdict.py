@@ -21,7 +21,7 @@ from priorscope.attacks import Attack
 from priorscope.core.config import Config
 
 Finding = Literal["fine", "suspect", "masked"]
-Verdict = Literal["weak attack: upper bound only", "no sign of overestimation", "suspect", "masked"]
+AuditVerdict = Literal["weak attack: upper bound only", "no sign of overestimation", "suspect", "masked"]
 
 LIMITS: dict[str, tuple[float, float]] = {
     "zero gradients": (0.01, 0.1),
@@ -80,7 +80,7 @@ def low_end(count: int, n: int) -> float:
     return float(betaincinv(count, n - count + 1, 0.025))
 
 
-def verdict_of(attacks: Sequence[Attack], checks: Sequence[Check]) -> Verdict:
+def verdict_of(attacks: Sequence[Attack], checks: Sequence[Check]) -> AuditVerdict:
     """What the checks allow to be said about a number. A weak attack's number is never more than an upper bound."""
     if all(attack.weak for attack in attacks):
         return "weak attack: upper bound only"

@@ -19,7 +19,7 @@ from priorscope.core.comparison import Difference
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError
 
-Verdict = Literal["supported", "contradicted", "undecided"]
+ClaimVerdict = Literal["supported", "contradicted", "undecided"]
 
 ALSO: dict[str, tuple[str, Plain]] = {
     "minimal_linf": ("robustness", {"norm": "linf"}),
@@ -80,7 +80,7 @@ class Claim(Config):
         """What that probe must have been asked with."""
         return ALSO.get(self.measure, (self.measure, {}))[1]
 
-    def verdict(self, difference: Difference) -> Verdict:
+    def verdict(self, difference: Difference) -> ClaimVerdict:
         """What the interval of first minus second says: on one side of the claim's edge, on the other, or across it.
 
         A few images say nothing: where their test cannot, or without a margin does not, tell the two apart at the interval's

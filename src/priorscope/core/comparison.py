@@ -22,7 +22,7 @@ from priorscope.core.rng import stream
 from priorscope.core.stats import (
     Floats,
     Interval,
-    Part,
+    VariancePart,
     around,
     between,
     crossed,
@@ -118,7 +118,7 @@ def paired_proportions(first_correct: ArrayLike, second_correct: ArrayLike, leve
     up, down = _disagreements(first_correct, second_correct)
     n = np.size(first_correct) + 2
     centre = (up - down) / n
-    part = Part(((up + down + 2) / n - centre**2) / n, math.inf)
+    part = VariancePart(((up + down + 2) / n - centre**2) / n, math.inf)
 
     def at(level: float) -> Interval:
         return _within_1(around(centre, [part], level, "Bonett-Price", "images"))
@@ -177,7 +177,7 @@ def over_seeds_difference(
     one, other = (image_spread(v, own) for v, own in zip((a, b), images, strict=True))
     if one is None or other is None:
         return _difference(value, parts, level, "Welch t", "seeds")
-    shared = Part((max(one) + max(other)) ** 2, math.inf)
+    shared = VariancePart((max(one) + max(other)) ** 2, math.inf)
     return _difference(value, [*parts, shared], level, "Welch t, widened", "seeds x images")
 
 
@@ -262,7 +262,9 @@ def compare(difference: Difference, margin: float | None = None, adjusted_p: flo
     return Comparison(verdict=verdict, difference=difference, p_value=p, margin=margin)
 
 
-def _difference(value: float, parts: list[Part], level: float, method: str, over: str, n: int | None = None) -> Difference:
+def _difference(
+    value: float, parts: list[VariancePart], level: float, method: str, over: str, n: int | None = None
+) -> Difference:
     wide, inner = (around(value, parts, at, method, over) for at in (level, 2 * level - 1))
     return Difference(value=value, interval=wide, inner=inner, p_value=p_value(value, parts), n=n)
 
@@ -272,21 +274,21 @@ def _within_1(interval: Interval) -> Interval:
     return interval.replace(low=max(-1.0, interval.low), high=min(1.0, interval.high))
 
 
-def _welch(first: Part, second: Part) -> Part:
+def _welch(first: VariancePart, second: VariancePart) -> VariancePart:
     """The variance of a difference of two independent means (Welch, Biometrika 34, 1947)."""
     variance = first.variance + second.variance
     if variance == 0:
-        return Part(0.0, min(first.df, second.df))
-    return Part(variance, variance**2 / (first.variance**2 / first.df + second.variance**2 / second.df))
+        return VariancePart(0.0, min(first.df, second.df))
+    return VariancePart(variance, variance**2 / (first.variance**2 / first.df + second.variance**2 / second.df))
 
 
-def _two_families(a: Floats, b: Floats) -> list[Part]:
+def _two_families(a: Floats, b: Floats) -> list[VariancePart]:
     """The parts of a difference's variance: both families' seeds, the images, and the draws if there are some."""
     if a.ndim == 3:
         return [*_two_families(a.mean(axis=1), b.mean(axis=1)), seed_part(a.mean(axis=(0, 2)) - b.mean(axis=(0, 2)))]
     n = a.shape[1]
     own = float(np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1)) - residual(a) / len(a) - residual(b) / len(b)
-    return [_welch(seed_part(a.mean(axis=1)), seed_part(b.mean(axis=1))), Part(max(own, 0.0) / n, n - 1)]
+    return [_welch(seed_part(a.mean(axis=1)), seed_part(b.mean(axis=1))), VariancePart(max(own, 0.0) / n, n - 1)]
 
 
 def _all_on_one_side(n: int) -> float:

@@ -71,7 +71,7 @@ def ends(interval: Interval | None) -> dict[str, float | None]:
     return {"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None}
 
 
-class Part(NamedTuple):
+class VariancePart(NamedTuple):
     """A piece of a mean's variance, and the degrees of freedom it was estimated with (infinite where it is known)."""
 
     variance: float
@@ -225,13 +225,13 @@ def normal_quantile(level: float) -> float:
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
-def half_width(parts: list[Part], level: float) -> float:
+def half_width(parts: list[VariancePart], level: float) -> float:
     """Half the interval of a mean whose variance has these parts: the root of the sum of t(df)^2 variance."""
     _check_level(level)
     return _half_width(parts, (1 - level) / 2)
 
 
-def p_value(value: float, parts: list[Part]) -> float:
+def p_value(value: float, parts: list[VariancePart]) -> float:
     """The two-sided p-value against 0: one minus the level of the interval that ends at 0; 1 where there is no spread."""
     if value == 0 or not any(part.variance for part in parts):
         return 1.0
@@ -242,7 +242,7 @@ def p_value(value: float, parts: list[Part]) -> float:
     return min(1.0, 2 * math.exp((low + high) / 2))
 
 
-def around(value: float, parts: list[Part], level: float, method: str, over: str) -> Interval:
+def around(value: float, parts: list[VariancePart], level: float, method: str, over: str) -> Interval:
     """The symmetric interval around a value whose variance has these parts."""
     half = half_width(parts, level)
     return Interval(low=value - half, high=value + half, level=level, method=method, over=over)
@@ -278,7 +278,7 @@ def between(value: float, drawn: Floats, n: int, level: float) -> tuple[float, f
     _check_level(level)
     if n == 1:
         return value, value
-    wider = math.sqrt(n / (n - 1)) * half_width([Part(1.0, n - 1)], level) / normal_quantile(level)
+    wider = math.sqrt(n / (n - 1)) * half_width([VariancePart(1.0, n - 1)], level) / normal_quantile(level)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) - value
     return value + wider * min(float(low), 0.0), value + wider * max(float(high), 0.0)
 
@@ -309,9 +309,9 @@ def seeds(values: ArrayLike) -> Floats:
     return data
 
 
-def seed_part(means: Floats) -> Part:
+def seed_part(means: Floats) -> VariancePart:
     """The variance of the mean over seeds (or draws), from their own means: it holds var(seed) / S and var(rest) / (S N)."""
-    return Part(float(np.var(means, ddof=1)) / len(means), len(means) - 1)
+    return VariancePart(float(np.var(means, ddof=1)) / len(means), len(means) - 1)
 
 
 def crossed(values: ArrayLike, counted: ArrayLike | None = None) -> tuple[Floats, float]:
@@ -345,13 +345,13 @@ def crossed_over(data: Floats) -> str:
     return "seeds x images" if data.ndim == 2 else "seeds x draws x images"
 
 
-def crossed_parts(data: Floats) -> list[Part]:
+def crossed_parts(data: Floats) -> list[VariancePart]:
     """The parts of the variance of the mean of an array (seeds, images) or (seeds, draws, images): one for each axis."""
     if data.ndim == 3:
         return [*crossed_parts(data.mean(axis=1)), seed_part(data.mean(axis=(0, 2)))]
     n = data.shape[1]
     own = float(np.var(data.mean(axis=0), ddof=1)) - residual(data) / len(data)
-    return [seed_part(data.mean(axis=1)), Part(max(own, 0.0) / n, n - 1)]
+    return [seed_part(data.mean(axis=1)), VariancePart(max(own, 0.0) / n, n - 1)]
 
 
 def residual(data: Floats) -> float:
@@ -360,7 +360,7 @@ def residual(data: Floats) -> float:
     return float(np.sum(rest**2)) / ((data.shape[0] - 1) * (data.shape[1] - 1))
 
 
-def _half_width(parts: list[Part], tail: float) -> float:
+def _half_width(parts: list[VariancePart], tail: float) -> float:
     return math.sqrt(sum(_t_quantile(part.df, tail) ** 2 * part.variance for part in parts))
 
 

@@ -21,7 +21,7 @@ from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.machine import cores
 from priorscope.data.augment import Augment, augment_config
 from priorscope.data.augment.cpu import CpuRenderer
-from priorscope.data.augment.program import Drawing, Part
+from priorscope.data.augment.program import BatchPart, Drawing
 from priorscope.data.memory import InPlace, ReadAhead, chunk_of, in_place
 from priorscope.data.order import Shuffle, epoch_order
 from priorscope.data.rendering import OnDevice, OnThreads, Pending, Rendering, fits
@@ -121,7 +121,7 @@ class Loader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on, rendered in the background while the consumer works."""
         order = self.order(epoch)
-        pending: deque[tuple[Part, Pending]] = deque()
+        pending: deque[tuple[BatchPart, Pending]] = deque()
         try:
             for step in range(start, len(self)):
                 self._ahead.enter(order, step * self.batch_size, self.batch_size)
@@ -148,11 +148,11 @@ class Loader:
         renderer = CpuRenderer(self.split.pixels, store, self._drawing)
         return OnThreads(renderer, self._pool, self.threads, self.dtype, self.device)
 
-    def _start(self, epoch: int, step: int) -> tuple[Part, Pending]:
+    def _start(self, epoch: int, step: int) -> tuple[BatchPart, Pending]:
         part = self._part(epoch, step)
         return part, self._rendering.start(part)
 
-    def _part(self, epoch: int, step: int) -> Part:
+    def _part(self, epoch: int, step: int) -> BatchPart:
         """This rank's pictures of a batch. Partners in mixing are neighbours in the epoch's order: 0 and 1, 2 and 3, ..."""
         order = self.order(epoch)
         first = step * self.batch_size
@@ -160,9 +160,9 @@ class Loader:
         index, partners = order[places], None
         if self._drawing.plan.mixes:
             partners = order[np.where((places ^ 1) < len(order), places ^ 1, places - 1)]
-        return Part(epoch, step, index, partners)
+        return BatchPart(epoch, step, index, partners)
 
-    def _batch(self, part: Part, images: Pending) -> Batch:
+    def _batch(self, part: BatchPart, images: Pending) -> Batch:
         """The batch of rendered pictures, with its labels, on its device."""
         index, labels = part.index, self.split.labels
         targets = None

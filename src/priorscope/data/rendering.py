@@ -16,7 +16,7 @@ from torch import Tensor
 
 from priorscope.data.augment.cpu import CpuRenderer, with_partners
 from priorscope.data.augment.device import carried_out, mixed
-from priorscope.data.augment.program import Drawing, Part, Program
+from priorscope.data.augment.program import BatchPart, Drawing, Program
 from priorscope.data.memory import InPlace
 
 Ints = NDArray[np.int64]
@@ -40,7 +40,7 @@ class Pending(Protocol):
 class Rendering(Protocol):
     """Starts to render parts of batches, in the background."""
 
-    def start(self, part: Part) -> Pending: ...
+    def start(self, part: BatchPart) -> Pending: ...
 
 
 class OnThreads:
@@ -56,7 +56,7 @@ class OnThreads:
         self._device = device
         self._buffers = Buffers()
 
-    def start(self, part: Part) -> Pending:
+    def start(self, part: BatchPart) -> Pending:
         side = self._renderer.drawing.side
         shape = (len(part.index), 3, side, side)
         images = self._buffers.take(shape) if self._dtype == torch.float32 else torch.empty(shape, dtype=self._dtype)
@@ -68,7 +68,7 @@ class OnThreads:
         ]
         return _Threads(images, work, self._device)
 
-    def _render(self, part: Part, out: Tensor) -> None:
+    def _render(self, part: BatchPart, out: Tensor) -> None:
         if self._dtype == torch.float32:
             self._renderer.render(part, out.numpy())
             return
@@ -143,10 +143,10 @@ class OnDevice:
         self._store.gather(index, pictures.numpy())
         return pictures
 
-    def start(self, part: Part) -> Pending:
+    def start(self, part: BatchPart) -> Pending:
         return _Device(self, part, self._pool.submit(self._prepare, part))
 
-    def _prepare(self, part: Part) -> _Prepared:
+    def _prepare(self, part: BatchPart) -> _Prepared:
         drawing = self._drawing
         permuted = len(drawing.order) > 0
         mixes = drawing.mixes(part) if part.partners is not None or permuted else None
@@ -178,7 +178,7 @@ class _Prepared:
 @dataclass(frozen=True)
 class _Device:
     rendering: OnDevice
-    part: Part
+    part: BatchPart
     prepared: Future[_Prepared]
 
     def result(self) -> Tensor:

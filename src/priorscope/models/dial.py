@@ -59,7 +59,7 @@ class DialConfig(FamilyConfig):
         return self
 
 
-VERSION = 3
+VERSION = 4
 """Raised when the numbers that this family computes change."""
 
 PRESETS: dict[str, Plain] = {

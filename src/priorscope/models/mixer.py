@@ -35,7 +35,7 @@ class MixerConfig(FamilyConfig):
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
-VERSION = 2
+VERSION = 3
 """Raised when the numbers that this family computes change."""
 
 FIXED_SIZE = "its token MLP has one weight for every pair of positions"

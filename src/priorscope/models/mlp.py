@@ -50,7 +50,7 @@ class MlpConfig(FamilyConfig):
         return self
 
 
-VERSION = 4
+VERSION = 5
 """Raised when the numbers that this family computes change."""
 
 PRESETS: dict[str, Plain] = {

@@ -41,7 +41,7 @@ class Source:
     statistics: Statistics
 
 
-SOURCES = {
+TRAINED_ON = {
     "imagenet21": Source(11230, 64, IMAGENET),
     "imagenet": Source(1000, 64, IMAGENET),
     "imagenet_real": Source(1000, 64, IMAGENET),
@@ -224,7 +224,7 @@ def _read_mlp(path: Path) -> Classifier:
     tensors = read_tensors(path)
     entry = next((entry for entry in REGISTRY.values() if path.name == f"{entry.file}_weights"), None)
     about, where = _about(path, entry)
-    source = SOURCES.get(entry.source if entry else str(about.get("dataset", "")))
+    source = TRAINED_ON.get(entry.source if entry else str(about.get("dataset", "")))
     side = int(about["crop_resolution"])
     image_size = min(side, source.image_size) if source else side
     config = _config(about, where, side if image_size != side else None)

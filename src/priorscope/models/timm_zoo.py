@@ -63,7 +63,7 @@ class TimmConfig(FamilyConfig):
         return self.replace(pretrained=False)
 
 
-VERSION = 2
+VERSION = 3
 """Raised when the numbers that these networks compute change."""
 
 _START: Plain = {"pretrained": True, "input_size": 224}

@@ -43,7 +43,7 @@ class TntConfig(FamilyConfig):
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
 
 
-VERSION = 4
+VERSION = 5
 """Raised when the numbers that this family computes change."""
 
 _NAME = re.compile(r"p(?P<patch>\d+)-x(?P<pixel>\d+)")

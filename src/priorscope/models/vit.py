@@ -54,7 +54,7 @@ class VitConfig(FamilyConfig):
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
-VERSION = 3
+VERSION = 4
 """Raised when the numbers that this family computes change."""
 
 _NAME = re.compile(r"d(?P<depth>\d+)-w(?P<width>\d+)-p(?P<patch>\d+)(-h(?P<heads>\d+))?")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from priorscope.core.claim import Claim, Verdict
+from priorscope.core.claim import Claim, ClaimVerdict
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.stats import Interval
 from priorscope.core.wording import capitalised, listed
@@ -28,7 +28,7 @@ class Answer:
     """What is said about one claim, and why not more."""
 
     text: str
-    verdict: Verdict
+    verdict: ClaimVerdict
     sentence: str
     needs: str
     confounds: tuple[str, ...]
@@ -112,7 +112,7 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
     return Answer(text, verdict, said, "" if verdict != "undecided" else _needs(claim, interval, first), confounds)
 
 
-def _exactly(claim: Claim, difference: float) -> Verdict:
+def _exactly(claim: Claim, difference: float) -> ClaimVerdict:
     """What a difference without an interval says: it was counted, so nothing is left open."""
     if claim.relation == "=":
         return "supported" if abs(difference) < claim.margin else "contradicted"

@@ -24,7 +24,7 @@ Key = tuple[str, str, str, str, str, str]
 
 
 @dataclass(frozen=True)
-class Told:
+class ToldNumber:
     """A number's row, and what its probe was asked: its settings and world, and the runs where they are several."""
 
     row: Plain
@@ -117,9 +117,9 @@ def _equal(before: Plain, after: Plain) -> bool:
     return all(before[name] == after[name] for name in ("value", "low", "high", "n"))
 
 
-def _matched(before: list[Told], after: list[Told]) -> Iterator[tuple[Plain | None, Plain | None]]:
+def _matched(before: list[ToldNumber], after: list[ToldNumber]) -> Iterator[tuple[Plain | None, Plain | None]]:
     """Numbers of one key in pairs: answers to the same question, then the others in their order."""
-    others: list[Told] = []
+    others: list[ToldNumber] = []
     left = list(after)
     for one in before:
         same = next((other for other in left if other.asked == one.asked), None)
@@ -132,10 +132,10 @@ def _matched(before: list[Told], after: list[Told]) -> Iterator[tuple[Plain | No
         yield one and one.row, other and other.row
 
 
-def _numbers(reading: Reading, other: Reading) -> dict[Key, list[Told]]:
+def _numbers(reading: Reading, other: Reading) -> dict[Key, list[ToldNumber]]:
     """Every number of a reading by what it is about, its runs called as the other's that they are matched with."""
     places = {run.name: _place(run, reading, other) for run in reading.runs}
-    found: dict[Key, list[Told]] = {}
+    found: dict[Key, list[ToldNumber]] = {}
     for outcome in outcomes_of(reading):
         together = [places.get(subject.name, subject.name) for subject in outcome.subjects if len(outcome.subjects) > 1]
         asked = content_key([outcome.comparable, together])
@@ -145,7 +145,7 @@ def _numbers(reading: Reading, other: Reading) -> dict[Key, list[Told]]:
             probe, metric, setting, data, split = (
                 str(row[column]) for column in ("probe", "metric", "setting", "data", "split")
             )
-            found.setdefault((run, probe, metric, setting, data, split), []).append(Told(row, asked))
+            found.setdefault((run, probe, metric, setting, data, split), []).append(ToldNumber(row, asked))
     return found
 
 

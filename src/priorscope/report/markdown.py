@@ -16,8 +16,8 @@ from priorscope.probes import PROBES
 from priorscope.report.joined import Sources, read_sources
 from priorscope.report.page import Page, contents
 from priorscope.report.recipes import SideBySide
-from priorscope.report.sections import Section, Shown
-from priorscope.report.tables import Cell, Line, pair_rows
+from priorscope.report.sections import Section, ShownFigure
+from priorscope.report.tables import Line, TableCell, pair_rows
 
 ESCAPES = str.maketrans({**{mark: "\\" + mark for mark in "\\`*_[]#"}, **{mark: f"&#{ord(mark)};" for mark in "&<>|"}})
 """What Markdown would read as syntax: by a backslash where every reader knows that, by number elsewhere."""
@@ -96,7 +96,7 @@ def _section(section: Section, pictures: str) -> Iterator[str]:
         yield from (f"- {_escaped(caveat)} ({_escaped(about)})" for caveat, about in section.caveats)
 
 
-def _figure(shown: Shown, pictures: str) -> Iterator[str]:
+def _figure(shown: ShownFigure, pictures: str) -> Iterator[str]:
     alt = " ".join(shown.figure.alt.split())
     yield from ("", f"![{_escaped(alt)}]({pictures}/{shown.id}.svg)", "", _escaped(shown.note))
     if shown.figure.command:
@@ -118,7 +118,7 @@ def _numbers(line: Line) -> list[str]:
     return [f"`{line.name}`", *(text for _, text in line.facts), *map(_number, line.cells)]
 
 
-def _number(cell: Cell | None) -> str:
+def _number(cell: TableCell | None) -> str:
     """A number with its mark and its interval."""
     if cell is None:
         return ""

@@ -27,7 +27,7 @@ from priorscope.report.fingerprint import Fingerprint, fingerprint
 from priorscope.report.joined import Place, Sources, read_sources
 from priorscope.report.recipes import SideBySide, side_by_side
 from priorscope.report.records import Failure, Reading, RunRecord, by_recipe
-from priorscope.report.sections import Section, Shown, sections
+from priorscope.report.sections import Section, ShownFigure, sections
 from priorscope.report.tables import Line, arm_lines, pair_rows, run_lines
 from priorscope.report.verdict import Finding, findings
 from priorscope.report.words import number, statement, trusted
@@ -100,7 +100,7 @@ def _family_colours() -> str:
 
 def _payload(page: Page) -> dict[str, Any]:
     """What the page's script draws from: figures, and the two themes."""
-    figures: list[Shown] = [figure for section in page.sections for figure in section.figures]
+    figures: list[ShownFigure] = [figure for section in page.sections for figure in section.figures]
     return {
         "figures": {
             f"{shown.id}": {

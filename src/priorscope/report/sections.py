@@ -21,7 +21,7 @@ from priorscope.report.words import sentence
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownFigure:
     """A figure in its place on the page; `id` is its anchor."""
 
     id: str
@@ -42,7 +42,7 @@ class Section:
     heading: str
     question: str
     sentence: str
-    figures: tuple[Shown, ...]
+    figures: tuple[ShownFigure, ...]
     finding: Finding | None = None
     together: Result | None = None
     """What it says of several networks at once, where it says one thing."""
@@ -72,7 +72,7 @@ def _training(reading: Reading) -> Section | None:
         names = " ".join(shlex.quote(f"runs/{run.name}") for run, _ in members)
         for metric, figure in training_figures(curves, where).items():
             shown.append(replace(figure, command=f"priorscope plot curves {names} --metric {metric} --split val"))
-    return Section("training", "Training", "How did they learn?", "", tuple(Shown("", figure) for figure in shown))
+    return Section("training", "Training", "How did they learn?", "", tuple(ShownFigure("", figure) for figure in shown))
 
 
 def _probes(reading: Reading, found: Sequence[Finding], failures: list[Failure]) -> list[Section]:
@@ -98,7 +98,7 @@ def _probes(reading: Reading, found: Sequence[Finding], failures: list[Failure])
 def _with_surfaces(section: Section, finding: Finding, reading: Reading) -> Section:
     """A section with its number over the grids among the recipes, each made again by the commands of all its cells."""
     shown = [
-        Shown("", replace(figure, command="\n".join(dict.fromkeys(o.command for o in finding.outcomes if o.command))))
+        ShownFigure("", replace(figure, command="\n".join(dict.fromkeys(o.command for o in finding.outcomes if o.command))))
         for figure in surfaces(finding, reading.runs)
     ]
     return replace(section, figures=(*shown, *section.figures)) if shown else section
@@ -114,7 +114,7 @@ def _probe_section(
         heading=heading,
         question=kind.question,
         sentence=said,
-        figures=tuple(Shown("", figure) for figure in _drawn(kind, outcomes, failures)),
+        figures=tuple(ShownFigure("", figure) for figure in _drawn(kind, outcomes, failures)),
         finding=finding,
         caveats=_caveats(outcomes),
         told=tuple((name.replace("_", " "), setting_said(value)) for name, value in config.items()),
@@ -174,7 +174,7 @@ def _numbered(sections: Sequence[Section]) -> list[Section]:
     return [
         replace(
             section,
-            figures=tuple(Shown(anchor(f"{section.id}-{i}"), shown.figure) for i, shown in enumerate(section.figures, 1)),
+            figures=tuple(ShownFigure(anchor(f"{section.id}-{i}"), shown.figure) for i, shown in enumerate(section.figures, 1)),
         )
         for section in named
     ]

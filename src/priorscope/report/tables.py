@@ -22,7 +22,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A number in a table."""
 
     value: float
@@ -41,14 +41,14 @@ class Line:
     """The recipe that it is about."""
     family: str
     facts: tuple[tuple[float | str, str], ...]
-    cells: tuple[Cell | None, ...]
+    cells: tuple[TableCell | None, ...]
 
 
 def arm_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
     """One line a recipe: the fingerprint of each family, every number on the scale of its column."""
     lines: list[Line] = []
     for label, runs in by_recipe(reading.runs).items():
-        cells: list[Cell | None] = []
+        cells: list[TableCell | None] = []
         for finding in found:
             arm = finding.arm(label)
             cells.append(
@@ -67,7 +67,7 @@ def arm_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
 def run_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
     lines: list[Line] = []
     for run in (run for run in reading.runs if not run.trial):
-        cells: list[Cell | None] = []
+        cells: list[TableCell | None] = []
         for finding in found:
             result = next((r for arm in finding.arms for its, r in zip(arm.runs, arm.results, strict=True) if its is run), None)
             cells.append(_cell(result.value, result.interval, finding, beyond=result.beyond, alone=False) if result else None)
@@ -75,11 +75,11 @@ def run_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def _cell(value: float, interval: Interval | None, finding: Finding, *, beyond: bool, alone: bool) -> Cell:
+def _cell(value: float, interval: Interval | None, finding: Finding, *, beyond: bool, alone: bool) -> TableCell:
     scale = scale_of([(one.value, one.interval) for arm in finding.arms for one in (arm, *arm.results)])
     ends = (scale.place(interval.low), scale.place(interval.high)) if interval else (None, None)
     text = ("> " if beyond else "") + number(value, finding.unit)
-    return Cell(value, text, between(interval, finding.unit), Mark(scale.place(value), *ends), alone)
+    return TableCell(value, text, between(interval, finding.unit), Mark(scale.place(value), *ends), alone)
 
 
 def pair_rows(finding: Finding) -> list[tuple[str, str, str, str]]:

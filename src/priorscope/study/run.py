@@ -45,7 +45,7 @@ Show = Callable[[Tally], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """What a study came to: how many steps it had to do, and which of them failed, or were left out for these, and why."""
 
     out: Path
@@ -75,7 +75,7 @@ def run_study(
     show: Show = lambda _: None,
     executor: Executor | None = None,
     shared: Sequence[Path] = (),
-) -> Outcome:
+) -> StudyOutcome:
     """Carries out a study in a folder: only what is missing, or everything again.
 
     Its steps are carried out by `executor`, which is stopped at the end; where none is given, by at most `workers` processes
@@ -93,7 +93,7 @@ def run_study(
         plan = _with_way_made(study, out, elsewhere)
         plan, asked, failed = _carry_out(plan, executor or _on_this_machine(workers), show, elsewhere)
         _retire(plan)
-    return Outcome(out, asked, failed)
+    return StudyOutcome(out, asked, failed)
 
 
 def check_folder(study: Study, out: Path) -> None:

@@ -237,7 +237,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Arm:
+class RecipeArm:
     """What is compared: a recipe, or one cell of its grid, whatever the seed.
 
     `tried` are the settings of its trials, by dotted names; `like` is the arm whose choice it takes over.
@@ -325,7 +325,7 @@ def _check_names(study: Study, found: Sequence[Cell]) -> None:
         )
 
 
-def _check_alike(study: Study, arms: Sequence[Arm], tried: Mapping[str, tuple[Plain, ...]]) -> None:
+def _check_alike(study: Study, arms: Sequence[RecipeArm], tried: Mapping[str, tuple[Plain, ...]]) -> None:
     """Refuses unequal budgets, trials that use a compared seed, and `tune = "NAME"` where NAME has no trials."""
     counts = {name: len(trials) for name, trials in tried.items()}
     if len(set(counts.values())) > 1:
@@ -344,7 +344,7 @@ def _check_alike(study: Study, arms: Sequence[Arm], tried: Mapping[str, tuple[Pl
             )
 
 
-def _arms_of(study: Study, name: str) -> Iterator[Arm]:
+def _arms_of(study: Study, name: str) -> Iterator[RecipeArm]:
     """A recipe, or each cell of its grid, with what its trials try."""
     entry, where = study.recipes[name], f"recipe {name!r} of {study.name}"
     if entry.tune is not None and study.tune is None:
@@ -369,7 +369,7 @@ def _arms_of(study: Study, name: str) -> Iterator[Arm]:
                 "a recipe that is trained, or no trials of it",
                 "tune = false",
             )
-        yield Arm(f"{name}{label}", name, values, entry.seeds or study.seeds, where, tuple(tried), like)
+        yield RecipeArm(f"{name}{label}", name, values, entry.seeds or study.seeds, where, tuple(tried), like)
 
 
 def _check_grid(grid: Mapping[str, tuple[Any, ...]], over: Plain, where: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from priorscope.attacks import Attack, attack_of
-from priorscope.attacks.audit import Number, audit
+from priorscope.attacks.audit import Audited, audit
 from priorscope.attacks.doubts import are_probabilities, doubts
 from priorscope.attacks.verdict import Check, verdict_of
 from priorscope.attacks.victim import Victim
@@ -35,14 +35,14 @@ class Line(nn.Module):
         return torch.stack([torch.full_like(rise, 0.01), rise], 1)
 
 
-def number(net: Callable[[Tensor], Tensor], attacks: list[Attack], eps: float, budgets: tuple[float, ...] = ()) -> Number:
+def number(net: Callable[[Tensor], Tensor], attacks: list[Attack], eps: float, budgets: tuple[float, ...] = ()) -> Audited:
     """All pictures are grey, and all stand; the curve is at 0 and `eps` where no other `budgets` are given."""
     everyone = np.arange(N)
 
     def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         return torch.full((len(rows), 3, SIDE, SIDE), 0.5), torch.zeros(len(rows), dtype=torch.int64)
 
-    return Number(Victim(net), fetch, everyone, attacks, eps, "linf", 0, everyone, everyone, budgets or (0.0, eps))
+    return Audited(Victim(net), fetch, everyone, attacks, eps, "linf", 0, everyone, everyone, budgets or (0.0, eps))
 
 
 def named(checks: list[Check], name: str) -> Check:

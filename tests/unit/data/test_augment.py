@@ -15,7 +15,7 @@ from priorscope.core.errors import RequestError
 from priorscope.data.augment import PRESETS, Augment, augment_config
 from priorscope.data.augment.cpu import CpuRenderer
 from priorscope.data.augment.device import carried_out, mixed
-from priorscope.data.augment.program import Drawing, Part, Program
+from priorscope.data.augment.program import BatchPart, Drawing, Program
 from priorscope.data.augment.sheet import NAME_WIDTH, operations, operations_table, sheet
 from priorscope.data.kernels import codes
 from priorscope.data.split import ArrayPixels, Split
@@ -39,7 +39,7 @@ def rendered(pictures: NDArray[np.uint8], augment: Any, epoch: int = 0, seed: in
     out = np.empty((len(pictures), 3, drawing.side, drawing.side), np.float32)
     index = np.arange(len(pictures))
     partners = index ^ 1 if drawing.plan.mixes else None
-    CpuRenderer(ArrayPixels(pictures), None, drawing).render(Part(epoch, 0, index, partners), out)
+    CpuRenderer(ArrayPixels(pictures), None, drawing).render(BatchPart(epoch, 0, index, partners), out)
     return out
 
 
@@ -230,7 +230,7 @@ def test_lambda_is_beta_distributed(alpha: float, std: float) -> None:
     """The variance of Beta(a, a) is 1 / (4 (2 a + 1))."""
     drawing = Drawing(augment_config({"ops": [{"op": "mixup", "alpha": alpha}]}), 0, 8)
     index = np.arange(MANY)
-    share = drawing.mixes(Part(0, 0, index, index ^ 1))[:, 0]
+    share = drawing.mixes(BatchPart(0, 0, index, index ^ 1))[:, 0]
     assert share.mean() == pytest.approx(0.5, abs=0.02)
     assert share.std() == pytest.approx(std, rel=0.02)
 
@@ -238,7 +238,7 @@ def test_lambda_is_beta_distributed(alpha: float, std: float) -> None:
 def test_the_first_mixing_that_strikes_is_the_only_one() -> None:
     drawing = Drawing(augment_config({"ops": [{"op": "mixup", "p": 0.3, "alpha": 1}, {"op": "cutmix", "p": 0.5}]}), 0, 8)
     index = np.arange(MANY)
-    mixes = drawing.mixes(Part(0, 0, index, index ^ 1))
+    mixes = drawing.mixes(BatchPart(0, 0, index, index ^ 1))
     pasted = mixes[:, 3] > mixes[:, 1]
     blended = (mixes[:, 0] < 1) & ~pasted & (mixes[:, 0] > 0)
     assert blended.mean() == pytest.approx(0.3, abs=0.02)
@@ -265,7 +265,7 @@ def test_a_device_renders_what_the_threads_do(pictures: NDArray[np.uint8], name:
     index = np.arange(len(pictures))
     program = drawing.program(0, index, np.full((len(index), 2), 24))
     images = carried_out(torch.from_numpy(pictures), program, drawing, index)
-    part = Part(0, 0, index, index ^ 1 if drawing.plan.mixes else None)
+    part = BatchPart(0, 0, index, index ^ 1 if drawing.plan.mixes else None)
     got = mixed(images, index ^ 1, drawing.mixes(part) if part.partners is not None else None, drawing.order)
     differs = np.abs(got.numpy() - rendered(pictures, config)) * 255
     assert (differs > 1.01).mean() < 1e-3

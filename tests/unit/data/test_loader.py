@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError
-from priorscope.data.augment.program import Drawing, Part
+from priorscope.data.augment.program import BatchPart, Drawing
 from priorscope.data.loader import Loader
 from priorscope.data.memory import in_place
 from priorscope.data.rendering import OnDevice
@@ -251,7 +251,7 @@ def test_rendering_on_a_device_follows_the_same_order_and_partners(augment: str,
             order = loader.order(2)
             places = np.arange(step * 9, min(step * 9 + 9, 41))[rank::ranks]
             partners = order[np.where((places ^ 1) < 41, places ^ 1, places - 1)] if drawing.plan.mixes else None
-            images = device.start(Part(2, step, order[places], partners)).result()
+            images = device.start(BatchPart(2, step, order[places], partners)).result()
             assert images.dtype == torch.float16
             differs = (images.float() - batch.images).abs() * 255
             assert (differs > 1.2).float().mean() < 2e-3

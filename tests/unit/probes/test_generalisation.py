@@ -18,9 +18,9 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.probes import load_result
 from priorscope.probes.generalisation import (
+    DataSet,
     Generalisation,
     GeneralisationConfig,
-    Told,
     measure_generalisation,
     readouts,
 )
@@ -125,7 +125,7 @@ def test_the_untrained_twin_has_none_of_the_network_s_weights():
 
 
 def test_images_of_several_data_sets_stand_one_after_the_other():
-    told = (Told(name="a", classes=2, labelled=1, n=3), Told(name="b", classes=2, labelled=1, n=2))
+    told = (DataSet(name="a", classes=2, labelled=1, n=3), DataSet(name="b", classes=2, labelled=1, n=2))
     assert Generalisation.model_construct(sources=told).spans() == [slice(0, 3), slice(3, 5)]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from priorscope import models
-from priorscope.attacks.verdict import Check, Verdict, check
+from priorscope.attacks.verdict import AuditVerdict, Check, check
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.fetch import some_images
@@ -252,7 +252,7 @@ def test_a_result_is_stored_and_drawn_without_the_model(trained: dict[str, Tenso
     assert len(Robustness.draw([pair[0], (Subject(name="l2", family="cnn"), again.model_copy(update={"norm": "l2"}))])) == 3
 
 
-def planted(smallest: NDArray[np.float64], verdict: Verdict = "no sign of overestimation", *checks: Check) -> Robustness:
+def planted(smallest: NDArray[np.float64], verdict: AuditVerdict = "no sign of overestimation", *checks: Check) -> Robustness:
     """A result whose smallest breaking budgets are these, in 255ths."""
     broken, n, levels = smallest / 255, len(smallest), (0.0, *CURVE)
     return Robustness(

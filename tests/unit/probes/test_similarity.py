@@ -27,7 +27,7 @@ from priorscope.probes.similarity import (
     reading,
 )
 from priorscope.probes.similarity.cka import Alignment, gram
-from priorscope.probes.similarity.reading import Network
+from priorscope.probes.similarity.reading import ChosenLayers
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +317,7 @@ def test_what_is_held_by_depth_is_named_once_where_it_is_of_all():
 
 def test_a_pass_holds_no_more_than_it_may():
     sizes = tuple(Size(bytes_taken // 4, 1) for bytes_taken in (600, 600, 100, 2000))
-    network = Network("a", model("mlp/tiny"), ("w", "x", "y", "z"), sizes)
+    network = ChosenLayers("a", model("mlp/tiny"), ("w", "x", "y", "z"), sizes)
     assert network.passes(1024, 1.0) == [slice(0, 1), slice(1, 3), slice(3, 4)]
     assert network.passes(1024, 100.0) == [slice(0, 4)]
 

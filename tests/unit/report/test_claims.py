@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from test_verdict import Cost, Score, reading, right, run, scored
 
-from priorscope.core.claim import Verdict
+from priorscope.core.claim import ClaimVerdict
 from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.report.claims import Answer, answers
 from priorscope.report.latex import all_tables
@@ -41,7 +41,7 @@ def arms(first: float, second: float, seeds: int = 3, n: int = 1000):
         ("mlp > cnn in accuracy, margin 0.3", "undecided"),
     ],
 )
-def test_a_planted_difference_of_30_points_decides_what_it_can(claim: str, verdict: Verdict) -> None:
+def test_a_planted_difference_of_30_points_decides_what_it_can(claim: str, verdict: ClaimVerdict) -> None:
     assert answer(claim, arms(0.8, 0.5)).verdict == verdict
 
 
@@ -167,7 +167,7 @@ def test_a_claim_about_what_is_not_there_stays_open() -> None:
         ("cnn = mlp in accuracy, margin 4e6", "contradicted"),
     ],
 )
-def test_counts_decide_a_claim_themselves(claim: str, verdict: Verdict, seeds: int) -> None:
+def test_counts_decide_a_claim_themselves(claim: str, verdict: ClaimVerdict, seeds: int) -> None:
     """1 and 5 million multiply-adds, the same for every seed, differ by 4 million."""
     runs = [
         run(name, seed, Cost(value=value, interval=None, n=1, unit="multiply-adds"))

@@ -16,7 +16,7 @@ from priorscope.core.config import read_toml
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.augment import augment_config
 from priorscope.study.plan import make_plan
-from priorscope.study.run import LEFT_OUT, Outcome, check_folder, run_study
+from priorscope.study.run import LEFT_OUT, StudyOutcome, check_folder, run_study
 from priorscope.study.steps import ProbeStep, TrainStep, difference
 from priorscope.study.study import Study, assign_study, cells, find_study, shipped_studies
 
@@ -333,10 +333,10 @@ def test_what_failed_is_counted_apart_from_what_was_left_out_for_it(tmp_path):
     left_out = {f"accuracy of {run}-s0": f"{LEFT_OUT} because it needs 'train {run}-s0', which failed." for run in "ab"}
     failed = {"train a-s0": "No disk.", **left_out, "train b-s0": "No light."}
     with pytest.raises(WorkError) as told:
-        Outcome(tmp_path, 6, failed).check()
+        StudyOutcome(tmp_path, 6, failed).check()
     assert told.value.came.splitlines()[0] == "2 of 6 steps failed: train a-s0, train b-s0; left out because of this: 2 more."
     assert "No disk." in told.value.came
-    Outcome(tmp_path, 6, {}).check()
+    StudyOutcome(tmp_path, 6, {}).check()
 
 
 def test_what_cannot_be_planned_deletes_nothing(tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.data.augment.program import Drawing, Part
+from priorscope.data.augment.program import BatchPart, Drawing
 from priorscope.data.kernels.warp import render
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class CpuRenderer:
         self._pixels = pixels
         self._store = store
 
-    def render(self, part: Part, out: Floats) -> None:
+    def render(self, part: BatchPart, out: Floats) -> None:
         """Fills `out` (n, 3, side, side) with the pictures of a part, mixed with their partners, permuted."""
         order = self.drawing.order
         if part.partners is None and not len(order):
@@ -71,7 +71,7 @@ class CpuRenderer:
         return np.concatenate([picture.ravel() for picture in pictures]), offsets, sizes
 
 
-def with_partners(part: Part, mixes: NDArray[np.float64]) -> tuple[Ints, Ints]:
+def with_partners(part: BatchPart, mixes: NDArray[np.float64]) -> tuple[Ints, Ints]:
     """(pictures to render: the part's, then partners that are not among them; where each picture's partner is)."""
     at = np.arange(len(part.index))
     if part.partners is None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from priorscope.core.rng import hashed
 from priorscope.data.augment.device_colour import coloured
 from priorscope.data.augment.device_warp import warped
-from priorscope.data.augment.plan import Plan
+from priorscope.data.augment.plan import AugmentPlan
 from priorscope.data.augment.program import Drawing, Program
 from priorscope.data.kernels.hashing import noise_keys
 
@@ -54,7 +54,7 @@ def _inside(box: Tensor, side: int) -> Tensor:
     return (x >= box[:, 0]) & (x < box[:, 2]) & (y >= box[:, 1]) & (y < box[:, 3])
 
 
-def _erased(images: Tensor, program: Program, plan: Plan, index: Ints) -> Tensor:
+def _erased(images: Tensor, program: Program, plan: AugmentPlan, index: Ints) -> Tensor:
     boxes = torch.from_numpy(program.boxes.astype(np.float32)).to(images.device)
     for number in range(plan.boxes):
         inside = _inside(boxes[:, number, :4, None, None, None], images.shape[2])

@@ -28,7 +28,7 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Plan:
+class AugmentPlan:
     """What the kernels need to know of an augmentation."""
 
     table: NDArray[np.float64]
@@ -43,7 +43,7 @@ class Plan:
     """The seed of the pixels' fixed order."""
 
 
-def plan(augment: Augment) -> Plan:
+def plan(augment: Augment) -> AugmentPlan:
     """The plan of an augmentation."""
     rows: list[tuple[Row, int]] = []
     chosen: list[list[Row]] = []
@@ -66,7 +66,9 @@ def plan(augment: Augment) -> Plan:
     return _assembled(rows, chosen, tuple(mixes), permute)
 
 
-def _assembled(rows: list[tuple[Row, int]], chosen: list[list[Row]], mixes: tuple[Mix, ...], permute: int | None) -> Plan:
+def _assembled(
+    rows: list[tuple[Row, int]], chosen: list[list[Row]], mixes: tuple[Mix, ...], permute: int | None
+) -> AugmentPlan:
     """The table with the choices after the list, and how much one picture can need."""
     starts = np.cumsum([len(rows), *(len(choices) for choices in chosen)])
     table = np.zeros((int(starts[-1]), c.COLUMNS))
@@ -81,7 +83,7 @@ def _assembled(rows: list[tuple[Row, int]], chosen: list[list[Row]], mixes: tupl
         boxes += times * max(candidate[0] in (c.CUTOUT, c.ERASE) for candidate in candidates)
     for line, row in zip(table[len(rows) :], [row for choices in chosen for row in choices], strict=True):
         _write(line, row, 0)
-    return Plan(table, len(rows), colours, boxes, mixes, permute)
+    return AugmentPlan(table, len(rows), colours, boxes, mixes, permute)
 
 
 def _write(line: NDArray[np.float64], row: Row, place: int) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from priorscope.core.rng import seed_of, stream
 from priorscope.data.augment import Augment
 from priorscope.data.augment import ops as o
-from priorscope.data.augment.plan import Mix, Plan, plan
+from priorscope.data.augment.plan import AugmentPlan, Mix, plan
 from priorscope.data.kernels.codes import AREA, BILINEAR, EDGE, FILL, NEAREST, REFLECT, WARP
 from priorscope.data.kernels.draw import draw
 from priorscope.data.kernels.hashing import uniforms
@@ -23,7 +23,7 @@ OUTSIDE = {"edge": EDGE, "reflect": REFLECT}
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchPart:
     """Pictures of one batch. `partners` are what they may be mixed with; None where the augmentation mixes nothing."""
 
     epoch: int
@@ -31,7 +31,7 @@ class Part:
     index: Ints
     partners: Ints | None
 
-    def cut(self, low: int, high: int) -> Part:
+    def cut(self, low: int, high: int) -> BatchPart:
         """Some of the pictures."""
         return replace(self, index=self.index[low:high], partners=None if self.partners is None else self.partners[low:high])
 
@@ -50,7 +50,7 @@ class Drawing:
     """An augmentation ready to be drawn: a pure function of seed, epoch and index."""
 
     def __init__(self, augment: Augment, seed: int, side: int) -> None:
-        self.plan: Plan = plan(augment)
+        self.plan: AugmentPlan = plan(augment)
         self.side = side
         self.interpolation = INTERPOLATIONS[augment.interpolation]
         fill = augment.fill
@@ -71,7 +71,7 @@ class Drawing:
         draw(self.plan.table, self.plan.listed, key, index, sizes, self.side, warps, colours, boxes)
         return Program(key, warps, colours, boxes)
 
-    def mixes(self, part: Part) -> Numbers:
+    def mixes(self, part: BatchPart) -> Numbers:
         """(n, 5): each picture's own share, then the rectangle that its partner has, if any."""
         out = np.zeros((len(part.index), 5))
         out[:, 0] = 1.0
@@ -83,7 +83,7 @@ class Drawing:
             free &= ~struck
         return out
 
-    def _mix_numbers(self, mix: Mix, part: Part) -> Numbers:
+    def _mix_numbers(self, mix: Mix, part: BatchPart) -> Numbers:
         """(n, 4) random numbers: for lambda, for the rectangle's centre, for whether it happens."""
         if mix.op.per == "picture":
             return uniforms(seed_of(self._seed, "augment", part.epoch), part.index, mix.place, 3)

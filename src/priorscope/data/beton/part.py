@@ -36,7 +36,7 @@ class Notes(Config):
     squares: tuple[int, ...] = (0, 0, 0)
 
 
-class Part:
+class StoredPart:
     """The unfinished file of `target`, held by one process at a time. It may be resumed where a `key` names what is written."""
 
     def __init__(self, target: Path, key: str | None) -> None:

@@ -32,7 +32,7 @@ from priorscope.core.folder import unwritable
 from priorscope.data.beton.fields import JPG, RAW, Buffer, Bytes, Encoded, Field, ImageField, codec, row, sample_type
 from priorscope.data.beton.layout import DESCRIPTOR, HEADER, NAME_BYTES, REGION, VERSION, Ints, descriptors, is_field_name
 from priorscope.data.beton.manifest import About, Manifest, digests, manifest_path, page_bytes, write_manifest
-from priorscope.data.beton.part import Notes, Part
+from priorscope.data.beton.part import Notes, StoredPart
 from priorscope.data.beton.reader import Beton
 
 Sample = Sequence[Any]
@@ -70,7 +70,7 @@ def write(
     target = Path(path)
     _check_request(target, fields, n, workers)
     try:
-        with Part(target, None if resume is None else _key(fields, n, resume)) as part:
+        with StoredPart(target, None if resume is None else _key(fields, n, resume)) as part:
             found = _Writer(part, dict(fields), n).write(samples, workers, manifest or About())
             part.publish(before=lambda: manifest_path(target).unlink(missing_ok=True))
     except OSError as error:
@@ -120,7 +120,7 @@ class Chunk:
 class _Writer:
     """Puts encoded samples one behind the other."""
 
-    def __init__(self, part: Part, fields: dict[str, Field], n: int) -> None:
+    def __init__(self, part: StoredPart, fields: dict[str, Field], n: int) -> None:
         self.part = part
         self.fields = fields
         self.n = n

@@ -102,7 +102,7 @@ Shown = Literal["cue", "randomised", "removed"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScenePlan:
     """What a split shows of either cue."""
 
     stream: str
@@ -127,17 +127,17 @@ SINGLE_CUES: dict[str, tuple[Shown, Shown]] = {
 SPLITS = ("train", "val", "test", "conflict", *SINGLE_CUES)
 
 
-def plan(config: ShapetexConfig, split: str) -> Plan:
+def plan(config: ShapetexConfig, split: str) -> ScenePlan:
     """What a split shows; `conflict@0.2` is the conflict split at that salience. An unknown name is refused."""
     base, at, dial = split.partition("@")
     if at and base == "conflict":
-        return Plan("conflict", conflict=True, salience=_dial(split, dial))
+        return ScenePlan("conflict", conflict=True, salience=_dial(split, dial))
     if split == "conflict":
-        return Plan("conflict", conflict=True, salience=config.salience)
+        return ScenePlan("conflict", conflict=True, salience=config.salience)
     if split in SINGLE_CUES:
-        return Plan(split, *SINGLE_CUES[split], salience=config.salience)
+        return ScenePlan(split, *SINGLE_CUES[split], salience=config.salience)
     if split in SPLITS:
-        return Plan(split, *TRAINING_CUES[config.cue], training=split == "train", salience=config.salience)
+        return ScenePlan(split, *TRAINING_CUES[config.cue], training=split == "train", salience=config.salience)
     raise no_such_split("shapetex", split, (*SPLITS, "conflict@0.25"))
 
 
@@ -203,7 +203,7 @@ def draw(config: ShapetexConfig, split: str, index: NDArray[np.integer]) -> Draw
     )
 
 
-def _classes(seed: int, planned: Plan, block: int) -> tuple[Ints, Ints]:
+def _classes(seed: int, planned: ScenePlan, block: int) -> tuple[Ints, Ints]:
     """The classes that shape and texture of a block's pictures speak for, in random order, every one equally often."""
     random = stream(seed, "shapetex", planned.stream, "classes", block)
     if planned.conflict:
@@ -215,7 +215,7 @@ def _classes(seed: int, planned: Plan, block: int) -> tuple[Ints, Ints]:
     return shape, shape
 
 
-def _scenes(seed: int, planned: Plan, block: int) -> Scenes:
+def _scenes(seed: int, planned: ScenePlan, block: int) -> Scenes:
     """Place, size, turns and colours of a block's pictures, none of which knows the class."""
     random = stream(seed, "shapetex", planned.stream, "scenes", block)
     uniform = random.random((_BLOCK, 16))

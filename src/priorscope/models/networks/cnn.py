@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from priorscope.models.classifier import Backbone, Tap
 from priorscope.models.networks.convolution import Convolution
+from priorscope.models.networks.fused import Gelu, gelu
 from priorscope.models.networks.linear import Linear
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class AirStage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = conv(x)
-            x = F.gelu(norm(self.pool(x) if k == 0 else x))
+            x = gelu(norm(self.pool(x) if k == 0 else x))
         return x
 
 
@@ -168,7 +169,7 @@ class AirNet(nn.Module):
     def __init__(self, config: CnnConfig, classes: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 24, 2, config.stem_stride)
-        self.act = nn.GELU()
+        self.act = Gelu()
         self.stages = nn.ModuleList(
             AirStage(inputs, width, depth, config.norm)
             for inputs, width, depth in zip((24, *config.widths[:-1]), config.widths, config.depths, strict=True)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from priorscope.models.dial import GRID, HEADS
 from priorscope.models.networks.attention import attend
+from priorscope.models.networks.fused import gelu
 from priorscope.models.networks.linear import Linear
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Mlp(nn.Module):
         self.narrow = make(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.narrow(F.gelu(self.widen(self.norm(x))))
+        return self.narrow(gelu(self.widen(self.norm(x))))
 
 
 class GridBlock(nn.Module):
@@ -78,7 +79,7 @@ class TokenMixer(nn.Module):
         self.narrow = Linear(places, places)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.narrow(F.gelu(self.widen(self.norm(x).transpose(1, 2)))).transpose(1, 2)
+        return self.narrow(gelu(self.widen(self.norm(x).transpose(1, 2)))).transpose(1, 2)
 
 
 class Attention(nn.Module):

@@ -106,6 +106,41 @@ class _Kept(torch.autograd.Function):
         return weigh_and_drop_backward(gradient.contiguous(), weights, ctx.p), None, None
 
 
+class Gelu(nn.GELU):
+    """torch's GELU, whose gradient takes half the time in bfloat16 on a CPU: by a polynomial, and not by erf and exp."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) if self.approximate != "none" else gelu(input)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x times the normal distribution up to x."""
+    learns = x.dtype == torch.bfloat16 and torch.is_grad_enabled() and x.requires_grad
+    if not (learns and runs_kernels(x)):
+        return F.gelu(x)
+    result: Tensor = _Gelu.apply(x)  # pyright: ignore[reportAssignmentType]
+    return result
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        if not (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)):
+            x = x.contiguous()
+        ctx.save_for_backward(x)
+        return F.gelu(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        from priorscope.models.kernels import gelu_backward
+
+        (x,) = ctx.saved_tensors
+        if gradient.stride() != x.stride():
+            gradient = torch.empty_like(x).copy_(gradient)
+        return gelu_backward(gradient, x)
+
+
 def gated(packed: Tensor) -> Tensor:
     """The first half of each row times the GELU of the second (GEGLU, arXiv 2002.05202)."""
     if packed.dtype == torch.bfloat16 and runs_kernels(packed):

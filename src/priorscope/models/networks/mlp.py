@@ -10,6 +10,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from priorscope.models.classifier import Backbone, Tap
+from priorscope.models.networks.fused import Gelu
 from priorscope.models.networks.linear import Linear
 from priorscope.models.networks.norm import LayerNorm
 
@@ -18,7 +19,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
     "none": lambda _width: nn.Identity(),
 }
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"gelu": Gelu, "relu": nn.ReLU}
 
 
 class Bottleneck(nn.Module):

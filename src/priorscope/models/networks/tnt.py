@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priorscope.models.networks.attention import absorbed, absorbing_pays, attend, packs, self_attend
-from priorscope.models.networks.fused import Dropout
+from priorscope.models.networks.fused import Dropout, Gelu
 from priorscope.models.networks.linear import Linear
 from priorscope.models.networks.norm import LayerNorm
 
@@ -60,7 +60,7 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.net = nn.Sequential(Linear(width, 4 * width), nn.GELU(), Dropout(dropout), Linear(4 * width, width))
+        self.net = nn.Sequential(Linear(width, 4 * width), Gelu(), Dropout(dropout), Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)

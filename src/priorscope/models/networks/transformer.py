@@ -1,8 +1,8 @@
 """timm's modules as they train in bfloat16 on a CPU at the processor's rate.
 
 timm's networks are built as timm builds them, with its keys and its random numbers; `quicken` then gives the modules that it
-knows, attention, linear maps and LayerNorm, other passes. In float32, on a GPU, and for a module set up in a way that ours are
-not, they are timm's own.
+knows, attention, linear maps, LayerNorm and GELU, other passes. In float32, on a GPU, and for a module set up in a way that
+ours are not, they are timm's own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from timm.layers import norm as timm_norm
 from torch import Tensor, nn
 
 from priorscope.models.networks.attention import self_attend
+from priorscope.models.networks.fused import Gelu
 from priorscope.models.networks.linear import Linear, multiplies_in_bfloat16
 from priorscope.models.networks.norm import LayerNorm
 
@@ -55,6 +56,7 @@ QUICKER: dict[type[nn.Module], type[nn.Module]] = {
     timm_attention.Attention: SelfAttention,
     nn.Linear: Linear,
     nn.LayerNorm: LayerNorm,
+    nn.GELU: Gelu,
     timm_norm.LayerNorm: TimmLayerNorm,
 }
 """Modules and their faster kinds: subclasses that add methods alone."""

@@ -106,7 +106,7 @@ class Reading(Config):
     n: int
 
 
-class Told(Config):
+class DataSet(Config):
     """One data set: its classes, and how many of its images were labelled and asked."""
 
     name: str
@@ -131,7 +131,7 @@ class Generalisation(Result):
     draws: int
     seed: int
     planned_mb: float
-    sources: tuple[Told, ...]
+    sources: tuple[DataSet, ...]
     readings: tuple[Reading, ...]
     right: Array
     """(images of all data sets in turn): whether the last tap, read by the first readout from all images, is right."""
@@ -233,7 +233,7 @@ def measure_generalisation(
         seed=asked.seed,
         planned_mb=planned,
         sources=tuple(
-            Told(name=source.name, classes=len(test.classes), labelled=len(train), n=len(test))
+            DataSet(name=source.name, classes=len(test.classes), labelled=len(train), n=len(test))
             for source, (train, test) in zip(sources, chosen, strict=True)
         ),
         readings=tuple(one for readings, _ in read for one in readings),

@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 
 from priorscope.attacks import NORMS, Attack, LossName, Norm, attacks_of
 from priorscope.attacks.budgets import budget_asked, check_budget, levels_of, shown
-from priorscope.attacks.verdict import Check, Verdict
+from priorscope.attacks.verdict import AuditVerdict, Check
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_bootstrap
 from priorscope.core.config import Number, content_key
@@ -49,7 +49,7 @@ QUERIES = 4
 
 Budget = Annotated[Number, Field(ge=0)]
 
-GROUNDS: dict[Verdict, str] = {
+GROUNDS: dict[AuditVerdict, str] = {
     "weak attack: upper bound only": "weak attack: an upper bound",
     "no sign of overestimation": "audited: no sign of overestimation",
     "suspect": "suspect: the attack may have missed some",
@@ -127,7 +127,7 @@ class Robustness(Result):
     budgets: tuple[float, ...]
     classes: int
     seed: int
-    verdict: Verdict
+    verdict: AuditVerdict
     checks: tuple[Check, ...] = ()
     turns: tuple[tuple[str, int], ...] = ()
     """Each attack of the ensemble with how many images it broke at `eps`, those before it having had their turn."""

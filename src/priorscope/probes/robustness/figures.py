@@ -9,7 +9,7 @@ import numpy as np
 
 from priorscope.attacks import Norm
 from priorscope.attacks.budgets import shown
-from priorscope.attacks.verdict import Verdict
+from priorscope.attacks.verdict import AuditVerdict
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.comparison import Difference, beside_the_best, paired_proportions
 from priorscope.core.contracts import Subject
@@ -29,7 +29,7 @@ Told = tuple[str, Robustness, float]
 UNIT: dict[Norm, tuple[float, str]] = {"linf": (255.0, "L-inf, in grey levels of 255"), "l2": (1.0, "L2, pixels in [0, 1]")}
 """What a budget is multiplied by on an axis, and what is then written beside it."""
 
-NOT_BELIEVED: dict[Verdict, str] = {
+NOT_BELIEVED: dict[AuditVerdict, str] = {
     "masked": "not to be believed: masked gradients",
     "weak attack: upper bound only": "an upper bound only: weak attack",
 }

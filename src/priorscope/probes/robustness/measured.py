@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.attacks import Attack
-from priorscope.attacks.audit import Number, audit
+from priorscope.attacks.audit import Audited, audit
 from priorscope.attacks.doubts import doubts
 from priorscope.attacks.search import find_smallest, protocol_curve
-from priorscope.attacks.verdict import Check, Verdict, verdict_of
+from priorscope.attacks.verdict import AuditVerdict, Check, verdict_of
 from priorscope.attacks.victim import Victim, frozen
 from priorscope.data.fetch import Fetch, evenly, fetcher
 from priorscope.data.split import Split
@@ -36,7 +36,7 @@ class Found:
     stood: NDArray[np.float64]
     right_at: NDArray[np.int64]
     within_at: NDArray[np.int64]
-    verdict: Verdict
+    verdict: AuditVerdict
     caveats: tuple[str, ...]
     checks: tuple[Check, ...] = ()
     turns: tuple[tuple[str, int], ...] = ()
@@ -105,7 +105,7 @@ class Measurement:
         if not asked.audit_images:
             return _Audited()
         looked = evenly(len(correct), asked.audit_images)
-        number = Number(
+        number = Audited(
             victim,
             fetch,
             self.index,
@@ -148,7 +148,7 @@ class Measurement:
             audited=seen.audited,
         )
 
-    def _verdict(self, checks: Sequence[Check], uncertain: bool) -> tuple[Verdict, list[str]]:
+    def _verdict(self, checks: Sequence[Check], uncertain: bool) -> tuple[AuditVerdict, list[str]]:
         """What may be said of the number: it stays suspect if nothing was checked, or if the network itself is in doubt."""
         verdict = verdict_of(self.attacks, checks)
         if verdict != "no sign of overestimation":

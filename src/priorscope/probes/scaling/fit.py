@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from priorscope.core.config import Config
 from priorscope.core.power_law import FREE, Law, fit_law, front_of, local_exponent, slope
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, Part, half_width, normal_quantile
+from priorscope.core.stats import Interval, VariancePart, half_width, normal_quantile
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -183,7 +183,7 @@ def _fits(front: Means) -> bool:
 def _wider(points: int, free: int) -> float:
     """By how much deviations of resamples are too small, where `free` numbers were fitted to a few points."""
     left = max(points - free, 1)
-    return float(np.sqrt(points / left)) * half_width([Part(1.0, left)], LEVEL) / normal_quantile(LEVEL)
+    return float(np.sqrt(points / left)) * half_width([VariancePart(1.0, left)], LEVEL) / normal_quantile(LEVEL)
 
 
 def _estimate(value: float, drawn: Floats, wider: float) -> Estimate:
@@ -290,7 +290,7 @@ def _held_out(whole: Means, front: Means, drawn: list[Means]) -> HeldOut | None:
     wider, left = _wider(len(shorter.compute), FREE), max(len(shorter.compute) - FREE, 1)
     here = float(np.log(law.at(compute)))
     of_law = _estimate(here, predicted, wider)
-    noise = half_width([Part(law.spread**2, left)], LEVEL)
+    noise = half_width([VariancePart(law.spread**2, left)], LEVEL)
     low, high = here - np.hypot(here - of_law.low, noise), here + np.hypot(of_law.high - here, noise)
     ends = Estimate(value=float(np.exp(here)), low=float(np.exp(low)), high=float(min(np.exp(high), 1.0)))
     return HeldOut(compute=float(compute), predicted=ends, observed=float(observed))

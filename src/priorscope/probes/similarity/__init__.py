@@ -254,18 +254,18 @@ def measure_similarity(
     """
     from priorscope.evidence import evidence_of
     from priorscope.probes.similarity.matches import matched
-    from priorscope.probes.similarity.reading import Network, Reading
+    from priorscope.probes.similarity.reading import ChosenLayers, NetworkReading
 
     if len(subjects) < 2:
         raise RequestError(f"{len(subjects)} network was given.", "two or more", "name another run")
     asked = asked.with_preset()
     chosen, batches = _batches(the_split(data, asked.split), asked)
     seen = {name: evidence_of(subject) for name, subject in subjects.items()}
-    trained = [Network.of(name, evidence.model, asked.taps, chosen) for name, evidence in seen.items()]
+    trained = [ChosenLayers.of(name, evidence.model, asked.taps, chosen) for name, evidence in seen.items()]
     twins = {network.name: network.untrained(asked.seed) for network in trained} if asked.twins else {}
     lacking = [name for name, twin in twins.items() if twin is None]
     beside = [] if lacking else [twin for twin in twins.values() if twin is not None]
-    reading = Reading(asked, chosen, batches, trained, beside)
+    reading = NetworkReading(asked, chosen, batches, trained, beside)
     planned = reading.planned_mb()
     found = reading.gather(reading.state(folder or next(iter(seen.values())).folder))
     matches = matched(trained, found.alignment, bool(beside), len(chosen))

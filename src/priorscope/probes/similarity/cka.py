@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from priorscope.core.stats import Part, half_width
+from priorscope.core.stats import VariancePart, half_width
 from priorscope.probes.similarity import Kernel
 
 Floats = NDArray[np.float64]
@@ -128,4 +128,4 @@ def jackknife(left_out: Floats, level: float = 0.95) -> Floats:
     if groups < 2:
         return np.full(left_out.shape[1:], np.nan)
     spread = (groups - 1) / groups * np.square(left_out - left_out.mean(0)).sum(0)
-    return np.sqrt(spread) * half_width([Part(1.0, groups - 1)], level)
+    return np.sqrt(spread) * half_width([VariancePart(1.0, groups - 1)], level)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from priorscope.core.stats import Interval
 from priorscope.probes.similarity import Pair
 from priorscope.probes.similarity.cka import Alignment, jackknife, ratio
-from priorscope.probes.similarity.reading import Network
+from priorscope.probes.similarity.reading import ChosenLayers
 
 Floats = NDArray[np.float64]
 
 
-def matched(trained: Sequence[Network], alignment: Alignment, twinned: bool, n: int) -> dict[str, Any]:
+def matched(trained: Sequence[ChosenLayers], alignment: Alignment, twinned: bool, n: int) -> dict[str, Any]:
     """The fields of `Similarity` that tell of matches; with `twinned` the twins' layers come after those of the trained."""
     ends = np.cumsum([len(network.taps) for network in trained]).tolist()
     blocks = [slice(end - len(network.taps), end) for end, network in zip(ends, trained, strict=True)]
@@ -97,13 +97,13 @@ def _convergence(alignment: Alignment, blocks: Sequence[slice], n: int) -> Float
     return np.array(steps)
 
 
-def _kin(first: Network, second: Network) -> bool:
+def _kin(first: ChosenLayers, second: ChosenLayers) -> bool:
     """Whether two networks are one recipe with two seeds, as far as names and architectures show: a-s0 and a-s1."""
     stems = [re.sub(r"-s\d+$", "", network.name) for network in (first, second)]
     config = first.model.config
     return stems[0] == stems[1] and config is not None and config == second.model.config
 
 
-def _dead(trained: Sequence[Network], alignment: Alignment) -> tuple[str, ...]:
+def _dead(trained: Sequence[ChosenLayers], alignment: Alignment) -> tuple[str, ...]:
     names = [f"{network.name} {tap}" for network in trained for tap in network.taps]
     return tuple(name for name, gone in zip(names, alignment.dead(), strict=False) if gone)  # the twins' layers come after

@@ -40,7 +40,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Network:
+class ChosenLayers:
     """A network and the layers to read, with the size of each."""
 
     name: str
@@ -133,7 +133,7 @@ class Gathered:
 
 
 @dataclass(frozen=True)
-class Reading:
+class NetworkReading:
     """One pass over the images in batches: every layer of the networks and of their twins.
 
     What layers hold by depth is read of the networks alone.
@@ -142,11 +142,11 @@ class Reading:
     asked: SimilarityConfig
     chosen: Split
     batches: Sequence[Ints]
-    trained: Sequence[Network]
-    twins: Sequence[Network] = ()
+    trained: Sequence[ChosenLayers]
+    twins: Sequence[ChosenLayers] = ()
 
     @cached_property
-    def networks(self) -> list[Network]:
+    def networks(self) -> list[ChosenLayers]:
         """All networks that are read: the trained ones, then their untrained twins."""
         return [*self.trained, *self.twins]
 

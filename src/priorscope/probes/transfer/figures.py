@@ -12,7 +12,7 @@ from priorscope.core.charts import SHARE, Axis, interval_dots
 from priorscope.core.comparison import Difference, beside_the_best
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import heat_map
-from priorscope.core.stats import Part, around, p_value
+from priorscope.core.stats import VariancePart, around, p_value
 from priorscope.probes.transfer import Transfer
 from priorscope.probes.transfer.parts import spread_of_parts
 
@@ -109,7 +109,7 @@ def _first(result: Transfer, values: NDArray[np.float64], resampled: NDArray[np.
 
     def more(one: int, other: int) -> Difference:
         value, *drawn = (resampled[:, one] - resampled[:, other]).tolist()
-        parts = [Part(float(np.var(drawn, ddof=1)), freedom)]
+        parts = [VariancePart(float(np.var(drawn, ddof=1)), freedom)]
         wide, inner = (around(value, parts, level, "bootstrap t", "images") for level in (0.95, 0.9))
         return Difference(value=value, interval=wide, inner=inner, p_value=p_value(value, parts))
 

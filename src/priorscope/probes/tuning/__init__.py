@@ -80,7 +80,7 @@ class Best(Config):
     spread: tuple[float, float]
 
 
-class Arm(Config):
+class TunedArm(Config):
     """The trials of one recipe, in order, and what follows from them."""
 
     name: str
@@ -111,7 +111,7 @@ class Tuning(Result):
     bounds: ClassVar[tuple[float, float]] = (0, 1)
     sampled: ClassVar[str] = "trials"
 
-    arms: tuple[Arm, ...]
+    arms: tuple[TunedArm, ...]
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
@@ -183,7 +183,7 @@ def measure_tuning(
     )
 
 
-def _arm(name: str, runs: Mapping[str, TrainedRun]) -> Arm:
+def _arm(name: str, runs: Mapping[str, TrainedRun]) -> TunedArm:
     given = {trial: flat(run.recipe.plain()) for trial, run in runs.items()}
     keys = [key for key in dict.fromkeys(key for own in given.values() for key in own) if key != "seed"]
     varied = [key for key in keys if len({repr(own.get(key)) for own in given.values()}) > 1]
@@ -198,7 +198,7 @@ def _arm(name: str, runs: Mapping[str, TrainedRun]) -> Arm:
     )
     scores = [trial.accuracy for trial in trials]
     first = next(iter(runs.values()))
-    return Arm(
+    return TunedArm(
         name=name,
         family=str(first.recipe.plain()["model"]["name"]).partition("/")[0],
         images=_images(runs.values()),
@@ -230,7 +230,7 @@ def _tried(trials: Sequence[Trial], key: str) -> list[float]:
     return sorted({float(value) for trial in trials if is_number(value := trial.settings.get(key))})
 
 
-def _caveats(arms: Sequence[Arm]) -> list[str]:
+def _caveats(arms: Sequence[TunedArm]) -> list[str]:
     said = [edge.sentence(arm.name) for arm in arms for edge in arm.edges]
     counts = {arm.name: len(arm.trials) for arm in arms}
     if len(set(counts.values())) > 1:

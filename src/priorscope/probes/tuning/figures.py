@@ -7,7 +7,7 @@ from typing import Any
 from priorscope.core.charts import Axis, curves_with_band, family_colour, family_shape, figure_data
 from priorscope.core.extremes import largest
 from priorscope.core.figure import WIDTH, Figure
-from priorscope.probes.tuning import Arm, Tuning
+from priorscope.probes.tuning import TunedArm, Tuning
 
 COLUMNS = 3
 
@@ -60,7 +60,7 @@ def _title(result: Tuning) -> str:
     return f"{half} {most} the most on val: {points}"
 
 
-def _late_gain(arm: Arm) -> float:
+def _late_gain(arm: TunedArm) -> float:
     return arm.curve[-1].value - arm.curve[(len(arm.curve) + 1) // 2 - 1].value
 
 
