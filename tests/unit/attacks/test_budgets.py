@@ -25,15 +25,18 @@ SIDE = 4
 MOST = math.sqrt(3 * SIDE * SIDE)
 
 
-@pytest.mark.parametrize("config", [AdversarialConfig, CalibrationConfig, RobustnessConfig, TransferConfig])
-def test_a_budget_of_255ths_that_lost_its_255_is_refused(config: type[Config]) -> None:
+@pytest.mark.parametrize(
+    ("config", "beside"),
+    [(AdversarialConfig, {}), (CalibrationConfig, {"attack": "pgd"}), (RobustnessConfig, {}), (TransferConfig, {})],
+)
+def test_a_budget_of_255ths_that_lost_its_255_is_refused(config: type[Config], beside: dict[str, str]) -> None:
     with pytest.raises(RequestError) as caught:
-        config.parse({"eps": 8})
+        config.parse({"eps": 8, **beside})
     assert caught.value.came == "A budget of 8 in linf came with pixels in [0, 1]."
     assert caught.value.wanted == "at most 1"
     assert caught.value.do == 'eps = "8/255"'
-    assert config.parse({"eps": 1})
-    assert config.parse({"eps": "8/255"})
+    assert config.parse({"eps": 1, **beside})
+    assert config.parse({"eps": "8/255", **beside})
 
 
 def test_every_budget_of_the_curve_counts() -> None:

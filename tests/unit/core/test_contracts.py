@@ -8,7 +8,7 @@ from pathlib import Path
 from priorscope.core.config import Config
 from priorscope.core.contracts import Result
 
-GIVEN = {"bounded", "charts", "chart", "table", "arrays", "save", "load"}
+GIVEN = {"against", "bounded", "charts", "chart", "table", "arrays", "save", "load"}
 """What every result has and no probe overrides."""
 
 

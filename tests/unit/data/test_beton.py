@@ -785,7 +785,7 @@ class TestInterrupted:
 
     def test_two_writers_of_one_file(self, tmp_path: Path) -> None:
         path = tmp_path / "a.beton"
-        with part.Part(path, None), pytest.raises(RequestError) as caught:
+        with part.StoredPart(path, None), pytest.raises(RequestError) as caught:
             write(path, self.FIELDS, self.samples(pictures(5), []), 5)
         assert caught.value.came == f"{path} is being written by another process."
 

@@ -334,7 +334,7 @@ def test_the_plan_comes_before_the_pass_and_what_cannot_fit_is_refused(world, mo
     def no_pass(*_given):
         raise AssertionError("the pass began")
 
-    monkeypatch.setattr(reading.Reading, "gather", no_pass)
+    monkeypatch.setattr(reading.NetworkReading, "gather", no_pass)
     with pytest.raises(
         RequestError, match=r"One layer's kernels alone take 0.053 MB in batches of 48, and memory = 0.01"
     ) as no:
