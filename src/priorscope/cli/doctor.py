@@ -29,6 +29,8 @@ def doctor(
     if instruments:
         if subject is not None:
             raise RequestError(f"{subject!r} came with --instruments.", "one of them", "priorscope doctor --instruments")
+        if settings:
+            raise RequestError("--set came with --instruments.", "a recipe, whose settings can be changed", "remove --set")
         return _certify(as_json)
     from priorscope.doctor.examination import examine
 
@@ -62,7 +64,14 @@ def _certify(as_json: bool) -> None:
         print_json([{**answer.plain(), "ok": answer.ok} for answer in answers])
     else:
         rows = [
-            (a.probe, a.question, f"{a.expected:.6g}", f"{a.got:.6g}", f"{a.within:.3g}", "ok" if a.ok else "WRONG")
+            (
+                a.probe,
+                a.question,
+                f"{a.expected:.6g}",
+                "no number" if a.got is None else f"{a.got:.6g}",
+                f"{a.within:.3g}",
+                "ok" if a.ok else "WRONG",
+            )
             for a in answers
         ]
         print_table(("probe", "question", "expected", "got", "within", ""), rows)

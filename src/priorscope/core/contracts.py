@@ -378,6 +378,8 @@ class Result(Config):
 
 def draw(results: Mapping[str, Result]) -> list[Figure]:
     """The figures of several networks' results of one probe side by side, by the networks' names, most important first."""
+    from priorscope.core.figure import STYLES
+
     probes = {result.probe for result in results.values()}
     if len(probes) != 1:
         raise RequestError(
@@ -385,7 +387,8 @@ def draw(results: Mapping[str, Result]) -> list[Figure]:
             "results of one probe, by the names of their networks",
             'ps.draw({"mlp": one, "cnn": other})',
         )
-    pairs = [(Subject(name=name, family=name), result) for name, result in results.items()]
+    families = {name: name if name in STYLES else "other" for name in results}
+    pairs = [(Subject(name=name, family=families[name]), result) for name, result in results.items()]
     return type(pairs[0][1]).draw(pairs)
 
 

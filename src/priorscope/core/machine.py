@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -42,7 +43,24 @@ def processor() -> str:
 
 def cores() -> int:
     """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    shares = [int(words[0]) / int(words[1]) for words in _limits("cpu.max") if len(words) == 2 and words[0].isdigit()]
+    return min([own, *(max(1, math.ceil(share)) for share in shares)])
+
+
+def _limits(name: str) -> Iterator[list[str]]:
+    """What the control groups that this process is in say under a name: containers have their memory and cores by them."""
+    for group in _control_groups():
+        with suppress(OSError):
+            yield (group / name).read_text(encoding="ascii").split()
+
+
+def _control_groups() -> list[Path]:
+    """The folders of these groups, the innermost first (version 2; none elsewhere)."""
+    file, root = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
+    own = next((root / line.removeprefix("0::").lstrip("/") for line in lines if line.startswith("0::")), root)
+    return [own, *(group for group in own.parents if group.is_relative_to(root))]
 
 
 @contextmanager
@@ -121,10 +139,11 @@ def plain_attention(device: torch.device) -> Iterator[None]:
 
 
 def memory_bytes() -> int:
-    """The machine's memory."""
+    """The memory that this process may use: the machine's, or its container's."""
     import psutil
 
-    return int(psutil.virtual_memory().total)
+    limits = [int(words[0]) for words in _limits("memory.max") if words and words[0].isdigit()]
+    return min([int(psutil.virtual_memory().total), *limits])
 
 
 def most_memory() -> int:

@@ -89,11 +89,12 @@ def watching(network: nn.Module) -> Generator[Watch]:
     behaving = two_faced(network)
     watch = Watch(len(behaving))
 
-    def look(_module: object, _inputs: object) -> None:
-        if torch.is_grad_enabled():
-            watch.count(sum(not module.training for module in behaving))
+    def look(_module: object, _inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor) and output.requires_grad:
+            silent = sum(not module.training for module in behaving)
+            output.register_hook(lambda _: watch.count(silent))  # once a gradient comes back
 
-    handle = network.register_forward_pre_hook(look)
+    handle = network.register_forward_hook(look)
     try:
         yield watch
     finally:

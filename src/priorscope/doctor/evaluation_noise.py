@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from priorscope.doctor import Finding
-from priorscope.doctor.scripts import HELD_OUT, Script, evaluates, last_name, targets
+from priorscope.doctor.scripts import HELD_OUT, Script, last_name, may_evaluate, targets
 
 if TYPE_CHECKING:
     from priorscope.data.split import Source
@@ -64,7 +64,7 @@ def look_at_network(network: Classifier) -> Iterator[Finding]:
 def look_at_script(script: Script) -> Iterator[Finding]:
     """A held-out transform that holds a random operation, and an evaluation that never asks for evaluation mode."""
     without = [node for name, node in script.calls() if name in ("no_grad", "inference_mode")]
-    if without and not any(evaluates(node) for _, node in script.calls()):
+    if without and not any(may_evaluate(node) for _, node in script.calls()):
         yield Finding(
             check="evaluation_noise",
             severity="fault",

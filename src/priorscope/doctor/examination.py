@@ -13,6 +13,7 @@ from priorscope.core.config import Plain
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.wording import counted
 from priorscope.doctor import CHECKS, Finding
+from priorscope.doctor.refused import refused
 from priorscope.doctor.sides import picture_side
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def examine(subject: str | None = None, settings: Sequence[str] = ()) -> Examina
     if subject is None:
         from priorscope.doctor.machine import facts, look_at_machine
 
+        if settings:
+            raise RequestError("--set came with no subject.", "a recipe, whose settings can be changed", "name a recipe")
         known = facts()
         return Examination("this machine", "machine", ("machine",), _sorted(look_at_machine(known)), known)
     kind, desk = kind_of(subject), _Desk()
@@ -139,7 +142,12 @@ def _recipe(desk: _Desk, subject: str, settings: Sequence[str]) -> None:
 
 def _pictures(desk: _Desk, recipe: Recipe) -> Source | None:
     from priorscope.data import open as open_source
+    from priorscope.data.hub import PREFIX
 
+    if str(getattr(recipe.data.source, "path", "")).startswith(PREFIX):
+        what = RequestError(f"{recipe.data.source.name} is on the hub.", "pictures that are here", "train, which fetches them")
+        desk.findings.append(_not_looked_at("pictures", what))
+        return None
     try:
         source = open_source(recipe.data.source)
         source.split("train")
@@ -177,6 +185,9 @@ def _untrained(desk: _Desk, recipe: Recipe, source: Source | None, side: int) ->
             statistics=train.statistics if train else None,
             seed=recipe.seed,
         )
+    except RequestError as error:
+        desk.findings.append(refused(error) if source else _not_looked_at("network", error))
+        return None
     except PriorscopeError as error:
         desk.findings.append(_not_looked_at("network", error))
         return None

@@ -38,7 +38,10 @@ def chosen_accuracy(run: Run) -> float:
 def _judged(key: str, by_value: Mapping[float, float], runs: Mapping[float, Sequence[Run]]) -> Iterator[Finding]:
     values = list(by_value)
     best = max(by_value, key=lambda value: by_value[value])
+    inner = [by_value[value] for value in values[1:-1]]
     if len(values) < 3 or best not in (values[0], values[-1]) or best == 0:  # below "not at all" there is nothing to try
+        return
+    if max(inner) >= by_value[best]:
         return
     tried = ", ".join(f"{value:g}: {accuracy:.1%}" for value, accuracy in by_value.items())
     beside = values[1] if best == values[0] else values[-2]

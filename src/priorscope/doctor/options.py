@@ -99,8 +99,9 @@ def _declared(script: Script) -> Iterator[tuple[str, ast.Call]]:
     """The name under which each option is stored."""
     for name, call in script.calls():
         flags = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
-        if name == "add_argument" and flags and flags[0].startswith("-"):
-            stored = keyword(call, "dest") or max(flags, key=len).lstrip("-").replace("-", "_")
+        if name == "add_argument" and flags and flags[0].startswith("-") and keyword(call, "action") not in ("version", "help"):
+            called = next((flag for flag in flags if flag.startswith("--")), flags[0])
+            stored = keyword(call, "dest") or called.lstrip("-").replace("-", "_")
             yield str(stored), call
 
 

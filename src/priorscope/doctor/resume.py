@@ -60,10 +60,21 @@ def _saved(script: Script) -> set[str]:
         if name == "save" and call.args:
             what = call.args[0]
             table = tables.get(last_name(what)) if isinstance(what, ast.Name) else what
-            if not isinstance(table, ast.Dict):
+            if not isinstance(table, ast.Dict) or None in table.keys:  # `None`: another table is laid into it
                 return set()
             keys |= {str(key.value) for key in table.keys if isinstance(key, ast.Constant)}
+            keys |= _added(script, last_name(what)) if isinstance(what, ast.Name) else set()
     return keys
+
+
+def _added(script: Script, table: str) -> set[str]:
+    """The keys that a table gets later: `state["ema"] = ...`."""
+    places = [place for node in ast.walk(script.tree) if isinstance(node, ast.Assign) for place in node.targets]
+    return {
+        str(place.slice.value)
+        for place in places
+        if isinstance(place, ast.Subscript) and last_name(place.value) == table and isinstance(place.slice, ast.Constant)
+    }
 
 
 def _read(script: Script) -> Iterator[tuple[ast.Subscript, str]]:

@@ -67,10 +67,24 @@ def keyword(call: ast.Call, name: str) -> object:
 
 def evaluates(call: ast.Call) -> bool:
     """Whether a call puts a network in evaluation mode: `net.eval()` or `net.train(False)`."""
-    if not isinstance(call.func, ast.Attribute):
-        return False
-    first = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else keyword(call, "mode")
-    return call.func.attr == "eval" or (call.func.attr == "train" and first is False)
+    return _called(call) == "eval" or (_called(call) == "train" and any(_is_false(mode) for mode in _modes(call)))
+
+
+def may_evaluate(call: ast.Call) -> bool:
+    """Whether it does so for some value of a variable at least: `net.train(is_train)`."""
+    return evaluates(call) or (_called(call) == "train" and any(not isinstance(mode, ast.Constant) for mode in _modes(call)))
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else ""
+
+
+def _modes(call: ast.Call) -> list[ast.expr]:
+    return [*call.args[:1], *(item.value for item in call.keywords if item.arg == "mode")]
+
+
+def _is_false(mode: ast.expr) -> bool:
+    return isinstance(mode, ast.Constant) and mode.value is False
 
 
 def targets(node: ast.Assign | ast.AnnAssign) -> list[str]:

@@ -25,6 +25,8 @@ BEST = re.compile(
 """Names of the best score so far; `max_rows` is none."""
 
 TEST, VALIDATION = speaks_of("test", "testing"), speaks_of("val", "valid", "validation")
+SCORED = speaks_of("loss", "losses", "acc", "accuracy", "err", "error", "score", "scores", "metric", "metrics", "top1", "top5")
+"""What is measured on pictures, and no pictures."""
 
 MEANS = "the test images choose what they are to judge: the figure is too high by an amount that nobody knows"
 
@@ -72,7 +74,7 @@ def look_at_script(script: Script) -> Iterator[Finding]:
             yield _chooses(f"{script.at(node)} compares {' with '.join(names)}{place}.")
     for node in ast.walk(script.tree):
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
-            validates = [name for name in targets(node) if VALIDATION.search(name)]
+            validates = [name for name in targets(node) if VALIDATION.search(name) and not SCORED.search(name)]
             if validates and (keyword(node.value, "train") is False or keyword(node.value, "split") == "test"):
                 yield _chooses(f"{script.at(node)}: {validates[0]} holds the test pictures.")
 

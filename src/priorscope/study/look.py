@@ -24,7 +24,7 @@ from priorscope.data import source_config
 from priorscope.data.progress import Watch, silent
 from priorscope.probes import ProbeConfig, load_result, measure_of, probe_config
 from priorscope.study.about import about, subject_of
-from priorscope.study.networks import Network, network_of_run
+from priorscope.study.networks import Network
 from priorscope.study.plan import make_plan
 from priorscope.study.steps import check_one_source, companions_of, measured_from
 from priorscope.study.study import Study
@@ -42,12 +42,13 @@ def measure(
 
     `ps.measure(run, "robustness", eps="8/255")` is `priorscope probe robustness RUN --set eps=8/255`: `data` names what to look
     at in place of what the run learnt from. The run keeps the result; one that it has kept so is read and not measured again.
+    Of `run.at(epoch=2)` nothing is kept.
     """
     config, on = probe_config({"name": probe, **settings}), On.named(data) if data else None
     if isinstance(subject, Mapping):
         if config.per != "set":
             raise RequestError(f"{probe} looks at one run and was given a table.", "a run", f'ps.measure(run, "{probe}")')
-        networks = [replace(network_of_run(run.path), name=name) for name, run in subject.items()]
+        networks = [Network(name, run=run, typed=(str(run.path),)) for name, run in subject.items()]
         return _look_at_all(config, networks, on).result
     if config.per == "set":
         raise RequestError(
@@ -55,7 +56,12 @@ def measure(
             "a table of runs by their names",
             f'ps.measure({{"mlp": run, "cnn": other}}, "{probe}")',
         )
-    return _look_at(config, network_of_run(Path(subject)), on, again=False).result
+    run = subject if isinstance(subject, runs.Run) else runs.load(subject)
+    network = Network(run.name, run=run, typed=(str(run.path),))
+    if isinstance(run, runs.Snapshot):  # what lies in its folder is about the finished weights
+        with _on_own_threads([network]):
+            return answer(config, [network], on.source if on else network.source)
+    return _look_at(config, network, on, again=False).result
 
 
 def answer(

@@ -47,6 +47,7 @@ from priorscope.data.sources import SourceConfig
 from priorscope.probes import ProbeConfig, probe_config
 from priorscope.recipe import Recipe, find_recipe, laid_over, read_recipe, shipped_recipes
 from priorscope.study.tune import RecipeTune, Tune, changes, nested
+from priorscope.train.config import TrainConfig
 
 FULL = "full"
 """The budget at which a study is run as it is written."""
@@ -264,16 +265,12 @@ class RecipeArm:
     def trials(self, tune: Tune) -> list[Cell]:
         """One run a trial. It looks at val alone, and begins where the recipe's first seed does."""
         shared = laid_over(self.settings, {"train": {"track": []}})
-        if tune.epochs is not None:
-            length = {name: value for name, value in shared["train"].items() if name not in ("steps", "flops", "keep")}
-            whole, warmup = length.get("epochs"), shared.get("optim", {}).get("warmup")
-            shared = {**shared, "train": {**length, "epochs": tune.epochs}}
-            if whole and is_number(warmup):  # as large a part of a shorter run
-                shared = laid_over(shared, {"optim": {"warmup": warmup * min(1.0, tune.epochs / whole)}})
         found: list[Cell] = []
         for number, settings in enumerate(self.tried, 1):
-            values = {**laid_over(shared, nested(settings)), "seed": tune.seed}
-            found.append(self._cell(f"{self.name}-t{number}", values, self.seeds[0]))
+            values = laid_over(shared, nested(settings))
+            if tune.epochs is not None:
+                values = _shortened(values, tune.epochs)
+            found.append(self._cell(f"{self.name}-t{number}", {**values, "seed": tune.seed}, self.seeds[0]))
         return found
 
     def _cell(self, run: str, values: Plain, init_seed: int) -> Cell:
@@ -282,6 +279,18 @@ class RecipeArm:
                 f"{run!r} cannot name a folder.", "a recipe's name without slashes, not too long", "rename the recipe"
             )
         return Cell(run, self.recipe_name, Recipe.of(values, where=self.where), self.name, init_seed)
+
+
+def _shortened(values: Plain, epochs: int) -> Plain:
+    """A recipe's settings for so many epochs; the warm-up is as large a part of them as of the whole."""
+    train = values["train"]
+    length = {name: value for name, value in train.items() if name not in ("steps", "flops", "keep")}
+    whole = None if {"steps", "flops"} & train.keys() else train.get("epochs", TrainConfig().epochs)
+    warmup = values.get("optim", {}).get("warmup")
+    shorter = {**values, "train": {**length, "epochs": epochs}}
+    if not whole or not is_number(warmup):
+        return shorter
+    return laid_over(shorter, {"optim": {"warmup": warmup * min(1.0, epochs / whole)}})
 
 
 @dataclass(frozen=True)

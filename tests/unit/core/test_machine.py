@@ -11,8 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from priorscope.core import machine
 from priorscope.core.errors import RequestError
-from priorscope.core.machine import forget_most_memory, most_memory, pick_device, plain_attention, ran_out, repeatable
+from priorscope.core.machine import (
+    cores,
+    forget_most_memory,
+    memory_bytes,
+    most_memory,
+    pick_device,
+    plain_attention,
+    ran_out,
+    repeatable,
+)
 
 
 def _huge_pages() -> str:
@@ -117,3 +127,17 @@ def test_the_allocators_own_words_are_known() -> None:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert ran_out(caught.value)
     assert not ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_a_container_has_the_cores_and_the_memory_that_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By control groups of version 2: a number, or "max" where there is no limit; an outer group may be the tighter one."""
+    own, outer = tmp_path / "outer" / "own", tmp_path / "outer"
+    own.mkdir(parents=True)
+    monkeypatch.setattr(machine, "_control_groups", lambda: [own, outer, tmp_path])
+    whole = cores(), memory_bytes()
+    (own / "cpu.max").write_text("max 100000\n")
+    (own / "memory.max").write_text("max\n")
+    assert (cores(), memory_bytes()) == whole
+    (outer / "cpu.max").write_text("50000 100000\n")
+    (outer / "memory.max").write_text("1048576\n")
+    assert (cores(), memory_bytes()) == (1, 1 << 20)

@@ -47,6 +47,12 @@ def test_every_probe_has_an_instrument():
     assert set(INSTRUMENTS) == set(PROBES)
 
 
+def test_an_instrument_that_gives_no_number_is_wrong_and_stops_no_other():
+    answer = Answer(probe="a", question="how many?", expected=1.0, got=float("nan"), within=0.1)
+    assert answer.got is None
+    assert not answer.ok
+
+
 def test_a_probe_that_drops_the_last_batch_is_caught(monkeypatch):
     measure = accuracy.measure_accuracy
     monkeypatch.setattr(accuracy, "measure_accuracy", lambda who, data, k: measure(who, data.choose(np.arange(192)), k=k))

@@ -340,6 +340,43 @@ LogisticRegression().fit(features, labels)
 """
 
 
+TWO_FLAGS = """
+parser.add_argument("--lr", "--learning-rate")
+parser.add_argument("-V", "--version", action="version", version="1")
+args = parser.parse_args()
+optimiser = SGD(net.parameters(), args.lr)
+"""
+OPTIONAL_KEYS = """
+state = {"model": net.state_dict(), "epoch": epoch}
+if ema:
+    state["ema"] = ema.state_dict()
+torch.save(state, "last.pt")
+if args.resume:
+    found = torch.load("last.pt")
+    net.load_state_dict(found["model"])
+    ema.load_state_dict(found["ema"])
+    epoch = found["epoch"]
+"""
+LAID_INTO_ANOTHER = """
+torch.save({**state, "epoch": epoch}, "last.pt")
+if args.resume:
+    found = torch.load("last.pt")
+    net.load_state_dict(found["model"])
+"""
+ONE_EPOCH_FOR_BOTH = """
+def run_epoch(net, loader, train):
+    net.train(train)
+    with nullcontext() if train else torch.no_grad():
+        for images in loader:
+            loss = net(images).sum()
+            if train:
+                loss.backward()
+                optimiser.step()
+
+val_loss = run_epoch(net, val_loader, train=False)
+"""
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -356,6 +393,10 @@ LogisticRegression().fit(features, labels)
         "def latest_checkpoint(steps, best=0):\n    for step in steps:\n        if step > best:\n            best = step\n",
         "try:\n    settings = json.load(file)\nexcept Exception:\n    settings = {}\n",
         "net = torch.load('net.pt')\nnet.eval()\nwith torch.no_grad():\n    print(net(images))\n",
+        TWO_FLAGS,
+        OPTIONAL_KEYS,
+        LAID_INTO_ANOTHER,
+        ONE_EPOCH_FOR_BOTH,
     ],
 )
 def test_what_is_well_is_left_alone(tmp_path, text):

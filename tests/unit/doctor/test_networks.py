@@ -75,7 +75,7 @@ def test_a_network_left_in_evaluation_mode_after_the_first_epoch():
         "In 16 of 20 training passes, from number 5 on, 2 of 2 submodules that behave differently in training were in "
         "evaluation mode."
     )
-    assert not net._forward_pre_hooks
+    assert not net._forward_hooks
 
 
 @pytest.mark.parametrize("name", ["perceiver/tiny", "tnt/tiny", "vit/tiny"])
@@ -92,6 +92,18 @@ def test_a_network_that_is_put_back_is_well():
     with watching(net) as watch:
         train(net, again=True)
     assert watch.passes == 20
+    assert watch.findings() == []
+
+
+def test_an_evaluation_with_gradients_is_no_training():
+    """Slow, and well: no gradient flows through it."""
+    net = Net()
+    with watching(net) as watch:
+        net.train()
+        net(torch.rand(8, 3, 4, 4)).sum().backward()
+        net.eval()
+        net(torch.rand(8, 3, 4, 4)).sum()
+    assert watch.passes == 1
     assert watch.findings() == []
 
 

@@ -366,6 +366,10 @@ def test_the_best_of_a_grid_on_its_edge(ill):
     assert finding.do == "try 0.1 as well"
 
 
+def test_a_tie_with_an_inner_value_is_no_edge(ill):
+    assert not [*grid_edge.look_at_study(grid(ill, {1e-4: 1.0, 1e-3: 1.0, 1e-2: 1.0}))]
+
+
 def test_the_best_of_a_grid_inside_it(ill):
     assert not [*grid_edge.look_at_study(grid(ill, {1e-4: 0.1, 1e-3: 0.2, 1e-2: 0.18}))]
 
@@ -462,7 +466,17 @@ def test_what_cannot_be_looked_at_is_said(monkeypatch, tmp_path):
     assert "There is no CIFAR-10" in note.saw
 
 
+def test_nothing_is_fetched_from_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("priorscope.data.hub.fetch_tables", None)
+    recipe = Recipe.of({**WELL, "data": {"source": {"name": "parquet", "path": "hf://owner/name"}}})
+    (tmp_path / "r.toml").write_text(recipe.toml())
+    said = [finding.saw for finding in examine(str(tmp_path / "r.toml")).findings]
+    assert any("parquet is on the hub" in saw for saw in said)
+
+
 def test_settings_are_laid_over_a_recipe_and_refused_elsewhere(well):
+    with pytest.raises(RequestError, match="--set came with no subject"):
+        examine(None, ["optim.lr=1"])
     assert "one_token" in {f.check for f in examine("shapetex-mlp", ["model=perceiver_io/v-cifar10"]).findings}
     with pytest.raises(RequestError, match="--set came with a run"):
         examine(str(well), ["optim.lr=1"])
@@ -491,6 +505,8 @@ def test_the_statistics_threshold_is_wider_than_a_subset_and_narrower_than_the_f
         ("train.precision=tf32", "train.precision = 'tf32' came with the device cpu"),
         ("optim.name=timm/nope", "'nope'"),
         ("optim.name=timm/sgd --set optim.beta2=0.9", "optim.beta2 came with timm/sgd."),
+        ("data.subset=999999", "999999"),
+        ("model.name=vit/tiny --set model.patch=5", "patches of 5"),
     ],
 )
 def test_what_train_refuses_at_once_is_a_fault(setting, saw, tmp_path):

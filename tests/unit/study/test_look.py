@@ -211,6 +211,24 @@ def test_what_a_run_keeps_is_not_measured_again(study, monkeypatch):
         ps.measure(run, "accuracy", k=4)
 
 
+def test_a_run_as_it_was_is_asked_as_it_was(tmp_path):
+    """What lies in its folder is about the finished weights, and stays so."""
+    source = {"name": "shapetex", "train": 200, "val": 20, "test": 60}
+    recipe = {
+        "data": {"source": source},
+        "model": "mlp/tiny",
+        "optim": {"lr": 0.01},
+        "train": {"epochs": 3, "keep": 3, "batch_size": 50},
+    }
+    run = ps.fit(ps.Recipe.of(recipe), tmp_path / "run")
+    last, first = ps.measure(run, "accuracy"), ps.measure(run.at(epoch=1), "accuracy")
+    assert first.loss != last.loss
+    assert first.loss == pytest.approx(ps.probes.measure_accuracy(run.at(epoch=1).model, run.source).loss)
+    assert [result.loss for result in run.results["accuracy"]] == [last.loss]
+    alike = ps.measure({"then": run.at(epoch=1), "now": run}, "similarity", images=40, batch=20)
+    assert alike.value < 0.999
+
+
 def test_networks_are_compared_by_the_names_that_they_are_given(study):
     runs = {"one": load(study / "runs/both-s0"), "other": load(study / "runs/shape-s0")}
     result = ps.measure(runs, "transfer", data="shapetex", images=4, eps="4/255")
@@ -225,6 +243,9 @@ def test_results_are_drawn_and_tested_side_by_side(study):
     runs = {"one": load(study / "runs/both-s0"), "other": load(study / "runs/shape-s0")}
     found = {name: ps.measure(run, "accuracy", data="shapetex") for name, run in runs.items()}
     assert {row["subject"] for row in ps.draw(found)[0].rows} == {"one", "other"}
+    assert {row["family"] for row in ps.draw(found)[0].rows} == {"other"}, (
+        "names that are no families look alike, and are written"
+    )
     comparison = found["one"].against(found["other"])
     assert comparison.difference.value == pytest.approx(found["one"].value - found["other"].value)
     with pytest.raises(RequestError, match="No test compares these two results of accuracy"):

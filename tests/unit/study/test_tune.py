@@ -19,7 +19,7 @@ from priorscope.study.forecast import forecast, remember
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
 from priorscope.study.steps import TrainStep
-from priorscope.study.study import Study
+from priorscope.study.study import Study, all_cells
 from priorscope.study.tune import Spread, Tune
 
 BASE = {
@@ -43,6 +43,19 @@ def made(**changes) -> Study:
 
 def tuned(**changes) -> Study:
     return made(tune={**BASE["tune"], **changes})
+
+
+@pytest.mark.parametrize(("train", "wanted"), [({}, 2.0), ({"epochs": 5}, 4.0), ({"epochs": 2}, 5.0), ({"steps": 100}, 5.0)])
+def test_a_trial_warms_up_for_as_large_a_part_as_the_run(train, wanted):
+    """Of 10 epochs where the recipe does not say it; a warm-up that is tried is shortened as well."""
+    base = {**BASE["base"], "optim": {"warmup": 5}, "train": {"batch_size": 32, **train}}
+
+    def warmups(**tune) -> list[float]:
+        study = made(base=base, recipes={"a": {}}, tune={"epochs": 4, **tune})
+        return [cell.recipe.optim.warmup for cell in all_cells(study, {}).trials["a"]]
+
+    assert warmups(over={"optim": {"lr": [0.1, 0.2]}}) == [wanted, wanted]
+    assert warmups(over={"optim": {"warmup": [0, 5]}}) == [0, wanted]
 
 
 class OnPaper(Here):

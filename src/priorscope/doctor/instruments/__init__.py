@@ -6,6 +6,11 @@ An instrument is one file here and one line in `INSTRUMENTS`, named as its probe
 
 from __future__ import annotations
 
+import math
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
 from priorscope.core.config import Config
 from priorscope.core.listing import Listing
 
@@ -33,20 +38,25 @@ INSTRUMENTS = Listing(
 )
 
 
+def _number(got: float) -> float | None:
+    return got if math.isfinite(got) else None
+
+
 class Answer(Config):
     """One question with a known answer."""
 
     probe: str
     question: str
     expected: float
-    got: float
+    got: Annotated[float | None, BeforeValidator(_number)]
+    """None where the instrument gave no number."""
     within: float
     """How far from the expected a working instrument may be: 0 where the answer is exact."""
 
     @property
     def ok(self) -> bool:
         """Whether the instrument gave the known answer."""
-        return abs(self.got - self.expected) <= self.within
+        return self.got is not None and abs(self.got - self.expected) <= self.within
 
 
 def certify(name: str) -> list[Answer]:
