@@ -129,6 +129,10 @@ def _turned(images: Tensor, views: Views) -> Iterator[tuple[float, Tensor]]:
         yield 0.5, images.flip(3)
         return
     shift, side = views.shift or SHIFT, images.shape[-1]
+    if shift >= side:
+        raise RequestError(
+            f"views.shift = {shift} came with pictures of {side} pixels.", f"less than {side}", f"views.shift = {SHIFT}"
+        )
     padded = F.pad(images, (shift,) * 4, mode="reflect")
     for weight, start in ((0.25, shift), (0.125, 0), (0.125, 2 * shift)):
         shifted = padded[:, :, start : start + side, start : start + side]

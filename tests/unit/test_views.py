@@ -170,3 +170,10 @@ def test_what_is_no_network_is_told_how_to_become_one(subject: object, do: str) 
         evidence_of(subject)  # pyright: ignore[reportArgumentType]
     assert refused.value.came == f"A {type(subject).__name__} came in place of a network."
     assert refused.value.do == do
+
+
+def test_a_shift_as_large_as_the_picture_is_refused() -> None:
+    model = models.create("mlp/tiny", image_size=4, num_classes=3)
+    split = Split("made", "test", ArrayPixels(np.zeros((2, 4, 4, 3), np.uint8)), np.zeros(2, np.int64), ("a", "b", "c"))
+    with pytest.raises(RequestError, match=r"views\.shift = 4 came with pictures of 4 pixels"):
+        Evidence(model).logits(split, Views(name="six", shift=4))

@@ -43,7 +43,7 @@ def square(victim: Victim, of: Pictures, attack: Attack, keys: Tensor, targets: 
             side = min(max(side, 3) | 1, of.images.shape[-1])  # a peak needs a middle
         tried = project(propose(x, of, uniform(keys, query, 5 + of.images.shape[1]), side), of)
         value = margin(victim(tried), of.labels, targets)
-        better = value > best
+        better = ~(value <= best)  # an answer that is no number counts as wrong
         x = torch.where(wide(better), tried, x)
         best = torch.where(better, value, best)
     found.note(rows, x, ~(best < 0), attack.steps)

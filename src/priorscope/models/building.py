@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from priorscope.core.contracts import Statistics
@@ -63,9 +62,6 @@ def load_weights(classifier: Classifier, path: Path) -> None:
         f"The weights {path} do not fit {classifier.name}",
         "create the model with the settings of its recipe",
     )
-    mean, std = stored["mean"], stored["std"]
-    if not (torch.equal(mean, classifier.mean.cpu()) and torch.equal(std, classifier.std.cpu())):
-        classifier.statistics = Statistics(mean=tuple(mean.flatten().tolist()), std=tuple(std.flatten().tolist()))
     classifier.load_state_dict(stored)
 
 

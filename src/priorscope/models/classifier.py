@@ -90,7 +90,7 @@ class Classifier(nn.Module):
         self.num_classes = num_classes
         self.resize: Resize = resize
         self.config = config
-        self.statistics = statistics
+        self._told = statistics
         self._taps = dict(backbone.taps)
         self._head = backbone.head
         if resize == "none" and self.input_size != image_size:
@@ -116,6 +116,14 @@ class Classifier(nn.Module):
     def name(self) -> str:
         """The preset's name, or the class of a wrapped network."""
         return self.config.name if self.config else type(self.network).__name__
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """The mean and deviation by which it normalises, whoever loaded them; None where pixels stay as they are."""
+        mean, std = (tuple(float(value) for value in part.flatten()) for part in (self.mean, self.std))
+        if self._told is not None and _rounded(self._told.mean) == mean and _rounded(self._told.std) == std:
+            return self._told  # in float64, as it was given
+        return None if set(mean) == {0.0} and set(std) == {1.0} else Statistics(mean=mean, std=std)
 
     @property
     def device(self) -> torch.device:
@@ -206,7 +214,9 @@ class Classifier(nn.Module):
         with seeded(seed, "head"):
             kind = Linear if isinstance(old, Linear) else nn.Linear
             fresh = kind(old.in_features, num_classes, bias="bias" in old.state_dict())
-        self.network.set_submodule(str(self._head), fresh.to(old.weight.device, old.weight.dtype))
+        fresh = fresh.to(old.weight.device, old.weight.dtype)
+        for path in [path for path, module in self.network.named_modules(remove_duplicate=False) if module is old]:
+            self.network.set_submodule(path, fresh)
         if self.config is not None and num_classes != self.num_classes:
             family = FAMILIES.load(self.config.family)
             self.config = family.keep_body(self.config, self.num_classes) if hasattr(family, "keep_body") else self.config
@@ -216,7 +226,7 @@ class Classifier(nn.Module):
         """Takes the mean and standard deviation that some weights were made with."""
         self.mean.copy_(torch.tensor(statistics.mean).view_as(self.mean))
         self.std.copy_(torch.tensor(statistics.std).view_as(self.std))
-        self.statistics = statistics
+        self._told = statistics
 
     def normalisation(self) -> dict[str, Tensor]:
         """The mean and standard deviation that are part of the state."""
@@ -277,11 +287,16 @@ def pixel_order(permutation: Permutation, side: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(moved).reshape(-1))
 
 
+def _rounded(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Numbers as the buffers of a classifier hold them."""
+    return tuple(float(value) for value in torch.tensor(values, dtype=torch.float32))
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Generator[None]:
     """Evaluation mode inside the block.
 
-    Afterwards every submodule has the mode that it had, and the random state is the same.
+    Afterwards every submodule has the mode that it had, and the processor's random state is the same.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -6,6 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.config import Config
+from priorscope.models.arithmetic import in_plain_steps
 from priorscope.models.places import by_place
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def info(classifier: Classifier) -> ModelInfo:
     with seeded(0, "info"):
         own = _macs(counted)
         tokens = _tokens(counted)
-        few, many = (_saved_bytes(counted.train(), batch) for batch in (2, 4))
+        few, many = (_saved_bytes(counted.train().requires_grad_(True), batch) for batch in (2, 4))
     return ModelInfo(
         name=classifier.name,
         image_size=classifier.image_size,
@@ -104,7 +105,7 @@ def _batch_macs(classifier: Classifier, batch: int) -> int:
     counter = FlopCounterMode(display=False)
     images = classifier.prepare(_images(classifier, batch))
     network = copy.deepcopy(classifier.network).requires_grad_(False)
-    with torch.no_grad(), torch.autocast("cpu", enabled=False), sdpa_kernel(SDPBackend.MATH), counter:
+    with torch.no_grad(), torch.autocast("cpu", enabled=False), sdpa_kernel(SDPBackend.MATH), in_plain_steps(), counter:
         network(images)
     return counter.get_total_flops() // 2
 

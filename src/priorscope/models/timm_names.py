@@ -75,6 +75,7 @@ def _entry(name: str, preset: str) -> Callable[..., nn.Module]:
         for key in [key for key in settings if key.startswith("pretrained_cfg") or key == "cache_dir"]:
             del settings[key]
         config = family_config(preset).replace(**settings)
+        config.refuse(("permute", "resize"), "timm takes the network alone, and pixels are moved before it")
         side = img_size or config.input_size or DEFAULT_SIZE
         network = FAMILIES.load(config.family).build(config, side, num_classes).network
         about = {"architecture": name, "input_size": (3, side, side), "num_classes": num_classes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,16 +39,43 @@ def wrap_network(
 
 
 def module_taps(network: nn.Module, side: int) -> tuple[dict[str, Tap], str | None, Tensor]:
-    """What shows when two grey images of a side pass: taps, the head, and the logits.
+    """What shows when grey images of a side pass: taps, the head, and the logits of two.
 
-    Every submodule that runs is a tap under its own path, in the order in which they end. The head is the linear map whose
-    output the network returns unchanged, or None.
+    Every submodule that runs is a tap under its own path, in the order in which they end, unless its output does not grow with
+    the images along its first axis: nobody could tell whose an activation is (torch's attention has tokens there, unless it
+    is told otherwise). The head is the linear map whose output the network returns unchanged, or None.
     """
-    ended: dict[str, tuple[Tensor, int] | None] = {}  # holding outputs keeps their addresses from being given away again
+    ended, logits = _ended(network, 2, side)
+    more, _ = _ended(network, 3, side)
+
+    def answers(output: Tensor, changes: int) -> bool:
+        same = output.shape == logits.shape and output.data_ptr() == logits.data_ptr()
+        return same and changes_of(output) == changes
+
+    head = next((path for path, end in ended.items() if end.kept is not None and answers(*end.kept)), None)
+    known = [path for path, end in ended.items() if path not in more or 3 * end.first == 2 * more[path].first]
+    return {path.replace(".", "/"): Tap(path, "any") for path in known}, head, logits
+
+
+class _End(NamedTuple):
+    """How a submodule ended: the first axis of its output, and of a linear map the output and how often it was changed.
+
+    The output is held, which keeps its address from being given away again.
+    """
+
+    first: int
+    kept: tuple[Tensor, int] | None
+
+
+def _ended(network: nn.Module, count: int, side: int) -> tuple[dict[str, _End], Tensor]:
+    """Every submodule that runs, in the order in which they end, and the logits of so many grey images."""
+    ended: dict[str, _End] = {}
 
     def end(path: str, module: nn.Module, _inputs: Any, output: Any) -> None:
         ended.pop(path, None)
-        ended[path] = (output, changes_of(output)) if isinstance(module, nn.Linear) else None
+        kept = (output, changes_of(output)) if isinstance(module, nn.Linear) else None
+        read: Any = output[0] if isinstance(output, tuple) and output else output  # as a tap reads it
+        ended[path] = _End(len(read) if isinstance(read, Tensor) and read.ndim else 0, kept)
 
     handles = [
         module.register_forward_hook(partial(end, path))
@@ -58,17 +85,10 @@ def module_taps(network: nn.Module, side: int) -> tuple[dict[str, Tap], str | No
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     try:
         with evaluating(network), torch.no_grad():
-            logits = _logits(network, torch.full((2, 3, side, side), 0.5, device=device))
+            return ended, _logits(network, torch.full((count, 3, side, side), 0.5, device=device))
     finally:
         for handle in handles:
             handle.remove()
-
-    def answers(output: Tensor, changes: int) -> bool:
-        same = output.shape == logits.shape and output.data_ptr() == logits.data_ptr()
-        return same and changes_of(output) == changes
-
-    head = next((path for path, kept in ended.items() if kept is not None and answers(*kept)), None)
-    return {path.replace(".", "/"): Tap(path, "any") for path in ended}, head, logits
 
 
 def _logits(network: nn.Module, images: Tensor) -> Tensor:

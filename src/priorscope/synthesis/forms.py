@@ -57,12 +57,12 @@ class Palette:
     @classmethod
     def of(cls, images: Tensor) -> Palette:
         """The palette of real pictures; no variance below 1/1000 of the largest, so that grey pictures have one too."""
-        colours = images.double().transpose(0, 1).flatten(1)
+        colours = images.cpu().double().transpose(0, 1).flatten(1)  # Apple's GPUs have no float64
         mean = colours.mean(1)
         values, axes = torch.linalg.eigh(torch.cov(colours))
         held = values.clamp_min(max(float(values[-1]), 1e-6) * 1e-3)
         root = axes @ torch.diag(held.sqrt()) @ axes.T
-        return cls(mean.float(), (root / root.norm(dim=0).max()).float())
+        return cls(mean.float().to(images.device), (root / root.norm(dim=0).max()).float().to(images.device))
 
 
 class Pixels:
@@ -92,7 +92,7 @@ class Fourier:
         self.scale = 1 / self.frequency.clamp_min(1 / side)
         self.base = palette.mean.clamp(EDGE, 1 - EDGE).logit()[:, None, None]
         self.root = palette.root
-        self.back = torch.linalg.inv(palette.root.double()).float()
+        self.back = torch.linalg.inv(palette.root.cpu().double()).float().to(palette.root.device)
 
     def encode(self, images: Tensor) -> Tensor:
         colours = images.clamp(EDGE, 1 - EDGE).logit() - self.base
@@ -122,8 +122,8 @@ class Natural(Fourier):
         self.held = held
         self.ring = (self.frequency * side).round().long().clamp(max=side // 2)
         self.count = torch.bincount(self.ring.flatten(), minlength=side // 2 + 1)
-        mean = self._by_frequency(super().encode(real) * self.scale[..., None]).double().mean(0)
-        self.scale = mean.clamp_min(1e-8 * float(mean.max())).sqrt()[self.ring].float()
+        mean = self._by_frequency(super().encode(real) * self.scale[..., None]).cpu().double().mean(0)
+        self.scale = mean.clamp_min(1e-8 * float(mean.max())).sqrt().float().to(real.device)[self.ring]
 
     def project(self, numbers: Tensor) -> None:
         if self.held:

@@ -117,4 +117,5 @@ class Timm:
         state = published.state_dict()
         check_fit(state, model.state_dict(), f"timm's {self.name} does not fit {model.name}", f'model = "timm/{self.name}"')
         model.load_state_dict(state)
-        model.statistics = published.statistics
+        if published.statistics is not None:
+            model.normalise_by(published.statistics)

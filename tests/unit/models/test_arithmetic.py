@@ -58,3 +58,26 @@ def test_nothing_of_the_network_changes() -> None:
     macs_as_run(model)
     assert model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+class Encoders(nn.Module):
+    """Attention and an encoder layer of torch's own, which evaluation runs as one kernel each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).mT.repeat(1, 1, 6)[..., :16]
+        mixed, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        return self.head(self.layer(mixed).mean(1))
+
+
+def test_attention_of_torchs_own_counts_in_evaluation() -> None:
+    tokens, width = 16, 16
+    attention = 4 * tokens * width * width + 2 * tokens * tokens * width
+    wanted = 2 * attention + 2 * tokens * width * 32 + width * 10
+    model = models.wrap(Encoders(), image_size=4, classes=10)
+    assert macs_as_run(model) == info(model).macs == wanted

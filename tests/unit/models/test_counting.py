@@ -144,3 +144,13 @@ def test_a_network_of_ones_own_is_counted() -> None:
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
     counted = info(models.wrap(network, image_size=4, classes=5))
     assert (counted.parameters, counted.macs, counted.tokens) == (245, 240, {})
+
+
+def test_a_frozen_network_holds_what_it_would_hold_if_it_learnt() -> None:
+    def wrapped() -> Classifier:
+        layers = (torch.nn.Flatten(), torch.nn.Linear(48, 9), torch.nn.ReLU(), torch.nn.Linear(9, 10))
+        return models.wrap(torch.nn.Sequential(*layers), image_size=4, classes=10)
+
+    free, frozen = wrapped(), wrapped().requires_grad_(False)
+    assert info(frozen).activation_bytes == info(free).activation_bytes > 0
+    assert not any(p.requires_grad for p in frozen.parameters())

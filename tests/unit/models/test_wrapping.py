@@ -196,3 +196,47 @@ def test_pixels_go_where_the_network_is() -> None:
     model = models.wrap(network().to("meta"), image_size=4, classes=5)
     assert model.device.type == "meta"
     assert model(torch.rand(2, 3, 4, 4, device=model.device)).shape == (2, 5)
+
+
+class TokensFirst(nn.Module):
+    """torch's encoder as it is by default: (tokens, images, channels)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).permute(2, 0, 1).repeat(1, 1, 3)[..., :8]
+        return self.head(self.encoder(tokens).mean(0))
+
+
+def test_where_nobody_can_tell_whose_an_activation_is_there_is_no_tap() -> None:
+    model = models.wrap(TokensFirst(), image_size=4, classes=10)
+    assert "head" in model.taps()
+    assert not [tap for tap in model.taps() if tap.startswith("encoder")]
+
+
+def test_a_head_that_is_known_by_two_names_is_replaced_under_both() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(48, 10)
+            self.net = nn.Sequential(nn.Flatten(), self.fc)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+    model = models.wrap(Twice(), image_size=4, classes=10)
+    model.replace_head(3, seed=0)
+    assert model(torch.rand(2, 3, 4, 4)).shape == (2, 3)
+
+
+def test_weights_that_are_loaded_bring_their_normalisation() -> None:
+    trained = models.create("cnn/tiny", image_size=32, num_classes=3, statistics=STATISTICS)
+    fresh = models.create("cnn/tiny", image_size=32, num_classes=3)
+    assert fresh.statistics is None
+    fresh.load_state_dict(trained.state_dict())
+    assert fresh.statistics == trained.statistics == STATISTICS
+    images = torch.rand(2, 3, 40, 40)
+    assert torch.equal(models.at_size(fresh, 40)(images), models.at_size(trained, 40)(images))
