@@ -17,6 +17,7 @@ import ast
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from priorscope.doctor import Finding
@@ -89,10 +90,12 @@ def watching(network: nn.Module) -> Generator[Watch]:
     behaving = two_faced(network)
     watch = Watch(len(behaving))
 
+    def counted(silent: int, _gradient: torch.Tensor) -> None:
+        watch.count(silent)
+
     def look(_module: object, _inputs: object, output: object) -> None:
         if isinstance(output, torch.Tensor) and output.requires_grad:
-            silent = sum(not module.training for module in behaving)
-            output.register_hook(lambda _: watch.count(silent))  # once a gradient comes back
+            output.register_hook(partial(counted, sum(not module.training for module in behaving)))
 
     handle = network.register_forward_hook(look)
     try:
