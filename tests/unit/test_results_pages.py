@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import priorscope as ps
+from priorscope.core.contracts import About
+from priorscope.core.folder import read_rows, write_rows
 from priorscope.recipe import Recipe, shipped_recipes
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "results_pages.py"))
@@ -30,7 +32,7 @@ def test_a_record_holds_what_the_seeds_of_a_recipe_gave(tmp_path: Path, tiny: Re
     for seed in (0, 1):
         run = ps.fit(tiny.replace(seed=seed), out=tmp_path / f"shapetex-mlp-s{seed}")
         result = ps.probes.measure_accuracy(run.model, run.source)
-        result.save(run.path / "results" / "accuracy" / "all.json", {"config": {"split": "test"}})
+        result.save(run.path / "results" / "accuracy" / "all.json", About(config={"split": "test"}))
         right.append(int(result.per_image().sum()))
     (record,) = SCRIPT["collect"]([tmp_path])
     assert record["recipe"] == "shapetex-mlp"
@@ -43,12 +45,23 @@ def test_a_record_holds_what_the_seeds_of_a_recipe_gave(tmp_path: Path, tiny: Re
     assert f"{50 * sum(right) / record['test']['n']:.1f} %" in SCRIPT["table"]([record])
 
 
+def test_an_epoch_that_stood_still_does_not_count(tmp_path: Path, tiny: Recipe) -> None:
+    """Four epochs of a minute and one of an hour are five minutes."""
+    run = ps.fit(tiny, out=tmp_path / "shapetex-mlp-s0")
+    ps.measure(run, "accuracy")
+    (first, *_) = read_rows(run.path / "steps.jsonl")
+    ends = (60.0, 120.0, 180.0, 3780.0, 3840.0)
+    write_rows(run.path / "steps.jsonl", [{**first, "epoch": i, "seconds": end} for i, end in enumerate(ends, 1)])
+    (record,) = SCRIPT["collect"]([tmp_path])
+    assert record["minutes"] == [5.0]
+
+
 def test_seeds_read_on_two_days_make_the_interval_of_seeds_read_together(tmp_path: Path, tiny: Recipe) -> None:
     for seed in (0, 1):
         run = ps.fit(tiny.replace(seed=seed), out=tmp_path / f"day {seed}" / f"shapetex-mlp-s{seed}")
         for views in ({}, {"views": {"name": "six"}}):
             result = ps.probes.measure_accuracy(run.model, run.source, **views)
-            result.save(run.path / "results" / "accuracy" / f"{len(views)}.json", {"config": {"split": "test", **views}})
+            result.save(run.path / "results" / "accuracy" / f"{len(views)}.json", About(config={"split": "test", **views}))
     (tmp_path / "both").mkdir()
     for seed in (0, 1):
         (tmp_path / "both" / f"shapetex-mlp-s{seed}").symlink_to(tmp_path / f"day {seed}" / f"shapetex-mlp-s{seed}")

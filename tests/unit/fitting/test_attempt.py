@@ -223,7 +223,7 @@ def test_snapshots_are_the_weights_of_their_steps(tiny, tmp_path):
 
 def test_nothing_said_of_the_finished_weights_is_said_of_a_snapshot(tiny, tmp_path):
     run = ps.fit(with_train(tiny, choose="last", keep=2), tmp_path / "a")
-    ps.probes.measure_accuracy(run.evidence, run.source).save(run.path / "results" / "accuracy" / "a.json", {"data": "x"})
+    ps.probes.measure_accuracy(run.evidence, run.source).save(run.path / "results" / "accuracy" / "a.json")
     (headline,) = [result.headline() for result in run.results["accuracy"]]
     first = run.at(step=run.snapshots[0])
     assert first.results == {}
