@@ -37,10 +37,10 @@ class SelfAttention(timm_attention.Attention):
     """
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        if attn_mask is not None or is_causal:
+        if is_causal:
             return super().forward(x, attn_mask, is_causal)
-        if not (self._is_plain() and multiplies_in_bfloat16(x)):
-            return super().forward(x)
+        if attn_mask is not None or not (self._is_plain() and multiplies_in_bfloat16(x)):
+            return super().forward(x, attn_mask)  # older timm has no third
         return self.proj_drop(self.proj(self_attend(self.qkv(x), self.num_heads)))
 
     def _is_plain(self) -> bool:
