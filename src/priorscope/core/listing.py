@@ -39,6 +39,10 @@ class Listing:
         """The member's config class."""
         return getattr(self.load(name), f"{camel(name)}Config")
 
+    def version(self, name: str) -> int:
+        """The version of a member's numbers; 1 if they never changed."""
+        return int(getattr(self.load(name), "VERSION", 1))
+
 
 def camel(name: str) -> str:
     """A name as a class is called: `cue_conflict` -> `CueConflict`."""

@@ -11,13 +11,22 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from priorscope.core.errors import RequestError, WorkError, first_line
+
+if TYPE_CHECKING:
+    from priorscope.data.sources import SourceConfig
 
 PREFIX = "hf://"
 ADDRESS = re.compile(r"hf://(?:datasets/)?([\w.-]+/[\w.-]+)(?:@(refs/(?:convert|pr)/[\w-]+|[\w.-]+))?(?:/([\w./ -]+?))?/?")
 CONVERTED = "refs/convert/parquet"
 """The revision in which the hub keeps its own parquet copy of repositories that publish other files."""
+
+
+def is_on_hub(source: SourceConfig) -> bool:
+    """Whether to open a source would ask the hub for it."""
+    return str(getattr(source, "path", "")).startswith(PREFIX)
 
 
 def fetch_tables(address: str) -> Path:

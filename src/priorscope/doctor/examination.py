@@ -142,9 +142,9 @@ def _recipe(desk: _Desk, subject: str, settings: Sequence[str]) -> None:
 
 def _pictures(desk: _Desk, recipe: Recipe) -> Source | None:
     from priorscope.data import open as open_source
-    from priorscope.data.hub import PREFIX
+    from priorscope.data.hub import is_on_hub
 
-    if str(getattr(recipe.data.source, "path", "")).startswith(PREFIX):
+    if is_on_hub(recipe.data.source):
         what = RequestError(f"{recipe.data.source.name} is on the hub.", "pictures that are here", "train, which fetches them")
         desk.findings.append(_not_looked_at("pictures", what))
         return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 from priorscope.core.config import Plain
 from priorscope.data import SOURCES
 from priorscope.fitting.init import init_run_of
@@ -14,7 +12,7 @@ from priorscope.train import finetune, init, loop, optim
 
 def inputs(recipe: Recipe, init_key: str | None) -> Plain:
     """The recipe, the key of the weights that it begins with, and the version of each part's numbers."""
-    family, source = FAMILIES.load(recipe.model.family), SOURCES.load(recipe.data.source.name)
+    family, source = recipe.model.family, recipe.data.source.name
     run, finetuning = init_run_of(recipe), recipe.train.finetune
     return {
         "recipe": recipe.plain(),
@@ -25,12 +23,7 @@ def inputs(recipe: Recipe, init_key: str | None) -> Plain:
             "augmentation": recipe.data.augment.version,
             **({"beginning": init.VERSION} if recipe.init.kind in ("run", "recipe") else {}),
             **({"layers": finetune.VERSION} if finetuning and finetuning.mode == "layers" else {}),
-            f"family {recipe.model.family}": _version(family),
-            f"source {recipe.data.source.name}": _version(source),
+            f"family {family}": FAMILIES.version(family),
+            f"source {source}": SOURCES.version(source),
         },
     }
-
-
-def _version(part: ModuleType) -> int:
-    """The version of a part's numbers; 1 if they never changed."""
-    return int(getattr(part, "VERSION", 1))

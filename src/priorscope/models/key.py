@@ -24,7 +24,7 @@ def network_key(model: Classifier) -> str:
     if model.config is None:
         does: list[object] = [repr(model.network), _answers(model)]
     else:
-        does = [model.config.plain(), getattr(FAMILIES.load(model.config.family), "VERSION", 1)]
+        does = [model.config.plain(), FAMILIES.version(model.config.family)]
     digest.update(content_key([does, model.image_size, model.input_size, model.resize]).encode())
     return digest.hexdigest()
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.wording import counted
 from priorscope.data import open_published
+from priorscope.data.hub import is_on_hub
 from priorscope.data.sources import SourceConfig
 from priorscope.data.split import Source, no_such_split
 from priorscope.study.plan import Plan
@@ -80,7 +81,7 @@ def _opened(config: SourceConfig, opened: dict[str, Source | None]) -> Source | 
     key = config.toml()
     if key not in opened:
         opened[key] = None
-        if config.name not in UNOPENED and not str(getattr(config, "path", "")).startswith("hf://"):
+        if config.name not in UNOPENED and not is_on_hub(config):
             with suppress(PriorscopeError):  # the step says what is wrong with it, and a plan what is not here
                 opened[key] = open_published(config)
     return opened[key]

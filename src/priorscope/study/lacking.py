@@ -11,6 +11,7 @@ from pathlib import Path
 
 from priorscope.data import SOURCES, source_config
 from priorscope.data.describe import is_here
+from priorscope.data.hub import is_on_hub
 from priorscope.data.sources import SourceConfig
 from priorscope.study.plan import Plan
 from priorscope.study.steps import Step, TrainStep
@@ -49,7 +50,7 @@ def _of_path(path: Path) -> Iterator[str]:
 
 def _of_source(source: SourceConfig) -> Iterator[str]:
     path = getattr(source, "path", None)
-    if path is not None and str(path).startswith("hf://"):
+    if is_on_hub(source):
         yield f"The tables of {path} are fetched from the hub, unless its cache holds them"
     elif path is not None:
         yield from _of_path(Path(path))

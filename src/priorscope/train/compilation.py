@@ -71,7 +71,7 @@ def _key(model: Classifier, batch: Batch, config: TrainConfig, steps: int) -> st
     of_the_step = (config.batch_size, config.accumulate, config.precision, config.threads, batch.images.device.type)
     network: list[object] = [model.config.plain() if model.config else model.name]
     if model.config is not None:
-        network.append(getattr(FAMILIES.load(model.config.family), "VERSION", 1))  # its eager speed may be another since
+        network.append(FAMILIES.version(model.config.family))  # its eager speed may be another since
     ways = [way.plain() if way else None for way in (config.adversarial, config.finetune)]
     return content_key([*network, list(batch.images.shape), *of_the_step, *ways, steps, processor(), versions()])
 
