@@ -125,7 +125,10 @@ class About(Config):
     @classmethod
     def read(cls, path: Path) -> Self:
         """What stands beside a stored result."""
-        return cls.parse(read_json(path).get("about") or {}, str(path))
+        try:
+            return cls.parse(read_json(path).get("about") or {})
+        except RequestError as error:
+            raise torn_result(path, error.came.rstrip(".")) from None
 
     def plain(self) -> Plain:
         """Plain data as it is stored: a single subject as `subject`, and nothing that is not known."""

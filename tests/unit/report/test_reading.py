@@ -9,7 +9,7 @@ import pytest
 from fake_study import accuracy, write_run, write_study
 
 from priorscope.core.contracts import About
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.report.joined import read_sources
 from priorscope.report.settings import family_of
 from priorscope.report.verdict import findings
@@ -215,3 +215,10 @@ def test_trials_and_what_they_chose_are_told_from_what_is_compared(tmp_path: Pat
     assert read.tuned == ("optim.lr",)
     (study / "study.toml").write_text(text + tune + "[recipes.cnn.tune]\noff = true\n")
     assert read_sources([study]).tuned == (), "one was left as it is written"
+
+
+def test_what_stands_beside_a_result_may_be_damaged_too(tmp_path: Path) -> None:
+    path = accuracy(0.5, 0).save(tmp_path / "a.json")
+    path.write_text(path.read_text().replace('"about": {}', '"about": {"subject": 3}'))
+    with pytest.raises(WorkError, match=r"The result .*a\.json is damaged: .*subjects"):
+        About.read(path)
