@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +22,13 @@ from priorscope.core.comparison import (
     Comparison,
     Difference,
     compare,
-    holm,
-    over_seeds_difference,
     paired_bootstrap,
     paired_proportions,
-    seed_by_image_difference,
 )
 from priorscope.core.config import Config, Plain, is_table
 from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.folder import read_json, write_json
-from priorscope.core.stats import Interval, is_proportion, over_seeds, seed_by_image
+from priorscope.core.stats import Interval, is_proportion
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -42,8 +39,6 @@ Array = Annotated[
     GetPydanticSchema(lambda _source, _handler: core_schema.is_instance_schema(np.ndarray)),
 ]
 """A numpy array as a field of a result: it goes to the NPZ file beside the JSON."""
-
-R = TypeVar("R", bound="Result")
 
 METRIC_COLUMNS = ("metric", "setting", "value", "interval", "n", "unit")
 """What a table of metrics says in each column."""
@@ -159,6 +154,29 @@ class Matrix(Config):
     cells: tuple[tuple[Metric | None, ...], ...]
 
 
+class Standing(Config):
+    """How far a result's number can be leant on, beyond what its interval says."""
+
+    ground: str = ""
+    """In a few words what it stands on, an audit's verdict or the level of chance; often nothing."""
+    trust: Literal["believed", "doubted", "not believed"] = "believed"
+    """Whether it can decide a claim: not where it is known to be a bound only, or its instrument to be blind.
+
+    Of a number that is doubted a page states the ground as a reason against what it says, and not as one for it.
+    """
+    leads: bool = True
+    """Whether it may stand among a report's first sentences: not where it lacks what its name promises."""
+    beyond: bool = False
+    """Whether it is only known to be larger than `value`: nothing that was tried was large enough."""
+    chance: float = 0.0
+    """The p-value of it if there were nothing but chance; 0 where that is no question of the probe's."""
+
+    @property
+    def believed(self) -> bool:
+        """Whether it can decide a claim."""
+        return self.trust != "not believed"
+
+
 class Result(Config):
     """Base of what every probe returns.
 
@@ -202,36 +220,6 @@ class Result(Config):
     unit: str
     caveats: tuple[str, ...] = ()
 
-    @property
-    def leads(self) -> bool:
-        """Whether its number may stand among a report's first sentences: not where it lacks what its name promises."""
-        return True
-
-    @property
-    def beyond(self) -> bool:
-        """Whether its number is only known to be larger than `value`: nothing that was tried was large enough."""
-        return False
-
-    @property
-    def beyond_chance(self) -> bool:
-        """Whether its number says more than chance alone would. Where this is false of every network, none are ranked."""
-        return True
-
-    @property
-    def chance(self) -> float:
-        """The p-value of `value` if there were nothing but chance; 0 where that is no question of this probe's."""
-        return 0.0 if self.beyond_chance else 1.0
-
-    @property
-    def believed(self) -> bool:
-        """Whether its number can decide a claim: not where it is known to be a bound only, or its instrument to be blind."""
-        return True
-
-    @property
-    def doubted(self) -> bool:
-        """Whether a page states `ground` as a reason against what it says, and not as one for it."""
-        return not self.believed
-
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
         raise TypeError(f"{type(self).__name__} does not say its headline")
@@ -252,9 +240,9 @@ class Result(Config):
         """The number that tells the result's `aspect`: `value`, unless a subclass means another; None where it is missing."""
         return Metric.of(self.measure, self.value, self.interval, self.n, self.unit)
 
-    def ground(self) -> str:
-        """How far the number can be trusted beyond its interval, in a few words: an audit's verdict, say. Often nothing."""
-        return ""
+    def standing(self) -> Standing:
+        """How far the number can be leant on, beyond what its interval says."""
+        return Standing()
 
     def per_image(self) -> NDArray[Any] | None:
         """One score an image whose mean is `value`, in the split's order; None where `value` is no such mean.
@@ -393,61 +381,6 @@ def draw(results: Mapping[str, Result]) -> list[Figure]:
     families = {name: name if name in STYLES else "other" for name in results}
     pairs = [(Subject(name=name, family=families[name]), result) for name, result in results.items()]
     return type(pairs[0][1]).draw(pairs)
-
-
-def by_recipe(results: Sequence[tuple[Subject, R]]) -> list[tuple[Subject, list[R]]]:
-    """Results of one recipe's seeds together, under the recipe's name; a run that is alone keeps its own."""
-    arms: dict[str, tuple[Subject, list[R]]] = {}
-    for subject, result in results:
-        arms.setdefault(subject.recipe or subject.name, (subject, []))[1].append(result)
-    return [
-        (subject if len(seeds) == 1 else subject.model_copy(update={"name": name}), seeds)
-        for name, (subject, seeds) in arms.items()
-    ]
-
-
-def interval_of_seeds(seeds: Sequence[Result]) -> Interval | None:
-    """The interval of the mean value of one recipe's results on the same images: one seed's own, of several over seeds too.
-
-    It ends where no value can be: Student's would put a small error's low end below 0. Biased values have none.
-    """
-    kind = type(seeds[0])
-    if len(seeds) == 1 or kind.biased:
-        return seeds[0].interval if len(seeds) == 1 else None
-    table = None if kind.difference_unit else kind.side_by_side(seeds)  # its scores' mean is not a value of another unit
-    if table is not None:
-        return kind.bounded(seed_by_image(table, kind.which_count(seeds)))
-    return kind.bounded(over_seeds([one.value for one in seeds], images=[one.interval for one in seeds]))
-
-
-def difference_of_seeds(some: Sequence[R], others: Sequence[R]) -> Difference | None:
-    """The mean of one recipe's results minus that of another's, all of which looked at the same images.
-
-    Single seeds are compared over images, several over seeds too, and one never with several; None where there is no test.
-    """
-    if len(some) == len(others) == 1:
-        return some[0].paired(others[0])
-    return None if 1 in (len(some), len(others)) else difference_of_families(some, others)
-
-
-def difference_of_families(some: Sequence[Result], others: Sequence[Result], level: float = 0.95) -> Difference | None:
-    """First minus second over seeds and the images that all looked at; None where there is no test."""
-    kind, every, at = type(some[0]), [*some, *others], len(some)
-    table, counted = kind.side_by_side(every), kind.which_count(every)
-    if table is not None:
-        parts = None if counted is None else (counted[:at], counted[at:])
-        return seed_by_image_difference(table[:at], table[at:], counted=parts, level=level)
-    told = [one for result in every if (one := result.compared())]
-    if len(told) < len(every):
-        return None
-    values, own = zip(*told, strict=True)
-    return over_seeds_difference(values[:at], values[at:], images=(own[:at], own[at:]), level=level)
-
-
-def told_from_chance(results: Sequence[R]) -> list[R]:
-    """The results whose number says more than chance alone would; p-values are Holm-corrected over all that are given."""
-    adjusted = holm([result.chance for result in results])
-    return [result for result, p in zip(results, adjusted, strict=True) if p < 0.05 and result.beyond_chance]
 
 
 def torn_result(path: Path, what: str) -> WorkError:

@@ -22,10 +22,11 @@ from pydantic import Field
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference
 from priorscope.core.config import Config
-from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe, difference_of_seeds
+from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.extremes import named, smallest
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
+from priorscope.core.seeds import by_recipe, difference_of_seeds
 from priorscope.core.stats import Interval, bracket, wilson
 from priorscope.core.wording import counted
 from priorscope.probes import ProbeConfig, asks, labelled_split

@@ -17,11 +17,12 @@ from pydantic import Field
 
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, seed_by_image_difference
-from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe, difference_of_seeds
+from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.ridge import few_of_each, fit_ridge
 from priorscope.core.rng import stream
+from priorscope.core.seeds import by_recipe, difference_of_seeds
 from priorscope.core.stats import Interval, bracket, seed_by_image, wilson
 from priorscope.core.wording import capitalised
 from priorscope.probes import ProbeConfig, asks, check_apart, the_source
@@ -76,9 +77,9 @@ class Fewshot(Result):
         said = f"{self.shots} labelled images a class make its features right on {self.value:.1%}{bracket(self.interval)}"
         return f"{said}; the network itself is on {self.correct.mean():.1%}." if self.correct.size else f"{said}."
 
-    def ground(self) -> str:
+    def standing(self) -> Standing:
         """How few labelled images it is about."""
-        return f"{self.shots} images a class"
+        return Standing(ground=f"{self.shots} images a class")
 
     def read_out(self) -> str:
         """How it was read out, in half a sentence."""

@@ -57,8 +57,10 @@ def _answer(text: str, claim: Claim, reading: Reading, found: Sequence[Finding],
 
 def _lacks(finding: Finding) -> Iterator[str]:
     """Why a finding's numbers are not what their name promises, in the words of their probe."""
-    for result in (result for arm in finding.arms for result in arm.results if not result.leads):
-        yield result.ground() or " ".join(result.caveats[:1]).rstrip(".")
+    for result in (result for arm in finding.arms for result in arm.results):
+        standing = result.standing()
+        if not standing.leads:
+            yield standing.ground or " ".join(result.caveats[:1]).rstrip(".")
 
 
 def _meant(claim: Claim, finding: Finding) -> tuple[Arm, Arm] | None:
@@ -148,8 +150,8 @@ def _confounds(first: Arm, second: Arm, reading: Reading) -> tuple[str, ...]:
     sizes = [arm.runs[0].parameters for arm in (first, second)]
     if sizes[0] and sizes[1] and max(sizes[0], sizes[1]) > 1.5 * min(sizes[0], sizes[1]):
         said.append(f"Their sizes differ: {sizes[0]:,} and {sizes[1]:,} parameters.")
-    results = [result for arm in (first, second) for result in arm.results]
-    grounds = dict.fromkeys(f"{capitalised(result.ground())}." for result in results if result.doubted)
+    standings = [result.standing() for arm in (first, second) for result in arm.results]
+    grounds = dict.fromkeys(f"{capitalised(one.ground)}." for one in standings if one.trust != "believed")
     return (*said, *grounds, *list(_doubts(first, second))[:2])
 
 

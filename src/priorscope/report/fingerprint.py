@@ -119,7 +119,7 @@ def _column(finding: Finding) -> dict[str, Trait | str]:
             scale.place(told.value),
             *ends,
             alone=told.seeds < finding.result.seeds_needed and not arm.exact,
-            notes=tuple(note for note in (_standing(finding, arm), told.of(arm), *([] if shared else _grounds([arm]))) if note),
+            notes=tuple(note for note in (_ahead(finding, arm), told.of(arm), *([] if shared else _grounds([arm]))) if note),
             caveats=len(_doubts(arm)),
         )
     return column
@@ -136,7 +136,7 @@ def _axis(aspect: AspectName, finding: Finding, section: str) -> Axis:
 
 def _grounds(arms: Sequence[Arm]) -> tuple[str, ...]:
     """What the probe says of these numbers, each thing once."""
-    return tuple(dict.fromkeys(result.ground() for arm in arms for result in arm.results))
+    return tuple(dict.fromkeys(result.standing().ground for arm in arms for result in arm.results))
 
 
 def _caveats(chosen: Mapping[AspectName, Finding]) -> Iterator[tuple[str, str]]:
@@ -153,7 +153,7 @@ def _doubts(arm: Arm) -> tuple[str, ...]:
     return tuple(dict.fromkeys(caveat for result in arm.results for caveat in result.caveats))
 
 
-def _standing(finding: Finding, arm: Arm) -> str:
+def _ahead(finding: Finding, arm: Arm) -> str:
     """How the best of a column stands against the others; nothing of those below it, or that cannot be believed."""
     finding = finding.among([one for one in finding.arms if one.believed])
     if arm not in finding.arms:

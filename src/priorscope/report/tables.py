@@ -70,7 +70,9 @@ def run_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
         cells: list[TableCell | None] = []
         for finding in found:
             result = next((r for arm in finding.arms for its, r in zip(arm.runs, arm.results, strict=True) if its is run), None)
-            cells.append(_cell(result.value, result.interval, finding, beyond=result.beyond, alone=False) if result else None)
+            cells.append(
+                _cell(result.value, result.interval, finding, beyond=result.standing().beyond, alone=False) if result else None
+            )
         lines.append(Line(run.name, run.recipe_name, run.family, ((run.seed, str(run.seed)),), tuple(cells)))
     return tuple(lines)
 

@@ -23,8 +23,9 @@ from priorscope.core.comparison import (
     over_seeds_difference,
 )
 from priorscope.core.config import content_key
-from priorscope.core.contracts import About, Result, difference_of_families, interval_of_seeds, told_from_chance
+from priorscope.core.contracts import About, Result
 from priorscope.core.errors import PriorscopeError
+from priorscope.core.seeds import difference_of_families, interval_of_seeds, told_from_chance
 from priorscope.core.stats import Interval, over_seeds
 from priorscope.probes import PROBES
 from priorscope.report.records import Outcome, Reading, RunRecord
@@ -64,12 +65,12 @@ class Arm:
     @property
     def beyond(self) -> bool:
         """Whether its number is only known to be larger than `value`."""
-        return any(result.beyond for result in self.results)
+        return any(result.standing().beyond for result in self.results)
 
     @property
     def believed(self) -> bool:
         """Whether its number may be ranked: one that is known to be a bound only, or of a blind instrument, may not."""
-        return all(result.believed for result in self.results)
+        return all(result.standing().believed for result in self.results)
 
     def said(self, text: str) -> str:
         """The arm's name with what it is: a checkpoint unless it speaks for a family."""
@@ -126,7 +127,7 @@ class Finding:
     @property
     def leads(self) -> bool:
         """Whether all of its numbers are what their name promises."""
-        return all(result.leads for arm in self.arms for result in arm.results)
+        return all(result.standing().leads for arm in self.arms for result in arm.results)
 
     @property
     def by_chance(self) -> bool:

@@ -328,7 +328,7 @@ def _grounds_of(arms: Sequence[Arm]) -> dict[str, list[str]]:
     """What the probe says of its numbers, with the names of those of which it says it."""
     told: dict[str, list[str]] = {}
     for arm in arms:
-        for ground in dict.fromkeys(result.ground() for result in arm.results):
+        for ground in dict.fromkeys(result.standing().ground for result in arm.results):
             told.setdefault(ground, []).append(arm.label)
     return told
 

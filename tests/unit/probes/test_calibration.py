@@ -11,10 +11,11 @@ import pytest
 from priorscope import models
 from priorscope.core.comparison import over_seeds_difference
 from priorscope.core.config import Config
-from priorscope.core.contracts import Subject, difference_of_families, interval_of_seeds, told_from_chance
+from priorscope.core.contracts import Subject
 from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import softmax
+from priorscope.core.seeds import difference_of_families, interval_of_seeds, told_from_chance
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result
 from priorscope.probes.accuracy import Accuracy, measure_accuracy
@@ -87,7 +88,7 @@ def test_a_calibrated_network_shows_no_sign():
     source = Planted()
     result = measure_calibration(source.evidence(), source)
     assert result.headline().endswith("no sign that it is not calibrated.")
-    low, high = (float(end) for end in result.ground().removeprefix("by chance ").split(" to "))
+    low, high = (float(end) for end in result.standing().ground.removeprefix("by chance ").split(" to "))
     assert low <= round(result.value, 3) <= high
     assert result.scores[0].squared_interval.contains(0)
 

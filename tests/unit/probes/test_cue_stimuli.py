@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from priorscope.core.contracts import Subject, difference_of_families, interval_of_seeds
+from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.seeds import difference_of_families, interval_of_seeds
 from priorscope.core.stats import Interval
 from priorscope.data.sources.cue_conflict import CLASSES
 from priorscope.data.split import ArrayPixels, Split

@@ -73,7 +73,7 @@ def test_features_that_tell_the_classes_apart_need_few_labels():
     assert result.interval.over == "draws x images"
     assert result.correct.all()
     assert result.per_image().mean() == pytest.approx(result.value)
-    assert result.ground() == "5 images a class"
+    assert result.standing().ground == "5 images a class"
     assert result.headline().startswith("5 labelled images a class make its features right on ")
 
 

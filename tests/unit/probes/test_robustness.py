@@ -135,7 +135,7 @@ def test_logits_a_thousand_times_larger_mask_pgd_and_leave_the_ensemble(trained:
     assert plain.verdict != "masked"  # a few images more fall to more steps
     assert blind.accuracy_at(8 / 255) > plain.accuracy_at(8 / 255) + 0.15
     assert blind.verdict == "masked"
-    assert blind.ground() == "masked gradients: do not believe it"
+    assert blind.standing().ground == "masked gradients: do not believe it"
     assert finding(blind, "zero gradients")[0] == "masked"
     assert finding(blind, "margin loss")[0] == "masked"
     assert blind.after_audit == pytest.approx(plain.accuracy_at(8 / 255), abs=0.03)
@@ -365,11 +365,11 @@ def test_the_interval_of_a_median_stays_between_no_budget_and_the_largest() -> N
 
 def test_a_median_that_breaks_at_the_last_budget_itself_is_not_beyond_it() -> None:
     at_last = planted(np.full(200, 32.0))
-    assert not at_last.beyond
+    assert not at_last.standing().beyond
     assert at_last.headline().startswith("Half of the images it gets right break within 32/255 L-inf; ")
     assert "more than" not in titles(a=at_last)[0]
     half = planted(np.where(np.arange(201) < 100, 1.0, np.inf))
-    assert half.beyond
+    assert half.standing().beyond
     assert half.headline().startswith("Half or more of the images it gets right still stand at 32/255 L-inf; ")
 
 

@@ -12,6 +12,7 @@ from scipy import stats
 from test_verdict import Cost, Score, reading, right, run, scored
 
 from priorscope.core.claim import ClaimVerdict
+from priorscope.core.contracts import Standing
 from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.report.claims import Answer, answers
 from priorscope.report.latex import all_tables
@@ -46,12 +47,8 @@ def test_a_planted_difference_of_30_points_decides_what_it_can(claim: str, verdi
 
 
 class Partial(Score):
-    @property
-    def leads(self) -> bool:
-        return False
-
-    def ground(self) -> str:
-        return "part of the pictures"
+    def standing(self) -> Standing:
+        return Standing(leads=False, ground="part of the pictures")
 
 
 def test_what_was_measured_otherwise_than_its_name_promises_says_so() -> None:
@@ -181,9 +178,8 @@ def test_counts_decide_a_claim_themselves(claim: str, verdict: ClaimVerdict, see
 
 def test_page_and_tables_answer_from_the_same_findings() -> None:
     class Doubtful(Score):
-        @property
-        def leads(self) -> bool:
-            return False
+        def standing(self) -> Standing:
+            return Standing(leads=False)
 
         def protocol(self) -> str:
             return "As planted."

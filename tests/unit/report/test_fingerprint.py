@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from test_verdict import Score, reading, right, run, scored
 
 from priorscope.core.aspects import ASPECTS, AspectName
-from priorscope.core.contracts import Metric
+from priorscope.core.contracts import Metric, Standing
 from priorscope.core.stats import Interval
 from priorscope.probes import PROBES, result_class
 from priorscope.report.fingerprint import Fingerprint, Row, Trait, fingerprint
@@ -27,8 +27,8 @@ class Sure(Score):
     aspect: ClassVar[AspectName | None] = "accuracy"
     said: str = "same for all"
 
-    def ground(self) -> str:
-        return self.said
+    def standing(self) -> Standing:
+        return Standing(ground=self.said)
 
 
 class Local(Score):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fake_study import accuracy, write_run, write_study
 
-from priorscope.core.contracts import Subject
+from priorscope.core.contracts import Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.probes.accuracy import Accuracy
 from priorscope.report import write_report, write_study_page
@@ -179,7 +179,7 @@ def test_what_lacks_what_its_name_promises_leads_nowhere(tmp_path: Path, monkeyp
     """It keeps its section, and stands neither among the first sentences nor in the table of recipes."""
     study = write_study(tmp_path / "study", {"mlp": 0.55, "cnn": 0.78})
     whole = render(contents(read_sources([study])))
-    monkeypatch.setattr(Accuracy, "leads", property(lambda _self: False))
+    monkeypatch.setattr(Accuracy, "standing", lambda _self: Standing(leads=False))
     partial = render(contents(read_sources([study])))
     assert "cnn has a higher accuracy than mlp" in whole.partition("</section>")[0]
     assert "cnn has a higher accuracy than mlp" not in partial.partition("</section>")[0]

@@ -65,7 +65,7 @@ def test_what_transfer_breaks_joins_the_checks(matrix: Transfer) -> None:
     assert 20 < int(broken.sum()) <= 55, "PGD left them, and the open twin's pictures break them"
     told = held_against(blind, "masked", [matrix])
     assert isinstance(told, Robustness)
-    assert (told.verdict, told.believed) == ("masked", False)
+    assert (told.verdict, told.standing().believed) == ("masked", False)
     assert told.checks[0].share == int(broken.sum()) / 55, "of those right without an attack"
     assert told.checks[0].sentence == f"pictures made for open break {int(broken.sum())} of 55 images that pgd left at 7.65/255"
 

@@ -11,7 +11,7 @@ from fake_study import write_study
 from numpy.typing import NDArray
 
 from priorscope.core.comparison import Difference, paired_bootstrap
-from priorscope.core.contracts import About, Array, Result, Subject
+from priorscope.core.contracts import About, Array, Result, Standing, Subject
 from priorscope.core.environment import Environment, Learnt
 from priorscope.core.stats import Interval
 from priorscope.probes.fewshot import Fewshot
@@ -452,16 +452,9 @@ class Audited(Budget):
 
     audit: Literal["sound", "masked"] = "sound"
 
-    @property
-    def believed(self) -> bool:
-        return self.audit == "sound"
-
-    @property
-    def beyond(self) -> bool:
-        return self.value >= 32 / 255
-
-    def ground(self) -> str:
-        return self.audit
+    def standing(self) -> Standing:
+        trust = "believed" if self.audit == "sound" else "not believed"
+        return Standing(ground=self.audit, trust=trust, beyond=self.value >= 32 / 255)
 
 
 def test_a_number_that_cannot_be_believed_is_named_and_not_ranked() -> None:
@@ -530,12 +523,8 @@ def seeds_of(table: NDArray[Any], kind: type[Budget] = Budget) -> list[Budget]:
 class Blind(Budget):
     """What an attack without a gradient finds."""
 
-    @property
-    def believed(self) -> bool:
-        return False
-
-    def ground(self) -> str:
-        return "masked gradients: do not believe it"
+    def standing(self) -> Standing:
+        return Standing(ground="masked gradients: do not believe it", trust="not believed")
 
 
 def test_a_number_that_is_not_believed_decides_no_claim() -> None:
@@ -715,9 +704,8 @@ class Error(Score):
     bounds: ClassVar[tuple[float, float]] = (0, 1)
     surely: bool = True
 
-    @property
-    def beyond_chance(self) -> bool:
-        return self.surely
+    def standing(self) -> Standing:
+        return Standing(chance=0.0 if self.surely else 1.0)
 
 
 def errors(values: Sequence[float], label: str, *, surely: bool = True) -> list[RunRecord]:
@@ -779,9 +767,8 @@ class Plugged(Score):
     square: float
     p: float = 1.0
 
-    @property
-    def chance(self) -> float:
-        return self.p
+    def standing(self) -> Standing:
+        return Standing(chance=self.p)
 
     def compared(self) -> tuple[float, Interval | None] | None:
         end = 1.96 * 0.0002

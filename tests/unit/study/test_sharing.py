@@ -10,9 +10,9 @@ from in_process import Here
 from priorscope.cli import main
 from priorscope.core import layout
 from priorscope.core.config import content_key
-from priorscope.core.contracts import by_recipe
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import write_json
+from priorscope.core.seeds import by_recipe
 from priorscope.report.reading import read_study
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study

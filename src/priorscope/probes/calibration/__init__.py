@@ -26,7 +26,7 @@ from priorscope.core.aspects import AspectName
 from priorscope.core.calibration import BINS, Answers, Reliability, brier_parts, brier_scores, estimates, fit_temperature
 from priorscope.core.calibration import squared_error as squared
 from priorscope.core.config import Config, Number
-from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
 from priorscope.core.stats import Interval, bootstrap, normal_quantile
@@ -158,7 +158,7 @@ class Calibration(Result):
         """The answer in one sentence made from the numbers."""
         error = self.scores[0].error
         band = f"({error.null_low:.1%} to {error.null_high:.1%} would be chance)"
-        if not self.beyond_chance:
+        if not self._beyond_chance():
             return f"Its confidence is off by {error.value:.1%} on average {band}: no sign that it is not calibrated."
         return f"Its confidence is off by {error.value:.1%} on average {band}: it is {self._way()}."
 
@@ -171,31 +171,27 @@ class Calibration(Result):
             return "too sure of some answers and not sure enough of others"
         return "overconfident" if gap > 0 else "underconfident"
 
-    @property
-    def beyond_chance(self) -> bool:
+    def _beyond_chance(self) -> bool:
         """Whether the error is larger than a calibrated network's would be."""
         error = self.scores[0].error
         return error.value > error.null_high
 
-    @property
-    def chance(self) -> float:
-        """The chance of a calibrated network's error to be as large.
+    def standing(self) -> Standing:
+        """What a calibrated network would show on as many images, whose error is never 0, and the chance that it is as large.
 
         No p-value of 1,000 draws is below 1 in 1,001, which is too much for fifty networks. But an answer more or less right
         moves the error of n by 1 / n at most, so that chance exceeds its mean by t with a probability of exp(-2 n t^2) at most
         (McDiarmid, Surveys in Combinatorics, 1989): the smaller of the two is taken.
         """
         score, error = self.scores[0], self.scores[0].error
-        return min(error.p_value, math.exp(-2 * score.n * max(error.value - error.null, 0.0) ** 2))
+        chance = min(error.p_value, math.exp(-2 * score.n * max(error.value - error.null, 0.0) ** 2))
+        return Standing(
+            ground=f"by chance {error.null_low:.3f} to {error.null_high:.3f}", chance=chance if self._beyond_chance() else 1.0
+        )
 
     def compared(self) -> tuple[float, Interval | None] | None:
         """The squared error without bias: chance gives each distribution of confidences an ECE of its own, in every seed."""
         return self.scores[0].squared, self.scores[0].squared_interval
-
-    def ground(self) -> str:
-        """What a calibrated network would show on as many images: the number is never 0."""
-        error = self.scores[0].error
-        return f"by chance {error.null_low:.3f} to {error.null_high:.3f}"
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""

@@ -10,10 +10,11 @@ import numpy as np
 
 from priorscope.core.charts import Axis, family_colour, family_dash, figure_data, interval_dots
 from priorscope.core.comparison import Difference
-from priorscope.core.contracts import Subject, by_recipe, difference_of_seeds, interval_of_seeds
+from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import Figure
 from priorscope.core.matrices import heat_map
+from priorscope.core.seeds import by_recipe, difference_of_seeds, interval_of_seeds
 from priorscope.core.stats import Interval, ends, over_images
 from priorscope.data.corruptions import SEVERITIES
 from priorscope.probes.corruptions import Corruptions, by_group

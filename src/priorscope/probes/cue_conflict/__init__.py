@@ -30,11 +30,12 @@ from scipy.special import expit
 
 from priorscope.core.aspects import AspectName
 from priorscope.core.config import Config, Number, Plain
-from priorscope.core.contracts import Array, Metric, Result, Subject, by_recipe
+from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import read_json
 from priorscope.core.metrics import answers_alone
 from priorscope.core.rng import stream
+from priorscope.core.seeds import by_recipe
 from priorscope.core.stats import NO_DECISION, Interval, bracket, share_from_resamples, wilson
 from priorscope.data import SOURCES
 from priorscope.data.split import Split

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from priorscope.core.blocks import blocks
 from priorscope.core.config import Plain
-from priorscope.core.contracts import Array, Metric, Subject
+from priorscope.core.contracts import Array, Metric, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import answers_alone, top_k_correct
 from priorscope.core.stats import NO_DECISION, Interval, bracket, wilson
@@ -79,10 +79,9 @@ class StimuliConflict(CueConflict):
     """(pictures,) numbers of categories; -1 for none."""
     pictures: Array
 
-    @property
-    def leads(self) -> bool:
-        """Whether the share may be a headline: a part of the published protocol does not give the published number."""
-        return self.kind != "part of the published"
+    def standing(self) -> Standing:
+        """A part of the published protocol does not give the published number."""
+        return Standing(leads=self.kind != "part of the published")
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""

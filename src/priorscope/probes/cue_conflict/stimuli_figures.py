@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.charts import SHARE, Axis, interval_dots
-from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery, heat_map
+from priorscope.core.seeds import by_recipe
 from priorscope.core.stats import wilson
 from priorscope.core.wording import capitalised
 from priorscope.probes.cue_conflict.figures import SEVERAL as SEEDS

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.comparison import Difference, paired_proportions, seed_by_image_difference
-from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.contracts import Subject
 from priorscope.core.matrices import heat_map
+from priorscope.core.seeds import by_recipe
 from priorscope.core.stats import ends, over_images
 from priorscope.core.wording import counted, from_to
 from priorscope.probes.generalisation import NAMES, Generalisation, Reading, Who

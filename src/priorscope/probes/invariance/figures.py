@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from priorscope.core.charts import Axis, curves_with_band, interval_dots
 from priorscope.core.comparison import Difference, paired_proportions, seed_by_image_difference
-from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import Figure
+from priorscope.core.seeds import by_recipe
 from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, ends, over_images, over_seeds
 from priorscope.probes.invariance import WHOLE, Invariance
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from priorscope.core.config import Config, Number
-from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, bracket, wilson
 from priorscope.probes import ProbeConfig, asks, the_split
@@ -156,19 +156,12 @@ class Inversion(Result):
     blind: Array
     """(N,): root mean square of pixels between the data's mean picture and the real one."""
 
-    @property
-    def believed(self) -> bool:
-        """Whether half of the searches from the deepest tap converged: the error of a failed one speaks of the search."""
-        return bool(self.good()[-1].mean() >= 0.5)
-
-    @property
-    def leads(self) -> bool:
-        """Whether the error may be a headline: only if it is believed."""
-        return self.believed
-
-    def ground(self) -> str:
-        """How many of the searches behind it converged."""
-        return f"{int(self.good()[-1].sum())} of {self.n} searches converged"
+    def standing(self) -> Standing:
+        """How many of the searches from the deepest tap converged: the error of a failed one speaks of the search."""
+        good = int(self.good()[-1].sum())
+        enough = 2 * good >= self.n
+        ground = f"{good} of {self.n} searches converged"
+        return Standing(ground=ground, trust="believed" if enough else "not believed", leads=enough)
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""

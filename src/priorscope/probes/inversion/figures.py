@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.charts import Axis, curves_with_band
-from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery
+from priorscope.core.seeds import by_recipe
 from priorscope.core.stats import ends, over_seeds
 from priorscope.core.wording import counted
 from priorscope.probes.inversion import Floats, Inversion, interval_over

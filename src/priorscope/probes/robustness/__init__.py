@@ -27,7 +27,7 @@ from priorscope.attacks.verdict import AuditVerdict, Check
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_bootstrap
 from priorscope.core.config import Number, content_key
-from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, wilson
 from priorscope.probes import ProbeConfig, asks, labelled_split
@@ -154,29 +154,22 @@ class Robustness(Result):
         within = f"{shown(self.value, self.norm)} {NORMS[self.norm]}"
         half = (
             f"Half or more of the images it gets right still stand at {within}"
-            if self.beyond
+            if self.standing().beyond
             else f"Half of the images it gets right break within {within}"
         )
         return f"{half}; {share:.1%} of all are right at {shown(self.eps, self.norm)} ({self.attack}: {self.verdict})."
 
-    @property
-    def beyond(self) -> bool:
-        """Whether half of the images it gets right, or more, stood at the largest budget."""
-        return self.value >= self.budgets[-1] and 2 * self.censored() >= self.n
+    def standing(self) -> Standing:
+        """What the audit says: an attack gives an upper bound, a weak one nothing else, and a blind one says nothing.
 
-    @property
-    def believed(self) -> bool:
-        """Whether the number may decide who is more robust: a weak attack's is only a bound, a blind one's says nothing."""
-        return self.verdict not in ("weak attack: upper bound only", "masked")
-
-    @property
-    def doubted(self) -> bool:
-        """Whether the audit found anything."""
-        return self.verdict != "no sign of overestimation"
-
-    def ground(self) -> str:
-        """What the audit says: an attack gives an upper bound."""
-        return GROUNDS[self.verdict]
+        The number is beyond every budget where half of the images it gets right, or more, stood at the largest.
+        """
+        sound, bound_only = self.verdict == "no sign of overestimation", ("weak attack: upper bound only", "masked")
+        return Standing(
+            ground=GROUNDS[self.verdict],
+            trust="believed" if sound else "not believed" if self.verdict in bound_only else "doubted",
+            beyond=self.value >= self.budgets[-1] and 2 * self.censored() >= self.n,
+        )
 
     @classmethod
     def side_by_side(cls, results: Sequence[Self]) -> NDArray[np.float64] | None:

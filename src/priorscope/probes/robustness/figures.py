@@ -65,7 +65,7 @@ def _title(results: Results, medians: Sequence[float]) -> str:
         return "No image is right, so that there is nothing to break"
     if len(results) == 1:
         return f"Half of the images break within {_within(medians[0], results[0][1])} ({results[0][1].verdict})"
-    believed = [each for each in told if each[1].believed]
+    believed = [each for each in told if each[1].standing().believed]
     if not believed:
         return f"No number here says who withstands more: {_not_believed(results)}"
     said = _compared(believed) if _alike(results) else _side_by_side(believed)
@@ -120,7 +120,7 @@ def _not_believed(results: Results) -> str:
 
 def _within(median: float, result: Robustness) -> str:
     """A median budget in words: "more than" the largest if half of the images stand at every budget tried."""
-    return f"{'more than ' if result.beyond and median >= result.budgets[-1] else ''}{shown(median, result.norm)}"
+    return f"{'more than ' if result.standing().beyond and median >= result.budgets[-1] else ''}{shown(median, result.norm)}"
 
 
 def _protocol(results: Results) -> str:
@@ -190,7 +190,7 @@ def _curve_title(results: Results) -> str:
     at = f"At {shown(first.eps, first.norm)}"
     if len(results) == 1:
         return f"{at} {first.accuracy_at(first.eps):.0%} of the images are right ({first.verdict})"
-    able = {who.name: result for who, result in results if result.believed}
+    able = {who.name: result for who, result in results if result.standing().believed}
     believed = {name: result.accuracy_at(result.eps) for name, result in able.items()}
     if not believed:
         return f"{at} no number says who is right more often: {_not_believed(results)}"

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from priorscope.core.config import Config, Number
-from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.power_law import Law
 from priorscope.probes import ProbeConfig, asks, check_trained, labelled_split
 from priorscope.probes.scaling.batches import Batch, batches
@@ -139,10 +139,9 @@ class Scaling(Result):
     final: Array
     """(points): whether it is the final weights on the split, or an earlier epoch on val."""
 
-    @property
-    def leads(self) -> bool:
-        """Whether some family's error was seen to fall."""
-        return any(fit.local is not None for fit in self.fits)
+    def standing(self) -> Standing:
+        """It leads where some family's error was seen to fall."""
+        return Standing(leads=any(fit.local is not None for fit in self.fits))
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""

@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from priorscope.core.comparison import Difference, beside_the_best
-from priorscope.core.contracts import Result, Subject, interval_of_seeds
+from priorscope.core.contracts import Result, Subject
 from priorscope.core.extremes import named
+from priorscope.core.seeds import interval_of_seeds
 from priorscope.core.stats import ends
 from priorscope.core.wording import capitalised
 

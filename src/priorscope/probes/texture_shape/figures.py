@@ -10,9 +10,10 @@ import numpy as np
 
 from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
 from priorscope.core.comparison import Difference, holm, paired_proportions, seed_by_image_difference
-from priorscope.core.contracts import Subject, by_recipe
+from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import gallery, heat_map
+from priorscope.core.seeds import by_recipe
 from priorscope.core.stats import ends, over_images
 from priorscope.data.transforms import TRANSFORMS
 from priorscope.probes.texture_shape import Condition, TextureShape
