@@ -158,8 +158,15 @@ def _side_of(store: Path) -> int | None:
 
 def open_published(source: str | Path | Mapping[str, Any] | SourceConfig) -> Source:
     """Opens a source with its pictures as they were published: encoded where they are encoded."""
-    config = read_from(source_config(source))
-    return SOURCES.load(config.name).open_source(config)
+    return open_config(read_from(source_config(source)))
+
+
+def open_config(config: SourceConfig) -> Source:
+    """Opens exactly what a config names, with as many pictures of train held back as it asks for."""
+    from priorscope.data.sources import PartsConfig
+
+    source = SOURCES.load(config.name).open_source(config)
+    return source.holding_back(config.val) if isinstance(config, PartsConfig) and config.val is not None else source
 
 
 def open(source: str | Path | Mapping[str, Any] | SourceConfig) -> Source:

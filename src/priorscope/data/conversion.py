@@ -23,7 +23,7 @@ from priorscope.core.config import Config, content_key
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import read_json, unwritable, write_json
 from priorscope.core.machine import cores
-from priorscope.data import SOURCES, source_config
+from priorscope.data import open_config, source_config
 from priorscope.data.beton.manifest import is_finished, manifest_path
 from priorscope.data.beton.part import part_path
 from priorscope.data.beton.reader import BetonPixels
@@ -160,8 +160,7 @@ def _opened(source: Any) -> Source:
     if isinstance(source, ReadySource):
         return source.of
     if isinstance(source, str | Path | SourceConfig) or (isinstance(source, Mapping) and "name" in source):
-        config = source_config(source)
-        return SOURCES.load(config.name).open_source(config)
+        return open_config(source_config(source))
     if hasattr(source, "splits") and hasattr(source, "split"):
         return cast("Source", source)
     return of_datasets(source)

@@ -127,6 +127,8 @@ class PublishedSource:
     caveats: tuple[str, ...] = ()
     carve: bool = True
     """False where the parts are splits already."""
+    held_back: int | None = None
+    """How many pictures of train become val; not set: a tenth."""
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -147,6 +149,16 @@ class PublishedSource:
     def splits(self) -> tuple[str, ...]:
         """The names of the splits there are."""
         return tuple(self.carved)
+
+    def holding_back(self, pictures: int) -> PublishedSource:
+        """The source with so many pictures of train as val."""
+        if self.carved.get("val") != "train":
+            raise RequestError(
+                f"val = {pictures} came with {self.name}, whose splits are as they were published: {', '.join(self.carved)}.",
+                "a source of which val is carved out of train",
+                "remove val",
+            )
+        return replace(self, held_back=pictures)
 
     @cached_property
     def _read(self) -> dict[str, Part]:
@@ -175,7 +187,14 @@ class PublishedSource:
         )
         if self.carved[name] != "train" or self.carved.get("val") != "train":
             return whole
-        train, val = carve_val(part.labels)
+        train, val = carve_val(part.labels, self.held_back)
+        if self.held_back is not None and len(val) != self.held_back:
+            raise RequestError(
+                f"val = {self.held_back} came with {self.name}, of whose {len(part.labels):,} training pictures {len(val):,}"
+                " can be held back: each class keeps one.",
+                f"at most {len(val):,}",
+                f"val = {max(1, len(part.labels) // 10)}",
+            )
         if name == "val" and not len(val):
             raise RequestError(
                 f"{self.name}/val is a tenth of train, which has {len(part.labels)} pictures: too few to carve one out.",

@@ -288,12 +288,12 @@ def _by_class(labels: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     return order, grouped, np.cumsum(counts) - counts, counts
 
 
-def carve_val(labels: Ints) -> tuple[Ints, Ints]:
+def carve_val(labels: Ints, size: int | None = None) -> tuple[Ints, Ints]:
     """(train, val) indices: a stratified tenth, at most 10,000, chosen by the hash of the index, the same for every seed.
 
-    No class loses its last picture: of one that has a single picture, val has none.
+    Or `size` of them. No class loses its last picture: of one that has a single picture, val has none.
     """
-    size = min(round(len(labels) * VAL_SHARE), VAL_MOST)
+    size = min(round(len(labels) * VAL_SHARE), VAL_MOST) if size is None else min(size, len(labels))
     val = np.zeros(len(labels), np.bool_)
     val[balanced_share(labels, size)] = True
     return np.flatnonzero(~val), np.flatnonzero(val)

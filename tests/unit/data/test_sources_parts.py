@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data import SOURCES, source_config
+from priorscope.data import open as open_source
 from priorscope.data.parts import Part, PublishedSource, part_named, split_within
 from priorscope.data.sources.dataset import of_datasets
 from priorscope.data.split import ArrayPixels
@@ -55,6 +59,37 @@ def test_train_and_val_share_no_picture_and_lose_none() -> None:
     rows = [made.split(name).columns["row"].tolist() for name in ("train", "val")]
     assert sorted(rows[0] + rows[1]) == list(range(100))
     assert np.bincount(made.split("val").labels).tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("pictures", [1, 7, 40, 98])
+def test_as_many_pictures_become_val_as_are_asked_for(pictures: int) -> None:
+    made = source("train", "test").holding_back(pictures)
+    train, val = (made.split(name) for name in ("train", "val"))
+    assert (len(train), len(val), len(made.split("test"))) == (100 - pictures, pictures, 32)
+    assert sorted([*train.columns["row"], *val.columns["row"]]) == list(range(100))
+    assert abs(np.diff(np.bincount(val.labels, minlength=2)).item()) <= 1
+
+
+def test_a_val_that_cannot_be_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"val = 99 came with made, of whose 100 training pictures 98 can be held back"):
+        source("train", "test").holding_back(99).split("train")
+    for whole in (source("train", "val", "test"), source("test"), source("train", "test", carve=False)):
+        with pytest.raises(RequestError, match="val = 5 came with made, whose splits are as they were published"):
+            whole.holding_back(5)
+
+
+def test_a_source_s_setting_says_how_many(tmp_path: Path) -> None:
+    """Classes of 20 pictures: a tenth of them by default, one picture if asked for."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(20):
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    of = {"name": "folder", "path": str(tmp_path)}
+    assert [len(open_source(of).split(name)) for name in ("train", "val")] == [36, 4]
+    assert [len(open_source({**of, "val": 1}).split(name)) for name in ("train", "val")] == [39, 1]
+    assert "val" not in source_config(of).plain()
+    with pytest.raises(RequestError, match="val"):
+        source_config({**of, "val": 0})
 
 
 def test_a_part_is_read_once_and_only_when_it_is_asked_for() -> None:

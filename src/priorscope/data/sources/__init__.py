@@ -16,3 +16,10 @@ class SourceConfig(Config):
     """Base of every source's config: `name` is the source's name in the list, the rest are the source's own settings."""
 
     name: str
+
+
+class PartsConfig(SourceConfig):
+    """Base of the configs of sources that publish parts."""
+
+    val: Annotated[int, Field(ge=1)] | None = None
+    """How many pictures of train are held back as val, where no val is published; not set: a tenth, at most 10,000."""

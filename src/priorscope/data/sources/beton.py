@@ -17,7 +17,7 @@ import numpy as np
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.parts import Part, PublishedSource, by_name, numbers_of, part_named, split_within, usual_order
-from priorscope.data.sources import SourceConfig
+from priorscope.data.sources import PartsConfig
 from priorscope.data.split import Split
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ WITHOUT_LABELS = "unlabeled"
 """The part whose pictures have no labels (STL-10's): its one class is none of the others'."""
 
 
-class BetonConfig(SourceConfig):
+class BetonConfig(PartsConfig):
     """A file or a folder. `split` names the split of a file without a manifest, `label` its field of labels."""
 
     name: str = "beton"

@@ -8,7 +8,7 @@ from pathlib import Path
 from priorscope.data.download import Published
 from priorscope.data.locate import home, missing, official, required
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import SourceConfig, cifar_files, parquet
+from priorscope.data.sources import PartsConfig, cifar_files, parquet
 from priorscope.data.split import ArrayPixels
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -34,7 +34,7 @@ TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST = ("test_batch",)
 
 
-class Cifar10Config(SourceConfig):
+class Cifar10Config(PartsConfig):
     """CIFAR-10 from the data folder, or from `path`: official archive or folder, or the hub's tables."""
 
     name: str = "cifar10"

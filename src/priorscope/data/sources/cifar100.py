@@ -11,7 +11,7 @@ from pathlib import Path
 from priorscope.data.download import Published
 from priorscope.data.locate import home, missing, official, required
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import SourceConfig, cifar_files, parquet
+from priorscope.data.sources import PartsConfig, cifar_files, parquet
 from priorscope.data.split import ArrayPixels
 
 BINARY = Published(
@@ -31,7 +31,7 @@ LAYOUTS = (*PUBLISHED, PYTHON)
 """The published archives that are read if they, or what they unpack to, are in the data folder."""
 
 
-class Cifar100Config(SourceConfig):
+class Cifar100Config(PartsConfig):
     """CIFAR-100 from the data folder, or from `path`: official archive or folder, or the hub's tables."""
 
     name: str = "cifar100"

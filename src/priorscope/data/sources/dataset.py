@@ -20,7 +20,7 @@ from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 from priorscope.core.imports import made_by
 from priorscope.data.decode import BrokenImageError, rgb
 from priorscope.data.parts import Part, PublishedSource, by_name, part_named, usual_order
-from priorscope.data.sources import SourceConfig
+from priorscope.data.sources import PartsConfig
 from priorscope.data.split import Bytes, Ints
 from priorscope.data.store import numbers_as_names
 
@@ -40,7 +40,7 @@ class Dataset(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-class DatasetConfig(SourceConfig):
+class DatasetConfig(PartsConfig):
     """The factory of a dataset, as `package.module:function`."""
 
     name: str = "dataset"

@@ -21,7 +21,7 @@ from priorscope.core.errors import RequestError
 from priorscope.data.encoded import FilePixels
 from priorscope.data.folders import walk
 from priorscope.data.parts import Part, PublishedSource, part_named, split_within, usual_order
-from priorscope.data.sources import Res, SourceConfig
+from priorscope.data.sources import PartsConfig, Res
 
 VERSION = 2
 """Version of which pictures are in which split; raised when that changes."""
@@ -29,7 +29,7 @@ VERSION = 2
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-class FolderConfig(SourceConfig):
+class FolderConfig(PartsConfig):
     """An image folder. With `res` every picture is read as its central square of that size."""
 
     name: str = "folder"

@@ -25,7 +25,7 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.encoded import EncodedPixels, FilePixels
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import Res, SourceConfig, folder, parquet
+from priorscope.data.sources import PartsConfig, Res, folder, parquet
 from priorscope.data.tars import TarPixels, inner_archives, members
 
 VERSION = 2
@@ -46,7 +46,7 @@ BY_HAND = (
 )
 
 
-class ImagenetConfig(SourceConfig):
+class ImagenetConfig(PartsConfig):
     """ImageNet from the data folder or from `path`. `res`: every picture as its central square; `classes`: a file of wnids."""
 
     name: str = "imagenet"

@@ -17,7 +17,7 @@ from pydantic import Field
 from priorscope.core.errors import RequestError
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import Res, SourceConfig, folder, imagenet
+from priorscope.data.sources import PartsConfig, Res, folder, imagenet
 from priorscope.data.split import Ints, balanced_order
 from priorscope.data.tars import members
 
@@ -29,7 +29,7 @@ ARCHIVES = ("fall11_whole.tar", "winter21_whole.tar")
 BY_HAND = f"image-net.org gives {' or '.join(ARCHIVES)} to those who accept its terms; put it into PRIORSCOPE_DATA/imagenet21k"
 
 
-class Imagenet21kConfig(SourceConfig):
+class Imagenet21kConfig(PartsConfig):
     """ImageNet-21k from the data folder or from `path`: class folders, class archives, or the whole archive."""
 
     name: str = "imagenet21k"

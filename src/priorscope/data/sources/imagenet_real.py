@@ -18,7 +18,7 @@ from priorscope.data.download import Published
 from priorscope.data.encoded import EncodedPixels
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import Res, SourceConfig, imagenet
+from priorscope.data.sources import PartsConfig, Res, imagenet
 from priorscope.data.split import ChosenPixels
 
 REAL = Published(
@@ -29,7 +29,7 @@ REAL = Published(
 PUBLISHED = (REAL,)
 
 
-class ImagenetRealConfig(SourceConfig):
+class ImagenetRealConfig(PartsConfig):
     """ImageNet (`path`, default PRIORSCOPE_DATA/imagenet) with the labels of real.json (`real`, default .../imagenet_real)."""
 
     name: str = "imagenet_real"

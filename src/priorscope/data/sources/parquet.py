@@ -23,7 +23,7 @@ from priorscope.data.beton.layout import is_field_name
 from priorscope.data.hub import PREFIX, fetch_tables
 from priorscope.data.locate import kind_of
 from priorscope.data.parts import Part, PublishedSource, by_name, part_named, split_within, usual_order
-from priorscope.data.sources import Res, SourceConfig
+from priorscope.data.sources import PartsConfig, Res
 from priorscope.data.store import further_columns, numbers_as_names
 from priorscope.data.table import Table, TablePixels
 
@@ -44,7 +44,7 @@ SHARD = re.compile(r"-\d+-of-\d+(?:-[0-9a-f]{16})?$|-\d+$")
 NUMBERED = re.compile(r"(.+)-\d+-of-\d+(?:-[0-9a-f]{16})?|\d+")
 
 
-class ParquetConfig(SourceConfig):
+class ParquetConfig(PartsConfig):
     """Where the tables are, and which columns matter where that is not plain."""
 
     name: str = "parquet"

@@ -15,7 +15,7 @@ from priorscope.core.errors import WorkError
 from priorscope.data.download import Published
 from priorscope.data.locate import home, missing, official, required
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import SourceConfig, parquet
+from priorscope.data.sources import PartsConfig, parquet
 from priorscope.data.split import ArrayPixels, Bytes
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
@@ -31,7 +31,7 @@ BINARY = Published(
 PUBLISHED = (BINARY,)
 
 
-class Stl10Config(SourceConfig):
+class Stl10Config(PartsConfig):
     """STL-10 from the data folder, or from `path`: official archive or folder, or the hub's tables."""
 
     name: str = "stl10"

@@ -18,7 +18,7 @@ from priorscope.data.download import Published
 from priorscope.data.encoded import FilePixels
 from priorscope.data.locate import home, missing, official, required
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import SourceConfig, parquet
+from priorscope.data.sources import PartsConfig, parquet
 
 ZIP = Published(
     "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -29,7 +29,7 @@ ZIP = Published(
 PUBLISHED = (ZIP,)
 
 
-class TinyImagenetConfig(SourceConfig):
+class TinyImagenetConfig(PartsConfig):
     """Tiny ImageNet from the data folder, or from `path`: official zip or folder, or the hub's tables."""
 
     name: str = "tiny_imagenet"
