@@ -30,8 +30,13 @@ from priorscope.recipe import shipped_recipes
 
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
 PUBLISHED, RUNS = FOLDER / "published.toml", FOLDER / "runs.json"
-BEGIN, END = "<!-- runs on {} -->\n", "<!-- end of runs on {} -->"
+BEGIN, END = "<!-- {} -->\n", "<!-- end of {} -->"
+BESIDE = "systems beside ours"
+"""What the table is called that counts rows and claims of all systems."""
 VERDICTS = ("supported", "contradicted", "not decidable here")
+LACKS = ("data", "computing")
+"""What a claim that is not decidable here lacks: data or weights that are not at hand, or a run that was not made."""
+STANDINGS = ("above", "not told apart", "below")
 VIEWS = {"test": None, "six views": "six"}
 """The columns of accuracies, and by which views of an image each was measured."""
 SAME = ("network", "data", "parameters", "epochs", "images", "machine")
@@ -203,17 +208,16 @@ def picture(board: Board, records: Iterable[Record]) -> Figure:
 def page(system: Record, records: list[Record]) -> str:
     """One predecessor: every published figure, beside ours where there is one, and what became of its claims."""
     known = {record["recipe"]: record for record in records}
-    asked = [row for row in system["rows"] if "ours" in row]
-    head = ["network", "data", "published", "ours", "95 % interval", "budget of ours", "command", "why they differ"]
+    head = ["network", "data", "published", "ours", "95 % interval", "ours is", "budget of ours", "command", "why they differ"]
     return "\n".join(
         [
             "<!-- made by scripts/results_pages.py from published.toml and runs.json -->",
             f"# {system['title']}\n",
             system["about"].strip() + "\n",
-            _markdown(head, [_beside(row, known[row["ours"]]) for row in asked], right=(2, 3, 4)),
+            _markdown(head, [_beside(row, known) for row in system["rows"] if _is_run(row)], right=(2, 3, 4)),
             "",
             "## Published, and not run here\n",
-            _not_run([row for row in system["rows"] if "ours" not in row]),
+            _not_run([row for row in system["rows"] if not _is_run(row)]),
             "",
             "## Its claims\n",
             _tally(system["claims"]) + "\n" + system["caveats"].strip() + "\n",
@@ -223,32 +227,83 @@ def page(system: Record, records: list[Record]) -> str:
     )
 
 
-def _beside(row: Record, ours: Record) -> list[str]:
+def _is_run(row: Record) -> bool:
+    """Whether something of ours stands beside a published figure: runs of a recipe, or what a study found (`value`)."""
+    return "ours" in row or "value" in row
+
+
+def _beside(row: Record, known: dict[str, Record]) -> list[str]:
+    if "value" in row:
+        ours = [row["value"], row.get("interval", ""), "", row["budget"], _command(row)]
+        return [row["network"], row["data"], _published(row), *ours, row["why"]]
+    ours = known[row["ours"]]
     budget = f"{ours['epochs']} epochs, {_range(ours['minutes'])} min, {ours['parameters'] / 1e6:.2g} M parameters"
     value = _percent(_mean(ours["test"])) + ("" if len(ours["seeds"]) > 1 else " (a checkpoint)")
-    command = f"`priorscope train {ours['recipe']}`"
-    return [row["network"], row["data"], _published(row), value, _interval(ours["test"]), budget, command, row["why"]]
+    interval, command = _interval(ours["test"]), f"`priorscope train {ours['recipe']}`"
+    return [row["network"], row["data"], _published(row), value, interval, standing(row, ours), budget, command, row["why"]]
+
+
+def standing(row: Record, ours: Record) -> str:
+    """Whether our interval lies above a published figure, below it, or holds it."""
+    low, high = 100 * ours["test"]["low"], 100 * ours["test"]["high"]
+    return STANDINGS[0] if low > row["published"] else STANDINGS[2] if high < row["published"] else STANDINGS[1]
 
 
 def _not_run(rows: list[Record]) -> str:
-    verbs = {"command": "train", "study": "study"}
-    commands = [next(f"`priorscope {verb} {row[key]}`" for key, verb in verbs.items() if key in row) for row in rows]
-    cells = [
-        [row["network"], row["data"], _published(row), command, row["why"]] for row, command in zip(rows, commands, strict=True)
-    ]
+    cells = [[row["network"], row["data"], _published(row), _command(row), row["why"]] for row in rows]
     return _markdown(["network", "data", "published", "command", "what it takes"], cells, right=(2,))
+
+
+def _command(row: Record) -> str:
+    verbs = {"command": "train", "study": "study"}
+    return next(f"`priorscope {verb} {row[key]}`" for key, verb in verbs.items() if key in row)
 
 
 def _published(row: Record) -> str:
     return f"{row['published']} %" + (f" ({row['note']})" if "note" in row else "")
 
 
-def _tally(claims: list[Record]) -> str:
-    """How many claims came out how; a verdict of another name is refused."""
-    counts = dict.fromkeys(VERDICTS, 0)
+def _counts(claims: list[Record]) -> dict[str, int]:
+    """How many claims came out how, those that are not decidable by what they lack; another name is refused."""
+    counts = dict.fromkeys((*VERDICTS, *LACKS), 0)
     for claim in claims:
         counts[claim["verdict"]] += 1
-    return f"Of {len(claims)} claims, " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + "."
+        if claim["verdict"] == VERDICTS[2]:
+            counts[claim["lacks"]] += 1
+    return counts
+
+
+def _tally(claims: list[Record]) -> str:
+    counts = _counts(claims)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    return (
+        f"Of {len(claims)} claims, {told}: {counts['data']} for want of data or weights, {counts['computing']} for want of runs"
+        " that were not made, whose command stands there."
+    )
+
+
+def systems_beside(systems: Record, records: list[Record]) -> str:
+    """One line a system: how its figures stand beside ours, and what became of its claims."""
+    known = {record["recipe"]: record for record in records}
+    head = [
+        "beside",
+        "rows",
+        *(f"ours {name}" for name in STANDINGS),
+        "not run here",
+        "claims",
+        *VERDICTS[:2],
+        "want data",
+        "want a run",
+    ]
+    rows: list[list[str]] = []
+    for name, system in systems.items():
+        stood = [standing(row, known[row["ours"]]) for row in system["rows"] if "ours" in row]
+        left = sum(not _is_run(row) for row in system["rows"])
+        counts = _counts(system["claims"])
+        told = [counts[one] for one in (*VERDICTS[:2], *LACKS)]
+        figures = [len(stood) + left, *(stood.count(one) for one in STANDINGS), left]
+        rows.append([f"[{system['short']}]({name}.md)", *map(str, (*figures, len(system["claims"]), *told))])
+    return _markdown(head, rows, right=range(1, len(head)))
 
 
 def _claims(claims: list[Record]) -> str:
@@ -262,15 +317,24 @@ def _claims(claims: list[Record]) -> str:
 def pages() -> Iterator[tuple[Path, str]]:
     """Every page with its text."""
     records: list[Record] = json.loads(RUNS.read_text(encoding="utf-8"))
-    for name, system in tomllib.loads(PUBLISHED.read_text(encoding="utf-8")).items():
+    systems = tomllib.loads(PUBLISHED.read_text(encoding="utf-8"))
+    for name, system in systems.items():
         yield FOLDER / f"{name}.md", page(system, records)
-    index = FOLDER / "index.md"
-    text = index.read_text(encoding="utf-8")
-    for board in BOARDS:
-        begin, end = BEGIN.format(board.data), END.format(board.data)
-        before, after = text.split(begin)[0], text.split(end)[1]
-        text = before + begin + table(_on(board, records)) + "\n" + end + after
-    yield index, text
+    tables = {f"runs on {board.data}": table(_on(board, records)) for board in BOARDS} | {
+        BESIDE: systems_beside(systems, records)
+    }
+    for name in ("index", "trainings"):
+        path = FOLDER / f"{name}.md"
+        yield path, filled(path.read_text(encoding="utf-8"), tables)
+
+
+def filled(text: str, tables: dict[str, str]) -> str:
+    """A page with each table between its marks, where it has them."""
+    for name, told in tables.items():
+        begin, end = BEGIN.format(name), END.format(name)
+        if begin in text:
+            text = text.split(begin)[0] + begin + told + "\n" + end + text.split(end)[1]
+    return text
 
 
 def _on(board: Board, records: Iterable[Record]) -> list[Record]:

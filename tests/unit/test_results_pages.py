@@ -27,6 +27,27 @@ def test_every_command_of_a_page_names_a_recipe_that_is_shipped() -> None:
     assert named <= set(shipped_recipes())
 
 
+@pytest.mark.parametrize(
+    ("published", "where"), [(79.9, "above"), (80.1, "not told apart"), (81.9, "not told apart"), (82.1, "below")]
+)
+def test_a_published_figure_stands_in_our_interval_or_beside_it(published: float, where: str) -> None:
+    assert SCRIPT["standing"]({"published": published}, {"test": {"low": 0.80, "high": 0.82}}) == where
+
+
+def test_a_system_s_line_counts_its_rows_and_claims() -> None:
+    rows = [{"ours": "a", "published": 50.0}, {"ours": "a", "published": 90.0}, {"published": 1.0}, {"value": "3 %"}]
+    verdicts = [("supported", ""), ("contradicted", ""), ("contradicted", ""), ("not decidable here", "data")]
+    claims = [{"verdict": verdict, "lacks": lacks} for verdict, lacks in verdicts]
+    known = [{"recipe": "a", "test": {"low": 0.80, "high": 0.82}}]
+    told = SCRIPT["systems_beside"]({"v": {"short": "V", "rows": rows, "claims": claims}}, known)
+    assert told.splitlines()[-1] == "| [V](v.md) | 3 | 1 | 0 | 1 | 1 | 4 | 1 | 2 | 1 | 0 |"
+
+
+def test_tables_stand_between_their_marks_and_nowhere_else() -> None:
+    page = "a\n<!-- one -->\nold\n<!-- end of one -->\nb\n"
+    assert SCRIPT["filled"](page, {"one": "new", "two": "other"}) == page.replace("old", "new")
+
+
 def test_a_record_holds_what_the_seeds_of_a_recipe_gave(tmp_path: Path, tiny: Recipe) -> None:
     right: list[int] = []
     for seed in (0, 1):
