@@ -86,6 +86,7 @@ class Environment(Recorded):
     priorscope: str | None = None
     torch: str | None = None
     numpy: str | None = None
+    numba: str | None = None
     python: str | None = None
     hardware: Hardware = Hardware()
 

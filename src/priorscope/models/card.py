@@ -200,6 +200,7 @@ def _machine(run: Trained) -> str:
         "priorscope": known.priorscope,
         "torch": known.torch,
         "numpy": known.numpy,
+        "numba": known.numba,
         "python": known.python,
     }
     rows = [f"| {escaped(name)} | {escaped(str(fact))} |" for name, fact in facts.items() if fact not in (None, "")]

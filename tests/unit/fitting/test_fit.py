@@ -16,6 +16,7 @@ import torch
 import priorscope as ps
 from priorscope.core import layout
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.machine import versions
 from priorscope.core.stopping import Stopped
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.data.store import write_split
@@ -484,6 +485,7 @@ def test_the_run_folder_holds_what_it_says(whole):
     assert environment.data.fingerprint == whole.source.split("train").fingerprint
     assert environment.network.parameters == whole.model.parameter_count()
     assert environment.images_seen == 2 * 96
+    assert {name: getattr(environment, name) for name in versions()} == versions()
     assert ps.Recipe.load(whole.path / "recipe.toml") == whole.recipe
     assert json.loads((whole.path / "steps.jsonl").read_text().splitlines()[1])["epoch"] == 2
 
