@@ -14,7 +14,7 @@ from priorscope.core.imports import made_by
 from priorscope.models.published_resnets import HUB_FILES
 
 if TYPE_CHECKING:
-    from priorscope.data.split import Source
+    from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
@@ -73,7 +73,7 @@ def network(subject: str, data: Source | None) -> Network:
 def _of_timm(name: str, data: Source) -> Network:
     from priorscope.models import create
 
-    split = data.split("test")
+    split = _shown(data)
     if sys.stderr.isatty():
         print(f"{name}: fetching its published weights, unless they are in the hub's cache ...", file=sys.stderr)
     try:
@@ -104,7 +104,7 @@ def own_network(factory: str, weights: Path | None, data: Source | None) -> Netw
         check_fit(tensors, made.state_dict(), weights.name, "give the file that this network wrote")
         made.load_state_dict(tensors)
     if not isinstance(made, Classifier):
-        split = _needed(factory, data).split("test")
+        split = _shown(_needed(factory, data))
         made = wrap(made, image_size=split.image_size, classes=split.classes)
     typed = ("--model", factory, *(() if weights is None else ("--weights", str(weights))))
     return _elsewhere(factory.partition(":")[2], made, typed)
@@ -114,6 +114,12 @@ def _needed(what: str, data: Source | None) -> Source:
     if data is None:
         raise RequestError(f"{what} does not say what it was trained on.", "the name of a source", "add --data NAME")
     return data
+
+
+def _shown(data: Source) -> Split:
+    """A split that says how large the pictures are and which classes they have: test where there is one."""
+    names = data.splits()
+    return data.split("test" if "test" in names else names[0])
 
 
 def _elsewhere(name: str, model: Classifier, typed: tuple[str, ...], caveats: tuple[str, ...] = ()) -> Network:

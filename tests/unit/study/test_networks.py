@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from priorscope import data, models
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.probes import probe_config
+from priorscope.study.look import On, look
 from priorscope.study.networks import network, own_network
 
 OWN = """
@@ -26,6 +29,9 @@ def large():
 
 def seven():
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 7))
+
+def two():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
 """
 
 
@@ -47,6 +53,20 @@ def test_a_network_of_ones_own_that_does_not_fit(
         own_network(f"own_misfits:{factory}", None, source)
     assert refused.value.came.startswith(came)
     assert refused.value.do.startswith(do)
+
+
+def test_a_network_of_ones_own_is_asked_about_data_without_a_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_two.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (8, 8)).save(tmp_path / "pets" / name / f"{i}.png")
+    on = On.named(str(tmp_path / "pets"))
+    assert on.source.splits() == ("train", "val")
+    one = own_network("own_two:two", None, on.source)
+    (looked,) = look(probe_config({"name": "accuracy", "split": "val"}), [one], on)
+    assert looked.result.n == 2
 
 
 def test_weights_of_timms_that_cannot_be_had_can_be_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
