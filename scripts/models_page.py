@@ -1,4 +1,4 @@
-"""Makes docs/models.md: `python scripts/models_page.py`. Every word and figure in it comes from the code of the families."""
+"""Makes docs/models.md: `python scripts/models_page.py`. Every word and figure of a family comes from its code."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import inspect
 import re
 from pathlib import Path
 
+from settings_pages import options, table
+
 from priorscope import models
 from priorscope.core.config import Plain
-from priorscope.models import FAMILIES
+from priorscope.models import FAMILIES, FamilyConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 
 INTRODUCTION = """# Models
 
-Every family has one file, whose text and presets this page shows. `priorscope models list` names all presets, and [How to add
-a family](add-a-family.md) says what a file holds. One preset, at any size and with any of its settings changed, is counted by
+Every family has one file, whose text, presets and settings this page shows. `priorscope models list` names all presets, and
+[How to add a family](add-a-family.md) says what a file holds. One preset, at any size and with any of its settings changed, is
+counted by
 
 ```bash
 priorscope models info vit/d6-w128-p4 --image-size 64 --num-classes 200 --set depth=4
@@ -32,6 +35,27 @@ The last column says who trained a network before:
   ResNet-18 and a ViT-S/16;
 - V: [a study of vision transformers](https://github.com/395t/coding-assignment-week-8-vit-2) on CIFAR-10, STL-10 and
   Tiny ImageNet.
+
+[Weights for the hub](hub.md) tells how a run's weights become a folder for the hub, and published weights a run. The
+[notebooks](notebooks/index.md) look at networks with one probe after another.
+
+timm builds our presets, too, once `priorscope.models` is imported: there `swin/shifted-s` is `priorscope_swin_shifted_s`, and
+so on (`timm/*` is timm's own). What it returns is the bare network, which takes normalised images as timm's do.
+
+```python
+import timm
+
+from priorscope import models
+
+network = timm.create_model("priorscope_vit_tiny", num_classes=10, img_size=32, dropout=0.1)
+```
+
+## Settings
+
+A setting stands beside the name, `model = {name = "vit/tiny", dropout = 0.1}`, or is set by `--set model.dropout=0.1`. What a
+name says itself, as `d6-w192-p4` does, or what its preset has set, holds in place of the default; "by the name" is what has
+none. `ps.models.family_config("swin/shifted").plain()` shows all. One that a network would not read is refused. Each family's
+own stand under its presets; these are those of every family:
 """
 
 COLUMNS = ("model", "image", "classes", "parameters", "MACs", "FLOPs", "memory", "before")
@@ -91,12 +115,23 @@ def section(family: str) -> str:
     return f"## {family}\n\n{title}\n{re.sub(' +$', '', rest, flags=re.MULTILINE)}\n"
 
 
+def shared() -> str:
+    """The settings that every family has."""
+    return table((name, field) for name, field in options(FamilyConfig) if name != "name")
+
+
+def own(family: str) -> str:
+    """A family's own settings."""
+    every = {name for name, _ in options(FamilyConfig)}
+    return table(((name, field) for name, field in options(FAMILIES.config(family)) if name not in every), "by the name")
+
+
 def page() -> str:
     """The whole page."""
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION, f"{shared()}\n"]
     for family in FAMILIES:
         rows = [row(f"{family}/{preset}") for preset in FAMILIES.load(family).PRESETS]
-        parts.append("\n".join([section(family), HEAD, *rows, ""]))
+        parts.append("\n".join([section(family), HEAD, *rows, "", own(family), ""]))
     return "\n".join(parts)
 
 

@@ -1,13 +1,15 @@
 """Makes the tables of settings from the descriptions in the configs: `python scripts/settings_pages.py`.
 
-docs/training.md shows those of a recipe, the page of each probe the probe's own.
+docs/training.md shows those of a recipe, the page of each probe the probe's own. Those of models are on the page that
+scripts/models_page.py makes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -52,15 +54,31 @@ def _inside(annotation: Any) -> type[Config] | None:
     )
 
 
-def table(shown: Iterable[tuple[str, FieldInfo]]) -> str:
-    """Each setting: its name, what holds where nothing is said, what it does."""
-    rows = [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in shown]
+def table(shown: Iterable[tuple[str, FieldInfo]], required: str = "must be given") -> str:
+    """Each setting: its name, what holds where nothing is said, what it does and which words it takes."""
+    rows = [f"| `{name}` | {_default(field, required)} | {field.description}{_words(field)} |" for name, field in shown]
     return "\n".join(["| setting | default | what |", "| --- | --- | --- |", *rows])
 
 
-def _default(field: FieldInfo) -> str:
+def _words(field: FieldInfo) -> str:
+    """The words that a setting takes, unless what it does already names all of them."""
+    words = [str(word).lower() for word in _literals(field.annotation)]
+    named = set(re.findall(r"[\w-]+", field.description or ""))
+    return "" if named.issuperset(words) else f" ({', '.join(f'`{word}`' for word in words)})"
+
+
+def _literals(annotation: Any) -> Iterator[Any]:
+    """The values of every Literal in an annotation, in the order in which they stand there."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    else:
+        for part in get_args(annotation):
+            yield from _literals(part)
+
+
+def _default(field: FieldInfo, required: str) -> str:
     if field.is_required():
-        return "must be given"
+        return required
     if field.default is PydanticUndefined:
         return "`none`"
     if field.default is None:

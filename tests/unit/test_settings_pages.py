@@ -25,3 +25,11 @@ def test_every_probe_with_settings_has_a_table() -> None:
     assert {"a recipe", "accuracy", "robustness", "transfer", "fewshot"} <= {whose for _, whose, _ in SCRIPT["settings"]()}
     rows = (SCRIPT["DOCS"] / "robustness.md").read_text(encoding="utf-8").splitlines()
     assert "| `attack` | `quick` | the name of an attack or of an ensemble |" in rows
+
+
+def test_the_words_that_a_setting_takes_are_told_once() -> None:
+    rows = (SCRIPT["DOCS"] / "training.md").read_text(encoding="utf-8").splitlines()
+    assert "| `train.device` | `cpu` | auto: a GPU where there is one (`auto`, `cpu`, `cuda`, `mps`) |" in rows
+    assert (
+        "| `optim.schedule` | `cosine` | how the rate moves after warm-up: cosine, constant, linear, wsd or plateau |" in rows
+    )

@@ -73,19 +73,23 @@ class Permutation(Config):
     """
 
     patch: int | None = Field(default=None, ge=2, description="pixels change places within patches of this side; not set: all")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="of the order")
 
 
 class FamilyConfig(Named):
-    """Base of every family's config.
+    """Base of every family's config. `name` is the preset it began as."""
 
-    `name` is the preset it began as; `input_size` is the side that the backbone sees after the resize inside the classifier
-    (not set: the side of the images); `permute` is the order of pixels that it sees (not set: theirs).
-    """
-
-    input_size: int | None = None
-    resize: Resize = "bilinear"
-    permute: Permutation | None = None
+    input_size: int | None = Field(
+        default=None,
+        description="the side that the backbone sees, after the resize inside the classifier; not set: that of the images",
+    )
+    resize: Resize = Field(
+        default="bilinear",
+        description="how images come to that side; bilinear is antialiased where it shrinks, none refuses other sides",
+    )
+    permute: Permutation | None = Field(
+        default=None, description="a fixed random order in which the backbone sees the pixels; not set: theirs"
+    )
 
     @property
     def family(self) -> str:

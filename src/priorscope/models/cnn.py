@@ -31,19 +31,31 @@ if TYPE_CHECKING:
 
 
 class CnnConfig(FamilyConfig):
-    """Stages of `depths` blocks and `widths` channels, and their parts.
+    """Stages of `depths` blocks and `widths` channels, and their parts."""
 
-    Every ResNet stage after the first halves the map; every `air` stage does, and has 1 + depth convolutions.
-    """
-
-    form: Literal["resnet", "air"]
-    depths: tuple[int, ...] = Field(min_length=1)
-    widths: tuple[int, ...] = Field(min_length=1)
-    block: Literal["basic", "bottleneck"] = "basic"
-    shortcut: Literal["projection", "pad"] = "projection"
-    stem: Literal["cifar", "imagenet"] = "cifar"
+    form: Literal["resnet", "air"] = Field(
+        description="resnet: each stage of residual blocks after the first halves the map; air: each of plain convolutions does"
+    )
+    depths: tuple[int, ...] = Field(
+        min_length=1, description="of each stage: its blocks (air: its convolutions after the first)"
+    )
+    widths: tuple[int, ...] = Field(
+        min_length=1, description="of each stage: its channels, of which a bottleneck puts out four times as many"
+    )
+    block: Literal["basic", "bottleneck"] = Field(
+        default="basic", description="resnet: basic, two 3x3 convolutions; bottleneck, 1x1, 3x3, 1x1"
+    )
+    shortcut: Literal["projection", "pad"] = Field(
+        default="projection",
+        description="resnet, where a block changes the map: projection, a 1x1 convolution; pad, without parameters",
+    )
+    stem: Literal["cifar", "imagenet"] = Field(
+        default="cifar", description="resnet: cifar, 3x3 of stride 1; imagenet, 7x7 of stride 2 and a max-pool"
+    )
     stem_stride: Literal[1, 2] = Field(default=1, description="form air: 2 quarters every map, and the cost with it")
-    norm: Literal["batch", "group", "none"] = "batch"
+    norm: Literal["batch", "group", "none"] = Field(
+        default="batch", description="after each convolution: batch, group (of 16 channels) or none"
+    )
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

@@ -38,19 +38,23 @@ TOLERANCE = 0.02
 
 
 class DialConfig(FamilyConfig):
-    """Where the dial stands, what is matched, and what all stands share. FLOPs are per image, a multiply-add counting two.
+    """Where the dial stands, what is matched, and what all stands share.
 
-    `solved_for` is the number of classes that widths are solved for (not set: that of the data). A network whose head is
-    replaced for others keeps its widths: what begins with the weights of one for 10 classes has `solved_for = 10`.
+    A network whose head is replaced for other classes keeps its widths: what begins with the weights of one for 10 classes has
+    `solved_for = 10`.
     """
 
-    mixing: Mixing
-    match: Literal["parameters", "flops"] = "parameters"
-    budget: int = Field(default=500_000, ge=1)
-    depth: int = Field(default=4, ge=1)
-    patch: int = Field(default=4, ge=1)
-    kernel: Literal[1, 3, 5, 7] = 3
-    solved_for: int | None = Field(default=None, ge=1)
+    mixing: Mixing = Field(description="where the dial stands: how activations reach each other")
+    match: Literal["parameters", "flops"] = Field(
+        default="parameters", description="what comes to the budget: parameters, or flops (of an image, two for a multiply-add)"
+    )
+    budget: int = Field(default=500_000, ge=1, description="how many of these")
+    depth: int = Field(default=4, ge=1, description="how many blocks")
+    patch: int = Field(default=4, ge=1, description="the side of a patch, or of a place on the grid, in pixels")
+    kernel: Literal[1, 3, 5, 7] = Field(default=3, description="local, conv: the side of a neighbourhood, in places")
+    solved_for: int | None = Field(
+        default=None, ge=1, description="how many classes the widths are solved for; not set: those of the data"
+    )
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

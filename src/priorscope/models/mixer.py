@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 class MixerConfig(FamilyConfig):
     """Patch, depth and width of a Mixer, and the widths of its two MLPs as ratios of its width."""
 
-    patch: int = Field(ge=1)
-    depth: int = Field(ge=1)
-    width: int = Field(ge=1)
-    token_ratio: float = Field(default=0.5, gt=0.0)
-    channel_ratio: float = Field(default=4.0, gt=0.0)
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
+    patch: int = Field(ge=1, description="the side of a patch, in pixels")
+    depth: int = Field(ge=1, description="how many blocks")
+    width: int = Field(ge=1, description="channels of a token")
+    token_ratio: float = Field(
+        default=0.5, gt=0.0, description="hidden units of the MLP over positions, as a multiple of the width"
+    )
+    channel_ratio: float = Field(
+        default=4.0, gt=0.0, description="hidden units of the MLP over channels, as a multiple of the width"
+    )
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="inside and after both MLPs")
+    drop_path: float = Field(default=0.0, ge=0.0, lt=1.0, description="stochastic depth: the rate of every block")
 
 
 VERSION = 3

@@ -30,18 +30,19 @@ Activation = Literal["gelu", "relu"]
 
 
 class MlpConfig(FamilyConfig):
-    """Depth, width and parts of an MLP.
+    """Depth, width and parts of an MLP."""
 
-    `form` "standard" is the MLP without skip connections and bottlenecks; it has `blocks` - 1 hidden maps and no expansion.
-    """
-
-    form: Literal["bottleneck", "standard"] = "bottleneck"
-    blocks: int = Field(ge=1)
-    width: int = Field(ge=1)
-    expansion: int = Field(default=4, ge=1)
-    norm: Norm = "layer"
-    act: Activation = "gelu"
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    form: Literal["bottleneck", "standard"] = Field(
+        default="bottleneck", description="standard: without skip connections and bottlenecks"
+    )
+    blocks: int = Field(ge=1, description="how many; standard: one more than there are hidden maps")
+    width: int = Field(ge=1, description="channels between the blocks")
+    expansion: int = Field(default=4, ge=1, description="bottleneck: how many times as wide a block is inside")
+    norm: Norm = Field(default="layer", description="what stands before each block")
+    act: Activation = Field(default="gelu", description="the activation")
+    dropout: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="after each activation, and after the second map of a block"
+    )
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

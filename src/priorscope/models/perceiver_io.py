@@ -38,25 +38,27 @@ if TYPE_CHECKING:
 class PerceiverIoConfig(FamilyConfig):
     """What a token is, the latents, and the query that reads them.
 
-    `query_width` 0 is as many channels as there are classes. A network whose head is replaced for others keeps its width: what
-    begins with the weights of one for 10 classes has `query_width = 10`.
+    A network whose head is replaced for other classes keeps its query: what begins with the weights of one for 10 classes has
+    `query_width = 10`.
     """
 
-    tokens: Literal["patches", "image"] = "patches"
-    patch: int = Field(default=1, ge=1)
-    bands: int = Field(default=6, ge=1)
-    max_freq: float = Field(default=10.0, gt=0.0)
-    depth: int = Field(ge=1)
-    latents: int = Field(ge=1)
-    width: int = Field(ge=1)
-    cross_heads: int = Field(default=1, ge=1)
-    cross_head_width: int = Field(ge=1)
-    heads: int = Field(default=8, ge=1)
-    head_width: int = Field(ge=1)
-    queries: Literal["trained", "fixed"] = "trained"
-    query_width: int = Field(default=0, ge=0)
-    decoder_mlp: bool = True
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    tokens: Literal["patches", "image"] = Field(default="patches", description="patches, or the whole image as one")
+    patch: int = Field(default=1, ge=1, description="patches: the side of one, in pixels")
+    bands: int = Field(default=6, ge=1, description="patches: frequencies of a position, on each axis")
+    max_freq: float = Field(default=10.0, gt=0.0, description="patches: the highest has half as many periods across the image")
+    depth: int = Field(ge=1, description="blocks of attention of the latents to each other")
+    latents: int = Field(ge=1, description="how many")
+    width: int = Field(ge=1, description="channels of a latent")
+    cross_heads: int = Field(default=1, ge=1, description="heads of the attention to tokens, and of the query's to latents")
+    cross_head_width: int = Field(ge=1, description="channels of such a head")
+    heads: int = Field(default=8, ge=1, description="heads of the latents' attention")
+    head_width: int = Field(ge=1, description="channels of such a head")
+    queries: Literal["trained", "fixed"] = Field(
+        default="trained", description="whether the query that reads the latents is trained, or fixed as it was drawn"
+    )
+    query_width: int = Field(default=0, ge=0, description="channels of the query; 0: as many as there are classes")
+    decoder_mlp: bool = Field(default=True, description="whether an MLP follows what the query read")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="after attention, and inside MLPs")
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

@@ -30,16 +30,21 @@ if TYPE_CHECKING:
 
 
 class SwinConfig(FamilyConfig):
-    """Patch, window, and each stage's depth and heads. `width` is the first stage's; each further stage doubles it."""
+    """Patch, window, and each stage's depth and heads."""
 
-    patch: int = Field(default=4, ge=1)
-    window: int = Field(ge=1)
-    width: int = Field(ge=1)
-    depths: tuple[int, ...] = Field(min_length=1)
-    heads: tuple[int, ...] = Field(min_length=1)
-    mlp_ratio: float = Field(default=4.0, gt=0.0)
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
+    patch: int = Field(default=4, ge=1, description="the side of a patch, in pixels")
+    window: int = Field(ge=1, description="the side of a window, in patches")
+    width: int = Field(ge=1, description="channels of a token in the first stage; each further stage doubles them")
+    depths: tuple[int, ...] = Field(min_length=1, description="blocks of each stage; each stage after the first halves the map")
+    heads: tuple[int, ...] = Field(min_length=1, description="heads of each stage's attention")
+    mlp_ratio: float = Field(default=4.0, gt=0.0, description="how many times as wide an MLP is inside")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="after attention, and inside and after MLPs")
+    drop_path: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="stochastic depth: the rate of the last block; it grows from 0 at the first",
+    )
 
 
 def _swin(window: int, width: int, depths: tuple[int, ...], heads: tuple[int, ...], patch: int = 4) -> Plain:

@@ -35,14 +35,13 @@ _SAID = ("num_classes", "drop_rate", "pretrained")
 
 
 class TimmConfig(FamilyConfig):
-    """A timm name, whether its published weights are the start, and the dropout that every timm network knows.
+    """A timm name, whether its published weights are the start, and the dropout that every timm network knows."""
 
-    `args` are further settings of the network under timm's names (not set: none); `img_size` among them follows the images.
-    """
-
-    pretrained: bool = False
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    args: dict[str, Any] | None = None
+    pretrained: bool = Field(default=False, description="begin with the published weights")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="timm's drop_rate: before the head, in most networks")
+    args: dict[str, Any] | None = Field(
+        default=None, description="further settings of the network under timm's names; img_size follows the images"
+    )
 
     @model_validator(mode="after")
     def _said_once(self) -> Self:

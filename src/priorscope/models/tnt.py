@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 
 class TntConfig(FamilyConfig):
-    """Patch and pixel size, and the widths of both streams. `form` "timm" is timm's network."""
+    """Patch and pixel size, and the widths of both streams."""
 
-    form: Literal["free", "timm"] = "free"
-    patch: int = Field(ge=1)
-    pixel: int = Field(ge=1)
-    depth: int = Field(default=6, ge=1)
-    width: int = Field(default=512, ge=1)
-    pixel_width: int = Field(default=24, ge=1)
-    heads: int = Field(default=8, ge=1)
-    head_width: int = Field(default=64, ge=1)
-    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    form: Literal["free", "timm"] = Field(default="free", description="timm: timm's network")
+    patch: int = Field(ge=1, description="the side of a patch, in pixels")
+    pixel: int = Field(ge=1, description="the side of the squares that a patch is cut into, in pixels")
+    depth: int = Field(default=6, ge=1, description="how many blocks, of both streams")
+    width: int = Field(default=512, ge=1, description="channels of a patch")
+    pixel_width: int = Field(default=24, ge=1, description="channels of a square")
+    heads: int = Field(default=8, ge=1, description="heads of the attention on patches (free: on squares, too)")
+    head_width: int = Field(default=64, ge=1, description="channels of a head")
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="after attention, and inside MLPs")
 
 
 VERSION = 5

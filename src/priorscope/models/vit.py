@@ -38,20 +38,31 @@ LAST = 3
 class VitConfig(FamilyConfig):
     """Patch, depth, width and heads of a vision transformer.
 
-    `qkv_bias` says whether queries, keys and values have a bias (not set: yes); `head_hidden` is the width of a hidden layer
-    in the head (not set: none). What is not set stands in no key, so that runs from before these settings keep theirs.
+    What is not set stands in no key, so that runs from before these settings keep theirs.
     """
 
-    patch: int = Field(ge=1)
-    depth: int = Field(ge=1)
-    width: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    mlp_ratio: float = Field(default=4.0, gt=0.0)
-    pool: Literal["token", "avg"] = "token"
-    qkv_bias: bool | None = None
-    head_hidden: int | None = Field(default=None, ge=1)
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    drop_path: float = Field(default=0.0, ge=0.0, lt=1.0)
+    patch: int = Field(ge=1, description="the side of a patch, in pixels")
+    depth: int = Field(ge=1, description="how many blocks")
+    width: int = Field(ge=1, description="channels of a token")
+    heads: int = Field(ge=1, description="heads of the attention, which share the width evenly")
+    mlp_ratio: float = Field(default=4.0, gt=0.0, description="how many times as wide an MLP is inside")
+    pool: Literal["token", "avg"] = Field(
+        default="token", description="what the head reads: token, the class token; avg, the mean of the patches"
+    )
+    qkv_bias: bool | None = Field(default=None, description="whether queries, keys and values have a bias; not set: they have")
+    head_hidden: int | None = Field(default=None, ge=1, description="the width of a hidden layer in the head; not set: none")
+    dropout: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="of the tokens with their positions, after attention, and inside and after MLPs",
+    )
+    drop_path: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="stochastic depth: the rate of the last block; it grows from 0 at the first",
+    )
 
 
 VERSION = 4
