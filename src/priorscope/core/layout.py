@@ -30,6 +30,8 @@ import glob
 import itertools
 from pathlib import Path
 
+from priorscope.core.config import Plain, is_table
+
 RECIPE, MADE_FROM, ENVIRONMENT = "recipe.toml", "made_from.json", "environment.json"
 STEPS, CHECKPOINT, EXTEND = "steps.jsonl", "checkpoint.pt", "extend.pt"
 WEIGHTS, SNAPSHOTS, EVIDENCE, RESULTS = "weights.safetensors", "snapshots", "evidence", "results"
@@ -46,6 +48,20 @@ def is_run(folder: Path) -> bool:
 def is_finished(run: Path) -> bool:
     """Whether a run is finished: this file is written last."""
     return (run / ENVIRONMENT).exists()
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder is a study's, or holds runs as one does."""
+    return (folder / STUDY).exists() or (folder / RUNS).is_dir()
+
+
+def is_own_copy(study: Plain) -> bool:
+    """Whether a `study.toml` is what a study writes into its folder, not what people write and ask for.
+
+    A study leaves out neither its name nor its probes, and keeps what a probe is set to apart, under `probe`.
+    """
+    entries = study.get("probes")
+    return "name" in study and isinstance(entries, list) and all(is_table(one) and "probe" in one for one in entries)
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -32,7 +32,7 @@ def read_source(path: Path) -> Reading:
         name = path.resolve().name  # `.` has none
         lacking = () if layout.is_finished(path) else ("the run is not finished",)
         return Reading(name, "", "", (name,), (run,) if run else (), (), tuple(failures), lacking=lacking)
-    if (path / layout.STUDY).exists() or (path / layout.RUNS).is_dir():
+    if layout.is_study(path):
         return read_study(path)
     raise RequestError(
         f"{path} holds neither a study nor a run.",
@@ -42,10 +42,14 @@ def read_source(path: Path) -> Reading:
 
 
 def read_study(path: Path) -> Reading:
-    """A study's folder: every run that can be read, and every failure."""
+    """A study's folder: every run that can be read, and every failure. Of a study that people wrote, the runs beside it."""
     path = path.resolve()
     failures: list[Failure] = []
     study = _table(path / layout.STUDY, failures) if (path / layout.STUDY).exists() else {}
+    if study and not layout.is_own_copy(study):
+        if not layout.runs_in(path / layout.RUNS):
+            raise _not_carried_out(path)
+        study = {}
     joint = tuple(read_outcomes(path / layout.JOINT, None, failures))
     runs = [
         _placed(_held_against(joint, run), study)
@@ -65,6 +69,14 @@ def read_study(path: Path) -> Reading:
         claims=tuple(str(claim) for claim in study.get("claims") or ()),
         tuned=_tuned(study),
         lacking=tuple(lacking_said(study, entries, runs, joint)),
+    )
+
+
+def _not_carried_out(path: Path) -> RequestError:
+    return RequestError(
+        f"The study in {path} was not carried out there.",
+        "the folder of a study that was",
+        f"priorscope study {path / layout.STUDY} --out FOLDER, then name that folder",
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from priorscope import run as runs
 from priorscope.core import folder, layout
-from priorscope.core.config import Plain, content_key
+from priorscope.core.config import Plain, content_key, read_toml
 from priorscope.core.contracts import About, Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.machine import on_threads
@@ -259,11 +259,11 @@ def passing(found: Iterable[Looked]) -> list[Path]:
 
 
 def _deletes(study: Path, kept: Sequence[Path]) -> bool:
-    if not (study / layout.STUDY).exists():
-        return False
     try:
+        if not layout.is_own_copy(read_toml(study / layout.STUDY)):
+            return False
         plan = make_plan(Study.load(str(study / layout.STUDY)), study)
-    except PriorscopeError:  # one that cannot be planned cannot be run again
+    except PriorscopeError:  # what is no study, or cannot be planned, cannot be run again
         return False
     return not plan.open and not {*kept} <= {step.out for step in plan.steps}
 

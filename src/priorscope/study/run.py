@@ -97,17 +97,27 @@ def run_study(
 
 
 def check_folder(study: Study, out: Path) -> None:
-    """Refuses a folder that another study, or nobody known, has filled: what a study does not ask for it takes away."""
-    own = out / layout.STUDY
-    found = read_toml(own).get("name", study.name) if own.exists() else None
-    filled = [name for name in (layout.RUNS, layout.JOINT, layout.TUNING) if (out / name).exists()]
-    if found not in (None, study.name) or (found is None and filled):
-        holds = f"the study {found!r}" if found else f"{' and '.join(filled)} of no study"
+    """Refuses a folder that something else has filled: what a study does not ask for it takes away, or writes over."""
+    holds = _other_than(study, out)
+    if holds is not None:
         raise RequestError(
             f"{out} holds {holds}, and {study.name!r} would take away what it does not ask for.",
             f"an empty folder, or that of {study.name!r}",
             "choose another folder with --out",
         )
+
+
+def _other_than(study: Study, out: Path) -> str | None:
+    """What a folder holds that is not this study's: a run, a study that people wrote, another study, or what is of none."""
+    if layout.is_run(out):
+        return "a run"
+    if (out / layout.STUDY).exists():
+        found = read_toml(out / layout.STUDY)
+        if not layout.is_own_copy(found):
+            return f"a {layout.STUDY} that no study wrote"
+        return None if found["name"] == study.name else f"the study {found['name']!r}"
+    filled = [name for name in (layout.RUNS, layout.JOINT, layout.TUNING) if (out / name).exists()]
+    return f"{' and '.join(filled)} of no study" if filled else None
 
 
 def _on_this_machine(workers: int | None) -> Executor:

@@ -159,6 +159,7 @@ def write_study(
         "question": "Does an MLP lean on texture where a CNN leans on shape?",
         "promise": "Two minutes on two cores; 1,000 images a number; shows which differences three seeds can tell apart.",
         "seeds": list(seeds),
+        "probes": [],
         "recipes": {family: {"model": f"{family}/tiny"} for family in families},
     }
     (out / "study.toml").write_text(tomli_w.dumps(study), encoding="utf-8")

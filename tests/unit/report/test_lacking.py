@@ -22,7 +22,7 @@ def study(tmp_path: Path) -> Path:
     recipe = '[recipes.wide]\nseeds = [0]\n[recipes.wide.grid]\n"model.width" = [16, 32]\n'
     probes = '[[probes]]\nprobe = {name = "accuracy"}\n[[probes]]\nprobe = {name = "accuracy", k = 3}\n'
     probes += 'recipes = ["mlp"]\nseeds = [1]\n'
-    (out / "study.toml").write_text((out / "study.toml").read_text() + recipe + probes)
+    (out / "study.toml").write_text((out / "study.toml").read_text().replace("probes = []\n", "") + recipe + probes)
     add(out / "runs/mlp-s1", k=3)
     return out
 

@@ -103,7 +103,7 @@ def test_too_few_seeds_are_marked_and_the_mark_is_explained(tables):
 def test_hostile_names_stay_text(tmp_path):
     name = HOSTILE.replace("/", "-")
     write_run(tmp_path / "out" / "runs" / f"{name}-s0", "mlp", 0, {"accuracy": accuracy(0.5, 0)})
-    (tmp_path / "out" / "study.toml").write_text(tomli_w.dumps({"name": name, "question": name}))
+    (tmp_path / "out" / "study.toml").write_text(tomli_w.dumps({"name": name, "question": name, "probes": []}))
     written = write_tables([tmp_path / "out"], tmp_path / "tables")
     rows = rows_of((tmp_path / "tables" / "accuracy.tex").read_text())
     assert read_back(rows[1][0].removesuffix("$^\\dagger$")) == name

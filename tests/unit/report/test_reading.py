@@ -10,6 +10,7 @@ from fake_study import accuracy, write_run, write_study
 
 from priorscope.core.contracts import About
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.report.curves import read_curves
 from priorscope.report.joined import read_sources
 from priorscope.report.settings import family_of
 from priorscope.report.verdict import findings
@@ -189,6 +190,23 @@ def test_refuses_a_folder_of_something_else(tmp_path: Path) -> None:
         "  wanted: a folder with study.toml or recipe.toml\n"
         "  try:    priorscope study NAME --out FOLDER"
     )
+
+
+def test_of_a_study_that_people_wrote_the_runs_beside_it_are_read(tmp_path: Path) -> None:
+    """A project: what was trained lies in `runs`, and what is to be studied stands beside it."""
+    written = 'question = "Which?"\n[recipes.a]\n[recipes.b]\n[[probes]]\nname = "accuracy"\nk = 3\n'
+    (tmp_path / "study.toml").write_text(written)
+    with pytest.raises(RequestError) as refused:
+        read_sources([tmp_path])
+    assert str(refused.value) == (
+        f"The study in {tmp_path} was not carried out there.\n"
+        "  wanted: the folder of a study that was\n"
+        f"  try:    priorscope study {tmp_path / 'study.toml'} --out FOLDER, then name that folder"
+    )
+    write_run(tmp_path / "runs" / "mine", "mlp", 0, {"accuracy": accuracy(0.5, 0)})
+    read = read_sources([tmp_path])
+    assert ([run.name for run in read.runs], read.question, read.entries, read.lacking) == (["mine"], "", (), ())
+    assert [curve.name for curve in read_curves(tmp_path)] == ["mine"]
 
 
 def test_refuses_nothing() -> None:

@@ -114,7 +114,7 @@ def test_a_study_is_read_with_its_verdicts_drawn_again(matrix: Transfer, tmp_pat
         blind.save(
             run / "results" / "robustness" / "0123456789abcdef.json", About(subjects=(Subject(name=name, family="mlp"),))
         )
-    (tmp_path / "study.toml").write_text('name = "planted"\n')
+    (tmp_path / "study.toml").write_text('name = "planted"\nprobes = []\n')
     runs = {run.name: run.outcomes[0].result for run in read_study(tmp_path).runs}
     assert {name: getattr(result, "verdict", "") for name, result in runs.items()} == {
         "masked": "masked",

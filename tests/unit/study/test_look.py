@@ -273,5 +273,7 @@ def test_a_result_that_the_study_will_delete_is_told_of(study, tmp_path):
     assert kept.exists()
     run_study(Study.load(str(study / "study.toml")), study, executor=Here()).check()
     assert not kept.exists()
+    (study / "study.toml").write_text(ASKED)  # as people write one: no study was carried out there
+    assert passing(found) == []
     shutil.copytree(study / "runs/both-s0", tmp_path / "alone")
     assert passing(look(probe_config("accuracy"), [network_of_run(tmp_path / "alone")])) == []

@@ -20,6 +20,15 @@ from priorscope.study.run import LEFT_OUT, StudyOutcome, check_folder, run_study
 from priorscope.study.steps import ProbeStep, TrainStep, difference
 from priorscope.study.study import Study, assign_study, cells, find_study, shipped_studies
 
+WRITTEN = """question = "Which?"
+[base]
+model = "mlp/tiny"
+data = {source = "shapetex"}
+[recipes.a]
+[[probes]]
+name = "accuracy"
+"""
+
 BASE = {
     "name": "made",
     "question": "Which?",
@@ -321,6 +330,31 @@ def test_a_folder_of_something_else_is_left_as_it_is(tmp_path, name, fresh):
     with pytest.raises(RequestError, match="holds the study 'other', and 'made' would take away"):
         run_study(made(), tmp_path, fresh=fresh, executor=Here())
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {kept, tmp_path / "study.toml"}
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_project_whose_study_stands_beside_its_runs_is_left_as_it_is(tmp_path, fresh):
+    """People write a study where they train: its file is theirs, also where it has a name, and so is `runs`."""
+    for text in (WRITTEN, f'name = "made"\n{WRITTEN}', 'name = "made"\n' + WRITTEN.partition("[[probes]]")[0]):
+        (tmp_path / "study.toml").write_text(text)
+        (tmp_path / "runs" / "mine").mkdir(parents=True, exist_ok=True)
+        with pytest.raises(RequestError) as refused:
+            run_study(made(), tmp_path, fresh=fresh, executor=Here())
+        assert refused.value.came.startswith(f"{tmp_path} holds a study.toml that no study wrote, and 'made' would take away")
+        assert {path.name for path in tmp_path.rglob("*")} == {"study.toml", "runs", "mine"}
+        assert (tmp_path / "study.toml").read_text() == text
+
+
+def test_what_a_study_writes_is_its_own_copy(tmp_path):
+    for study in (made(), made(probes=[]), Study.load("quickstart")):
+        (tmp_path / "study.toml").write_text(study.toml())
+        check_folder(study, tmp_path)
+
+
+def test_the_folder_of_a_run_takes_no_study(tmp_path):
+    (tmp_path / "recipe.toml").write_text("seed = 0\n")
+    with pytest.raises(RequestError, match="holds a run, and 'made' would take away"):
+        run_study(made(), tmp_path, executor=Here())
 
 
 def test_a_changed_study_of_one_name_goes_on_in_its_folder(tmp_path):
