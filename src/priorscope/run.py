@@ -209,7 +209,9 @@ class Snapshot(Run):
 
 def load(path: Path | str) -> Run:
     """Opens a finished run's folder."""
-    path = Path(path)
+    path = Path(path).expanduser()
+    if layout.is_study(path) and not layout.is_run(path):
+        raise RequestError(f"{path} is a study.", "the folder of a finished run", f"its runs are {path / layout.RUNS}/*")
     if not layout.is_finished(path):
         found, do = "no run", "check the path, or train one there: priorscope train RECIPE --out"
         if (path / layout.RECIPE).exists():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from priorscope.cli.printing import AsJson, Setting, print_json
-from priorscope.core.errors import PriorscopeError, RequestError, WorkError
+from priorscope.core.errors import PriorscopeError, WorkError
 
 if TYPE_CHECKING:
     from priorscope.core.config import Plain
@@ -33,7 +33,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Carry out one recipe; under torchrun or srun on many ranks."""
-    from priorscope.core import layout
     from priorscope.fitting import fit
     from priorscope.fitting.run_folder import begun
     from priorscope.recipe import Recipe, find_recipe
@@ -44,18 +43,13 @@ def train(
     folder = out or Path("runs") / path.stem
 
     def carry_out(watch: Watch) -> Run:
-        # Before the ranks meet, so that none of them waits for one that has refused.
-        if begun(folder) and not layout.is_finished(folder) and not resume:
-            raise RequestError(
-                f"{folder} holds an unfinished run.",
-                "permission to continue it",
-                "add --resume, or choose another folder with --out",
-            )
-        return fit(recipe, folder, watch=watch, extend=extend, exporters=exporters or ())
+        return fit(recipe, folder, watch=watch, extend=extend, exporters=exporters or (), resume=resume)
 
     launch = launch_of(os.environ)
     if launch is not None and not launch.ranks.first:  # the first rank alone speaks
         return _quietly(launch.ranks.rank, lambda: carry_out(_silent))
+    if resume and not begun(folder):
+        print(f"nothing was begun in {folder}: this is its beginning", file=sys.stderr)
     with _bar(path.stem) as watch:
         run = carry_out(watch)
     last = run.history[run.environment.chosen_epoch - 1] if run.history else None

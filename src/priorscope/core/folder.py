@@ -20,7 +20,9 @@ from priorscope.core.config import Plain, is_table
 from priorscope.core.errors import RequestError, WorkError
 
 TEMPORARY = ".tmp-"
-"""What names of unfinished files begin with; such files are leftovers of a killed process and may be deleted."""
+"""What names of unfinished files begin with."""
+LEFTOVERS = TEMPORARY + "[0-9a-f]" * 8 + "-*"
+"""The pattern of the names that `replacing` gives: such files are leftovers of a killed process and may be deleted."""
 
 
 @contextmanager
@@ -128,9 +130,10 @@ def read_rows(path: Path) -> list[Plain]:
         ) from None
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Deletes unfinished files of killed processes below a folder that is locked by us."""
-    for leftover in folder.rglob(f"{TEMPORARY}*"):
+def remove_leftovers(folder: Path, own: Sequence[str]) -> None:
+    """Deletes unfinished files of killed processes in a folder that is locked by us, and below the folders of `own` in it."""
+    below = (leftover for name in own for leftover in (folder / name).rglob(LEFTOVERS))
+    for leftover in [*folder.glob(LEFTOVERS), *below]:
         _remove_leftover(leftover)
 
 

@@ -36,8 +36,13 @@ RECIPE, MADE_FROM, ENVIRONMENT = "recipe.toml", "made_from.json", "environment.j
 STEPS, CHECKPOINT, EXTEND = "steps.jsonl", "checkpoint.pt", "extend.pt"
 WEIGHTS, SNAPSHOTS, EVIDENCE, RESULTS = "weights.safetensors", "snapshots", "evidence", "results"
 
+RUN_FOLDERS = (SNAPSHOTS, EVIDENCE, RESULTS)
+"""The folders that a run makes in its own."""
+
 STUDY, RUNS, TUNING, JOINT = "study.toml", "runs", "tuning", "joint"
 STALE, FAILURES = "stale", "failures.json"
+STUDY_FOLDERS = (RUNS, TUNING, JOINT, STALE)
+"""The folders that a study makes in its own."""
 
 
 def is_run(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from priorscope.core.machine import on_threads, pick_device, return_freed_memory
 from priorscope.fitting.attempt import Attempt, Status, Watch
 from priorscope.fitting.init import initial_weights
 from priorscope.fitting.made_from import inputs
-from priorscope.fitting.run_folder import prepare
+from priorscope.fitting.run_folder import check_folder, prepare
 from priorscope.recipe import Recipe
 from priorscope.run import Run, load
 from priorscope.train import extension
@@ -35,18 +35,20 @@ def fit(
     init: Path | None = None,
     extend: Path | str | None = None,
     exporters: Sequence[str] = (),
+    resume: bool = True,
 ) -> Run:
     """Carries out a recipe into a folder, resuming where an earlier attempt stopped; a finished run is returned as it is.
 
     `watch` is called after every step. `init` is the folder of the run to begin with, which a study knows where the recipe
     names another of its recipes. `extend` is a finished run that differs only in its length, after whose steps this one
-    continues. `exporters` get every row, those of a finished run too. A folder of another recipe is refused. Under
-    `torchrun`, or started by SLURM's `srun`, all ranks call this alike.
+    continues. `exporters` get every row, those of a finished run too. A folder of another recipe is refused, and without
+    `resume` one of an unfinished run. Under `torchrun`, or started by SLURM's `srun`, all ranks call this alike.
     """
     import torch
 
-    out = Path(out)
+    out = Path(out).expanduser()
     made_from = inputs(recipe, load(init).key if init else None)
+    check_folder(out, recipe, made_from, init, resume=resume)  # before the ranks meet: none waits for one that has refused
     earlier = _earlier(Path(extend), made_from, recipe) if extend else None
     device = pick_device(recipe.train.device)
     with joined(device) as ranks, folder.locked(out) if ranks.first else nullcontext():

@@ -58,15 +58,10 @@ def data_changed(environment: Environment, source: SourceConfig) -> bool:
     return before is not None and now is not None and before != now
 
 
-def prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> None:
-    """Writes what is asked into a folder, or refuses a folder that was asked for something else."""
-    folder.remove_leftovers(out)
-    finished = finished_in(out)
-    if finished and finished.diverged is None and not is_whole(out / layout.WEIGHTS):
-        finished = None
-    if not finished:
-        (out / layout.ENVIRONMENT).unlink(missing_ok=True)  # its weights, or its record, are gone: it is carried out again
-    there = stands_for(out, made_from)
+def check_folder(out: Path, recipe: Recipe, made_from: Plain, init: Path | None, *, resume: bool = True) -> None:
+    """Refuses a folder that is not for this run, and changes nothing: it holds something else, or must not be resumed."""
+    _check_own_files(out, recipe)
+    finished, there = _whole_in(out), stands_for(out, made_from)
     if there is not None and there != made_from:
         longer = bool(finished and there) and (out / layout.EXTEND).exists() and not extension.differing(there, made_from)
         raise RequestError(
@@ -88,6 +83,44 @@ def prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> N
             "the weights as they were",
             "train in another folder with --out",
         )
-    if not finished:
-        folder.write_text(out / layout.RECIPE, recipe.toml())
+    if not resume and begun(out) and not layout.is_finished(out):
+        with folder.locked(out):  # one that is under way is said to be in use
+            raise RequestError(
+                f"{out} holds an unfinished run.",
+                "permission to continue it",
+                "add --resume, or choose another folder with --out",
+            )
+
+
+def _check_own_files(out: Path, recipe: Recipe) -> None:
+    """Refuses a folder whose recipe or study somebody wrote: a run would write over the one and lie among the other's."""
+    theirs = out / layout.RECIPE
+    written = (out / layout.MADE_FROM).exists() or begun(out) or not theirs.exists()
+    if not written and theirs.read_bytes() != recipe.toml().encode():
+        raise RequestError(
+            f"{theirs} was written by no run, and a run there would write over it.",
+            "an empty folder, or a run of this recipe",
+            "choose another folder with --out",
+        )
+    if (out / layout.STUDY).exists():
+        raise RequestError(
+            f"{out} holds a study.", "an empty folder, or a run of this recipe", "choose another folder with --out"
+        )
+
+
+def _whole_in(out: Path) -> Environment | None:
+    """The record of the finished run in a folder; None also where its weights are gone."""
+    finished = finished_in(out)
+    return finished if finished and (finished.diverged is not None or is_whole(out / layout.WEIGHTS)) else None
+
+
+def prepare(out: Path, recipe: Recipe, made_from: Plain, init: Path | None) -> None:
+    """Writes what is asked into a folder that is locked by us, or refuses one that is not for it."""
+    check_folder(out, recipe, made_from, init)
+    folder.remove_leftovers(out, layout.RUN_FOLDERS)
+    whole = _whole_in(out) is not None
+    if not whole:
+        (out / layout.ENVIRONMENT).unlink(missing_ok=True)  # its weights, or its record, are gone: it is carried out again
     folder.write_json(out / layout.MADE_FROM, made_from)
+    if not whole:
+        folder.write_text(out / layout.RECIPE, recipe.toml())  # after what says that a run wrote it

@@ -84,8 +84,8 @@ def run_study(
     elsewhere = finished_runs(shared)
     check_folder(study, out)
     with folder.locked(out):
-        folder.remove_leftovers(out)
         check_askable(make_plan(study, out / "anew"))  # what cannot be planned, or never be done, changes nothing
+        folder.remove_leftovers(out, layout.STUDY_FOLDERS)
         if fresh:
             _forget(out)
         if not (out / layout.STUDY).exists() or (out / layout.STUDY).read_text(encoding="utf-8") != study.toml():

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import priorscope as ps
 from priorscope import fitting
 from priorscope.cli import app
-from priorscope.core import layout
+from priorscope.core import folder, layout
 from priorscope.core.errors import RequestError
 
 PUBLISHED = """
@@ -38,6 +38,22 @@ def test_a_published_network_taken_as_it_is_has_no_epoch_to_tell_of(tmp_path):
     assert done.stdout == f"{tmp_path / 'run'}: the weights as they were published; nothing was trained.\n"
     again = CliRunner().invoke(app, [*asked, "--json"], catch_exceptions=False)
     assert json.loads(again.stdout)["chosen"] is None
+
+
+def test_a_folder_says_first_what_matters_most(tiny, tmp_path):
+    """That somebody is at it, then that it is another's, then that it is not finished."""
+    out, asked = tmp_path / "run", ["train", str(tmp_path / "a.toml"), "--out", str(tmp_path / "run")]
+    (tmp_path / "a.toml").write_text(tiny.toml())
+    done = CliRunner().invoke(app, [*asked, "--resume"], catch_exceptions=False)
+    assert done.stderr == f"nothing was begun in {out}: this is its beginning\n"
+    assert CliRunner().invoke(app, [*asked, "--resume"], catch_exceptions=False).stderr == ""
+    (out / layout.ENVIRONMENT).unlink()
+    with pytest.raises(RequestError, match="is in use by another process"), folder.locked(out):
+        CliRunner().invoke(app, asked, catch_exceptions=False)
+    with pytest.raises(RequestError, match="holds a run of another recipe"):
+        CliRunner().invoke(app, [*asked, "--set", "seed=5"], catch_exceptions=False)
+    with pytest.raises(RequestError, match="holds an unfinished run"):
+        CliRunner().invoke(app, asked, catch_exceptions=False)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

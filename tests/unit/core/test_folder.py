@@ -113,11 +113,15 @@ def test_a_folder_in_use_is_refused_and_a_killed_holder_frees_it(tmp_path):
 
 
 def test_leftovers_of_killed_processes_are_removed(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / f"{folder.TEMPORARY}1234-weights").write_text("half")
-    (tmp_path / "a" / "weights").write_text("whole")
-    folder.remove_leftovers(tmp_path)
-    assert [p.name for p in (tmp_path / "a").iterdir()] == ["weights"]
+    """What `replacing` was writing, there and in the folder's own parts; nothing else that is called nearly so."""
+    with folder.replacing(tmp_path / "weights") as file:
+        left = file.name.rpartition("/")[2]
+    others = (tmp_path / "own" / ".tmp-weights", tmp_path / "own" / "weights", tmp_path / "mine" / left)
+    for path in (tmp_path / left, tmp_path / "own" / "deep" / left, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    folder.remove_leftovers(tmp_path, ["own", "absent"])
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {tmp_path / "weights", *others}
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ from priorscope.fitting.adoption import adopt
 from priorscope.fitting.made_from import inputs
 from priorscope.fitting.run_folder import begun
 from priorscope.models import FAMILIES
+from priorscope.study.networks import network
 from priorscope.train import checkpoint, loop
 from priorscope.train.init import Stored
 
@@ -155,6 +156,59 @@ def test_a_finished_run_is_not_trained_again(tiny, whole):
 def test_a_folder_of_another_recipe_is_refused(tiny, whole):
     with pytest.raises(RequestError, match="holds a run of another recipe"):
         ps.fit(tiny.replace(seed=5), whole.path)
+
+
+def standing(folder):
+    """Every file but locks, with its content."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+@pytest.mark.parametrize("gone", [layout.WEIGHTS, None])
+def test_a_refused_training_changes_nothing(tiny, whole, gone):
+    """Also where weights are gone, or a record is torn: it is another's run all the same."""
+    if gone:
+        (whole.path / gone).unlink()
+    else:
+        (whole.path / layout.ENVIRONMENT).write_text("{")
+    (whole.path / ".tmp-01234567-mine").touch()
+    before = standing(whole.path)
+    with pytest.raises(RequestError, match="holds a run of another recipe"):
+        ps.fit(tiny.replace(seed=5), whole.path)
+    assert standing(whole.path) == before
+
+
+def test_a_recipe_that_people_wrote_is_not_written_over(tiny, tmp_path):
+    (tmp_path / "recipe.toml").write_text(f"# Mine.\n{tiny.toml()}")
+    recipe = ps.Recipe.load(tmp_path / "recipe.toml")
+    with pytest.raises(RequestError) as refused:
+        ps.fit(recipe, tmp_path)
+    assert str(refused.value) == (
+        f"{tmp_path / 'recipe.toml'} was written by no run, and a run there would write over it.\n"
+        "  wanted: an empty folder, or a run of this recipe\n"
+        "  try:    choose another folder with --out"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
+    (tmp_path / "recipe.toml").write_text(recipe.toml())  # as a start leaves it that was stopped at once
+    assert ps.fit(recipe, tmp_path).history
+
+
+def test_a_study_s_folder_takes_no_run_and_is_none(tiny, tmp_path):
+    (tmp_path / "study.toml").write_text('question = "Which?"\n')
+    with pytest.raises(RequestError, match="holds a study"):
+        ps.fit(tiny, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.toml"]
+    for ask in (ps.load, lambda path: network(str(path), None)):
+        with pytest.raises(RequestError) as refused:
+            ask(tmp_path)
+        assert refused.value.came == f"{tmp_path} is a study."
+        assert refused.value.do == f"its runs are {tmp_path / 'runs'}/*"
+
+
+def test_a_folder_in_the_home_may_be_named_so(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = ps.fit(tiny, "~/a")
+    assert run.path == tmp_path / "a"
+    assert ps.load("~/a").key == run.key
 
 
 def test_a_run_whose_record_is_gone_is_known_by_its_key(tiny, whole, tmp_path):
