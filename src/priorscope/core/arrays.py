@@ -52,5 +52,5 @@ def _naming_damage(path: Path) -> Iterator[None]:
         raise WorkError(
             f"{path} is damaged: {error}.",
             "a file of arrays as it was written",
-            f"delete {path.name} and run the same command again",
+            f"delete {path} and run the same command again",
         ) from None

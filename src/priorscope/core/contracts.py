@@ -121,7 +121,7 @@ class About(Config):
     def read(cls, path: Path) -> Self:
         """What stands beside a stored result."""
         try:
-            return cls.parse(read_json(path).get("about") or {})
+            return cls.parse(read_stored(path).get("about") or {})
         except RequestError as error:
             raise torn_result(path, error.came.rstrip(".")) from None
 
@@ -353,7 +353,7 @@ class Result(Config):
     def load(cls, path: Path | str) -> Self:
         """Reads back what `save` wrote, or says what is torn."""
         path = Path(path)
-        stored = read_json(path)
+        stored = read_stored(path)
         if stored.get("probe") != cls.probe:
             raise RequestError(
                 f"{path} holds a result of {stored.get('probe')!r}.", f"one of {cls.probe!r}", "load it as what it is"
@@ -383,16 +383,23 @@ def draw(results: Mapping[str, Result]) -> list[Figure]:
     return type(pairs[0][1]).draw(pairs)
 
 
+def read_stored(path: Path) -> Plain:
+    """The table of a stored result."""
+    return read_json(path, _mend(path))
+
+
 def torn_result(path: Path, what: str) -> WorkError:
     """The error for a stored result that cannot be read."""
-    return WorkError(
-        f"The result {path} is damaged: {what}.", "a result as it was written", f"delete {path.name} and run the study again"
-    )
+    return WorkError(f"The result {path} is damaged: {what}.", "a result as it was written", _mend(path))
+
+
+def _mend(path: Path) -> str:
+    return f"delete {path} and ask the probe, or run the study, again"
 
 
 def stored_probe(path: Path) -> str:
     """The name of the probe whose result a file holds."""
     try:
-        return str(read_json(path)["probe"])
+        return str(read_stored(path)["probe"])
     except KeyError:
         raise torn_result(path, "it does not name its probe") from None

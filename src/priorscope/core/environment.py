@@ -101,7 +101,8 @@ class Environment(Recorded):
 def read_environment(run: Path) -> Environment:
     """The record in a finished run's folder."""
     path = run / layout.ENVIRONMENT
-    return Environment.parse(folder.read_json(path), str(path))
+    mend = "put a whole copy of it back, or train its recipe in another folder"
+    return Environment.parse(folder.read_json(path, mend), str(path))
 
 
 def write_environment(run: Path, environment: Environment) -> None:

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -92,25 +92,24 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Plain:
-    """The table that a JSON file holds, or an error that says what is torn."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RequestError(f"There is no file {str(path)!r}.", "a JSON file", "check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WorkError(
-            f"{path} is damaged: {error}.",
-            "a JSON file as it was written",
-            f"delete {path.name} and run the same command again",
-        ) from None
+def read_json(path: Path, mend: str = "put a whole copy of it back") -> Plain:
+    """The table that a JSON file holds, or an error that says what is torn, and what mends such a file."""
+    content = _read(path, "a JSON file", json.loads, mend)
     if not is_table(content):
-        raise WorkError(
-            f"{path} is damaged: it holds no table.",
-            "a JSON file as it was written",
-            f"delete {path.name} and run the same command again",
-        )
+        raise WorkError(f"{path} is damaged: it holds no table.", "a JSON file as it was written", mend)
     return content
+
+
+def _read(path: Path, kind: str, parse: Callable[[str], Any], mend: str) -> Any:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RequestError(f"There is no file {str(path)!r}.", kind, "check the path") from None
+    except OSError as error:
+        told = f"check {path} and its permissions"
+        raise WorkError(f"{path} cannot be read: {error.strerror}.", f"{kind} that may be read", told) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise WorkError(f"{path} is damaged: {error}.", f"{kind} as it was written", mend) from None
 
 
 def write_rows(path: Path, rows: Sequence[Plain]) -> None:
@@ -120,14 +119,11 @@ def write_rows(path: Path, rows: Sequence[Plain]) -> None:
 
 def read_rows(path: Path) -> list[Plain]:
     """The rows of a file of JSON lines."""
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError:
-        raise RequestError(f"There is no file {str(path)!r}.", "a file of JSON lines", "check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WorkError(
-            f"{path} is damaged: {error}.", "one JSON object a line", "train in another folder with --out"
-        ) from None
+    mend = "put a whole copy of it back, or train in another folder"
+    rows = _read(path, "a file of JSON lines", lambda text: [json.loads(line) for line in text.splitlines()], mend)
+    if not all(is_table(row) for row in rows):
+        raise WorkError(f"{path} is damaged: it holds a row that is no table.", "a file of JSON lines as it was written", mend)
+    return rows
 
 
 def remove_leftovers(folder: Path, own: Sequence[str]) -> None:

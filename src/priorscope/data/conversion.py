@@ -233,7 +233,8 @@ class _Unfinished:
     def __init__(self, target: Path) -> None:
         self.folder = target.with_name(f"{target.name}.converting")
         self.path = self.folder / "finished.json"
-        self.finished: dict[str, str] = read_json(self.path) if self.path.is_file() else {}
+        again = f"delete {self.path} and run the same command again"
+        self.finished: dict[str, str] = read_json(self.path, again) if self.path.is_file() else {}
 
     def place(self, file: Path) -> Path:
         """The path at which a file lies until all files are finished."""

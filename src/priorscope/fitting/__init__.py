@@ -79,6 +79,7 @@ def fit(
 def _earlier(path: Path, made_from: Plain, recipe: Recipe) -> extension.Earlier:
     """The run that is made longer; refused if it is not the beginning of this one."""
     run = load(path)
-    before, file = folder.read_json(path / layout.MADE_FROM), path / layout.EXTEND
+    mend = f"what trained it writes it again: priorscope train RECIPE --out {path}"
+    before, file = folder.read_json(path / layout.MADE_FROM, mend), path / layout.EXTEND
     extension.check_extensible(path, before, made_from, recipe.train, recipe.optim, file)
     return extension.Earlier(path, run.key, run.recipe.train)

@@ -34,7 +34,7 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, name: str, lef
     with pytest.raises(WorkError) as failed:
         read_array(path) if path.suffix == ".npy" else read_arrays(path, ["a"])
     assert failed.value.came.startswith(f"{path} is damaged: ")
-    assert failed.value.do == f"delete {name} and run the same command again"
+    assert failed.value.do == f"delete {path} and run the same command again"
 
 
 def test_what_was_kept_is_computed_once(tmp_path: Path) -> None:

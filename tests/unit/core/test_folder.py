@@ -11,6 +11,8 @@ import textwrap
 import pytest
 
 from priorscope.core import folder
+from priorscope.core.contracts import About
+from priorscope.core.environment import read_environment
 from priorscope.core.errors import RequestError, WorkError
 
 
@@ -75,6 +77,34 @@ def test_a_torn_json_file_is_named(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(WorkError, match=r"a\.json is damaged"):
         folder.read_json(tmp_path / "a.json")
+
+
+def test_what_helps_a_torn_file_is_for_its_owner_to_say(tmp_path):
+    """To delete the record of a run would lose the run."""
+    (tmp_path / "environment.json").write_bytes(b"{")
+    with pytest.raises(WorkError) as caught:
+        read_environment(tmp_path)
+    assert caught.value.do == "put a whole copy of it back, or train its recipe in another folder"
+    (tmp_path / "a.json").write_bytes(b"{")
+    with pytest.raises(WorkError) as caught:
+        About.read(tmp_path / "a.json")
+    assert caught.value.do == f"delete {tmp_path / 'a.json'} and ask the probe, or run the study, again"
+
+
+@pytest.mark.parametrize("read", [folder.read_json, folder.read_rows])
+def test_what_cannot_be_read_is_no_traceback(tmp_path, read):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(WorkError) as caught:
+        read(tmp_path / "a.json")
+    assert caught.value.came == f"{tmp_path / 'a.json'} cannot be read: Is a directory."
+    assert caught.value.do == f"check {tmp_path / 'a.json'} and its permissions"
+
+
+@pytest.mark.parametrize("row", ["3", "[1]", "null"])
+def test_a_row_that_is_no_table_is_damage(tmp_path, row):
+    (tmp_path / "steps.jsonl").write_text(f'{{"epoch": 1}}\n{row}\n')
+    with pytest.raises(WorkError, match=r"steps\.jsonl is damaged: it holds a row that is no table"):
+        folder.read_rows(tmp_path / "steps.jsonl")
 
 
 def test_rows_come_back(tmp_path):

@@ -212,7 +212,7 @@ def test_a_folder_in_the_home_may_be_named_so(tiny, tmp_path, monkeypatch):
 
 
 def test_a_run_whose_record_is_gone_is_known_by_its_key(tiny, whole, tmp_path):
-    """As the message on a damaged record advises: delete it and run the same command again."""
+    """What it was made from is written again by the same command."""
     run = shutil.copytree(whole.path, tmp_path / "copy")
     for torn in (None, "{"):
         (run / "made_from.json").unlink()

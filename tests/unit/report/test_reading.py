@@ -168,6 +168,18 @@ def test_damaged_curves_and_recipes_are_failures(tmp_path: Path) -> None:
     assert sorted(failure.step for failure in read.failures) == ["cnn-s0/recipe.toml", "mlp-s0/steps.jsonl"]
 
 
+def test_what_cannot_be_read_is_a_failure_and_the_rest_is_read(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))
+    for name in ("steps.jsonl", "environment.json", "results/accuracy/0123456789abcdef.json"):
+        (study / "runs/mlp-s0" / name).unlink()
+        (study / "runs/mlp-s0" / name).mkdir()
+    (study / "runs/cnn-s0/steps.jsonl").write_text("3\n")
+    read = read_sources([study])
+    assert [run.name for run in read.runs] == ["mlp-s0", "cnn-s0"]
+    assert len(read.failures) == 4
+    assert sum("Is a directory" in failure.error for failure in read.failures) == 3
+
+
 def test_a_result_of_an_unknown_probe_is_a_failure(tmp_path: Path) -> None:
     study = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))
     path = study / "runs/mlp-s0/results/accuracy/0123456789abcdef.json"

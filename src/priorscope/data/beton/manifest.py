@@ -75,14 +75,15 @@ def read_manifest(path: Path) -> Manifest | None:
     beside = manifest_path(path)
     if not beside.exists():
         return None
+    mend = f"fetch it again, or delete {beside} to open the file without class names"
     try:
-        return Manifest.parse(read_json(beside), beside.name)
+        return Manifest.parse(read_json(beside, mend), beside.name)
     except (RequestError, RecursionError) as error:
         reason = error.came if isinstance(error, RequestError) else "It is nested too deeply."
         raise WorkError(
             f"{beside} is damaged. {reason}",
             "a manifest as it was written",
-            f"fetch it again, or delete {beside.name} to open the file without class names",
+            mend,
         ) from None
 
 

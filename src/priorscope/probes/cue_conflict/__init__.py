@@ -30,9 +30,8 @@ from scipy.special import expit
 
 from priorscope.core.aspects import AspectName
 from priorscope.core.config import Config, Number, Plain
-from priorscope.core.contracts import Array, Metric, Result, Subject
+from priorscope.core.contracts import Array, Metric, Result, Subject, read_stored
 from priorscope.core.errors import RequestError
-from priorscope.core.folder import read_json
 from priorscope.core.metrics import answers_alone
 from priorscope.core.rng import stream
 from priorscope.core.seeds import by_recipe
@@ -161,7 +160,7 @@ class CueConflict(Result):
     @classmethod
     def load(cls, path: Path | str) -> CueConflict:
         """Reads back what `save` wrote: decisions along the dial, or on stimuli."""
-        if cls is CueConflict and "kind" in read_json(Path(path)).get("result", {}):
+        if cls is CueConflict and "kind" in read_stored(Path(path)).get("result", {}):
             from priorscope.probes.cue_conflict.stimuli import StimuliConflict
 
             return StimuliConflict.load(path)
