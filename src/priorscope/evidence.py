@@ -18,6 +18,7 @@ from priorscope.core.arrays import read_array, write_array
 from priorscope.core.config import Config, Plain, content_key
 from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import keeping
 from priorscope.core.machine import repeatable
 from priorscope.views import BATCH, Floats, Views, answers_of_views
 
@@ -117,7 +118,8 @@ class Evidence:
         self._kept[key] = values
         path = self._path(key)
         if path is not None:
-            write_array(path, values)
+            with keeping(path):
+                write_array(path, values)
 
     def _path(self, key: str) -> Path | None:
         return self.folder / f"{key}.npy" if self.folder is not None and self._weights_key is not None else None

@@ -31,6 +31,7 @@ from priorscope.attacks.pgd import fgsm_curve
 from priorscope.attacks.turns import run_attack, run_in_turn
 from priorscope.attacks.victim import Victim
 from priorscope.core.arrays import read_arrays, write_arrays
+from priorscope.core.folder import keeping
 from priorscope.data.fetch import Fetch
 
 REFINEMENTS = 2
@@ -343,7 +344,8 @@ def attacked(
 
 def _write(path: Path, *both: Brackets) -> None:
     """Writes into one file what all attacks together have found out, and what the first attack alone has."""
-    write_arrays(path, {f.name: np.stack([getattr(brackets, f.name) for brackets in both]) for f in fields(Brackets)})
+    with keeping(path):
+        write_arrays(path, {f.name: np.stack([getattr(brackets, f.name) for brackets in both]) for f in fields(Brackets)})
 
 
 def _read(path: Path | None, count: int, budgets: int) -> tuple[Brackets, Brackets]:

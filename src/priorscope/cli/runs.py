@@ -14,7 +14,6 @@ from priorscope.cli.printing import AsJson, application, print_json, print_table
 from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
-    from priorscope.core.figure import Figure
     from priorscope.data.split import Source
     from priorscope.study.look import Looked
     from priorscope.study.networks import Network
@@ -36,19 +35,26 @@ def probe(
     weights: Annotated[Path | None, typer.Option(help="The file of weights for --model.")] = None,
     settings: Annotated[list[str], setting("k=3")] = [],  # noqa: B006  typer reads the default
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write results (JSON) and figures (SVG, and their rows as CSV) there.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write results (PROBE.json, PROBE-2.json, ...) and figures (SVG, and their rows as CSV) there."
+        ),
     ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what runs have kept.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at networks with one probe; what it says about a run is kept in its folder. `probe list` shows them all."""
+    """Look at networks with one probe; what it says about one run is kept in its folder, and read where it was.
+
+    `probe list` shows them all.
+    """
     from priorscope.core.config import assign
     from priorscope.core.wording import counted
     from priorscope.data.progress import bar
     from priorscope.probes import probe_config
-    from priorscope.study.look import On, figures, look, passing
+    from priorscope.study.look import On, figures, look
 
     if name == "list":
-        if subjects or settings or data or model or weights or out:
+        if subjects or settings or data or model or weights or out or fresh:
             raise RequestError("probe list came with what only a probe takes.", "nothing beside it but --json", "probe list")
         return _list_probes(as_json)
     config = probe_config(assign({"name": name}, *settings))
@@ -56,23 +62,43 @@ def probe(
     networks = _networks(subjects or (), model, weights, on.source if on else None)
     if not networks:
         raise RequestError("No network was named.", "one or more", f"priorscope probe {name} runs/a")
-    with bar(f"{name} of {counted(len(networks), 'network')}") as watch:
-        found = look(config, networks, on, watch)
-    written = [] if out is None else _write_probe(out, name, found, figures(found, on))
+    found: list[Looked] = []
+    written: list[Path] = []
+    try:  # what has ended is told and written, whatever becomes of the others
+        with bar(f"{name} of {counted(len(networks), 'network')}") as watch:
+            for looked in look(config, networks, on, watch, again=fresh):
+                found.append(looked)
+                if out is not None:
+                    written.append(looked.save(out / (f"{name}-{len(found)}.json" if len(found) > 1 else f"{name}.json")))
+                if not as_json:
+                    _tell(looked)
+        if out is not None:
+            written += [figure.save(out / f"{figure.name}{end}") for figure in figures(found, on) for end in (".svg", ".csv")]
+    finally:
+        _tell_at_the_end(found, written, as_json)
+    return None
+
+
+def _tell(looked: Looked) -> None:
+    result = looked.result
+    print(f"{looked.name}: {result.headline()}\n{result.protocol()}\n{result.table()}")
+    for caveat in result.caveats:
+        print(f"  but: {caveat}")
+
+
+def _tell_at_the_end(found: Sequence[Looked], written: Sequence[Path], as_json: bool) -> None:
+    """What was written, what was kept before, and what will not be kept; results themselves where all are one document."""
+    from priorscope.core.wording import counted
+    from priorscope.study.look import passing
+
+    if before := sum(looked.read for looked in found):
+        print(f"{counted(before, 'result')} read as kept, not measured now: --fresh measures again", file=sys.stderr)
     for study in passing(found):
         print(f"kept with its run until the study in {study} is run again: it is not in its [[probes]]", file=sys.stderr)
-    if as_json:
-        for file in written:
-            print(file, file=sys.stderr)
-        return print_json({looked.name: looked.plain() for looked in found})
-    for looked in found:
-        result = looked.result
-        print(f"{looked.name}: {result.headline()}\n{result.protocol()}\n{result.table()}")
-        for caveat in result.caveats:
-            print(f"  but: {caveat}")
     for file in written:
-        print(file)
-    return None
+        print(file, file=sys.stderr if as_json else sys.stdout)
+    if as_json and found:
+        print_json({looked.name: looked.plain() for looked in found})
 
 
 def _list_probes(as_json: bool) -> None:
@@ -91,14 +117,6 @@ def _networks(subjects: Sequence[str], model: str | None, weights: Path | None, 
         )
     named = [network(subject, source) for subject in subjects]
     return named if model is None else [*named, own_network(model, weights, source)]
-
-
-def _write_probe(out: Path, probe: str, found: Sequence[Looked], drawn: Sequence[Figure]) -> list[Path]:
-    """Results as `PROBE.json` (`PROBE-2.json` for the second network), figures by their names, with the rows behind them."""
-    files = [looked.save(out / (f"{probe}-{i}.json" if i > 1 else f"{probe}.json")) for i, looked in enumerate(found, 1)]
-    for figure in drawn:
-        files += [figure.save(out / f"{figure.name}{ending}") for ending in (".svg", ".csv")]
-    return files
 
 
 def report(

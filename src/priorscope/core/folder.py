@@ -11,13 +11,14 @@ import fcntl
 import json
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from priorscope.core.config import Plain, is_table
-from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 
 TEMPORARY = ".tmp-"
 """What names of unfinished files begin with."""
@@ -41,6 +42,20 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise unwritable(path, error) from error
     finally:
         _remove_leftover(temporary)
+
+
+@contextmanager
+def keeping(path: Path) -> Iterator[None]:
+    """A block that keeps in a file what is known already: that it cannot be written is said, once a folder, and no error."""
+    try:
+        yield
+    except PriorscopeError as error:
+        if path.parent not in _UNKEPT:
+            print(f"not kept: {error.came}", file=sys.stderr)
+        _UNKEPT.add(path.parent)
+
+
+_UNKEPT: set[Path] = set()
 
 
 def _remove_leftover(temporary: Path) -> None:

@@ -25,6 +25,7 @@ def bar(what: str, *, of_bytes: bool = False) -> Generator[Watch]:
 
     count = DownloadColumn() if of_bytes else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn(elapsed_when_finished=True))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    console, seen = Console(stderr=True), sys.stdout.isatty()  # what is printed meanwhile stays where it belongs
+    with Progress(*columns, console=console, transient=True, redirect_stdout=seen) as shown:
         task = shown.add_task(what, total=None)
         yield lambda done, total: shown.update(task, completed=done, total=total)

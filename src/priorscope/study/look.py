@@ -140,6 +140,8 @@ class Looked:
     result: Result
     about: About
     kept: Path | None = None
+    read: bool = False
+    """Whether it was kept already, and not measured now."""
 
     @property
     def name(self) -> str:
@@ -160,20 +162,22 @@ class Looked:
         return {**told, **said, "metrics": [metric.plain() for metric in result.metrics()]}
 
 
-def look(probe: ProbeConfig, networks: Sequence[Network], on: On | None = None, watch: Watch = silent) -> list[Looked]:
-    """Asks about networks, one after another or together as the probe wants it; a run keeps what was said about it.
+def look(
+    probe: ProbeConfig, networks: Sequence[Network], on: On | None = None, watch: Watch = silent, *, again: bool = False
+) -> Iterator[Looked]:
+    """Asks about networks, one after another or together as the probe wants it, and hands on each answer as it ends.
 
-    `watch` is called with how many networks were looked at, of how many.
+    A run keeps what was said about it alone, and what it has kept is read unless it is asked `again`. `watch` is called with
+    how many networks were looked at, of how many.
     """
     networks = _apart(networks)
     if probe.per == "set":
-        return [_look_at_all(probe, networks, on)]
+        yield _look_at_all(probe, networks, on)
+        return
     _check_names([one.name for one in networks if one.run is None])
-    found: list[Looked] = []
     for done, one in enumerate(networks, 1):
-        found.append(_look_at(probe, one, on))
+        yield _look_at(probe, one, on, again=again)
         watch(done, len(networks))
-    return found
 
 
 def _on_own_threads(networks: Sequence[Network]) -> AbstractContextManager[None]:
@@ -192,7 +196,7 @@ def _look_at_all(probe: ProbeConfig, networks: Sequence[Network], on: On | None)
     return Looked(tuple(networks), result, _about(probe, networks, on, {}))
 
 
-def _look_at(probe: ProbeConfig, one: Network, on: On | None, *, again: bool = True) -> Looked:
+def _look_at(probe: ProbeConfig, one: Network, on: On | None, *, again: bool) -> Looked:
     """What the probe says about one network. A run keeps it under the key that a study would store it under.
 
     Unless it is asked `again`, what it has kept so is read.
@@ -206,12 +210,13 @@ def _look_at(probe: ProbeConfig, one: Network, on: On | None, *, again: bool = T
     kept = layout.result(one.run.path / layout.RESULTS, probe.name, content_key(about_it.made_from))
     if not again and kept.exists():
         with suppress(PriorscopeError):  # a damaged one is measured again
-            return Looked((one,), load_result(kept), About.read(kept), kept)
+            return Looked((one,), load_result(kept), About.read(kept), kept, read=True)
     with _on_own_threads([one]):
         beside = {name: run.path for name, run in companions.items()}
         result = answer(probe, [one], on.source if on else one.source, beside)
     looked = Looked((one,), result, about_it, kept)
-    looked.save(kept)
+    with folder.keeping(kept):
+        looked.save(kept)
     return looked
 
 
@@ -253,7 +258,7 @@ def _apart(networks: Sequence[Network]) -> list[Network]:
 
 def passing(found: Iterable[Looked]) -> list[Path]:
     """The studies that delete some of these results when they are run again, because they do not ask for them."""
-    kept = [one.kept.resolve() for one in found if one.kept is not None]  # runs/RUN/results/PROBE/KEY.json
+    kept = [one.kept.resolve() for one in found if one.kept and one.kept.exists()]  # runs/RUN/results/PROBE/KEY.json
     studies = dict.fromkeys(path.parents[4] for path in kept if path.parents[3].name == layout.RUNS)
     return [study for study in studies if _deletes(study, [path for path in kept if study in path.parents])]
 

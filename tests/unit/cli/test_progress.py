@@ -47,6 +47,16 @@ def test_probe_shows_a_bar_on_a_terminal_alone(runs, monkeypatch, capsys):
     assert "accuracy of 2 networks" in asked()
 
 
+def test_what_a_file_is_to_hold_does_not_go_to_the_terminal_of_a_bar(monkeypatch, capsys):
+    """`priorscope probe ... > file`: results are printed while the bar stands on the terminal."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.bar("accuracy"):
+        print("a result")
+    assert capsys.readouterr().out == "a result\n"
+
+
 def test_bench_says_what_is_measured_and_after_how_long_on_a_terminal_alone(monkeypatch, capsys):
     verb._say("resnet20, PGD-20")
     assert capsys.readouterr().err == ""

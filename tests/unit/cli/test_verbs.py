@@ -150,6 +150,7 @@ def test_a_verb_shows_a_setting_that_it_takes():
     [
         (["probe", "list", "runs/a"], "probe list came with"),
         (["probe", "list", "--set", "k=3"], "probe list came with"),
+        (["probe", "list", "--fresh"], "probe list came with"),
         (["study", "list", "--plan"], "study list came with"),
         (["study", "list", "--budget", "smoke"], "study list came with"),
         (["data", "info", "shapetex", "--split", "val"], "--split came without --sheet"),
@@ -165,6 +166,23 @@ def test_a_recipe_is_no_study_and_is_told_its_verb(tmp_path):
     with pytest.raises(RequestError, match="is a recipe") as refused:
         Study.load(str(tmp_path / "mine.toml"))
     assert refused.value.do == f"priorscope train {tmp_path / 'mine.toml'}"
+
+
+def test_what_was_found_before_an_error_is_told_and_written(tmp_path, tiny):
+    whole, broken = (str(ps.fit(tiny.replace(seed=seed), tmp_path / f"s{seed}").path) for seed in (0, 1))
+    (tmp_path / "s1" / "weights.safetensors").unlink()
+    asked = ["probe", "accuracy", whole, broken, "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, asked)
+    assert isinstance(done.exception, RequestError)
+    assert done.exception.came.endswith("has lost its weights.")
+    assert done.stdout.startswith(f"{whole}: ")
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "out" / "accuracy.json")
+    assert json.loads((tmp_path / "out" / "accuracy.json").read_text())["probe"] == "accuracy"
+    done = CliRunner().invoke(app, [*asked, "--json"])
+    assert isinstance(done.exception, RequestError)
+    assert list(json.loads(done.stdout)) == [whole]
+    assert done.stderr.splitlines()[0] == "1 result read as kept, not measured now: --fresh measures again"
+    assert "read as kept" not in CliRunner().invoke(app, [*asked, "--fresh"]).stderr
 
 
 def test_a_report_says_what_it_left_out(tmp_path, tiny):

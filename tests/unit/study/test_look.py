@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import shutil
 
@@ -69,7 +71,7 @@ def test_published_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
         (tmp_path / "linked" / name).symlink_to(tmp_path / "a" / name)
     assert network(str(tmp_path / "linked" / "model.safetensors"), None).name == "linked"
     with pytest.raises(RequestError, match="Two networks are called 'a'"):
-        look(probe_config("accuracy"), [networks[0], networks[0]], On.named("shapetex"))
+        list(look(probe_config("accuracy"), [networks[0], networks[0]], On.named("shapetex")))
 
 
 ASKED = """question = "Which?"
@@ -110,7 +112,7 @@ def test_what_a_study_asked_is_answered_again_in_its_place(study):
     assert len(results) == 2
     for path in results:
         about = read_json(path)["about"]
-        look(probe_config(about["config"]), [network_of_run(study / "runs/both-s0")])
+        list(look(probe_config(about["config"]), [network_of_run(study / "runs/both-s0")], again=True))
         assert read_json(path)["about"]["made_from"] == about["made_from"]
     assert sorted(study.glob("runs/*/results/*/*.json")) == results
     assert read_json(results[1])["about"]["made_from"]["companions"].keys() == {"shape"}
@@ -122,7 +124,7 @@ def test_time_is_taken_on_the_threads_of_the_recipe(study, monkeypatch):
     before, seen = torch.get_num_threads(), []
     monkeypatch.setattr(torch, "set_num_threads", seen.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: before)
-    look(probe_config({"name": "accuracy"}), [network_of_run(study / "runs/both-s0")])
+    list(look(probe_config({"name": "accuracy"}), [network_of_run(study / "runs/both-s0")]))
     assert seen[0] == 1
     assert seen[-1] == before
 
@@ -130,24 +132,24 @@ def test_time_is_taken_on_the_threads_of_the_recipe(study, monkeypatch):
 def test_runs_of_one_name_from_different_places_are_two_bars_and_not_two_seeds(study, tmp_path):
     shutil.copytree(study, tmp_path / "later")
     networks = [network_of_run(place / "runs/both-s0") for place in (study, tmp_path / "later")]
-    drawn = figures(look(probe_config("accuracy"), networks))
+    drawn = figures([*look(probe_config("accuracy"), networks)])
     assert {row["subject"] for row in drawn[0].rows} == {"out/runs/both-s0", "later/runs/both-s0"}
 
 
 def test_networks_that_learnt_from_different_data_are_compared_on_named_data_alone(study):
     networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
     with pytest.raises(RequestError, match="'similarity' compares 'both-s0' and 'shape-s0', which learnt from different data"):
-        look(probe_config("similarity"), networks)
+        list(look(probe_config("similarity"), networks))
 
 
 def test_networks_that_were_asked_on_other_data_stand_in_pictures_of_their_own(study):
     networks = [network_of_run(study / "runs" / name) for name in ("both-s0", "shape-s0")]
     config = probe_config("accuracy")
-    apart = figures(look(config, networks))
+    apart = figures([*look(config, networks)])
     assert {figure.name.rpartition("-")[2] for figure in apart} == {"1", "2"}
     begins = [figure.title.partition(":")[0] for figure in apart]
     assert begins == [f"On what {name} learnt from" for name in ("both-s0", "shape-s0") for _ in range(len(apart) // 2)]
-    together = figures(look(config, networks, On.named("shapetex")), On.named("shapetex"))
+    together = figures([*look(config, networks, On.named("shapetex"))], On.named("shapetex"))
     assert {row["subject"] for row in together[0].rows} == {"both-s0", "shape-s0"}
 
 
@@ -157,7 +159,7 @@ CHOSE = "Val, which is looked at here, chose the "
 def of_val(study, split="val", data=None) -> list[str]:
     """What is said of a choice by val beside an accuracy of the study's first run."""
     config, on = probe_config({"name": "accuracy", "split": split}), On.named(data) if data else None
-    (found,) = look(config, [network_of_run(study / "runs/both-s0")], on)
+    (found,) = look(config, [network_of_run(study / "runs/both-s0")], on, again=True)
     return [caveat.removeprefix(CHOSE).partition(":")[0] for caveat in found.result.caveats if caveat.startswith(CHOSE)]
 
 
@@ -183,7 +185,7 @@ def test_what_is_written_says_whom_and_what_it_is_about(study, tmp_path, monkeyp
     data = '{name = "shapetex", train = 40, val = 20, test = 20}'
     own = own_network("told_apart:net", None, open_source(data))
     asked = probe_config({"name": "accuracy", "k": 3})
-    found = look(asked, [network_of_run(study / "runs/both-s0"), own], On.named(data))
+    found = [*look(asked, [network_of_run(study / "runs/both-s0"), own], On.named(data))]
     assert [looked.name for looked in found] == [str(study / "runs/both-s0"), "net"]
     run, other = (read_json(looked.save(tmp_path / "told.json"))["about"] for looked in found)
     assert (run["subject"]["name"], run["data"], run["split"], run["config"]["k"]) == ("both-s0", "shapetex", "test", 3)
@@ -206,9 +208,37 @@ def test_what_a_run_keeps_is_not_measured_again(study, monkeypatch):
     assert looked.kept is not None
     assert looked.kept.resolve() == stored.resolve(), "the command keeps it under the same key"
     monkeypatch.setattr("priorscope.study.look.answer", None)
+    (again,) = look(probe_config({"name": "accuracy", "k": 3}), [network_of_run(run.path)])
+    assert (again.read, looked.read, again.name, again.kept) == (True, True, looked.name, looked.kept)
+    with pytest.raises(TypeError):
+        list(look(probe_config({"name": "accuracy", "k": 3}), [network_of_run(run.path)], again=True))
     assert ps.measure(run, "accuracy", k=3).per_image().tolist() == first.per_image().tolist()
     with pytest.raises(TypeError):
         ps.measure(run, "accuracy", k=4)
+
+
+def test_what_a_run_cannot_keep_is_told_all_the_same(study, monkeypatch, capsys):
+    """Its folder may be somebody else's, or its disk read-only or full: an hour of measuring is not lost for that."""
+    before = {path for path in study.rglob("*") if path.is_file()}
+
+    def read_only(_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", read_only)
+        asked = probe_config({"name": "cue_conflict", "salience": [0, 0.5]})
+        found = [*look(asked, [network_of_run(study / "runs/both-s0")])]
+        measured = ps.measure(study / "runs/both-s0", "accuracy", k=3)
+    assert {path for path in study.rglob("*") if path.is_file()} == before
+    assert passing(found) == []
+    assert found[0].name == str(study / "runs/both-s0")
+    told = capsys.readouterr().err.splitlines()
+    results = study / "runs/both-s0/results"
+    assert [line.rpartition("/")[0] for line in told if str(results) in line] == [
+        f"not kept: Cannot write {results / probe}" for probe in ("cue_conflict", "accuracy")
+    ]
+    assert all(line.endswith(": the disk is read-only.") for line in told)
+    assert measured.metrics() == ps.measure(study / "runs/both-s0", "accuracy", k=3).metrics()
 
 
 def test_a_run_as_it_was_is_asked_as_it_was(tmp_path):
@@ -266,7 +296,7 @@ def test_a_result_that_the_study_will_delete_is_told_of(study, tmp_path):
     networks = [network_of_run(study / "runs/both-s0")]
     asked = read_json(next(study.glob("runs/*/results/cue_conflict/*.json")))["about"]["config"]
     assert passing(look(probe_config(asked), networks)) == []
-    found = look(probe_config("accuracy"), networks)
+    found = [*look(probe_config("accuracy"), networks)]
     assert passing(found) == [study.resolve()]
     kept = found[0].kept
     assert kept is not None

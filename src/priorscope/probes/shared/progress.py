@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from priorscope.core.arrays import read_array, read_arrays, write_array, write_arrays
 from priorscope.core.config import Plain, content_key
+from priorscope.core.folder import keeping
 
 if TYPE_CHECKING:
     from priorscope.data.split import Split
@@ -54,7 +55,8 @@ class PartialTables:
     def keep(self) -> None:
         """Writes the file, whole or not at all."""
         if self._path is not None:
-            write_arrays(self._path, self._tables)
+            with keeping(self._path):
+                write_arrays(self._path, self._tables)
         self._saved = time.perf_counter()
 
 
@@ -64,7 +66,8 @@ def kept_array(path: Path | None, compute: Callable[[], NDArray[Any]]) -> NDArra
         return read_array(path)
     values = compute()
     if path is not None:
-        write_array(path, values)
+        with keeping(path):
+            write_array(path, values)
     return values
 
 

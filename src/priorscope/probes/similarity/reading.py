@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -18,6 +19,7 @@ from torch import Tensor
 from priorscope.core.arrays import read_arrays, write_arrays
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import keeping
 from priorscope.core.machine import memory_bytes
 from priorscope.data.fetch import fetcher
 from priorscope.data.split import Split
@@ -102,7 +104,8 @@ class Gathered:
             "size": self.alignment.size,
             "widths": self.widths,
         }
-        write_arrays(state, known | {f"features{i}": parts[0].numpy() for i, parts in enumerate(self.features)})
+        with keeping(state):
+            write_arrays(state, known | {f"features{i}": parts[0].numpy() for i, parts in enumerate(self.features)})
 
     def resume(self, state: Path) -> None:
         """Reads what `keep` wrote."""
@@ -230,7 +233,8 @@ class NetworkReading:
                 known.keep(state)
                 saved = time.perf_counter()
         if state is not None:
-            state.unlink(missing_ok=True)
+            with suppress(OSError):  # a read-only folder keeps what it has
+                state.unlink()
         return known
 
     def _kernels(self, images: Tensor, known: Gathered) -> list[Tensor]:
