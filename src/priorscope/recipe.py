@@ -205,7 +205,10 @@ def read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> Plain:
             "a chain that ends",
             "extend another recipe",
         )
-    values = completed(read_toml(path), path.parent, chain)
+    values = read_toml(path)
+    if "recipes" in values:
+        raise _is_study(str(path))
+    values = completed(values, path.parent, chain)
     return {name: value for name, value in values.items() if name != "aliases"}
 
 
@@ -295,6 +298,12 @@ def find_recipe(name: str) -> Path:
         return Path(name)
     shipped = shipped_recipes()
     found = shipped.get(name) or shipped.get(recipe_aliases().get(name, ""))
+    if found is None and (files("priorscope") / "studies" / f"{name}.toml").is_file():
+        raise _is_study(name)
     if found is None:
         raise unknown_name("recipe", name, shipped, "priorscope recipes list")
     return found
+
+
+def _is_study(name: str) -> RequestError:
+    return RequestError(f"{name} is a study.", "a recipe: data, a model and how it is trained", f"priorscope study {name}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -145,7 +147,7 @@ def test_the_same_folder_twice_at_once_is_refused(shell):
 
 def test_a_folder_that_cannot_be_made_is_named(shell):
     (shell.folder / "file").write_text("")
-    assert "a part of the path is a file" in shell("study", "small.toml", "--out", "file/out", status=1)
+    assert "a part of the path is a file" in shell("study", "small.toml", "--out", "file/out", status=2)
 
 
 def test_probe_plot_report_and_lists_work_on_what_is_stored(studied, tmp_path):
@@ -186,6 +188,18 @@ def test_a_recipe_is_trained_and_stopped_and_resumed(shell):
     assert "the same command again (train: with --resume) goes on where it stopped" in err
     assert "add --resume" in shell("train", "r.toml", "--out", "a", status=2)
     assert (shell.folder / "a" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("verb", ["recipes list", "schema", "models list --json"])
+def test_output_that_cannot_be_written_is_an_error_in_words(verb):
+    """Less than the buffer of standard output, which is written at the very end, and more."""
+    command = [sys.executable, "-m", "priorscope.cli", *verb.split()]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("priorscope: What is to be printed cannot be read or written: No space left on device.\n")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 @pytest.mark.parametrize("verb", [("models", "list"), ("schema",)])

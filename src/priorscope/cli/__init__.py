@@ -7,11 +7,13 @@ SIGTERM. Heavy imports stand inside the verbs, so that `--help` answers at once.
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,7 +25,7 @@ from priorscope.cli.models import models_app
 from priorscope.cli.printing import application
 from priorscope.cli.studies import study
 from priorscope.cli.train import train
-from priorscope.core.errors import PriorscopeError
+from priorscope.core.errors import PriorscopeError, WorkError
 
 app = application("Shows what an architecture's prior does: train, attack, open up and compare vision architectures.")
 
@@ -53,18 +55,46 @@ app.add_typer(bench_app, name="bench")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point: errors of ours are said in three parts, without a traceback."""
+    """The entry point: errors are said in three parts, without a traceback."""
+    try:
+        _run([_at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
+    except PriorscopeError as error:
+        _end(error)
+    except OSError as error:
+        said = f"{error.filename or 'What is to be printed'} cannot be read or written: {error.strerror or error}."
+        _end(WorkError(said, "what may be read, and room for what is written", "check the path, its permissions and the disk"))
+
+
+def _run(arguments: Sequence[str]) -> None:
     try:
         app(args=arguments, prog_name="priorscope")
-    except PriorscopeError as error:
-        print(f"priorscope: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
     except SystemExit as ended:  # so typer ends always, with 1 also where the reader of our output has gone, as `| head` does
         well = not ended.code or isinstance(ended.__context__, BrokenPipeError)
         if well and _reader_gone():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is flushed at the very end
+            _print_nothing_more()
             sys.exit(0)
         raise
+
+
+def _at_home(word: str) -> str:
+    """A word of a command with its `~` as a path: shells leave one alone that stands behind a `=`, as in `--out=~/a`."""
+    found = re.fullmatch(r"([\w.=-]*=)?(~(?:/.*)?)", word, re.DOTALL)
+    return f"{found[1] or ''}{Path(found[2]).expanduser()}" if found else word
+
+
+def _end(error: PriorscopeError) -> NoReturn:
+    """Says what is wrong, and ends with its status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _print_nothing_more()
+    print(f"priorscope: {error}", file=sys.stderr)
+    sys.exit(error.exit_status)
+
+
+def _print_nothing_more() -> None:
+    """Drops what is left to be printed, which Python would try again at the very end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _reader_gone() -> bool:

@@ -162,6 +162,8 @@ def report(
         print(found.headline())
     for path in (*written, *([] if page is None else [page])):
         print(path)
+    if tables is not None and not written:
+        print(f"nothing was written to {tables}: there is no result to make a table of", file=sys.stderr)
     return None
 
 
@@ -179,7 +181,9 @@ def plot_curves(
     from priorscope.report.curves import curves_figure, read_curves
 
     curves = [curve for path in logs for curve in read_curves(path)]
-    names = labels.split(",") if labels else None
+    names = None if labels is None else [name.strip() for name in labels.split(",")]
+    if names is not None and not all(names):
+        raise RequestError(f"--labels {labels!r} names nothing in one place.", "a name for each curve", "--labels A,B")
     print(curves_figure(curves, metric=metric, split=split, labels=names).save(out))
 
 

@@ -29,7 +29,7 @@ LEFTOVERS = TEMPORARY + "[0-9a-f]" * 8 + "-*"
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file to write to, which takes the name `path` only when the block ends well."""
-    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"  # of `.`, which has no name, too
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -74,18 +74,26 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def unwritable(path: Path, error: OSError) -> WorkError:
-    """The error for a file that could not be written: full disk, read-only folder, wrong kind of place."""
+def unwritable(path: Path, error: OSError) -> PriorscopeError:
+    """The error for a file that could not be written: a full disk, a read-only folder, or a path that was given wrongly."""
+    wrong = {
+        errno.ENOTDIR: "a part of the path is a file",
+        errno.EEXIST: "a file stands where a folder is wanted",
+        errno.EISDIR: "a folder stands where a file is wanted",
+        errno.EBUSY: "a folder stands where a file is wanted",
+        errno.ENAMETOOLONG: "a name in it is too long",
+    }
+    if error.errno in wrong:
+        return RequestError(
+            f"Cannot write {path}: {wrong[error.errno]}.", "a path at which it can stand", "choose another path"
+        )
+    again = "free some space, then run the same command again: it goes on where it stopped"
     reasons = {
-        errno.ENOSPC: ("the disk is full", "free some space, then run the same command again: it goes on where it stopped"),
-        errno.EDQUOT: (
-            "the disk quota is used up",
-            "free some space, then run the same command again: it goes on where it stopped",
-        ),
-        errno.EROFS: ("the disk is read-only", "choose another folder with --out"),
-        errno.EACCES: ("the folder may not be written", "choose another folder with --out, or change its permissions"),
-        errno.EPERM: ("the folder may not be written", "choose another folder with --out, or change its permissions"),
-        errno.ENOTDIR: ("a part of the path is a file", "choose another folder with --out"),
+        errno.ENOSPC: ("the disk is full", again),
+        errno.EDQUOT: ("the disk quota is used up", again),
+        errno.EROFS: ("the disk is read-only", "choose a folder on another disk"),
+        errno.EACCES: ("the folder may not be written", "choose another folder, or change its permissions"),
+        errno.EPERM: ("the folder may not be written", "choose another folder, or change its permissions"),
     }
     reason, do = reasons.get(error.errno or 0, (str(error), "check the path and the disk"))
     return WorkError(f"Cannot write {path}: {reason}.", "a folder with room that may be written", do)
@@ -166,13 +174,13 @@ def locked(folder: Path) -> Iterator[None]:
             raise RequestError(
                 f"The folder {folder} is in use by another process ({holder}).",
                 "a folder that nobody else writes to",
-                "wait until that process has ended, or choose another folder with --out",
+                "wait until that process has ended, or choose another folder",
             ) from None
         except OSError as error:
             raise WorkError(
                 f"The folder {folder} cannot be locked: {error.strerror}.",
                 "a file system with locks (flock), so that no two processes write to one folder",
-                "mount it with locks, or choose a folder on another disk with --out",
+                "mount it with locks, or choose a folder on another disk",
             ) from error
         file.truncate(0)
         file.write(f"pid {os.getpid()}")

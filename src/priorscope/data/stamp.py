@@ -91,7 +91,7 @@ def weights_stamp(path: Path | str) -> str | None:
     Weights of one network are of one size, whatever they have learnt, so that their content is read: once, until they are
     written anew.
     """
-    root = Path(path)
+    root = Path(path).expanduser()
     files = [root] if root.is_file() else sorted(one for one in root.glob("*") if one.is_file())
     return _content(tuple((one, one.stat().st_size, one.stat().st_mtime_ns) for one in files)) if files else None
 

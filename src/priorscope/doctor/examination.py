@@ -77,6 +77,8 @@ def kind_of(subject: str) -> Kind:
         return "study"
     if path.is_dir():
         raise RequestError(f"{path} holds neither a run nor a study.", "the folder of one", "check the path")
+    if path.name == layout.STEPS:
+        raise RequestError(f"{path} is the log of a run.", "the run's folder", f"priorscope doctor {path.parent}")
     kinds: dict[str, Kind] = {".py": "script", ".json": "log", ".yaml": "log", ".yml": "log", ".csv": "log"}
     kind = kinds.get(path.suffix.lower())
     if kind is None and "/" in subject and path.suffix.lower() != ".toml" and not path.exists():

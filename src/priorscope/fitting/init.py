@@ -60,7 +60,7 @@ def _stamp(init: InitConfig, run: Path | None) -> str | None:
     if init.kind == "published":
         return weights_stamp(str(init.published))
     folder = run or init.run
-    if folder is None or not Path(folder, layout.ENVIRONMENT).exists():
+    if folder is None or not layout.is_finished(Path(folder).expanduser()):
         return None
-    learnt = read_environment(Path(folder)).data
+    learnt = read_environment(Path(folder).expanduser()).data
     return learnt.fingerprint if learnt else None

@@ -115,7 +115,7 @@ def published_names() -> dict[str, tuple[str, bool]]:
 
 def weights_file(weights: Path | str) -> Path:
     """The file of weights that a path names: itself, or the one in a folder of the hub's layout."""
-    path = Path(weights)
+    path = Path(weights).expanduser()
     inside = [path / name for name in HUB_FILES if (path / name).is_file()]
     if inside:
         return inside[0]

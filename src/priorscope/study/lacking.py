@@ -65,5 +65,5 @@ def _of_weights(step: TrainStep) -> Iterator[str]:
     name = model.name.partition("/")[2] if getattr(model, "pretrained", False) else init.timm
     if name is not None:
         yield f"timm's weights of {name} are fetched from the hub, unless its cache holds them"
-    if init.published is not None and not Path(init.published).exists():
+    if init.published is not None and not Path(init.published).expanduser().exists():
         yield f"The file of weights {init.published} is not here"

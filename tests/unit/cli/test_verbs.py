@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import priorscope as ps
-from priorscope.cli import app
+from priorscope.cli import _at_home, app
 from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.core.errors import RequestError
 from priorscope.fitting import adoption
@@ -183,6 +183,48 @@ def test_what_was_found_before_an_error_is_told_and_written(tmp_path, tiny):
     assert list(json.loads(done.stdout)) == [whole]
     assert done.stderr.splitlines()[0] == "1 result read as kept, not measured now: --fresh measures again"
     assert "read as kept" not in CliRunner().invoke(app, [*asked, "--fresh"]).stderr
+
+
+@pytest.mark.parametrize(("typed", "came"), [("{file}", "{file} is a study."), ("quickstart", "quickstart is a study.")])
+@pytest.mark.parametrize("verb", ["train", "doctor"])
+def test_a_study_is_no_recipe_and_is_told_its_verb(tmp_path, verb, typed, came):
+    (tmp_path / "mine.toml").write_text('question = "?"\n[recipes.a]\nmodel = "mlp/tiny"\n')
+    typed, came = (text.format(file=tmp_path / "mine.toml") for text in (typed, came))
+    with pytest.raises(RequestError) as refused:
+        CliRunner().invoke(app, [verb, typed], catch_exceptions=False)
+    assert (refused.value.came, refused.value.do) == (came, f"priorscope study {typed}")
+
+
+def test_a_run_s_log_is_told_whose_folder_doctor_wants(tmp_path):
+    (tmp_path / "steps.jsonl").write_text("{}\n")
+    with pytest.raises(RequestError) as refused:
+        CliRunner().invoke(app, ["doctor", str(tmp_path / "steps.jsonl")], catch_exceptions=False)
+    assert refused.value.do == f"priorscope doctor {tmp_path}"
+
+
+@pytest.mark.parametrize("typed", ["--out={}", "--set=init.run={}", "{}", "data.source={}"])
+def test_a_tilde_that_the_shell_left_is_the_home(monkeypatch, typed):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert _at_home(typed.format("~/a b=~")) == typed.format("/home/me/a b=~")
+    assert _at_home("a~b") == "a~b"
+
+
+def test_labels_are_names(tmp_path, tiny):
+    run = str(ps.fit(tiny, tmp_path / "a").path)
+    said("plot", "curves", run, run, "--labels", "A, A", "--out", str(tmp_path / "c.csv"))
+    assert "A,mlp," in (tmp_path / "c.csv").read_text()
+    for labels in ("A,", " "):
+        with pytest.raises(RequestError, match="names nothing in one place"):
+            said("plot", "curves", run, run, "--labels", labels, "--out", str(tmp_path / "c.csv"))
+
+
+def test_a_report_says_where_it_has_no_table(tmp_path, tiny):
+    run = ps.fit(tiny, tmp_path / "a")
+    done = CliRunner().invoke(app, ["report", str(run.path), "--tables", str(tmp_path / "t")], catch_exceptions=False)
+    assert (done.stdout, done.stderr.splitlines()[-1]) == (
+        "",
+        f"nothing was written to {tmp_path / 't'}: there is no result to make a table of",
+    )
 
 
 def test_a_report_says_what_it_left_out(tmp_path, tiny):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -52,17 +53,43 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EIO])
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EIO])
 def test_every_reason_says_what_to_do(tmp_path, number):
     error = folder.unwritable(tmp_path / "x", OSError(number, os.strerror(number)))
     assert "Cannot write" in error.came
     assert error.do
+    assert "--out" not in error.do, "not every verb has it"
+    assert error.exit_status == 1
 
 
-def test_a_path_through_a_file_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("file/a.txt", "a file stands where a folder is wanted"),
+        ("file/deep/a.txt", "a part of the path is a file"),
+        ("folder", "a folder stands where a file is wanted"),
+        (f"{'a' * 300}/b", "a name in it is too long"),
+    ],
+)
+def test_a_wrong_path_is_a_wrong_request(tmp_path, path, said):
     (tmp_path / "file").write_text("")
-    with pytest.raises(WorkError, match="Cannot write"):
-        folder.write_text(tmp_path / "file" / "a.txt", "x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RequestError) as refused:
+        folder.write_text(tmp_path / path, "x")
+    assert refused.value.came == f"Cannot write {tmp_path / path}: {said}."
+    assert {one.name for one in tmp_path.iterdir()} == {"file", "folder"}
+
+
+def test_the_folder_one_stands_in_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match=r"Cannot write \.: a folder stands where a file is wanted"):
+        folder.write_text(Path(), "x")
+
+
+def test_a_file_cannot_be_locked_as_a_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match="a file stands where a folder is wanted"), folder.locked(tmp_path / "file"):
+        pass
 
 
 def test_json_has_one_form(tmp_path):
@@ -133,7 +160,7 @@ def test_a_folder_in_use_is_refused_and_a_killed_holder_frees_it(tmp_path):
     assert str(caught.value) == (
         f"The folder {tmp_path} is in use by another process (pid {holder.pid}).\n"
         "  wanted: a folder that nobody else writes to\n"
-        "  try:    wait until that process has ended, or choose another folder with --out"
+        "  try:    wait until that process has ended, or choose another folder"
     )
     holder.kill()
     holder.wait()

@@ -19,12 +19,15 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import versions
 from priorscope.core.stopping import Stopped
 from priorscope.data.split import ArrayPixels, Split
+from priorscope.data.stamp import weights_stamp
 from priorscope.data.store import write_split
 from priorscope.fitting import Status, attempt
 from priorscope.fitting.adoption import adopt
+from priorscope.fitting.init import init_changed
 from priorscope.fitting.made_from import inputs
 from priorscope.fitting.run_folder import begun
 from priorscope.models import FAMILIES
+from priorscope.models.published import weights_file
 from priorscope.study.networks import network
 from priorscope.train import checkpoint, loop
 from priorscope.train.init import Stored
@@ -209,6 +212,11 @@ def test_a_folder_in_the_home_may_be_named_so(tiny, tmp_path, monkeypatch):
     run = ps.fit(tiny, "~/a")
     assert run.path == tmp_path / "a"
     assert ps.load("~/a").key == run.key
+    later = ps.fit(tiny.replace(init={"kind": "run", "run": "~/a"}), "~/b")
+    assert later.environment.began_with is not None
+    assert init_changed(later.environment, later.recipe.init) is False
+    assert weights_file("~/a/weights.safetensors") == run.weights
+    assert weights_stamp("~/a/weights.safetensors") == weights_stamp(run.weights)
 
 
 def test_a_run_whose_record_is_gone_is_known_by_its_key(tiny, whole, tmp_path):
