@@ -226,7 +226,7 @@ def test_an_accuracy_on_other_data_is_no_partial_score(ill):
 
     run = ill(other, "run")
     data = '{name = "shapetex", test = 40}'
-    look(probe_config("accuracy"), [network_of_run(run.path)], On.named(data))
+    list(look(probe_config("accuracy"), [network_of_run(run.path)], On.named(data)))
     assert list((run.path / "results/accuracy").glob("*.json"))
     assert not [*partial_data.look_at_run(run)]
 
