@@ -25,6 +25,7 @@ from priorscope.core.stats import (
     VariancePart,
     around,
     between,
+    bonett_price,
     crossed,
     crossed_over,
     crossed_parts,
@@ -36,6 +37,7 @@ from priorscope.core.stats import (
     residual,
     seed_part,
     seeds,
+    within,
 )
 from priorscope.core.wording import chance_said, listed
 
@@ -112,20 +114,13 @@ def mcnemar(first_correct: ArrayLike, second_correct: ArrayLike) -> float:
 def paired_proportions(first_correct: ArrayLike, second_correct: ArrayLike, level: float = 0.95) -> Difference:
     """The difference of two networks' accuracies on the same images, with McNemar's exact p-value.
 
-    The interval is Bonett and Price's (J. Educ. Behav. Stat. 37, 2012): Wald's after one image more of each kind of
-    disagreement, so that it has a width also where the two never disagree.
+    The interval is Bonett and Price's, which has a width also where the two never disagree.
     """
     up, down = _disagreements(first_correct, second_correct)
-    n = np.size(first_correct) + 2
-    centre = (up - down) / n
-    part = VariancePart(((up + down + 2) / n - centre**2) / n, math.inf)
-
-    def at(level: float) -> Interval:
-        return _within_1(around(centre, [part], level, "Bonett-Price", "images"))
-
-    images = np.size(first_correct)
-    value, p, least = (up - down) / images, mcnemar(first_correct, second_correct), _all_on_one_side(images)
-    return Difference(value=value, interval=at(level), inner=at(2 * level - 1), p_value=p, least_p=least, n=images)
+    n = np.size(first_correct)
+    wide, inner = (bonett_price(up, down, n, at) for at in (level, 2 * level - 1))
+    p, least = mcnemar(first_correct, second_correct), _all_on_one_side(n)
+    return Difference(value=(up - down) / n, interval=wide, inner=inner, p_value=p, least_p=least, n=n)
 
 
 def paired_bootstrap(
@@ -203,7 +198,7 @@ def seed_by_image_difference(
     # Families that never disagree here do so on some image not seen: Bonett and Price's variance without a disagreement.
     parts[1] = parts[1]._replace(variance=max(parts[1].variance, 2 / (a.shape[-1] + 2) ** 2))
     result = _difference(mean_a - mean_b, parts, level, name, over, a.shape[-1])
-    return result.model_copy(update={"interval": _within_1(result.interval), "inner": _within_1(result.inner)})
+    return result.model_copy(update={"interval": within(result.interval, -1, 1), "inner": within(result.inner, -1, 1)})
 
 
 # Many comparisons, and verdicts.
@@ -267,11 +262,6 @@ def _difference(
 ) -> Difference:
     wide, inner = (around(value, parts, at, method, over) for at in (level, 2 * level - 1))
     return Difference(value=value, interval=wide, inner=inner, p_value=p_value(value, parts), n=n)
-
-
-def _within_1(interval: Interval) -> Interval:
-    """The interval of a difference of proportions, which lies between -1 and 1."""
-    return interval.replace(low=max(-1.0, interval.low), high=min(1.0, interval.high))
 
 
 def _welch(first: VariancePart, second: VariancePart) -> VariancePart:

@@ -100,8 +100,24 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
         raise RequestError(
             f"{successes} of {n} is not a proportion.", "0 <= successes <= n, and n >= 1", "count the images again"
         )
-    low, high = _score_ends(successes / n, n, normal_quantile(level))
+    return _wilson(successes / n, n, level)
+
+
+def _wilson(share: float, n: int, level: float = 0.95) -> Interval:
+    low, high = _score_ends(share, n, normal_quantile(level))
     return Interval(low=low, high=high, level=level, method="Wilson", over="images")
+
+
+def bonett_price(up: float, down: float, n: int, level: float = 0.95) -> Interval:
+    """The interval of a difference of two shares of the same n images: `up` are the first's alone, `down` the second's.
+
+    It is Wald's after one image more of each kind of disagreement, so that it has a width also where the two never disagree
+    (Bonett and Price, J. Educ. Behav. Stat. 37, 2012).
+    """
+    n += 2
+    centre = (up - down) / n
+    found = around(centre, [VariancePart(((up + down + 2) / n - centre**2) / n, math.inf)], level, "Bonett-Price", "images")
+    return within(found, -1.0, 1.0)
 
 
 def bootstrap(
@@ -122,19 +138,20 @@ def bootstrap(
     return Interval(low=low, high=high, level=level, method="percentile bootstrap", over="images")
 
 
-def bootstrap_of_shares(values: ArrayLike, *, seed: int) -> Interval | None:
-    """The bootstrap's interval of a mean of shares, or of their differences; None for a single image.
+def bootstrap_of_shares(values: ArrayLike, *, seed: int, differences: bool = False) -> Interval | None:
+    """The bootstrap's interval of a mean of shares, or of `differences` of shares; None for a single image.
 
-    Where all images agree on 0 or 1 it is Wilson's.
+    Where all images agree a bootstrap has no width. It is then as if that share of the images were right, or told the two
+    apart: Wilson's, or Bonett and Price's.
     """
-    data = np.asarray(values, np.float64)
-    if len(data) < 2:
+    data = finite(values)
+    n, value = len(data), float(data[0])
+    if n < 2:
         return None
-    if data.min() == data.max() and data[0] in (0, 1):
-        return wilson(int(data.sum()), len(data))
-    found = bootstrap(data, seed=seed)
-    least = 0.0 if data.min() >= 0 else -1.0
-    return found and found.replace(low=max(found.low, least), high=min(found.high, 1.0))
+    if data.min() < data.max():
+        found = bootstrap(data, seed=seed)
+        return found and within(found, -1.0 if differences else 0.0, 1.0)
+    return bonett_price(n * max(value, 0.0), n * max(-value, 0.0), n) if differences else _wilson(value, n)
 
 
 def share_from_resamples(drawn: ArrayLike, value: float, n: int, level: float = 0.95) -> Interval:
@@ -246,6 +263,11 @@ def around(value: float, parts: list[VariancePart], level: float, method: str, o
     """The symmetric interval around a value whose variance has these parts."""
     half = half_width(parts, level)
     return Interval(low=value - half, high=value + half, level=level, method=method, over=over)
+
+
+def within(interval: Interval, least: float, most: float) -> Interval:
+    """The interval without what lies beyond where its number can be."""
+    return interval.replace(low=max(interval.low, least), high=min(interval.high, most))
 
 
 def resampled(data: Floats, seed: int, statistic: Statistic = _mean, resamples: int = 2000) -> Floats:

@@ -24,6 +24,7 @@ from priorscope.core.stats import (
     p_value,
     seed_by_image,
     seed_part,
+    share_from_resamples,
     wilson,
 )
 
@@ -325,7 +326,41 @@ def test_seeds_that_agree_on_shared_images_are_no_surer_than_one_of_them() -> No
 def test_intervals_of_shares_stay_where_shares_can_be() -> None:
     assert bootstrap_of_shares([0.9, 1.0, 1.0], seed=0).high == 1
     assert bootstrap_of_shares([0.0, 0.0, 0.1], seed=0).low == 0
-    assert bootstrap_of_shares([-0.1, 0.0, 0.1], seed=0).low < -0.1
+    assert bootstrap_of_shares([-0.1, 0.0, 0.1], seed=0, differences=True).low < -0.1
+    assert bootstrap_of_shares([0.0, 0.0, 0.1], seed=0, differences=True).low < 0
+    assert bootstrap_of_shares([0.5], seed=0) is None
+
+
+def test_shares_that_all_images_agree_on_have_wilsons_interval() -> None:
+    """n = 40, z = 1.96: (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)."""
+    z, n = NormalDist().inv_cdf(0.975), 40
+    for share, half in ((0.0, z / (2 * n)), (0.5, (0.25 / n + (z / (2 * n)) ** 2) ** 0.5), (1.0, z / (2 * n))):
+        found = bootstrap_of_shares([share] * n, seed=0)
+        centre, scale = share + z**2 / (2 * n), 1 + z**2 / n
+        assert (found.low, found.high) == pytest.approx(((centre - z * half) / scale, (centre + z * half) / scale))
+
+
+@pytest.mark.parametrize("values", [*([d] * 40 for d in (0.0, 0.25, 1.0)), [0.0] * 30 + [0.5] * 10, [-1.0, 0.0, 0.1, 1.0] * 10])
+def test_the_interval_of_a_difference_turned_round_is_turned_round(values: list[float]) -> None:
+    found, turned = (bootstrap_of_shares(sign * np.array(values), seed=0, differences=True) for sign in (1, -1))
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+    assert found.contains(np.mean(values))
+    assert found.width > 0
+    assert found.low >= -1
+
+
+def test_two_that_never_disagree_have_bonett_and_prices_interval() -> None:
+    """One more of each disagreement of 42: a variance of 2 / 42 over 42."""
+    found = bootstrap_of_shares([0.0] * 40, seed=0, differences=True)
+    assert found.high == -found.low == pytest.approx(NormalDist().inv_cdf(0.975) * 2**0.5 / 42)
+
+
+def test_a_share_of_resamples_lies_between_their_percentiles_and_has_wilsons_width_where_they_agree() -> None:
+    assert share_from_resamples([0.3] * 50, 0.3, 10) == wilson(3, 10)
+    assert share_from_resamples([0.0, float("nan")], 0.0, 10) == wilson(0, 10)
+    spread = share_from_resamples(np.linspace(0.2, 0.6, 401), 0.4, 10)
+    assert (spread.low, spread.high) == pytest.approx((0.21, 0.59))
+    assert share_from_resamples(np.linspace(0.2, 0.6, 401), 0.61, 10).high == 0.61
 
 
 def test_importing_the_module_loads_no_scipy() -> None:

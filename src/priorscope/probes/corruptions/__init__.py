@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from priorscope.core.comparison import paired_proportions
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.extremes import largest
 from priorscope.core.metrics import top_k_correct
-from priorscope.core.stats import Interval, bootstrap_of_shares, bracket, wilson
+from priorscope.core.stats import bootstrap_of_shares, bracket, wilson
 from priorscope.core.wording import counted
 from priorscope.data.corruptions import EXTRA, KINDS, SEVERITIES, SMALL, corrupted, group_of
 from priorscope.probes import ProbeConfig, asks, labelled_split
@@ -108,7 +107,7 @@ class Corruptions(Result):
             Metric.of(
                 "error added by corruption",
                 float(added.mean()),
-                _interval_of_added(added, self.seed),
+                bootstrap_of_shares(added, seed=self.seed, differences=True),
                 n,
                 UNIT,
                 split=split,
@@ -150,14 +149,6 @@ def counted_of(kinds: Sequence[str]) -> list[int]:
 def wrong_share(kinds: Sequence[str], right: Bools) -> NDArray[np.float64]:
     """The share of counted kinds and severities at which each image is wrong."""
     return 1 - right[counted_of(kinds)].mean((0, 1))
-
-
-def _interval_of_added(added: NDArray[np.float64], seed: int) -> Interval | None:
-    """The interval of a mean of differences: where no image has one, that of two networks which never disagree."""
-    if len(added) < 2 or added.any():
-        return bootstrap_of_shares(added, seed=seed)
-    nothing = np.zeros(len(added), np.bool_)
-    return paired_proportions(nothing, nothing).interval
 
 
 @asks(CorruptionsConfig)
