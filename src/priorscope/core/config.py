@@ -153,10 +153,10 @@ def _assigned(values: Mapping[str, Any], keys: Sequence[str], value: Any, above:
 def inline_toml(value: Any) -> str:
     """A value as it stands after `=` on one line of TOML, and after `--set KEY=`."""
     if is_table(value):
-        return "{" + ", ".join(f"{json.dumps(key)} = {inline_toml(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{inline_toml(key)} = {inline_toml(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(inline_toml(one) for one in value) + "]"
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML has neither surrogates nor a bare DEL
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Plain:

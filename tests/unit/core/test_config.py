@@ -133,7 +133,10 @@ def test_a_toml_file_that_is_not_there_or_torn_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    [3, 0.5, True, "six", 'a "b" \\ c', [1, [2, "x"]], {"name": "six", "scale": [0.4, 1], "inner": {"é": False}}, []],
+    [
+        *(3, 0.5, True, "six", 'a "b" \\ c', "🦊 \x7f\x00\n", [], [1, [2, "x"]]),
+        {"name": "six", "scale": [0.4, 1], "inner": {"é": False, "🦊\x7f": 1}},
+    ],
 )
 def test_a_value_on_one_line_is_read_back_equal(value):
     assert assign({}, f"a={inline_toml(value)}") == {"a": value}
