@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from priorscope import run as runs
 from priorscope.core import layout
 from priorscope.core.claim import Claim
 from priorscope.core.config import content_key
@@ -21,8 +20,8 @@ from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.wording import listed
 from priorscope.fitting.made_from import inputs
 from priorscope.probes import probe_config
-from priorscope.probes.tuning import best_trial, val_accuracy
-from priorscope.study.steps import ProbeStep, Step, TrainStep, check_one_source, companions_of
+from priorscope.probes.tuning import best_trial
+from priorscope.study.steps import ProbeStep, Step, TrainStep, check_one_source, companions_of, score
 from priorscope.study.study import Cell, Cells, ProbeEntry, Study, all_cells
 
 
@@ -59,13 +58,7 @@ def make_plan(study: Study, out: Path) -> Plan:
         }
         if not ready:
             return _planned(study, out, found, trains, waiting)
-        chosen |= {arm: best_trial([_score(step.out) for step in steps]) for arm, steps in ready.items()}
-
-
-def _score(trial: Path) -> float:
-    """The accuracy on val that a trial is judged by."""
-    run = runs.Run(trial)
-    return val_accuracy(run.name, run.environment, run.history)
+        chosen |= {arm: best_trial([score(step.out) for step in steps]) for arm, steps in ready.items()}
 
 
 def _planned(study: Study, out: Path, found: Cells, trains: Mapping[str, TrainStep], waiting: Mapping[str, str]) -> Plan:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key, is_table
+from priorscope.core.environment import read_environment
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.machine import processor
 from priorscope.data import source_config
@@ -22,6 +23,7 @@ from priorscope.data.stamp import files_stamp
 from priorscope.fitting.init import init_changed
 from priorscope.fitting.run_folder import data_changed, finished_in, stands_for
 from priorscope.probes import PROBES, ProbeConfig, probe_config
+from priorscope.probes.tuning import val_accuracy
 from priorscope.recipe import Recipe
 from priorscope.study.study import Cell
 
@@ -64,6 +66,8 @@ class TrainStep:
         record = finished_in(self.out)
         if record is None:
             return "not finished"
+        if self.trial and not is_judged(self.out):
+            return "its log is damaged"
         diverged = self.trial and record.diverged is not None
         return None if diverged or (self.out / layout.WEIGHTS).exists() else "its weights are gone"
 
@@ -145,6 +149,20 @@ class ProbeStep:
         if stored.get("about", {}).get("made_from") != self.made_from:
             return "its result is damaged"
         return "its arrays are gone" if stored.get("arrays") and not self.out.with_suffix(".npz").exists() else None
+
+
+def score(trial: Path) -> float:
+    """The accuracy on val that a finished trial is judged by."""
+    return val_accuracy(trial.name, read_environment(trial), folder.read_rows(trial / layout.STEPS))
+
+
+def is_judged(trial: Path) -> bool:
+    """Whether the log of a finished trial still says what the trial is judged by."""
+    try:
+        score(trial)
+    except PriorscopeError:
+        return False
+    return True
 
 
 Step = TrainStep | ProbeStep

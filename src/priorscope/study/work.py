@@ -20,6 +20,7 @@ from priorscope.probes import ProbeConfig
 from priorscope.recipe import Recipe
 from priorscope.study.look import answer
 from priorscope.study.networks import network_of_run
+from priorscope.study.steps import is_judged
 
 if TYPE_CHECKING:
     from priorscope.core.contracts import About
@@ -39,6 +40,8 @@ class TrainWork:
         """Trains, or resumes where an earlier attempt stopped. That a trial diverges is what it finds out."""
         from priorscope.train.loop import DivergedError
 
+        if self.trial and layout.is_finished(self.out) and not is_judged(self.out):
+            (self.out / layout.ENVIRONMENT).unlink()  # it is there to be judged: without its log it is not done
         try:
             fit(self.recipe, self.out, watch=watch, init=self.init)
         except DivergedError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -361,6 +362,26 @@ def test_a_trial_that_diverges_is_done_and_the_study_goes_on(tmp_path):
     assert said.startswith("The loss ")
     assert runs.load(tmp_path / "runs" / "a-s0").recipe.optim.lr == 0.001
     assert make_plan(study, tmp_path).to_do() == []
+
+
+@pytest.mark.parametrize("length", [None, 0, 20])
+def test_a_trial_whose_log_is_gone_or_torn_is_done_again(tmp_path, length):
+    """It chose its settings for what follows, which stays: what is trained again is the same."""
+    study = made(recipes={"a": {}}, seeds=[0], probes=[])
+    run_study(study, tmp_path, executor=Here()).check()
+    log, chosen = tmp_path / "tuning" / "a-t1" / layout.STEPS, chosen_rates(make_plan(study, tmp_path))
+    before = folder.read_rows(log)[0]["val"]
+    if length is None:
+        log.unlink()
+    else:
+        os.truncate(log, length)
+    plan = make_plan(study, tmp_path)
+    assert plan.missing["train a-t1"] == "its log is damaged"
+    assert plan.open == {"train a-s0"}
+    run_study(study, tmp_path, executor=Here()).check()
+    assert folder.read_rows(log)[0]["val"] == before
+    again = make_plan(study, tmp_path)
+    assert (chosen_rates(again), again.missing) == (chosen, {})
 
 
 def test_a_study_that_only_asks_otherwise_is_written_down_though_nothing_is_to_be_done(tmp_path):
