@@ -80,14 +80,15 @@ class ProbeWork:
 
 Work = TrainWork | ProbeWork
 
-_kept_sources: dict[str, Source] = {}
+_kept_sources: dict[tuple[str, str | None], Source] = {}
 
 
 def _source(config: SourceConfig) -> Source:
-    """The source of a config; the last one stays open."""
+    """The source of a config; the last one stays open, as long as its files are the same."""
     from priorscope.data import open as open_source
+    from priorscope.data.stamp import data_stamp
 
-    key = config.toml()
+    key = config.toml(), data_stamp(config)
     if key not in _kept_sources:
         _kept_sources.clear()
         _kept_sources[key] = open_source(config)

@@ -105,6 +105,34 @@ def test_runs_of_one_recipe_and_several_data_are_all_kept_and_come_back(tmp_path
     assert weights.read_bytes() == then
 
 
+ELSEWHERE = """question = "Which?"
+[recipes.a]
+model = "mlp/tiny"
+data = {{source = {{name = "shapetex", train = 40, val = 20, test = 20}}}}
+train = {{epochs = 1, batch_size = 20}}
+[[probes]]
+name = "accuracy"
+data = {{name = "beton", path = "{path}"}}
+"""
+
+
+def test_what_is_asked_about_files_that_changed_since_is_asked_about_those_that_are_there(tmp_path, store):
+    """A worker keeps its last source open, and this process is one."""
+
+    def measured() -> tuple[float, float]:
+        carried_out(ELSEWHERE, tmp_path / "out", path=store)
+        (stored,) = (tmp_path / "out/runs/a-s0/results/accuracy").glob("*.json")
+        found = read_json(stored)["result"]
+        return found["value"], found["loss"]
+
+    first = measured()
+    change(store)
+    now = measured()
+    assert now != first
+    there = ps.probes.measure_accuracy(ps.load(tmp_path / "out/runs/a-s0"), ps.data.open(store))
+    assert now == (there.value, there.loss)
+
+
 TWO = """question = "Which?"
 [base]
 model = "mlp/tiny"
