@@ -19,16 +19,16 @@ BUDGET = st.one_of(st.just(0.0), st.floats(1e-4, 1.0))
 
 
 class Net(nn.Module):
-    """A random network with a kink, its logits of any scale."""
+    """A random network with a kink, its logits of any scale; in float64, so that no answer hangs on the size of a batch."""
 
     def __init__(self, seed: int, scale: float) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 10), nn.ReLU(), nn.Linear(10, CLASSES))
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 10), nn.ReLU(), nn.Linear(10, CLASSES)).double()
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scale * self.body(x)
+        return (self.scale * self.body(x.double())).float()
 
 
 def case(seed: int, scale: float) -> tuple[Net, Tensor, Tensor]:
@@ -58,19 +58,12 @@ def test_an_attack_stays_in_its_ball_and_tells_the_truth(
     assert float(found.adversarial.max()) <= 1
     assert (lengths(found.adversarial - images, norm) <= eps * (1 + 1e-4) + 2e-6).all()
     fooled = ~right(net(found.adversarial), labels)
-    assert (fooled >= found.broken).all() or _borderline(net, found.adversarial, found.broken & ~fooled)
+    assert (fooled >= found.broken).all()
     clean = right(net(images), labels)
     if attack.judge == "any":
         assert found.broken[~clean].all()
     if eps == 0:
         assert found.broken.tolist() == (~clean).tolist()
-
-
-def _borderline(net: Net, x: Tensor, doubtful: Tensor) -> bool:
-    """Whether the doubtful answers are ties but for rounding, which a batch of another size may tip."""
-    logits = net(x)[doubtful]
-    two = logits.topk(2, dim=1).values
-    return bool(((two[:, 0] - two[:, 1]) <= 1e-5 * logits.abs().amax(1).clamp_min(1e-6)).all())
 
 
 @settings(max_examples=25)
