@@ -172,7 +172,7 @@ class LocalExecutor:
 def _death(code: int | None) -> str:
     how = f"Its process ended with status {code}."
     if code is not None and code < 0:
-        name = signal.Signals(-code).name
+        name = next((one.name for one in signal.Signals if one == -code), f"signal {-code}")  # those of real time have none
         how = f"Its process was ended by {name}."
         how += " The system does that when memory runs out." if name == "SIGKILL" else ""
     return str(WorkError(how, "a process that lives until its step ends", "the same command again goes on where it stopped"))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from priorscope.fitting import Status
 from priorscope.recipe import Recipe
-from priorscope.study.executors import Ended, LocalExecutor, do_catching
+from priorscope.study.executors import Ended, LocalExecutor, _death, do_catching
 from priorscope.study.work import TrainWork
 
 WORK = TrainWork(Recipe.of({"data": {"source": "shapetex"}, "model": "mlp/tiny"}), Path("out"), init=Path("nowhere"))
@@ -70,6 +73,67 @@ def test_what_went_wrong_is_told_in_words(executor):
     assert end.error is not None
     assert "nowhere holds no run" in end.error
     assert executor.room(1, alone=True)
+
+
+class Dies:
+    """A step that the system ends."""
+
+    def do(self, watch) -> None:  # noqa: ARG002
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_fails_its_step_and_the_next_has_another(executor):
+    executor.start("a", Dies(), threads=1, alone=False)
+    (before,) = multiprocessing.active_children()
+    (end,) = ended(executor, 1)
+    assert (end.id, end.error) == (
+        "a",
+        "Its process was ended by SIGKILL. The system does that when memory runs out.\n"
+        "  wanted: a process that lives until its step ends\n"
+        "  try:    the same command again goes on where it stopped",
+    )
+    executor.start("b", WORK, threads=1, alone=False)
+    (after,) = multiprocessing.active_children()
+    assert after.pid != before.pid
+    (end,) = ended(executor, 1)
+    assert (end.id, "nowhere holds no run" in str(end.error)) == ("b", True)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (-9, "Its process was ended by SIGKILL. The system does that when memory runs out."),
+        (-15, "Its process was ended by SIGTERM."),
+        (-35, "Its process was ended by signal 35."),
+        (3, "Its process ended with status 3."),
+    ],
+)
+def test_how_a_process_died_is_said(code, said):
+    assert _death(code).partition("\n")[0] == said
+
+
+@dataclass
+class Raises:
+    """A step that fails."""
+
+    error: Exception
+
+    def do(self, watch) -> None:  # noqa: ARG002
+        raise self.error
+
+
+def test_a_step_for_which_memory_does_not_suffice_says_what_helps():
+    assert do_catching(Raises(MemoryError()), lambda _: None) == (
+        "Memory ran out.\n"
+        "  wanted: room for a batch of every step under way\n"
+        "  try:    a smaller train.batch_size, or fewer steps side by side: --workers 1"
+    )
+
+
+def test_a_step_that_fails_by_a_fault_of_ours_says_where():
+    said = do_catching(Raises(ZeroDivisionError("by zero")), lambda _: None).splitlines()
+    assert said[0] == "Traceback (most recent call last):"
+    assert said[-1] == "ZeroDivisionError: by zero"
 
 
 class Tells:
