@@ -44,7 +44,7 @@ class TaskUnschedulableError(RayError):
     pass
 
 
-@dataclass
+@dataclass(eq=False)
 class Ref:
     """A task that was handed over, and what it comes to once the test says so."""
 
@@ -59,9 +59,14 @@ class PaperRay:
 
     machines: dict[str, dict[str, float]]
     kinds: dict[str, str] = field(default_factory=dict)
+    dead: frozenset[str] = frozenset()
     handed: list[Ref] = field(default_factory=list)
     said: list[tuple[str, int, Status]] = field(default_factory=list)
     cancelled: list[Ref] = field(default_factory=list)
+    forced: list[Ref] = field(default_factory=list)
+    deaf: bool = False
+    """Whether steps that are asked to end do not."""
+    waited: list[float] = field(default_factory=list)
     exceptions: Any = field(
         default_factory=lambda: SimpleNamespace(
             RayError=RayError,
@@ -84,7 +89,7 @@ class PaperRay:
         return SimpleNamespace(get_node_id=lambda: "home")
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"NodeID": name, "Alive": True, "Resources": has} for name, has in self.machines.items()]
+        return [{"NodeID": name, "Alive": name not in self.dead, "Resources": has} for name, has in self.machines.items()]
 
     def remote(self, what: Any) -> Any:
         def options(**options: Any) -> Any:
@@ -106,9 +111,12 @@ class PaperRay:
         said, self.said = self.said, []
         return Ref({}, (), said)
 
-    def wait(self, refs: list[Ref], **_: Any) -> tuple[list[Ref], list[Ref]]:
-        ended = [ref for ref in refs if ref.outcome is not None]
-        return ended, [ref for ref in refs if ref.outcome is None]
+    def wait(self, refs: list[Ref], *, num_returns: int, timeout: float) -> tuple[list[Ref], list[Ref]]:
+        """At most so many of those that have ended, and all others; it refuses what Ray refuses."""
+        assert 0 < num_returns <= len(set(map(id, refs))) == len(refs)
+        self.waited.append(timeout)
+        ended = [ref for ref in refs if ref.outcome is not None][:num_returns]
+        return ended, [ref for ref in refs if not any(ref is one for one in ended)]
 
     def get(self, ref: Ref) -> Any:
         if isinstance(ref.outcome, Exception):
@@ -116,9 +124,9 @@ class PaperRay:
         return ref.outcome
 
     def cancel(self, ref: Ref, force: bool = False) -> None:
-        ref.outcome = ref.outcome or "cancelled"
-        self.cancelled.append(ref)
-        assert not force
+        (self.forced if force else self.cancelled).append(ref)
+        if force or not self.deaf:
+            ref.outcome = ref.outcome or "cancelled"
 
     def kill(self, _actor: Any) -> None: ...
 
@@ -239,10 +247,120 @@ def test_a_step_that_runs_out_of_memory_fails_at_once(ray, executor):
     assert end.error.startswith("Memory ran out on its node.")
 
 
+def test_the_cores_of_a_lost_node_are_not_asked_for(ray, executor):
+    ray.dead = frozenset({"far"})
+    executor.start("a", training("cuda"), threads=64, alone=False)
+    assert (ray.handed[0].options["num_cpus"], ray.handed[0].options["num_gpus"]) == (4, 0)
+    ray.dead = frozenset({"home"})
+    ray.kinds["far"] = processor()
+    executor.start("b", training(), threads=1, alone=True)
+    assert ray.handed[1].options["scheduling_strategy"] == ("far", False)
+
+
+def test_of_two_steps_that_ended_at_once_each_is_heard(ray, executor):
+    for id in "ab":
+        executor.start(id, training(), 1, alone=False)
+        ray.handed[-1].outcome = done()
+    assert [news.id for _ in range(2) for news in executor.news(0.5)] == ["a", "b"]
+    assert ray.waited == [0.5, 0.5]
+    assert list(executor.news(0.5)) == []
+
+
+def test_what_went_wrong_with_a_node_is_told_in_rays_words(ray, executor):
+    executor.start("a", training(), 1, alone=False)
+    ray.handed[-1].outcome = RayError("The node far lost its disk.")
+    assert list(executor.news(0)) == [Ended("a", 0.0, 0.0, "The node far lost its disk.")]
+
+
 def test_stopping_asks_every_step_that_is_under_way(ray, executor):
+    for id in "abc":
+        executor.start(id, training(), 1, alone=False)
+    over, *under_way = ray.handed
+    over.outcome = done()
+    assert [news.id for news in executor.news(0)] == ["a"]
+    executor.stop()
+    assert ray.cancelled == under_way
+    assert not ray.forced
+
+
+def test_a_step_that_does_not_end_when_asked_is_ended(ray, executor):
+    ray.deaf = True
     executor.start("a", training(), 1, alone=False)
     executor.stop()
-    assert ray.cancelled == ray.handed
+    assert ray.cancelled == ray.forced == ray.handed
+
+
+class PaperBoard:
+    """A board that keeps all that was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, Status]] = []
+        self.tell = SimpleNamespace(remote=lambda *news: self.told.append(news))
+
+
+@dataclass(frozen=True)
+class Small:
+    """A work that says once how far it is, and fails if it is told to."""
+
+    error: Exception | None = None
+    runs: tuple[Path, ...] = ()
+    companions: dict[str, Path] = field(default_factory=dict)
+
+    def do(self, watch: Any) -> None:
+        watch(Status(0.5, 7, row={}))
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that this node sees, and in which the study was started; nothing that is not there is waited for."""
+    monkeypatch.chdir(tmp_path)
+    see = cluster.see
+    monkeypatch.setattr(cluster, "see", lambda path: see(path, patience=0.0))
+    return tmp_path
+
+
+def test_a_node_carries_out_a_step_and_says_how_far_it_is_and_what_it_cost(shared):
+    board = PaperBoard()
+    last = cluster.carry_out(Small(), cluster.Surroundings.of(shared), board, "a", 2)
+    assert (last.error, last.processor) == (None, processor())
+    assert last.memory > 0
+    assert board.told == [("a", 2, Status(0.0, 0)), ("a", 2, Status(0.5, 7, row={}))]
+    assert cluster.carry_out(Small(RequestError("No.", "x", "y")), cluster.Surroundings.of(shared), board, "a", 1).error == (
+        "No.\n  wanted: x\n  try:    y"
+    )
+
+
+def test_a_node_that_does_not_see_the_study_carries_out_nothing(shared):
+    board = PaperBoard()
+    last = cluster.carry_out(Small(), cluster.Surroundings.of(shared / "elsewhere"), board, "a", 1)
+    assert str(last.error).startswith(f"The node {os.uname().nodename} does not see {shared / 'elsewhere'}.")
+    assert board.told == [("a", 1, Status(0.0, 0))]
+
+
+def test_a_node_that_does_not_see_what_a_step_begins_with_says_so(shared):
+    before, looked_at, beside = (shared / name for name in ("before", "looked_at", "beside"))
+    train = replace(training(), init=before, out=shared / "out")
+    probe = Small(runs=(looked_at,), companions={"shape": beside})
+    for work, needed in ((train, before), (probe, looked_at), (probe, beside)):
+        said = cluster._await(work)
+        assert said == (
+            f"The node {os.uname().nodename} does not see {needed / 'environment.json'}.\n"
+            "  wanted: storage that all nodes share\n"
+            "  try:    the same command again tries what failed"
+        )
+        needed.mkdir()
+        (needed / "environment.json").touch()
+        last = cluster._await(work)
+        assert last is None or str(needed) not in last
+    assert cluster._await(train) is cluster._await(probe) is None
+
+
+def test_a_step_whose_folder_is_in_use_waits_for_it(shared, monkeypatch):
+    monkeypatch.setattr(cluster, "_await_folder", lambda out: f"{out} is in use")
+    assert cluster._await(replace(training(), out=shared / "out")) == f"{shared / 'out'} is in use"
+    assert cluster._await(Small()) is None
 
 
 def test_surroundings_are_those_in_which_the_study_was_started(tmp_path, monkeypatch):
