@@ -184,6 +184,8 @@ class Split:
         for name in sorted(self.columns):
             digest.update(np.ascontiguousarray(as_stored(self.columns[name])).tobytes())
         for block in self._blocks(256):
+            if self.pixels.size is None:
+                digest.update(repr(block.shape).encode())
             digest.update(np.ascontiguousarray(block).tobytes())
         return digest.hexdigest()
 

@@ -146,6 +146,33 @@ def test_a_fingerprint_names_every_pixel_label_and_column():
     assert len(seen) == 6
 
 
+class Uneven:
+    """Pictures of different sizes."""
+
+    size = array = None
+
+    def __init__(self, *pictures: np.ndarray) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def read(self, index: int) -> np.ndarray:
+        return self._pictures[index]
+
+
+def test_where_sizes_differ_a_fingerprint_is_of_the_shape_of_each_picture():
+    """The same bytes one after the other, cut otherwise."""
+    first, second = PICTURES.ravel()[:24], PICTURES.ravel()[24:48]
+    wide, high = (2, 4, 3), (4, 2, 3)
+    splits = [
+        Split("made", "train", Uneven(first.reshape(one), second.reshape(other)), LABELS[:2], ("a", "b"))
+        for one, other in ((wide, high), (high, wide), (wide, high))
+    ]
+    one, turned, again = (split.fingerprint for split in splits)
+    assert one == again != turned
+
+
 @pytest.mark.parametrize("kind", ["bool", "uint8", "int32", "float16", "float32"])
 def test_a_columns_type_in_memory_is_no_part_of_a_fingerprint(kind):
     """A store has numbers of 64 bits alone."""
