@@ -28,7 +28,7 @@ def solved(x: np.ndarray, labels: np.ndarray, strength: float, at: np.ndarray) -
 @pytest.mark.parametrize("x", [WIDE, NARROW], ids=["more features", "more images"])
 @pytest.mark.parametrize("strength", [2.0**-8, 1.0])
 def test_solves_the_normal_equations(x: np.ndarray, strength: float) -> None:
-    at = RNG.normal(size=(7, x.shape[1]))
+    at = np.random.default_rng(1).normal(size=(7, x.shape[1]))
     fitted = fit_ridge(x, LABELS, 3, strength)
     np.testing.assert_allclose(fitted.scores(at), solved(x, LABELS, strength, at), atol=1e-9)
 

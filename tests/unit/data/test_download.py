@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -50,7 +51,8 @@ class Server:
 
 
 @pytest.fixture
-def server(loopback: Callable[..., str]) -> Server:
+def server(loopback: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Server:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     return Server(loopback)
 
 
@@ -139,10 +141,12 @@ def test_a_busy_server_is_asked_again_and_then_given_up(server: Server, get: Fet
 
 
 def test_no_server_is_a_failure_that_says_so(server: Server, get: Fetch) -> None:
-    server.address = "http://127.0.0.1:9"
-    wanted = server.file()
-    with pytest.raises(WorkError, match=r"cannot be downloaded: .*refused"):
-        get(wanted)
+    with socket.socket() as deaf:  # a port of ours on which nobody listens
+        deaf.bind(("127.0.0.1", 0))
+        server.address = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        wanted = server.file()
+        with pytest.raises(WorkError, match=r"cannot be downloaded: .*refused"):
+            get(wanted)
 
 
 @pytest.mark.parametrize(
