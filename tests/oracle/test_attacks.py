@@ -18,14 +18,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy import optimize
 from torch import Tensor, nn
 
 import priorscope as ps
 from priorscope import models
 from priorscope.attacks import Attack, Norm, apgd, attack_of, attacks_of, pgd, square
 from priorscope.attacks.ball import pictures
-from priorscope.attacks.fab import onto_plane
 from priorscope.attacks.losses import right
 from priorscope.attacks.turns import run_attack
 from priorscope.attacks.victim import Victim, frozen
@@ -324,36 +322,3 @@ def test_fgsm_and_pgd_agree_with_foolbox() -> None:
     for attack, peers in ((attack_of("fgsm", **LAST), fgsm), (attack_of("bim", steps=5, step=0.25, **LAST), pgd)):
         _, made, _ = peers(victim, images, labels, epsilons=eps)
         assert np.count_nonzero(ours(model, attack, eps, "linf", 1017) != right(model(made), labels).numpy()) <= 1
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_the_projection_onto_a_plane_agrees_with_a_general_solver(norm: Norm) -> None:
-    draw = np.random.default_rng(0)
-    for _ in range(20):
-        x, w = draw.uniform(0, 1, 6), draw.normal(size=6)
-        level = float(w @ draw.uniform(0, 1, 6))
-        z = onto_plane(*(torch.from_numpy(a)[None] for a in (x, w)), torch.tensor([level], dtype=torch.float64), norm)[
-            0
-        ].numpy()
-        assert w @ z == pytest.approx(level, abs=1e-6)
-        if norm == "linf":
-            # minimise t with |z - x| <= t, w z = level, 0 <= z <= 1
-            eye, one = np.eye(6), np.ones((6, 1))
-            solved = optimize.linprog(
-                np.r_[np.zeros(6), 1],
-                A_ub=np.block([[eye, -one], [-eye, -one]]),
-                b_ub=np.r_[x, -x],
-                A_eq=np.r_[w, 0][None],
-                b_eq=[level],
-                bounds=[(0, 1)] * 6 + [(0, None)],
-            )
-            assert np.abs(z - x).max() == pytest.approx(solved.fun, abs=1e-5)
-        else:
-            solved = optimize.minimize(
-                lambda z, x=x: ((z - x) ** 2).sum(),
-                x,
-                bounds=[(0, 1)] * 6,
-                constraints={"type": "eq", "fun": lambda z, w=w, level=level: w @ z - level},
-                method="SLSQP",
-            )
-            assert np.linalg.norm(z - x) == pytest.approx(np.sqrt(solved.fun), abs=1e-4)
