@@ -152,6 +152,8 @@ def test_every_probe_keeps_its_contract_on_every_family(probe, family, world, tm
 
 
 SUPERLATIVE = re.compile(r"\b(?:most|worst|(?!test\b|latest\b)\w+est)\b", re.IGNORECASE)
+SPEAK_SO = {"accuracy", "calibration", "similarity"}
+"""Probes with a picture of both networks whose title is always such a one: where it is not seen, nothing was asserted."""
 
 
 @pytest.mark.parametrize("probe", ASKED)
@@ -160,8 +162,10 @@ def test_of_two_equal_networks_no_title_says_that_one_is_the_most_of_anything(pr
     result, names = measured(probe, "cnn", world), ("one", "other")
     of_set = probe_config(probe).per == "set"
     subjects = [Subject(name="all", family="other")] if of_set else [Subject(name=name, family="cnn") for name in names]
+    told: dict[str, set[str]] = {}
     for figure in type(result).draw([(subject, result) for subject in subjects]):
         shown = {value for row in figure.rows for value in row.values() if isinstance(value, str)}
-        told = {name for name in names if re.search(rf"\b{name}\b", figure.title)}
         if all(any(name in value for value in shown) for name in names) and SUPERLATIVE.search(figure.title):
-            assert len(told) != 1, figure.title
+            told[figure.title] = {name for name in names if re.search(rf"\b{name}\b", figure.title)}
+    assert told or probe not in SPEAK_SO
+    assert [title for title, of in told.items() if len(of) == 1] == []
