@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -115,6 +116,19 @@ def test_the_bound_on_a_p_value_is_never_below_the_exact_one(n: int) -> None:
     found = paired_bootstrap(difference, np.zeros(n), seed=0)
     assert exact <= found.p_value < 1 / 2001
     assert found.least_p <= found.p_value
+
+
+def test_twenty_differences_to_one_side_have_the_least_p_value_that_twenty_can_have() -> None:
+    """Hoeffding's bound, 2 exp(-20^2 / (2 x 20)): above the exact 2 / 2^20, and below what 2,000 random signs can show."""
+    found = paired_bootstrap(np.ones(20), np.zeros(20), seed=0)
+    assert found.p_value == found.least_p == pytest.approx(2 * math.exp(-10))
+    few = paired_bootstrap(np.ones(20), np.zeros(20), seed=0, resamples=100_000)
+    assert few.p_value == few.least_p == pytest.approx(1 / 100_001)
+
+
+def test_differences_that_cancel_have_p_1() -> None:
+    found = paired_bootstrap(np.array([0.1, -0.1] * 20), np.zeros(40), seed=0)
+    assert (found.value, found.p_value) == (pytest.approx(0, abs=1e-15), 1)
 
 
 def test_among_105_pairs_a_strong_difference_is_found() -> None:

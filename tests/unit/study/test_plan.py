@@ -189,6 +189,28 @@ def test_a_run_that_begins_with_a_missing_seed_is_told_so(tmp_path):
         make_plan(made(recipes=recipes, probes=[]), tmp_path)
 
 
+def test_a_run_that_begins_with_a_grid_is_told_so(tmp_path):
+    recipes = {"pre": {"grid": {"optim.lr": [0.1, 0.2]}}, "fine": {"init": {"kind": "recipe", "recipe": "pre"}}}
+    with pytest.raises(RequestError) as caught:
+        make_plan(made(recipes=recipes, probes=[]), tmp_path)
+    assert str(caught.value) == (
+        "fine-s0 begins with the recipe 'pre', which has a grid.\n"
+        "  wanted: a recipe with one cell\n"
+        "  try:    name a recipe without a grid"
+    )
+
+
+def test_two_runs_of_one_name_are_refused(tmp_path):
+    recipes = {"a": {"grid": {"optim.lr": [0.1, 0.2]}}, "a-lr=0.1": {"optim": {"lr": 0.3}}}
+    with pytest.raises(RequestError) as caught:
+        make_plan(made(recipes=recipes, probes=[]), tmp_path)
+    assert str(caught.value) == (
+        "Two runs of made are called 'a-lr=0.1-s0'.\n"
+        "  wanted: a name of its own for every run\n"
+        "  try:    rename one of the recipes"
+    )
+
+
 def test_a_probe_may_look_at_some_seeds(tmp_path):
     plan = make_plan(made(probes=[{"name": "accuracy", "seeds": [1]}]), tmp_path)
     assert [step.id for step in plan.steps if isinstance(step, ProbeStep)] == ["accuracy of a-s1", "accuracy of b-s1"]

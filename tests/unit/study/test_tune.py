@@ -16,7 +16,7 @@ from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.fitting.made_from import inputs
 from priorscope.study.executors import Ended
-from priorscope.study.forecast import forecast, remember
+from priorscope.study.forecast import Forecast, export, forecast, remember
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
 from priorscope.study.steps import TrainStep
@@ -227,6 +227,26 @@ def test_an_epoch_foretells_nothing_where_steps_set_the_length(tmp_path, monkeyp
     folder.write_json(step.out / layout.ENVIRONMENT, {"key": "done", "chosen_epoch": 3, "seconds": 30.0})
     remember(step, 4.0, 2e9)
     assert forecast(plan, workers=1).seconds == 60
+
+
+def test_times_of_another_machine_are_scaled_by_how_fast_each_multiplies(tmp_path, monkeypatch):
+    """Three seconds at 2e11 multiply-adds a second are six at 1e11; what was measured here goes before, as it is."""
+    speed = 2e11
+    monkeypatch.setattr("priorscope.study.forecast._yardstick", lambda: speed)
+    monkeypatch.setattr("priorscope.study.forecast.processor", lambda: "there")
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "there"))
+    plan = make_plan(made(tune=None, recipes={"a": {}}, seeds=[0], probes=[]), tmp_path / "out")
+    remember(plan.steps[0], 3.0, 2e9)
+    assert forecast(plan).seconds == 3
+    folder.write_json(tmp_path / "package" / "studies" / "rates.json", export(plan.steps))
+
+    speed = 1e11
+    monkeypatch.setattr("priorscope.study.forecast.processor", lambda: "here")
+    assert forecast(plan).unknown == 1, "a cache that came with another machine says nothing of this one"
+    monkeypatch.setattr("priorscope.study.forecast.files", lambda _: tmp_path / "package")
+    assert forecast(plan) == Forecast(6.0, 2e9, 0)
+    remember(plan.steps[0], 5.0, 1e9)
+    assert forecast(plan) == Forecast(5.0, 1e9, 0)
 
 
 def test_more_cores_shorten_no_step_and_no_chain_of_steps(tmp_path, monkeypatch):
