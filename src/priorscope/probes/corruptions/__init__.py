@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
 
 Bools = NDArray[np.bool_]
 UNIT = "share of images"

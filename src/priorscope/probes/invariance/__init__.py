@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 7
+VERSION = 8
 
 SHARE = "share of images"
 WHOLE = "in the whole picture"
