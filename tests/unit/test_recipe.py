@@ -161,3 +161,26 @@ def test_another_way_to_move_pictures_takes_its_own_defaults():
     assert Recipe.of(saved, ["train.adversarial.kind=pgd"]).train.adversarial.walk == (10, 0.25)
     own = Recipe.of({**saved, "train": {"adversarial": {**adversarial, "kind": "pgd", "steps": 3}}}).plain()
     assert Recipe.of(own, ["train.adversarial.kind=trades"]).train.adversarial.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "came"),
+    [
+        ("model=1", "1 does not name a model family."),
+        ("data.source=nan", "nan does not name a data source."),
+        ("data.source=2024-01-01", "datetime.date(2024, 1, 1) does not name a data source."),
+        ("data.source=[1, 2]", "[1, 2] does not name a data source."),
+        ("data.augment=3", "3 was refused in augment."),
+    ],
+)
+def test_a_value_where_a_name_or_a_table_belongs_is_refused(setting: str, came: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        Recipe.load(find_recipe("shapetex-mlp"), [setting])
+    assert caught.value.came == came
+
+
+def test_a_setting_without_its_table_is_told_its_whole_name() -> None:
+    for setting, meant in {"lr=0.1": "optim.lr", "epochs=3": "train.epochs", "steps=3": "train.steps"}.items():
+        with pytest.raises(RequestError) as caught:
+            Recipe.load(find_recipe("shapetex-mlp"), [setting])
+        assert caught.value.do == f"{meant} = ... (did you mean that?)"

@@ -12,14 +12,14 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Self, TypeGuard, Union, get_args, get_origin
+from typing import Annotated, Any, Self, TypeGuard
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
-from priorscope.core.errors import RequestError, nearest
+from priorscope.core.errors import RequestError
+from priorscope.core.refusal import explain
 
 Plain = dict[str, Any]
 """What TOML and JSON can hold: strings, numbers, booleans, lists and tables."""
@@ -58,7 +58,8 @@ class Config(BaseModel):
         `where` is what to call the place the values came from: a file, a command-line option.
         """
         try:
-            return cls.model_validate(dict(values))
+            table = isinstance(values, Mapping)  # pyright: ignore[reportUnnecessaryIsInstance]  a user's value may be anything
+            return cls.model_validate(dict(values) if table else values)
         except ValidationError as error:
             raise explain(error, cls, where) from None
 
@@ -184,46 +185,3 @@ def is_number(value: object) -> TypeGuard[int | float]:
 def is_table(value: object) -> TypeGuard[Plain]:
     """Whether a setting is a table of settings."""
     return isinstance(value, dict)
-
-
-def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> RequestError:
-    """The first thing that is wrong with a config, in three parts."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
-    place = f" in {where}" if where else ""
-    if first["type"] == "extra_forbidden":
-        owner = _model_at(model, first["loc"][:-1])
-        known = list(owner.model_fields) if owner else []
-        name = str(first["loc"][-1])
-        guess = nearest(name, known)
-        better = ".".join([*(str(part) for part in first["loc"][:-1]), guess]) if guess else None
-        do = f"{better} = ... (did you mean that?)" if better else "remove it"
-        return RequestError(f"{path!r} is not a setting{place}.", f"one of: {', '.join(known)}", do)
-    if first["type"] == "missing":
-        return RequestError(f"{path!r} is missing{place}.", "a value for it", f"{path} = ...")
-    if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        told = f"--set '{path}.NAME=VALUE' for one of its settings, or --set '{path}={{NAME = VALUE, ...}}' for all, in quotes"
-        return RequestError(f"{path} = {first['input']!r} was refused{place}.", "a table of settings", told)
-    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
-    return RequestError(f"{path or 'the whole'} = {first['input']!r} was refused{place}.", wanted, f"change {path or 'it'}")
-
-
-def _model_at(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel] | None:
-    """The config that owns a place in a nested config; None where the place is inside plain data."""
-    if not loc:
-        return model
-    field = model.model_fields.get(str(loc[0]))
-    if field is None:
-        return None
-    keyed = len(loc) > 1 and (isinstance(loc[1], int) or get_origin(field.annotation) is dict)
-    for option in _options(field.annotation):
-        if isinstance(option, type) and issubclass(option, BaseModel):
-            return _model_at(option, loc[2:] if keyed else loc[1:])
-    return None
-
-
-def _options(annotation: Any) -> list[Any]:
-    """The classes that an annotation names, through unions, lists and tables."""
-    if get_origin(annotation) in (Union, UnionType, list, tuple, dict, Annotated):
-        return [option for part in get_args(annotation) for option in _options(part)]
-    return [annotation]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class PriorscopeError(Exception):
@@ -23,6 +24,10 @@ class PriorscopeError(Exception):
         self.came = came
         self.wanted = wanted
         self.do = do
+
+    def of(self, what: str) -> Self:
+        """The same, told of what it is about."""
+        return type(self)(f"In {what}: {self.came}", self.wanted, self.do)
 
     def __str__(self) -> str:
         return f"{self.came}\n  wanted: {self.wanted}\n  try:    {self.do}"
@@ -45,10 +50,10 @@ def first_line(error: BaseException) -> str:
     return next(filter(None, lines), "no further message").rstrip(".")[:200]
 
 
-def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """The choice that a mistyped name most likely meant, or None where nothing is close."""
+def nearest(name: str, choices: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The choice that a mistyped name most likely meant, or None where nothing is as close as the cutoff (1: the same)."""
     by_folded = {choice.casefold(): choice for choice in choices}
-    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=cutoff)
     return by_folded[close[0]] if close else None
 
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import Any, cast
 
-from priorscope.core.config import Config
-from priorscope.core.errors import unknown_name
+from priorscope.core.config import Config, Plain
+from priorscope.core.errors import RequestError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,15 @@ class Listing:
     def config(self, name: str) -> type[Config]:
         """The member's config class."""
         return getattr(self.load(name), f"{camel(name)}Config")
+
+    def table(self, named: object) -> Plain:
+        """The table of settings that a member's name is short for, or a copy of the one given; refuses what is neither."""
+        if isinstance(named, str):
+            return {"name": named}
+        if isinstance(named, Mapping):
+            return dict(cast("Mapping[str, Any]", named))
+        came = f"{named!r} does not name a {self.kind}."
+        raise RequestError(came, "a name, or a table of a name and settings", f"list all with: {self.command}")
 
     def version(self, name: str) -> int:
         """The version of a member's numbers; 1 if they never changed."""

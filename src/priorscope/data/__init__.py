@@ -95,7 +95,7 @@ def source_config(source: str | Path | Mapping[str, Any] | SourceConfig) -> Sour
 
     if isinstance(source, SourceConfig):
         return source
-    table = named(source) if isinstance(source, str | Path) else dict(source)
+    table = named(source) if isinstance(source, str | Path) else SOURCES.table(source)
     name = str(table.get("name", ""))
     if name and name not in SOURCES:  # a path or an address, beside settings
         table = {**table, **named(name)}

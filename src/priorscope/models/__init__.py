@@ -116,7 +116,7 @@ def family_config(model: str | Mapping[str, Any] | FamilyConfig) -> FamilyConfig
     """The checked config of a model: of its name, or of a table with `name` and the settings that differ from the preset's."""
     if isinstance(model, FamilyConfig):
         return model
-    table = {"name": model} if isinstance(model, str) else dict(model)
+    table = FAMILIES.table(model)
     name = _full_name(str(table.get("name", "")))
     family, _, rest = name.partition("/")
     if family not in FAMILIES:

@@ -124,7 +124,7 @@ def probe_config(probe: str | dict[str, Any] | ProbeConfig) -> ProbeConfig:
     """The checked config of a probe, from its name or from a table with `name` and its settings."""
     if isinstance(probe, ProbeConfig):
         return probe
-    table = {"name": probe} if isinstance(probe, str) else dict(probe)
+    table = PROBES.table(probe)
     name = str(table.get("name", ""))
     config = PROBES.config(name).parse(table, f"probe {name}")
     if not isinstance(config, ProbeConfig):

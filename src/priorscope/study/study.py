@@ -32,22 +32,24 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJsonSchema, model_validator
 
 from priorscope.core.config import Config, Plain, assign, flat, is_number, is_table, merge, read_toml
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.refusal import Like
 from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.probes import ProbeConfig, probe_config
-from priorscope.recipe import Recipe, find_recipe, laid_over, read_recipe, shipped_recipes
+from priorscope.recipe import DataConfig, InitConfig, Recipe, find_recipe, laid_over, read_recipe, shipped_recipes
 from priorscope.study.tune import RecipeTune, Tune, changes, nested
 from priorscope.train.config import TrainConfig
+from priorscope.train.optim import OptimConfig
 
 FULL = "full"
 """The budget at which a study is run as it is written."""
@@ -73,11 +75,11 @@ class RecipeEntry(Config):
     tune: RecipeTune | None = Field(
         default=None, description="what sets its tuning apart from the study's", json_schema_extra=_or_short
     )
-    data: Plain = Field(default_factory=dict)
+    data: Annotated[Plain, Like(DataConfig)] = Field(default_factory=dict)
     model: str | Plain | None = None
-    init: Plain = Field(default_factory=dict)
-    optim: Plain = Field(default_factory=dict)
-    train: Plain = Field(default_factory=dict)
+    init: Annotated[Plain, Like(InitConfig)] = Field(default_factory=dict)
+    optim: Annotated[Plain, Like(OptimConfig)] = Field(default_factory=dict)
+    train: Annotated[Plain, Like(TrainConfig)] = Field(default_factory=dict)
 
     def settings(self) -> Plain:
         """The recipe's own settings, without what places it in the study."""
@@ -130,7 +132,7 @@ class Study(Config):
     question: str
     promise: str = Field(default="", description="time, machine, n, and what it shows")
     seeds: Seeds = (0,)
-    base: Plain = Field(default_factory=dict)
+    base: Annotated[Plain, Like(Recipe)] = Field(default_factory=dict)
     over: Plain = Field(default_factory=dict, description="settings laid over every recipe, whatever it extends")
     claims: tuple[str, ...] = Field(default=(), description="what is to be decided: A > B in PROBE, margin M")
     recipes: dict[str, RecipeEntry] = Field(min_length=1)
@@ -165,9 +167,9 @@ class Study(Config):
 
 def at_budget(values: Plain, budget: str) -> Plain:
     """A study with one of its budgets laid over it; its name says which, so that a folder of its own is found for it."""
-    if budget == FULL:
+    budgets: Any = values.get("budgets", {})
+    if budget == FULL or not is_table(budgets):
         return values
-    budgets: Plain = values.get("budgets", {})
     if not budgets:
         raise RequestError(
             f"{values['name']} came with --budget {budget}, and has no budgets.",
@@ -176,13 +178,19 @@ def at_budget(values: Plain, budget: str) -> Plain:
         )
     if budget not in budgets:
         raise unknown_name("budget of this study", budget, (*budgets, FULL))
-    less = budgets[budget]
-    whole = merge(values, less)
-    for part in ("base", "over"):
-        whole |= {part: laid_over(values[part], less[part])} if part in values and part in less else {}
-    recipes: Plain = values.get("recipes", {})
-    changed = {name: laid_over(recipes[name], own) for name, own in less.get("recipes", {}).items() if name in recipes}
-    return {**whole, "recipes": {**whole.get("recipes", {}), **changed}, "name": f"{values['name']}-{budget}"}
+    less: Any = budgets[budget]
+    if not is_table(less):
+        return values
+    whole: Plain = {**merge(values, less), "name": f"{values['name']}-{budget}"}
+    whole |= _both(values, less, ("base", "over"))
+    if is_table(recipes := values.get("recipes")) and is_table(fewer := less.get("recipes")):
+        whole["recipes"] |= _both(recipes, fewer, fewer)
+    return whole
+
+
+def _both(below: Plain, above: Plain, names: Iterable[str]) -> Plain:
+    """The tables of these names that both have, one laid over the other."""
+    return {name: laid_over(low, up) for name in names if is_table(low := below.get(name)) and is_table(up := above.get(name))}
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -207,12 +215,15 @@ def assign_study(values: Plain, setting: str) -> Plain:
     """
     match = re.fullmatch(r"\s*probes\.(\w+)\.([^=]+=.*)", setting, re.DOTALL)
     if not match:
-        recipe = re.match(r"\s*recipes\.([^.=\s]+)\.", setting)
-        if recipe and recipe[1] not in values.get("recipes", {}):
-            raise unknown_name("recipe of this study", recipe[1], values.get("recipes", {}), "priorscope study NAME --plan")
+        recipe, recipes = re.match(r"\s*recipes\.([^.=\s]+)\.", setting), values.get("recipes", {})
+        if recipe and is_table(recipes) and recipe[1] not in recipes:
+            raise unknown_name("recipe of this study", recipe[1], recipes, "priorscope study NAME --plan")
         return assign(values, setting)
     name, rest = match.groups()
-    probes = [ProbeEntry.of_file(table) for table in values.get("probes", [])]
+    written: Any = values.get("probes", [])
+    if not isinstance(written, list) or not all(map(is_table, cast("list[object]", written))):
+        return values  # which is refused as it is
+    probes = [ProbeEntry.of_file(table) for table in cast("list[Plain]", written)]
     names = [str(table.get("name")) for table in probes]
     if name not in names:
         raise unknown_name("probe of this study", name, names, "priorscope study NAME --plan")
@@ -268,7 +279,7 @@ class RecipeArm:
         found: list[Cell] = []
         for number, settings in enumerate(self.tried, 1):
             values = laid_over(shared, nested(settings))
-            if tune.epochs is not None:
+            if tune.epochs is not None and is_table(values["train"]):
                 values = _shortened(values, tune.epochs)
             found.append(self._cell(f"{self.name}-t{number}", {**values, "seed": tune.seed}, self.seeds[0]))
         return found
@@ -278,7 +289,11 @@ class RecipeArm:
             raise RequestError(
                 f"{run!r} cannot name a folder.", "a recipe's name without slashes, not too long", "rename the recipe"
             )
-        return Cell(run, self.recipe_name, Recipe.of(values, where=self.where), self.name, init_seed)
+        try:
+            recipe = Recipe.of(values, where=self.where)
+        except RequestError as error:  # of a model or a source in it: these do not know whose they are
+            raise error if self.where in error.came else error.of(self.where) from None
+        return Cell(run, self.recipe_name, recipe, self.name, init_seed)
 
 
 def _shortened(values: Plain, epochs: int) -> Plain:
@@ -286,7 +301,7 @@ def _shortened(values: Plain, epochs: int) -> Plain:
     train = values["train"]
     length = {name: value for name, value in train.items() if name not in ("steps", "flops", "keep")}
     whole = None if {"steps", "flops"} & train.keys() else train.get("epochs", TrainConfig().epochs)
-    warmup = values.get("optim", {}).get("warmup")
+    warmup = flat(values).get("optim.warmup")
     shorter = {**values, "train": {**length, "epochs": epochs}}
     if not whole or not is_number(warmup):
         return shorter
@@ -372,7 +387,7 @@ def _arms_of(study: Study, name: str) -> Iterator[RecipeArm]:
         tried = study.tune.tried(over, where)
     for label, settings in _grid(entry.grid):
         values = laid_over(laid_over(_settings(study, name, ()), settings), study.over)
-        if tried and values.get("train", {}).get("epochs") == 0:
+        if tried and flat(values).get("train.epochs") == 0:
             raise RequestError(
                 f"The {where} trains nothing (train.epochs = 0), so that no trial of it is better than another.",
                 "a recipe that is trained, or no trials of it",

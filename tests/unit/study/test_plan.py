@@ -39,6 +39,9 @@ BASE = {
 }
 
 
+TUNED = {"trials": 2, "epochs": 1, "over": {"model.width": [8, 16]}}
+
+
 def made(**changes) -> Study:
     return Study.parse({**BASE, **changes})
 
@@ -277,6 +280,17 @@ def test_keys_change_with_what_matters_and_only_with_that(tmp_path):
             "'optim.lr' stands",
         ),
         ({"claims": ["a > b in accuracy"], "probes": []}, "which the claim 'a > b in accuracy' is about: there is none"),
+        ({"base": {"data": {"source": 1}}}, "In recipe 'a' of made: 1 does not name a data source."),
+        (
+            {"base": {"data": {"source": {"name": "cifar100", "res": 1}}}, "recipes": {"a": {"model": "mlp/tiny"}}},
+            "In recipe 'a' of made: 'res' is not a setting in data source cifar100.",
+        ),
+        ({"base": {"data": {"source": "shapetex"}, "model": [1]}}, "In recipe 'a' of made: [1] does not name a model family."),
+        ({"base": {**BASE["base"], "train": 1}}, "train = 1 was refused in recipe 'a' of made."),
+        ({"base": {**BASE["base"], "train": 1}, "tune": TUNED}, "train = 1 was refused in recipe 'a' of made."),
+        ({"base": {**BASE["base"], "optim": 1}, "tune": TUNED}, "optim = 1 was refused in recipe 'a' of made."),
+        ({"probes": [{"name": "accuracy", "data": 1}]}, "1 does not name a data source."),
+        ({"probes": [{"probe": 1}]}, "1 does not name a probe."),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_done(tmp_path, change, said):
@@ -434,6 +448,38 @@ def test_set_finds_a_probe_by_its_name(tmp_path):
     assert assign_study(BASE, "base.optim.lr=1/8")["base"]["optim"]["lr"] == "1/8"
     with pytest.raises(RequestError, match="'acuracy' is not a probe of this study"):
         assign_study(BASE, "probes.acuracy.k=3")
+
+
+@pytest.mark.parametrize(
+    ("written", "settings", "budget", "came"),
+    [
+        ("budgets = 1", [], "smoke", "budgets = 1 was refused"),
+        ("budgets.smoke = 1", [], "smoke", "budgets.smoke = 1 was refused"),
+        ("budgets.smoke.base = 1", [], "smoke", "base = 1 was refused"),
+        ("budgets.smoke.recipes = 1", [], "smoke", "recipes = 1 was refused"),
+        ("budgets.smoke.recipes.a = 1", [], "smoke", "recipes.a = 1 was refused"),
+        ("probes = 1", ["probes.accuracy.k=3"], None, "probes = 1 was refused"),
+        ("probes = [1]", ["probes.accuracy.k=3"], None, "probes.0 = 1 was refused"),
+        ("", ["recipes=1", "recipes.a.model=1"], None, "'recipes' is a value, not a table."),
+        ("", ["train.epochs=1"], None, "'train' is not a setting"),
+    ],
+)
+def test_a_value_where_a_study_has_a_table_is_refused(tmp_path, written, settings, budget, came):
+    path = tmp_path / "a.toml"
+    path.write_text(f'question = "?"\nbase.model = "mlp/tiny"\nrecipes.a.seeds = [1]\n{written}\n')
+    with pytest.raises(RequestError) as caught:
+        Study.load(str(path), settings, budget)
+    assert caught.value.came.startswith(came)
+
+
+def test_a_setting_of_recipes_is_told_its_name_in_a_study():
+    for setting, meant in {"train.epochs=1": "train.epochs", "epochs=1": "train.epochs", "lr=1": "optim.lr"}.items():
+        with pytest.raises(RequestError) as caught:
+            Study.load("quickstart", [setting])
+        assert caught.value.do == f"base.{meant} = ... (did you mean that?)"
+    with pytest.raises(RequestError) as caught:
+        Study.load("quickstart", ["recipes.mlp.lr=1"])
+    assert caught.value.do == "recipes.mlp.optim.lr = ... (did you mean that?)"
 
 
 def test_differences_are_named_by_their_path():
