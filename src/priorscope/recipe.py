@@ -7,6 +7,7 @@ apart from another, `extends = "cifar10-cnn"`; a recipe itself is always complet
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -301,9 +302,21 @@ def find_recipe(name: str) -> Path:
     if found is None and (files("priorscope") / "studies" / f"{name}.toml").is_file():
         raise _is_study(name)
     if found is None:
-        raise unknown_name("recipe", name, shipped, "priorscope recipes list")
+        raise lies_here("recipe", name) or unknown_name("recipe", name, shipped, "priorscope recipes list")
     return found
 
 
 def _is_study(name: str) -> RequestError:
     return RequestError(f"{name} is a study.", "a recipe: data, a model and how it is trained", f"priorscope study {name}")
+
+
+def lies_here(kind: str, name: str) -> RequestError | None:
+    """The error for a name that is no shipped recipe's or study's, but that of a file or a run in the current folder."""
+    for path in (Path(f"{name}.toml"), Path(name) / f"{kind}.toml", Path(name)):
+        if path.is_file():
+            return RequestError(
+                f"No {kind} that is shipped is called {name!r}, and {path} lies here.",
+                "the file's path, with / or .toml in it",
+                shlex.quote(str(path) if path.suffix == ".toml" else f"./{path}"),
+            )
+    return None

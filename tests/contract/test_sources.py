@@ -482,6 +482,25 @@ def test_a_mistyped_setting_is_refused(opened: tuple[Any, Expected]) -> None:
         data.open(table)
 
 
+@pytest.mark.parametrize(
+    ("typed", "came"),
+    [
+        ("./nope", "There is no file or folder './nope'."),
+        ("no/folder", "There is no file or folder 'no/folder'."),
+        ("~nobody", "There is no file or folder '~nobody'."),
+        ("notes.txt", "notes.txt is a file of no kind that is known here."),
+        ("shapetx", "'shapetx' is not a data source."),
+        (3, "3 does not name a data source."),
+    ],
+)
+def test_a_path_to_nothing_is_no_mistyped_name(typed: Any, came: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").touch()
+    with pytest.raises(RequestError) as caught:
+        data.open(typed)
+    assert caught.value.came == came
+
+
 @pytest.mark.parametrize("name", sorted(name for name in data.SOURCES))
 def test_what_is_not_there_is_refused_with_what_to_do(name: str, home: Path) -> None:
     needs = {"path": str(home / "nothing")} if name in ("folder", "parquet", "beton") else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -11,6 +12,7 @@ from jsonschema import Draft202012Validator
 from priorscope.core.errors import RequestError
 from priorscope.models import family_config
 from priorscope.recipe import Recipe, find_recipe, laid_over, recipe_aliases, shipped_recipes
+from priorscope.study.study import find_study
 
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
@@ -25,6 +27,28 @@ def test_an_unknown_recipe_is_refused_with_the_nearest() -> None:
     assert shipped_recipes()
     with pytest.raises(RequestError, match="'shapetex-mlp' \\(did you mean that\\?\\)"):
         find_recipe("shapetex-mpl")
+
+
+@pytest.mark.parametrize(
+    ("kind", "find", "file", "name", "typed"),
+    [
+        ("recipe", find_recipe, "mine.toml", "mine", "mine.toml"),
+        ("recipe", find_recipe, "mine", "mine", "./mine"),
+        ("recipe", find_recipe, "a run/recipe.toml", "a run", "'a run/recipe.toml'"),
+        ("study", find_study, "mine.toml", "mine", "mine.toml"),
+        ("study", find_study, "mine/study.toml", "mine", "mine/study.toml"),
+    ],
+)
+def test_a_name_of_a_file_in_this_folder_is_told_how_to_name_it(
+    kind: str, find: Any, file: str, name: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).touch()
+    with pytest.raises(RequestError) as caught:
+        find(name)
+    assert caught.value.came == f"No {kind} that is shipped is called {name!r}, and {file} lies here."
+    assert caught.value.do == typed
 
 
 def test_what_a_run_was_called_first_finds_its_recipe() -> None:

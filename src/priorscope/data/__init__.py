@@ -88,6 +88,9 @@ OFFICIAL = {
 }
 """Folders and archives that are a source's official layout, and would be misread as a plain folder of images."""
 
+READABLE = "a store (.beton), a parquet file, a folder of images"
+"""What a path may lead to."""
+
 
 def source_config(source: str | Path | Mapping[str, Any] | SourceConfig) -> SourceConfig:
     """The checked config of a source: from its name, a path, or a table with `name` and the source's own settings."""
@@ -131,6 +134,17 @@ def named(source: str | Path) -> dict[str, Any]:
         return {"name": "beton", "path": text}
     if path.is_dir():
         return {"name": kind_of(path), "path": text}
+    if path.is_file():
+        own = "priorscope data convert --from PKG.MOD:FACTORY DST.beton"
+        raise RequestError(
+            f"{text} is a file of no kind that is known here.",
+            f"{READABLE}, or hf://owner/name",
+            f"check the path, or make a store with your own code: {own}",
+        )
+    if "/" in text or text.startswith((".", "~")):
+        raise RequestError(
+            f"There is no file or folder {text!r}.", f"{READABLE}, hf://owner/name, or a source's name", "check the path"
+        )
     return {"name": text}
 
 

@@ -46,7 +46,7 @@ from priorscope.core.refusal import Like
 from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
 from priorscope.probes import ProbeConfig, probe_config
-from priorscope.recipe import DataConfig, InitConfig, Recipe, find_recipe, laid_over, read_recipe, shipped_recipes
+from priorscope.recipe import DataConfig, InitConfig, Recipe, find_recipe, laid_over, lies_here, read_recipe, shipped_recipes
 from priorscope.study.tune import RecipeTune, Tune, changes, nested
 from priorscope.train.config import TrainConfig
 from priorscope.train.optim import OptimConfig
@@ -204,7 +204,7 @@ def find_study(name: str) -> Path:
     if name.endswith(".toml") or "/" in name:
         return Path(name)
     if name not in shipped_studies():
-        raise unknown_name("study", name, shipped_studies(), "priorscope study list")
+        raise lies_here("study", name) or unknown_name("study", name, shipped_studies(), "priorscope study list")
     return shipped_studies()[name]
 
 
