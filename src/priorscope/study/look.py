@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from priorscope import run as runs
 from priorscope.core import folder, layout
@@ -22,6 +22,7 @@ from priorscope.core.machine import on_threads
 from priorscope.data import open as open_source
 from priorscope.data import source_config
 from priorscope.data.progress import Watch, silent
+from priorscope.data.sources import SourceConfig
 from priorscope.probes import ProbeConfig, load_result, measure_of, probe_config
 from priorscope.study.about import about, subject_of
 from priorscope.study.networks import Network
@@ -31,37 +32,78 @@ from priorscope.study.study import Study
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
-    from priorscope.data.sources import SourceConfig
     from priorscope.data.split import Source
 
 
+Asked = runs.Run | Path | str
+"""A finished run, or its folder."""
+
+
 def measure(
-    subject: runs.Run | Path | str | Mapping[str, runs.Run], probe: str, data: str | Plain | None = None, **settings: Any
+    subject: Asked | Mapping[str, Asked] | Sequence[Asked],
+    probe: str,
+    data: str | Path | Mapping[str, Any] | SourceConfig | None = None,
+    **settings: Any,
 ) -> Result:
-    """What a probe says about a finished run, or about several by their names where it compares networks.
+    """What a probe says about a finished run, or about several, by names or in a list, where it compares networks.
 
     `ps.measure(run, "robustness", eps="8/255")` is `priorscope probe robustness RUN --set eps=8/255`: `data` names what to look
     at in place of what the run learnt from. The run keeps the result; one that it has kept so is read and not measured again.
     Of `run.at(epoch=2)` nothing is kept.
     """
-    config, on = probe_config({"name": probe, **settings}), On.named(data) if data else None
-    if isinstance(subject, Mapping):
-        if config.per != "set":
-            raise RequestError(f"{probe} looks at one run and was given a table.", "a run", f'ps.measure(run, "{probe}")')
-        networks = [Network(name, run=run, typed=(str(run.path),)) for name, run in subject.items()]
-        return _look_at_all(config, networks, on).result
+    config = probe_config({"name": probe, **settings})
+    networks = _asked(subject, config)
+    on = None if data is None else On.named(_nameable(data, probe))
     if config.per == "set":
-        raise RequestError(
-            f"{probe} compares networks and was given one run.",
-            "a table of runs by their names",
-            f'ps.measure({{"mlp": run, "cnn": other}}, "{probe}")',
-        )
-    run = subject if isinstance(subject, runs.Run) else runs.load(subject)
-    network = Network(run.name, run=run, typed=(str(run.path),))
-    if isinstance(run, runs.Snapshot):  # what lies in its folder is about the finished weights
+        return _look_at_all(config, networks, on).result
+    (network,) = networks
+    if isinstance(network.run, runs.Snapshot):  # what lies in its folder is about the finished weights
         with _on_own_threads([network]):
             return answer(config, [network], on.source if on else network.source)
     return _look_at(config, network, on, again=False).result
+
+
+def _asked(subject: object, probe: ProbeConfig) -> list[Network]:
+    """The networks of a run, or of several where the probe compares them, by names or as folders are told apart."""
+    several = f'ps.measure({{"mlp": run, "cnn": other}}, "{probe.name}")'
+    if not isinstance(subject, Mapping | list | tuple):
+        network = _asked_run(subject, probe)
+        if probe.per == "set":
+            raise RequestError(f"{probe.name} compares networks and was given one run.", "a table of runs by names", several)
+        return [network]
+    given, each = ("a table", "runs.values()") if isinstance(subject, Mapping) else ("a list", "runs")
+    if probe.per != "set":
+        do = f'[ps.measure(run, "{probe.name}") for run in {each}]'
+        raise RequestError(f"{probe.name} looks at one run and was given {given}.", "a run", do)
+    if not subject:
+        raise RequestError(f"{probe.name} compares networks and was given none.", "a table of runs by names", several)
+    if isinstance(subject, Mapping):
+        named = cast("Mapping[object, object]", subject).items()
+        return [replace(_asked_run(one, probe), name=str(name)) for name, one in named]
+    return _apart([_asked_run(one, probe) for one in cast("Sequence[object]", subject)])
+
+
+def _asked_run(subject: object, probe: ProbeConfig) -> Network:
+    """The network of a run, or of the folder of one."""
+    if not isinstance(subject, runs.Run | Path | str):
+        raise RequestError(
+            f"ps.measure was given a {type(subject).__name__}.",
+            "a finished run, or its folder",
+            f"ps.probes.measure_{probe.name}(model, data) for a network of your own",
+        )
+    run = subject if isinstance(subject, runs.Run) else runs.load(subject)
+    return Network(run.name, run=run, typed=(str(run.path),))
+
+
+def _nameable(data: object, probe: str) -> Any:
+    """Data as a recipe names it: by that name a run keeps what was said on it."""
+    if isinstance(data, str | Path | Mapping | SourceConfig):
+        return cast("object", data)
+    raise RequestError(
+        f"data came as a {type(data).__name__}.",
+        "its name, its path, or a table of its settings, by which the run keeps the result",
+        f'data="cifar10", for example, or ps.probes.measure_{probe}(run.model, data), which keeps nothing',
+    )
 
 
 def answer(

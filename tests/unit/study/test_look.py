@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 from in_process import Here
+from torch.nn import Flatten
 
 import priorscope as ps
 from priorscope import models
@@ -263,10 +264,51 @@ def test_networks_are_compared_by_the_names_that_they_are_given(study):
     runs = {"one": load(study / "runs/both-s0"), "other": load(study / "runs/shape-s0")}
     result = ps.measure(runs, "transfer", data="shapetex", images=4, eps="4/255")
     assert result.names == ("one", "other")
+    folders = [study / "runs/both-s0", str(study / "runs/shape-s0")]
+    asked = {"data": "shapetex", "images": 4, "eps": "4/255"}
+    by_name = ps.measure(dict(zip(runs, folders, strict=True)), "transfer", **asked)
+    assert [metric.plain() for metric in by_name.metrics()] == [metric.plain() for metric in result.metrics()]
+    assert ps.measure(folders, "transfer", **asked).names == ("both-s0", "shape-s0")
     with pytest.raises(RequestError, match="transfer compares networks and was given one run"):
         ps.measure(runs["one"], "transfer")
     with pytest.raises(RequestError, match="accuracy looks at one run and was given a table"):
         ps.measure(runs, "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("subject", "probe", "said", "do"),
+    [
+        ({}, "transfer", "transfer compares networks and was given none.", "ps.measure({"),
+        ([], "transfer", "transfer compares networks and was given none.", "ps.measure({"),
+        (
+            ["a", "b"],
+            "accuracy",
+            "accuracy looks at one run and was given a list.",
+            '[ps.measure(run, "accuracy") for run in runs]',
+        ),
+        (Flatten(), "accuracy", "ps.measure was given a Flatten.", "ps.probes.measure_accuracy(model, data) for"),
+        (
+            {"a": Flatten()},
+            "transfer",
+            "ps.measure was given a Flatten.",
+            "ps.probes.measure_transfer(model, data) for",
+        ),
+        (None, "accuracy", "ps.measure was given a NoneType.", "ps.probes.measure_accuracy"),
+    ],
+)
+def test_what_is_no_run_is_told_what_to_pass(subject, probe, said, do):
+    with pytest.raises(RequestError) as caught:
+        ps.measure(subject, probe)
+    assert caught.value.came == said
+    assert caught.value.do.startswith(do)
+
+
+def test_opened_data_are_told_to_be_named(study):
+    source = ps.data.open("shapetex")
+    for opened in (source, source.split("test")):
+        with pytest.raises(RequestError, match=f"data came as a {type(opened).__name__}") as caught:
+            ps.measure(study / "runs/both-s0", "accuracy", data=opened)
+        assert "ps.probes.measure_accuracy(run.model, data)" in caught.value.do
 
 
 def test_results_are_drawn_and_tested_side_by_side(study):
