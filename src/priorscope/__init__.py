@@ -12,9 +12,11 @@ Names are imported when they are first used: importing the package costs nothing
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from priorscope import data, models, probes
     from priorscope.core.contracts import Result, Statistics, draw
     from priorscope.core.errors import PriorscopeError, RequestError, WorkError
@@ -50,6 +52,7 @@ __all__ = [
     "Run",
     "Statistics",
     "WorkError",
+    "__version__",
     "data",
     "draw",
     "fit",
@@ -63,6 +66,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("priorscope")
     if name in _MODULES:
         return import_module(f"priorscope.{name}")
     if name in _HOMES:

@@ -98,12 +98,14 @@ class Recipe(Config):
 
     @classmethod
     def load(cls, path: Path | str, settings: Sequence[str] = ()) -> Self:
-        """Reads a TOML file, laid over the recipe that it `extends`, `--set` settings laid over both."""
-        return cls.of(read_recipe(Path(path)), settings, str(path))
+        """Reads a TOML file or a shipped recipe, laid over the recipe that it `extends`, `--set` settings laid over both."""
+        return cls.of(read_recipe(find_recipe(path) if isinstance(path, str) else path), settings, str(path))
 
     @classmethod
     def of(cls, values: dict[str, Any], settings: Sequence[str] = (), where: str = "the recipe") -> Self:
         """Checks plain data, laid over the shipped recipe that it `extends`, `--set` settings laid over both."""
+        if isinstance(settings, str):
+            raise RequestError(f"The settings came as one text, {settings!r}.", "a list of settings", f"[{settings!r}]")
         values = completed(values)
         values = assign(_without_named(values, assign({}, *settings)), *settings)
         return cls.parse(values, f"{where} with --set {' '.join(settings)}" if settings else where)

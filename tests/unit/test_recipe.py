@@ -203,6 +203,20 @@ def test_a_value_where_a_name_or_a_table_belongs_is_refused(setting: str, came: 
     assert caught.value.came == came
 
 
+def test_a_recipe_is_loaded_by_its_shipped_name_too() -> None:
+    assert Recipe.load("shapetex-mlp", ["seed=1"]) == Recipe.load(find_recipe("shapetex-mlp")).replace(seed=1)
+    assert Recipe.load("B_12-Wi_1024_res_64_in21k") == Recipe.load(find_recipe("s-pretrain"))
+    with pytest.raises(RequestError, match="'shapetex-mpl' is not a recipe"):
+        Recipe.load("shapetex-mpl")
+
+
+def test_settings_in_one_text_are_refused() -> None:
+    with pytest.raises(RequestError) as caught:
+        Recipe.load("shapetex-mlp", "seed=1")
+    assert caught.value.came == "The settings came as one text, 'seed=1'."
+    assert caught.value.do == "['seed=1']"
+
+
 def test_a_setting_without_its_table_is_told_its_whole_name() -> None:
     for setting, meant in {"lr=0.1": "optim.lr", "epochs=3": "train.epochs", "steps=3": "train.steps"}.items():
         with pytest.raises(RequestError) as caught:

@@ -11,12 +11,12 @@ import re
 import select
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from priorscope import __version__
 from priorscope.cli import runs
 from priorscope.cli.bench import bench_app
 from priorscope.cli.data import data_app
@@ -32,7 +32,7 @@ app = application("Shows what an architecture's prior does: train, attack, open 
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"priorscope {version('priorscope')}")
+        print(f"priorscope {__version__}")
         raise typer.Exit
 
 

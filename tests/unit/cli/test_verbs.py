@@ -35,6 +35,7 @@ def said(*command: str) -> str:
 
 def test_the_version_is_the_package_s():
     assert said("--version") == f"priorscope {version('priorscope')}\n"
+    assert ps.__version__ == version("priorscope")
 
 
 @pytest.mark.parametrize(
