@@ -27,7 +27,13 @@ from priorscope.cli.studies import study
 from priorscope.cli.train import train
 from priorscope.core.errors import PriorscopeError, WorkError
 
-app = application("Shows what an architecture's prior does: train, attack, open up and compare vision architectures.")
+app = application(
+    "Shows what an architecture's prior does: train, attack, open up and compare vision architectures.",
+    epilog="""Exit status: 0 done, 1 the work failed or doctor found a fault, 2 the request was wrong, 130 or 143 stopped.
+
+    PRIORSCOPE_DATA is the folder of published data sets (not set: data in the cache folder), PRIORSCOPE_CACHE that of what can
+    be made again (not set: ~/.cache/priorscope).""",
+)
 
 
 def _print_version(asked: bool) -> None:

@@ -83,8 +83,8 @@ def attack(
 @bench_app.command()
 def train(
     models: Annotated[str, typer.Option(help="Names separated by commas, or all.")] = "mlp/b12-w1024,perceiver/v-cifar10",
-    image_size: Annotated[int | None, typer.Option(min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Side of the pictures (not set: each model's own).")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures a step (not set: each model's own).")] = None,
     json: JsonFile = None,
 ) -> None:
     """The training step: its share of the machine's matrix products, beside float32 and beside references."""
@@ -97,7 +97,7 @@ def train(
 @bench_app.command()
 def infer(
     models: Annotated[str, typer.Option(help="Names separated by commas, or all.")] = "all",
-    image_size: Annotated[int | None, typer.Option(min=1)] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Side of the pictures (not set: each model's own).")] = None,
     batch_sizes: Annotated[str, typer.Option(help="Numbers of pictures, separated by commas.")] = "1,32",
     json: JsonFile = None,
 ) -> None:
@@ -110,7 +110,7 @@ def infer(
 
 @bench_app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="A shipped study or a TOML file.")] = "quickstart",
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped study or a TOML file.")] = "quickstart",
     settings: Annotated[list[str], setting("base.train.epochs=1")] = [],  # noqa: B006  typer reads the default
     budget: Annotated[str | None, typer.Option(help="One of the study's budgets, e.g. smoke.")] = None,
     json: JsonFile = None,

@@ -83,7 +83,7 @@ def get(name: Annotated[str, typer.Argument(help="A source with an official addr
 @data_app.command()
 def convert(
     source: Annotated[str | None, typer.Argument(metavar="SRC", help="As for `info`; left out with --from.")] = None,
-    target: Annotated[Path | None, typer.Argument(metavar="DST.beton")] = None,
+    target: Annotated[Path | None, typer.Argument(metavar="DST.beton", help="The store to write.")] = None,
     factory: Annotated[
         str | None, typer.Option("--from", metavar="PKG.MOD:FACTORY", help="Makes a torch-style dataset.")
     ] = None,

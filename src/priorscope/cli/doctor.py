@@ -16,7 +16,7 @@ def doctor(
     subject: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RECIPE|RUN|STUDY|LOG|SCRIPT]",
+            metavar="RECIPE|RUN|STUDY|LOG|SCRIPT",
             help="A recipe by name or file, the folder of a run or a study, a log (.json, .yaml, .csv) or a script (.py); "
             "without one, this machine.",
         ),

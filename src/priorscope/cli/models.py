@@ -23,9 +23,9 @@ def list_models(as_json: AsJson = False) -> None:
 
 @models_app.command()
 def info(
-    name: str,
+    name: Annotated[str, typer.Argument(help="A preset (`models list` shows them), or timm/NAME.")],
     image_size: Annotated[int, typer.Option(min=1, help="Side of the images.")] = 32,
-    num_classes: Annotated[int, typer.Option(min=2)] = 10,
+    num_classes: Annotated[int, typer.Option(min=2, help="How many classes the network tells apart.")] = 10,
     settings: Annotated[list[str], setting("width=64")] = [],  # noqa: B006  typer reads the default
     as_json: AsJson = False,
 ) -> None:

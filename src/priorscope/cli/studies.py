@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="A shipped study, a TOML file, or `list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped study, a TOML file, or `list`.")],
     out: Annotated[Path | None, typer.Option(help="Folder for runs, results and page (default: out/NAME).")] = None,
     settings: Annotated[list[str], setting("base.optim.lr=0.001")] = [],  # noqa: B006  typer reads the default
     budget: Annotated[
         str | None, typer.Option(help="One of the study's budgets, e.g. smoke; a name that is none of them lists all.")
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and why, and stop.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what is in the folder.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete its runs, stale runs and results, and begin anew.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="How many steps may run side by side.")] = None,
     cluster: Annotated[
         str | None, typer.Option(metavar="auto|ADDRESS", help="Carry it out on the Ray cluster of this machine, or there.")
@@ -46,7 +46,9 @@ def study(
 
     if name == "list":
         if settings or budget or plan or fresh or out or workers or cluster or shared:
-            raise RequestError("study list came with what only a study takes.", "nothing beside it but --json", "study list")
+            raise RequestError(
+                "study list came with what only a study takes.", "nothing beside it but --json", "priorscope study list"
+            )
         return _show_shipped(shipped_studies(), as_json)
     asked = Study.load(name, settings, budget)
     folder = out or Path("out") / asked.name

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +16,7 @@ from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -28,7 +31,7 @@ from priorscope.study.study import Study
 
 
 def said(*command: str) -> str:
-    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    done = CliRunner().invoke(app, command, catch_exceptions=False, prog_name="priorscope")
     assert done.exit_code == 0
     return done.stdout
 
@@ -238,3 +241,52 @@ def test_a_report_says_what_it_left_out(tmp_path, tiny):
     assert failure.startswith("a/steps.jsonl")
     assert "is damaged" in failure
     assert f"left out of the page: {failure}" in done.stderr
+
+
+def _commands() -> Iterator[tuple[str, ...]]:
+    """Every page of help there is, by the words that lead to it."""
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(typer.main.get_command(app), ())]
+    while waiting:
+        command, words = waiting.pop()
+        yield words
+        waiting += [(below, (*words, name)) for name, below in getattr(command, "commands", {}).items()]
+
+
+@pytest.mark.parametrize("words", [*_commands()], ids=" ".join)
+def test_help_is_whole_and_in_the_words_of_the_pages(words: tuple[str, ...]):
+    told = said(*words, "-h")
+    assert told == said(*words, "--help")
+    assert "..." not in re.sub(r"[A-Z]\.\.\.|COMMAND \[ARGS\]\.\.\.", "", told), "a sentence that is cut"
+    assert not re.search(r"[{}]|<list|\[\[|\.{4}", told)
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        ("study", "NAME|FILE"),
+        ("probe", "NAME [SUBJECT...]"),
+        ("plot curves", "RUN|LOG..."),
+        ("report", "RUN|STUDY..."),
+        ("doctor", "[RECIPE|RUN|STUDY|LOG|SCRIPT]"),
+        ("data info", "NAME|PATH"),
+        ("data get", "NAME"),
+        ("data convert", "[SRC] [DST.beton]"),
+        ("data verify", "PATH"),
+        ("models info", "NAME"),
+        ("models import", "WEIGHTS"),
+        ("bench study", "[NAME|FILE]"),
+    ],
+)
+def test_a_usage_line_reads_as_the_pages_write_it(words: str, usage: str):
+    assert said(*words.split(), "--help").splitlines()[0] == f"Usage: priorscope {words} [OPTIONS] {usage}"
+
+
+def test_the_first_page_names_exit_statuses_and_variables():
+    told = " ".join(said("--help").split())
+    assert "Exit status: 0 done, 1 the work failed or doctor found a fault, 2 the request was wrong" in told
+    assert "PRIORSCOPE_DATA is the folder of published data sets" in told
+    assert "PRIORSCOPE_CACHE that of what can be made again" in told
+
+
+def test_fresh_says_what_it_deletes():
+    assert "Delete its runs, stale runs and results" in " ".join(said("study", "--help").split())
