@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,10 +97,11 @@ class Run:
 
         network = self.environment.network
         if not self.weights.exists():
+            again = ("train", str(self.path / layout.RECIPE), "--out", str(self.path))
             raise RequestError(
                 f"The run {self.path} has lost its weights.",
                 f"{self.weights.name} in its folder",
-                f"what made it makes them again: priorscope train {self.path / layout.RECIPE} --out {self.path}",
+                f"what made it makes them again: priorscope {shlex.join(again)}",
             )
         return create(
             self.recipe.model,
@@ -216,5 +218,5 @@ def load(path: Path | str) -> Run:
         found, do = "no run", "check the path, or train one there: priorscope train RECIPE --out"
         if (path / layout.RECIPE).exists():
             found, do = "an unfinished run", "finish it: priorscope train RECIPE --resume --out"
-        raise RequestError(f"{path} holds {found}.", "the folder of a finished run", f"{do} {path}")
+        raise RequestError(f"{path} holds {found}.", "the folder of a finished run", f"{do} {shlex.quote(str(path))}")
     return Run(path)

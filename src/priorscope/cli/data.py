@@ -33,7 +33,7 @@ def list_sources(as_json: AsJson = False) -> None:
 @data_app.command()
 def info(
     source: What,
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this PNG.")] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write a contact sheet there.")] = None,
     split: Annotated[str | None, typer.Option(help="The split of the contact sheet (default: train).")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Compute statistics where none are stored.")] = False,
     as_json: AsJson = False,
@@ -44,18 +44,18 @@ def info(
 
     if split is not None and sheet is None:
         raise RequestError("--split came without --sheet.", "a file for that split's contact sheet", "--sheet sheet.png")
-    told = describe(source, measure=measure)
     if sheet is not None:
         from priorscope.data.contact_sheet import save_contact_sheet
 
         save_contact_sheet(open_source(source).split(split or "train"), sheet)
+    told = describe(source, measure=measure)
     if as_json:
-        return print_json(told.plain())
+        return print_json({**told.plain(), **({} if sheet is None else {"sheet": str(sheet)})})
     print(
         f"{told.name}: {len(told.classes)} classes: {', '.join(told.classes[:12])}{', ...' if len(told.classes) > 12 else ''}"
     )
     print_table(("split", "images", "size", "a class", "mean", "std"), [_split_row(each) for each in told.splits])
-    for line in (told.origin, *told.caveats):
+    for line in (told.origin, *told.caveats, sheet):
         if line:
             print(line)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -77,7 +78,7 @@ def fetch(
     weights = fetch_published(key, folder)
     if as_json:
         return print_json({"weights": str(weights)})
-    print(f"{weights}. A run to look at: priorscope models import {weights} --out RUN")
+    print(f"{weights}. A run to look at: priorscope models import {shlex.quote(str(weights))} --out RUN")
     return None
 
 

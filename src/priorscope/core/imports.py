@@ -29,6 +29,9 @@ def made_by(factory: str) -> Any:
         made = getattr(module, function)
     except AttributeError as error:
         raise _not_found(factory, error) from None
+    if not callable(made):
+        came = f"{factory!r} is of type {type(made).__name__}, which cannot be called."
+        raise RequestError(came, "package.module:function", f"name a function in {name} that returns it")
     return made()
 
 

@@ -68,6 +68,9 @@ def save_contact_sheet(split: Split, path: Path) -> None:
     """Writes a contact sheet of ten pictures a class as PNG, enlarged so that a side has at least 64 pixels."""
     from PIL import Image
 
+    if path.suffix.lower() != ".png":
+        came = f"A contact sheet was to be written to {path}."
+        raise RequestError(came, "a name that ends in .png", str(path.with_suffix(".png")))
     sheet = contact_sheet(split, zoom=max(1, 64 // split.image_size))
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "PNG")

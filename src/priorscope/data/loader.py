@@ -207,7 +207,7 @@ def _check(
     if batch_size < 1:
         raise RequestError(f"batch_size = {batch_size} was asked.", "at least 1", "batch_size = 128")
     if dtype not in DTYPES:
-        raise unknown_name("dtype of batches", dtype, DTYPES, "docs/augmentation.md")
+        raise unknown_name("dtype of batches", dtype, DTYPES)
     if shuffle not in (True, False, "chunks"):
         raise RequestError(f"shuffle = {shuffle!r} was asked.", 'true, false or "chunks"', "shuffle = true")
     if partial not in ("keep", "drop"):

@@ -6,6 +6,7 @@ weak attack's number is that it is a bound, whatever its checks find, so the che
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -35,5 +36,5 @@ def look_at_run(run: Run) -> Iterator[Finding]:
                 severity="fault" if worst == "masked" else "warning",
                 saw=f"{run.name}: {result.headline()}{said}",
                 means=MEANS[worst],
-                do=f"a stronger attack: priorscope probe robustness {run.path} --set attack=standard",
+                do=f"a stronger attack: priorscope probe robustness {shlex.quote(str(run.path))} --set attack=standard",
             )

@@ -10,6 +10,7 @@ so do they here, inside the model. CIFAR-100 checkpoints were trained with CIFAR
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,7 +143,7 @@ def read_published(weights: Path | str) -> Classifier:
         raise RequestError(
             f"{path.parent} is no network that is known here: its name is not published, and its config.json is not ours.",
             f"a folder of the name of {', '.join(list(RESNETS)[:3])}, ..., or one that priorscope wrote",
-            f"priorscope probe accuracy timm/local-dir:{path.parent} --data NAME, if timm wrote it",
+            f"priorscope probe accuracy {shlex.quote(f'timm/local-dir:{path.parent}')} --data NAME, if timm wrote it",
         )
     return _read_mlp(path)
 

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -157,7 +158,8 @@ class Study(Config):
         path = find_study(name)
         values: Plain = {"name": path.stem, **read_toml(path)}
         if "model" in values:
-            raise RequestError(f"{path} is a recipe.", "a study: a question, recipes and probes", f"priorscope train {path}")
+            do = f"priorscope train {shlex.quote(str(path))}"
+            raise RequestError(f"{path} is a recipe.", "a study: a question, recipes and probes", do)
         if budget is not None:
             values = at_budget(values, budget)
         for setting in settings:

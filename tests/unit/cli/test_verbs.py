@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -24,6 +25,7 @@ import priorscope as ps
 from priorscope.cli import _at_home, app
 from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.core.errors import RequestError
+from priorscope.data.augment import augment_config
 from priorscope.fitting import adoption
 from priorscope.study.forecast import remember
 from priorscope.study.plan import make_plan
@@ -58,8 +60,8 @@ def test_the_version_is_the_package_s():
         ),
         (["study"], {"name": "quickstart", "settings": [], "budget": None}),
         (
-            ["study", "mine.toml", "--budget", "smoke", "--set", "seeds=[0]"],
-            {"name": "mine.toml", "settings": ["seeds=[0]"], "budget": "smoke"},
+            ["study", "zooming", "--budget", "smoke", "--set", "seeds=[0]"],
+            {"name": "zooming", "settings": ["seeds=[0]"], "budget": "smoke"},
         ),
         (["probes", "--kinds", "transform, similarity"], {"kinds": ["similarity", "transform"]}),
     ],
@@ -158,11 +160,35 @@ def test_a_verb_shows_a_setting_that_it_takes():
         (["study", "list", "--plan"], "study list came with"),
         (["study", "list", "--budget", "smoke"], "study list came with"),
         (["data", "info", "shapetex", "--split", "val"], "--split came without --sheet"),
+        (["data", "info", "shapetex", "--sheet", "a.jpg"], "A contact sheet was to be written to a.jpg."),
+        (["bench", "study", "nope"], "'nope' is not a study."),
+        (["bench", "study", "quickstart", "--set", "base.data.source=3"], "In recipe 'mlp' of quickstart: 3 does not name"),
     ],
 )
 def test_what_a_verb_would_not_read_is_refused(command: list[str], came: str):
     with pytest.raises(RequestError, match=came):
         CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_a_contact_sheet_is_written_where_it_is_said_to_be(tmp_path):
+    tiny = '{name = "shapetex", train = 20, val = 10, test = 90}'
+    sheet = tmp_path / "a sheet.png"
+    assert said("data", "info", tiny, "--sheet", str(sheet)).splitlines()[-1] == str(sheet)
+    assert json.loads(said("data", "info", tiny, "--sheet", str(sheet), "--json"))["sheet"] == str(sheet)
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_command_that_is_told_can_be_typed(tmp_path):
+    place = tmp_path / "my runs" / "a"
+    with pytest.raises(RequestError) as caught:
+        ps.load(place)
+    assert shlex.split(caught.value.do)[-2:] == ["--out", str(place)]
+    with pytest.raises(RequestError) as caught:
+        CliRunner().invoke(app, ["study", "list", "--plan"], catch_exceptions=False)
+    assert caught.value.do == "priorscope study list"
+    with pytest.raises(RequestError) as caught:
+        augment_config("flipp")
+    assert caught.value.do == "'flip' (did you mean that?)"
 
 
 def test_a_recipe_is_no_study_and_is_told_its_verb(tmp_path):

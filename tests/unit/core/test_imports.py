@@ -17,7 +17,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     (tmp_path / "my_own_net.py").write_text(
-        "def made():\n    return 7\n\n\ndef wrong():\n    return object().nothing\n", encoding="utf-8"
+        "WIDTH = 3\n\n\ndef made():\n    return 7\n\n\ndef wrong():\n    return object().nothing\n", encoding="utf-8"
     )
     (tmp_path / "my_ill_net.py").write_text("raise ValueError('width is 3')\n", encoding="utf-8")
     (tmp_path / "my_poor_net.py").write_text("import no_such_thing\n", encoding="utf-8")
@@ -35,6 +35,13 @@ def test_a_module_of_the_current_folder_is_found():
 def test_what_is_not_there_is_said(factory):
     with pytest.raises(RequestError, match="is not found"):
         made_by(factory)
+
+
+def test_what_cannot_be_called_is_said():
+    with pytest.raises(RequestError) as caught:
+        made_by("my_own_net:WIDTH")
+    assert caught.value.came == "'my_own_net:WIDTH' is of type int, which cannot be called."
+    assert caught.value.do == "name a function in my_own_net that returns it"
 
 
 def test_an_error_of_the_user_s_own_keeps_its_place():

@@ -103,6 +103,6 @@ def augment_config(augment: str | Mapping[str, Any] | Augment | None) -> Augment
         return augment
     if isinstance(augment, str):
         if augment not in PRESETS:
-            raise unknown_name("preset of augmentation", augment, PRESETS, "docs/augmentation.md")
+            raise unknown_name("preset of augmentation", augment, PRESETS)
         return PRESETS[augment]
     return Augment.parse(augment, "augment")

@@ -33,7 +33,7 @@ def _checked(value: object) -> object:
         return value
     name = str(value.get("op", ""))
     if name not in OPS:
-        raise unknown_name("picture operation", name, OPS, "docs/augmentation.md")
+        raise unknown_name("picture operation", name, OPS)
     return OPS[name].parse(value, f"augmentation {name!r}")
 
 

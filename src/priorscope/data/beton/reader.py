@@ -9,6 +9,7 @@ leave gaps and come in the order in which its workers finished), `windows` and `
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,7 +129,7 @@ class Beton:
         try:
             return decode_jpeg(self._region(name, index).tobytes(), size)
         except ValueError as error:
-            do = f"priorscope data verify {self.path}"
+            do = f"priorscope data verify {shlex.quote(str(self.path))}"
             raise BrokenImageError(self._where(name, index), str(error).rstrip("."), do) from None
 
     def encoded(self, index: int, field: str | None = None) -> bytes:
@@ -163,7 +164,8 @@ class Beton:
 
     def _field(self, name: str) -> Field:
         if name not in self.fields:
-            raise unknown_name(f"field of {self.path.name}", name, self.fields, f"priorscope data info {self.path}")
+            listing = f"priorscope data info {shlex.quote(str(self.path))}"
+            raise unknown_name(f"field of {self.path.name}", name, self.fields, listing)
         return self.fields[name]
 
     def _image_name(self, name: str | None) -> str:
@@ -196,7 +198,7 @@ class Beton:
             raise WorkError(
                 f"{self._where(name, index)} cannot be decoded: {str(error).rstrip('.')}.",
                 "bytes as they were written",
-                f"priorscope data verify {self.path}",
+                f"priorscope data verify {shlex.quote(str(self.path))}",
             ) from None
 
     def _where(self, name: str, index: int) -> str:

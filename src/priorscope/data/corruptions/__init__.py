@@ -59,7 +59,7 @@ def group_of(kind: str) -> str:
 def corrupted(split: Split, kind: str, severity: int, *, seed: int = 0, index: Ints | None = None) -> Split:
     """A split with every picture corrupted; `index` says where each stands in the whole, where the split is a part of one."""
     if kind not in KINDS:
-        raise unknown_name("kind of corruption", kind, KINDS, "docs/corruptions.md")
+        raise unknown_name("kind of corruption", kind, KINDS)
     if severity not in SEVERITIES:
         raise RequestError(f"Severity {severity} was asked.", "1, 2, 3, 4 or 5", "severity = 3")
     places = np.arange(len(split)) if index is None else np.asarray(index, np.int64)

@@ -101,7 +101,7 @@ Z = tuple(name for name in TRANSFORMS if name.startswith("z-"))
 def transform_named(name: str) -> Transform:
     """The transform of a name, or an error with the nearest one."""
     if name not in TRANSFORMS:
-        raise unknown_name("transform", name, TRANSFORMS, "docs/texture-shape.md")
+        raise unknown_name("transform", name, TRANSFORMS)
     return TRANSFORMS[name]
 
 

@@ -208,7 +208,7 @@ def _checked(kinds: Sequence[str] | None) -> tuple[str, ...]:
     """The kinds asked for, in the benchmark's order, whose groups stay together."""
     for kind in kinds or ():
         if kind not in KINDS:
-            raise unknown_name("kind of corruption", kind, KINDS, "docs/corruptions.md")
+            raise unknown_name("kind of corruption", kind, KINDS)
     if kinds is not None and not kinds:
         raise RequestError("No kind of corruption was asked for.", "one at least", "leave out kinds: all 19")
     return KINDS if kinds is None else tuple(sorted(set(kinds), key=KINDS.index))
