@@ -28,7 +28,9 @@ def probe(
         list[str] | None,
         typer.Argument(metavar="SUBJECT...", help="Folders of finished runs, timm/NAME, or published files of weights."),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Another source than the run's own.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Another source than the run's own; networks from elsewhere need one.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Your own network: package.module:function, called without arguments.")
     ] = None,
@@ -55,7 +57,9 @@ def probe(
 
     if name == "list":
         if subjects or settings or data or model or weights or out or fresh:
-            raise RequestError("probe list came with what only a probe takes.", "nothing beside it but --json", "probe list")
+            raise RequestError(
+                "probe list came with what only a probe takes.", "nothing beside it but --json", "priorscope probe list"
+            )
         return _list_probes(as_json)
     config = probe_config(assign({"name": name}, *settings))
     on = On.named(data) if data else None
@@ -170,14 +174,17 @@ def report(
 @plot_app.command("curves")
 def plot_curves(
     logs: Annotated[
-        list[Path], typer.Argument(metavar="RUN|LOG...", help="Run folders, or logs of the predecessors (YAML, JSON, CSV).")
+        list[Path],
+        typer.Argument(
+            metavar="RUN|STUDY|LOG...", help="Folders of runs or studies, or logs of the predecessors (YAML, JSON, CSV)."
+        ),
     ],
     metric: Annotated[Literal["acc", "loss"], typer.Option(help="What to plot.")] = "acc",
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="On which split.")] = "val",
     labels: Annotated[str | None, typer.Option(help="Names, separated by commas; logs of one name become a band.")] = None,
     out: Annotated[Path, typer.Option(help="A name that ends in .svg, .pdf, .png, .html or .csv.")] = Path("curves.svg"),
 ) -> None:
-    """Training curves of our runs and of foreign logs."""
+    """Training curves of our runs, of all runs of a study, and of foreign logs."""
     from priorscope.report.curves import curves_figure, read_curves
 
     curves = [curve for path in logs for curve in read_curves(path)]
@@ -212,7 +219,9 @@ def recipes_list(as_json: AsJson = False) -> None:
 
 @recipes_app.command("show")
 def recipes_show(
-    name: Annotated[str, typer.Argument(help="A shipped recipe, by its name or an alias, or a TOML file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="A shipped recipe, by its name or an alias, or a TOML file.")
+    ],
 ) -> None:
     """A recipe as complete TOML, with its opening comment: what it extends is laid under it."""
     import tomli_w

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 
 def train(
-    name: Annotated[str, typer.Argument(help="A shipped recipe or a TOML file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="A shipped recipe (`recipes list` shows them) or a TOML file.")
+    ],
     out: Annotated[Path | None, typer.Option(help="The run's folder (default: runs/NAME).")] = None,
     settings: Setting = [],  # noqa: B006  typer reads the default
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run in the folder.")] = False,
     extend: Annotated[Path | None, typer.Option(help="A finished run of the same recipe, shorter, to go on from.")] = None,
     exporters: Annotated[
-        list[str] | None, typer.Option("--export", help="A tracker to hand every row to: tensorboard. May be repeated.")
+        list[str] | None,
+        typer.Option("--export", metavar="TRACKER", help="A tracker to hand every row to: tensorboard. May be repeated."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

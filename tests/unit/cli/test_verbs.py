@@ -291,7 +291,9 @@ def test_help_is_whole_and_in_the_words_of_the_pages(words: tuple[str, ...]):
     [
         ("study", "NAME|FILE"),
         ("probe", "NAME [SUBJECT...]"),
-        ("plot curves", "RUN|LOG..."),
+        ("plot curves", "RUN|STUDY|LOG..."),
+        ("train", "NAME|FILE"),
+        ("recipes show", "NAME|FILE"),
         ("report", "RUN|STUDY..."),
         ("doctor", "[RECIPE|RUN|STUDY|LOG|SCRIPT]"),
         ("data info", "NAME|PATH"),
@@ -312,6 +314,18 @@ def test_the_first_page_names_exit_statuses_and_variables():
     assert "Exit status: 0 done, 1 the work failed or doctor found a fault, 2 the request was wrong" in told
     assert "PRIORSCOPE_DATA is the folder of published data sets" in told
     assert "PRIORSCOPE_CACHE that of what can be made again" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "help"),
+    [
+        ("probe", "Another source than the run's own; networks from elsewhere need one."),
+        ("plot curves", "Folders of runs or studies, or logs of the predecessors"),
+        ("train", "A shipped recipe (`recipes list` shows them) or a TOML file."),
+    ],
+)
+def test_help_says_what_a_verb_takes(words: str, help: str):
+    assert help in " ".join(said(*words.split(), "--help").split())
 
 
 def test_fresh_says_what_it_deletes():
