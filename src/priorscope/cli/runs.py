@@ -38,9 +38,7 @@ def probe(
     settings: Annotated[list[str], setting("k=3")] = [],  # noqa: B006  typer reads the default
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Write results (PROBE.json, PROBE-2.json, ...) and figures (SVG, and their rows as CSV) there."
-        ),
+        typer.Option(metavar="DIR", help="Write results (PROBE.json, then PROBE-2.json) and figures (SVG, rows as CSV) there."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what runs have kept.")] = False,
     as_json: AsJson = False,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from priorscope.core.errors import WorkError
+from priorscope.core.errors import PriorscopeError, WorkError
 from priorscope.data import decode
 from priorscope.data.beton.manifest import is_finished
 from priorscope.data.beton.reader import Beton
@@ -81,7 +81,7 @@ def ready(split: Split) -> Split:
             _make(copy, split)
         except BrokenImageError:
             raise
-        except WorkError:  # the cache folder cannot be written, or is full: the pictures stay in memory
+        except PriorscopeError:  # the cache folder cannot be written, or is full: the pictures stay in memory
             return _in_memory(split)
     kept = read_split(Beton.open(copy), source=split.source, name=split.name)
     return replace(split, pixels=kept.pixels, known_statistics=kept.known_statistics, known_fingerprint=kept.known_fingerprint)
