@@ -36,7 +36,8 @@ BESIDE = "systems beside ours"
 VERDICTS = ("supported", "contradicted", "not decidable here")
 LACKS = ("data", "computing")
 """What a claim that is not decidable here lacks: data or weights that are not at hand, or a run that was not made."""
-STANDINGS = ("above", "not told apart", "below")
+STANDINGS = ("above", "around", "below")
+"""Where our 95 % interval lies by a published figure, which is taken as exact."""
 VIEWS = {"test": None, "six views": "six"}
 """The columns of accuracies, and by which views of an image each was measured."""
 SAME = ("network", "data", "parameters", "epochs", "images", "machine")
@@ -215,7 +216,8 @@ def page(system: Record, records: list[Record]) -> str:
             f"# {system['title']}\n",
             system["about"].strip() + "\n",
             _markdown(head, [_beside(row, known) for row in system["rows"] if _is_run(row)], right=(2, 3, 4)),
-            "",
+            "\nAbove, below: our 95 % interval lies wholly above or below the published figure, which is taken as exact; around: it",
+            "holds it.\n",
             "## Published, and not run here\n",
             _not_run([row for row in system["rows"] if not _is_run(row)]),
             "",
@@ -244,7 +246,7 @@ def _beside(row: Record, known: dict[str, Record]) -> list[str]:
 
 
 def standing(row: Record, ours: Record) -> str:
-    """Whether our interval lies above a published figure, below it, or holds it."""
+    """Whether our interval lies above a published figure, around it, or below it."""
     low, high = 100 * ours["test"]["low"], 100 * ours["test"]["high"]
     return STANDINGS[0] if low > row["published"] else STANDINGS[2] if high < row["published"] else STANDINGS[1]
 
@@ -260,7 +262,8 @@ def _command(row: Record) -> str:
 
 
 def _published(row: Record) -> str:
-    return f"{row['published']} %" + (f" ({row['note']})" if "note" in row else "")
+    figure = str(row["published"])
+    return figure + (" %" if figure[-1].isdigit() else "") + (f" ({row['note']})" if "note" in row else "")
 
 
 def _counts(claims: list[Record]) -> dict[str, int]:
@@ -278,31 +281,23 @@ def _tally(claims: list[Record]) -> str:
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
     return (
         f"Of {len(claims)} claims, {told}: {counts['data']} for want of data or weights, {counts['computing']} for want of runs"
-        " that were not made, whose command stands there."
+        " that were not made, most of whose commands stand there."
     )
 
 
 def systems_beside(systems: Record, records: list[Record]) -> str:
     """One line a system: how its figures stand beside ours, and what became of its claims."""
     known = {record["recipe"]: record for record in records}
-    head = [
-        "beside",
-        "rows",
-        *(f"ours {name}" for name in STANDINGS),
-        "not run here",
-        "claims",
-        *VERDICTS[:2],
-        "want data",
-        "want a run",
-    ]
+    placed = [*(f"ours {name}" for name in STANDINGS), "beside a study", "not run here"]
+    head = ["system", "rows", *placed, "claims", *VERDICTS[:2], "want data", "want a run"]
     rows: list[list[str]] = []
     for name, system in systems.items():
         stood = [standing(row, known[row["ours"]]) for row in system["rows"] if "ours" in row]
-        left = sum(not _is_run(row) for row in system["rows"])
+        studied, left = sum("value" in row for row in system["rows"]), sum(not _is_run(row) for row in system["rows"])
         counts = _counts(system["claims"])
-        told = [counts[one] for one in (*VERDICTS[:2], *LACKS)]
-        figures = [len(stood) + left, *(stood.count(one) for one in STANDINGS), left]
-        rows.append([f"[{system['short']}]({name}.md)", *map(str, (*figures, len(system["claims"]), *told))])
+        figures = [len(system["rows"]), *(stood.count(one) for one in STANDINGS), studied, left]
+        told = [len(system["claims"]), *(counts[one] for one in (*VERDICTS[:2], *LACKS))]
+        rows.append([f"[{system['short']}]({name}.md)", *map(str, (*figures, *told))])
     return _markdown(head, rows, right=range(1, len(head)))
 
 
