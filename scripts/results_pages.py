@@ -216,8 +216,8 @@ def page(system: Record, records: list[Record]) -> str:
             f"# {system['title']}\n",
             system["about"].strip() + "\n",
             _markdown(head, [_beside(row, known) for row in system["rows"] if _is_run(row)], right=(2, 3, 4)),
-            "\nAbove, below: our 95 % interval lies wholly above or below the published figure, which is taken as exact; around: it",
-            "holds it.\n",
+            "\nAbove and below: our 95 % interval lies wholly above or below the published figure, which is taken as exact;",
+            "around: the figure lies in it.\n",
             "## Published, and not run here\n",
             _not_run([row for row in system["rows"] if not _is_run(row)]),
             "",
@@ -268,7 +268,7 @@ def _published(row: Record) -> str:
 
 def _counts(claims: list[Record]) -> dict[str, int]:
     """How many claims came out how, those that are not decidable by what they lack; another name is refused."""
-    counts = dict.fromkeys((*VERDICTS, *LACKS), 0)
+    counts: dict[str, int] = dict.fromkeys((*VERDICTS, *LACKS), 0)
     for claim in claims:
         counts[claim["verdict"]] += 1
         if claim["verdict"] == VERDICTS[2]:
