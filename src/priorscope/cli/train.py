@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from priorscope.cli.printing import AsJson, Setting, print_json
-from priorscope.core.errors import PriorscopeError, WorkError
+from priorscope.core.errors import PriorscopeError
 
 if TYPE_CHECKING:
     from priorscope.core.config import Plain
@@ -49,7 +49,7 @@ def train(
         return fit(recipe, folder, watch=watch, extend=extend, exporters=exporters or (), resume=resume)
 
     launch = launch_of(os.environ)
-    if launch is not None and not launch.ranks.first:  # the first rank alone speaks
+    if launch is not None and not launch.ranks.first:  # the first rank alone shows how it goes
         return _quietly(launch.ranks.rank, lambda: carry_out(_silent))
     if resume and not begun(folder):
         print(f"nothing was begun in {folder}: this is its beginning", file=sys.stderr)
@@ -70,13 +70,13 @@ def _outcome(last: Plain | None) -> str:
 
 
 def _quietly(rank: int, fit: Callable[[], object]) -> None:
-    """A rank that is not the first: what is asked wrongly the first says for all; what fails here alone nobody else can say."""
+    """A rank that is not the first: it shows nothing, and says what is wrong, which may be so here alone."""
     from priorscope.train.distributed import LostRankError
 
     try:
         fit()
     except PriorscopeError as error:
-        if isinstance(error, WorkError) and not isinstance(error, LostRankError):
+        if not isinstance(error, LostRankError):
             print(f"rank {rank}: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_status) from None
 

@@ -20,10 +20,17 @@ from typing import IO, Any
 from priorscope.core.config import Plain, is_table
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 
+LOCK = ".lock"
+"""The file in a folder that is locked by whoever writes there."""
 TEMPORARY = ".tmp-"
 """What names of unfinished files begin with."""
 LEFTOVERS = TEMPORARY + "[0-9a-f]" * 8 + "-*"
 """The pattern of the names that `replacing` gives: such files are leftovers of a killed process and may be deleted."""
+
+
+def at_home(path: os.PathLike[str] | str) -> Path:
+    """A path with its `~` as the user's home; one below a user that is not known stays as written, and leads to nothing."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser raises RuntimeError there
 
 
 @contextmanager
@@ -156,36 +163,51 @@ def remove_leftovers(folder: Path, own: Sequence[str]) -> None:
         _remove_leftover(leftover)
 
 
+def check_free(folder: Path) -> None:
+    """Refuses a folder that another process holds, and changes nothing; many may ask at once."""
+    try:
+        file = (folder / LOCK).open(encoding="utf-8")
+    except OSError:
+        return  # nobody ever wrote into it, or nobody may: whoever wants to hold it is told
+    with file:
+        _flock(folder, file, fcntl.LOCK_SH)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Holds a folder for this process; refuses where another process holds it. A killed process frees it."""
-    path = folder / ".lock"
+    path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     except OSError as error:
         raise unwritable(folder, error) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise RequestError(
-                f"The folder {folder} is in use by another process ({holder}).",
-                "a folder that nobody else writes to",
-                "wait until that process has ended, or choose another folder",
-            ) from None
-        except OSError as error:
-            raise WorkError(
-                f"The folder {folder} cannot be locked: {error.strerror}.",
-                "a file system with locks (flock), so that no two processes write to one folder",
-                "mount it with locks, or choose a folder on another disk",
-            ) from error
+        _flock(folder, file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"pid {os.getpid()}")
         file.flush()
         yield
+
+
+def _flock(folder: Path, file: IO[str], kind: int) -> None:
+    """Takes a lock on a folder's file at once, or says who has it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        raise RequestError(
+            f"The folder {folder} is in use by another process ({holder}).",
+            "a folder that nobody else writes to",
+            "wait until that process has ended, or choose another folder",
+        ) from None
+    except OSError as error:
+        raise WorkError(
+            f"The folder {folder} cannot be locked: {error.strerror}.",
+            "a file system with locks (flock), so that no two processes write to one folder",
+            "mount it with locks, or choose a folder on another disk",
+        ) from error
 
 
 def shortest_names(paths: Sequence[Path]) -> list[str]:

@@ -6,6 +6,7 @@ to resume, and a second `fit` of the same recipe resumes there, bit for bit as i
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -46,10 +47,11 @@ def fit(
     """
     import torch
 
-    out = Path(out).expanduser()
+    out = folder.at_home(out)
+    folder.check_free(out)  # said first: what another process is about to write there is not looked at
     made_from = inputs(recipe, load(init).key if init else None)
     check_folder(out, recipe, made_from, init, resume=resume)  # before the ranks meet: none waits for one that has refused
-    earlier = _earlier(Path(extend), made_from, recipe) if extend else None
+    earlier = _earlier(extend, made_from, recipe) if extend else None
     device = pick_device(recipe.train.device)
     with joined(device) as ranks, folder.locked(out) if ranks.first else nullcontext():
         if ranks.first:
@@ -76,10 +78,11 @@ def fit(
     return Run(out)
 
 
-def _earlier(path: Path, made_from: Plain, recipe: Recipe) -> extension.Earlier:
+def _earlier(extend: Path | str, made_from: Plain, recipe: Recipe) -> extension.Earlier:
     """The run that is made longer; refused if it is not the beginning of this one."""
-    run = load(path)
-    mend = f"what trained it writes it again: priorscope train RECIPE --out {path}"
+    run = load(extend)
+    path = run.path
+    mend = f"what trained it writes it again: priorscope train RECIPE --out {shlex.quote(str(path))}"
     before, file = folder.read_json(path / layout.MADE_FROM, mend), path / layout.EXTEND
     extension.check_extensible(path, before, made_from, recipe.train, recipe.optim, file)
     return extension.Earlier(path, run.key, run.recipe.train)

@@ -11,6 +11,7 @@ from priorscope.core.environment import Environment, Learnt, write_environment
 from priorscope.core.errors import RequestError
 from priorscope.core.machine import versions
 from priorscope.fitting.material import record_of
+from priorscope.fitting.run_folder import check_own_files
 from priorscope.recipe import Recipe
 from priorscope.run import Run
 
@@ -24,7 +25,7 @@ def adopt(weights: Path | str, out: Path | str, data: str | None = None) -> Run:
 
     from priorscope.models.published import read_published, trained_on, weights_file
 
-    path, out = weights_file(weights), Path(out)
+    path, out = weights_file(weights), folder.at_home(out)
     model = read_published(path)
     source = data or trained_on(path)
     if source is None:
@@ -33,12 +34,13 @@ def adopt(weights: Path | str, out: Path | str, data: str | None = None) -> Run:
         raise RequestError(f"{path.name} is no model of a family.", "a published file", "priorscope models list")
     init = {"kind": "published", "published": str(path)}
     recipe = Recipe.of({"data": {"source": source}, "model": model.config, "init": init, "train": {"epochs": 0}})
+    check_own_files(out, recipe)
     with folder.locked(out):
         if (out / layout.RECIPE).exists():
             raise RequestError(f"{out} holds a run already.", "an empty folder", "choose another folder with --out")
         made_from = {"weights": hashlib.sha256(path.read_bytes()).hexdigest()}
-        folder.write_text(out / layout.RECIPE, recipe.toml())
         folder.write_json(out / layout.MADE_FROM, made_from)
+        folder.write_text(out / layout.RECIPE, recipe.toml())  # after what says that a run wrote it
         folder.write_rows(out / layout.STEPS, [])
         folder.write_bytes(
             out / layout.WEIGHTS, to_bytes({name: value.contiguous() for name, value in model.state_dict().items()})

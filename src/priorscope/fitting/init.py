@@ -7,6 +7,7 @@ from pathlib import Path
 from priorscope.core import layout
 from priorscope.core.environment import Environment, read_environment
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import at_home
 from priorscope.data.stamp import weights_stamp
 from priorscope.recipe import InitConfig, Recipe
 from priorscope.run import Run, load
@@ -60,7 +61,7 @@ def _stamp(init: InitConfig, run: Path | None) -> str | None:
     if init.kind == "published":
         return weights_stamp(str(init.published))
     folder = run or init.run
-    if folder is None or not layout.is_finished(Path(folder).expanduser()):
+    if folder is None or not layout.is_finished(at_home(folder)):
         return None
-    learnt = read_environment(Path(folder).expanduser()).data
+    learnt = read_environment(at_home(folder)).data
     return learnt.fingerprint if learnt else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,14 +61,15 @@ def data_changed(environment: Environment, source: SourceConfig) -> bool:
 
 def check_folder(out: Path, recipe: Recipe, made_from: Plain, init: Path | None, *, resume: bool = True) -> None:
     """Refuses a folder that is not for this run, and changes nothing: it holds something else, or must not be resumed."""
-    _check_own_files(out, recipe)
+    check_own_files(out, recipe)
     finished, there = _whole_in(out), stands_for(out, made_from)
     if there is not None and there != made_from:
         longer = bool(finished and there) and (out / layout.EXTEND).exists() and not extension.differing(there, made_from)
         raise RequestError(
             f"{out} holds a run of another {'length' if longer else 'recipe'}.",
             "an empty folder, or a run of this recipe",
-            f"make it longer in another folder: --out {out}-longer --extend {out}"
+            "make it longer in another folder: priorscope train RECIPE "
+            f"--out {shlex.quote(f'{out}-longer')} --extend {shlex.quote(str(out))}"
             if longer
             else "choose another folder with --out",
         )
@@ -84,15 +86,14 @@ def check_folder(out: Path, recipe: Recipe, made_from: Plain, init: Path | None,
             "train in another folder with --out",
         )
     if not resume and begun(out) and not layout.is_finished(out):
-        with folder.locked(out):  # one that is under way is said to be in use
-            raise RequestError(
-                f"{out} holds an unfinished run.",
-                "permission to continue it",
-                "add --resume, or choose another folder with --out",
-            )
+        raise RequestError(
+            f"{out} holds an unfinished run.",
+            "permission to continue it",
+            "add --resume, or choose another folder with --out",
+        )
 
 
-def _check_own_files(out: Path, recipe: Recipe) -> None:
+def check_own_files(out: Path, recipe: Recipe) -> None:
     """Refuses a folder whose recipe or study somebody wrote: a run would write over the one and lie among the other's."""
     theirs = out / layout.RECIPE
     written = (out / layout.MADE_FROM).exists() or begun(out) or not theirs.exists()

@@ -191,3 +191,25 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
         folder.locked(tmp_path),
     ):
         pass
+
+
+def test_home_is_where_the_user_s_is_and_of_nobody_as_it_is_written(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert [str(folder.at_home(path)) for path in ("~", Path("~/a"), "a/~", "~no-such-user/a")] == [
+        "/home/me",
+        "/home/me/a",
+        "a/~",
+        "~no-such-user/a",
+    ]
+
+
+def test_whether_a_folder_is_free_is_asked_by_many_at_once_and_changes_nothing(tmp_path):
+    folder.check_free(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    with folder.locked(tmp_path), pytest.raises(RequestError, match=rf"in use by another process \(pid {os.getpid()}\)"):
+        folder.check_free(tmp_path)
+    with (tmp_path / ".lock").open() as other:
+        folder.fcntl.flock(other, folder.fcntl.LOCK_SH)
+        folder.check_free(tmp_path)
+    folder.check_free(tmp_path)
+    assert (tmp_path / ".lock").read_text() == f"pid {os.getpid()}"

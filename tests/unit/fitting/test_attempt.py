@@ -102,12 +102,13 @@ EXTENSIBLE = [
 
 
 @pytest.mark.parametrize(("optim", "short", "long"), EXTENSIBLE)
-def test_a_run_made_longer_ends_where_one_of_its_length_ends(tiny, tmp_path, optim, short, long):
+def test_a_run_made_longer_ends_where_one_of_its_length_ends(tiny, tmp_path, monkeypatch, optim, short, long):
+    monkeypatch.setenv("HOME", str(tmp_path))
     shorter = ps.fit(with_train(tiny, optim, **short), tmp_path / "short")
     before = {path.name: path.read_bytes() for path in shorter.path.iterdir() if path.is_file()}
     whole = ps.fit(with_train(tiny, optim, **long), tmp_path / "whole")
     told = []
-    longer = ps.fit(with_train(tiny, optim, **long), tmp_path / "longer", extend=shorter.path, watch=told.append)
+    longer = ps.fit(with_train(tiny, optim, **long), tmp_path / "longer", extend="~/short", watch=told.append)
     assert 0 < len(told) < whole.history[-1]["step"]
     assert weights_of(longer) == weights_of(whole)
     assert lasting(longer) == lasting(whole)
@@ -194,7 +195,9 @@ def test_a_folder_with_a_shorter_run_says_how_it_is_made_longer(tiny, tmp_path):
     with pytest.raises(RequestError) as caught:
         ps.fit(with_train(tiny, optim, epochs=2), run.path)
     assert caught.value.came.endswith("holds a run of another length.")
-    assert caught.value.do == f"make it longer in another folder: --out {run.path}-longer --extend {run.path}"
+    assert caught.value.do == (
+        f"make it longer in another folder: priorscope train RECIPE --out {run.path}-longer --extend {run.path}"
+    )
 
 
 def test_snapshots_are_the_weights_of_their_steps(tiny, tmp_path):
