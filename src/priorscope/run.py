@@ -139,7 +139,7 @@ class Run:
         from priorscope.models.card import Trained, model_card
         from priorscope.models.hub import name_in_timm, save_hub
 
-        out = Path(out)
+        out = folder.at_home(out)
         if out.is_dir() and any(out.iterdir()):
             raise RequestError(f"{out} holds something already.", "an empty folder", "choose another folder with --out")
         known = name_in_timm(self.model)
@@ -211,7 +211,7 @@ class Snapshot(Run):
 
 def load(path: Path | str) -> Run:
     """Opens a finished run's folder."""
-    path = Path(path).expanduser()
+    path = folder.at_home(path)
     if layout.is_study(path) and not layout.is_run(path):
         raise RequestError(f"{path} is a study.", "the folder of a finished run", f"its runs are {path / layout.RUNS}/*")
     if not layout.is_finished(path):

@@ -488,6 +488,7 @@ def test_a_mistyped_setting_is_refused(opened: tuple[Any, Expected]) -> None:
         ("./nope", "There is no file or folder './nope'."),
         ("no/folder", "There is no file or folder 'no/folder'."),
         ("~no-such-user", "There is no file or folder '~no-such-user'."),
+        ("~no-such-user/x.beton", "There is no file '~no-such-user/x.beton'."),
         ("notes.txt", "notes.txt is a file of no kind that is known here."),
         ("shapetx", "'shapetx' is not a data source."),
         (3, "3 does not name a data source."),

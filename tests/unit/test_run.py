@@ -118,6 +118,37 @@ def test_a_folder_that_was_exported_becomes_a_run_again(run, tmp_path):
         assert torch.equal(seen.evidence.model.eval()(x), run.model(x))
 
 
+def test_what_people_wrote_or_a_study_made_is_not_made_a_run(run, tmp_path):
+    weights = run.export(tmp_path / "hub")
+    for name, came in (("recipe.toml", r"recipe\.toml was written by no run"), ("study.toml", "holds a study")):
+        mine = tmp_path / name.partition(".")[0] / name
+        mine.parent.mkdir()
+        mine.write_text("seed = 3\n")
+        with pytest.raises(RequestError, match=came):
+            adopt(weights, mine.parent, data="shapetex")
+        assert [path.name for path in mine.parent.iterdir()] == [name]
+        assert mine.read_text() == "seed = 3\n"
+
+
+def test_weights_are_weights_though_runs_lie_beside_them(run, tmp_path):
+    folder = run.export(tmp_path / "hub")
+    (folder / "runs").mkdir()
+    assert network(str(folder), source("shapetex")).run is None
+
+
+def test_home_is_found_wherever_a_path_is_given(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run.export("~/hub") == tmp_path / "hub"
+    assert adopt("~/hub", "~/again", data="shapetex").path == tmp_path / "again"
+    result = run.results["accuracy"][0]
+    assert result.save("~/kept.json") == tmp_path / "kept.json"
+    assert type(result).load("~/kept.json").headline() == result.headline()
+    assert ps.write_report("~/again", "~/page.html") == tmp_path / "page.html"
+    assert ps.load("~/again").path == tmp_path / "again"
+    with pytest.raises(RequestError, match="~no-such-user/run holds no run"):
+        ps.load("~no-such-user/run")
+
+
 def test_a_folder_of_nobodys_name_or_making_is_refused(run, tmp_path):
     folder = run.export(tmp_path / "hub")
     (folder / "config.json").write_text(json.dumps({"architecture": "resnet18"}))

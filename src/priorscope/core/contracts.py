@@ -27,7 +27,7 @@ from priorscope.core.comparison import (
 )
 from priorscope.core.config import Config, Plain, is_table
 from priorscope.core.errors import RequestError, WorkError, first_line
-from priorscope.core.folder import read_json, write_json
+from priorscope.core.folder import at_home, read_json, write_json
 from priorscope.core.stats import Interval, is_proportion
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ class Result(Config):
 
         A page tells by `about` which results stand beside each other, and keeps it with the numbers.
         """
-        path = Path(path).with_suffix(".json")
+        path = at_home(path).with_suffix(".json")
         arrays = self.arrays()
         if arrays:
             write_arrays(path.with_suffix(".npz"), arrays)
@@ -352,7 +352,7 @@ class Result(Config):
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Reads back what `save` wrote, or says what is torn."""
-        path = Path(path)
+        path = at_home(path)
         stored = read_stored(path)
         if stored.get("probe") != cls.probe:
             raise RequestError(

@@ -27,7 +27,7 @@ import numpy as np
 
 from priorscope.core.config import Plain, is_table
 from priorscope.core.errors import RequestError
-from priorscope.core.folder import write_bytes, write_text
+from priorscope.core.folder import at_home, write_bytes, write_text
 
 if TYPE_CHECKING:
     import altair as alt
@@ -286,7 +286,7 @@ class Figure:
 
     def save(self, path: Path | str, *, dark: bool = False) -> Path:
         """Writes the figure in the format that the path's ending names: .svg, .pdf, .png (twice the pixels), .html or .csv."""
-        path = Path(path)
+        path = at_home(path)
         ending = path.suffix.lower()
         if ending not in FORMATS:
             raise RequestError(

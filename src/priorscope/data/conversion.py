@@ -21,7 +21,7 @@ import numpy as np
 
 from priorscope.core.config import Config, content_key
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.core.folder import read_json, unwritable, write_json
+from priorscope.core.folder import at_home, read_json, unwritable, write_json
 from priorscope.core.machine import cores
 from priorscope.data import open_config, source_config
 from priorscope.data.beton.manifest import is_finished, manifest_path
@@ -140,7 +140,7 @@ def _caveats(source: Source, quality: int | None) -> tuple[str, ...]:
 
 
 def _target(dst: str | Path) -> Path:
-    target = Path(dst).expanduser()
+    target = at_home(dst)
     if target.suffix != ENDING:
         raise RequestError(f"The file to write is {target.name!r}.", f"a name ending in {ENDING}", f"{target.stem}{ENDING}")
     return target

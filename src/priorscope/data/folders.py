@@ -1,7 +1,7 @@
 """Where data is: published files in the data folder, what was made of them in the cache folder; and the walk through folders.
 
-PRIORSCOPE_DATA    published files as they were downloaded; may be read-only   (default: CACHE/data)
-PRIORSCOPE_CACHE   decoded copies and unpacked archives; may be deleted        (default: ~/.cache/priorscope)
+PRIORSCOPE_DATA    published files as they were downloaded; may be read-only (default: CACHE/data)
+PRIORSCOPE_CACHE   decoded copies and unpacked archives; may be deleted      (default: priorscope in XDG_CACHE_HOME or ~/.cache)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from priorscope.core.errors import WorkError
-from priorscope.core.folder import unwritable
+from priorscope.core.folder import at_home, unwritable
 
 DATA_VARIABLE = "PRIORSCOPE_DATA"
 CACHE_VARIABLE = "PRIORSCOPE_CACHE"
@@ -23,7 +23,7 @@ def cache_folder() -> Path:
     """The folder for what can be made again: `PRIORSCOPE_CACHE`, or the user's cache folder."""
     named = os.environ.get(CACHE_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return at_home(named)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "priorscope"
 
@@ -31,7 +31,7 @@ def cache_folder() -> Path:
 def data_folder() -> Path:
     """The folder of published data sets: `PRIORSCOPE_DATA`, or `data` in the cache folder."""
     named = os.environ.get(DATA_VARIABLE)
-    return Path(named).expanduser() if named else cache_folder() / "data"
+    return at_home(named) if named else cache_folder() / "data"
 
 
 def stand_in(name: str) -> Path | None:

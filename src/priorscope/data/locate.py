@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import at_home
 from priorscope.data.download import Published
 from priorscope.data.folders import DATA_VARIABLE, data_folder
 from priorscope.data.unpack import unpacked
@@ -30,7 +31,7 @@ def kind_of(folder: Path) -> str:
 def home(name: str, path: str | None) -> Path:
     """Where a named source's files are: the path asked for, else its folder in the data folder, with _ or - in its name."""
     if path is not None:
-        return Path(path).expanduser()
+        return at_home(path)
     folders = [data_folder() / spelling for spelling in (name, name.replace("_", "-"))]
     return next((folder for folder in folders if folder.exists()), folders[0])
 

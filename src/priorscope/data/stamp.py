@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from priorscope.core.errors import PriorscopeError
+from priorscope.core.folder import at_home
 from priorscope.data import SOURCES, read_from
 from priorscope.data.folders import walk
 from priorscope.data.sources import SourceConfig
@@ -50,7 +51,7 @@ def files_stamp(own: SourceConfig | Path) -> str | None:
     if not isinstance(own, Path):
         read = read_from(own)
         return files_stamp(Path(str(getattr(read, "path", "")))) if read.name in OWN else None
-    root = own.expanduser()
+    root = at_home(own)
     if not root.exists():
         return None
     files = [path for path in _below(root) if not path.name.startswith(".")] if root.is_dir() else _store(root)
@@ -91,7 +92,7 @@ def weights_stamp(path: Path | str) -> str | None:
     Weights of one network are of one size, whatever they have learnt, so that their content is read: once, until they are
     written anew.
     """
-    root = Path(path).expanduser()
+    root = at_home(path)
     files = [root] if root.is_file() else sorted(one for one in root.glob("*") if one.is_file())
     return _content(tuple((one, one.stat().st_size, one.stat().st_mtime_ns) for one in files)) if files else None
 

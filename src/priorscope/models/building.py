@@ -12,6 +12,7 @@ from torch import Tensor
 
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import at_home
 from priorscope.models import FAMILIES, FamilyConfig
 from priorscope.models.classifier import Backbone, Classifier, seeded
 from priorscope.models.weights import check_fit, read_tensors
@@ -40,7 +41,7 @@ def build(
         config=config,
     )
     if weights is not None:
-        load_weights(classifier, Path(weights))
+        load_weights(classifier, at_home(weights))
     return classifier
 
 

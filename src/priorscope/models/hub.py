@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
-from priorscope.core.folder import read_json, write_bytes, write_json
+from priorscope.core.folder import at_home, read_json, write_bytes, write_json
 from priorscope.models import FAMILIES, create, family_config
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def save_hub(classifier: Classifier, folder: Path | str, classes: Sequence[str] 
             "a model of a family",
             "safetensors.torch.save_file(network.state_dict(), ...)",
         )
-    folder, config = Path(folder), classifier.config
+    folder, config = at_home(folder), classifier.config
     family = FAMILIES.load(config.family)
     card = HubCard(
         library="priorscope",
@@ -101,7 +101,7 @@ def _for_timm(classifier: Classifier, classes: Sequence[str]) -> Plain:
 
 def load_hub(folder: Path | str) -> Classifier:
     """Opens a folder of the hub's layout, written by `save_hub` or by timm."""
-    folder = Path(folder)
+    folder = at_home(folder)
     stored = read_json(folder / CONFIG)
     if stored.get("library") == "priorscope":
         card = HubCard.parse(stored, str(folder / CONFIG))

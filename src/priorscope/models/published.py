@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from priorscope.core.config import Plain
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError, unknown_name
-from priorscope.core.folder import read_json
+from priorscope.core.folder import at_home, read_json
 from priorscope.models import FamilyConfig, create, family_config, published_resnets
 from priorscope.models.published_resnets import HUB_FILES, IMAGENET, RESNETS
 
@@ -116,7 +116,7 @@ def published_names() -> dict[str, tuple[str, bool]]:
 
 def weights_file(weights: Path | str) -> Path:
     """The file of weights that a path names: itself, or the one in a folder of the hub's layout."""
-    path = Path(weights).expanduser()
+    path = at_home(weights)
     inside = [path / name for name in HUB_FILES if (path / name).is_file()]
     if inside:
         return inside[0]

@@ -14,6 +14,7 @@ from priorscope.core.config import is_table
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import STYLES, Figure
+from priorscope.core.folder import at_home
 from priorscope.core.logs import SPLITS, Points
 from priorscope.core.wording import from_to
 from priorscope.report.reading import read_run, read_study
@@ -49,14 +50,14 @@ class Curve:
 
 def read_curves(path: Path | str) -> list[Curve]:
     """The curves of a run's folder, of every run of a study's folder, or of a foreign log (.yaml, .json, .csv)."""
-    path = Path(path)
+    path = at_home(path)
     if path.name == layout.STEPS:
         path = path.parent
     if layout.is_run(path):
         failures: list[Failure] = []
         run = read_run(path, failures)
         return _curves_of(path, [run] if run else [], failures)
-    if (path / layout.RUNS).is_dir():
+    if layout.is_study(path):
         study = read_study(path)
         return _curves_of(path, study.runs, study.failures)
     log = logs.read_log(path)

@@ -6,13 +6,12 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 
 from priorscope.core import layout
 from priorscope.core.claim import Claim
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
-from priorscope.core.folder import shortest_names
+from priorscope.core.folder import at_home, shortest_names
 from priorscope.report.reading import read_source
 from priorscope.report.records import Reading, RunRecord, by_recipe
 
@@ -28,12 +27,12 @@ def read_sources(sources: Sources) -> Reading:
     if isinstance(sources, Reading):
         return sources
     if isinstance(sources, str | PathLike):
-        return read_source(Path(sources))
+        return read_source(at_home(sources))
     if not sources:
         raise RequestError("No folder was given.", "the folders of studies or runs", "priorscope report OUT --out report.html")
     for source in sources:
         _check_place(source)
-    places = list({Path(source).resolve(): Path(source) for source in sources}.values())
+    places = list({place.resolve(): place for place in map(at_home, sources)}.values())
     read = [read_source(place) for place in places]
     if len(read) == 1:
         return read[0]

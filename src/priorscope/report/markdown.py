@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from priorscope.core.folder import write_text
+from priorscope.core.folder import at_home, write_text
 from priorscope.core.wording import listed
 from priorscope.probes import PROBES
 from priorscope.report.joined import Sources, read_sources
@@ -28,7 +28,7 @@ def write_markdown(sources: Sources, out: Path | str) -> list[Path]:
 
     Figures of an earlier time that the page no longer shows are removed; a file that is not named as one stays.
     """
-    out = Path(out)
+    out = at_home(out)
     return write_markdown_page(contents(read_sources(sources), None, out.with_suffix(".html").name), out)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import tomli_w
 
 from priorscope.core.errors import RequestError
 from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, charting_script, in_dark, inline_json
-from priorscope.core.folder import write_text
+from priorscope.core.folder import at_home, write_text
 from priorscope.core.wording import counted
 from priorscope.report.claims import Answer, answers
 from priorscope.report.confounds import limits
@@ -42,7 +43,7 @@ PAGES = (".html", ".htm")
 
 def write_report(sources: Sources, out: Path | str, *, title: str | None = None, other: Place | None = None) -> Path:
     """Writes the page of studies and runs, or of their folders, with what differs from an `other` one; returns where it is."""
-    out = Path(out)
+    out = at_home(out)
     beside = None if other is None else read_sources(other)
     return write_page(contents(read_sources(sources), title, out.name, beside), out)
 
@@ -223,8 +224,8 @@ def contents(reading: Reading, title: str | None = None, file: str = "report.htm
         failures=tuple(_by_error(failures)),
         models=tuple(_models(reading)),
         diff=None if other is None else diff(reading, other),
-        command=f"priorscope report {' '.join(reading.sources)} --out {file}"
-        + (f" --diff {' '.join(other.sources)}" if other else ""),
+        command=f"priorscope report {shlex.join((*reading.sources, '--out', file))}"
+        + (f" --diff {shlex.join(other.sources)}" if other else ""),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from priorscope.core.folder import at_home
 from priorscope.data import SOURCES, source_config
 from priorscope.data.describe import is_here
 from priorscope.data.hub import is_on_hub
@@ -44,7 +45,7 @@ def _wants(step: Step) -> Iterator[str]:
 
 
 def _of_path(path: Path) -> Iterator[str]:
-    if not path.expanduser().exists():
+    if not at_home(path).exists():
         yield f"{path} is not here"
 
 
@@ -65,5 +66,5 @@ def _of_weights(step: TrainStep) -> Iterator[str]:
     name = model.name.partition("/")[2] if getattr(model, "pretrained", False) else init.timm
     if name is not None:
         yield f"timm's weights of {name} are fetched from the hub, unless its cache holds them"
-    if init.published is not None and not Path(init.published).expanduser().exists():
+    if init.published is not None and not at_home(init.published).exists():
         yield f"The file of weights {init.published} is not here"

@@ -54,9 +54,10 @@ def network_of_run(path: Path) -> Network:
 def network(subject: str, data: Source | None) -> Network:
     """The network that a user names by a run's folder, published weights (a file or a folder), or its name in timm."""
     path = Path(subject)
-    if layout.is_run(path) or layout.is_study(path):
+    published = path.is_file() or any((path / name).is_file() for name in HUB_FILES)
+    if layout.is_run(path) or (layout.is_study(path) and not published):
         return network_of_run(path)
-    if path.is_file() or any((path / name).is_file() for name in HUB_FILES):
+    if published:
         from priorscope.models.published import read_published
 
         own = path.absolute()  # not where a link leads: in the hub's cache files are links to blobs

@@ -43,6 +43,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJso
 
 from priorscope.core.config import Config, Plain, assign, flat, is_number, is_table, merge, read_toml
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.folder import at_home
 from priorscope.core.refusal import Like
 from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
@@ -204,7 +205,7 @@ def shipped_studies() -> dict[str, Path]:
 def find_study(name: str) -> Path:
     """The file of a study: a path that exists, or a shipped one."""
     if name.endswith(".toml") or "/" in name:
-        return Path(name)
+        return at_home(name)
     if name not in shipped_studies():
         raise lies_here("study", name) or unknown_name("study", name, shipped_studies(), "priorscope study list")
     return shipped_studies()[name]

@@ -266,3 +266,9 @@ def test_an_axis_of_accuracy_ends_at_100_percent(values: tuple[float, float], en
     points = {("val", "acc"): tuple(enumerate(map(float, values), 1))}
     spec = json.dumps(curves_figure([Curve("mlp-s0", "mlp", "mlp", points, {})]).spec)
     assert f'"domain": {ends}' in spec
+
+
+def test_a_study_that_was_not_carried_out_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text('question = "?"\n')
+    with pytest.raises(RequestError, match="was not carried out there"):
+        read_curves(tmp_path)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,12 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
         write_report([study], tmp_path / "a" / "r.html").read_bytes()
         == write_report([study], tmp_path / "b" / "r.html").read_bytes()
     )
+
+
+def test_the_command_that_a_page_tells_can_be_typed(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "my study", {"mlp": 0.5}, seeds=(0,))
+    command = contents(read_sources([study]), None, "a page.html", read_sources([study])).command
+    assert shlex.split(command) == ["priorscope", "report", "my study", "--out", "a page.html", "--diff", "my study"]
 
 
 def test_neither_torch_nor_timm_is_imported(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, WorkError, unknown_name
+from priorscope.core.folder import at_home
 from priorscope.data.beton.fields import JPG, ArrayField, Bytes, Field, FloatField, ImageField, IntField, decode_jpeg
 from priorscope.data.beton.layout import Ints, Layout, read_layout
 from priorscope.data.beton.manifest import Manifest, manifest_path, read_manifest
@@ -40,7 +41,7 @@ class Beton:
     @classmethod
     def open(cls, path: str | Path) -> Beton:
         """Opens a file and checks its structure and its manifest, or refuses with what is wrong and where."""
-        place = Path(path)
+        place = at_home(path)
         flat = mapped(place)
         beton = cls(place, flat, read_layout(place, flat), read_manifest(place))
         beton._compare_with_manifest()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from priorscope.core.errors import PriorscopeError, WorkError
+from priorscope.core.folder import at_home
 from priorscope.data.beton.fields import Bytes
 from priorscope.data.beton.layout import Layout, read_layout
 from priorscope.data.beton.manifest import digests, manifest_path, read_manifest
@@ -29,7 +30,7 @@ class Verification:
 
 def verify(path: str | Path) -> Verification:
     """Checks every byte of a file against its manifest, or refuses with the damaged pages and the samples on them."""
-    place = Path(path)
+    place = at_home(path)
     flat = mapped(place)
     manifest = read_manifest(place)
     if manifest is None:

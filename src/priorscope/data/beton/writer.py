@@ -28,7 +28,7 @@ import numpy as np
 from priorscope.core.config import content_key
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError
-from priorscope.core.folder import unwritable
+from priorscope.core.folder import at_home, unwritable
 from priorscope.data.beton.fields import JPG, RAW, Buffer, Bytes, Encoded, Field, ImageField, codec, row, sample_type
 from priorscope.data.beton.layout import DESCRIPTOR, HEADER, NAME_BYTES, REGION, VERSION, Ints, descriptors, is_field_name
 from priorscope.data.beton.manifest import About, Manifest, digests, manifest_path, page_bytes, write_manifest
@@ -67,7 +67,7 @@ def write(
     runs on all of them, and are not called for samples that an interrupted run has already written. A few chunks of samples for
     each worker are in memory at once, never all.
     """
-    target = Path(path)
+    target = at_home(path)
     _check_request(target, fields, n, workers)
     try:
         with StoredPart(target, None if resume is None else _key(fields, n, resume)) as part:

@@ -16,6 +16,7 @@ import numpy as np
 
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.folder import at_home
 from priorscope.data.parts import Part, PublishedSource, by_name, numbers_of, part_named, split_within, usual_order
 from priorscope.data.sources import PartsConfig
 from priorscope.data.split import Split
@@ -43,7 +44,7 @@ def open_source(config: BetonConfig) -> PublishedSource:
     """Opens a file with its siblings, or a folder of files."""
     from priorscope.data.beton.reader import Beton
 
-    path = Path(config.path).expanduser()
+    path = at_home(config.path)
     if path.is_dir():
         return _folder(path, config)
     opened = Beton.open(path)

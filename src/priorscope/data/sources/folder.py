@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import at_home
 from priorscope.data.encoded import FilePixels
 from priorscope.data.folders import walk
 from priorscope.data.parts import Part, PublishedSource, part_named, split_within, usual_order
@@ -40,7 +41,7 @@ class FolderConfig(PartsConfig):
 
 def open_source(config: FolderConfig) -> PublishedSource:
     """Opens a folder of class folders, or of train, val and test folders."""
-    root = Path(config.path).expanduser()
+    root = at_home(config.path)
     if not root.is_dir():
         raise RequestError(f"There is no folder {str(root)!r}.", "a folder with one folder of images a class", "check the path")
     parts = _parts(root)

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.folder import at_home
 from priorscope.data.encoded import EncodedPixels, FilePixels
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
@@ -89,7 +90,7 @@ def class_list(file: str | None) -> tuple[str, ...]:
     """The wnids of a class list: the first word of each line, in the order of the file."""
     if file is None:
         return ()
-    path = Path(file).expanduser()
+    path = at_home(file)
     if not path.is_file():
         raise RequestError(
             f"There is no class list {str(path)!r}.", "a text file with a wnid at the start of each line", "check the path"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.folder import at_home
 from priorscope.data.download import Published
 from priorscope.data.encoded import EncodedPixels
 from priorscope.data.locate import home, missing
@@ -41,7 +42,7 @@ class ImagenetRealConfig(PartsConfig):
 
 def open_source(config: ImagenetRealConfig) -> PublishedSource:
     """Opens ImageNet and adds the column `real` to its test split."""
-    file = Path(config.real).expanduser() if config.real else home(config.name, None) / REAL.file
+    file = at_home(config.real) if config.real else home(config.name, None) / REAL.file
     if not file.is_file():
         raise missing("ReaL labels", file, REAL.file, f"priorscope data get {config.name}")
     if config.classes:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.core.folder import at_home
 from priorscope.data.beton.layout import is_field_name
 from priorscope.data.hub import PREFIX, fetch_tables
 from priorscope.data.locate import kind_of
@@ -57,7 +58,7 @@ class ParquetConfig(PartsConfig):
 
 def open_source(config: ParquetConfig) -> PublishedSource:
     """Opens a file, a folder or a repository of the hub."""
-    path = fetch_tables(config.path) if config.path.startswith(PREFIX) else Path(config.path).expanduser()
+    path = fetch_tables(config.path) if config.path.startswith(PREFIX) else at_home(config.path)
     if config.split is not None and not path.is_file():
         raise RequestError(
             f"{config.path} came with split = {config.split!r}, and the names of its files say its splits.",

@@ -20,6 +20,7 @@ from priorscope.core.blocks import blocks
 from priorscope.core.config import Plain
 from priorscope.core.contracts import Array, Metric, Standing, Subject
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import at_home
 from priorscope.core.metrics import answers_alone, top_k_correct
 from priorscope.core.stats import NO_DECISION, Interval, bracket, wilson
 from priorscope.data.transforms import TRANSFORMS, apply
@@ -231,7 +232,7 @@ def _people(
     said = ["People chose among 16 categories whatever the network chose among."]
     if names is None:
         said.insert(0, "The stimuli have no names here: people's decisions are those on every picture of the same categories.")
-    return read_humans(Path(humans).expanduser(), members, names), said
+    return read_humans(at_home(humans), members, names), said
 
 
 def _in_part(result: StimuliConflict, members: tuple[str, ...], caveats: Sequence[str]) -> Plain:
@@ -274,7 +275,7 @@ def _classes(evidence: Evidence, own: Source | Split | None, run: TrainedRun | N
 
 def _written(stimuli: str) -> str | Plain:
     """Stimuli by their source's name or from a place: a table, or the authors' folder, which looks like any class folders."""
-    place = Path(stimuli).expanduser()
+    place = at_home(stimuli)
     published = place.is_dir() or (place.is_file() and place.suffix == ".parquet")
     return {"name": "cue_conflict", "path": stimuli} if published else stimuli
 
@@ -295,12 +296,12 @@ def _names(given: Source | Split, stimuli: str | None) -> frozenset[str] | None:
 def _list_of_categories(path: str | None, stimuli: str | None) -> Path | None:
     """The file given, or the one that lies beside the stimuli: where these were asked for, then in the data folder."""
     if path is not None:
-        if not Path(path).expanduser().is_file():
+        if not at_home(path).is_file():
             raise RequestError(f"There is no file {path!r}.", "a list of classes by category", "leave categories out")
-        return Path(path).expanduser()
+        return at_home(path)
     from priorscope.data.folders import data_folder
 
-    place = Path(stimuli).expanduser() if stimuli is not None else None
+    place = at_home(stimuli) if stimuli is not None else None
     near = [] if place is None else [place / "categories.json", place.parent / "categories.json"] if place.exists() else []
     found = (beside for beside in (*near, data_folder() / "cue-conflict" / "categories.json") if beside.is_file())
     return next(found, None)
