@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +18,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJso
 
 from priorscope.core.config import Config, Plain, assign, is_table, merge, nothing_required, read_toml
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.folder import at_home
 from priorscope.data import source_config
 from priorscope.data.augment import Augment, augment_config
 from priorscope.data.sources import SourceConfig
@@ -42,11 +44,11 @@ class DataConfig(Config):
 
     model_config = ConfigDict(json_schema_extra=nothing_required)
 
-    source: Annotated[SerializeAsAny[SourceConfig], BeforeValidator(source_config), NAME_OR_TABLE] = Field(
-        description="a source's name, a path, or a table with a source's settings: see Data"
-    )
+    source: Annotated[
+        SerializeAsAny[SourceConfig], BeforeValidator(partial(source_config, at="data.source")), NAME_OR_TABLE
+    ] = Field(description="a source's name, a path, or a table with a source's settings: see Data")
     subset: int | None = Field(default=None, ge=1, description="a class-balanced, nested part of train of this size")
-    augment: Annotated[Augment, BeforeValidator(augment_config), NAME_OR_TABLE] = Field(
+    augment: Annotated[Augment, BeforeValidator(partial(augment_config, at="data.augment")), NAME_OR_TABLE] = Field(
         default_factory=lambda: augment_config("none"),
         validate_default=True,
         description="a preset's name, or a table of operations: see Augmentation",
@@ -88,7 +90,7 @@ class Recipe(Config):
     model_config = ConfigDict(json_schema_extra=_as_file)
 
     data: DataConfig
-    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(family_config), NAME_OR_TABLE] = Field(
+    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(partial(family_config, at="model")), NAME_OR_TABLE] = Field(
         description="a model's name, or a table of its name and the settings that differ: see Models"
     )
     init: InitConfig = InitConfig()
@@ -99,7 +101,7 @@ class Recipe(Config):
     @classmethod
     def load(cls, path: Path | str, settings: Sequence[str] = ()) -> Self:
         """Reads a TOML file or a shipped recipe, laid over the recipe that it `extends`, `--set` settings laid over both."""
-        return cls.of(read_recipe(find_recipe(path) if isinstance(path, str) else path), settings, str(path))
+        return cls.of(read_recipe(find_recipe(path) if isinstance(path, str) else at_home(path)), settings, str(path))
 
     @classmethod
     def of(cls, values: dict[str, Any], settings: Sequence[str] = (), where: str = "the recipe") -> Self:
@@ -221,7 +223,7 @@ def completed(values: Plain, folder: Path = Path(), seen: tuple[Path, ...] = ())
         return values
     own, below = dict(values), str(values["extends"])
     del own["extends"]
-    path = folder / below if below.endswith(".toml") else find_recipe(below)
+    path = folder / at_home(below) if below.endswith(".toml") else find_recipe(below)
     return laid_over(read_recipe(path, seen), own)
 
 
@@ -298,7 +300,7 @@ def recipe_aliases() -> dict[str, str]:
 def find_recipe(name: str) -> Path:
     """The file of a recipe: a path, or a shipped one by its name or an alias."""
     if name.endswith(".toml") or "/" in name:
-        return Path(name)
+        return at_home(name)
     shipped = shipped_recipes()
     found = shipped.get(name) or shipped.get(recipe_aliases().get(name, ""))
     if found is None and (files("priorscope") / "studies" / f"{name}.toml").is_file():
@@ -309,7 +311,9 @@ def find_recipe(name: str) -> Path:
 
 
 def _is_study(name: str) -> RequestError:
-    return RequestError(f"{name} is a study.", "a recipe: data, a model and how it is trained", f"priorscope study {name}")
+    return RequestError(
+        f"{name} is a study.", "a recipe: data, a model and how it is trained", f"priorscope study {shlex.quote(name)}"
+    )
 
 
 def lies_here(kind: str, name: str) -> RequestError | None:

@@ -222,3 +222,26 @@ def test_a_setting_without_its_table_is_told_its_whole_name() -> None:
         with pytest.raises(RequestError) as caught:
             Recipe.load(find_recipe("shapetex-mlp"), [setting])
         assert caught.value.do == f"{meant} = ... (did you mean that?)"
+
+
+def test_a_part_s_setting_is_told_with_its_place() -> None:
+    values = {"data": {"source": {"name": "folder", "path": "pictures"}}, "model": "mlp/tiny"}
+    for setting, do in {
+        "model.permute=3": "--set 'model.permute.NAME=VALUE' for one of its settings, "
+        "or --set 'model.permute={NAME = VALUE, ...}' for all, in quotes",
+        "model.widht=3": "model.width = ... (did you mean that?)",
+        "data.augment.ops=flip": "data.augment.ops = [{NAME = VALUE, ...}]",
+        "data.source.val=x": "change data.source.val",
+    }.items():
+        with pytest.raises(RequestError) as caught:
+            Recipe.of(values, [setting])
+        assert caught.value.do == do
+
+
+def test_a_recipe_may_lie_and_extend_one_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "below.toml").write_text('extends = "shapetex-mlp"\nseed = 3\n')
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "above.toml").write_text('extends = "~/below.toml"\n')
+    assert Recipe.load("~/deep/above.toml").seed == 3
+    assert Recipe.load(Path("~/below.toml")).seed == 3

@@ -52,16 +52,17 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
+    def parse(cls, values: Mapping[str, Any], where: str = "", at: str = "") -> Self:
         """Checks plain data and makes the config, or refuses with the nearest valid key.
 
-        `where` is what to call the place the values came from: a file, a command-line option.
+        `where` is what to call the place the values came from: a file, a command-line option; `at` is the dotted key under
+        which they are typed there, where they are a part of something.
         """
         try:
             table = isinstance(values, Mapping)  # pyright: ignore[reportUnnecessaryIsInstance]  a user's value may be anything
             return cls.model_validate(dict(values) if table else values)
         except ValidationError as error:
-            raise explain(error, cls, where) from None
+            raise explain(error, cls, values, where, at) from None
 
     def plain(self) -> Plain:
         """The config as plain data, what is not set left out: what TOML and JSON hold."""

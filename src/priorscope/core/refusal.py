@@ -41,30 +41,42 @@ class Like:
     config: type[BaseModel]
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> RequestError:
-    """The first thing that is wrong with a config, in three parts."""
+def explain(error: ValidationError, model: type[BaseModel], values: object, where: str = "", at: str = "") -> RequestError:
+    """The first thing that is wrong with values for a config, in three parts.
+
+    `where` is what to call the place they came from, and `at` the dotted key under which they are typed.
+    """
     errors = error.errors()
-    first, loc = errors[0], _place(errors[0])
-    path = ".".join(map(str, loc))
+    first, loc = errors[0], _place(errors[0], values)
+    path, within = ".".join(map(str, loc)), f"{at}." if at else ""
     place = f" in {where}" if where else ""
     if first["type"] == "extra_forbidden":
         owner, above = _model_at(model, loc[:-1]) or model, "".join(f"{part}." for part in loc[:-1])
         guess = _meant(str(loc[-1]), owner, above) or _meant(str(loc[-1]), model)
-        better = f"{guess}{_first_key(first['input'])} = ... (did you mean that?)" if guess else "remove it"
+        better = f"{within}{guess}{_first_key(first['input'])} = ... (did you mean that?)" if guess else "remove it"
         return RequestError(f"{path!r} is not a setting{place}.", f"one of: {', '.join(owner.model_fields)}", better)
     if first["type"] == "missing":
-        return RequestError(f"{path!r} is missing{place}.", "a value for it", f"{path} = ...")
-    alike = [one for one in errors if _place(one) == loc]
+        return RequestError(f"{path!r} is missing{place}.", "a value for it", f"{within}{path} = ...")
+    alike = [one for one in errors if _place(one, values) == loc]
     wanted = " or ".join(dict.fromkeys(map(_wanted, alike)))
     came = f"{f'{path} = ' if path else ''}{first['input']!r} was refused{place}."
-    return RequestError(came, wanted, _told(first["input"], wanted, path, listed=_model_at(model, [*loc, 0]) is not None))
+    typed = f"{within}{path}" if path else at
+    return RequestError(came, wanted, _told(first["input"], wanted, typed, listed=_model_at(model, [*loc, 0]) is not None))
 
 
-def _place(error: ErrorDetails) -> list[int | str]:
-    """Where an error is, as dotted keys name it."""
-    keys = [*error["loc"]]
-    last = [keys.pop()] if error["type"] in ("extra_forbidden", "missing") else []  # a user's own word, or a setting's name
-    return [key for key in keys if isinstance(key, int) or not MEMBER.fullmatch(key)] + last
+def _place(error: ErrorDetails, values: object) -> list[int | str]:
+    """Where in the values an error is, as dotted keys name it: a recipe may be called `float`, as a union's member is."""
+    place: list[int | str] = []
+    inside: Any = values
+    for key in error["loc"]:
+        if isinstance(inside, Mapping) and key in inside:
+            inside = cast("Mapping[object, object]", inside)[key]
+        elif isinstance(key, int) and isinstance(inside, list | tuple):
+            inside = cast("Sequence[object]", inside)[key]
+        elif isinstance(key, str) and MEMBER.fullmatch(key):
+            continue
+        place.append(key)
+    return place
 
 
 def _wanted(error: ErrorDetails) -> str:
@@ -90,7 +102,8 @@ def _told(value: object, wanted: str, path: str, *, listed: bool) -> str:
         case "text in quotes" if text:
             return f'{path} = "{text}"'
         case _:
-            named = re.findall(r"'([^']+)'", wanted) or wanted.removeprefix("one of: ").split(", ")
+            listed_names = wanted.removeprefix("one of: ").split(", ") if wanted.startswith("one of: ") else []
+            named = re.findall(r"'([^']+)'", wanted) or listed_names
             guess = nearest(value, named) if isinstance(value, str) else None
             return f'{path} = "{guess}" (did you mean that?)' if guess else f"change {path or 'it'}"
 

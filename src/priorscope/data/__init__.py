@@ -5,13 +5,13 @@ A source is one file in `sources/` and one line in `SOURCES`. Its module has `<N
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.config import assign, is_table
 from priorscope.core.errors import RequestError
+from priorscope.core.folder import at_home
 from priorscope.core.listing import Listing
 
 if TYPE_CHECKING:
@@ -93,8 +93,11 @@ READABLE = "a store (.beton), a parquet file, a folder of images"
 """What a path may lead to."""
 
 
-def source_config(source: str | Path | Mapping[str, Any] | SourceConfig) -> SourceConfig:
-    """The checked config of a source: from its name, a path, or a table with `name` and the source's own settings."""
+def source_config(source: str | Path | Mapping[str, Any] | SourceConfig, *, at: str = "") -> SourceConfig:
+    """The checked config of a source: from its name, a path, or a table with `name` and the source's own settings.
+
+    `at` is the dotted key under which it is typed.
+    """
     from priorscope.data.sources import SourceConfig
 
     if isinstance(source, SourceConfig):
@@ -104,7 +107,7 @@ def source_config(source: str | Path | Mapping[str, Any] | SourceConfig) -> Sour
     if name and name not in SOURCES:  # a path or an address, beside settings
         table = {**table, **named(name)}
         name = str(table["name"])
-    config = SOURCES.config(name).parse(table, f"data source {name}")
+    config = SOURCES.config(name).parse(table, f"data source {name}", at)
     assert isinstance(config, SourceConfig)
     return config
 
@@ -125,7 +128,7 @@ def named(source: str | Path) -> dict[str, Any]:
             "TOML, with its quotes: most shells take those away that are not quoted themselves",
             """'{name = "folder", path = "pictures"}'""",
         )
-    path = Path(os.path.expanduser(text))  # noqa: PTH111  it leaves a user that is not known as written
+    path = at_home(text)
     official = OFFICIAL.get(path.name.partition(".")[0])
     if official is not None and path.exists():
         return {"name": official, "path": text}

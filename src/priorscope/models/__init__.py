@@ -112,8 +112,11 @@ def presets() -> list[str]:
     return [f"{family}/{preset}" for family in FAMILIES for preset in FAMILIES.load(family).PRESETS]
 
 
-def family_config(model: str | Mapping[str, Any] | FamilyConfig) -> FamilyConfig:
-    """The checked config of a model: of its name, or of a table with `name` and the settings that differ from the preset's."""
+def family_config(model: str | Mapping[str, Any] | FamilyConfig, *, at: str = "") -> FamilyConfig:
+    """The checked config of a model: of its name, or of a table with `name` and the settings that differ from the preset's.
+
+    `at` is the dotted key under which it is typed.
+    """
     if isinstance(model, FamilyConfig):
         return model
     table = FAMILIES.table(model)
@@ -128,7 +131,7 @@ def family_config(model: str | Mapping[str, Any] | FamilyConfig) -> FamilyConfig
     if settings is None:
         raise unknown_name("model", name, presets(), "priorscope models list")
     name = settings.get("name", name)
-    config = FAMILIES.config(family).parse({**settings, **table, "name": name}, f"model {name}")
+    config = FAMILIES.config(family).parse({**settings, **table, "name": name}, f"model {name}", at)
     if not isinstance(config, FamilyConfig):
         raise TypeError(f"{type(config).__name__} is not a FamilyConfig")
     return config

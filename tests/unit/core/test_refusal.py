@@ -30,6 +30,7 @@ class Whole(Config):
     parts: tuple[Part, ...] = ()
     rate: Rate = Rate()
     rare: Part | None = None
+    named: dict[str, Rate] = Field(default_factory=dict)
 
 
 class Plan(Config):
@@ -53,6 +54,9 @@ def refused(model: type[Config], values: Plain) -> RequestError:
         ({"parts": 3}, "parts = 3", "a list", "parts = [{NAME = VALUE, ...}]"),
         ({"question": 3}, "question = 3", "text in quotes", 'question = "3"'),
         ({"quick": "maybe"}, "quick = 'maybe'", "true or false", "change quick"),
+        ({"quick": "False."}, "quick = 'False.'", "true or false", "change quick"),
+        ({"rate": {"steps": "a number"}}, "rate.steps = 'a number'", "a whole number", "change rate.steps"),
+        ({"named": {"float": {"lr": "fast"}}}, "named.float.lr = 'fast'", "a number", "change named.float.lr"),
         ({"rate": {"lr": "fast"}}, "rate.lr = 'fast'", "a number", "change rate.lr"),
         (
             {"rate": {"schedule": "cosin"}},
@@ -77,6 +81,7 @@ def test_a_value_is_refused_in_the_words_of_those_who_type_it(values, came, want
         (Whole, {"rare": {"lr": 1}}, "rate.lr = ... (did you mean that?)"),
         (Whole, {"rat": {"lr": 1}}, "rate.lr = ... (did you mean that?)"),
         (Whole, {"int": 1}, "remove it"),
+        (Whole, {"named": {"str": {"ler": 1}}}, "named.str.lr = ... (did you mean that?)"),
         (Plan, {"seed": 1}, "seeds = ... (did you mean that?)"),
         (Plan, {"lr": 1}, "base.rate.lr = ... (did you mean that?)"),
         (Plan, {"rate": {"lr": 1}}, "base.rate.lr = ... (did you mean that?)"),

@@ -95,8 +95,11 @@ PRESETS: Mapping[str, Augment] = {
 }
 
 
-def augment_config(augment: str | Mapping[str, Any] | Augment | None) -> Augment:
-    """The checked augmentation, from a preset's name, a table or a config; None means none."""
+def augment_config(augment: str | Mapping[str, Any] | Augment | None, *, at: str = "") -> Augment:
+    """The checked augmentation, from a preset's name, a table or a config; None means none.
+
+    `at` is the dotted key under which it is typed.
+    """
     if augment is None:
         return PRESETS["none"]
     if isinstance(augment, Augment):
@@ -105,4 +108,4 @@ def augment_config(augment: str | Mapping[str, Any] | Augment | None) -> Augment
         if augment not in PRESETS:
             raise unknown_name("preset of augmentation", augment, PRESETS)
         return PRESETS[augment]
-    return Augment.parse(augment, "augment")
+    return Augment.parse(augment, "augment", at)
