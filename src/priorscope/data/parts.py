@@ -93,6 +93,10 @@ def listing(names: Sequence[str]) -> str:
     return ", ".join(names[:12]) + (f", ... ({len(names)})" if len(names) > 12 else "")
 
 
+class HoldingBackError(RequestError):
+    """More pictures of train are to be held back as val than can be."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Labelled pictures as published, before anything is carved out of them."""
@@ -153,7 +157,7 @@ class PublishedSource:
     def holding_back(self, pictures: int) -> PublishedSource:
         """The source with so many pictures of train as val."""
         if self.carved.get("val") != "train":
-            raise RequestError(
+            raise HoldingBackError(
                 f"val = {pictures} came with {self.name}, whose splits are as they were published: {', '.join(self.carved)}.",
                 "a source of which val is carved out of train",
                 "remove val",
@@ -189,7 +193,7 @@ class PublishedSource:
             return whole
         train, val = carve_val(part.labels, self.held_back)
         if self.held_back is not None and len(val) != self.held_back:
-            raise RequestError(
+            raise HoldingBackError(
                 f"val = {self.held_back} came with {self.name}, of whose {len(part.labels):,} training pictures {len(val):,}"
                 " can be held back: each class keeps one.",
                 f"at most {len(val):,}",

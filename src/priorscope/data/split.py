@@ -114,14 +114,14 @@ class Split:
             raise RequestError(
                 f"{self.source}/{self.name} has {len(self.pixels)} pictures and {len(self.labels)} labels.",
                 "one label a picture, and at least one",
-                f"priorscope data info {self.source}",
+                "check what it was made of",
             )
         outside = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.classes)))
         if len(outside):
             raise RequestError(
                 f"{self.source}/{self.name}: picture {outside[0]} has label {self.labels[outside[0]]}.",
                 f"0 to {len(self.classes) - 1}",
-                f"priorscope data info {self.source}",
+                "check its labels, or name all of its classes",
             )
 
     def __len__(self) -> int:
@@ -260,7 +260,7 @@ def no_such_split(source: str, name: str, known: tuple[str, ...]) -> RequestErro
             f"one of: {', '.join(known)}",
             'split = "val" (in [[probes]], or --set split=val); or put a test part beside its train',
         )
-    return unknown_name(f"split of {source}", name, known, f"priorscope data info {source}")
+    return unknown_name(f"split of {source}", name, known)
 
 
 def hashed(count: int) -> NDArray[np.uint64]:
@@ -310,7 +310,7 @@ def balanced_share(labels: Ints, size: int) -> Ints:
     """
     _, grouped, starts, counts = _by_class(labels)
     exact = counts * (size / len(labels))
-    take = np.floor(exact).astype(np.int64)
+    take = np.minimum(np.floor(exact).astype(np.int64), counts - 1)
     turn = hashed(int(labels.max()) + 1)[labels[grouped[starts]]]
     while (short := size - int(take.sum())) and len(able := np.flatnonzero(take < counts - 1)):
         take[able[np.lexsort((turn[able], (take - exact)[able]))[:short]]] += 1

@@ -13,7 +13,8 @@ from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.wording import counted
 from priorscope.data import open_published
 from priorscope.data.hub import is_on_hub
-from priorscope.data.sources import SourceConfig
+from priorscope.data.parts import HoldingBackError
+from priorscope.data.sources import PartsConfig, SourceConfig
 from priorscope.data.split import Source, no_such_split
 from priorscope.study.plan import Plan
 from priorscope.study.steps import Step, TrainStep
@@ -23,10 +24,13 @@ UNOPENED = ("dataset", "imagenet", "imagenet21k", "imagenet_real")
 LISTED = ("beton", "folder")
 """Sources that know how many pictures they have without reading any; the built-in world's settings say it."""
 
+Opened = dict[str, Source | RequestError | None]
+"""Sources by their settings: opened, or what they refuse; None where they are not opened."""
+
 
 def check_askable(plan: Plan) -> None:
     """Refuses splits and subsets that a source does not have, and a precision that a device does not have."""
-    opened: dict[str, Source | None] = {}
+    opened: Opened = {}
     refused = [(step.id, error) for step in plan.steps for error in _refusals(step, opened)]
     if refused:
         first, error = refused[0]
@@ -35,7 +39,7 @@ def check_askable(plan: Plan) -> None:
         raise RequestError(f"{first!r}{more} cannot be done: {error.came}", error.wanted, error.do)
 
 
-def _refusals(step: Step, opened: dict[str, Source | None]) -> Iterator[RequestError]:
+def _refusals(step: Step, opened: Opened) -> Iterator[RequestError]:
     if not isinstance(step, TrainStep):
         split = getattr(step.probe, "split", None)
         yield from _of_splits(step.source, () if split is None else (split,), opened)
@@ -57,31 +61,44 @@ def _refusals(step: Step, opened: dict[str, Source | None]) -> Iterator[RequestE
         )
 
 
-def _of_splits(config: SourceConfig, names: Collection[str], opened: dict[str, Source | None]) -> Iterator[RequestError]:
+def _of_splits(config: SourceConfig, names: Collection[str], opened: Opened) -> Iterator[RequestError]:
     source = _opened(config, opened) if names else None
-    if source is not None:
+    if isinstance(source, RequestError):
+        yield source
+    elif source is not None:
         known = source.splits()
         missing = (name for name in names if name.partition("@")[0] not in known)  # conflict@0.2 is conflict at a salience
         yield from (no_such_split(source.name, name, known) for name in missing)
 
 
-def _length(config: SourceConfig, opened: dict[str, Source | None]) -> int | None:
+def _length(config: SourceConfig, opened: Opened) -> int | None:
     """How many pictures there are to learn from, where that is known without reading them."""
     if config.name == "shapetex":
         return int(config.plain()["train"])
     source = _opened(config, opened) if config.name in LISTED else None
-    if source is None:
+    if source is None or isinstance(source, RequestError):
         return None
     with suppress(PriorscopeError):
         return len(source.split("train"))
 
 
-def _opened(config: SourceConfig, opened: dict[str, Source | None]) -> Source | None:
+def _opened(config: SourceConfig, opened: Opened) -> Source | RequestError | None:
     """A source, opened once; None where that would take long, fetch something, or cannot be done here."""
     key = config.toml()
     if key not in opened:
-        opened[key] = None
-        if config.name not in UNOPENED and not is_on_hub(config):
-            with suppress(PriorscopeError):  # the step says what is wrong with it, and a plan what is not here
-                opened[key] = open_published(config)
+        opened[key] = None if config.name in UNOPENED or is_on_hub(config) else _open(config)
     return opened[key]
+
+
+def _open(config: SourceConfig) -> Source | RequestError | None:
+    """A source, or what it says against as many pictures of train held back as are asked for."""
+    source: Source | None = None
+    try:
+        source = open_published(config)
+        if config.name in LISTED and isinstance(config, PartsConfig) and config.val is not None:
+            source.split("val")
+    except HoldingBackError as error:
+        return error
+    except PriorscopeError:
+        return source  # the step says what is wrong with it, and a plan what is not here
+    return source

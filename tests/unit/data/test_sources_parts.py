@@ -70,9 +70,16 @@ def test_as_many_pictures_become_val_as_are_asked_for(pictures: int) -> None:
     assert abs(np.diff(np.bincount(val.labels, minlength=2)).item()) <= 1
 
 
-def test_a_val_that_cannot_be_is_refused() -> None:
-    with pytest.raises(RequestError, match=r"val = 99 came with made, of whose 100 training pictures 98 can be held back"):
-        source("train", "test").holding_back(99).split("train")
+@pytest.mark.parametrize("pictures", [99, 100, 101, 500])
+def test_each_class_keeps_a_picture(pictures: int) -> None:
+    came = rf"val = {pictures} came with made, of whose 100 training pictures 98 can be held back: each class keeps one\."
+    for name in ("train", "val"):
+        with pytest.raises(RequestError, match=came) as refused:
+            source("train", "test").holding_back(pictures).split(name)
+        assert refused.value.wanted == "at most 98"
+
+
+def test_a_val_that_is_published_is_not_held_back() -> None:
     for whole in (source("train", "val", "test"), source("test"), source("train", "test", carve=False)):
         with pytest.raises(RequestError, match="val = 5 came with made, whose splits are as they were published"):
             whole.holding_back(5)

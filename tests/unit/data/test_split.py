@@ -199,7 +199,10 @@ def test_a_split_gives_pictures_and_labels_like_a_dataset():
 def test_labels_outside_of_the_classes_are_refused():
     with pytest.raises(RequestError) as caught:
         make(labels=np.where(np.arange(60) == 7, 3, LABELS))
-    assert str(caught.value) == "made/train: picture 7 has label 3.\n  wanted: 0 to 2\n  try:    priorscope data info made"
+    assert (
+        str(caught.value)
+        == "made/train: picture 7 has label 3.\n  wanted: 0 to 2\n  try:    check its labels, or name all of its classes"
+    )
 
 
 @pytest.mark.parametrize("pictures", [PICTURES.astype(np.float32), PICTURES[..., :1], PICTURES[0]])

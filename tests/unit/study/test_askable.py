@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,15 @@ def test_pictures_are_counted_where_they_are_listed(pets: Path, tmp_path: Path) 
         check_askable(make_plan(study({"data": {"source": source, "subset": 11}}, {"split": "train"}), tmp_path))
         with pytest.raises(RequestError, match=r"data\.subset = 12 came with 11 training pictures\."):
             check_askable(make_plan(study({"data": {"source": source, "subset": 12}}, {"split": "train"}), tmp_path))
+
+
+def test_a_val_that_cannot_be_held_back_is_refused(pets: Path, tmp_path: Path) -> None:
+    """Of 12 pictures in two classes 10 can be; where test and val are published, none."""
+    source = {"name": "folder", "path": str(pets)}
+    check_askable(make_plan(study({"data": {"source": {**source, "val": 10}}}, {"split": "val"}), tmp_path))
+    with pytest.raises(RequestError, match=r"^'train a-s0' and 3 more .*: val = 12 came with pets, of whose 12 .* 10 can"):
+        check_askable(make_plan(study({"data": {"source": {**source, "val": 12}}}, {"split": "val"}), tmp_path))
+    for part in ("val", "test"):
+        shutil.copytree(pets / "train", pets / part)
+    with pytest.raises(RequestError, match=r"^'train a-s0' .* val = 2 came with pets, whose splits are as they were"):
+        check_askable(make_plan(study({"data": {"source": {**source, "val": 2}}}, {"split": "val"}), tmp_path))
