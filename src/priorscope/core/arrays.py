@@ -48,7 +48,10 @@ def read_array(path: Path) -> NDArray[Any]:
 def _naming_damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except OSError as error:
+        told = f"check {path} and its permissions"
+        raise WorkError(f"{path} cannot be read: {error.strerror}.", "a file of arrays that may be read", told) from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise WorkError(
             f"{path} is damaged: {error}.",
             "a file of arrays as it was written",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,12 +74,14 @@ def kind_of(subject: str) -> Kind:
     path = Path(subject)
     if layout.is_run(path):
         return "run"
-    if (path / layout.RUNS).is_dir():
+    if layout.is_study(path):
         return "study"
     if path.is_dir():
         raise RequestError(f"{path} holds neither a run nor a study.", "the folder of one", "check the path")
     if path.name == layout.STEPS:
-        raise RequestError(f"{path} is the log of a run.", "the run's folder", f"priorscope doctor {path.parent}")
+        raise RequestError(
+            f"{path} is the log of a run.", "the run's folder", f"priorscope doctor {shlex.quote(str(path.parent))}"
+        )
     kinds: dict[str, Kind] = {".py": "script", ".json": "log", ".yaml": "log", ".yml": "log", ".csv": "log"}
     kind = kinds.get(path.suffix.lower())
     if kind is None and "/" in subject and path.suffix.lower() != ".toml" and not path.exists():
@@ -213,7 +216,7 @@ def _study(desk: _Desk, subject: str, _settings: Sequence[str]) -> None:
     paths = layout.runs_in(Path(subject) / layout.RUNS)
     if not any(layout.is_finished(path) for path in paths):
         raise RequestError(
-            f"{subject} holds no finished run.", "a study that was run", f"priorscope study FILE --out {subject}"
+            f"{subject} holds no finished run.", "a study that was run", f"priorscope study FILE --out {shlex.quote(subject)}"
         )
     desk.findings += _unfinished(subject, [*paths, *layout.runs_in(Path(subject) / layout.TUNING)])
     whole = [run for path in paths if layout.is_finished(path) and (run := _readable(desk, path)) is not None]
@@ -233,7 +236,7 @@ def _unfinished(study: str, paths: Sequence[Path]) -> Iterable[Finding]:
             saw=f"{counted(len(names), 'run')} of {study} {'is' if len(names) == 1 else 'are'} not finished:"
             f" {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.",
             means="every comparison is of the others",
-            do=f"run the study again: priorscope study FILE --out {study}",
+            do=f"run the study again: priorscope study FILE --out {shlex.quote(study)}",
         )
 
 

@@ -12,6 +12,7 @@ Names come from users: in a table they are text, whatever they say.
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -217,7 +218,7 @@ def _claims(reading: Reading, found: Sequence[Finding]) -> str:
 
 def _table(name: str, reading: Reading, caption: str, columns: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [
-        f"% Made by: priorscope report {_comment(' '.join(reading.sources))} --tables DIR. Needs the package booktabs.",
+        f"% Made by: priorscope report {_comment(shlex.join(reading.sources))} --tables DIR. Needs the package booktabs.",
         "\\begin{table}",
         "  \\centering",
         f"  \\caption{{{caption}}}",

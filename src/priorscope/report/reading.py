@@ -6,6 +6,7 @@ A damaged file does not stop the report: it becomes one of its failures, with wh
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -76,7 +77,7 @@ def _not_carried_out(path: Path) -> RequestError:
     return RequestError(
         f"The study in {path} was not carried out there.",
         "the folder of a study that was",
-        f"priorscope study {path / layout.STUDY} --out FOLDER, then name that folder",
+        f"priorscope study {shlex.quote(str(path / layout.STUDY))} --out FOLDER, then name that folder",
     )
 
 

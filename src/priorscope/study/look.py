@@ -295,7 +295,12 @@ def _apart(networks: Sequence[Network]) -> list[Network]:
     """The networks, those of runs named by as much of their folders' paths as tells them apart."""
     named = [one for one in networks if one.run is not None]
     names = iter(folder.shortest_names([one.run.path.resolve() for one in named if one.run is not None]) if named else ())
-    return [one if one.run is None else replace(one, name=next(names)) for one in networks]
+    return [one if one.run is None else replace(one, name=f"{next(names)}{_after(one.run)}") for one in networks]
+
+
+def _after(run: runs.Run) -> str:
+    """What tells a run as it was after some steps from the finished one."""
+    return f"@{run.step}" if isinstance(run, runs.Snapshot) else ""
 
 
 def passing(found: Iterable[Looked]) -> list[Path]:

@@ -116,7 +116,7 @@ def _other_than(study: Study, out: Path) -> str | None:
         if not layout.is_own_copy(found):
             return f"a {layout.STUDY} that no study wrote"
         return None if found["name"] == study.name else f"the study {found['name']!r}"
-    filled = [name for name in (layout.RUNS, layout.JOINT, layout.TUNING) if (out / name).exists()]
+    filled = [name for name in layout.STUDY_FOLDERS if (out / name).exists()]
     return f"{' and '.join(filled)} of no study" if filled else None
 
 
@@ -125,7 +125,7 @@ def _on_this_machine(workers: int | None) -> Executor:
 
 
 def _forget(out: Path) -> None:
-    for name in (layout.RUNS, layout.JOINT, layout.TUNING, layout.STALE):
+    for name in layout.STUDY_FOLDERS:
         shutil.rmtree(out / name, ignore_errors=True)
 
 

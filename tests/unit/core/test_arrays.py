@@ -47,3 +47,11 @@ def test_what_was_kept_is_computed_once(tmp_path: Path) -> None:
     for path in (tmp_path / "kept.npy", tmp_path / "kept.npy", None):
         assert kept_array(path, compute).tolist() == [0, 1, 2]
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("read", [read_array, lambda path: read_arrays(path, ["a"])])
+def test_what_cannot_be_read_is_not_called_damaged(tmp_path: Path, read) -> None:
+    with pytest.raises(WorkError) as failed:
+        read(tmp_path)
+    assert failed.value.came == f"{tmp_path} cannot be read: Is a directory."
+    assert failed.value.do == f"check {tmp_path} and its permissions"

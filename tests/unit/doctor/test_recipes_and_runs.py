@@ -517,3 +517,9 @@ def test_what_train_refuses_at_once_is_a_fault(setting, saw, tmp_path):
     (fault,) = (finding for finding in examine(str(tmp_path / "r.toml"), settings).findings if finding.severity == "fault")
     assert saw in fault.saw
     assert (fault.check, fault.saw, fault.do) == ("refused", refused.value.came, refused.value.do)
+
+
+def test_a_study_without_runs_is_a_study(tmp_path):
+    (tmp_path / "study.toml").touch()
+    with pytest.raises(RequestError, match="holds no finished run"):
+        examine(str(tmp_path))

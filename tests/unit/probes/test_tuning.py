@@ -12,7 +12,7 @@ from priorscope.core.contracts import Subject
 from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.probes import load_result
-from priorscope.probes.tuning import Tuning, best_trial, measure_tuning
+from priorscope.probes.tuning import Tuning, best_trial, measure_tuning, val_accuracy
 from priorscope.recipe import Recipe
 
 KEPT_FIRST = Environment(key="planted", chosen_epoch=1)
@@ -142,3 +142,9 @@ def test_that_no_best_value_stands_at_an_end_is_said_of_three_values_or_more():
     }
     title = measure_tuning(one_of_two).charts()[-1].title
     assert title == "mlp reaches 45.0% on val; too few values were tried to tell whether one stands at an end"
+
+
+@pytest.mark.parametrize("row", [{}, {"epoch": 1}, {"epoch": 1, "val": {}}, {"epoch": 1, "val": 0.5}])
+def test_a_log_without_the_accuracy_is_refused(row):
+    with pytest.raises(RequestError, match=r"mlp-t1 has no accuracy on val\."):
+        val_accuracy("mlp-t1", KEPT_FIRST, [row])

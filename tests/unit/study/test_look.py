@@ -258,6 +258,8 @@ def test_a_run_as_it_was_is_asked_as_it_was(tmp_path):
     assert [result.loss for result in run.results["accuracy"]] == [last.loss]
     alike = ps.measure({"then": run.at(epoch=1), "now": run}, "similarity", images=40, batch=20)
     assert alike.value < 0.999
+    both = ps.measure([run.at(epoch=1), run.at(epoch=2), run], "similarity", images=40, batch=20)
+    assert both.names == ("run@4", "run@8", "run")
 
 
 def test_networks_are_compared_by_the_names_that_they_are_given(study):

@@ -355,7 +355,7 @@ def test_a_recipe_of_a_shipped_one_s_name_may_extend_that():
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-@pytest.mark.parametrize("name", ["runs", "joint", "tuning"])
+@pytest.mark.parametrize("name", ["runs", "joint", "tuning", "stale"])
 def test_a_folder_of_something_else_is_left_as_it_is(tmp_path, name, fresh):
     kept = tmp_path / name / "mine" / "kept.txt"
     kept.parent.mkdir(parents=True)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from priorscope.core.best_of import best_interval, best_spread, expected_best
-from priorscope.core.config import Config, Plain, flat, is_number
+from priorscope.core.config import Config, Plain, flat, is_number, is_table
 from priorscope.core.contracts import Metric, Result, Subject
 from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
@@ -255,10 +255,11 @@ def _images(runs: Iterable[TrainedRun]) -> int:
 
 def _kept(name: str, environment: Environment, history: Sequence[Plain]) -> Plain:
     """What the log says of val at the epoch whose weights were kept."""
-    row = next((row for row in history if row["epoch"] == environment.chosen_epoch and "val" in row), None)
-    if row is None:
+    rows = (row["val"] for row in history if row.get("epoch") == environment.chosen_epoch and is_table(row.get("val")))
+    val: Plain = next(rows, {})
+    if "accuracy" not in val:
         raise RequestError(f"{name} has no accuracy on val.", "a run that was trained", "priorscope train RECIPE")
-    return row["val"]
+    return val
 
 
 def _settings(settings: Plain) -> str:
