@@ -12,7 +12,6 @@ Names are imported when they are first used: importing the package costs nothing
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,6 +66,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # it takes longer than all else here
+
         return version("priorscope")
     if name in _MODULES:
         return import_module(f"priorscope.{name}")

@@ -197,7 +197,7 @@ def test_output_that_cannot_be_written_is_an_error_in_words(verb):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("priorscope: What is to be printed cannot be read or written: No space left on device.\n")
+    assert done.stderr.startswith("priorscope: What is to be printed cannot be written: No space left on device.\n")
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 

@@ -11,12 +11,11 @@ import re
 import select
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from traceback import walk_tb
 from typing import Annotated, NoReturn
 
 import typer
 
-from priorscope import __version__
 from priorscope.cli import runs
 from priorscope.cli.bench import bench_app
 from priorscope.cli.data import data_app
@@ -26,18 +25,21 @@ from priorscope.cli.printing import application
 from priorscope.cli.studies import study
 from priorscope.cli.train import train
 from priorscope.core.errors import PriorscopeError, WorkError
+from priorscope.core.imports import OWN
 
 app = application(
     "Shows what an architecture's prior does: train, attack, open up and compare vision architectures.",
     epilog="""Exit status: 0 done, 1 the work failed or doctor found a fault, 2 the request was wrong, 130 or 143 stopped.
 
     PRIORSCOPE_DATA is the folder of published data sets (not set: data in the cache folder), PRIORSCOPE_CACHE that of what can
-    be made again (not set: ~/.cache/priorscope).""",
+    be made again (not set: priorscope in XDG_CACHE_HOME, or in ~/.cache).""",
 )
 
 
 def _print_version(asked: bool) -> None:
     if asked:
+        from priorscope import __version__
+
         print(f"priorscope {__version__}")
         raise typer.Exit
 
@@ -67,8 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except PriorscopeError as error:
         _end(error)
     except OSError as error:
-        said = f"{error.filename or 'What is to be printed'} cannot be read or written: {error.strerror or error}."
-        _end(WorkError(said, "what may be read, and room for what is written", "check the path, its permissions and the disk"))
+        if any(note.startswith(OWN) for note in getattr(error, "__notes__", ())):
+            raise
+        _end(_failed(error))
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -82,10 +85,30 @@ def _run(arguments: Sequence[str]) -> None:
         raise
 
 
+def _failed(error: OSError) -> WorkError:
+    """What an error of the system means that nothing else has put into words."""
+    wanted, do = "what may be read, and room for what is written", "check the path, its permissions and the disk"
+    if error.filename:
+        return WorkError(f"{error.filename} cannot be read or written: {error.strerror or error}.", wanted, do)
+    if _of_printing(error):
+        return WorkError(f"What is to be printed cannot be written: {error.strerror or error}.", wanted, do)
+    return WorkError(f"The work failed: {error}.", wanted, do)
+
+
+def _of_printing(error: OSError) -> bool:
+    """Whether an error without a file's name comes from writing to standard output, as the verbs and their help do."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith((__name__, "typer."))
+
+
 def _at_home(word: str) -> str:
     """A word of a command with its `~` as a path: shells leave one alone that stands behind a `=`, as in `--out=~/a`."""
     found = re.fullmatch(r"([\w.=-]*=)?(~(?:/.*)?)", word, re.DOTALL)
-    return f"{found[1] or ''}{Path(found[2]).expanduser()}" if found else word
+    if found is None:
+        return word
+    from priorscope.core.folder import at_home
+
+    return f"{found[1] or ''}{at_home(found[2])}"
 
 
 def _end(error: PriorscopeError) -> NoReturn:

@@ -45,8 +45,9 @@ def info(
     if split is not None and sheet is None:
         raise RequestError("--split came without --sheet.", "a file for that split's contact sheet", "--sheet sheet.png")
     if sheet is not None:
-        from priorscope.data.contact_sheet import save_contact_sheet
+        from priorscope.data.contact_sheet import check_sheet_name, save_contact_sheet
 
+        check_sheet_name(sheet)
         save_contact_sheet(open_source(source).split(split or "train"), sheet)
     told = describe(source, measure=measure)
     if as_json:

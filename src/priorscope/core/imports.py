@@ -9,6 +9,9 @@ from typing import Any
 
 from priorscope.core.errors import RequestError
 
+OWN = "raised in your own code"
+"""What the note begins with that an error of the system gets which comes from a user's code."""
+
 
 def made_by(factory: str) -> Any:
     """What a function that a user names returns. An error inside it is the user's to see, with its traceback."""
@@ -32,7 +35,11 @@ def made_by(factory: str) -> Any:
     if not callable(made):
         came = f"{factory!r} is of type {type(made).__name__}, which cannot be called."
         raise RequestError(came, "package.module:function", f"name a function in {name} that returns it")
-    return made()
+    try:
+        return made()
+    except OSError as error:
+        error.add_note(f"{OWN}, {factory}")
+        raise
 
 
 def _not_found(factory: str, why: object) -> RequestError:

@@ -64,13 +64,19 @@ def _cell(split: Split, index: int) -> Bytes:
     return np.pad(picture, ((GAP, GAP), (GAP, GAP), (0, 0)))
 
 
+def check_sheet_name(path: Path) -> None:
+    """Refuses a name that says another format than the one a contact sheet is written in."""
+    if path.suffix.lower() != ".png":
+        came = f"A contact sheet was to be written to {path}."
+        other = path / "sheet.png" if path.name in ("", "..") or path.is_dir() else path.with_suffix(".png")
+        raise RequestError(came, "a name that ends in .png", str(other))
+
+
 def save_contact_sheet(split: Split, path: Path) -> None:
     """Writes a contact sheet of ten pictures a class as PNG, enlarged so that a side has at least 64 pixels."""
     from PIL import Image
 
-    if path.suffix.lower() != ".png":
-        came = f"A contact sheet was to be written to {path}."
-        raise RequestError(came, "a name that ends in .png", str(path.with_suffix(".png")))
+    check_sheet_name(path)
     sheet = contact_sheet(split, zoom=max(1, 64 // split.image_size))
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "PNG")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -22,6 +24,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import priorscope as ps
+from priorscope import cli
 from priorscope.cli import _at_home, app
 from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.core.errors import RequestError
@@ -161,6 +164,7 @@ def test_a_verb_shows_a_setting_that_it_takes():
         (["study", "list", "--budget", "smoke"], "study list came with"),
         (["data", "info", "shapetex", "--split", "val"], "--split came without --sheet"),
         (["data", "info", "shapetex", "--sheet", "a.jpg"], "A contact sheet was to be written to a.jpg."),
+        (["data", "info", "no/pictures", "--sheet", "."], r"A contact sheet was to be written to \.\.\n.*\n.*try: +sheet\.png"),
         (["bench", "study", "nope"], "'nope' is not a study."),
         (["bench", "study", "quickstart", "--set", "base.data.source=3"], "In recipe 'mlp' of quickstart: 3 does not name"),
     ],
@@ -186,6 +190,9 @@ def test_a_command_that_is_told_can_be_typed(tmp_path):
     with pytest.raises(RequestError) as caught:
         CliRunner().invoke(app, ["study", "list", "--plan"], catch_exceptions=False)
     assert caught.value.do == "priorscope study list"
+    with pytest.raises(RequestError) as caught:
+        CliRunner().invoke(app, ["doctor", str(place / "steps.jsonl")], catch_exceptions=False)
+    assert shlex.split(caught.value.do) == ["priorscope", "doctor", str(place)]
     with pytest.raises(RequestError) as caught:
         augment_config("flipp")
     assert caught.value.do == "'flip' (did you mean that?)"
@@ -330,3 +337,29 @@ def test_help_says_what_a_verb_takes(words: str, help: str):
 
 def test_fresh_says_what_it_deletes():
     assert "Delete its runs, stale runs and results" in " ".join(said("study", "--help").split())
+
+
+def test_what_fails_is_told_from_what_cannot_be_printed(monkeypatch, capsys):
+    """An error of a user's own code keeps its traceback."""
+
+    def fail(error):
+        def run(_):
+            raise error
+
+        monkeypatch.setattr(cli, "_run", run)
+        with pytest.raises(SystemExit, match="1"):
+            cli.main([])
+        return capsys.readouterr().err.partition("\n")[0]
+
+    assert fail(OSError(errno.EIO, "Input/output error")) == "priorscope: The work failed: [Errno 5] Input/output error."
+    assert fail(PermissionError(13, "Permission denied", "a")) == "priorscope: a cannot be read or written: Permission denied."
+    own = OSError("mine")
+    own.add_note("raised in your own code, my_net:made")
+    with pytest.raises(OSError, match="mine"):
+        fail(own)
+
+
+def test_the_version_is_looked_up_when_somebody_asks():
+    code = "import sys, priorscope; assert 'importlib.metadata' not in sys.modules; print(priorscope.__version__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == version("priorscope")

@@ -17,7 +17,9 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     (tmp_path / "my_own_net.py").write_text(
-        "WIDTH = 3\n\n\ndef made():\n    return 7\n\n\ndef wrong():\n    return object().nothing\n", encoding="utf-8"
+        "WIDTH = 3\n\n\ndef made():\n    return 7\n\n\ndef wrong():\n    return object().nothing\n\n\n"
+        "def absent():\n    return open('no/such/file')\n",
+        encoding="utf-8",
     )
     (tmp_path / "my_ill_net.py").write_text("raise ValueError('width is 3')\n", encoding="utf-8")
     (tmp_path / "my_poor_net.py").write_text("import no_such_thing\n", encoding="utf-8")
@@ -55,3 +57,9 @@ def test_an_error_of_the_user_s_own_keeps_its_place():
 def test_a_module_that_is_there_and_fails_is_said_to_fail(module, said):
     with pytest.raises(RequestError, match=f"The module '{module}' is there and fails: {said}"):
         made_by(f"{module}:made")
+
+
+def test_an_error_of_the_system_is_marked_as_the_user_s_own():
+    with pytest.raises(FileNotFoundError) as caught:
+        made_by("my_own_net:absent")
+    assert caught.value.__notes__ == ["raised in your own code, my_own_net:absent"]
