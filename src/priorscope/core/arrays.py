@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.errors import WorkError
-from priorscope.core.folder import replacing, write_bytes
+from priorscope.core.folder import replacing, unreadable, write_bytes
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -49,8 +49,7 @@ def _naming_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        told = f"check {path} and its permissions"
-        raise WorkError(f"{path} cannot be read: {error.strerror}.", "a file of arrays that may be read", told) from None
+        raise unreadable(path, error, "a file of arrays") from None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise WorkError(
             f"{path} is damaged: {error}.",

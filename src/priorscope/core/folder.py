@@ -81,6 +81,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def unreadable(path: Path, error: OSError, kind: str) -> WorkError:
+    """The error for a file that is there and could not be read."""
+    do = f"check {path} and its permissions"
+    return WorkError(f"{path} cannot be read: {error.strerror or error}.", f"{kind} that may be read", do)
+
+
 def unwritable(path: Path, error: OSError) -> PriorscopeError:
     """The error for a file that could not be written: a full disk, a read-only folder, or a path that was given wrongly."""
     wrong = {
@@ -136,8 +142,7 @@ def _read(path: Path, kind: str, parse: Callable[[str], Any], mend: str) -> Any:
     except FileNotFoundError:
         raise RequestError(f"There is no file {str(path)!r}.", kind, "check the path") from None
     except OSError as error:
-        told = f"check {path} and its permissions"
-        raise WorkError(f"{path} cannot be read: {error.strerror}.", f"{kind} that may be read", told) from None
+        raise unreadable(path, error, kind) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise WorkError(f"{path} is damaged: {error}.", f"{kind} as it was written", mend) from None
 
