@@ -192,26 +192,31 @@ def test_a_run_that_begins_with_a_missing_seed_is_told_so(tmp_path):
         make_plan(made(recipes=recipes, probes=[]), tmp_path)
 
 
-def test_a_run_that_begins_with_a_grid_is_told_so(tmp_path):
-    recipes = {"pre": {"grid": {"optim.lr": [0.1, 0.2]}}, "fine": {"init": {"kind": "recipe", "recipe": "pre"}}}
-    with pytest.raises(RequestError) as caught:
-        make_plan(made(recipes=recipes, probes=[]), tmp_path)
-    assert str(caught.value) == (
-        "fine-s0 begins with the recipe 'pre', which has a grid.\n"
-        "  wanted: a recipe with one cell\n"
-        "  try:    name a recipe without a grid"
-    )
+GRID = {"grid": {"optim.lr": [0.1, 0.2]}}
 
 
-def test_two_runs_of_one_name_are_refused(tmp_path):
-    recipes = {"a": {"grid": {"optim.lr": [0.1, 0.2]}}, "a-lr=0.1": {"optim": {"lr": 0.3}}}
+@pytest.mark.parametrize(
+    ("recipes", "said"),
+    [
+        (
+            {"pre": GRID, "fine": {"init": {"kind": "recipe", "recipe": "pre"}}},
+            "fine-s0 begins with the recipe 'pre', which has a grid.\n"
+            "  wanted: a recipe with one cell\n"
+            "  try:    name a recipe without a grid",
+        ),
+        (
+            {"a": GRID, "a-lr=0.1": {"optim": {"lr": 0.3}}},
+            "Two runs of made are called 'a-lr=0.1-s0'.\n"
+            "  wanted: a name of its own for every run\n"
+            "  try:    rename one of the recipes",
+        ),
+    ],
+    ids=["a beginning with a grid", "two runs of one name"],
+)
+def test_grids_that_leave_a_run_unclear_are_refused(tmp_path, recipes, said):
     with pytest.raises(RequestError) as caught:
         make_plan(made(recipes=recipes, probes=[]), tmp_path)
-    assert str(caught.value) == (
-        "Two runs of made are called 'a-lr=0.1-s0'.\n"
-        "  wanted: a name of its own for every run\n"
-        "  try:    rename one of the recipes"
-    )
+    assert str(caught.value) == said
 
 
 def test_a_probe_may_look_at_some_seeds(tmp_path):
