@@ -117,7 +117,8 @@ def study(
 ) -> None:
     """A study from end to end: time and peak memory of a fresh run and of a second one, and how soon --help comes."""
     from priorscope.bench.study import run
-    from priorscope.study.study import Study, cells
+    from priorscope.study.cells import cells
+    from priorscope.study.study import Study
 
     cells(Study.load(name, settings, budget))  # so that a wrong request is refused here, and not by what is timed
     _tell(run(name, settings, budget, say=_say), json)

@@ -24,9 +24,9 @@ from priorscope.core.environment import read_environment
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.machine import cores, processor
 from priorscope.data.folders import cache_folder
+from priorscope.study.cells import Cell
 from priorscope.study.plan import Plan
 from priorscope.study.steps import Step, TrainStep
-from priorscope.study.study import Cell
 
 SHIPPED = "rates.json"
 

@@ -21,8 +21,9 @@ from priorscope.core.wording import listed
 from priorscope.fitting.made_from import inputs
 from priorscope.probes import probe_config
 from priorscope.probes.tuning import best_trial
+from priorscope.study.cells import Cell, Cells, all_cells
 from priorscope.study.steps import ProbeStep, Step, TrainStep, check_one_source, companions_of, score
-from priorscope.study.study import Cell, Cells, ProbeEntry, Study, all_cells
+from priorscope.study.study import ProbeEntry, Study
 
 
 @dataclass(frozen=True)

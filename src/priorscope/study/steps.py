@@ -25,7 +25,7 @@ from priorscope.fitting.run_folder import data_changed, finished_in, stands_for
 from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.probes.tuning import val_accuracy
 from priorscope.recipe import Recipe
-from priorscope.study.study import Cell
+from priorscope.study.cells import Cell
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from jsonschema import Draft202012Validator
 from priorscope.core.config import read_toml
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.augment import augment_config
+from priorscope.study.cells import cells
 from priorscope.study.plan import make_plan
 from priorscope.study.run import LEFT_OUT, StudyOutcome, check_folder, run_study
 from priorscope.study.steps import ProbeStep, TrainStep, difference
-from priorscope.study.study import Study, assign_study, cells, find_study, shipped_studies
+from priorscope.study.study import Study, assign_study, find_study, shipped_studies
 
 WRITTEN = """question = "Which?"
 [base]

@@ -15,12 +15,13 @@ from priorscope.core import folder, layout
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.fitting.made_from import inputs
+from priorscope.study.cells import all_cells
 from priorscope.study.executors import Ended
 from priorscope.study.forecast import Forecast, export, forecast, remember
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
 from priorscope.study.steps import TrainStep
-from priorscope.study.study import Study, all_cells
+from priorscope.study.study import Study
 from priorscope.study.tune import Spread, Tune
 
 BASE = {
