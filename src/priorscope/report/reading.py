@@ -35,6 +35,8 @@ def read_source(path: Path) -> Reading:
         return Reading(name, "", "", (name,), (run,) if run else (), (), tuple(failures), lacking=lacking)
     if layout.is_study(path):
         return read_study(path)
+    if not path.exists():
+        raise RequestError(f"There is no folder {str(path)!r}.", "the folder of a study or of a run", "check the path")
     raise RequestError(
         f"{path} holds neither a study nor a run.",
         f"a folder with {layout.STUDY} or {layout.RECIPE}",

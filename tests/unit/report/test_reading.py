@@ -194,6 +194,11 @@ def test_failures_of_the_study_are_told(tmp_path: Path) -> None:
     assert (failure.step, failure.error) == ("train tnt-s0", "The loss is not finite.")
 
 
+def test_a_folder_that_is_not_there_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"There is no folder '.*gone'"):
+        read_sources([tmp_path / "gone"])
+
+
 def test_refuses_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as refused:
         read_sources([tmp_path])
