@@ -84,8 +84,10 @@ OFFICIAL = {
     "cifar-10-python": "cifar10",
     "cifar-100-binary": "cifar100",
     "cifar-100-python": "cifar100",
+    "fall11_whole": "imagenet21k",
     "stl10_binary": "stl10",
     "tiny-imagenet-200": "tiny_imagenet",
+    "winter21_whole": "imagenet21k",
 }
 """Folders and archives that are a source's official layout, and would be misread as a plain folder of images."""
 

@@ -9,13 +9,15 @@ from priorscope.core.errors import RequestError
 from priorscope.core.folder import at_home
 from priorscope.data.download import Published
 from priorscope.data.folders import DATA_VARIABLE, data_folder
+from priorscope.data.imagenet_layout import imagenet_in
 from priorscope.data.unpack import unpacked
 
 
 def kind_of(folder: Path) -> str:
-    """The source that reads a folder, judged by the first files on the way down: a folder of images may hold millions."""
+    """The source that reads a folder, judged by the first names on the way down: a folder of images may hold millions."""
+    at = folder
     for _ in range(4):
-        inside = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        inside = sorted(entry for entry in at.iterdir() if not entry.name.startswith("."))
         found = {entry.suffix for entry in inside}
         if ".beton" in found:
             return "beton"
@@ -24,8 +26,8 @@ def kind_of(folder: Path) -> str:
         below = next((entry for entry in inside if entry.is_dir()), None)
         if below is None:
             break
-        folder = below
-    return "folder"
+        at = below
+    return imagenet_in(folder) or "folder"
 
 
 def home(name: str, path: str | None) -> Path:

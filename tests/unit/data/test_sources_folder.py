@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 import unicodedata
 from pathlib import Path
@@ -245,6 +246,113 @@ def test_a_class_list_chooses_and_orders(tmp_path: Path) -> None:
     (tmp_path / "twice.txt").write_text("n01\nn01\n")
     with pytest.raises(RequestError, match="lists n01 twice"):
         data.open({"name": "imagenet", "path": str(root), "classes": str(tmp_path / "twice.txt")})
+
+
+WNIDS = ("n01440764", "n01443537")
+
+
+def _train_folders(root: Path) -> None:
+    for index in range(24):
+        put(root / "train" / WNIDS[index % 2] / f"{WNIDS[index % 2]}_{index}.JPEG", index)
+
+
+def _train_archives(root: Path) -> None:
+    for wnid in WNIDS:
+        class_archive(root / f"{wnid}.tar")
+
+
+def _flat_val(root: Path) -> None:
+    for number in range(1, 5):
+        put(root / f"ILSVRC2012_val_{number:08d}.JPEG", 10 + number)
+
+
+def _one_tar(folder: Path, archive: Path) -> None:
+    with tarfile.open(archive, "w") as opened:
+        for file in sorted(folder.iterdir()):
+            opened.add(file, file.name)
+    shutil.rmtree(folder)
+
+
+def _as_published(root: Path) -> None:
+    _train_archives(root / "inside")
+    _one_tar(root / "inside", root / "ILSVRC2012_img_train.tar")
+    _flat_val(root / "inside")
+    _one_tar(root / "inside", root / "ILSVRC2012_img_val.tar")
+
+
+def _unpacked(root: Path) -> None:
+    _train_folders(root)
+    _flat_val(root / "val")
+
+
+def _kaggle(root: Path) -> None:
+    _unpacked(root / "ILSVRC/Data/CLS-LOC")
+
+
+def _archives_and_pictures(root: Path) -> None:
+    _train_archives(root / "train")
+    _flat_val(root / "val")
+
+
+LAYOUTS = {"as published": (_as_published, 4), "unpacked": (_unpacked, 24), "Kaggle's": (_kaggle, 24),
+           "an archive a class": (_archives_and_pictures, 4)}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_imagenet_is_known_by_its_path(tmp_path: Path, layout: str) -> None:
+    make, learnt = LAYOUTS[layout]
+    root = tmp_path / "set"
+    make(root)
+    wnids = [WNIDS[0] if wnid == "n01" else WNIDS[1] for wnid in VAL]
+    (root / "imagenet_2012_validation_synset_labels.txt").write_text("\n".join(wnids))
+    source = data.open(root)
+    assert (source.name, source.classes) == ("imagenet", WNIDS)
+    assert len(data.open_published(root).part("train").labels) == learnt
+    test = source.split("test")
+    assert test.labels.tolist() == [1, 0, 0, 1]
+    np.testing.assert_array_equal(test.pixels.array, PICTURES[11:15])
+    done = data.convert(root, tmp_path / "small.beton", res=4, split="test")
+    assert [(file.split, file.count) for file in done.files] == [("test", 4)]
+
+
+@pytest.mark.parametrize("below", ["", "train"])
+def test_archives_of_train_alone_are_known_by_their_path(tmp_path: Path, below: str) -> None:
+    _train_archives(tmp_path / "set" / below)
+    source = data.open(tmp_path / "set")
+    assert (source.name, source.classes, source.splits()) == ("imagenet", WNIDS, ("train", "val"))
+    assert data.open_published(tmp_path / "set").part("train").labels.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("ending", ["", ".tar"])
+@pytest.mark.parametrize("below", ["", "train"])
+def test_more_classes_than_imagenet_has_are_imagenet21k(tmp_path: Path, below: str, ending: str) -> None:
+    """Judged by names alone, so that empty files will do. As many as ImageNet has are not."""
+    for number in range(1001):
+        place = tmp_path / "set" / below / f"n{number:08d}{ending}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch() if ending else place.mkdir()
+    assert data.source_config(tmp_path / "set").name == "imagenet21k"
+    place.unlink() if ending else place.rmdir()
+    assert data.source_config(tmp_path / "set").name == ("imagenet" if ending else "folder")
+
+
+def test_the_whole_archive_of_imagenet21k_is_known_by_its_path(tmp_path: Path) -> None:
+    _train_archives(tmp_path / "inside")
+    (tmp_path / "set").mkdir()
+    whole = tmp_path / "set" / "winter21_whole.tar"
+    _one_tar(tmp_path / "inside", whole)
+    for path in (whole, whole.parent):
+        assert data.source_config(path).plain()["name"] == "imagenet21k"
+        table = {"name": str(path), "min_per_class": 2, "val_per_class": 1}
+        assert data.open(table).split("test").labels.tolist() == [0, 1]
+
+
+def test_class_folders_in_train_and_val_are_a_plain_folder(tmp_path: Path) -> None:
+    _train_folders(tmp_path / "set")
+    for index, wnid in enumerate(WNIDS):
+        put(tmp_path / "set" / "val" / wnid / "ILSVRC2012_val_00000001.JPEG", index)
+    assert data.source_config(tmp_path / "set").name == "folder"
+    assert data.open(tmp_path / "set").splits() == ("train", "val", "test")
 
 
 def test_imagenet21k_refuses_what_leaves_nothing(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 The labels of its test pictures were never published, so its validation pictures are the test split here, and val is carved out
 of train. What is found in the folder, under `train` and `val` (also below `ILSVRC/Data/CLS-LOC`):
 
-    a folder a class, or a tar archive a class (n01440764.tar)
+    a folder a class, or a tar archive a class (n01440764.tar); archives of train alone also without `train`
     ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar as published, read where they lie
     validation pictures in one folder or archive; their classes are then taken from imagenet_2012_validation_synset_labels.txt,
     from LOC_val_solution.csv, or from ILSVRC2012_devkit_t12
@@ -24,6 +24,7 @@ import numpy as np
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import at_home
 from priorscope.data.encoded import EncodedPixels, FilePixels
+from priorscope.data.imagenet_layout import KAGGLE, TRAIN_TAR, VAL_TAR
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
 from priorscope.data.sources import PartsConfig, Res, folder, parquet
@@ -32,9 +33,6 @@ from priorscope.data.tars import TarPixels, inner_archives, members
 VERSION = 2
 """Version of which pictures are in which split; raised when that changes."""
 
-TRAIN_TAR = "ILSVRC2012_img_train.tar"
-VAL_TAR = "ILSVRC2012_img_val.tar"
-KAGGLE = "ILSVRC/Data/CLS-LOC"
 SYNSETS = "imagenet_2012_validation_synset_labels.txt"
 SOLUTION = "LOC_val_solution.csv"
 DEVKIT = "ILSVRC2012_devkit_t12"
@@ -68,6 +66,8 @@ def open_source(config: ImagenetConfig) -> PublishedSource:
             )
         return parquet.open_tables(config.name, root, citation="Russakovsky et al. 2015", res=config.res)
     train, val = place(root, "train", TRAIN_TAR), place(root, "val", VAL_TAR)
+    if train is None and val is None and class_archives(root):
+        train = root
     if train is None and val is None:
         raise missing("ImageNet", root, f"train and val folders, or {TRAIN_TAR} and {VAL_TAR}", BY_HAND)
     classes = class_list(config.classes) or classes_of(train or val or root) or tuple(sorted(set(val_classes(root).values())))

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from priorscope.core.errors import RequestError
+from priorscope.data.imagenet_layout import WHOLE
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
 from priorscope.data.sources import PartsConfig, Res, folder, imagenet
@@ -24,9 +25,7 @@ from priorscope.data.tars import members
 VERSION = 2
 """Version of which pictures are in which split; raised when that changes."""
 
-ARCHIVES = ("fall11_whole.tar", "winter21_whole.tar")
-
-BY_HAND = f"image-net.org gives {' or '.join(ARCHIVES)} to those who accept its terms; put it into PRIORSCOPE_DATA/imagenet21k"
+BY_HAND = f"image-net.org gives {' or '.join(WHOLE)} to those who accept its terms; put it into PRIORSCOPE_DATA/imagenet21k"
 
 
 class Imagenet21kConfig(PartsConfig):
@@ -43,7 +42,7 @@ class Imagenet21kConfig(PartsConfig):
 def open_source(config: Imagenet21kConfig) -> PublishedSource:
     """Opens the pictures and holds some of each class out."""
     root = home(config.name, config.path)
-    held = next((root / name for name in (*ARCHIVES, "train") if (root / name).exists()), root)
+    held = next((root / name for name in (*WHOLE, "train") if (root / name).exists()), root)
     if not held.exists():
         raise missing("ImageNet-21k", root, "a folder or a tar archive a class", BY_HAND)
     if config.val_per_class >= config.min_per_class:
