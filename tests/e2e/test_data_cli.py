@@ -36,6 +36,24 @@ def test_a_folder_becomes_a_store_that_info_and_verify_describe(pictures):
     assert "is whole: 11 samples" in pictures("data", "verify", "pets.beton")
 
 
+def test_settings_of_the_source_are_typed_with_set(pictures):
+    """Laid over the table that a path stands for: with name=imagenet21k those of another source."""
+    told = json.loads(pictures("data", "info", "pets", "--set", "val=4", "--set", "res=8", "--json"))
+    assert {each["name"]: (each["count"], each["image_size"]) for each in told["splits"]} == {
+        "train": (8, [8, 8]),
+        "val": (4, [8, 8]),
+        "test": (4, [8, 8]),
+    }
+    (pictures.folder / "list.txt").write_text("dog\ncat\n")
+    own = ["name=imagenet21k", "min_per_class=6", "val_per_class=2", "classes=list.txt"]
+    words = [word for one in own for word in ("--set", one)]
+    told = json.loads(pictures("data", "convert", "pets", "pets.beton", "--res", "16", *words, "--json"))
+    assert {each["split"]: each["count"] for each in told["files"]} == {"train": 7, "val": 1, "test": 4}
+    assert json.loads(pictures("data", "info", "pets.beton", "--json"))["classes"] == ["dog", "cat"]
+    said = pictures("data", "convert", "pets", "pets.beton", "--set", "min_per_clas=6", status=2)
+    assert "'min_per_clas' is not a setting in data source folder" in said
+
+
 def test_a_subset_is_balanced_and_the_same_in_a_smaller_one(pictures):
     for count in (4, 8):
         pictures("data", "convert", "pets", f"{count}.beton", "--split", "train", "--res", "16", "--subset", str(count))

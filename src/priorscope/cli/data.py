@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from priorscope.cli.printing import AsJson, application, print_json, print_table
+from priorscope.cli.printing import AsJson, application, print_json, print_table, setting
 from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ data_app = application("Data: what there is, what is in it, how it becomes a sto
 What = Annotated[
     str, typer.Argument(metavar="NAME|PATH", help="A source, a store, a parquet file or folder, images, hf://owner/name.")
 ]
+
+OwnSetting = Annotated[list[str], setting("min_per_class=100", "one setting of the source")]
 
 
 @data_app.command("list")
@@ -36,20 +38,24 @@ def info(
     sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write a contact sheet there.")] = None,
     split: Annotated[str | None, typer.Option(help="The split of the contact sheet (default: train).")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Compute statistics where none are stored.")] = False,
+    settings: OwnSetting = [],  # noqa: B006  typer reads the default
     as_json: AsJson = False,
 ) -> None:
     """Counts, sizes, classes, statistics and origin; a contact sheet where one is asked for."""
+    from priorscope.core.config import assign
     from priorscope.data import info as describe
+    from priorscope.data import named
     from priorscope.data import open as open_source
 
     if split is not None and sheet is None:
         raise RequestError("--split came without --sheet.", "a file for that split's contact sheet", "--sheet sheet.png")
+    asked = assign(named(source), *settings)
     if sheet is not None:
         from priorscope.data.contact_sheet import check_sheet_name, save_contact_sheet
 
         check_sheet_name(sheet)
-        save_contact_sheet(open_source(source).split(split or "train"), sheet)
-    told = describe(source, measure=measure)
+        save_contact_sheet(open_source(asked).split(split or "train"), sheet)
+    told = describe(asked, measure=measure)
     if as_json:
         return print_json({**told.plain(), **({} if sheet is None else {"sheet": str(sheet)})})
     print(
@@ -94,10 +100,13 @@ def convert(
     subset: Annotated[int | None, typer.Option(min=1, help="A class-balanced, nested part of the first split (train).")] = None,
     on_broken: Annotated[Literal["refuse", "skip"], typer.Option(help="What to do with a broken image.")] = "refuse",
     workers: Annotated[int | None, typer.Option(min=1, help="Threads.")] = None,
+    settings: OwnSetting = [],  # noqa: B006  typer reads the default
     as_json: AsJson = False,
 ) -> None:
     """Write a store, one file a split; a conversion that was killed goes on where it stopped."""
+    from priorscope.core.config import assign
     from priorscope.data import convert as write
+    from priorscope.data import named
 
     if factory is not None and source is not None and target is None:
         source, target = None, Path(source)
@@ -109,7 +118,7 @@ def convert(
         )
     if target is None or (source is None and factory is None):
         raise RequestError("convert got no source or no target.", "both", "priorscope data convert SRC DST.beton")
-    asked: Any = source if factory is None else {"name": "dataset", "factory": factory}
+    asked = assign({"name": "dataset", "factory": factory} if source is None else named(source), *settings)
     done = write(asked, target, split=split, res=res, quality=quality, subset=subset, workers=workers, on_broken=on_broken)
     if as_json:
         return print_json(done.plain())

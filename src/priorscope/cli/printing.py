@@ -11,9 +11,9 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 
-def setting(example: str) -> Any:
+def setting(example: str, what: str = "one setting") -> Any:
     """The option `--set`, with a setting that the verb would take."""
-    return typer.Option("--set", metavar="KEY=VALUE", help=f"Change one setting, e.g. {example}; may be given often.")
+    return typer.Option("--set", metavar="KEY=VALUE", help=f"Change {what}, e.g. {example}; may be given often.")
 
 
 Setting = Annotated[list[str], setting("optim.lr=0.001")]
