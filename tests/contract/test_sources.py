@@ -419,17 +419,38 @@ def test_every_source_is_tested() -> None:
 
 def test_published_parts_come_back(opened: tuple[Any, Expected]) -> None:
     what, expected = opened
-    source = data.open(what)
+    check_parts(data.open(what), expected)
+
+
+def test_pictures_come_back_at_half_their_size_where_that_is_asked(opened: tuple[Any, Expected]) -> None:
+    """Each pixel is then the mean of four. What is scaled is one array, so that no epoch scales it anew."""
+    what, expected = opened
+    table = data.source_config(what).plain()
+    if "res" not in data.SOURCES.config(table["name"]).model_fields:
+        assert table["name"] == "shapetex", "its pictures are drawn, at a size that is a setting of its own"
+        return
+    for part, (images, labels) in expected.items():
+        count, side = images.shape[:2]
+        halved = np.rint(images.reshape(count, side // 2, 2, side // 2, 2, 3).mean((2, 4))).astype(np.uint8)
+        source = data.open({**table, "res": side // 2})
+        check_parts(source, {part: (halved, labels)}, within=1)
+        assert source.split(source.splits()[0]).pixels.array is not None
+        check_parts(data.open({**table, "res": side}), {part: (images, labels)})
+
+
+def check_parts(source: Any, expected: Expected, within: int = 0) -> None:
+    """That a source's splits are the expected parts, pixels within so many levels."""
     for part, (images, labels) in expected.items():
         if part == "train":
             both = [source.split(name) for name in ("train", "val")]
             for split, chosen in zip(both, carve_val(np.array(labels, np.int64)), strict=True):
                 assert split.labels.tolist() == [labels[index] for index in chosen]
-                np.testing.assert_array_equal(split.pixels.array, images[chosen])
+                np.testing.assert_allclose(split.pixels.array.astype(int), images[chosen], rtol=0, atol=within)
         else:
             split = source.split("test" if part == "val" else part)
             assert split.labels.tolist() == labels
-            np.testing.assert_array_equal(np.stack([split[index][0] for index in range(len(split))]), images)
+            came = np.stack([split[index][0] for index in range(len(split))]).astype(int)
+            np.testing.assert_allclose(came, images, rtol=0, atol=within)
 
 
 def test_splits_are_whole(opened: tuple[Any, Expected]) -> None:

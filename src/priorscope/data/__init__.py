@@ -182,10 +182,12 @@ def open_published(source: str | Path | Mapping[str, Any] | SourceConfig) -> Sou
 
 
 def open_config(config: SourceConfig) -> Source:
-    """Opens exactly what a config names, with as many pictures of train held back as it asks for."""
-    from priorscope.data.sources import PartsConfig
+    """Opens exactly what a config names, at the size and with as many pictures of train held back as it asks for."""
+    from priorscope.data.sources import PartsConfig, SizedConfig
 
     source = SOURCES.load(config.name).open_source(config)
+    if isinstance(config, SizedConfig) and config.res is not None:
+        source = source.at_size(config.res)
     return source.holding_back(config.val) if isinstance(config, PartsConfig) and config.val is not None else source
 
 

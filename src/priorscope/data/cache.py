@@ -1,4 +1,4 @@
-"""Sources whose pictures are ready to train on: decoded once, kept in the cache folder, memory-mapped from then on.
+"""Sources whose pictures are ready to train on: decoded and scaled once, kept in the cache folder, memory-mapped from then on.
 
 A copy's name holds a hash of everything that its content depends on: the published files (paths, sizes, times of change), the
 labels, and the version of the decoder. Copies may be deleted at any time.
@@ -10,19 +10,23 @@ import hashlib
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import UnionType
+from typing import Any
 
 import numpy as np
 
+from priorscope.core.config import content_key
 from priorscope.core.errors import PriorscopeError, WorkError
 from priorscope.data import decode
 from priorscope.data.beton.manifest import is_finished
-from priorscope.data.beton.reader import Beton
+from priorscope.data.beton.reader import Beton, BetonPixels
 from priorscope.data.decode import BrokenImageError
-from priorscope.data.encoded import EncodedPixels, decoded
+from priorscope.data.encoded import CHUNK, EncodedPixels, decoded
 from priorscope.data.folders import alone, cache_folder
 from priorscope.data.progress import bar
 from priorscope.data.sources.dataset import DatasetPixels
 from priorscope.data.split import ArrayPixels, ChosenPixels, Ints, Pixels, Source, Split
+from priorscope.data.squares import SquarePixels
 from priorscope.data.store import read_split, write_split
 
 LOOKED_AT = 64
@@ -33,7 +37,7 @@ MOST_BYTES = 8 << 30
 
 @dataclass(frozen=True, eq=False)
 class ReadySource:
-    """Another source, whose encoded pictures are decoded when a split is first asked for, and only then."""
+    """Another source, whose pictures are decoded and scaled when a split is first asked for, and only then."""
 
     of: Source
     _ready: dict[str, Split] = field(default_factory=dict[str, Split])
@@ -68,14 +72,14 @@ class ReadySource:
 
 
 def ready(split: Split) -> Split:
-    """The split with decoded pictures where they are encoded, of one size, and not too many to keep."""
-    found = encoded_in(split.pixels)
-    if found is None:
-        # Objects of a user's own: nothing says whether a copy of them is still true.
-        return _in_memory(split, workers=1) if behind(split.pixels, DatasetPixels) and _keepable(split) else split
-    if not _keepable(split):
+    """The split with its pictures as one array where they are encoded or to be scaled, of one size, and few enough to keep."""
+    made_anew = encoded_in(split.pixels) is not None or behind(split.pixels, SquarePixels | DatasetPixels)
+    if not made_anew or not _keepable(split):
         return split
-    copy = cache_folder() / "decoded" / f"{_plain(split.source)}-{split.name}-{copy_key(split, *found)}.beton"
+    key = data_key(split)
+    if key is None:  # objects of a user's own: nothing says whether a copy of them is still true
+        return _in_memory(split, workers=1)
+    copy = cache_folder() / "decoded" / f"{_plain(split.source)}-{split.name}-{key}.beton"
     if not is_finished(copy):
         try:
             _make(copy, split)
@@ -105,7 +109,7 @@ def _in_memory(split: Split, workers: int | None = None) -> Split:
     return split if array is None else replace(split, pixels=ArrayPixels(array))
 
 
-def behind(pixels: object, kind: type[object]) -> bool:
+def behind(pixels: object, kind: type[object] | UnionType) -> bool:
     """Whether pictures come from a kind of place, chosen from it, cut to squares, or as they are."""
     below = getattr(pixels, "of", None)
     return isinstance(pixels, kind) or (below is not None and behind(below, kind))
@@ -140,6 +144,41 @@ def copy_key(split: Split, pixels: EncodedPixels, chosen: Ints | None) -> str:
     for array in (chosen, split.labels, *(split.columns[name] for name in sorted(split.columns))):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def data_key(split: Split) -> str | None:
+    """A hash of what a split's pictures and labels are made from, without decoding them; None where nothing says it."""
+    found = encoded_in(split.pixels)
+    if found is not None:
+        return copy_key(split, *found)
+    if split.known_fingerprint is not None or _have_array(split.pixels):
+        return split.fingerprint
+    pixels = _pixels_key(split.pixels)
+    return None if pixels is None else content_key([decode.VERSION, split.source, split.name, split.labels.tolist(), pixels])
+
+
+def _have_array(pixels: Pixels) -> bool:
+    """Whether pictures lie in one array or are chosen from one. The chosen are not copied: they may be larger than memory."""
+    return _have_array(pixels.of) if isinstance(pixels, ChosenPixels) else pixels.array is not None
+
+
+def _pixels_key(pixels: Pixels) -> Any:
+    """What pictures are made from: those that they are taken from, and how; None where these are a user's own objects."""
+    if isinstance(pixels, SquarePixels):
+        below = _pixels_key(pixels.of)
+        return below and [below, pixels.res]
+    if isinstance(pixels, ChosenPixels):
+        below = _pixels_key(pixels.of)
+        return below and [below, pixels.chosen.tolist()]
+    if isinstance(pixels, BetonPixels):
+        about = pixels.of.path.stat()
+        return [str(pixels.of.path), about.st_size, about.st_mtime_ns]
+    if pixels.array is None:
+        return None
+    digest = hashlib.blake2b(digest_size=8)
+    for start in range(0, len(pixels), CHUNK):
+        digest.update(np.ascontiguousarray(pixels.array[start : start + CHUNK]).tobytes())
     return digest.hexdigest()
 
 

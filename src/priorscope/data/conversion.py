@@ -8,12 +8,11 @@ same.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -26,14 +25,14 @@ from priorscope.core.machine import cores
 from priorscope.data import open_config, source_config
 from priorscope.data.beton.manifest import is_finished, manifest_path
 from priorscope.data.beton.part import part_path
-from priorscope.data.beton.reader import BetonPixels
-from priorscope.data.cache import ReadySource, behind, copy_key, encoded_in
-from priorscope.data.decode import BrokenImageError, squared
-from priorscope.data.encoded import CHUNK, EncodedPixels
+from priorscope.data.cache import ReadySource, behind, data_key
+from priorscope.data.decode import BrokenImageError
+from priorscope.data.encoded import CHUNK
 from priorscope.data.progress import Watch, bar
 from priorscope.data.sources import SourceConfig
 from priorscope.data.sources.dataset import Dataset, DatasetPixels, of_datasets
-from priorscope.data.split import Bytes, ChosenPixels, Pixels, Source, Split, no_such_split
+from priorscope.data.split import ChosenPixels, Pixels, Source, Split, no_such_split
+from priorscope.data.squares import SquarePixels, at_size
 from priorscope.data.store import write_split
 
 ENDING = ".beton"
@@ -63,28 +62,6 @@ class Conversion(Config):
     files: tuple[Converted, ...]
     skipped: tuple[Skipped, ...] = ()
     seconds: float
-
-
-@dataclass(frozen=True)
-class SquarePixels:
-    """Other pictures as central squares of one size."""
-
-    of: Pixels
-    res: int
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.res, self.res
-
-    @property
-    def array(self) -> Bytes | None:
-        return None
-
-    def __len__(self) -> int:
-        return len(self.of)
-
-    def read(self, index: int) -> Bytes:
-        return squared(self.of.read(index), self.res)
 
 
 def convert(
@@ -174,15 +151,6 @@ def _chosen(source: Source, split: str) -> tuple[str, ...]:
     if split not in known:
         raise no_such_split(source.name, split, known)
     return (split,)
-
-
-def at_size(pixels: Pixels, res: int) -> Pixels:
-    """Pictures as central squares of one size: encoded ones are scaled while they are decoded."""
-    if isinstance(pixels, ChosenPixels):
-        return cast("Pixels", ChosenPixels(at_size(pixels.of, res), pixels.chosen))
-    if isinstance(pixels, EncodedPixels):
-        return pixels.at_size(res)
-    return pixels if pixels.size == (res, res) else SquarePixels(pixels, res)
 
 
 def without_broken(split: Split, workers: int | None = None) -> tuple[Split, list[Skipped]]:
@@ -291,41 +259,6 @@ def _write(
         if key is not None:
             unfinished.add(file, key)
     return Converted(split=split.name, path=str(file), count=len(split), bytes=place.stat().st_size)
-
-
-def data_key(split: Split) -> str | None:
-    """A hash of what a split's pictures and labels are made from, without decoding them; None where nothing says it."""
-    found = encoded_in(split.pixels)
-    if found is not None:
-        return copy_key(split, *found)
-    if split.known_fingerprint is not None or _have_array(split.pixels):
-        return split.fingerprint
-    pixels = _pixels_key(split.pixels)
-    return None if pixels is None else content_key([split.source, split.name, split.labels.tolist(), pixels])
-
-
-def _have_array(pixels: Pixels) -> bool:
-    """Whether pictures lie in one array or are chosen from one. The chosen are not copied: they may be larger than memory."""
-    return _have_array(pixels.of) if isinstance(pixels, ChosenPixels) else pixels.array is not None
-
-
-def _pixels_key(pixels: Pixels) -> Any:
-    """What pictures are made from: those that they are taken from, and how; None where these are a user's own objects."""
-    if isinstance(pixels, SquarePixels):
-        below = _pixels_key(pixels.of)
-        return below and [below, pixels.res]
-    if isinstance(pixels, ChosenPixels):
-        below = _pixels_key(pixels.of)
-        return below and [below, pixels.chosen.tolist()]
-    if isinstance(pixels, BetonPixels):
-        about = pixels.of.path.stat()
-        return [str(pixels.of.path), about.st_size, about.st_mtime_ns]
-    if pixels.array is None:
-        return None
-    digest = hashlib.blake2b(digest_size=8)
-    for start in range(0, len(pixels), CHUNK):
-        digest.update(np.ascontiguousarray(pixels.array[start : start + CHUNK]).tobytes())
-    return digest.hexdigest()
 
 
 def _check_room(split: Split, file: Path, quality: int | None) -> None:

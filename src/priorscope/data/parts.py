@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
 from priorscope.data.split import ChosenPixels, Ints, Pixels, Split, carve_val, no_such_split
+from priorscope.data.squares import at_size
 
 SPELLINGS = {
     "train": ("train", "training"),
@@ -116,6 +117,12 @@ class Part:
         labels = self.labels[chosen]
         return replace(self, pixels=pixels, labels=labels, columns=columns, known_statistics=None, known_fingerprint=None)
 
+    def at_size(self, res: int) -> Part:
+        """The part with every picture as its central square of a size."""
+        pixels = at_size(self.pixels, res)
+        as_it_was = pixels is self.pixels
+        return self if as_it_was else replace(self, pixels=pixels, known_statistics=None, known_fingerprint=None)
+
 
 @dataclass(frozen=True, eq=False)
 class PublishedSource:
@@ -133,6 +140,8 @@ class PublishedSource:
     """False where the parts are splits already."""
     held_back: int | None = None
     """How many pictures of train become val; not set: a tenth."""
+    res: int | None = None
+    """The side of the central squares that pictures are read as; not set: as they are."""
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -153,6 +162,10 @@ class PublishedSource:
     def splits(self) -> tuple[str, ...]:
         """The names of the splits there are."""
         return tuple(self.carved)
+
+    def at_size(self, res: int) -> PublishedSource:
+        """The source with every picture as its central square of a size."""
+        return replace(self, res=res)
 
     def holding_back(self, pictures: int) -> PublishedSource:
         """The source with so many pictures of train as val."""
@@ -179,6 +192,8 @@ class PublishedSource:
         if name not in self.carved:
             raise no_such_split(self.name, name, self.splits())
         part = self.part(self.carved[name])
+        if self.res is not None:
+            part = part.at_size(self.res)
         whole = Split(
             source=self.name,
             name=name,

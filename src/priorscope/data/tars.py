@@ -107,7 +107,7 @@ class TarPixels(EncodedPixels):
     res: int | None = None
 
     @classmethod
-    def of(cls, found: list[TarMember], res: int | None = None) -> TarPixels:
+    def of(cls, found: list[TarMember]) -> TarPixels:
         """The pictures that an index lists."""
         archives = tuple(dict.fromkeys(member.archive for member in found))
         number = {archive: index for index, archive in enumerate(archives)}
@@ -117,7 +117,6 @@ class TarPixels(EncodedPixels):
             np.array([number[member.archive] for member in found], np.int64),
             np.array([member.offset for member in found], np.int64),
             np.array([member.size for member in found], np.int64),
-            res,
         )
 
     def __len__(self) -> int:

@@ -73,6 +73,23 @@ def test_another_size_is_another_copy(folder: Path, tmp_path: Path) -> None:
     assert len(copies(tmp_path)) == 2
 
 
+def test_plain_pixels_at_another_size_are_scaled_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of equal pixels halve to those pixels, and the store that they come from is not copied at its own size."""
+    for index, picture in enumerate(PICTURES):
+        Image.fromarray(picture.repeat(2, 0).repeat(2, 1)).save(folder / "test" / "abc"[index % 3] / f"{index:02}.png")
+    data.convert(folder, tmp_path / "pets.beton")
+    of = {"name": "beton", "path": str(tmp_path / "pets.beton")}
+    by_class = PICTURES[np.argsort(np.arange(len(PICTURES)) % 3, kind="stable")]
+    for _ in range(2):
+        split = data.open({**of, "res": 8}).split("test")
+        np.testing.assert_array_equal(split.pixels.array, by_class)
+        assert not split.pixels.array.flags.writeable
+        assert split.statistics.mean == pytest.approx(tuple(by_class.mean((0, 1, 2)) / 255))
+        monkeypatch.setattr(cache, "write_split", None)
+    assert data.open({**of, "res": 16}).split("test").fingerprint == data.open(of).split("test").fingerprint
+    assert len(copies(tmp_path)) == 1
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "file" / "cache"))

@@ -263,7 +263,8 @@ def test_room_that_the_part_holds_already_counts(folder: Path, tmp_path: Path, m
 
 @pytest.mark.parametrize("chosen", [False, True], ids=["whole", "chosen"])
 def test_another_size_of_decoded_pictures_is_another_conversion(chosen: bool) -> None:
-    from priorscope.data.conversion import SquarePixels, data_key
+    from priorscope.data.cache import data_key
+    from priorscope.data.squares import SquarePixels
 
     pictures = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
 
@@ -276,7 +277,7 @@ def test_another_size_of_decoded_pictures_is_another_conversion(chosen: bool) ->
 
 
 def test_a_part_of_a_store_is_not_copied_into_memory_to_be_named() -> None:
-    from priorscope.data.conversion import data_key
+    from priorscope.data.cache import data_key
 
     pictures = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
     split = Split("made", "train", ArrayPixels(pictures), np.arange(12) % 2, ("a", "b")).choose(np.arange(6))

@@ -175,8 +175,15 @@ def test_a_large_label_of_a_dataset_does_not_fill_the_memory() -> None:
 @pytest.mark.parametrize("name", [name for name in SOURCES if "res" in SOURCES.config(name).model_fields])
 @pytest.mark.parametrize("res", [0, -4])
 def test_a_size_that_is_none_is_refused(name: str, res: int) -> None:
+    needed = {"factory": "a.b:c"} if name == "dataset" else {"path": "anywhere"}
     with pytest.raises(RequestError, match="res"):
-        source_config({"name": name, "path": "anywhere", "res": res})
+        source_config({"name": name, **needed, "res": res})
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10", "tiny_imagenet", "imagenet"])
+def test_a_size_that_is_not_asked_for_is_in_no_key(name: str) -> None:
+    assert source_config(name).plain() == {"name": name}
+    assert source_config({"name": name, "res": 48}).plain() == {"name": name, "res": 48}
 
 
 def test_a_source_without_parts_is_refused() -> None:

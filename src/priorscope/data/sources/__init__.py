@@ -8,9 +8,6 @@ from pydantic import Field
 
 from priorscope.core.config import Config
 
-Res = Annotated[int, Field(ge=1)]
-"""The side, in pixels, of the central squares that pictures are read as."""
-
 
 class SourceConfig(Config):
     """Base of every source's config: `name` is the source's name in the list, the rest are the source's own settings."""
@@ -18,7 +15,14 @@ class SourceConfig(Config):
     name: str
 
 
-class PartsConfig(SourceConfig):
+class SizedConfig(SourceConfig):
+    """Base of the configs of sources whose pictures can be had at another size."""
+
+    res: Annotated[int, Field(ge=1)] | None = None
+    """The side, in pixels, of the central squares that pictures are read as; not set: as they are."""
+
+
+class PartsConfig(SizedConfig):
     """Base of the configs of sources that publish parts."""
 
     val: Annotated[int, Field(ge=1)] | None = None

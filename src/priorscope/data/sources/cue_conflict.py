@@ -16,7 +16,7 @@ from priorscope.core.errors import WorkError
 from priorscope.data.encoded import EncodedPixels, FilePixels
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import Res, SourceConfig, folder, parquet
+from priorscope.data.sources import SizedConfig, folder, parquet
 from priorscope.data.table import Table, TablePixels
 
 CLASSES = (
@@ -33,12 +33,11 @@ BY_HAND = (
 )
 
 
-class CueConflictConfig(SourceConfig):
-    """Cue-conflict stimuli from the data folder or from `path`: a table, or the authors' folder. `res` resizes them."""
+class CueConflictConfig(SizedConfig):
+    """Cue-conflict stimuli from the data folder or from `path`: a table, or the authors' folder."""
 
     name: str = "cue_conflict"
     path: str | None = None
-    res: Res | None = None
 
 
 def open_source(config: CueConflictConfig) -> PublishedSource:
@@ -46,27 +45,27 @@ def open_source(config: CueConflictConfig) -> PublishedSource:
     root = home(config.name, config.path)
     if parquet.holds_tables(root):
         tables = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
-        read = partial(_table, Table(tuple(tables)), config.res)
+        read = partial(_table, Table(tuple(tables)))
     elif root.is_dir() and any(name in CLASSES for name in folder.folders_in(root)):
-        read = partial(_folder, root, config.res)
+        read = partial(_folder, root)
     else:
         raise missing("cue-conflict stimuli", root, "cue_conflict_64.parquet, or a folder a shape", BY_HAND)
     return PublishedSource(config.name, CLASSES, {"test": read}, origin=f"Geirhos et al. 2019, CC BY 4.0 ({root})")
 
 
-def _table(table: Table, res: int | None) -> Part:
+def _table(table: Table) -> Part:
     shape, texture = ([str(name) for name in table.values(table.known(column))] for column in ("shape", "texture"))
-    return _part(TablePixels(table, table.image_column(), res), shape, texture, table.where)
+    return _part(TablePixels(table, table.image_column()), shape, texture, table.where)
 
 
-def _folder(root: Path, res: int | None) -> Part:
+def _folder(root: Path) -> Part:
     files = [f"{name}/{file}" for name in CLASSES for file in folder.images_in(root / name)]
     found = [STIMULUS.fullmatch(Path(file).stem) for file in files]
     for file, match in zip(files, found, strict=True):
         if match is None:
             raise WorkError(f"{root / file} is not named like a stimulus.", "<shape><i>-<texture><j>.png", "remove it")
     cues = [match.groups() for match in found if match is not None]
-    return _part(FilePixels(root, files, res), [shape for shape, _ in cues], [texture for _, texture in cues], str(root))
+    return _part(FilePixels(root, files), [shape for shape, _ in cues], [texture for _, texture in cues], str(root))
 
 
 def _part(pixels: EncodedPixels, shape: list[str], texture: list[str], where: str) -> Part:

@@ -22,7 +22,7 @@ from priorscope.core.folder import at_home
 from priorscope.data.encoded import FilePixels
 from priorscope.data.folders import walk
 from priorscope.data.parts import Part, PublishedSource, part_named, split_within, usual_order
-from priorscope.data.sources import PartsConfig, Res
+from priorscope.data.sources import PartsConfig
 
 VERSION = 2
 """Version of which pictures are in which split; raised when that changes."""
@@ -31,12 +31,11 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".
 
 
 class FolderConfig(PartsConfig):
-    """An image folder. With `res` every picture is read as its central square of that size."""
+    """An image folder. `split` names the part of one without parts."""
 
     name: str = "folder"
     path: str
     split: str = "train"
-    res: Res | None = None
 
 
 def open_source(config: FolderConfig) -> PublishedSource:
@@ -61,7 +60,7 @@ def open_source(config: FolderConfig) -> PublishedSource:
     return PublishedSource(
         root.name if root.name not in ("", "..") else root.resolve().name,
         classes,
-        {part: partial(read_part, root / parts[part], classes, config.res) for part in sorted(parts, key=usual_order)},
+        {part: partial(read_part, root / parts[part], classes) for part in sorted(parts, key=usual_order)},
         origin=str(root),
     )
 
@@ -155,7 +154,7 @@ def images_in(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def read_part(folder: Path, classes: Sequence[str], res: int | None = None) -> Part:
+def read_part(folder: Path, classes: Sequence[str]) -> Part:
     """The images of class folders, in the order of the classes."""
     files: list[str] = []
     labels: list[int] = []
@@ -163,4 +162,4 @@ def read_part(folder: Path, classes: Sequence[str], res: int | None = None) -> P
         own = images_in(folder / name)
         files += [f"{name}/{file}" for file in own]
         labels += [label] * len(own)
-    return Part(FilePixels(folder, files, res), np.array(labels, np.int64))
+    return Part(FilePixels(folder, files), np.array(labels, np.int64))

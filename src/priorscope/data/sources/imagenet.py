@@ -27,7 +27,7 @@ from priorscope.data.encoded import EncodedPixels, FilePixels
 from priorscope.data.imagenet_layout import KAGGLE, TRAIN_TAR, VAL_TAR
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import PartsConfig, Res, folder, parquet
+from priorscope.data.sources import PartsConfig, folder, parquet
 from priorscope.data.tars import TarPixels, inner_archives, members
 
 VERSION = 2
@@ -46,12 +46,11 @@ BY_HAND = (
 
 
 class ImagenetConfig(PartsConfig):
-    """ImageNet from the data folder or from `path`. `res`: every picture as its central square; `classes`: a file of wnids."""
+    """ImageNet from the data folder or from `path`. `classes`: a file of wnids."""
 
     name: str = "imagenet"
     path: str | None = None
     classes: str | None = None
-    res: Res | None = None
 
 
 def open_source(config: ImagenetConfig) -> PublishedSource:
@@ -64,19 +63,17 @@ def open_source(config: ImagenetConfig) -> PublishedSource:
                 "a class list for folders or archives: tables number their classes themselves",
                 "remove classes",
             )
-        return parquet.open_tables(config.name, root, citation="Russakovsky et al. 2015", res=config.res)
+        return parquet.open_tables(config.name, root, citation="Russakovsky et al. 2015")
     train, val = place(root, "train", TRAIN_TAR), place(root, "val", VAL_TAR)
     if train is None and val is None and class_archives(root):
         train = root
     if train is None and val is None:
         raise missing("ImageNet", root, f"train and val folders, or {TRAIN_TAR} and {VAL_TAR}", BY_HAND)
     classes = class_list(config.classes) or classes_of(train or val or root) or tuple(sorted(set(val_classes(root).values())))
-    parts = {"train": partial(read_labelled, train, classes, config.res)} if train else {}
+    parts = {"train": partial(read_labelled, train, classes)} if train else {}
     if val is not None:
         flat = not classes_of(val)
-        parts["val"] = (
-            partial(_flat_val, root, val, classes, config.res) if flat else partial(read_labelled, val, classes, config.res)
-        )
+        parts["val"] = partial(_flat_val, root, val, classes) if flat else partial(read_labelled, val, classes)
     return PublishedSource(config.name, classes, parts, origin=f"Russakovsky et al. 2015 ({root})")
 
 
@@ -122,10 +119,10 @@ def class_archives(held: Path) -> list[Path]:
     return archives
 
 
-def read_labelled(held: Path, classes: Sequence[str], res: int | None) -> Part:
+def read_labelled(held: Path, classes: Sequence[str]) -> Part:
     """A part whose classes are the names of folders or archives, in the order of the classes."""
     if held.is_dir() and not class_archives(held):
-        part = folder.read_part(held, classes, res)
+        part = folder.read_part(held, classes)
         pictures = np.bincount(part.labels, minlength=len(classes))
         _check_classes(held, classes, {name for name, count in zip(classes, pictures, strict=True) if count})
         return part
@@ -136,7 +133,7 @@ def read_labelled(held: Path, classes: Sequence[str], res: int | None) -> Part:
     ]
     _check_classes(held, classes, {member.top for member in found})
     found.sort(key=lambda member: (number[member.top], member.path))
-    return Part(TarPixels.of(found, res), np.array([number[member.top] for member in found], np.int64))
+    return Part(TarPixels.of(found), np.array([number[member.top] for member in found], np.int64))
 
 
 def _check_classes(held: Path, classes: Sequence[str], there: set[str]) -> None:
@@ -149,11 +146,11 @@ def _check_classes(held: Path, classes: Sequence[str], there: set[str]) -> None:
         )
 
 
-def _flat_val(root: Path, held: Path, classes: Sequence[str], res: int | None) -> Part:
+def _flat_val(root: Path, held: Path, classes: Sequence[str]) -> Part:
     """Validation pictures that lie side by side, in the order of their numbers."""
     wnid_of = val_classes(root)
     number = {name: index for index, name in enumerate(classes)}
-    pixels = _flat_pixels(held, res)
+    pixels = _flat_pixels(held)
     wnids = [wnid_of.get(val_number(pixels.where(index))) for index in range(len(pixels))]
     chosen = [index for index, wnid in enumerate(wnids) if wnid in number]
     if not chosen:
@@ -164,10 +161,10 @@ def _flat_val(root: Path, held: Path, classes: Sequence[str], res: int | None) -
     return part if len(chosen) == len(pixels) else part.choose(np.array(chosen, np.int64))
 
 
-def _flat_pixels(held: Path, res: int | None) -> EncodedPixels:
+def _flat_pixels(held: Path) -> EncodedPixels:
     if held.is_dir():
-        return FilePixels(held, folder.images_in(held), res)
-    return TarPixels.of(sorted((member for member in members(held) if folder.is_image(member.path)), key=lambda m: m.path), res)
+        return FilePixels(held, folder.images_in(held))
+    return TarPixels.of(sorted((member for member in members(held) if folder.is_image(member.path)), key=lambda m: m.path))
 
 
 def val_number(where: str) -> int:

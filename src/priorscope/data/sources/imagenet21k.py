@@ -18,7 +18,7 @@ from priorscope.core.errors import RequestError
 from priorscope.data.imagenet_layout import WHOLE
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import PartsConfig, Res, folder, imagenet
+from priorscope.data.sources import PartsConfig, folder, imagenet
 from priorscope.data.split import Ints, balanced_order
 from priorscope.data.tars import members
 
@@ -34,7 +34,6 @@ class Imagenet21kConfig(PartsConfig):
     name: str = "imagenet21k"
     path: str | None = None
     classes: str | None = None
-    res: Res | None = None
     min_per_class: Annotated[int, Field(ge=1)] = 500
     val_per_class: Annotated[int, Field(ge=1)] = 50
 
@@ -93,7 +92,7 @@ class _Halves:
 
     @cached_property
     def whole(self) -> Part:
-        return imagenet.read_labelled(self.held, self.classes, self.config.res)
+        return imagenet.read_labelled(self.held, self.classes)
 
     @cached_property
     def held_out(self) -> Ints:

@@ -19,7 +19,7 @@ from priorscope.data.download import Published
 from priorscope.data.encoded import EncodedPixels
 from priorscope.data.locate import home, missing
 from priorscope.data.parts import Part, PublishedSource
-from priorscope.data.sources import PartsConfig, Res, imagenet
+from priorscope.data.sources import PartsConfig, imagenet
 from priorscope.data.split import ChosenPixels
 
 REAL = Published(
@@ -37,7 +37,6 @@ class ImagenetRealConfig(PartsConfig):
     path: str | None = None
     real: str | None = None
     classes: str | None = None
-    res: Res | None = None
 
 
 def open_source(config: ImagenetRealConfig) -> PublishedSource:
@@ -51,7 +50,7 @@ def open_source(config: ImagenetRealConfig) -> PublishedSource:
             "all 1,000 classes, by whose sorted order ReaL numbers them",
             "leave it out",
         )
-    below = imagenet.open_source(imagenet.ImagenetConfig(path=config.path or str(home("imagenet", None)), res=config.res))
+    below = imagenet.open_source(imagenet.ImagenetConfig(path=config.path or str(home("imagenet", None))))
     parts = dict(below.parts)
     if "val" not in parts:
         raise missing(

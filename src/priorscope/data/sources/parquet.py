@@ -24,7 +24,7 @@ from priorscope.data.beton.layout import is_field_name
 from priorscope.data.hub import PREFIX, fetch_tables
 from priorscope.data.locate import kind_of
 from priorscope.data.parts import Part, PublishedSource, by_name, part_named, split_within, usual_order
-from priorscope.data.sources import PartsConfig, Res
+from priorscope.data.sources import PartsConfig
 from priorscope.data.store import further_columns, numbers_as_names
 from priorscope.data.table import Table, TablePixels
 
@@ -53,7 +53,6 @@ class ParquetConfig(PartsConfig):
     image: str | None = None
     label: str | None = None
     split: str | None = None
-    res: Res | None = None
 
 
 def open_source(config: ParquetConfig) -> PublishedSource:
@@ -66,9 +65,7 @@ def open_source(config: ParquetConfig) -> PublishedSource:
             "remove split",
         )
     tables = {config.split or _lone(path): (path,)} if path.is_file() else tables_in(path)
-    return published(
-        str(config.path), {name: Table(files) for name, files in tables.items()}, config.image, config.label, config.res
-    )
+    return published(str(config.path), {name: Table(files) for name, files in tables.items()}, config.image, config.label)
 
 
 def holds_tables(root: Path) -> bool:
@@ -76,15 +73,13 @@ def holds_tables(root: Path) -> bool:
     return (root.is_file() and root.suffix == ".parquet") or (root.is_dir() and kind_of(root) == "parquet")
 
 
-def open_tables(
-    name: str, root: Path, *, citation: str, classes: Sequence[str] | None = None, res: int | None = None
-) -> PublishedSource:
+def open_tables(name: str, root: Path, *, citation: str, classes: Sequence[str] | None = None) -> PublishedSource:
     """A named data set from tables. JPEG copies of a data set whose authors published pixels are marked as such."""
     tables = {part: Table(files) for part, files in tables_in(root).items()}
     first = next(iter(tables.values()))
     pixels = TablePixels(first, first.image_column())
     caveats = (JPEG_COPIES,) if name in RAW and pixels.content(0)[:2] == JPEG_MAGIC else ()
-    return published(name, tables, classes=classes, res=res, origin=f"{citation}, tables in {root}", caveats=caveats)
+    return published(name, tables, classes=classes, origin=f"{citation}, tables in {root}", caveats=caveats)
 
 
 def published(
@@ -92,7 +87,6 @@ def published(
     tables: Mapping[str, Table],
     image: str | None = None,
     label: str | None = None,
-    res: int | None = None,
     classes: Sequence[str] | None = None,
     origin: str = "",
     caveats: tuple[str, ...] = (),
@@ -115,7 +109,7 @@ def published(
         else by_name(values.astype(np.int64), own[part], listed, f"{part} of {name}")
         for part, values in labels.items()
     }
-    parts = {part: partial(_part, tables[part], image, label, res, values) for part, values in numbered.items()}
+    parts = {part: partial(_part, tables[part], image, label, values) for part, values in numbered.items()}
     return PublishedSource(name, tuple(names), parts, origin or ", ".join(table.where for table in tables.values()), caveats)
 
 
@@ -126,12 +120,12 @@ def _partial(files: Sequence[Path]) -> tuple[str, ...]:
     return (PARTIAL.format(folders=", ".join(cut)),) if cut else ()
 
 
-def _part(table: Table, image: str | None, label: str | None, res: int | None, labels: NDArray[np.int64]) -> Part:
+def _part(table: Table, image: str | None, label: str | None, labels: NDArray[np.int64]) -> Part:
     """Pictures, labels, and the further columns of numbers that are whole and that a decoded copy can hold."""
     image_column, label_column = table.image_column(image), table.label_column(label)
     numbers = [name for name in table.schema.names if _is_number(table.kind(name)) and is_field_name(name)]
     others = [name for name in numbers if name not in (image_column, label_column) and not table.has_gaps(name)]
-    return Part(TablePixels(table, image_column, res), labels, further_columns({name: table.values(name) for name in others}))
+    return Part(TablePixels(table, image_column), labels, further_columns({name: table.values(name) for name in others}))
 
 
 def _is_number(kind: Any) -> bool:
