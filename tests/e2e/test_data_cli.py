@@ -89,6 +89,7 @@ def test_one_flipped_byte_of_a_store_is_found(pictures):
         ("data info nowhere.beton", "nowhere.beton"),
         ("data convert nowhere out.beton", "nowhere"),
         ("data convert out.beton", "no source or no target"),
+        ("data convert pets out.beton --jpeg-above 500", "--quality 90 --jpeg-above 500"),
         ("data verify nowhere.beton", "nowhere.beton"),
     ],
 )

@@ -97,6 +97,9 @@ def convert(
     split: Annotated[str, typer.Option(help="train, val, test or all")] = "all",
     res: Annotated[int | None, typer.Option(min=1, help="Every picture as its central square of this side.")] = None,
     quality: Annotated[int | None, typer.Option(min=1, max=100, help="Store JPEG of this quality, not pixels.")] = None,
+    jpeg_above: Annotated[
+        int | None, typer.Option(min=1, metavar="BYTES", help="With --quality: JPEG for pictures alone whose pixels take more.")
+    ] = None,
     subset: Annotated[int | None, typer.Option(min=1, help="A class-balanced, nested part of the first split (train).")] = None,
     on_broken: Annotated[Literal["refuse", "skip"], typer.Option(help="What to do with a broken image.")] = "refuse",
     workers: Annotated[int | None, typer.Option(min=1, help="Threads.")] = None,
@@ -119,7 +122,17 @@ def convert(
     if target is None or (source is None and factory is None):
         raise RequestError("convert got no source or no target.", "both", "priorscope data convert SRC DST.beton")
     asked = assign({"name": "dataset", "factory": factory} if source is None else named(source), *settings)
-    done = write(asked, target, split=split, res=res, quality=quality, subset=subset, workers=workers, on_broken=on_broken)
+    done = write(
+        asked,
+        target,
+        split=split,
+        res=res,
+        quality=quality,
+        jpeg_above=jpeg_above,
+        subset=subset,
+        workers=workers,
+        on_broken=on_broken,
+    )
     if as_json:
         return print_json(done.plain())
     print_table(("split", "images", "bytes", "file"), [(f.split, f"{f.count:,}", f"{f.bytes:,}", f.path) for f in done.files])

@@ -23,6 +23,7 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import at_home, read_json, unwritable, write_json
 from priorscope.core.machine import cores
 from priorscope.data import open_config, source_config
+from priorscope.data.beton.fields import ImageField
 from priorscope.data.beton.manifest import is_finished, manifest_path
 from priorscope.data.beton.part import part_path
 from priorscope.data.cache import ReadySource, behind, data_key
@@ -71,6 +72,7 @@ def convert(
     split: str = "all",
     res: int | None = None,
     quality: int | None = None,
+    jpeg_above: int | None = None,
     subset: int | None = None,
     workers: int | None = None,
     on_broken: Literal["refuse", "skip"] = "refuse",
@@ -79,12 +81,14 @@ def convert(
     """Writes a source's first split to `dst` and further ones beside it (`cifar10.beton`, `cifar10-val.beton`, ...).
 
     `source` is whatever `open` takes, an open source, or any torch-style dataset. `res` makes every picture its central square
-    of that size, `quality` stores JPEG, `subset` takes a class-balanced subset of the first split, train (a smaller one lies
-    in every larger one). A broken image ends the conversion with its path, or is left out and listed.
+    of that size, `quality` stores JPEG, with `jpeg_above` of pictures alone whose pixels take more bytes. `subset` takes a
+    class-balanced subset of the first split, train (a smaller one lies in every larger one). A broken image ends the conversion
+    with its path, or is left out and listed.
     """
     began = time.monotonic()
     target = _target(dst)
-    _check(res, quality, on_broken)
+    _check(res, on_broken)
+    images = _stored_as(quality, jpeg_above)
     opened = _opened(source)
     names = _chosen(opened, split)
     files = {name: target if name == names[0] else target.with_name(f"{target.stem}-{name}{ENDING}") for name in names}
@@ -101,19 +105,20 @@ def convert(
         if subset is not None and name == names[0]:
             whole = whole.subset(subset)
         siblings = {other: files[other].name for other in names if other != name}
-        about: dict[str, Any] = {"origin": str(getattr(opened, "origin", "")), "caveats": _caveats(opened, quality)}
-        written[name] = _write(whole, files[name], siblings, quality, workers, about, watch, unfinished)
+        about: dict[str, Any] = {"origin": str(getattr(opened, "origin", "")), "caveats": _caveats(opened, images)}
+        written[name] = _write(whole, files[name], siblings, images, workers, about, watch, unfinished)
     unfinished.publish([files[name] for name in names])
     ordered = tuple(written[name] for name in names)
     return Conversion(files=ordered, skipped=tuple(skipped), seconds=round(time.monotonic() - began, 3))
 
 
-def _caveats(source: Source, quality: int | None) -> tuple[str, ...]:
+def _caveats(source: Source, images: ImageField) -> tuple[str, ...]:
     """What the source said of its pictures, and what storing them as JPEG adds to it."""
     told = tuple(getattr(source, "caveats", ()))
-    if quality is None:
+    if images.mode == "raw":
         return told
-    return (*told, f"The pictures were stored again as JPEG of quality {quality}: they are not the pixels of their source.")
+    which = "The pictures" if images.smart_threshold is None else f"Pictures of more than {images.smart_threshold:,} bytes"
+    return (*told, f"{which} were stored again as JPEG of quality {images.quality}: they are not the pixels of their source.")
 
 
 def _target(dst: str | Path) -> Path:
@@ -123,13 +128,28 @@ def _target(dst: str | Path) -> Path:
     return target
 
 
-def _check(res: int | None, quality: int | None, on_broken: str) -> None:
+def _check(res: int | None, on_broken: str) -> None:
     if res is not None and not 1 <= res <= MOST_RES:
         raise RequestError(f"Pictures of {res} x {res} were asked for.", f"1 to {MOST_RES}", "--res 64")
-    if quality is not None and not 1 <= quality <= 100:
-        raise RequestError(f"A JPEG quality of {quality} was asked for.", "1 to 100, or none for plain pixels", "--quality 90")
     if on_broken not in ("refuse", "skip"):
         raise RequestError(f"on_broken = {on_broken!r} is not known.", "refuse or skip", "on_broken = 'skip'")
+
+
+def _stored_as(quality: int | None, jpeg_above: int | None) -> ImageField:
+    """The field of a store's pictures: pixels, JPEG, or by their size the one or the other."""
+    if quality is None and jpeg_above is not None:
+        raise RequestError(
+            f"jpeg_above = {jpeg_above} came without a quality.",
+            "the quality of those JPEGs",
+            f"--quality 90 --jpeg-above {jpeg_above}",
+        )
+    if jpeg_above is not None and jpeg_above < 1:
+        raise RequestError(f"JPEG above {jpeg_above} bytes was asked for.", "1 or more", "leave it out, and all are JPEG")
+    if quality is None:
+        return ImageField()
+    if not 1 <= quality <= 100:
+        raise RequestError(f"A JPEG quality of {quality} was asked for.", "1 to 100, or none for plain pixels", "--quality 90")
+    return ImageField("jpg" if jpeg_above is None else "smart", quality, jpeg_above)
 
 
 def _opened(source: Any) -> Source:
@@ -237,7 +257,7 @@ def _write(
     split: Split,
     file: Path,
     siblings: Mapping[str, str],
-    quality: int | None,
+    images: ImageField,
     workers: int | None,
     about: Mapping[str, Any],
     watch: Watch | None,
@@ -246,10 +266,10 @@ def _write(
     """Writes one split to where it lies unfinished, or resumes writing it, or finds it written."""
     place = unfinished.place(file)
     data = data_key(split)
-    key = None if data is None else content_key([data, quality, dict(siblings), split.name])
+    key = None if data is None else content_key([data, repr(images), dict(siblings), split.name])
     if key is None or not unfinished.has(file, key):
-        _check_room(split, place, quality)
-        options: dict[str, Any] = {"quality": quality, "siblings": siblings, "resume": key, **about}
+        _check_room(split, place, images)
+        options: dict[str, Any] = {"images": images, "siblings": siblings, "resume": key, **about}
         options["workers"] = _workers(split, workers)
         if watch is not None:
             write_split(split, place, watch=watch, **options)
@@ -261,9 +281,9 @@ def _write(
     return Converted(split=split.name, path=str(file), count=len(split), bytes=place.stat().st_size)
 
 
-def _check_room(split: Split, file: Path, quality: int | None) -> None:
+def _check_room(split: Split, file: Path, images: ImageField) -> None:
     """Refuses early where the file cannot fit: pictures stored as pixels take what a first one takes, times their number."""
-    if quality is not None:
+    if images.mode != "raw":
         return
     folder = next(folder for folder in file.absolute().parents if folder.exists())
     height, width = split.pixels.size or split.pixels.read(0).shape[:2]

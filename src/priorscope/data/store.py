@@ -21,7 +21,7 @@ from priorscope.data.progress import Watch, silent
 from priorscope.data.split import Split, as_stored
 
 if TYPE_CHECKING:
-    from priorscope.data.beton.fields import Field
+    from priorscope.data.beton.fields import Field, ImageField
     from priorscope.data.beton.manifest import Manifest
     from priorscope.data.beton.reader import Beton
 
@@ -36,7 +36,7 @@ def write_split(
     split: Split,
     path: Path,
     *,
-    quality: int | None = None,
+    images: ImageField | None = None,
     workers: int | None = None,
     siblings: Mapping[str, str] | None = None,
     origin: str = "",
@@ -44,13 +44,12 @@ def write_split(
     resume: str | None = None,
     watch: Watch = silent,
 ) -> Manifest:
-    """Writes a split to a file: pixels as they are, or with `quality` as JPEG."""
+    """Writes a split to a file: pixels as they are, unless `images` says otherwise."""
     from priorscope.data.beton.fields import ImageField, IntField
     from priorscope.data.beton.manifest import About
     from priorscope.data.beton.writer import write
 
-    images = ImageField("raw") if quality is None else ImageField("jpg", quality=quality)
-    fields: dict[str, Field] = {IMAGE: images, LABEL: IntField()}
+    fields: dict[str, Field] = {IMAGE: images or ImageField(), LABEL: IntField()}
     fields |= {name: _field(name, column) for name, column in further_columns(split.columns).items()}
     about = About(
         classes=split.classes,

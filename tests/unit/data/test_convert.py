@@ -21,6 +21,7 @@ from PIL import Image
 from priorscope import data
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.beton import Beton
+from priorscope.data.beton.fields import JPG, RAW, ImageField
 from priorscope.data.decode import BrokenImageError
 from priorscope.data.split import ArrayPixels, Split, carve_val
 
@@ -106,6 +107,20 @@ def test_a_size_and_a_quality(folder: Path, tmp_path: Path) -> None:
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "JPEG", quality=95, subsampling="4:2:0")
         np.testing.assert_array_equal(stored.read(index), np.asarray(Image.open(buffer)))
+
+
+def test_pictures_of_many_bytes_alone_become_jpeg(tmp_path: Path) -> None:
+    """As FFCV's smart mode: 8 x 8 pictures take 192 bytes and stay as they are, 16 x 16 ones take 768."""
+    sides = [8, 16, 8, 16]
+    pictures = [np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8) for side in sides]
+    asked = {"test": Pairs(pictures, [0, 1, 0, 1])}
+    for above, modes in ((192, [RAW, JPG, RAW, JPG]), (191, [JPG] * 4), (768, [RAW] * 4)):
+        data.convert(asked, tmp_path / "set.beton", quality=90, jpeg_above=above)
+        stored = Beton.open(tmp_path / "set.beton")
+        assert stored.layout.samples["f0"]["mode"].tolist() == modes
+        assert all(np.array_equal(stored.read(i), pictures[i]) for i in range(4) if modes[i] == RAW)
+        (caveat,) = data.open(tmp_path / "set.beton").caveats
+        assert caveat.startswith(f"Pictures of more than {above} bytes were stored again as JPEG of quality 90")
 
 
 def test_what_must_be_known_of_the_pictures_goes_with_them(folder: Path, tmp_path: Path) -> None:
@@ -224,6 +239,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "split": ({"split": "tset"}, "'tset' is not a split of set"),
     "res": ({"res": 0}, "Pictures of 0 x 0 were asked for"),
     "quality": ({"quality": 101}, "A JPEG quality of 101 was asked for"),
+    "a size without a quality": ({"jpeg_above": 500}, "jpeg_above = 500 came without a quality"),
+    "no size": ({"quality": 90, "jpeg_above": 0}, "JPEG above 0 bytes was asked for"),
     "on_broken": ({"on_broken": "ignore"}, "on_broken = 'ignore' is not known"),
 }
 
@@ -256,9 +273,9 @@ def test_room_that_the_part_holds_already_counts(folder: Path, tmp_path: Path, m
     wanted = len(split) * split.image_size**2 * 3
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": wanted - 100})())
     with pytest.raises(RequestError, match="would take about"):
-        _check_room(split, tmp_path / "pets.beton", None)
+        _check_room(split, tmp_path / "pets.beton", ImageField())
     (tmp_path / "pets.beton.part").write_bytes(bytes(100))
-    _check_room(split, tmp_path / "pets.beton", None)
+    _check_room(split, tmp_path / "pets.beton", ImageField())
 
 
 @pytest.mark.parametrize("chosen", [False, True], ids=["whole", "chosen"])

@@ -9,6 +9,7 @@ import pytest
 from priorscope.core.errors import WorkError
 from priorscope.data import memory
 from priorscope.data.beton import Beton
+from priorscope.data.beton.fields import ImageField
 from priorscope.data.loader import Loader
 from priorscope.data.memory import InPlace, in_place
 from priorscope.data.order import Shuffle
@@ -67,7 +68,7 @@ def test_only_an_order_in_pieces_is_read_ahead(
 def test_a_store_of_encoded_pictures_that_is_cut_short_is_named_also_where_some_are_chosen(tmp_path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), np.uint8)
     whole = Split("test", "train", ArrayPixels(pictures), np.zeros(64, np.int64), ("a",))
-    write_split(whole, tmp_path / "a.beton", quality=90)
+    write_split(whole, tmp_path / "a.beton", images=ImageField("jpg", quality=90))
     split = read_split(Beton.open(tmp_path / "a.beton"), source="test", name="train")
     loader = Loader(split.choose(np.arange(32)), batch_size=16)
     assert len(list(loader)) == 2

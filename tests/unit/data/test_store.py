@@ -127,7 +127,7 @@ def test_other_labels_than_a_files_own_are_known_by_another_fingerprint(tmp_path
     for name, classes in (("train", ("a", "b", "c")), ("test", ("c", "b", "a"))):
         (tmp_path / "set").mkdir(exist_ok=True)
         whole = Split("pets", name, ArrayPixels(PICTURES), LABELS, classes)
-        write_split(whole, tmp_path / "set" / f"{name}.beton", quality=90)
+        write_split(whole, tmp_path / "set" / f"{name}.beton", images=ImageField("jpg", quality=90))
     alone = data.open(tmp_path / "set" / "test.beton").split("test")
     among = data.open(tmp_path / "set").split("test")
     assert among.labels.tolist() == [2 - label for label in alone.labels]
@@ -181,7 +181,7 @@ def test_a_missing_sibling_is_named_when_it_is_asked_for(tmp_path: Path) -> None
 
 
 def test_stored_jpegs_are_known_by_their_files_checksum(tmp_path: Path) -> None:
-    manifest = write_split(split(), tmp_path / "pets.beton", quality=90)
+    manifest = write_split(split(), tmp_path / "pets.beton", images=ImageField("jpg", quality=90))
     back = read_split(Beton.open(tmp_path / "pets.beton"), source="pets", name="test")
     assert back.known_fingerprint == manifest.sha256[:16]
 
