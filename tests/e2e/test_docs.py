@@ -14,6 +14,7 @@ import typer
 
 from priorscope.cli import app
 from priorscope.core.config import assign, merge
+from priorscope.data import SOURCES, source_config
 from priorscope.probes import probe_config
 from priorscope.recipe import Recipe, find_recipe
 from priorscope.study.plan import make_plan
@@ -49,11 +50,16 @@ def test_toml_blocks_are_recipes_or_studies(page, text, tmp_path):
 
 
 def command_lines() -> list[tuple[str, str]]:
-    lines = [(page, line) for page, text in blocks("bash") for line in text.splitlines()]
-    found = [(page, match[1]) for page, line in lines if (match := re.search(r"\bpriorscope (.*?)\s*(?:#.*)?$", line))]
+    """Those of shell blocks, those that begin a line of a text block (what takes long or needs files), and those in tables."""
+    found: list[tuple[str, str]] = []
+    for language, before in (("bash", r"\b"), ("text", "^")):
+        lines = [(page, line) for page, text in blocks(language) for line in text.splitlines()]
+        command = re.compile(rf"{before}priorscope (.*?)\s*(?:#.*)?$")
+        found += [(page, match[1]) for page, line in lines if (match := command.search(line))]
     rows = [(page.name, row) for page in PAGES for row in page.read_text().splitlines() if row.startswith("|")]
     found += [(page, said) for page, row in rows for said in re.findall(r"`priorscope ([^`]+)`", row)]
-    return [(page, re.sub(r"\s*>.*$", "", line)) for page, line in found]
+    found = [(page, re.sub(r"\s*>.*$", "", line)) for page, line in found]
+    return [(page, re.sub(r"\[(--[^\]]+)\]", r"\1", line)) for page, line in found]  # what may be left out
 
 
 @pytest.mark.parametrize(("page", "line"), command_lines())
@@ -67,5 +73,7 @@ def test_command_lines_parse(page, line):
     assert context.params is not None, page
     if context.info_name == "probe" and context.params["name"] != "list":
         assert probe_config(assign({"name": context.params["name"]}, *context.params["settings"]))
+    if line.startswith("data ") and (source := context.params.get("source")) in SOURCES:
+        assert source_config(assign({"name": source}, *context.params["settings"]))
     if line.startswith("train ") and not context.params["name"].endswith(".toml"):
         assert Recipe.load(find_recipe(context.params["name"]), context.params["settings"])
