@@ -239,11 +239,11 @@ def test_a_run_killed_at_twenty_random_moments_of_its_way_ends_bit_for_bit_the_s
 
 @pytest.mark.slow
 def test_a_worker_of_a_study_that_is_killed_is_named_and_its_run_goes_on(tmp_path):
-    from priorscope.study.executors import Ended, Going, LocalExecutor
+    from priorscope.study.executors import Ended, Going, LocalExecutor, Resources
     from priorscope.study.work import TrainWork
 
     asked = ps.Recipe.of(recipe(train={"steps": 3000}))
-    executor = LocalExecutor(cores=1, most=1)
+    executor = LocalExecutor(cores=1, memory=2**33)
     news = []
 
     def wait_for(kind):
@@ -252,7 +252,7 @@ def test_a_worker_of_a_study_that_is_killed_is_named_and_its_run_goes_on(tmp_pat
             news.extend(executor.news(0.5))
 
     try:
-        executor.start("train a", TrainWork(asked, tmp_path / "a", None), threads=1, alone=False)
+        executor.start("train a", TrainWork(asked, tmp_path / "a", None), Resources(1))
         wait_for(Going)
         (worker,) = executor._workers
         os.kill(worker.process.pid, signal.SIGKILL)

@@ -211,6 +211,15 @@ def ran_out(error: BaseException) -> bool:
     return any(words in str(error) for words in OUT_OF_MEMORY)
 
 
+def cuda_devices() -> tuple[str, ...]:
+    """The CUDA devices that this process may use, by the names that `CUDA_VISIBLE_DEVICES` takes."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return tuple(map(str, range(count)) if named is None else named.split(",")[:count])
+
+
 def pick_device(wanted: str) -> str:
     """The device of a run: `auto` takes a GPU if there is one; a device that this machine does not have is refused."""
     import torch

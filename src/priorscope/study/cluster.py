@@ -1,7 +1,7 @@
 """Where steps are carried out: on the nodes of a Ray cluster.
 
-Ray places every step by what it states: its threads as processor cores, a GPU where its recipe trains on one, memory for a
-process with torch, and the whole of one node for a step that measures time. Runs and results pass between nodes through the
+Ray places every step by what it takes: its threads as processor cores, a GPU where its recipe trains on one, the memory of
+steps like it, and the whole of one node for a step that measures time. Runs and results pass between nodes through the
 study's folder, which all of them must see, as they must see the folder in which the command was typed. A step whose node is
 lost is begun again on another, where a training resumes from its checkpoint. What is stored is the same as on one machine
 with that kind of processor; only measured times differ.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -24,8 +24,8 @@ from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import most_memory, processor, versions
 from priorscope.fitting import Status
-from priorscope.study.executors import WORKER_BYTES, Ended, Going, News, do_catching
-from priorscope.study.work import TrainWork, Work
+from priorscope.study.executors import Ended, Going, News, Resources, do_catching
+from priorscope.study.work import Work
 
 QUEUE = 16
 """How many steps wait with Ray for a place: enough for a cluster that grows by itself to see that nodes are wanted."""
@@ -92,8 +92,7 @@ class _Task:
 
     id: str
     work: Work
-    threads: int
-    alone: bool
+    takes: Resources
     ref: Any = None
     began: int = 0
     """How often the step was handed to Ray."""
@@ -135,18 +134,18 @@ class ClusterExecutor:
         self._home: str = self._ray.get_runtime_context().get_node_id()
         self._board: Any = self._remote(Board).options(**self._at(self._home), num_cpus=0).remote()
 
-    def room(self, threads: int, alone: bool) -> bool:  # noqa: ARG002  Ray finds the place
+    def room(self, takes: Resources) -> bool:  # noqa: ARG002  Ray finds the place
         """Whether Ray's own queue is short: which node has room is for Ray to say."""
         waiting = sum(not task.under_way for task in self._tasks.values())
         return waiting < QUEUE and (self._most is None or len(self._tasks) < self._most)
 
-    def start(self, id: str, work: Work, threads: int, alone: bool) -> None:
+    def start(self, id: str, work: Work, takes: Resources) -> None:
         """Hands a step to Ray."""
-        self._begin(_Task(id, work, threads, alone))
+        self._begin(_Task(id, work, takes))
 
     def _begin(self, task: _Task) -> None:
         """Hands a step to Ray, for the first time or after its node was lost."""
-        wanted = self._wanted(task)
+        wanted = self._wanted(task.takes)
         if wanted is None:
             self._tasks.pop(task.id, None)
             self._told.append(Ended(task.id, 0.0, 0.0, _nowhere(processor())))
@@ -156,18 +155,17 @@ class ClusterExecutor:
         task.ref = remote.remote(task.work, self._surroundings, self._board, task.id, task.began)
         self._tasks[task.id] = task
 
-    def _wanted(self, task: _Task) -> dict[str, Any] | None:
-        """What a step states that it needs, never more than the largest node has; None where no node will do."""
+    def _wanted(self, takes: Resources) -> dict[str, Any] | None:
+        """What Ray is asked for: what a step takes, never more than the largest node has; None where no node will do."""
         nodes = self._nodes()
-        if task.alone:
+        if takes.alone:
             quiet = self._quiet_node(nodes)
             return None if quiet is None else {**self._at(quiet), "num_cpus": nodes[quiet]["CPU"]}
         most = {name: max((node.get(name, 0.0) for node in nodes.values()), default=0.0) for name in ("CPU", "GPU", "memory")}
-        device = task.work.recipe.train.device if isinstance(task.work, TrainWork) else "cpu"
         return {
-            "num_cpus": min(float(task.threads), most["CPU"] or 1.0),
-            "num_gpus": min(1.0, most["GPU"]) if device in ("cuda", "auto") else 0.0,
-            "memory": int(min(WORKER_BYTES, most["memory"])),
+            "num_cpus": min(float(takes.cores), most["CPU"] or 1.0),
+            "num_gpus": min(1.0, most["GPU"]) if takes.gpu else 0.0,
+            "memory": int(min(takes.memory, most["memory"])),
         }
 
     def _nodes(self) -> dict[str, dict[str, float]]:
@@ -233,7 +231,7 @@ class ClusterExecutor:
         except errors.RayError as error:
             return self._failed(task, str(error))
         if last.error is None:
-            see(_product(task.work))
+            see(task.work.product)
         del self._tasks[task.id]
         return Ended(task.id, last.seconds, last.memory, last.error, last.processor == processor())
 
@@ -316,10 +314,10 @@ def carry_out(work: Work, surroundings: Surroundings, board: Any, id: str, began
 
 def _await(work: Work) -> str | None:
     """Waits until this node sees what a step begins with, and until nobody holds the folder that it writes into."""
-    unseen = next((path for path in _needed(work) if not see(path)), None)
+    unseen = next((path for run in work.reads if not see(path := run / layout.ENVIRONMENT)), None)
     if unseen is not None:
         return _unseen(unseen, "the same command again tries what failed")
-    return _await_folder(work.out) if isinstance(work, TrainWork) else None
+    return None if work.writes_into is None else _await_folder(work.writes_into)
 
 
 def _unseen(path: Path, do: str) -> str:
@@ -347,15 +345,3 @@ def see(path: Path, patience: float = SIGHT) -> bool:
             return False
         time.sleep(0.5)
     return True
-
-
-def _needed(work: Work) -> Iterable[Path]:
-    """What other steps wrote that a step begins with."""
-    if isinstance(work, TrainWork):
-        return () if work.init is None else (work.init / layout.ENVIRONMENT,)
-    return tuple(path / layout.ENVIRONMENT for path in (*work.runs, *work.companions.values()))
-
-
-def _product(work: Work) -> Path:
-    """The file whose presence says that a step is done."""
-    return work.out / layout.ENVIRONMENT if isinstance(work, TrainWork) else work.out

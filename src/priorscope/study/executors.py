@@ -13,23 +13,36 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from priorscope.core.errors import PriorscopeError, WorkError
-from priorscope.core.machine import forget_most_memory, most_memory
+from priorscope.core.machine import cuda_devices, forget_most_memory, most_memory
 from priorscope.core.stopping import SIGNALS
 from priorscope.fitting import Status, Watch
 from priorscope.study.work import Work
 
 WORKER_BYTES = 1.5 * 2**30
-"""What a process with torch and a small network takes; larger networks are to ask for more threads, and so run alone."""
+"""What a process with torch and a small network takes: an idle one, or a step whose like was never measured."""
 
 TELL_EVERY_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a step takes of the machine that carries it out."""
+
+    cores: int
+    memory: float = WORKER_BYTES
+    gpu: bool = False
+    """Whether it trains on a GPU where there is one."""
+    alone: bool = False
+    """Whether nothing else may run beside it: it measures time."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +71,11 @@ News = Going | Ended
 class Executor(Protocol):
     """Carries out steps somewhere."""
 
-    def room(self, threads: int, alone: bool) -> bool:
-        """Whether a step that wants `threads` threads, or nothing beside it, can start now."""
+    def room(self, takes: Resources) -> bool:
+        """Whether a step that takes this can start now."""
         ...
 
-    def start(self, id: str, work: Work, threads: int, alone: bool) -> None:
+    def start(self, id: str, work: Work, takes: Resources) -> None:
         """Starts a step; there must be room."""
         ...
 
@@ -87,32 +100,62 @@ class _Last:
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    device: str | None
+    """The one CUDA device that it sees and alone trains on; None where it has none, and its steps are the processor's."""
     step: str | None = None
-    threads: int = 0
-    alone: bool = False
+    takes: Resources = field(default_factory=lambda: Resources(0))
     began: float = field(default_factory=time.monotonic)
 
 
 class LocalExecutor:
-    """A few processes on this machine, within its cores and memory."""
+    """At most so many processes on this machine, within its cores and memory; one training at a time on each CUDA device.
 
-    def __init__(self, cores: int, most: int) -> None:
-        self._cores = cores
-        self._most = most
+    The devices are counted when the first step asks for one.
+    """
+
+    def __init__(
+        self, cores: int, memory: float, most: int | None = None, devices: Callable[[], Sequence[str]] = cuda_devices
+    ) -> None:
+        self._cores, self._memory, self._most = cores, memory, most
+        self._count_devices = devices
         self._workers: list[_Worker] = []
 
-    def room(self, threads: int, alone: bool) -> bool:
-        """There is always room for one step; for more as long as cores and memory last, and none of them is to be alone."""
-        busy = [worker for worker in self._workers if worker.step is not None]
+    @cached_property
+    def _devices(self) -> Sequence[str]:
+        return self._count_devices()
+
+    def room(self, takes: Resources) -> bool:
+        """There is always room for one step; for more as long as all that they take lasts, and none of them is to be alone."""
+        busy = self._busy()
         if not busy:
             return True
-        if alone or any(worker.alone for worker in busy):
+        if takes.alone or any(worker.takes.alone for worker in busy) or len(busy) == self._most:
             return False
-        return len(busy) < self._most and sum(worker.threads for worker in busy) + threads <= self._cores
+        device = self._device_for(takes)
+        if takes.gpu and self._devices and device is None:
+            return False
+        idle = len(self._workers) - len(busy) - (self._idle(device) is not None)
+        memory = sum(worker.takes.memory for worker in busy) + takes.memory + idle * WORKER_BYTES
+        return sum(worker.takes.cores for worker in busy) + takes.cores <= self._cores and memory <= self._memory
 
-    def start(self, id: str, work: Work, threads: int, alone: bool) -> None:
+    def _busy(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.step is not None]
+
+    def _device_for(self, takes: Resources) -> str | None:
+        """A device on which nothing trains, for a step that is to have one; None for others, and where there is none."""
+        if not takes.gpu:
+            return None
+        taken = [worker.device for worker in self._busy()]
+        return next((device for device in self._devices if device not in taken), None)
+
+    def _idle(self, device: str | None) -> _Worker | None:
+        """An idle process with this device. No device has two: torch keeps what a training frees there for its own process."""
+        return next((worker for worker in self._workers if worker.step is None and worker.device == device), None)
+
+    def start(self, id: str, work: Work, takes: Resources) -> None:
         """Hands a step to an idle process, or to a new one: one that has died while it was idle hears nothing."""
-        while idle := next((worker for worker in self._workers if worker.step is None), None):
+        device = self._device_for(takes)
+        while idle := self._idle(device):
             try:
                 idle.pipe.send(work)
             except OSError:
@@ -121,17 +164,17 @@ class LocalExecutor:
                 continue
             break
         else:
-            idle = self._hire()
+            idle = self._hire(device)
             idle.pipe.send(work)
-        idle.step, idle.threads, idle.alone, idle.began = id, threads, alone, time.monotonic()
+        idle.step, idle.takes, idle.began = id, takes, time.monotonic()
 
-    def _hire(self) -> _Worker:
+    def _hire(self, device: str | None) -> _Worker:
         spawning = multiprocessing.get_context("spawn")
         ours, theirs = spawning.Pipe()
-        process = spawning.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
+        process = spawning.Process(target=_serve, args=(theirs, os.getpid(), device), daemon=True)
         process.start()
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Worker(process, ours, device)
         self._workers.append(worker)
         return worker
 
@@ -178,8 +221,10 @@ def _death(code: int | None) -> str:
     return str(WorkError(how, "a process that lives until its step ends", "the same command again goes on where it stopped"))
 
 
-def _serve(pipe: Connection, parent: int) -> None:
+def _serve(pipe: Connection, parent: int, device: str | None) -> None:
     """A worker process: steps in, news out, until the parent closes the pipe or dies."""
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device  # CUDA reads it once, when the first step asks for a device
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches the whole group; the parent passes on what is to happen
     while True:

@@ -45,7 +45,7 @@ def forecast(plan: Plan, workers: int | None = None) -> Forecast:
 
     However many cores there are, it is not less than that of the longest chain of steps that wait for each other.
     """
-    here, shipped = _rates(_path()), _rates(Path(str(files("priorscope") / "studies" / SHIPPED)))
+    here, shipped = _rates(_path()), _shipped()
     known: list[tuple[float, float, int]] = []
     ends: dict[str, float] = {}
     left = [*plan.to_do(), *plan.following()]
@@ -59,6 +59,25 @@ def forecast(plan: Plan, workers: int | None = None) -> Forecast:
     seconds = max(sum(cost for cost, _, _ in known) / side_by_side, *ends.values(), 0.0)
     memory = sum(sorted((memory for _, memory, _ in known), reverse=True)[:side_by_side])
     return Forecast(seconds, memory, len(left) - len(known))
+
+
+class Memories:
+    """The most memory that steps have taken, here or else where the shipped studies were measured."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, tuple[str, str]] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Reads what is remembered by now."""
+        self._rates = _rates(_path()), _shipped()
+
+    def of(self, step: Step) -> float | None:
+        """The most that a step, or else one like it, has taken; None where none was measured."""
+        if step.id not in self._keys:  # a scheduler asks again and again, and a recipe takes long to hash
+            self._keys[step.id] = _key(step), _alike(step)
+        found = (rates[key] for rates in self._rates for key in self._keys[step.id] if key in rates)
+        return next((float(rate["memory"]) for rate in found), None)
 
 
 def _rate(step: Step, here: Plain, shipped: Plain) -> Plain | None:
@@ -105,6 +124,10 @@ def export(steps: Sequence[Step]) -> Plain:
 
 def _path() -> Path:
     return cache_folder() / SHIPPED
+
+
+def _shipped() -> Plain:
+    return _rates(Path(str(files("priorscope") / "studies" / SHIPPED)))
 
 
 def _rates(path: Path) -> Plain:

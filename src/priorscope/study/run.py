@@ -19,8 +19,8 @@ from priorscope.core.machine import cores, memory_bytes
 from priorscope.core.stopping import Stopped, Stopping, stopping
 from priorscope.study.about import about, subject_of
 from priorscope.study.askable import check_askable
-from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, LocalExecutor
-from priorscope.study.forecast import remember
+from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, LocalExecutor, Resources
+from priorscope.study.forecast import Memories, remember
 from priorscope.study.plan import Plan, make_plan
 from priorscope.study.sharing import finished_runs, take
 from priorscope.study.steps import ProbeStep, Step, TrainStep
@@ -121,7 +121,7 @@ def _other_than(study: Study, out: Path) -> str | None:
 
 
 def _on_this_machine(workers: int | None) -> Executor:
-    return LocalExecutor(cores(), workers or max(1, int(memory_bytes() * 0.8 / WORKER_BYTES)))
+    return LocalExecutor(cores(), memory_bytes() * 0.8, workers)
 
 
 def _forget(out: Path) -> None:
@@ -178,16 +178,18 @@ def _carry_out(plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[st
     waiting = plan.to_do()
     tally = Tally(len(waiting) + len(plan.following()))
     steps = {step.id: step for step in waiting}
+    memories = Memories()
     show(tally)
     with stopping() as asked:
         try:
             while waiting or tally.going:
-                waiting = _start_ready(plan, waiting, executor, tally)
+                waiting = _start_ready(plan, waiting, executor, tally, memories)
                 for news in executor.news(0.2):
                     if isinstance(news, Going):
                         tally.going[news.id] = news.status.done
                         continue
                     _note_end(news, steps[news.id], tally)
+                    memories.read()
                     if isinstance(steps[news.id], TrainStep) and (plan.open or _begun_with(news.id, waiting)):
                         plan = _with_way_made(plan.study, plan.out, elsewhere)
                         grown = [step for step in plan.to_do() if step.id not in steps]
@@ -222,19 +224,23 @@ def _left_out(step: Step, tally: Tally) -> bool:
     return broken is not None
 
 
-def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, tally: Tally) -> list[Step]:
+def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, tally: Tally, memories: Memories) -> list[Step]:
     """Starts what can be started; returns what still waits."""
     left: list[Step] = []
     pending = {step.id for step in waiting} | set(tally.going)
     for step in waiting:
         if _left_out(step, tally):
             pending.discard(step.id)
-        elif not any(need in pending for need in step.needs) and executor.room(step.threads, step.alone):
-            executor.start(step.id, _work(step, plan.out), step.threads, step.alone)
+        elif not any(need in pending for need in step.needs) and executor.room(takes := _resources(step, memories)):
+            executor.start(step.id, _work(step, plan.out), takes)
             tally.going[step.id] = 0.0
         else:
             left.append(step)
     return left
+
+
+def _resources(step: Step, memories: Memories) -> Resources:
+    return Resources(step.threads, memories.of(step) or WORKER_BYTES, step.gpu, step.alone)
 
 
 def _work(step: Step, out: Path) -> Work:

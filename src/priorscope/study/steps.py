@@ -49,6 +49,11 @@ class TrainStep:
         return self.cell.recipe.train.threads
 
     @property
+    def gpu(self) -> bool:
+        """Whether it takes a GPU where there is one."""
+        return self.cell.recipe.train.device in ("cuda", "auto")
+
+    @property
     def alone(self) -> bool:
         """Whether nothing else may run beside it."""
         return False
@@ -109,6 +114,11 @@ class ProbeStep:
     @property
     def threads(self) -> int:
         return max(subject.threads for subject in self.subjects)
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it takes a GPU: a study looks at runs on the processor."""
+        return False
 
     @property
     def alone(self) -> bool:

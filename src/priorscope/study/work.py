@@ -49,6 +49,21 @@ class TrainWork:
                 raise
             self._note(error)
 
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """The runs that it begins with."""
+        return () if self.init is None else (self.init,)
+
+    @property
+    def writes_into(self) -> Path | None:
+        """The folder into which it alone may write meanwhile."""
+        return self.out
+
+    @property
+    def product(self) -> Path:
+        """The file whose presence says that it is done."""
+        return self.out / layout.ENVIRONMENT
+
     def _note(self, error: Exception) -> None:
         """Ends a trial that diverged: it is done, and was wrong on every image."""
         folder.write_rows(self.out / layout.STEPS, [])
@@ -76,6 +91,21 @@ class ProbeWork:
             result = answer(self.probe, networks, _source(self.data), self.companions)
         result.save(self.out, self.about.replace(protocol=result.protocol()))
         watch(Status(1.0, 0))
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """The runs that it looks at, and those beside them."""
+        return (*self.runs, *self.companions.values())
+
+    @property
+    def writes_into(self) -> Path | None:
+        """The folder into which it alone may write meanwhile: none, it writes one file."""
+        return None
+
+    @property
+    def product(self) -> Path:
+        """The file whose presence says that it is done."""
+        return self.out
 
 
 Work = TrainWork | ProbeWork

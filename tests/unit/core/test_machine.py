@@ -15,6 +15,7 @@ from priorscope.core import machine
 from priorscope.core.errors import RequestError
 from priorscope.core.machine import (
     cores,
+    cuda_devices,
     forget_most_memory,
     memory_bytes,
     most_memory,
@@ -65,6 +66,26 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
         pick_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert pick_device("auto") == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("there", "variable", "count", "names"),
+    [
+        (True, None, 2, ("0", "1")),
+        (True, "2,5", 2, ("2", "5")),
+        (True, "2,-1,5", 1, ("2",)),
+        (True, "", 0, ()),
+        (False, None, 2, ()),
+    ],
+)
+def test_cuda_devices_have_the_names_by_which_a_process_is_shown_them(monkeypatch, there, variable, count, names):
+    """CUDA counts from 0 those that the variable names, up to the first that is none; torch cannot use every driver."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert cuda_devices() == names
 
 
 def test_the_most_memory_is_that_since_it_was_forgotten() -> None:

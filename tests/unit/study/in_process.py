@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from priorscope.study.executors import Ended, do_catching
+import os
+from dataclasses import dataclass
+
+from priorscope.core.errors import WorkError
+from priorscope.study.executors import Ended, Resources, do_catching
 
 
 class Here:
@@ -12,10 +16,10 @@ class Here:
         self.ended: list[Ended] = []
         self.order: list[str] = []
 
-    def room(self, threads: int, alone: bool) -> bool:  # noqa: ARG002
+    def room(self, takes: Resources) -> bool:  # noqa: ARG002
         return not self.ended
 
-    def start(self, id: str, work, threads: int, alone: bool) -> None:  # noqa: ARG002
+    def start(self, id: str, work, takes: Resources) -> None:  # noqa: ARG002
         self.order.append(id)
         self.ended.append(Ended(id, 0.0, 0.0, do_catching(work, lambda _: None)))
 
@@ -25,3 +29,11 @@ class Here:
 
     def stop(self) -> None:
         pass
+
+
+@dataclass(frozen=True)
+class SaysItsDevices:
+    """A step that fails, and says which process it is in and which CUDA devices that sees."""
+
+    def do(self, watch) -> None:  # noqa: ARG002
+        raise WorkError(f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}", "no more", "nothing")

@@ -14,14 +14,17 @@ from typing import Any
 
 import pytest
 
+from priorscope.core.contracts import About
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import locked
 from priorscope.core.machine import processor
+from priorscope.data import source_config
 from priorscope.fitting import Status
+from priorscope.probes import probe_config
 from priorscope.recipe import Recipe
 from priorscope.study import cluster
-from priorscope.study.executors import Ended, Going
-from priorscope.study.work import TrainWork
+from priorscope.study.executors import Ended, Going, Resources
+from priorscope.study.work import ProbeWork, TrainWork
 
 
 class RayError(Exception):
@@ -148,34 +151,33 @@ def executor(ray: PaperRay, tmp_path: Path) -> cluster.ClusterExecutor:  # noqa:
     return cluster.ClusterExecutor("auto", tmp_path)
 
 
-def training(device: str = "cpu") -> TrainWork:
-    recipe = {"data": {"source": "shapetex"}, "model": "mlp/tiny", "train": {"device": device}}
-    return TrainWork(Recipe.of(recipe), Path("out"), init=None)
+def training() -> TrainWork:
+    return TrainWork(Recipe.of({"data": {"source": "shapetex"}, "model": "mlp/tiny"}), Path("out"), init=None)
 
 
 def done(error: str | None = None, kind: str | None = None) -> Any:
     return cluster._Last(error, 12.0, GIB, kind or processor())
 
 
-@pytest.mark.parametrize(("device", "gpus"), [("cpu", 0), ("cuda", 1), ("auto", 1)])
-def test_a_step_states_its_threads_its_memory_and_a_gpu_where_its_recipe_trains_on_one(ray, executor, device, gpus):
-    executor.start("a", training(device), threads=3, alone=False)
+@pytest.mark.parametrize(("gpu", "gpus"), [(False, 0), (True, 1)])
+def test_a_step_states_its_threads_its_memory_and_a_gpu_where_it_trains_on_one(ray, executor, gpu, gpus):
+    executor.start("a", training(), Resources(3, 2.5 * GIB, gpu))
     assert ray.handed[0].options == {
         "name": "a",
         "max_retries": 0,
         "num_cpus": 3,
         "num_gpus": gpus,
-        "memory": int(1.5 * GIB),
+        "memory": int(2.5 * GIB),
     }
 
 
 def test_a_step_larger_than_every_node_takes_the_largest(ray, executor):
-    executor.start("a", training(), threads=64, alone=False)
-    assert ray.handed[0].options["num_cpus"] == 8
+    executor.start("a", training(), Resources(64, 100 * GIB))
+    assert (ray.handed[0].options["num_cpus"], ray.handed[0].options["memory"]) == (8, 64 * GIB)
 
 
 def test_a_step_that_measures_time_has_a_whole_node_of_this_kind(ray, executor):
-    executor.start("a", training(), threads=1, alone=True)
+    executor.start("a", training(), Resources(1, alone=True))
     assert ray.handed[0].options["num_cpus"] == 4
     assert ray.handed[0].options["scheduling_strategy"] == ("home", False)
 
@@ -183,13 +185,13 @@ def test_a_step_that_measures_time_has_a_whole_node_of_this_kind(ray, executor):
 def test_times_are_measured_elsewhere_where_the_head_gives_no_cores(ray, executor):
     ray.machines = {"home": {"CPU": 0.0}, "far": WORKER, "further": WORKER}
     ray.kinds["further"] = processor()
-    executor.start("a", training(), threads=1, alone=True)
+    executor.start("a", training(), Resources(1, alone=True))
     assert ray.handed[0].options["scheduling_strategy"] == ("further", False)
 
 
 def test_a_time_that_no_node_can_measure_fails_its_step_and_says_why(ray, executor):
     ray.machines = {"home": {"CPU": 0.0}, "far": WORKER}
-    executor.start("a", training(), threads=1, alone=True)
+    executor.start("a", training(), Resources(1, alone=True))
     (end,) = executor.news(0)
     assert isinstance(end, Ended)
     assert end.error is not None
@@ -199,29 +201,29 @@ def test_a_time_that_no_node_can_measure_fails_its_step_and_says_why(ray, execut
 
 def test_steps_wait_with_ray_up_to_a_number_and_those_under_way_do_not_count(ray, executor):
     for number in range(cluster.QUEUE):
-        assert executor.room(1, alone=False)
-        executor.start(str(number), training(), 1, alone=False)
-    assert not executor.room(1, alone=False)
+        assert executor.room(Resources(1))
+        executor.start(str(number), training(), Resources(1))
+    assert not executor.room(Resources(1))
     ray.said = [("0", 1, Status(0.25, 10))]
     assert list(executor.news(0)) == [Going("0", Status(0.25, 10))]
-    assert executor.room(1, alone=False)
+    assert executor.room(Resources(1))
 
 
 def test_no_more_steps_than_asked_for_are_handed_over(ray, tmp_path):  # noqa: ARG001  it stands in for Ray
     executor = cluster.ClusterExecutor("auto", tmp_path, most=1)
-    executor.start("a", training(), 1, alone=False)
-    assert not executor.room(1, alone=False)
+    executor.start("a", training(), Resources(1))
+    assert not executor.room(Resources(1))
 
 
 def test_a_step_that_is_done_says_what_it_cost_and_whether_that_tells_about_this_machine(ray, executor):
     for id, kind in (("a", None), ("b", "another kind")):
-        executor.start(id, training(), 1, alone=False)
+        executor.start(id, training(), Resources(1))
         ray.handed[-1].outcome = done(kind=kind)
         assert list(executor.news(0)) == [Ended(id, 12.0, GIB, None, like_here=kind is None)]
 
 
 def test_a_step_whose_node_is_lost_is_begun_again_however_often(ray, executor):
-    executor.start("a", training(), 1, alone=False)
+    executor.start("a", training(), Resources(1))
     for _ in range(5):
         ray.handed[-1].outcome = NodeDiedError()
         assert list(executor.news(0)) == [Going("a", Status(0.0, 0))]
@@ -231,7 +233,7 @@ def test_a_step_whose_node_is_lost_is_begun_again_however_often(ray, executor):
 
 
 def test_a_step_whose_process_dies_again_and_again_fails(ray, executor):
-    executor.start("a", training(), 1, alone=False)
+    executor.start("a", training(), Resources(1))
     told = []
     while not told or isinstance(told[-1], Going):
         ray.handed[-1].outcome = WorkerCrashedError()
@@ -241,7 +243,7 @@ def test_a_step_whose_process_dies_again_and_again_fails(ray, executor):
 
 
 def test_a_step_that_runs_out_of_memory_fails_at_once(ray, executor):
-    executor.start("a", training(), 1, alone=False)
+    executor.start("a", training(), Resources(1))
     ray.handed[-1].outcome = OutOfMemoryError()
     (end,) = executor.news(0)
     assert end.error.startswith("Memory ran out on its node.")
@@ -249,17 +251,17 @@ def test_a_step_that_runs_out_of_memory_fails_at_once(ray, executor):
 
 def test_the_cores_of_a_lost_node_are_not_asked_for(ray, executor):
     ray.dead = frozenset({"far"})
-    executor.start("a", training("cuda"), threads=64, alone=False)
+    executor.start("a", training(), Resources(64, gpu=True))
     assert (ray.handed[0].options["num_cpus"], ray.handed[0].options["num_gpus"]) == (4, 0)
     ray.dead = frozenset({"home"})
     ray.kinds["far"] = processor()
-    executor.start("b", training(), threads=1, alone=True)
+    executor.start("b", training(), Resources(1, alone=True))
     assert ray.handed[1].options["scheduling_strategy"] == ("far", False)
 
 
 def test_of_two_steps_that_ended_at_once_each_is_heard(ray, executor):
     for id in "ab":
-        executor.start(id, training(), 1, alone=False)
+        executor.start(id, training(), Resources(1))
         ray.handed[-1].outcome = done()
     assert [news.id for _ in range(2) for news in executor.news(0.5)] == ["a", "b"]
     assert ray.waited == [0.5, 0.5]
@@ -267,14 +269,14 @@ def test_of_two_steps_that_ended_at_once_each_is_heard(ray, executor):
 
 
 def test_what_went_wrong_with_a_node_is_told_in_rays_words(ray, executor):
-    executor.start("a", training(), 1, alone=False)
+    executor.start("a", training(), Resources(1))
     ray.handed[-1].outcome = RayError("The node far lost its disk.")
     assert list(executor.news(0)) == [Ended("a", 0.0, 0.0, "The node far lost its disk.")]
 
 
 def test_stopping_asks_every_step_that_is_under_way(ray, executor):
     for id in "abc":
-        executor.start(id, training(), 1, alone=False)
+        executor.start(id, training(), Resources(1))
     over, *under_way = ray.handed
     over.outcome = done()
     assert [news.id for news in executor.news(0)] == ["a"]
@@ -285,7 +287,7 @@ def test_stopping_asks_every_step_that_is_under_way(ray, executor):
 
 def test_a_step_that_does_not_end_when_asked_is_ended(ray, executor):
     ray.deaf = True
-    executor.start("a", training(), 1, alone=False)
+    executor.start("a", training(), Resources(1))
     executor.stop()
     assert ray.cancelled == ray.forced == ray.handed
 
@@ -303,8 +305,8 @@ class Small:
     """A work that says once how far it is, and fails if it is told to."""
 
     error: Exception | None = None
-    runs: tuple[Path, ...] = ()
-    companions: dict[str, Path] = field(default_factory=dict)
+    reads: tuple[Path, ...] = ()
+    writes_into: Path | None = None
 
     def do(self, watch: Any) -> None:
         watch(Status(0.5, 7, row={}))
@@ -342,7 +344,8 @@ def test_a_node_that_does_not_see_the_study_carries_out_nothing(shared):
 def test_a_node_that_does_not_see_what_a_step_begins_with_says_so(shared):
     before, looked_at, beside = (shared / name for name in ("before", "looked_at", "beside"))
     train = replace(training(), init=before, out=shared / "out")
-    probe = Small(runs=(looked_at,), companions={"shape": beside})
+    source = source_config("shapetex")
+    probe = ProbeWork((looked_at,), probe_config("accuracy"), source, 1, shared / "a.json", {"shape": beside}, About())
     for work, needed in ((train, before), (probe, looked_at), (probe, beside)):
         said = cluster._await(work)
         assert said == (

@@ -5,16 +5,21 @@ from __future__ import annotations
 import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from in_process import SaysItsDevices
 
 from priorscope.fitting import Status
 from priorscope.recipe import Recipe
-from priorscope.study.executors import Ended, LocalExecutor, _death, do_catching
+from priorscope.study.executors import WORKER_BYTES, Ended, LocalExecutor, Resources, _death, _Worker, do_catching
 from priorscope.study.work import TrainWork
 
 WORK = TrainWork(Recipe.of({"data": {"source": "shapetex"}, "model": "mlp/tiny"}), Path("out"), init=Path("nowhere"))
 """It fails, because there is nothing to begin with; until somebody hears of that, its process is busy."""
+
+
+GIB = 2**30
 
 
 def ended(executor: LocalExecutor, count: int) -> list[Ended]:
@@ -28,53 +33,152 @@ def ended(executor: LocalExecutor, count: int) -> list[Ended]:
 
 @pytest.fixture
 def executor():
-    made = LocalExecutor(cores=4, most=3)
+    made = LocalExecutor(4, 16 * GIB, most=3, devices=tuple)
     yield made
     made.stop()
 
 
+@pytest.fixture
+def on_paper(monkeypatch):
+    """An executor of eight cores, 16 GiB and the CUDA devices 2 and 5, whose processes are on paper and never end."""
+    monkeypatch.setattr(LocalExecutor, "_hire", hire_on_paper)
+    return LocalExecutor(8, 16 * GIB, devices=lambda: ("2", "5"))
+
+
+def hire_on_paper(executor: LocalExecutor, device: str | None) -> _Worker:
+    worker = _Worker(Mock(), Mock(), device)
+    executor._workers.append(worker)
+    return worker
+
+
+def end(executor: LocalExecutor, id: str) -> None:
+    """What hearing of a step's end does."""
+    next(worker for worker in executor._workers if worker.step == id).step = None
+
+
 def test_steps_fill_the_cores_and_no_more(executor):
-    executor.start("a", WORK, threads=3, alone=False)
-    assert executor.room(1, alone=False)
-    assert not executor.room(2, alone=False)
+    executor.start("a", WORK, Resources(3))
+    assert executor.room(Resources(1))
+    assert not executor.room(Resources(2))
 
 
 def test_a_step_that_measures_time_has_the_machine_to_itself(executor):
-    assert executor.room(1, alone=True)
-    executor.start("a", WORK, threads=1, alone=False)
-    assert not executor.room(1, alone=True)
+    assert executor.room(Resources(1, alone=True))
+    executor.start("a", WORK, Resources(1))
+    assert not executor.room(Resources(1, alone=True))
 
 
 def test_nothing_starts_beside_a_step_that_measures_time(executor):
-    executor.start("a", WORK, threads=1, alone=True)
-    assert not executor.room(1, alone=False)
+    executor.start("a", WORK, Resources(1, alone=True))
+    assert not executor.room(Resources(1))
+
+
+def test_no_more_steps_than_asked_for_run_side_by_side(executor):
+    for id in "abc":
+        assert executor.room(Resources(1))
+        executor.start(id, WORK, Resources(1))
+    assert not executor.room(Resources(1))
+
+
+def test_steps_fill_the_memory_that_their_like_took_and_no_more(on_paper):
+    on_paper.start("a", WORK, Resources(1, 10 * GIB))
+    assert on_paper.room(Resources(1, 6 * GIB))
+    assert not on_paper.room(Resources(1, 6 * GIB + 1))
+    on_paper.start("b", WORK, Resources(1, 5 * GIB))
+    assert on_paper.room(Resources(1, 1 * GIB))
+    assert not on_paper.room(Resources(1)), "a step of which nothing is known counts for 1.5 GiB"
+
+
+def test_idle_processes_keep_memory_unless_one_of_them_takes_the_step(on_paper):
+    for id in "abc":
+        on_paper.start(id, WORK, Resources(1))
+    end(on_paper, "a")
+    end(on_paper, "b")
+    assert on_paper.room(Resources(1, 16 * GIB - 2 * WORKER_BYTES))
+    assert not on_paper.room(Resources(1, 16 * GIB - 2 * WORKER_BYTES + 1))
+
+
+def test_a_step_that_takes_more_memory_than_there_is_runs_when_nothing_else_does(on_paper):
+    assert on_paper.room(Resources(1, 64 * GIB))
+
+
+def test_each_device_has_one_training_at_a_time_and_the_processor_works_beside_them(on_paper):
+    gpu, cpu = Resources(1, gpu=True), Resources(1)
+    for id in "ab":
+        assert on_paper.room(gpu)
+        on_paper.start(id, WORK, gpu)
+    assert [worker.device for worker in on_paper._workers] == ["2", "5"]
+    assert not on_paper.room(gpu)
+    assert on_paper.room(cpu)
+    on_paper.start("probe", WORK, cpu)
+    end(on_paper, "b")
+    assert on_paper.room(cpu)
+    on_paper.start("another probe", WORK, cpu)
+    assert on_paper.room(gpu)
+    on_paper.start("c", WORK, gpu)
+    assert {worker.step: worker.device for worker in on_paper._workers} == {
+        "a": "2",
+        "c": "5",
+        "probe": None,
+        "another probe": None,
+    }
+    assert not on_paper.room(gpu)
+
+
+def test_devices_are_not_looked_for_until_a_step_asks_for_one(monkeypatch):
+    monkeypatch.setattr(LocalExecutor, "_hire", hire_on_paper)
+    count = Mock(return_value=())
+    executor = LocalExecutor(8, 16 * GIB, devices=count)
+    executor.start("a", WORK, Resources(1))
+    assert executor.room(Resources(1))
+    count.assert_not_called()
+    for id in "bc":
+        assert executor.room(Resources(1, gpu=True)), "without a device its training is the processor's"
+        executor.start(id, WORK, Resources(1, gpu=True))
+    count.assert_called_once_with()
+
+
+def test_a_training_sees_its_own_device_alone_and_keeps_its_process(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    executor = LocalExecutor(8, 16 * GIB, devices=lambda: ("2", "5"))
+    try:
+        for id in "ab":
+            executor.start(id, SaysItsDevices(), Resources(1, gpu=True))
+        executor.start("probe", SaysItsDevices(), Resources(1))
+        first = {end.id: str(end.error).partition("\n")[0].partition(" ") for end in ended(executor, 3)}
+        assert {id: seen for id, (_, _, seen) in first.items()} == {"a": "2", "b": "5", "probe": "2,5"}
+        executor.start("c", SaysItsDevices(), Resources(1, gpu=True))
+        (again,) = ended(executor, 1)
+        assert str(again.error).startswith(" ".join(first["a"][::2]))
+    finally:
+        executor.stop()
 
 
 def test_a_process_that_died_while_it_was_idle_is_replaced(executor):
-    executor.start("a", WORK, threads=1, alone=False)
+    executor.start("a", WORK, Resources(1))
     ended(executor, 1)
     (idle,) = multiprocessing.active_children()
     idle.kill()
     idle.join()
-    executor.start("b", WORK, threads=1, alone=False)
+    executor.start("b", WORK, Resources(1))
     (end,) = ended(executor, 1)
     assert (end.id, "nowhere holds no run" in str(end.error)) == ("b", True)
 
 
 def test_a_step_larger_than_the_machine_runs_when_nothing_else_does(executor):
-    assert executor.room(64, alone=False)
+    assert executor.room(Resources(64))
 
 
 def test_what_went_wrong_is_told_in_words(executor):
-    executor.start("a", WORK, threads=1, alone=False)
+    executor.start("a", WORK, Resources(1))
     (end,) = ended(executor, 1)
     assert end.error is not None
     assert "nowhere holds no run" in end.error
-    assert executor.room(1, alone=True)
+    assert executor.room(Resources(1, alone=True))
 
 
 def test_a_process_that_is_killed_fails_its_step_and_the_next_has_another(executor):
-    executor.start("a", WORK, threads=1, alone=False)
+    executor.start("a", WORK, Resources(1))
     (before,) = multiprocessing.active_children()
     before.kill()  # while it still imports what it needs
     (end,) = ended(executor, 1)
@@ -84,7 +188,7 @@ def test_a_process_that_is_killed_fails_its_step_and_the_next_has_another(execut
         "  wanted: a process that lives until its step ends\n"
         "  try:    the same command again goes on where it stopped",
     )
-    executor.start("b", WORK, threads=1, alone=False)
+    executor.start("b", WORK, Resources(1))
     (after,) = multiprocessing.active_children()
     assert after.pid != before.pid
     (end,) = ended(executor, 1)

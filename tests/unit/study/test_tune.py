@@ -16,7 +16,7 @@ from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.fitting.made_from import inputs
 from priorscope.study.cells import all_cells
-from priorscope.study.executors import Ended
+from priorscope.study.executors import WORKER_BYTES, Ended, Resources
 from priorscope.study.forecast import Forecast, export, forecast, remember
 from priorscope.study.plan import make_plan
 from priorscope.study.run import run_study
@@ -66,12 +66,14 @@ class OnPaper(Here):
     def __init__(self, scores) -> None:
         super().__init__()
         self.scores = scores
+        self.takes: dict[str, Resources] = {}
 
-    def start(self, id: str, work, threads: int, alone: bool) -> None:  # noqa: ARG002
+    def start(self, id: str, work, takes: Resources) -> None:
         self.order.append(id)
+        self.takes[id] = takes
         if hasattr(work, "recipe"):
             plant(work, self.scores(work.out.name))
-        self.ended.append(Ended(id, 0.0, 0.0))
+        self.ended.append(Ended(id, 0.0, 3e9))
 
 
 def plant(work, accuracy: float) -> None:
@@ -217,6 +219,36 @@ def test_a_training_costs_all_its_attempts_by_the_epochs_it_came_to_and_one_that
     assert forecast(make_plan(longer, tmp_path / "other"), workers=1).seconds == 240
 
 
+def test_a_step_takes_its_threads_the_memory_of_its_like_and_a_gpu_where_its_recipe_may_train_on_one(tmp_path, monkeypatch):
+    """`b` was measured at another length, the others nowhere; probes look on the processor."""
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    recipes = {
+        "a": {"train": {"device": "auto", "threads": 2}},
+        "b": {"train": {"device": "cuda"}},
+        "c": {"train": {"epochs": 2}, "model": {"width": 24}},
+    }
+    study = made(tune=None, recipes=recipes, seeds=[0])
+    plan = make_plan(study, tmp_path / "out")
+    longer = {"b": {"train": {"device": "cuda", "epochs": 7}}}
+    remember(make_plan(made(tune=None, recipes=longer, seeds=[0]), tmp_path / "longer").steps[0], 9.0, 5e9)
+    executor = OnPaper(lambda _: 0.5)
+    run_study(study, tmp_path / "out", executor=executor)
+    assert {step.id for step in plan.steps} == set(executor.takes)
+    assert [executor.takes[f"train {name}-s0"] for name in "abc"] == [
+        Resources(2, WORKER_BYTES, gpu=True),
+        Resources(1, 5e9, gpu=True),
+        Resources(1, WORKER_BYTES),
+    ]
+    assert executor.takes["accuracy of a-s0"] == Resources(2, WORKER_BYTES)
+
+
+def test_the_memory_of_a_step_counts_for_the_next_like_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    executor = OnPaper(lambda _: 0.5)
+    run_study(made(tune=None, recipes={"a": {}}, seeds=[0, 1], probes=[]), tmp_path / "out", executor=executor)
+    assert [takes.memory for takes in executor.takes.values()] == [WORKER_BYTES, 3e9]
+
+
 def test_an_epoch_foretells_nothing_where_steps_set_the_length(tmp_path, monkeypatch):
     """Nine steps were three epochs and took 30 s: nine at another rate take 30 s as well."""
     monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
@@ -338,11 +370,11 @@ def test_what_begins_with_a_tuned_recipe_is_tuned_after_it(tmp_path):
 
 def test_a_trial_that_fails_leaves_out_what_it_would_choose(tmp_path):
     class Failing(OnPaper):
-        def start(self, id: str, work, threads: int, alone: bool) -> None:
+        def start(self, id: str, work, takes: Resources) -> None:
             if id == "train b-t2":
                 self.ended.append(Ended(id, 0.0, 0.0, "A disk is full."))
             else:
-                super().start(id, work, threads, alone)
+                super().start(id, work, takes)
 
     outcome = run_study(made(), tmp_path, executor=Failing(lambda _: 0.5))
     assert outcome.failed["train b-t2"] == "A disk is full."
