@@ -183,7 +183,7 @@ def _carry_out(plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[st
     with stopping() as asked:
         try:
             while waiting or tally.going:
-                waiting = _start_ready(plan, waiting, executor, tally, memories)
+                waiting = _start_ready(plan, waiting, [steps[id] for id in tally.going], executor, tally, memories)
                 for news in executor.news(0.2):
                     if isinstance(news, Going):
                         tally.going[news.id] = news.status.done
@@ -224,19 +224,34 @@ def _left_out(step: Step, tally: Tally) -> bool:
     return broken is not None
 
 
-def _start_ready(plan: Plan, waiting: Sequence[Step], executor: Executor, tally: Tally, memories: Memories) -> list[Step]:
+def _start_ready(
+    plan: Plan, waiting: Sequence[Step], going: Sequence[Step], executor: Executor, tally: Tally, memories: Memories
+) -> list[Step]:
     """Starts what can be started; returns what still waits."""
-    left: list[Step] = []
-    pending = {step.id for step in waiting} | set(tally.going)
-    for step in waiting:
-        if _left_out(step, tally):
-            pending.discard(step.id)
-        elif not any(need in pending for need in step.needs) and executor.room(takes := _resources(step, memories)):
-            executor.start(step.id, _work(step, plan.out), takes)
-            tally.going[step.id] = 0.0
-        else:
-            left.append(step)
-    return left
+    left = [step for step in waiting if not _left_out(step, tally)]
+    pending = {step.id for step in (*left, *going)}
+    ready = _in_turn(plan, [step for step in left if pending.isdisjoint(step.needs)])
+    under_way = [*going]
+    while step := next((one for one in _apart(ready, under_way) if executor.room(_resources(one, memories))), None):
+        executor.start(step.id, _work(step, plan.out), _resources(step, memories))
+        tally.going[step.id] = 0.0
+        under_way.append(step)
+        ready = [other for other in ready if other.id != step.id]
+    return [step for step in left if step.id not in tally.going]
+
+
+def _in_turn(plan: Plan, ready: Iterable[Step]) -> list[Step]:
+    """Steps in the plan's order, but those that look at the same one after another, where the first of them stands."""
+    places: dict[object, int] = {}
+    for place, step in enumerate(plan.steps):
+        places.setdefault(step.looks_at or step.id, place)
+    return sorted(ready, key=lambda step: places.get(step.looks_at or step.id, len(places)))
+
+
+def _apart(ready: Sequence[Step], under_way: Sequence[Step]) -> list[Step]:
+    """Steps, those last that look at the same as one under way: what that computes and keeps, they need not compute."""
+    looked_at = {step.looks_at for step in under_way if step.looks_at is not None}
+    return sorted(ready, key=lambda step: step.looks_at in looked_at)
 
 
 def _resources(step: Step, memories: Memories) -> Resources:

@@ -58,6 +58,11 @@ class TrainStep:
         """Whether nothing else may run beside it."""
         return False
 
+    @property
+    def looks_at(self) -> None:
+        """What a probe looks at: a training looks at nothing."""
+        return None
+
     @cached_property
     def key(self) -> str:
         return content_key(self.made_from)
@@ -133,6 +138,11 @@ class ProbeStep:
     def source(self) -> SourceConfig:
         """The data on which the probe asks."""
         return self.data or self.subjects[0].cell.recipe.data.source
+
+    @cached_property
+    def looks_at(self) -> tuple[str, str] | None:
+        """The one run and the data that the probe asks about: steps that share both share what the run says about them."""
+        return None if self.joint else (self.subjects[0].id, self.source.toml())
 
     @cached_property
     def made_from(self) -> Plain:
