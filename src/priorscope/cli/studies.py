@@ -55,8 +55,8 @@ def study(
     check_folder(asked, folder)
     if plan and cluster:
         raise RequestError("--plan came with --cluster.", "one of them: a forecast is for this machine", "leave --cluster out")
-    if plan:  # to forget what is there is to find nothing
-        planned = make_plan(asked, folder / "anew" if fresh else folder)
+    if plan:
+        planned = make_plan(asked, folder, fresh=fresh)
         check_askable(planned)
         return _show_plan(planned, shared, workers, as_json)
     from priorscope.report import write_study_page
@@ -68,8 +68,8 @@ def study(
         print(f"begun again elsewhere: {', '.join(executor.begun_again)}", file=sys.stderr)
     page = write_study_page(folder)
     if as_json:
-        done = outcome.asked - len(outcome.failed)
-        print_json({"out": str(folder), "report": str(page), "steps_done": done, "failed": outcome.failed})
+        done, failed = outcome.asked - len(outcome.failed), {name: failure.error for name, failure in outcome.failed.items()}
+        print_json({"out": str(folder), "report": str(page), "steps_done": done, "failed": failed})
     outcome.check()
     if as_json:
         return None

@@ -298,7 +298,7 @@ def _nowhere(wanted: str) -> str:
 
 
 def kind() -> str:
-    """The processor of whatever node this is."""
+    """The processor of whatever node this is. Ray takes plain functions alone; `processor` has a cache around it."""
     return processor()
 
 

@@ -46,23 +46,26 @@ class Plan:
         return [step for step in self.steps if step.id in self.open]
 
 
-def make_plan(study: Study, out: Path) -> Plan:
-    """Works out the steps of a study and looks at what stands in its folder."""
+def make_plan(study: Study, out: Path, *, fresh: bool = False) -> Plan:
+    """Works out the steps of a study and looks at what stands in its folder, unless it is to be done from nothing."""
     chosen: dict[str, int] = {}
     while True:
         found = all_cells(study, chosen)
         trains = _train_steps(found, chosen, out)
         waiting = _waiting(found, trains, chosen)
-        tried = {arm: [trains[cell.run] for cell in cells] for arm, cells in found.trials.items() if arm not in chosen}
+        asked = {} if fresh else {arm: cells for arm, cells in found.trials.items() if arm not in chosen}
+        tried = {arm: [trains[cell.run] for cell in cells] for arm, cells in asked.items()}
         ready = {
             arm: steps for arm, steps in tried.items() if all(one.id not in waiting and not one.missing() for one in steps)
         }
         if not ready:
-            return _planned(study, out, found, trains, waiting)
+            return _planned(study, out, found, trains, waiting, fresh=fresh)
         chosen |= {arm: best_trial([score(step.out) for step in steps]) for arm, steps in ready.items()}
 
 
-def _planned(study: Study, out: Path, found: Cells, trains: Mapping[str, TrainStep], waiting: Mapping[str, str]) -> Plan:
+def _planned(
+    study: Study, out: Path, found: Cells, trains: Mapping[str, TrainStep], waiting: Mapping[str, str], *, fresh: bool
+) -> Plan:
     """The plan of a study whose runs are worked out; `waiting` says why some cannot be begun."""
     of_runs = [trains[cell.run] for cell in found.runs]
     trials = tuple(trains[cell.run] for cells in found.trials.values() for cell in cells)
@@ -81,7 +84,7 @@ def _planned(study: Study, out: Path, found: Cells, trains: Mapping[str, TrainSt
             missing[step.id] = waiting.get(step.id) or f"after {held}"
             continue
         redone = next((need for need in step.needs if need in missing), None)
-        why = step.missing() or (f"after {redone}" if redone else None)
+        why = step.ABSENT if fresh else step.missing() or (f"after {redone}" if redone else None)
         if why is not None:
             missing[step.id] = why
     return Plan(study, out, tuple(steps), missing, frozenset(open_steps))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from priorscope.core import folder, layout
-from priorscope.core.config import content_key, read_toml
+from priorscope.core.config import Plain, content_key, read_toml
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 from priorscope.core.machine import cores, memory_bytes
@@ -27,8 +27,18 @@ from priorscope.study.steps import ProbeStep, Step, TrainStep
 from priorscope.study.study import Study
 from priorscope.study.work import ProbeWork, TrainWork, Work
 
-LEFT_OUT = "Left out,"
-"""The first words of the reason why a step was not tried."""
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a step is not done, in words."""
+
+    error: str
+    needs: str | None = None
+    """The step that failed and for which this one was left out; None where this one was tried."""
+
+    def plain(self) -> Plain:
+        """As it is kept: a step that was tried names none that it needs."""
+        return {"error": self.error} | ({} if self.needs is None else {"needs": self.needs})
 
 
 @dataclass
@@ -37,7 +47,7 @@ class Tally:
 
     to_do: int
     done: int = 0
-    failed: dict[str, str] = field(default_factory=dict[str, str])
+    failed: dict[str, Failure] = field(default_factory=dict[str, Failure])
     going: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -50,11 +60,11 @@ class StudyOutcome:
 
     out: Path
     asked: int
-    failed: dict[str, str]
+    failed: dict[str, Failure]
 
     def check(self) -> None:
         """Says what failed, if anything did."""
-        broken = {name: error for name, error in self.failed.items() if not error.startswith(LEFT_OUT)}
+        broken = {name: failure.error for name, failure in self.failed.items() if failure.needs is None}
         if broken:
             left_out = len(self.failed) - len(broken)
             more = f"; left out because of this: {left_out} more" if left_out else ""
@@ -84,7 +94,7 @@ def run_study(
     elsewhere = finished_runs(shared)
     check_folder(study, out)
     with folder.locked(out):
-        check_askable(make_plan(study, out / "anew"))  # what cannot be planned, or never be done, changes nothing
+        check_askable(make_plan(study, out, fresh=True))  # what cannot be planned, or never be done, changes nothing
         folder.remove_leftovers(out, layout.STUDY_FOLDERS)
         if fresh:
             _forget(out)
@@ -170,7 +180,9 @@ def _set_aside(out: Path, run: Path) -> None:
     run.rename(aside)
 
 
-def _carry_out(plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[str, Path]) -> tuple[Plan, int, dict[str, str]]:
+def _carry_out(
+    plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[str, Path]
+) -> tuple[Plan, int, dict[str, Failure]]:
     """Starts every step as soon as what it needs is there and there is room; returns what failed, with the reason.
 
     Where trials choose what follows, the plan grows as they end; it is returned as it stands in the end.
@@ -220,7 +232,7 @@ def _left_out(step: Step, tally: Tally) -> bool:
     """Whether a step is left out because one that it needs failed; the tally then says so."""
     broken = next((need for need in step.needs if need in tally.failed), None)
     if broken is not None:
-        tally.failed[step.id] = f"{LEFT_OUT} because it needs {broken!r}, which failed."
+        tally.failed[step.id] = Failure(f"Left out, because it needs {broken!r}, which failed.", broken)
     return broken is not None
 
 
@@ -282,7 +294,7 @@ def _shown(subject: TrainStep, out: Path) -> tuple[Subject, tuple[str, ...]]:
 def _note_end(news: Ended, step: Step, tally: Tally) -> None:
     tally.going.pop(news.id, None)
     if news.error is not None:
-        tally.failed[news.id] = news.error
+        tally.failed[news.id] = Failure(news.error)
         return
     tally.done += 1
     if news.like_here:
@@ -294,16 +306,17 @@ def _check_stop(asked: Stopping, out: Path) -> None:
         raise Stopped(asked.number, f"{out} keeps what is done", "the same command again goes on where it stopped")
 
 
-def _note_failures(out: Path, failed: Mapping[str, str], left: Sequence[str]) -> None:
+def _note_failures(out: Path, failed: Mapping[str, Failure], left: Sequence[str]) -> None:
     """Keeps what failed: now, or before where it was `left` and not tried again to its end."""
     path = out / layout.FAILURES
     try:
-        before = {one["step"]: one["error"] for one in folder.read_json(path)["failures"]}
+        before = {one["step"]: one for one in folder.read_json(path)["failures"]}
     except (PriorscopeError, LookupError):
         before = {}
-    failed = {name: before[name] for name in left if name in before} | dict(failed)
-    if failed:
-        folder.write_json(path, {"failures": [{"step": name, "error": error} for name, error in failed.items()]})
+    told = {name: before[name] for name in left if name in before}
+    told |= {name: {"step": name, **failure.plain()} for name, failure in failed.items()}
+    if told:
+        folder.write_json(path, {"failures": [*told.values()]})
     else:
         path.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key, is_table
@@ -31,6 +31,9 @@ from priorscope.study.cells import Cell
 @dataclass(frozen=True)
 class TrainStep:
     """A step that carries out a recipe."""
+
+    ABSENT: ClassVar[str] = "not begun"
+    """Why it is to be done where nothing of it is there."""
 
     cell: Cell
     out: Path
@@ -70,7 +73,7 @@ class TrainStep:
     def missing(self) -> str | None:
         """Why it is to be done; None when it is done."""
         if stands_for(self.out, self.made_from) is None:
-            return "not begun"
+            return self.ABSENT
         if changed := self.changed():
             return f"changed: {changed}"
         record = finished_in(self.out)
@@ -97,6 +100,8 @@ class TrainStep:
 @dataclass(frozen=True)
 class ProbeStep:
     """A step that looks with one probe at one run, or at several together; `whom` says in words at which."""
+
+    ABSENT: ClassVar[str] = "not measured"
 
     probe: ProbeConfig
     subjects: tuple[TrainStep, ...]
@@ -164,7 +169,7 @@ class ProbeStep:
         if not self.out.exists():
             others = (_read(path).get("about", {}).get("made_from") or {} for path in sorted(self.out.parent.glob("*.json")))
             before = next((other for other in others if _about_the_same(other, self.made_from)), None)
-            return f"changed: {difference(before, self.made_from)}" if before else "not measured"
+            return f"changed: {difference(before, self.made_from)}" if before else self.ABSENT
         stored = _read(self.out)
         if stored.get("about", {}).get("made_from") != self.made_from:
             return "its result is damaged"

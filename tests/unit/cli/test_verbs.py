@@ -27,11 +27,12 @@ import priorscope as ps
 from priorscope import cli
 from priorscope.cli import _at_home, app
 from priorscope.core.environment import Environment, NetworkRecord
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.augment import augment_config
 from priorscope.fitting import adoption
 from priorscope.study.forecast import remember
 from priorscope.study.plan import make_plan
+from priorscope.study.run import Failure, StudyOutcome
 from priorscope.study.study import Study
 
 
@@ -146,6 +147,17 @@ def test_a_plan_says_what_it_will_take_as_far_as_that_is_known(tmp_path, monkeyp
     assert seen.endswith(", without 1 step whose like was never measured.")
     remember(plan.steps[3], 5.0, 2**30)
     assert "at least" not in last()
+
+
+def test_what_failed_in_a_study_is_told_by_its_step_for_scripts(tmp_path, monkeypatch):
+    left_out = "Left out, because it needs 'train a-s0', which failed."
+    failed = {"train a-s0": Failure("No disk."), "accuracy of a-s0": Failure(left_out, "train a-s0")}
+    monkeypatch.setattr("priorscope.study.run.run_study", lambda *_, **__: StudyOutcome(tmp_path, 3, failed))
+    monkeypatch.setattr("priorscope.report.write_study_page", lambda folder: folder / "report.html")
+    done = CliRunner().invoke(app, ["study", "quickstart", "--out", str(tmp_path), "--json"])
+    told = json.loads(done.stdout)
+    assert (told["steps_done"], told["failed"]) == (1, {"train a-s0": "No disk.", "accuracy of a-s0": left_out})
+    assert isinstance(done.exception, WorkError)
 
 
 def test_a_verb_shows_a_setting_that_it_takes():

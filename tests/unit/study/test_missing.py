@@ -65,3 +65,11 @@ def test_what_is_gone_or_torn_is_named(out, what, spoil, missing):
 def test_what_is_asked_otherwise_is_named(out):
     (step,) = (step for step in make_plan(made(k=3), out).steps if not hasattr(step, "cell"))
     assert make_plan(made(k=3), out).missing == {step.id: "changed: probe.k 5 -> 3"}
+
+
+def test_a_plan_from_nothing_looks_at_nothing_that_is_there(out):
+    """Another recipe, too, is not begun then, where it is said to have changed otherwise."""
+    for study in (made(), made(k=3)):
+        plan = make_plan(study, out, fresh=True)
+        assert list(plan.missing.values()) == ["not begun", "not measured"]
+        assert [step.out for step in plan.steps] == [step.out for step in make_plan(study, out).steps]

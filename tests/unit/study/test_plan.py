@@ -17,7 +17,7 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.augment import augment_config
 from priorscope.study.cells import cells
 from priorscope.study.plan import make_plan
-from priorscope.study.run import LEFT_OUT, StudyOutcome, check_folder, run_study
+from priorscope.study.run import Failure, StudyOutcome, check_folder, run_study
 from priorscope.study.steps import ProbeStep, TrainStep, difference
 from priorscope.study.study import Study, assign_study, find_study, shipped_studies
 
@@ -406,8 +406,8 @@ def test_a_changed_study_of_one_name_goes_on_in_its_folder(tmp_path):
 
 
 def test_what_failed_is_counted_apart_from_what_was_left_out_for_it(tmp_path):
-    left_out = {f"accuracy of {run}-s0": f"{LEFT_OUT} because it needs 'train {run}-s0', which failed." for run in "ab"}
-    failed = {"train a-s0": "No disk.", **left_out, "train b-s0": "No light."}
+    left_out = {f"accuracy of {run}-s0": Failure("Its run is not there.", f"train {run}-s0") for run in "ab"}
+    failed = {"train a-s0": Failure("No disk."), **left_out, "train b-s0": Failure("Left out, the light was.")}
     with pytest.raises(WorkError) as told:
         StudyOutcome(tmp_path, 6, failed).check()
     assert told.value.came.splitlines()[0] == "2 of 6 steps failed: train a-s0, train b-s0; left out because of this: 2 more."

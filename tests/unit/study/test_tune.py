@@ -19,7 +19,7 @@ from priorscope.study.cells import all_cells
 from priorscope.study.executors import WORKER_BYTES, Ended, Resources
 from priorscope.study.forecast import Forecast, export, forecast, remember
 from priorscope.study.plan import make_plan
-from priorscope.study.run import run_study
+from priorscope.study.run import Failure, run_study
 from priorscope.study.steps import TrainStep
 from priorscope.study.study import Study
 from priorscope.study.tune import Spread, Tune
@@ -368,6 +368,13 @@ def test_what_begins_with_a_tuned_recipe_is_tuned_after_it(tmp_path):
     assert order == sorted(order)
 
 
+def test_a_plan_from_nothing_has_no_trials_that_are_done(tmp_path):
+    run_study(made(), tmp_path, executor=OnPaper(lambda _: 0.5))
+    assert not make_plan(made(), tmp_path).open
+    anew, first = make_plan(made(), tmp_path, fresh=True), make_plan(made(), tmp_path / "elsewhere")
+    assert (anew.missing, anew.open) == (first.missing, first.open)
+
+
 def test_a_trial_that_fails_leaves_out_what_it_would_choose(tmp_path):
     class Failing(OnPaper):
         def start(self, id: str, work, takes: Resources) -> None:
@@ -377,8 +384,12 @@ def test_a_trial_that_fails_leaves_out_what_it_would_choose(tmp_path):
                 super().start(id, work, takes)
 
     outcome = run_study(made(), tmp_path, executor=Failing(lambda _: 0.5))
-    assert outcome.failed["train b-t2"] == "A disk is full."
-    assert outcome.failed["train b-s1"] == "Left out, because it needs 'train b-t2', which failed."
+    assert outcome.failed["train b-t2"] == Failure("A disk is full.")
+    said = "Left out, because it needs 'train b-t2', which failed."
+    assert outcome.failed["train b-s1"] == Failure(said, needs="train b-t2")
+    kept = folder.read_json(tmp_path / "failures.json")["failures"]
+    assert {"step": "train b-t2", "error": "A disk is full."} in kept
+    assert {"step": "train b-s1", "error": said, "needs": "train b-t2"} in kept
     assert "train a-s0" not in outcome.failed
     assert run_study(made(), tmp_path, executor=OnPaper(lambda _: 0.5)).failed == {}
 
