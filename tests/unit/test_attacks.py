@@ -503,7 +503,7 @@ def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
     net = Linear()
     images, labels = some(net)
     monkeypatch.setattr("priorscope.attacks.victim.BLOCK", 10)
-    monkeypatch.setattr("priorscope.attacks.search.SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("priorscope.core.progress.SAVE_EVERY_SECONDS", 0.0)
     budgets = (0.0, 0.005, 0.01, 0.02, 0.04)
     (attack,) = attacks_of("pgd", CLASSES, steps=5)
     asked: list[int] = []
@@ -532,13 +532,48 @@ def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
         search(tmp_path / "state.npz")
 
 
+@pytest.mark.parametrize("name", ["z-fgsm", "z-pgd5"])
+def test_a_stopped_protocol_goes_on_with_the_next_block(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Linear()
+    images, labels = some(net)
+    monkeypatch.setattr("priorscope.attacks.victim.BLOCK", 10)
+    monkeypatch.setattr("priorscope.core.progress.SAVE_EVERY_SECONDS", 0.0)
+    asked: list[int] = []
+
+    def answer(x: Tensor) -> Tensor:
+        """Of pictures that were moved far it answers NaN for some."""
+        return torch.where((x.amax((1, 2, 3)) > 0.9)[:, None], torch.nan, net(x))
+
+    def curve(state: Path | None, stop_after: int = 10**9) -> tuple[list[list[bool]], list[list[bool]], int]:
+        asked.clear()
+
+        def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+            if len(asked) == stop_after:
+                raise KeyboardInterrupt
+            asked.append(int(rows[0]))
+            return images[rows], labels[rows]
+
+        victim = Victim(answer)
+        found = protocol_curve(victim, fetch, np.arange(40), attack_of(name), (0.0, 0.02, 0.3), state=state)
+        return found.right.tolist(), found.within.tolist(), victim.not_finite
+
+    whole = curve(None)
+    assert whole[2] > 0
+    with pytest.raises(KeyboardInterrupt):
+        curve(tmp_path / "state.npz", stop_after=2)
+    assert curve(tmp_path / "state.npz") == whole
+    assert asked == [20, 30]
+    assert curve(tmp_path / "state.npz") == whole
+    assert asked == []
+
+
 @pytest.mark.parametrize("before", [1, 2, 5])
 def test_a_search_stopped_after_any_attack_of_an_ensemble_repeats_none(
     before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = Linear()
     images, labels = some(net)
-    monkeypatch.setattr("priorscope.attacks.search.SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("priorscope.core.progress.SAVE_EVERY_SECONDS", 0.0)
     ensemble = _ensemble("fgsm", "apgd-t")
     done: list[str] = []
     stop_at = [10**9]

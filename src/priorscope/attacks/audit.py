@@ -8,16 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from priorscope.attacks import Attack, LossName, Norm, attack_of
+from priorscope.attacks.ball import pictures
 from priorscope.attacks.losses import LOSSES, right
-from priorscope.attacks.search import Attacked, attacked
+from priorscope.attacks.turns import run_in_turn
 from priorscope.attacks.verdict import Check, check
 from priorscope.attacks.victim import GradientError, Victim
+from priorscope.core.progress import PartialTables
 from priorscope.core.wording import listed
 from priorscope.data.fetch import Fetch
 
@@ -28,11 +32,28 @@ SHORT = 25
 """Steps of APGD in the check that tries a step size of its own choice."""
 TIMES = (1, 2, 4)
 """After how many times the steps, and how many more starts, a check says what still stood."""
+ONCE = ("margin loss", "own step size", "more steps", "more starts", "without gradients", "half the range")
+"""The checks that attack each picture at one budget."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What attacks in turn found at one budget: which pictures are broken.
+
+    For a broken one `steps` is the number of steps after which it fell, and `start` the start of the attack that broke it.
+    """
+
+    broken: NDArray[np.bool_]
+    steps: NDArray[np.int64]
+    start: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Audited:
-    """What is audited: attacks at a budget on some rows of a split, which of them are right, and which stand."""
+    """What is audited: attacks at a budget on some rows of a split, which of them are right, and which stand.
+
+    What the checks find is kept in a file `state`: an interrupted audit is resumed.
+    """
 
     victim: Victim
     fetch: Fetch
@@ -44,10 +65,38 @@ class Audited:
     right: NDArray[np.int64]
     standing: NDArray[np.int64]
     budgets: Sequence[float]
+    state: Path | None = None
 
-    def attacked(self, rows: NDArray[np.int64], attacks: Sequence[Attack], eps: float) -> Attacked:
-        """What attacks in turn find on some rows at a budget."""
-        return attacked(self.victim, self.fetch, rows, self.index, attacks, eps, norm=self.norm, seed=self.seed)
+    @cached_property
+    def known(self) -> PartialTables:
+        """For each check that attacks, of each right picture: broken, steps, start, and a block's answers that were not finite.
+
+        The last is noted with the block's first picture, and 0 with the others.
+        """
+        checks = (*ONCE, *map(_at, self.budgets))
+        return PartialTables(self.state, {name: ((4, len(self.right)), np.int64) for name in checks})
+
+    def attacked(self, name: str, rows: NDArray[np.int64], attacks: Sequence[Attack], eps: float) -> Attacked:
+        """What a check's attacks in turn find on some of the right rows at a budget, a block at a time unless it is known."""
+        known, among = self.known, np.searchsorted(self.right, rows)
+        for places in self.victim.blocks(len(rows)):
+            place = slice(None), among[places]
+            if known.lacks(name, place):
+                known.learn(name, place, self._attack(rows[places], attacks, eps))
+            else:
+                self.victim.not_finite += int(known[name][3, among[places]].sum())
+        broken, steps, start, _ = known[name][:, among]
+        return Attacked(broken == 1, steps, start)
+
+    def _attack(self, rows: NDArray[np.int64], attacks: Sequence[Attack], eps: float) -> NDArray[np.int64]:
+        """What `known` says of a block of rows."""
+        before = self.victim.not_finite
+        images, labels = self.fetch(rows)
+        of = pictures(images, labels, eps, norm=self.norm, index=torch.from_numpy(self.index[rows]))
+        found = run_in_turn(self.victim, of, attacks, self.seed)
+        lost = torch.zeros_like(found.steps)
+        lost[0] = self.victim.not_finite - before
+        return torch.stack([found.broken.long(), found.steps, found.start, lost]).cpu().numpy()
 
     @property
     def follows_gradients(self) -> bool:
@@ -65,18 +114,24 @@ class _Try:
     marks: Callable[[Attacked, int], NDArray[np.bool_]] | None = None
 
 
+def _at(eps: float) -> str:
+    """The name under which the check of the falling curve keeps what it finds at a budget."""
+    return f"at {eps}"
+
+
 def audit(number: Audited) -> tuple[list[Check], NDArray[np.int64]]:
     """All checks of a number, and the rows that still stand after them."""
     left = np.ones(len(number.standing), np.bool_)
     iterated = [attack for attack in number.attacks if not attack.gradient_free]
     checks, reaches = _zero_gradients(number, iterated)
     for each in _tries(iterated, reaches=reaches):
-        found = number.attacked(number.standing, each.attacks, number.eps)
+        found = number.attacked(each.name, number.standing, each.attacks, number.eps)
         left &= ~found.broken
         checks.append(_more(number, each, found))
     if any(attack.steps > 1 for attack in iterated):
         checks.append(_half_the_range(number, iterated))
         checks.append(_falling_curve(number, iterated))
+    number.known.keep()
     return checks, number.standing[left]
 
 
@@ -157,7 +212,7 @@ def _half_the_range(number: Audited, attacks: Sequence[Attack]) -> Check:
     from_picture = [_short(attack).replace(start="none") for attack in attacks]
     as_it_is = [attack.replace(leave=True, judge="any") for attack in attacks]
     standing = number.standing[np.isin(number.standing, rows)]
-    count, n = int((~number.attacked(standing, [*from_picture, *as_it_is], eps).broken).sum()), len(rows)
+    count, n = int((~number.attacked("half the range", standing, [*from_picture, *as_it_is], eps).broken).sum()), len(rows)
     sentence = f"Of {n} images that uniform grey would make wrong {count} stand at half the range of pixels; none should."
     return check("half the range", count, n, sentence)
 
@@ -176,7 +231,7 @@ def _fooled_by_grey(number: Audited) -> tuple[int, NDArray[np.bool_]]:
 def _falling_curve(number: Audited, attacks: Sequence[Attack]) -> Check:
     """One iterated attack on its own at each budget: if it breaks fewer pictures at a larger one, it lost its way."""
     alone = [_short(next(attack for attack in reversed(attacks) if attack.steps > 1))]
-    broken = [int(number.attacked(number.right, alone, eps).broken.sum()) for eps in number.budgets if eps > 0]
+    broken = [int(number.attacked(_at(eps), number.right, alone, eps).broken.sum()) for eps in number.budgets if eps > 0]
     rise = int(np.max(np.maximum.accumulate(broken) - broken)) if broken else 0
     sentence = f"Run on its own at each budget, up to {rise} of {len(number.right)} images stand again at a larger one."
     return check("falling curve", rise, len(number.right), sentence)

@@ -14,9 +14,9 @@ stood. If it stands again, it is done, and has met the whole ensemble once; only
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +28,15 @@ from priorscope.attacks import Attack, Norm
 from priorscope.attacks.ball import lengths, pictures
 from priorscope.attacks.losses import right
 from priorscope.attacks.pgd import fgsm_curve
-from priorscope.attacks.turns import run_attack, run_in_turn
+from priorscope.attacks.turns import run_attack
 from priorscope.attacks.victim import Victim
-from priorscope.core.arrays import read_arrays, write_arrays
-from priorscope.core.folder import keeping
+from priorscope.core.arrays import Arrays, read_arrays
+from priorscope.core.progress import Keeper, PartialTables
 from priorscope.data.fetch import Fetch
 
 REFINEMENTS = 2
 """Bisections between two budgets of the curve: neighbours of ratio 2 end up within a fifth of each other."""
 HINTS = 2
-SAVE_EVERY_SECONDS = 5.0
 UNKNOWN, WRONG, RIGHT = 0, 1, 2
 
 
@@ -105,16 +104,13 @@ def find_smallest(
     asked = budgets.index(eps)
     search = _Search(victim, attacks, tuple(budgets), norm, seed, known, asked)
     alone = _Search(victim, attacks[:1], tuple(budgets), norm, seed, ahead, asked) if len(attacks) > 1 else None
-    saved = time.perf_counter()
+    keeper = Keeper(state, partial(_stacked, known, ahead))
     for rows in victim.blocks(len(index)):
         if not search.open_rows(rows).size:
             continue
         for _ in _rounds(search, alone, _Block(rows, *fetch(rows), index[rows])):
-            if state is not None and time.perf_counter() - saved > SAVE_EVERY_SECONDS:
-                _write(state, known, ahead)
-                saved = time.perf_counter()
-    if state is not None:
-        _write(state, known, ahead)
+            keeper.now_and_then()
+    keeper.now()
     return known
 
 
@@ -284,10 +280,20 @@ def protocol_curve(
     norm: Norm = "linf",
     seed: int = 0,
     k: int = 5,
+    state: Path | None = None,
 ) -> Curve:
-    """Every picture at every budget, each budget on its own, whether or not it was right before."""
-    parts: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
+    """Every picture at every budget, each budget on its own, whether or not it was right before.
+
+    What is known of a block of pictures is kept in a file `state`; of its answers that were not finite, with its first one.
+    """
+    shape = len(budgets), len(index)
+    known = PartialTables(state, {"right": (shape, np.int8), "within": (shape, np.int8), "not finite": (shape[1:], np.int64)})
     for rows in victim.blocks(len(index)):
+        place = slice(None), rows
+        if not known.lacks("right", place):
+            victim.not_finite += int(known["not finite"][rows[0]])
+            continue
+        before = victim.not_finite
         images, labels = fetch(rows)
         of = pictures(images, labels, 0.0, norm=norm, index=torch.from_numpy(index[rows]))
         if attack.steps == 1 and attack.start == "none":
@@ -299,53 +305,16 @@ def protocol_curve(
         own = scores.gather(2, labelled[..., None])
         rivals = (~(scores < own)).sum(2)  # the label's own logit is one of them; ties and NaN count against it
         finite = ~torch.isnan(own[..., 0])
-        parts.append((((rivals == 1) & finite).cpu().numpy(), ((rivals <= k) & finite).cpu().numpy()))
-    return Curve(*(np.concatenate(side, axis=1) for side in zip(*parts, strict=True)))
+        known.learn("within", place, ((rivals <= k) & finite).cpu().numpy())
+        known.learn("not finite", rows[:1], victim.not_finite - before)
+        known.learn("right", place, ((rivals == 1) & finite).cpu().numpy())
+    known.keep()
+    return Curve(known["right"] == 1, known["within"] == 1)
 
 
-@dataclass(frozen=True)
-class Attacked:
-    """What attacks in turn found at one budget: which pictures are broken, and the worst pictures.
-
-    For a broken one `steps` is the number of steps after which it fell, and `start` the start of the attack that broke it.
-    """
-
-    broken: NDArray[np.bool_]
-    worst: NDArray[np.float32]
-    steps: NDArray[np.int64]
-    start: NDArray[np.int64]
-
-
-def attacked(
-    victim: Victim,
-    fetch: Fetch,
-    rows: NDArray[np.int64],
-    index: NDArray[np.int64],
-    attacks: Sequence[Attack],
-    eps: float,
-    *,
-    norm: Norm = "linf",
-    seed: int = 0,
-) -> Attacked:
-    """Attacks in turn on some rows, each picture at one budget."""
-    parts: list[Attacked] = []
-    for places in victim.blocks(len(rows)):
-        some = rows[places]
-        images, labels = fetch(some)
-        of = pictures(images, labels, eps, norm=norm, index=torch.from_numpy(index[some]))
-        found = run_in_turn(victim, of, attacks, seed)
-        tensors = found.broken, found.adversarial.float(), found.steps, found.start
-        parts.append(Attacked(*(tensor.cpu().numpy() for tensor in tensors)))
-    if not parts:
-        none = np.zeros(0, np.int64)
-        return Attacked(none.astype(np.bool_), np.zeros((0, 0, 0, 0), np.float32), none, none)
-    return Attacked(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Attacked)))
-
-
-def _write(path: Path, *both: Brackets) -> None:
-    """Writes into one file what all attacks together have found out, and what the first attack alone has."""
-    with keeping(path):
-        write_arrays(path, {f.name: np.stack([getattr(brackets, f.name) for brackets in both]) for f in fields(Brackets)})
+def _stacked(*both: Brackets) -> Arrays:
+    """What one file holds: what all attacks together have found out, and what the first attack alone has."""
+    return {f.name: np.stack([getattr(brackets, f.name) for brackets in both]) for f in fields(Brackets)}
 
 
 def _read(path: Path | None, count: int, budgets: int) -> tuple[Brackets, Brackets]:

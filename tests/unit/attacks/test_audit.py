@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,47 @@ def test_more_steps_and_more_starts_are_read_at_one_two_and_four_times_as_many()
     assert shares[-1] == pytest.approx(1 - again.share)
     nobody = replace(asked, right=np.zeros(0, np.int64), standing=np.zeros(0, np.int64))
     assert {check.n for check in audit(nobody)[0]} == {0}
+
+
+def test_a_stopped_audit_resumes_and_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped half way, it asks about what is left and nothing else; answers that were not finite are counted once."""
+    monkeypatch.setattr("priorscope.attacks.victim.BLOCK", 10)
+    monkeypatch.setattr("priorscope.core.progress.SAVE_EVERY_SECONDS", 0.0)
+    line, seen, left = Line(), list[int](), [10**9]
+
+    def counted(x: Tensor) -> Tensor:
+        """Answers NaN at pictures that are far from grey, and stops after so many pictures in all."""
+        seen.append(len(x))
+        if sum(seen) > left[0]:
+            raise KeyboardInterrupt
+        return torch.where(((x - 0.5).abs().amax((1, 2, 3)) > 0.1)[:, None], torch.nan, line(x))
+
+    def asked(state: Path | None) -> Audited:
+        attacks = [attack_of("pgd", steps=10, step=0.05, start="none")]
+        return replace(number(counted, attacks, 0.0101, (0.0, 0.0101, 0.2)), victim=Victim(counted), state=state)
+
+    whole = asked(None)
+    checks, stood = audit(whole)
+    needed = sum(seen)
+    assert whole.victim.not_finite > 0
+    state = tmp_path / "audit.npz"
+    left[0] = needed // 2
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        audit(asked(state))
+    left[0] = 10**9
+    seen.clear()
+    again = asked(state)
+    resumed, standing = audit(again)
+    assert (resumed, standing.tolist()) == (checks, stood.tolist())
+    assert needed // 2 <= sum(seen) < needed * 3 // 4, "a block that was stopped comes again, with pictures as they are"
+    assert again.victim.not_finite == whole.victim.not_finite
+    seen.clear()
+    assert audit(asked(state))[0] == checks
+    assert sum(seen) < 5 * N, "gradients and grey alone are looked at again"
+    state.write_bytes(b"torn")
+    with pytest.raises(WorkError, match="is damaged"):
+        audit(asked(state))
 
 
 STEEP = attack_of("pgd", steps=10, step=0.25, start="none", loss="margin")

@@ -9,7 +9,7 @@ import pytest
 
 from priorscope.core.arrays import read_array, read_arrays, write_array, write_arrays
 from priorscope.core.errors import WorkError
-from priorscope.probes.shared.progress import kept_array
+from priorscope.core.progress import kept_array
 
 
 def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:

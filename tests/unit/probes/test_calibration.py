@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from torch import nn
 
 from priorscope import models
 from priorscope.core.comparison import over_seeds_difference
@@ -17,6 +18,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import softmax
 from priorscope.core.seeds import difference_of_families, interval_of_seeds, told_from_chance
 from priorscope.data.split import ArrayPixels, Split
+from priorscope.evidence import Evidence
 from priorscope.probes import load_result
 from priorscope.probes.accuracy import Accuracy, measure_accuracy
 from priorscope.probes.calibration import Calibration, CalibrationConfig, measure_calibration
@@ -278,6 +280,44 @@ def test_the_same_after_views_under_a_corruption_and_under_attack():
     temperatures = {score.condition: score.temperature for score in result.scores if score.temperature != 1}
     assert temperatures["contrast 3"] == temperatures["as it is"]  # val's, not the one that would mend it
     assert "40 images say little about calibration: see how wide chance alone reaches." in result.caveats
+
+
+class Stopping(nn.Module):
+    """Counts the pictures that it is shown, and stops after so many."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(3 * 8 * 8, 4)
+        self.left, self.seen = 10**9, 0
+
+    def forward(self, x):
+        self.seen += len(x)
+        if self.seen > self.left:
+            raise KeyboardInterrupt
+        return self.last(x.flatten(1))
+
+
+def test_a_stopped_attack_resumes_with_the_next_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("priorscope.attacks.victim.BLOCK", 10)
+    rng = np.random.default_rng(0)
+    pixels = ArrayPixels(rng.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8))
+    split = Split("p", "test", pixels, np.arange(40) % 4, CLASSES)
+    net = Stopping()
+    model = models.wrap(net, image_size=8, classes=CLASSES)
+
+    def measured(folder, left=10**9):
+        net.left, net.seen = left, 0
+        evidence = Evidence(model, "key" if folder else None, folder)
+        return measure_calibration(evidence, split, attack="pgd", attack_images=40)
+
+    whole = measured(None)
+    needed, block = net.seen - 40, 10 * 21  # twenty steps and a look at the end
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path, left=40 + needed * 5 // 8)  # in the third of four blocks
+    assert measured(tmp_path).table() == whole.table()
+    assert 2 * block <= net.seen <= needed - 2 * block
+    assert measured(tmp_path).table() == whole.table()
+    assert net.seen == 0
 
 
 def test_views_are_read_from_a_name_or_a_table():

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from priorscope import models
+from priorscope.core import progress
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import WorkError
 from priorscope.core.stats import bootstrap, over_seeds
@@ -22,7 +23,6 @@ from priorscope.probes import load_result
 from priorscope.probes.invariance import WHOLE, Invariance, InvarianceConfig, measure_invariance
 from priorscope.probes.invariance import moves as made
 from priorscope.probes.invariance.figures import draw_locality
-from priorscope.probes.shared import progress
 
 SIDE, CLASSES, N = 16, 4, 60
 CHESSBOARD = np.indices((SIDE, SIDE)).sum(0) % 2

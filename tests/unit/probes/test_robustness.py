@@ -432,6 +432,26 @@ def test_a_search_is_resumed_from_its_folder(trained: dict[str, Tensor], tmp_pat
     assert len(list(tmp_path.glob("robustness-*.npz"))) == 5
 
 
+@pytest.mark.parametrize("attack", ["pgd", "z-pgd5"])
+def test_a_finished_audit_and_a_protocol_are_read_from_the_folder(
+    attack: str, trained: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from priorscope.probes.robustness import measured
+
+    settings: dict[str, Any] = {"attack": attack, "eps": 2 / 255, "budgets": CURVE, "audit_images": 10, "folder": tmp_path}
+    first = measure_robustness(subject(trained), world(30), **settings)
+    assert sorted(path.name.partition("-")[0] for path in tmp_path.iterdir()) == ["audit", "robustness"]
+    with monkeypatch.context() as patch:
+        for part in ("search.run_attack", "audit.run_in_turn"):
+            patch.setattr(f"priorscope.attacks.{part}", None)  # nothing is attacked again
+        assert measure_robustness(subject(trained), world(30), **settings).table() == first.table()
+    monkeypatch.setattr(measured, "VERSION", 99)
+    measure_robustness(subject(trained), world(30), **settings)
+    assert len(list(tmp_path.glob("audit-*.npz"))) == 2, "what an older audit found is not read"
+    measure_robustness(subject(trained), world(30), **settings | {"audit_images": 20})
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_a_finished_search_outlives_a_change_of_the_audit(trained: dict[str, Tensor], tmp_path: Path) -> None:
     """What the file is named by: the search's own version, for which 2 was the probe's when files were first kept."""
     from priorscope.probes import robustness

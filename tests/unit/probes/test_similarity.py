@@ -425,7 +425,7 @@ def test_an_interrupted_comparison_resumes(world, tmp_path, monkeypatch):
     networks = {"a": model("mlp/tiny"), "b": model("cnn/tiny", seed=1)}
     asked = {"images": 64, "batch": 8, "kernel": "rbf", "twins": False}
     whole = measure_similarity(networks, world, **asked)
-    monkeypatch.setattr(reading, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("priorscope.core.progress.SAVE_EVERY_SECONDS", 0.0)
     add, made = Alignment.add, []
 
     def stops(self, group, kernels):

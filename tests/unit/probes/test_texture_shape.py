@@ -11,13 +11,13 @@ from PIL import Image
 from torch import nn
 
 import priorscope as ps
+from priorscope.core import progress
 from priorscope.core.blocks import at_once
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.probes import load_result, texture_shape
-from priorscope.probes.shared import progress
 from priorscope.probes.texture_shape import TextureShape, TextureShapeConfig, measure_texture_shape
 from priorscope.probes.texture_shape.figures import difference
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from priorscope import models
 from priorscope.attacks import attack_of
+from priorscope.core.blocks import blocks
 from priorscope.core.contracts import Subject
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.data.fetch import Fetch, fetcher
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
@@ -164,7 +164,7 @@ def test_adversarial_pictures_are_kept_under_weights_data_and_attack(tmp_path: P
     first = measure_transfer(nets, split, eps=0.03, folder=tmp_path)
     assert len(list(tmp_path.glob("adversarial-*.npy"))) == 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("priorscope.attacks.search.run_in_turn", None)
+        patch.setattr("priorscope.attacks.turns.run_in_turn", None)
         again = measure_transfer(nets, split, eps=0.03, folder=tmp_path)
     assert again.table() == first.table()
     measure_transfer(nets, split, eps=0.04, folder=tmp_path)
@@ -238,29 +238,56 @@ def test_nobody_s_pictures_travel_furthest_where_nothing_tells_them_apart() -> N
         assert named_apart(strong.T, seed)[1] == "a is fooled most easily"
 
 
-def test_random_signs_are_made_a_block_at_a_time_and_are_the_same_in_blocks_of_any_size() -> None:
+class Stopping(Half):
+    """Notes how many pictures it is shown at once, and stops after so many in all."""
+
+    def __init__(self, half: int, seed: int) -> None:
+        super().__init__(half, seed)
+        self.left, self.seen = 10**9, list[int]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(len(x))
+        if sum(self.seen) > self.left:
+            raise KeyboardInterrupt
+        return super().forward(x)
+
+
+def test_a_stopped_matrix_resumes_within_a_source_and_no_network_meets_more_than_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Stopping(0, 0), wrapped(Half(1, 7))
+    nets = {"one": wrapped(one), "other": other}
+    split = world(*nets.values())
+    asked: dict[str, Any] = {"attack": "pgd", "steps": 20, "eps": 0.02, "images": None}
+    undivided = measure_transfer(nets, split, **asked)
+    monkeypatch.setattr("priorscope.attacks.victim.BLOCK", 20)
+    monkeypatch.setattr("priorscope.attacks.doubts.SAMPLE", 20)
+    one.seen.clear()
+    whole = measure_transfer(nets, split, **asked)
+    steps = sum(one.seen)
+    assert max(one.seen) == 20
+    for name in ("clean", "fooled", "noise"):
+        assert np.array_equal(getattr(whole, name), getattr(undivided, name)), name
+    one.left = steps // 2  # in the third of four blocks: about what the other shows to it is left
+    one.seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        measure_transfer(nets, split, **asked, folder=tmp_path)
+    kept = len(list(tmp_path.glob("adversarial-*.npy")))
+    assert 0 < kept < 4
+    one.left = 10**9
+    one.seen.clear()
+    again = measure_transfer(nets, split, **asked, folder=tmp_path)
+    assert again.table() == whole.table()
+    assert sum(one.seen) < steps - kept * 20 * 20 + 4 * 10, "but for four pictures by which it is named, for each block"
+
+
+def test_random_signs_are_the_same_in_blocks_of_any_size() -> None:
     from priorscope.probes.transfer import _noise
 
-    asked: list[int] = []
-
-    def counting(of: Split, device: torch.device) -> Fetch:
-        fetch = fetcher(of, device)
-
-        def counted(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-            asked.append(len(rows))
-            return fetch(rows)
-
-        return counted
-
     one = wrapped(Half(0, 0))
-    arguments = one, world(one), np.arange(7, N + 7), TransferConfig(eps=0.05)
-    whole = _noise(*arguments)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("priorscope.attacks.victim.BLOCK", 32)
-        patch.setattr("priorscope.data.fetch.fetcher", counting)
-        parts = _noise(*arguments)
-    assert asked == [32, 32, 16]
-    np.testing.assert_array_equal(parts, whole)
+    made = _noise(one, world(one), np.arange(7, N + 7), TransferConfig(eps=0.05))
+    whole, parts = (torch.cat([made(rows)[0] for rows in blocks(N, size)]) for size in (N, 32))
+    assert torch.equal(parts, whole)
 
 
 def test_n_is_what_two_networks_get_right_and_few_of_them_are_named() -> None:

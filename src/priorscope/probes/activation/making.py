@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from priorscope.attacks.victim import frozen
-from priorscope.core.config import content_key
+from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import answers_alone
+from priorscope.core.progress import kept_array
 from priorscope.core.rng import stream
 from priorscope.core.stats import wilson
 from priorscope.data.fetch import some_images
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
-from priorscope.models.key import network_key
 from priorscope.probes.activation import (
     CLASSES,
     VERSION,
@@ -36,7 +36,7 @@ from priorscope.probes.activation import (
     by_others,
     interval_over,
 )
-from priorscope.probes.shared.progress import kept_array
+from priorscope.probes.shared.state import state_of
 from priorscope.synthesis.descent import Steps, descend
 from priorscope.synthesis.forms import Parameterisation, as_bytes, as_images, form_of, noisy_starts
 from priorscope.synthesis.motion import Motion
@@ -223,15 +223,14 @@ def _check_enough(task: Task) -> None:
 
 def _made(model: Classifier, task: Task) -> Bytes:
     """The pictures of one network, uint8 (T, S, H, W, 3), computed once a folder."""
-    key = {
+    data = [task.real, task.chosen] if task.making.begin == "real" else [task.real]
+    settings: Plain = {
         "version": VERSION,
-        "network": network_key(model),
-        "data": [part.fingerprint for part in (task.real, *([task.chosen] if task.making.begin == "real" else []))],
         "making": task.making.plain(),
         "streams": task.streams(),
         "seed": task.asked.seed,
     }
-    path = task.folder / f"activation-{content_key(key)}.npy" if task.folder is not None else None
+    path = state_of(task.folder, "activation", model, data, settings, "npy")
 
     def make() -> Bytes:
         with evaluating(model), frozen(model):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -25,7 +26,7 @@ from priorscope.attacks.doubts import PROBABILITIES, are_probabilities
 from priorscope.core.aspects import AspectName
 from priorscope.core.calibration import BINS, Answers, Reliability, brier_parts, brier_scores, estimates, fit_temperature
 from priorscope.core.calibration import squared_error as squared
-from priorscope.core.config import Config, Number
+from priorscope.core.config import Config, Number, content_key
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
@@ -389,25 +390,37 @@ def _score(
 
 
 def _attacked(evidence: Evidence, chosen: Split, name: str, asked: CalibrationConfig) -> _Condition:
-    """What the network says about the worst pictures found, of all images of a class-balanced part, right before or not."""
+    """What the network says about the worst pictures found, of all images of a class-balanced part, right before or not.
+
+    It is kept as evidence a block at a time: a measurement that was stopped resumes with the next.
+    """
     import torch
 
     from priorscope.attacks import attacks_of
-    from priorscope.attacks.search import attacked
+    from priorscope.attacks.ball import pictures
+    from priorscope.attacks.turns import run_in_turn
     from priorscope.attacks.victim import Victim, frozen
     from priorscope.data.fetch import fetcher, some_images
     from priorscope.models.classifier import evaluating
 
     part, index = some_images(chosen, asked.attack_images)
     attacks = [_whole(attack) for attack in attacks_of(name, len(chosen.classes))]
-    model = evidence.model
+    model, about = evidence.model, [VERSION, [attack.plain() for attack in attacks], asked.eps, asked.seed]
+    victim, fetch = Victim(model), fetcher(part, model.device)
+
+    def answers(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        images, labels = fetch(rows)
+        of = pictures(images, labels, asked.eps, index=torch.from_numpy(index[rows]))
+        return victim(run_in_turn(victim, of, attacks, asked.seed).adversarial).cpu().numpy()
+
     with evaluating(model), frozen(model):
-        victim = Victim(model)
-        worst = attacked(
-            victim, fetcher(part, model.device), np.arange(len(part)), index, attacks, asked.eps, seed=asked.seed
-        ).worst
-        logits = victim(torch.from_numpy(worst).to(model.device)).cpu().numpy()
-    return _Condition(f"{name} {asked.eps * 255:.3g}/255", logits, part.labels)
+        logits = [
+            evidence.kept(
+                part.choose(rows), f"under attack {content_key([*about, index[rows].tolist()])}", partial(answers, rows)
+            )
+            for rows in victim.blocks(len(part))
+        ]
+    return _Condition(f"{name} {asked.eps * 255:.3g}/255", np.concatenate(logits), part.labels)
 
 
 def _whole(attack: Attack) -> Attack:

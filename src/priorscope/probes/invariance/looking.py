@@ -13,13 +13,14 @@ from priorscope.attacks.victim import frozen
 from priorscope.core.blocks import at_once, blocks
 from priorscope.core.config import Plain
 from priorscope.core.metrics import answers_alone
+from priorscope.core.progress import PartialTables
 from priorscope.data.fetch import evenly, fetcher
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
 from priorscope.models.depth import spread_over_depth
 from priorscope.probes.invariance import VERSION, InvarianceConfig
 from priorscope.probes.invariance import moves as made
-from priorscope.probes.shared.progress import PartialTables, state_of
+from priorscope.probes.shared.state import state_of
 
 LOOKS = 32
 """Images over which a unit's squared gradients are averaged."""

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorscope.attacks.victim import frozen
-from priorscope.core.config import content_key
+from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
+from priorscope.core.progress import kept_array
 from priorscope.core.rng import stream
 from priorscope.data.fetch import some_images
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
 from priorscope.models.depth import taps_along
-from priorscope.models.key import network_key
 from priorscope.probes.inversion import VERSION, ZOOMING_FAULTS, Inversion, InversionConfig, Seeking, interval_over
-from priorscope.probes.shared.progress import kept_array
+from priorscope.probes.shared.state import state_of
 from priorscope.synthesis.descent import Steps, descend
 from priorscope.synthesis.forms import as_bytes, as_images, form_of, noisy_starts
 from priorscope.synthesis.penalties import total_variation, z_penalty
@@ -151,16 +151,14 @@ def _residual(model: Classifier, task: Task, tap: str, spread: float, found: Byt
 
 def _found(model: Classifier, task: Task, tap: str, spread: float) -> Bytes:
     """What was found from one tap, computed once a folder."""
-    key = {
+    settings: Plain = {
         "version": VERSION,
-        "network": network_key(model),
-        "data": task.chosen.fingerprint,
         "index": task.sought[1].tolist(),
         "seeking": task.seeking.plain(),
         "tap": tap,
         "seed": task.asked.seed,
     }
-    path = task.folder / f"inversion-{content_key(key)}.npy" if task.folder is not None else None
+    path = state_of(task.folder, "inversion", model, task.chosen, settings, "npy")
     return kept_array(path, lambda: as_bytes(_followed(model, task, tap, spread)))
 
 

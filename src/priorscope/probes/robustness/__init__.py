@@ -26,7 +26,7 @@ from priorscope.attacks.budgets import budget_asked, check_budget, levels_of, sh
 from priorscope.attacks.verdict import AuditVerdict, Check
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_bootstrap
-from priorscope.core.config import Number, content_key
+from priorscope.core.config import Number
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, wilson
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 VERSION = 7
 SEARCH = 2
-"""The version of what a search keeps. It is its own: a change of the audit does not throw finished searches away."""
+"""The version of what a search or a protocol keeps. It is its own: a change of the audit throws no finished search away."""
 TOP = 5
 """Guesses of which one has to be right, where the protocol asks for that."""
 QUERIES = 4
@@ -266,7 +266,7 @@ def measure_robustness(
 ) -> Robustness:
     """Attacks a class-balanced part of a split (`images`; None: all of it) and audits the number at `eps`.
 
-    With a `folder` (not set: the evidence's own) an interrupted search is resumed.
+    With a `folder` (not set: the evidence's own) an interrupted search or audit is resumed.
     """
     from priorscope.data.fetch import some_images
     from priorscope.evidence import evidence_of
@@ -277,8 +277,9 @@ def measure_robustness(
     chosen, index = some_images(whole, asked.images)
     eps, levels = asked.curve()
     check_budget(max(eps, *(asked.budgets or (eps,))), asked.norm, whole.image_size)
-    measurement = Measurement(evidence.model, chosen, index, asked, asked.attacks(len(chosen.classes)), eps, levels)
-    found = measurement.find(_state(measurement, folder or evidence.folder))
+    attacks, kept = asked.attacks(len(chosen.classes)), folder or evidence.folder
+    measurement = Measurement(evidence.model, chosen, index, asked, attacks, eps, levels, kept)
+    found = measurement.find()
     right, n = found.correct, int(found.correct.sum())
     value, interval = median_budget(found.stood[right], found.smallest[right], levels[-1], asked.seed) if n else (0.0, None)
     return Robustness(
@@ -308,26 +309,6 @@ def measure_robustness(
         after_audit=found.after_audit,
         audited=found.audited,
     )
-
-
-def _state(of: Measurement, folder: Path | None) -> Path | None:
-    """The file in which a search keeps what it knows, named by everything that it is a function of; None without a folder."""
-    if folder is None:
-        return None
-    from priorscope.models.key import network_key
-
-    key = {
-        "version": QUERIES if any(attack.gradient_free for attack in of.attacks) else SEARCH,
-        "network": network_key(of.model),
-        "data": of.images.fingerprint,
-        "index": of.index.tolist(),
-        "attacks": [attack.plain() for attack in of.attacks],
-        "norm": of.asked.norm,
-        "eps": of.eps,
-        "budgets": list(of.levels),
-        "seed": of.asked.seed,
-    }
-    return folder / f"robustness-{content_key(key)}.npz"
 
 
 def _caveats(found: Found, value: float, interval: Interval | None, of: Measurement) -> list[str]:

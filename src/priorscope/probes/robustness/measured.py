@@ -16,9 +16,12 @@ from priorscope.attacks.doubts import doubts
 from priorscope.attacks.search import find_smallest, protocol_curve
 from priorscope.attacks.verdict import AuditVerdict, Check, verdict_of
 from priorscope.attacks.victim import Victim, frozen
+from priorscope.core.config import Plain
 from priorscope.data.fetch import Fetch, evenly, fetcher
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, evaluating
+from priorscope.probes.robustness import QUERIES, SEARCH, VERSION
+from priorscope.probes.shared.state import state_of
 
 if TYPE_CHECKING:
     from priorscope.probes.robustness import RobustnessConfig
@@ -55,7 +58,7 @@ class _Audited:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One network, the images and their positions in the split, and what is to break them."""
+    """One network, the images and their positions in the split, what is to break them, and where what is known is kept."""
 
     model: Classifier
     images: Split
@@ -64,22 +67,48 @@ class Measurement:
     attacks: tuple[Attack, ...]
     eps: float
     levels: tuple[float, ...]
+    folder: Path | None = None
 
-    def find(self, state: Path | None) -> Found:
-        """Attacks the network; an interrupted search is resumed from its `state`."""
+    def find(self) -> Found:
+        """Attacks the network; an interrupted search or audit is resumed."""
         fetch = fetcher(self.images, self.model.device)
         with evaluating(self.model), frozen(self.model):
             victim = Victim(self.model)
             caveats, uncertain = doubts(victim, fetch, len(self.images))
             if self.attacks[0].judge == "last":
                 return self._by_protocol(victim, fetch, caveats, uncertain)
-            return self._by_search(victim, fetch, caveats, uncertain, state)
+            return self._by_search(victim, fetch, caveats, uncertain)
 
-    def _by_search(self, victim: Victim, fetch: Fetch, caveats: list[str], uncertain: bool, state: Path | None) -> Found:
+    def _searched(self) -> Path | None:
+        """The file of what attacks have found."""
+        free = any(attack.gradient_free for attack in self.attacks)
+        return self._state("robustness", {"version": QUERIES if free else SEARCH})
+
+    def _state(self, name: str, settings: Plain) -> Path | None:
+        """A file for what is known, named by everything that it is a function of; None without a folder."""
+        about: Plain = {
+            "index": self.index.tolist(),
+            "attacks": [attack.plain() for attack in self.attacks],
+            "norm": self.asked.norm,
+            "eps": self.eps,
+            "budgets": list(self.levels),
+            "seed": self.asked.seed,
+        }
+        return state_of(self.folder, name, self.model, self.images, about | settings)
+
+    def _by_search(self, victim: Victim, fetch: Fetch, caveats: list[str], uncertain: bool) -> Found:
         """The smallest budgets by bisection, then the audit of the accuracy at `eps`."""
         asked = self.asked
         brackets = find_smallest(
-            victim, fetch, self.index, self.attacks, self.levels, self.eps, norm=asked.norm, seed=asked.seed, state=state
+            victim,
+            fetch,
+            self.index,
+            self.attacks,
+            self.levels,
+            self.eps,
+            norm=asked.norm,
+            seed=asked.seed,
+            state=self._searched(),
         )
         correct = brackets.right()
         seen = self._audit(victim, fetch, correct, brackets.standing(self.eps))
@@ -116,6 +145,7 @@ class Measurement:
             looked[correct[looked]],
             looked[standing[looked]],
             self.levels,
+            self._state("audit", {"version": VERSION, "images": asked.audit_images}),
         )
         checks, left = audit(number)
         return _Audited(tuple(checks), len(left) / len(looked), len(looked))
@@ -126,7 +156,16 @@ class Measurement:
         Its audit looks at images that are right before and at `eps`: the others are broken without an attack.
         """
         asked = self.asked
-        curve = protocol_curve(victim, fetch, self.index, self.attacks[0], self.levels, norm=asked.norm, seed=asked.seed)
+        curve = protocol_curve(
+            victim,
+            fetch,
+            self.index,
+            self.attacks[0],
+            self.levels,
+            norm=asked.norm,
+            seed=asked.seed,
+            state=self._searched(),
+        )
         wrong, levels, counts = ~curve.right, np.array(self.levels), curve.right.sum(1)
         ever, at = wrong.any(0), wrong.argmax(0)
         rise = int(np.max(counts - np.minimum.accumulate(counts)))

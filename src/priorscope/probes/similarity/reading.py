@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,17 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from priorscope.core.arrays import read_arrays, write_arrays
-from priorscope.core.config import content_key
+from priorscope.core.arrays import Arrays, read_arrays
+from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
-from priorscope.core.folder import keeping
 from priorscope.core.machine import memory_bytes
+from priorscope.core.progress import Keeper
 from priorscope.data.fetch import fetcher
 from priorscope.data.split import Split
 from priorscope.models.classifier import Classifier, Layout, evaluating
-from priorscope.models.key import network_key
 from priorscope.probes.shared import depth
 from priorscope.probes.shared.networks import Size, pixel_count, pooled, sizes, small_pixels, twin_of
+from priorscope.probes.shared.state import state_of
 from priorscope.probes.similarity import VERSION, SimilarityConfig, matching
 from priorscope.probes.similarity.cka import Alignment, gram, median_distance
 
@@ -34,7 +33,6 @@ GROUPS = 16
 """Disjoint groups of batches at most, each of which the jackknife leaves out once."""
 
 MB = 1 << 20
-SAVE_EVERY_SECONDS = 30.0
 COPIES = 6
 """Copies of one layer's features over all images that reading it by depth holds at most: joined, cleaned, halves, with ones."""
 
@@ -93,22 +91,21 @@ class Gathered:
         self.widths: NDArray[np.float64] = np.full(layers, np.nan)
         self.features: list[list[Tensor]] = [[] for _ in range(kept)]
 
-    def keep(self, state: Path) -> None:
-        """Writes it all to a file, whole or not at all."""
+    def known(self) -> Arrays:
+        """All of it as arrays."""
         for parts in self.features:
             parts[:] = [torch.cat(parts)]
-        known = {
+        features = {f"features{i}": parts[0].numpy() for i, parts in enumerate(self.features)}
+        return features | {
             "done": np.array(self.done),
             "sums": self.alignment.sums,
             "variance": self.alignment.variance,
             "size": self.alignment.size,
             "widths": self.widths,
         }
-        with keeping(state):
-            write_arrays(state, known | {f"features{i}": parts[0].numpy() for i, parts in enumerate(self.features)})
 
     def resume(self, state: Path) -> None:
-        """Reads what `keep` wrote."""
+        """Reads what was `known` when it was written."""
         kept = [f"features{i}" for i in range(len(self.features))]
         known = read_arrays(state, ["done", "sums", "variance", "size", "widths", *kept])
         self.done, self.widths = int(known["done"]), known["widths"]
@@ -200,18 +197,15 @@ class NetworkReading:
 
     def state(self, folder: Path | None) -> Path | None:
         """The file in which the pass keeps what it knows, named by everything that its sums are a function of."""
-        if folder is None:
-            return None
         asked = self.asked
-        key = {
+        settings: Plain = {
             "version": VERSION,
-            "networks": [[network_key(network.model), *network.taps] for network in self.networks],
-            "data": self.chosen.fingerprint,
+            "taps": [network.taps for network in self.networks],
             "reading": [asked.kernel, asked.bandwidth, asked.pooling, asked.depth, len(self.trained)],
             "batch": asked.batch,
             "seed": asked.seed,
         }
-        return folder / f"similarity-{content_key(key)}.npz"
+        return state_of(folder, "similarity", [network.model for network in self.networks], self.chosen, settings)
 
     def gather(self, state: Path | None = None) -> Gathered:
         """Reads every batch, letting each activation go before the next is made.
@@ -224,14 +218,12 @@ class NetworkReading:
         fetch = fetcher(self.chosen, self.networks[0].model.device)
         if state is not None and state.exists():
             known.resume(state)
-        saved = time.perf_counter()
+        keeper = Keeper(state, known.known)
         for number in range(known.done, len(self.batches)):
             kernels = self._kernels(fetch(self.batches[number])[0], known)
             known.alignment.add(number * self.groups // len(self.batches), kernels)
             known.done = number + 1
-            if state is not None and time.perf_counter() - saved >= SAVE_EVERY_SECONDS:
-                known.keep(state)
-                saved = time.perf_counter()
+            keeper.now_and_then()
         if state is not None:
             with suppress(OSError):  # a read-only folder keeps what it has
                 state.unlink()

@@ -27,10 +27,11 @@ from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Array, Metric, Result, Statistics, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
+from priorscope.core.progress import PartialTables
 from priorscope.core.stats import Interval, bootstrap, bracket, wilson
 from priorscope.data.transforms import TRANSFORMS, USUAL, Z, apply, transform_named
 from priorscope.probes import ProbeConfig, asks, labelled_split
-from priorscope.probes.shared.progress import PartialTables, state_of
+from priorscope.probes.shared.state import state_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from priorscope.attacks import NORMS, Attack, Norm, attacks_of, follows_gradients
 from priorscope.attacks.budgets import EPS, check_budget, shown
 from priorscope.attacks.verdict import Check, check
-from priorscope.core.config import Number, content_key
+from priorscope.core.config import Number, Plain
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
@@ -33,7 +33,10 @@ from priorscope.probes import ProbeConfig, asks, labelled_split
 from priorscope.probes.transfer.parts import PARTS, RESAMPLES, both_right, parts_with_intervals
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from priorscope.core.figure import Figure
+    from priorscope.data.fetch import Fetch
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
@@ -223,10 +226,10 @@ def measure_transfer(
 ) -> Transfer:
     """Attacks every network and shows every other the pictures that come out.
 
-    The adversarial pictures are kept in a `folder` (not set: each network's evidence has its own), under a hash of weights,
-    data and attack.
+    The adversarial pictures are kept block by block in a `folder` (not set: each network's evidence has its own), under a hash
+    of weights, data and attack: stopped, the measurement resumes with the next block.
     """
-    from priorscope.data.fetch import some_images
+    from priorscope.data.fetch import fetcher, some_images
     from priorscope.evidence import evidence_of
 
     names = tuple(subjects)
@@ -238,11 +241,10 @@ def measure_transfer(
     chosen, index = some_images(whole, asked.images)
     attacks = asked.attacks(len(chosen.classes))
     caveats = [said for name, model in zip(names, models, strict=True) for said in _doubts(name, model, chosen)]
-    clean = np.stack([_right(model, chosen)[0] for model in models])
+    clean, _ = _right(models, models[0], chosen, fetcher(chosen, models[0].device))
     folders = [folder or evidence.folder for evidence in evidences]
     fooled, not_finite = _fooled(models, chosen, index, asked, folders)
-    noisy = _noise(models[0], chosen, index, asked)
-    noise = np.stack([~_right(model, chosen, noisy)[0] for model in models])
+    noisy, _ = _right(models, models[0], chosen, _noise(models[0], chosen, index, asked))
     caveats += [
         f"{name}: {bad:,} of its answers to made pictures were NaN or infinite; they count as fooled."
         for name, bad in zip(names, not_finite, strict=True)
@@ -265,7 +267,7 @@ def measure_transfer(
         index=index,
         clean=clean,
         fooled=fooled,
-        noise=noise,
+        noise=~noisy,
     )
 
 
@@ -277,15 +279,13 @@ def _fooled(
     folders: Sequence[Path | None],
 ) -> tuple[Bools, list[int]]:
     """Whether each target is wrong on each source's picture, and how many of each target's answers are not finite."""
-    fooled = np.zeros((len(models), len(models), len(chosen)), np.bool_)
-    not_finite = [0] * len(models)
-    for s, (source, folder) in enumerate(zip(models, folders, strict=True)):
-        worst = _adversarial(source, chosen, index, asked, folder)
-        for t, target in enumerate(models):
-            stays, bad = _right(target, chosen, worst)
-            fooled[s, t] = ~stays
-            not_finite[t] += bad
-    return fooled, not_finite
+    fooled, not_finite = list[Bools](), np.zeros(len(models), np.int64)
+    for source, folder in zip(models, folders, strict=True):
+        made = _adversarial(source, chosen, index, asked, folder)
+        stays, bad = _right(models, source, chosen, made)
+        fooled.append(~stays)
+        not_finite += bad
+    return np.stack(fooled), not_finite.tolist()
 
 
 def _check(names: tuple[str, ...], models: Sequence[Classifier]) -> None:
@@ -314,74 +314,79 @@ def _doubts(name: str, model: Classifier, chosen: Split) -> list[str]:
     return [f"{name}: {each}" for each in said]
 
 
-def _right(model: Classifier, chosen: Split, worst: NDArray[np.float32] | None = None) -> tuple[Bools, int]:
-    """Which images a network gets right, unchanged or as the `worst` pictures, and how many of its answers are not finite."""
-    import torch
+def _right(models: Sequence[Classifier], source: Classifier, chosen: Split, made: Fetch) -> tuple[Bools, list[int]]:
+    """(networks, images) which pictures each gets right, and how many of each one's answers are not finite.
 
+    Pictures are `made` of a source in blocks as large as its memory wants; each is shown to every network and let go.
+    """
     from priorscope.attacks.losses import right
     from priorscope.attacks.victim import Victim
-    from priorscope.data.fetch import fetcher
     from priorscope.models.classifier import evaluating
 
-    fetch, victim = fetcher(chosen, model.device), Victim(model)
-    parts: list[Bools] = []
-    with evaluating(model):
-        for rows in victim.blocks(len(chosen)):
-            images, labels = fetch(rows)
-            x = images if worst is None else torch.from_numpy(worst[rows]).to(images.device)
-            parts.append(right(victim(x), labels).cpu().numpy())
-    return np.concatenate(parts), victim.not_finite
+    victims, stays = [Victim(model) for model in models], np.zeros((len(models), len(chosen)), np.bool_)
+    for rows in Victim(source).blocks(len(chosen)):
+        pictures, labels = made(rows)
+        for t, (model, victim) in enumerate(zip(models, victims, strict=True)):
+            with evaluating(model):
+                answers = victim(pictures.to(model.device))
+            stays[t, rows] = right(answers, labels.to(model.device)).cpu().numpy()
+    return stays, [victim.not_finite for victim in victims]
 
 
 def _adversarial(
     model: Classifier, chosen: Split, index: NDArray[np.int64], asked: TransferConfig, folder: Path | None
-) -> NDArray[np.float32]:
-    """The worst picture found for each image, read from the folder if it was computed before."""
-    from priorscope.attacks.search import attacked
+) -> Fetch:
+    """What makes the worst pictures found for a block of images, read from the folder if they were computed before."""
+    import torch
+
+    from priorscope.attacks.ball import pictures
+    from priorscope.attacks.turns import run_in_turn
     from priorscope.attacks.victim import Victim, frozen
+    from priorscope.core.progress import kept_array
     from priorscope.data.fetch import fetcher
     from priorscope.models.classifier import evaluating
-    from priorscope.models.key import network_key
-    from priorscope.probes.shared.progress import kept_array
+    from priorscope.probes.shared.state import state_of
 
-    attacks, eps = asked.attacks(len(chosen.classes)), asked.budget()
-    key = {
+    attacks, eps, fetch = asked.attacks(len(chosen.classes)), asked.budget(), fetcher(chosen, model.device)
+    settings: Plain = {
         "version": PICTURES,
-        "network": network_key(model),
-        "data": chosen.fingerprint,
-        "index": index.tolist(),
         "attacks": [attack.plain() for attack in attacks],
         "norm": asked.norm,
         "eps": eps,
         "seed": asked.seed,
     }
-    path = folder / f"adversarial-{content_key(key)}.npy" if folder is not None else None
 
-    def attack() -> NDArray[np.float32]:
-        rows, fetch = np.arange(len(chosen)), fetcher(chosen, model.device)
-        with evaluating(model), frozen(model):
-            return attacked(Victim(model), fetch, rows, index, attacks, eps, norm=asked.norm, seed=asked.seed).worst
+    def made(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        images, labels = fetch(rows)
 
-    return kept_array(path, attack)
+        def attack() -> NDArray[np.float32]:
+            of = pictures(images, labels, eps, norm=asked.norm, index=torch.from_numpy(index[rows]))
+            with evaluating(model), frozen(model):
+                return run_in_turn(Victim(model), of, attacks, asked.seed).adversarial.float().cpu().numpy()
+
+        path = state_of(folder, "adversarial", model, chosen, {**settings, "index": index[rows].tolist()}, "npy")
+        return torch.from_numpy(kept_array(path, attack)), labels
+
+    return made
 
 
-def _noise(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: TransferConfig) -> NDArray[np.float32]:
-    """The images with a random sign in every pixel, at the whole budget; made a block at a time."""
+def _noise(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: TransferConfig) -> Fetch:
+    """What makes a block of images with a random sign in every pixel, at the whole budget."""
     import torch
 
     from priorscope.attacks.ball import direction, picture_keys, pictures, project, uniform
-    from priorscope.attacks.victim import Victim
     from priorscope.data.fetch import fetcher
 
     fetch, eps = fetcher(chosen, model.device), asked.budget()
-    parts: list[NDArray[np.float32]] = []
-    for rows in Victim(model).blocks(len(chosen)):
+
+    def made(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         images, labels = fetch(rows)
         of = pictures(images, labels, eps, norm=asked.norm, index=torch.from_numpy(index[rows]))
         draws = uniform(picture_keys(asked.seed, of.index, "noise"), 0, images[0].numel()).view_as(images)
         signs = direction(torch.where(draws < 0.5, -1.0, 1.0), asked.norm)
-        parts.append(project(images + eps * signs, of).cpu().numpy())
-    return np.concatenate(parts)
+        return project(images + eps * signs, of), labels
+
+    return made
 
 
 def _numbers(clean: Bools, fooled: Bools, seed: int) -> dict[str, Any]:

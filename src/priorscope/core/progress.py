@@ -9,35 +9,54 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.arrays import read_array, read_arrays, write_array, write_arrays
-from priorscope.core.config import Plain, content_key
+from priorscope.core.arrays import Arrays, read_array, read_arrays, write_array, write_arrays
 from priorscope.core.folder import keeping
-
-if TYPE_CHECKING:
-    from priorscope.data.split import Split
-    from priorscope.models.classifier import Classifier
 
 UNKNOWN = -2
 """Stands for what is not known yet. It is below -1, which stands for an answer of no class."""
 SAVE_EVERY_SECONDS = 5.0
+CHEAP_SECONDS = 0.1
+"""Files that take longer to write are written less often: writing takes 2 % of the time at most."""
 
 Shape = tuple[int, ...]
+
+
+class Keeper:
+    """Writes what is known to a file now and then; without a file, never."""
+
+    def __init__(self, path: Path | None, known: Callable[[], Arrays]) -> None:
+        self._path, self._known = path, known
+        self._saved, self._pause = time.perf_counter(), SAVE_EVERY_SECONDS
+
+    def now_and_then(self) -> None:
+        """Writes the file if the last time was long enough ago."""
+        if time.perf_counter() - self._saved >= self._pause:
+            self.now()
+
+    def now(self) -> None:
+        """Writes the file, whole or not at all."""
+        if self._path is None:
+            return
+        began = time.perf_counter()
+        with keeping(self._path):
+            write_arrays(self._path, self._known())
+        self._saved = time.perf_counter()
+        self._pause = SAVE_EVERY_SECONDS * max(1.0, (self._saved - began) / CHEAP_SECONDS)
 
 
 class PartialTables:
     """Tables of numbers by name, filled piece by piece (`UNKNOWN` elsewhere); read from the file if there is one."""
 
     def __init__(self, path: Path | None, tables: Mapping[str, tuple[Shape, type[np.generic]]]) -> None:
-        self._path = path
-        self._saved = time.perf_counter()
         self._tables: dict[str, NDArray[Any]] = {name: np.full(shape, UNKNOWN, kind) for name, (shape, kind) in tables.items()}
         if path is not None and path.exists():
             self._tables = read_arrays(path, self._tables)
+        self._keeper = Keeper(path, lambda: self._tables)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._tables[name]
@@ -49,15 +68,11 @@ class PartialTables:
     def learn(self, name: str, place: Any, values: Any) -> None:
         """Notes values at a place in a table, and every few seconds writes all that is known to the file."""
         self._tables[name][place] = values
-        if time.perf_counter() - self._saved >= SAVE_EVERY_SECONDS:
-            self.keep()
+        self._keeper.now_and_then()
 
     def keep(self) -> None:
         """Writes the file, whole or not at all."""
-        if self._path is not None:
-            with keeping(self._path):
-                write_arrays(self._path, self._tables)
-        self._saved = time.perf_counter()
+        self._keeper.now()
 
 
 def kept_array(path: Path | None, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
@@ -69,13 +84,3 @@ def kept_array(path: Path | None, compute: Callable[[], NDArray[Any]]) -> NDArra
         with keeping(path):
             write_array(path, values)
     return values
-
-
-def state_of(folder: Path | None, probe: str, model: Classifier, chosen: Split, settings: Plain) -> Path | None:
-    """The file of a measurement in a folder, named by network, pictures and settings (the probe's version is one of them)."""
-    if folder is None:
-        return None
-    from priorscope.models.key import network_key
-
-    key = {"network": network_key(model), "data": chosen.fingerprint, **settings}
-    return folder / f"{probe}-{content_key(key)}.npz"
