@@ -403,6 +403,9 @@ def test_a_presets_words_name_what_moves_its_number() -> None:
         "z-pgd5, 5 steps, step size 0.5 of the budget, cross-entropy, random start, the last iterate counts"
     )
     assert attack_of("square").sentence() == "Square, 5000 queries, no gradients"
+    assert attack_of("apgd").sentence() == "apgd, 100 steps, cross-entropy"
+    assert attack_of("apgd", start="none").sentence() == "apgd, 100 steps, cross-entropy, no random start"
+    assert attack_of("fab-t", start="random").sentence() == "fab-t, 100 steps, 9 target classes, random start"
     assert {name for name in PRESETS if attack_of(name).weak} == {"fgsm", "z-fgsm", "z-pgd5", "decision"}
     assert {member["name"] for members in ENSEMBLES.values() for member in members} <= set(PRESETS)
 

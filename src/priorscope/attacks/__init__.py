@@ -33,9 +33,19 @@ from priorscope.core.wording import counted
 
 Norm = Literal["linf", "l2"]
 LossName = Literal["cross-entropy", "margin", "dlr", "targeted-dlr"]
+Start = Literal["none", "random"]
 Kind = Literal["pgd", "apgd", "fab", "square", "decision"]
 
 NORMS: dict[Norm, str] = {"linf": "L-inf", "l2": "L2"}
+READ_BY: dict[str, tuple[Kind, ...]] = {
+    "loss": ("pgd", "apgd"),
+    "step": ("pgd",),
+    "momentum": ("pgd",),
+    "start": ("pgd", "apgd", "fab"),
+}
+"""Which attacks read a setting that others have no use for."""
+USUAL_START: dict[Kind, Start] = {"apgd": "random", "fab": "none", "square": "random", "decision": "none"}
+"""Where attacks begin whose start goes without saying."""
 FEW_STEPS = 10
 """An iterated gradient attack with fewer steps is called weak: its number is an upper bound and nothing else."""
 
@@ -53,7 +63,7 @@ class Attack(Config):
     kind: Kind
     steps: int = Field(ge=1)
     step: float = Field(default=1.0, gt=0)
-    start: Literal["none", "random"] = "none"
+    start: Start = "none"
     restarts: int = Field(default=1, ge=1)
     loss: LossName = "cross-entropy"
     momentum: float = Field(default=0.0, ge=0)
@@ -107,7 +117,7 @@ class Attack(Config):
             parts.append(f"momentum {self.momentum:g}")
         if self.targets:
             parts.append(f"{self.targets} target classes")
-        if self.kind == "pgd":
+        if self.start != USUAL_START.get(self.kind):
             parts.append("random start" if self.start == "random" else "no random start")
         if self.restarts > 1:
             parts.append(f"{self.restarts} restarts")
@@ -156,13 +166,15 @@ def attack_of(name: str, **changes: Any) -> Attack:
     if name not in PRESETS:
         raise unknown_name("named attack", name, (*PRESETS, *ENSEMBLES))
     attack = Attack.parse({"name": name, **PRESETS[name], **changes}, f"attack {name}")
-    if "loss" in changes and attack.kind in ("fab", "square", "decision"):
-        raise RequestError(f"{name} has a way of its own and raises no {attack.loss}.", "the attack as it is", "leave out loss")
+    for setting, kinds in READ_BY.items():
+        if setting in changes and attack.kind not in kinds:
+            came = f"{name} has a way of its own and reads no {setting}."
+            raise RequestError(came, "the attack as it is", f"leave out {setting}")
     if attack.restarts > 1 and attack.start == "none":
         raise RequestError(
             f"{name} begins at the picture itself: {attack.restarts} restarts would all be the same.",
-            "one start, or an attack with random starts",
-            'attack = "pgd"',
+            "one start, or random ones",
+            'start = "random"' if attack.kind in READ_BY["start"] else 'attack = "pgd"',
         )
     return attack
 
@@ -186,7 +198,7 @@ def attacks_of(name: str, classes: int, **changes: Any) -> tuple[Attack, ...]:
         raise RequestError(
             f"{name} is several attacks, and {', '.join(sorted(changes))} came for all of them.",
             "an ensemble as it is defined, or one attack with settings",
-            'attack = "apgd", with ' + ", ".join(sorted(changes)),
+            'attack = "pgd", with ' + ", ".join(sorted(changes)),
         )
     members = (attack_of(**member) for member in ENSEMBLES[name])
     return tuple(_with_targets(_with_loss(attack, classes), classes) for attack in members)

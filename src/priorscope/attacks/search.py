@@ -296,7 +296,7 @@ def protocol_curve(
         before = victim.not_finite
         images, labels = fetch(rows)
         of = pictures(images, labels, 0.0, norm=norm, index=torch.from_numpy(index[rows]))
-        if attack.steps == 1 and attack.start == "none":
+        if attack.steps == attack.step == 1 and attack.start == "none":
             logits = fgsm_curve(victim, of, budgets, attack.loss)
         else:
             logits = [victim(run_attack(victim, of.at(eps), attack, seed).adversarial) for eps in budgets]

@@ -594,14 +594,64 @@ def test_the_curve_of_a_single_step_follows_the_loss_that_was_asked_for(trained:
     ("settings", "said"),
     [
         ({"attack": "fgsm", "restarts": 5}, "begins at the picture itself"),
-        ({"attack": "square", "loss": "cross-entropy"}, "raises no cross-entropy"),
-        ({"attack": "fab-t", "loss": "dlr"}, "raises no dlr"),
+        ({"attack": "square", "loss": "cross-entropy"}, "reads no loss"),
+        ({"attack": "fab-t", "loss": "dlr"}, "reads no loss"),
         ({"attack": "decision", "restarts": 2}, "begins at the picture itself"),
+        ({"attack": "apgd", "step": 0.1}, "reads no step"),
+        ({"attack": "fab-t", "momentum": 1}, "reads no momentum"),
+        ({"attack": "square", "start": "none"}, "reads no start"),
+        ({"attack": "quick", "momentum": 1}, "several attacks"),
     ],
 )
 def test_what_an_attack_does_not_read_is_refused(trained: dict[str, Tensor], settings: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=said):
         measure_robustness(subject(trained), world(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("attack", "settings", "same"),
+    [
+        ("pgd", {"steps": 1, "step": 1, "start": "none"}, {"attack": "fgsm"}),
+        ("mi-fgsm", {"momentum": 0}, {"attack": "bim", "step": "1/10"}),
+        ("bim", {"momentum": 1, "step": 0.1}, {"attack": "mi-fgsm"}),
+        ("mi-fgsm", {"steps": 20, "step": "1/8", "momentum": 0, "loss": "margin"}, {"attack": "pgd-margin", "start": "none"}),
+    ],
+)
+def test_an_attack_with_another_s_settings_is_that_attack(
+    trained: dict[str, Tensor], attack: str, settings: dict[str, Any], same: dict[str, Any]
+) -> None:
+    how: dict[str, Any] = {"images": 40, "budgets": CURVE, "audit_images": 0}
+    one, other = (
+        measure_robustness(subject(trained), world(), **how, **set_) for set_ in ({"attack": attack, **settings}, same)
+    )
+    np.testing.assert_array_equal(one.smallest, other.smallest)
+    assert one.right_at[1] > one.right_at[-1]
+
+
+def test_half_a_step_of_a_protocol_is_a_whole_one_at_half_the_budget(trained: dict[str, Tensor]) -> None:
+    whole, half = (
+        measure_robustness(subject(trained), world(), attack="z-fgsm", eps=b[1], budgets=b, step=step, audit_images=0)
+        for b, step in (((0.0, 0.01, 0.02), 1), ((0.0, 0.02, 0.04), "1/2"))
+    )
+    assert half.right_at.tolist() == whole.right_at.tolist()
+    assert half.right_at[1] > half.right_at[2]
+
+
+def test_mi_fgsm_from_random_starts_may_be_begun_again(trained: dict[str, Tensor]) -> None:
+    how: dict[str, Any] = {"attack": "mi-fgsm", "start": "random", "images": None, "budgets": CURVE, "audit_images": 0}
+    once, often = (measure_robustness(subject(trained), world(), restarts=n, **how) for n in (1, 5))
+    assert (often.right_at <= once.right_at).all()
+    assert often.attacks == (
+        "mi-fgsm, 10 steps, step size 0.1 of the budget, cross-entropy, momentum 1, random start, 5 restarts",
+    )
+    with pytest.raises(RequestError) as refused:
+        measure_robustness(subject(trained), world(), attack="mi-fgsm", restarts=5)
+    assert refused.value.do == 'start = "random"'
+
+
+def test_settings_that_are_not_set_leave_the_key_as_it_was() -> None:
+    plain = {"name": "robustness", "split": "test", "images": 200, "attack": "quick", "norm": "linf"}
+    assert probe_config("robustness").plain() == plain | {"audit_images": 100, "seed": 0}
 
 
 class Rounded(nn.Module):

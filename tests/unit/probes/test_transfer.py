@@ -64,7 +64,13 @@ def world(*nets: Classifier) -> Split:
 def test_the_diagonal_is_the_white_box_attack_and_equal_networks_have_equal_rows() -> None:
     one, twin, other = wrapped(Half(0, 0)), wrapped(Half(0, 0)), wrapped(Half(1, 7))
     split = world(one, other)
-    for attack, extra in (("mi-fgsm", {}), ("pgd", {"steps": 12}), ("quick", {})):
+    for attack, extra in (
+        ("mi-fgsm", {}),
+        ("mi-fgsm", {"momentum": 0.5, "start": "random", "restarts": 2}),
+        ("pgd", {"steps": 12}),
+        ("pgd", {"steps": 2, "step": 0.5, "restarts": 3, "loss": "margin"}),
+        ("quick", {}),
+    ):
         result = measure_transfer(
             {"one": one, "twin": twin, "other": other}, split, attack=attack, eps=0.01, images=None, **extra
         )
@@ -88,6 +94,10 @@ def test_fewer_steps_of_mi_fgsm_are_longer_and_steps_that_cannot_reach_the_budge
         TransferConfig(attack="bim", steps=2)
     assert refused.value.came == "2 steps of bim, of 0.25 of the budget each, came for transfer."
     assert refused.value.do == "steps = 4"
+    with pytest.raises(RequestError, match=r"^10 steps of mi-fgsm, of 0.05 of the budget each, came for transfer\."):
+        TransferConfig(attack="mi-fgsm", step=0.05)
+    usual = {"name": "transfer", "split": "test", "images": 200, "attack": "mi-fgsm", "norm": "linf", "seed": 0}
+    assert TransferConfig().plain() == usual, "settings that are not set leave the key as it was"
 
 
 def test_networks_that_look_at_different_pixels_do_not_share_their_weaknesses() -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from priorscope.attacks import NORMS, Attack, LossName, Norm, attacks_of
+from priorscope.attacks import NORMS, Norm
 from priorscope.attacks.budgets import budget_asked, check_budget, levels_of, shown
 from priorscope.attacks.verdict import AuditVerdict, Check
 from priorscope.core.aspects import AspectName
@@ -30,7 +30,8 @@ from priorscope.core.config import Number
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, wilson
-from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.probes import asks, labelled_split
+from priorscope.probes.shared.attacking import AttackingConfig
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -58,14 +59,10 @@ GROUNDS: dict[AuditVerdict, str] = {
 """What each verdict means for who reads the number alone."""
 
 
-class RobustnessConfig(ProbeConfig):
+class RobustnessConfig(AttackingConfig):
     """Which images, which attack, and at which budgets."""
 
     name: str = "robustness"
-    split: str = Field(default="test", description="whose images are attacked")
-    images: int | None = Field(default=200, ge=1, description="how many, class-balanced; all where there are no more")
-    attack: str = Field(default="quick", description="the name of an attack or of an ensemble")
-    norm: Norm = Field(default="linf", description="in which norm budgets are measured: linf or l2")
     eps: Annotated[Number, Field(gt=0)] | None = Field(
         default=None,
         description="the budget of the accuracy that the verdict is about; not set: 8/255 (l2: 0.5; z-fgsm and z-pgd5: 0.0125)",
@@ -73,13 +70,6 @@ class RobustnessConfig(ProbeConfig):
     budgets: tuple[Budget, ...] | None = Field(
         default=None,
         description="those of the curve; not set: 0.25/255 doubled up to 32/255 (l2: 1/32 to 4; z-fgsm, z-pgd5: as published)",
-    )
-    steps: int | None = Field(default=None, ge=1, description="of a single attack: how many; not set: its own")
-    restarts: int | None = Field(
-        default=None, ge=1, description="of a single attack that begins at random: how often it is begun; not set: its own"
-    )
-    loss: LossName | None = Field(
-        default=None, description="of a single attack: cross-entropy, margin, dlr or targeted-dlr; not set: its own"
     )
     audit_images: int = Field(
         default=100, ge=0, description="how many of the images the audit looks at, spread evenly; 0 leaves it out"
@@ -90,11 +80,6 @@ class RobustnessConfig(ProbeConfig):
     def _within_what_pixels_can_have(self) -> Self:
         check_budget(max((self.eps or 0.0, *(self.budgets or ()))), self.norm)
         return self
-
-    def attacks(self, classes: int) -> tuple[Attack, ...]:
-        """The attacks to run on a network of that many classes."""
-        changes = self.model_dump(include={"steps", "restarts", "loss"}, exclude_none=True)
-        return attacks_of(self.attack, classes, **changes)
 
     def curve(self) -> tuple[float, tuple[float, ...]]:
         """The budget that the verdict is about, and all budgets of the curve, of which it is one."""

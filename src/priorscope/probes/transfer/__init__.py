@@ -15,21 +15,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from priorscope.attacks import NORMS, Attack, Norm, attacks_of, follows_gradients
+from priorscope.attacks import NORMS, Attack, Norm, follows_gradients
 from priorscope.attacks.budgets import EPS, check_budget, shown
 from priorscope.attacks.verdict import Check, check
-from priorscope.core.config import Number, Plain
+from priorscope.core.config import Plain
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import bracket, share_from_resamples, wilson
-from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.core.wording import counted
+from priorscope.probes import asks, labelled_split
+from priorscope.probes.shared.attacking import AttackingConfig
 from priorscope.probes.transfer.parts import PARTS, RESAMPLES, both_right, parts_with_intervals
 
 if TYPE_CHECKING:
@@ -52,35 +54,30 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
-class TransferConfig(ProbeConfig):
+class TransferConfig(AttackingConfig):
     """Which images, which attack, and at which budget."""
 
     per = "set"
 
     name: str = "transfer"
-    split: str = Field(default="test", description="whose images are attacked")
-    images: int | None = Field(default=200, ge=1, description="how many, class-balanced; all where there are no more")
     attack: str = Field(default="mi-fgsm", description="the name of an attack or of an ensemble")
-    norm: Norm = Field(default="linf", description="in which norm the budget is measured: linf or l2")
-    eps: Annotated[Number, Field(gt=0)] | None = Field(default=None, description="the budget; not set: 8/255 (l2: 0.5)")
-    steps: int | None = Field(default=None, ge=1, description="of a single attack: how many; not set: its own")
     seed: int = Field(default=0, ge=0, description="of random starts and directions, of the control, and of intervals")
 
     @model_validator(mode="after")
     def _within_what_pixels_can_have(self) -> Self:
         check_budget(self.budget(), self.norm)
-        if self.steps is not None and (short := [each for each in self.attacks(4) if each.kind == "pgd" and each.reach < 1]):
-            raise RequestError(
-                f"{self.steps} steps of {short[0].name}, of {short[0].step:g} of the budget each, came for transfer.",
-                "steps that together reach the budget, at which pictures of all networks are compared",
-                f"steps = {math.ceil(1 / short[0].step)}",
-            )
+        if self.steps is not None or self.step is not None:
+            for short in (each for each in self.attacks(4) if each.kind == "pgd" and each.reach < 1):
+                raise RequestError(
+                    f"{counted(short.steps, 'step')} of {short.name}, of {short.step:g} of the budget each, came for transfer.",
+                    "steps that together reach the budget, at which pictures of all networks are compared",
+                    f"steps = {math.ceil(1 / short.step)}",
+                )
         return self
 
     def attacks(self, classes: int) -> tuple[Attack, ...]:
         """The attacks to run on a network of that many classes: no image leaves them early."""
-        changes = {} if self.steps is None else {"steps": self.steps}
-        return tuple(each.replace(leave=False) for each in attacks_of(self.attack, classes, **changes))
+        return tuple(each.replace(leave=False) for each in super().attacks(classes))
 
     def budget(self) -> float:
         """The budget as set, or else the norm's usual one."""
