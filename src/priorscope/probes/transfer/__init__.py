@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from priorscope.evidence import Evidence, TrainedRun
     from priorscope.models.classifier import Classifier
 
-VERSION = 6
+VERSION = 7
 PICTURES = 2
 """The version of the adversarial pictures that are kept. It is its own: what is said of them changes more often."""
 
@@ -122,6 +122,9 @@ class Transfer(Result):
     strength_high: Array
     weakness_low: Array
     weakness_high: Array
+    affinity_low: Array = Field(default_factory=lambda: np.zeros((0, 0)))
+    """Each pair's own interval, as `affinity`; empty in results from before it was kept."""
+    affinity_high: Array = Field(default_factory=lambda: np.zeros((0, 0)))
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
@@ -148,7 +151,7 @@ class Transfer(Result):
         return (float(self.fooled[source, target][counted].mean()) if n else float("nan")), n
 
     def matrices(self) -> list[Matrix]:
-        """Who fools whom, and random signs of the same size beside them."""
+        """Who fools whom, with random signs of the same size beside them, and the affinity of each pair."""
         lines = [(source, [self.share(s, t) for t in range(len(self.names))]) for s, source in enumerate(self.names)]
         lines.append(("random signs", [self.noise_share(t) for t in range(len(self.names))]))
         cells = tuple(
@@ -158,7 +161,17 @@ class Transfer(Result):
         )
         title = "Share of images on which the target is fooled by the source's pictures, of those that both get right."
         names = tuple(source for source, _ in lines)
-        return [Matrix(title=title, corner="source, by target", lines=names, columns=self.names, cells=cells)]
+        fooled = Matrix(title=title, corner="source, by target", lines=names, columns=self.names, cells=cells)
+        return [fooled, *self._affinities()]
+
+    def _affinities(self) -> list[Matrix]:
+        """What strength and weakness leave to each pair."""
+        told = {row.setting: row for row in self._parts() if row.metric == "affinity"}
+        if not told:
+            return []
+        cells = tuple(tuple(told.get(f"{source} -> {target}") for target in self.names) for source in self.names)
+        title = "Logits by which a pair's fooled share exceeds what the source's strength and the target's weakness add up to."
+        return [Matrix(title=title, corner="source, by target", lines=self.names, columns=self.names, cells=cells)]
 
     def noise_share(self, target: int) -> tuple[float, int]:
         """How often random signs fool a target, of the images that it gets right."""
@@ -198,19 +211,32 @@ class Transfer(Result):
                 Metric(metric=metric, value=v, low=a, high=b, setting=who, **about)
                 for who, v, a, b in zip(self.names, values.tolist(), low.tolist(), high.tolist(), strict=True)
             ]
-        pairs = [(s, t) for s in range(len(self.names)) for t in range(len(self.names)) if s != t]
         return rows + [
-            Metric(metric="affinity", value=float(self.affinity[s, t]), setting=f"{self.names[s]} -> {self.names[t]}", **about)
-            for s, t in pairs
+            Metric(metric="affinity", setting=f"{self.names[s]} -> {self.names[t]}", **self.affinity_of(s, t), **about)
+            for s, t in self.pairs()
         ]
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Every source with every other network as its target."""
+        return [(s, t) for s in range(len(self.names)) for t in range(len(self.names)) if s != t]
+
+    def affinity_of(self, source: int, target: int) -> dict[str, float | None]:
+        """A pair's affinity as `value`, with the ends of its interval, `low` and `high`."""
+        ends = {"low": self.affinity_low, "high": self.affinity_high}
+        known = {name: float(end[source, target]) if end.size else None for name, end in ends.items()}
+        return {"value": float(self.affinity[source, target]), **known}
 
     @classmethod
     def draw(cls, results: Sequence[tuple[Subject, Self]]) -> list[Figure]:
         """The pictures of each set, most important first."""
-        from priorscope.probes.transfer.figures import draw_matrix, draw_parts
+        from priorscope.probes.transfer.figures import draw_affinity, draw_matrix, draw_parts
 
-        drawn = [draw_matrix(result) for _, result in results]
-        return drawn + [draw_parts(result) for _, result in results if result.strength.size]
+        split = [result for _, result in results if result.strength.size]
+        return [
+            *(draw_matrix(result) for _, result in results),
+            *(draw_parts(result) for result in split),
+            *(draw_affinity(result) for result in split),
+        ]
 
 
 @asks(TransferConfig)
@@ -403,7 +429,7 @@ def _numbers(clean: Bools, fooled: Bools, seed: int) -> dict[str, Any]:
     resampled = both_right(clean, fooled, draws)[:, off]
     resampled = resampled[~np.isnan(resampled).all(1)]
     asked = int((clean.sum(0) >= 2).sum())
-    parts: dict[str, Floats] = {**{name: np.zeros(0) for name in PARTS}, "affinity": np.zeros((0, 0))}
+    parts: dict[str, Floats] = {f"{name}{end}": np.zeros(0) for name in PARTS for end in ("", "_low", "_high")}
     if networks >= 3 and clean.all(0).any():
         parts = parts_with_intervals(clean, fooled, ones, draws)
     interval = share_from_resamples(np.nanmean(resampled, axis=1), value, asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from priorscope.probes.transfer.parts import spread_of_parts
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
 
+PAIRS = 12
+"""The most pairs that one picture of affinities shows: those furthest from 0."""
 EQUAL = 1e-9
 """Logits by which equal parts may differ, being rounded."""
 
@@ -76,6 +78,38 @@ def draw_parts(result: Transfer) -> Figure:
         alt="; ".join(f"{row['subject']} {row['part']} {row['value']:+.2f}" for row in rows),
         reference=(0.0, "mean"),
         panel="part",
+    )
+
+
+def draw_affinity(result: Transfer) -> Figure:
+    """What is left to each pair, in logits: the pairs furthest from 0, the largest first."""
+    pairs: list[dict[str, Any]] = [
+        {"subject": f"{result.names[s]} -> {result.names[t]}", **result.affinity_of(s, t)} for s, t in result.pairs()
+    ]
+    furthest = sorted(pairs, key=lambda row: -abs(row["value"]))[:PAIRS]
+    rows = [{**row, "family": "other"} for row in sorted(furthest, key=lambda row: -row["value"])]
+    some = f"the {PAIRS} of {len(pairs)} pairs that are furthest from 0; " if len(pairs) > PAIRS else ""
+    return interval_dots(
+        f"transfer-affinity-{result.attack}",
+        _affinity_title(rows),
+        rows,
+        axis=Axis("logits beyond strength + weakness"),
+        n=f"{int(result.clean.all(0).sum()):,} images that all networks get right",
+        protocol=f"Source -> target: {some}logit of the fooled share = mean + strength + weakness + affinity; bootstrap over "
+        "images, each pair's interval its own, not corrected for their number.",
+        alt="; ".join(f"{row['subject']} {row['value']:+.2f}" for row in rows),
+        reference=(0.0, "strength and weakness alone"),
+    )
+
+
+def _affinity_title(rows: Sequence[dict[str, Any]]) -> str:
+    """From where to where pairs stray: no test names the furthest."""
+    most, least = rows[0], rows[-1]
+    if max(abs(most["value"]), abs(least["value"])) < EQUAL:
+        return "Strength and weakness say all of who fools whom"
+    return (
+        f"Pairs stray from strength and weakness by {least['value']:+.2f} ({least['subject']}) to "
+        f"{most['value']:+.2f} logits ({most['subject']})"
     )
 
 

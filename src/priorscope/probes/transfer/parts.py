@@ -13,7 +13,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1000
-PARTS = ("strength", "weakness", "affinity", "strength_low", "strength_high", "weakness_low", "weakness_high")
+PARTS = ("strength", "weakness", "affinity")
 
 
 def both_right(clean: Bools, fooled: Bools, weights: NDArray[Any]) -> Floats:
@@ -50,20 +50,13 @@ def parts_with_intervals(clean: Bools, fooled: Bools, ones: Floats, draws: NDArr
     """The additive parts on the images that all networks get right, with percentile intervals over images."""
     common = np.asarray(clean.all(0))
     shares = both_right(np.broadcast_to(common, clean.shape), fooled, ones)[0]
-    strength, weakness, affinity = additive_parts(shares, float(common.sum()))
-    strengths, weaknesses = _resampled(common, fooled, draws)
-    (strength_low, strength_high), (weakness_low, weakness_high) = (
-        np.percentile(side, [2.5, 97.5], axis=0) for side in (strengths, weaknesses)
-    )
-    return {
-        "strength": strength,
-        "weakness": weakness,
-        "affinity": affinity,
-        "strength_low": strength_low,
-        "strength_high": strength_high,
-        "weakness_low": weakness_low,
-        "weakness_high": weakness_high,
-    }
+    parts: dict[str, Floats] = {}
+    for name, value, resampled in zip(
+        PARTS, additive_parts(shares, float(common.sum())), _resampled(common, fooled, draws), strict=True
+    ):
+        low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
+        parts |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return parts
 
 
 def spread_of_parts(clean: Bools, fooled: Bools, seed: int) -> tuple[Floats, Floats]:
@@ -77,12 +70,13 @@ def spread_of_parts(clean: Bools, fooled: Bools, seed: int) -> tuple[Floats, Flo
     counted = np.concatenate([fooled[:, :, clean.all(0)], ends], axis=2)
     n = counted.shape[2]
     draws = stream(seed, "transfer", "spread").multinomial(n, np.full(n, 1 / n), RESAMPLES)
-    return _resampled(np.ones(n, np.bool_), counted, np.concatenate([np.ones((1, n), np.int64), draws]))
-
-
-def _resampled(common: Bools, fooled: Bools, draws: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """(draws, networks) each: strengths and weaknesses on the common images, each with its weight in a draw."""
-    shares = both_right(np.broadcast_to(common, (len(fooled), len(common))), fooled, draws)
-    drawn = [additive_parts(np.nan_to_num(of), max(float(n), 1.0))[:2] for of, n in zip(shares, draws @ common, strict=True)]
-    strengths, weaknesses = (np.stack(side) for side in zip(*drawn, strict=True))
+    strengths, weaknesses, _ = _resampled(np.ones(n, np.bool_), counted, np.concatenate([np.ones((1, n), np.int64), draws]))
     return strengths, weaknesses
+
+
+def _resampled(common: Bools, fooled: Bools, draws: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+    """(draws, ...) strengths, weaknesses and affinities on the common images, each with its weight in a draw."""
+    shares = both_right(np.broadcast_to(common, (len(fooled), len(common))), fooled, draws)
+    drawn = [additive_parts(np.nan_to_num(of), max(float(n), 1.0)) for of, n in zip(shares, draws @ common, strict=True)]
+    strengths, weaknesses, affinities = (np.stack(part) for part in zip(*drawn, strict=True))
+    return strengths, weaknesses, affinities
