@@ -31,11 +31,7 @@ def doubts(victim: Victim, fetch: Fetch, count: int, who: str = "The network") -
 
     All images are answered once, which costs little beside an attack: a single NaN among them has no margin.
     """
-    parts: list[NDArray[np.float32]] = []
-    for rows in victim.blocks(count):
-        images, _ = fetch(rows)
-        parts.append(victim(images).cpu().numpy())
-    answers = np.concatenate(parts)
+    answers = _answers(victim, fetch, count)
     bad = int((~np.isfinite(answers)).any(1).sum())
     if bad:
         raise WorkError(
@@ -44,7 +40,7 @@ def doubts(victim: Victim, fetch: Fetch, count: int, who: str = "The network") -
             "look at the run's curve for where it diverged",
         )
     said: list[str] = []
-    again = victim(fetch(np.arange(min(count, SAMPLE)))[0]).cpu().numpy()
+    again = _answers(victim, fetch, min(count, SAMPLE))
     varies = not np.allclose(answers[: len(again)], again, rtol=1e-3, atol=1e-4)
     if varies:
         said.append("Its answers differ between two passes over the same images: attacks that assume a fixed network miss.")
@@ -55,3 +51,8 @@ def doubts(victim: Victim, fetch: Fetch, count: int, who: str = "The network") -
         )
         return said, True
     return said, varies
+
+
+def _answers(victim: Victim, fetch: Fetch, count: int) -> NDArray[np.float32]:
+    """The logits of the first images, so many, a block at a time."""
+    return np.concatenate([victim(fetch(rows)[0]).cpu().numpy() for rows in victim.blocks(count)])

@@ -183,6 +183,31 @@ def test_an_attack_that_breaks_less_at_a_larger_budget_makes_the_number_suspect(
     assert (falling.share, falling.finding) == (1.0, "suspect")
 
 
+def test_images_are_fetched_in_blocks_of_as_many_pixels_whatever_their_size() -> None:
+    """What the docs reckon with: 512,000 pixels, 500 images of side 32 and 10 of side 224."""
+
+    class Sized(nn.Module):
+        def __init__(self, side: int) -> None:
+            super().__init__()
+            self.image_size = side
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :2] + torch.tensor([1.0, 0.0])
+
+    for side, most in ((32, 500), (224, 10)):
+        asked: list[int] = []
+
+        def fetch(rows: np.ndarray, asked: list[int] = asked) -> tuple[Tensor, Tensor]:
+            asked.append(len(rows))
+            return torch.full((len(rows), 3, 4, 4), 0.5), torch.zeros(len(rows), dtype=torch.int64)
+
+        victim, everyone = Victim(Sized(side)), np.arange(600)
+        assert doubts(victim, fetch, 600) == ([], False)
+        attacks = [attack_of("pgd", steps=10)]
+        audit(Audited(victim, fetch, everyone, attacks, 0.01, "linf", 0, everyone, everyone, (0.0, 0.01)))
+        assert max(asked) == most
+
+
 def test_nan_is_refused_wherever_it_comes_and_probabilities_are_told_from_logits() -> None:
     def late(x: Tensor) -> Tensor:
         return x.flatten(1)[:, :2] / (x.flatten(1)[:, :1] < 0.7)
