@@ -48,6 +48,15 @@ class DataConfig(Config):
         SerializeAsAny[SourceConfig], BeforeValidator(partial(source_config, at="data.source")), NAME_OR_TABLE
     ] = Field(description="a source's name, a path, or a table with a source's settings: see Data")
     subset: int | None = Field(default=None, ge=1, description="a class-balanced, nested part of train of this size")
+    shuffle: Annotated[
+        Literal["chunks"] | None,
+        BeforeValidator(lambda value: None if value is True else value),  # what is done anyway: one spelling, one key
+        WithJsonSchema({"enum": [True, "chunks"]}),
+    ] = Field(
+        default=None,
+        description="chunks: an order nearly as random in which a store larger than memory is read in long pieces;"
+        " not set, or true: any order of all pictures",
+    )
     augment: Annotated[Augment, BeforeValidator(partial(augment_config, at="data.augment")), NAME_OR_TABLE] = Field(
         default_factory=lambda: augment_config("none"),
         validate_default=True,

@@ -85,8 +85,11 @@ def weights_of(run: Path) -> bytes:
 
 
 SHARDED = {"train": {"shard": True}}
+IN_CHUNKS = {"data": {"shuffle": "chunks", "augment": "mixup"}}
+"""Two chunks, of 170 pictures and of 160."""
 CASES = {
     "plain": {},
+    "in chunks, mixed": IN_CHUNKS,
     "in shares": SHARDED,
     "accumulated, smoothed, clipped, mixed": {
         "train": {"accumulate": 2, "label_smoothing": 0.1},
@@ -129,7 +132,7 @@ def test_every_rank_draws_its_own_dropout_and_the_same_each_time(ranks, tmp_path
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, SHARDED, {"optim": {"schedule": "plateau", "plateau": {"patience": 0, "threshold": 0.5}}}]
+    "changes", [{}, SHARDED, IN_CHUNKS, {"optim": {"schedule": "plateau", "plateau": {"patience": 0, "threshold": 0.5}}}]
 )
 def test_a_run_of_two_ranks_goes_on_with_two_bit_for_bit_and_with_one_or_three(ranks, tmp_path, changes):
     asked = recipe(**{**changes, "train": {"steps": 20, **changes.get("train", {})}})

@@ -139,6 +139,8 @@ EXTENDS = 'extends = "shapetex-mlp"\n'
         EXTENDS + 'aliases = ["m"]\ndata = {augment = "flip"}',
         EXTENDS + 'train = {adversarial = {eps = "8/255"}, label_smoothing = "1/10"}',
         EXTENDS + 'train = {finetune = {mode = "full"}, shard = false, compile = "never"}',
+        EXTENDS + 'data = {shuffle = "chunks"}',
+        EXTENDS + "data = {shuffle = true}",
     ],
 )
 def test_the_schema_takes_what_a_file_may_say(text: str, tmp_path: Path, schema: Draft202012Validator) -> None:
@@ -147,7 +149,9 @@ def test_the_schema_takes_what_a_file_may_say(text: str, tmp_path: Path, schema:
     schema.validate(tomllib.loads(text))
 
 
-@pytest.mark.parametrize("text", ["[optim]\nlr = -1", '[optim]\nlr = "much"', "[train]\nepoch = 3", "seeds = [0]"])
+@pytest.mark.parametrize(
+    "text", ["[optim]\nlr = -1", '[optim]\nlr = "much"', "[train]\nepoch = 3", "seeds = [0]", "[data]\nshuffle = false"]
+)
 def test_the_schema_flags_what_is_refused(text: str, schema: Draft202012Validator) -> None:
     assert not schema.is_valid(tomllib.loads(text))
 
@@ -201,6 +205,18 @@ def test_a_value_where_a_name_or_a_table_belongs_is_refused(setting: str, came: 
     with pytest.raises(RequestError) as caught:
         Recipe.load(find_recipe("shapetex-mlp"), [setting])
     assert caught.value.came == came
+
+
+def test_an_order_of_all_pictures_has_one_spelling_and_unshuffled_training_is_refused(tiny: Recipe) -> None:
+    """So that a recipe that does not say it has the key that it always had, and one in chunks can be laid over."""
+    chunks = Recipe.of(tiny.plain(), ["data.shuffle=chunks"])
+    assert "shuffle" not in tiny.plain()["data"]
+    assert chunks.plain()["data"]["shuffle"] == "chunks"
+    assert chunks.digest() != tiny.digest()
+    assert Recipe.of(chunks.plain(), ["data.shuffle=true"]).digest() == tiny.digest()
+    with pytest.raises(RequestError) as caught:
+        Recipe.of(tiny.plain(), ["data.shuffle=false"])
+    assert caught.value.came == "data.shuffle = False was refused in the recipe with --set data.shuffle=false."
 
 
 def test_a_recipe_is_loaded_by_its_shipped_name_too() -> None:

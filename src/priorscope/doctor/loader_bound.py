@@ -110,7 +110,7 @@ def _loader(recipe: Recipe, split: Split, most: int) -> Loader:
         split,
         batch_size=min(recipe.train.batch_size, most, len(split)),
         augment=recipe.data.augment,
-        shuffle=True,
+        shuffle=recipe.data.shuffle or True,
         threads=recipe.train.threads,
     )
 

@@ -48,7 +48,7 @@ class Material:
             augment=recipe.data.augment,
             seed=recipe.seed,
             device=device,
-            shuffle=True,
+            shuffle=recipe.data.shuffle or True,
             partial="drop",
             rank=ranks.rank,
             ranks=ranks.size,

@@ -74,6 +74,8 @@ def whole(tiny, tmp_path):
 
 DROPOUT = {"model": {"name": "mlp/tiny", "width": 16, "blocks": 1, "dropout": 0.3}}
 ADAPTIVE = {"rho": 0.5, "adaptive": True}
+IN_CHUNKS = {"source": {"name": "shapetex", "train": 400, "val": 40, "test": 90}, "shuffle": "chunks", "augment": "mixup"}
+"""Two chunks of 170 pictures and a smaller one."""
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,7 @@ ADAPTIVE = {"rho": 0.5, "adaptive": True}
         ({"model": "cnn/tiny", "train": {"finetune": {"mode": "body", "factor": 0.1}}}, 4),
         ({"optim": {"name": "muon"}, "train": {"finetune": {"mode": "layers", "factor": 0.5}}}, 4),
         ({"train": {"precision": "fp16"}}, 4),
+        *[({"data": IN_CHUNKS}, steps) for steps in (4, 13)],
     ],
 )
 def test_a_run_cut_anywhere_and_resumed_ends_bit_for_bit_the_same(tiny, tmp_path, monkeypatch, changes, steps):
@@ -639,6 +642,7 @@ UNTRAINED = {
         "optim.name=lion",
         "data.augment=flip",
         "data.subset=100",
+        "data.shuffle=chunks",
     ],
 )
 def test_what_nothing_reads_is_refused_where_nothing_is_trained(setting):

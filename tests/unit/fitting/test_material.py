@@ -57,6 +57,22 @@ def test_tables_beyond_both_limits_are_warned_of(
     assert capsys.readouterr().err == "", "the first rank speaks for all"
 
 
+def test_training_in_chunks_sees_each_picture_once_in_windows_of_whole_chunks(
+    tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of 4 neighbours, 2 of them to a window: each batch of 8 is two whole chunks; otherwise any 8 pictures."""
+    monkeypatch.setattr("priorscope.data.memory.CHUNK_BYTES", 4 * 32 * 32 * 3)
+    monkeypatch.setattr("priorscope.data.order.CHUNKS", 2)
+    tiny = tiny.replace(train={**tiny.train.plain(), "batch_size": 8})
+    orders: list[list[set[int]]] = []
+    for shuffle in ("chunks", True):
+        whole = Material.of(tiny.replace(data={**tiny.data.plain(), "shuffle": shuffle}), ALONE, "cpu").loader
+        orders.append([set(batch.index.tolist()) for batch in whole.epoch(1)])
+        assert sorted(set.union(*orders[-1])) == list(range(96))
+    assert all(len(seen) == 8 and len({index // 4 for index in seen}) == 2 for seen in orders[0])
+    assert not any(len({index // 4 for index in seen}) == 2 for seen in orders[1])
+
+
 def test_a_channel_of_one_value_is_learnt_from(tiny: Recipe, tmp_path: Path) -> None:
     """Red and green of a microscope, say: its deviation is 0, by which nothing can be divided."""
     for label in ("a", "b"):
