@@ -33,15 +33,9 @@ class Learner:
         check_compiles(config, ranks.size)
         self.ranks, self.device = ranks, device
         self.sharded = config.shard is not None and ranks.size > 1
-        model = _with_shared_statistics(model, config, ranks, device).to(device)
+        model = _with_shared_statistics(model, config, ranks, device)
         finetune.freeze(model, config.finetune)
-        if config.shard:
-            from priorscope.train import sharding
-
-            sharding.check_shardable(config, optim)
-            if self.sharded:
-                model = sharding.shard(model, ranks.size, device)
-        self.model = model
+        self.model = model = self._placed(model, config, optim)
         self.optimiser = make_optimiser(model, optim, config.finetune)
         self.scaler = make_scaler(config.precision, torch.device(device))
         if self.scaler.is_enabled():
@@ -54,6 +48,16 @@ class Learner:
             "scaler": self.scaler,
             **({"average": self.average} if self.average else {}),
         }
+
+    def _placed(self, model: Classifier, config: TrainConfig, optim: OptimConfig) -> Classifier:
+        """The network on its device: in shares, which are all that ever lies there, or whole."""
+        if config.shard:
+            from priorscope.train import sharding
+
+            sharding.check_shardable(config, optim)
+            if self.sharded:
+                return sharding.shard(model, self.ranks.size, self.device)
+        return model.to(self.device)
 
     def _stateful(self) -> dict[str, Stateful]:
         if not self.sharded:

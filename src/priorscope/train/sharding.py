@@ -41,7 +41,10 @@ def check_shardable(config: TrainConfig, optim: OptimConfig) -> None:
 
 
 def shard(model: Classifier, ranks: int, device: str) -> Classifier:
-    """Shards the weights over the ranks, a block at a time, so that only one block is whole at any moment."""
+    """Moves the weights from the processor to the ranks' devices, in shares and a block at a time.
+
+    Only one block is whole on a device at any moment, or what is outside of blocks: FSDP2 moves what it is about to share out.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

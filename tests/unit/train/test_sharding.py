@@ -6,7 +6,12 @@ import pytest
 import torch
 
 import priorscope as ps
-from priorscope.train.finetune import blocks
+from priorscope.train import sharding
+from priorscope.train.config import TrainConfig
+from priorscope.train.distributed import Ranks
+from priorscope.train.finetune import FinetuneConfig, blocks
+from priorscope.train.learner import Learner
+from priorscope.train.optim import OptimConfig
 from priorscope.train.sharding import whole
 
 
@@ -25,6 +30,22 @@ def test_blocks_are_the_modules_that_their_taps_lie_in(preset, number, of_a_bloc
     found = blocks(ps.models.create(preset, image_size=32, num_classes=4))
     assert len(found) == number
     assert found[1] == of_a_block
+
+
+def test_weights_are_shared_out_before_they_are_moved(monkeypatch):
+    """So that a network that is larger than a device never lies whole on it; the device `meta` stands for a GPU here."""
+    came = []
+
+    def shard(model, ranks, device):
+        came.append(({p.device.type for p in model.parameters()}, {b.device.type for b in model.buffers()}, ranks, device))
+        return model.to(device)
+
+    monkeypatch.setattr(sharding, "shard", shard)
+    model = ps.models.create("cnn/tiny", image_size=32, num_classes=4)
+    head_alone = FinetuneConfig(mode="head")  # batch statistics are then refused on no device
+    config = TrainConfig(precision="fp32", shard=True, finetune=head_alone)
+    Learner(model, config, OptimConfig(), Ranks(size=2), "meta")
+    assert came == [({"cpu"}, {"cpu"}, 2, "meta")]
 
 
 @pytest.fixture
