@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import priorscope as ps
 from priorscope.data.loader import Batch
@@ -12,6 +13,7 @@ from priorscope.train.config import TrainConfig
 from priorscope.train.distributed import ALONE
 from priorscope.train.gradient import Gradient, batch_loss
 from priorscope.train.learner import Learner
+from priorscope.train.loop import Position, train
 from priorscope.train.optim import OptimConfig
 from priorscope.train.precision import make_scaler
 
@@ -86,6 +88,42 @@ def test_half_precision_scales_the_loss_and_the_optimiser_undoes_it():
     torch.testing.assert_close(torch.cat([p.grad.flatten() for p in model.parameters()]), exact, rtol=0.02, atol=2e-3)
     assert scaler.get_scale() > 1
     assert make_scaler("bf16", torch.device("cpu")).get_scale() == 1
+
+
+class OneBatch:
+    """Stands for a loader of one batch."""
+
+    batch_size = 7
+
+    def __len__(self) -> int:
+        return 1
+
+    def epoch(self, _epoch: int, start: int = 0):
+        yield from [batch_of()][start:]
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.999, 1.5, None])
+@pytest.mark.parametrize(("changes", "exact"), [({}, 1e-5), ({"accumulate": 3}, 1e-5), ({"precision": "fp16"}, 2e-3)])
+def test_a_gradient_is_clipped_to_its_largest_norm_over_all_weights(changes, exact, share):
+    """A step of SGD on softmax regression is lr * g * min(1, c / ||g||), g in closed form in float64; `share` is c / ||g||."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
+    with torch.no_grad():
+        model[1].weight.copy_(0.1 * torch.randn(3, 192, generator=torch.Generator().manual_seed(1)))
+        model[1].bias.copy_(torch.tensor([0.5, -0.5, 0.0]))
+    before = torch.cat([model[1].weight.detach(), model[1].bias.detach()[:, None]], 1).double().numpy()
+    x = np.column_stack([batch_of().images.flatten(1).double().numpy(), np.ones(7)])
+    odds = np.exp(x @ before.T)
+    g = (odds / odds.sum(1, keepdims=True) - np.eye(3)[LABELS.numpy()]).T @ x / 7
+    norm = np.linalg.norm(g)
+    clip = None if share is None else float(share * norm)
+    config = TrainConfig(steps=1, **{"precision": "fp32", **changes})
+    optim = OptimConfig(name="sgd", lr=10.0, momentum=0.0, weight_decay=0.0, schedule="constant", clip=clip)
+    learner = Learner(model, config, optim, ALONE, "cpu")
+    (step,) = train(learner.gradient(config, 7, compile=False), OneBatch(), learner.optimiser, optim, 0, Position())
+    assert step.lr == 10
+    after = torch.cat([model[1].weight.detach(), model[1].bias.detach()[:, None]], 1).double().numpy()
+    moved = 10 * g * min(1, share or 1)
+    np.testing.assert_allclose(before - after, moved, rtol=0, atol=exact * np.abs(moved).max())
 
 
 def test_a_step_that_overflows_leaves_no_momentum():
