@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -58,7 +59,10 @@ def train(
     last = run.history[run.environment.chosen_epoch - 1] if run.history else None
     if as_json:
         return print_json({"out": str(folder), "chosen": last, "seconds": run.environment.seconds})
-    print(f"{folder}: {_outcome(last) if run.environment.diverged is None else run.environment.diverged}")
+    diverged = run.environment.diverged
+    print(f"{folder}: {_outcome(last) if diverged is None else diverged}")
+    if diverged is None:
+        print(f"what it gets right on test: priorscope probe accuracy {shlex.quote(str(folder))}", file=sys.stderr)
     return None
 
 

@@ -36,7 +36,9 @@ def test_a_published_network_taken_as_it_is_has_no_epoch_to_tell_of(tmp_path):
     done = CliRunner().invoke(app, asked, catch_exceptions=False)
     assert done.exit_code == 0
     assert done.stdout == f"{tmp_path / 'run'}: the weights as they were published; nothing was trained.\n"
+    assert done.stderr == f"what it gets right on test: priorscope probe accuracy {tmp_path / 'run'}\n"
     again = CliRunner().invoke(app, [*asked, "--json"], catch_exceptions=False)
+    assert again.stderr == ""
     assert json.loads(again.stdout)["chosen"] is None
 
 
@@ -45,8 +47,9 @@ def test_a_folder_says_first_what_matters_most(tiny, tmp_path):
     out, asked = tmp_path / "run", ["train", str(tmp_path / "a.toml"), "--out", str(tmp_path / "run")]
     (tmp_path / "a.toml").write_text(tiny.toml())
     done = CliRunner().invoke(app, [*asked, "--resume"], catch_exceptions=False)
-    assert done.stderr == f"nothing was begun in {out}: this is its beginning\n"
-    assert CliRunner().invoke(app, [*asked, "--resume"], catch_exceptions=False).stderr == ""
+    told = f"what it gets right on test: priorscope probe accuracy {out}\n"
+    assert done.stderr == f"nothing was begun in {out}: this is its beginning\n{told}"
+    assert CliRunner().invoke(app, [*asked, "--resume"], catch_exceptions=False).stderr == told
     (out / layout.ENVIRONMENT).unlink()
     with pytest.raises(RequestError, match="is in use by another process"), folder.locked(out):
         CliRunner().invoke(app, [*asked, "--set", "seed=5"], catch_exceptions=False)
