@@ -105,7 +105,7 @@ class Recipe(Config):
     init: InitConfig = InitConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
-    seed: int = Field(default=0, ge=0, description="of weights, order, augmentation and dropout")
+    seed: int = Field(default=0, ge=0, description="the seed of weights, order, augmentation and dropout")
 
     @classmethod
     def load(cls, path: Path | str, settings: Sequence[str] = ()) -> Self:

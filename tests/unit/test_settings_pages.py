@@ -29,7 +29,7 @@ def test_every_probe_with_settings_has_a_table() -> None:
 
 def test_the_words_that_a_setting_takes_are_told_once() -> None:
     rows = (SCRIPT["DOCS"] / "training.md").read_text(encoding="utf-8").splitlines()
-    assert "| `train.device` | `cpu` | auto: a GPU where there is one (`auto`, `cpu`, `cuda`, `mps`) |" in rows
+    assert "| `train.device` | `cpu` | where it trains; auto: on a GPU if there is one (`auto`, `cpu`, `cuda`, `mps`) |" in rows
     assert (
         "| `optim.schedule` | `cosine` | how the rate moves after warm-up: cosine, constant, linear, wsd or plateau |" in rows
     )

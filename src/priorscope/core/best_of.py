@@ -28,7 +28,7 @@ def expected_best(scores: ArrayLike, k: int) -> float:
     ranked = _ranked(scores)
     n = len(ranked)
     if not 1 <= k <= n:
-        raise RequestError(f"The best of {k} was asked of {n} trials.", f"1 to {n}", f"k = {n}")
+        raise RequestError(f"The best of {k} trials was asked for, and there are {n}.", f"1 to {n}", f"k = {n}")
     weights = [comb(rank, k - 1) / comb(n, k) for rank in range(n)]
     return float(np.dot(weights, ranked))
 

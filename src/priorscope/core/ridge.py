@@ -82,13 +82,15 @@ def few_of_each(labels: ArrayLike, shots: int, order: ArrayLike, classes: int = 
     fewest = int(counts.min())
     if not fewest:
         raise RequestError(
-            f"{shots} images of each class were asked, and class {int(counts.argmin())} has none.",
+            f"{shots} images of each class were asked for, and class {int(counts.argmin())} has none.",
             "labelled images of every class",
             "a train split that holds all classes",
         )
     if fewest < shots:
         raise RequestError(
-            f"{shots} images of each class were asked, and one class has {fewest}.", "no more than that", f"shots = {fewest}"
+            f"{shots} images of each class were asked for, and one class has {fewest}.",
+            "no more than that",
+            f"shots = {fewest}",
         )
     return np.sort(np.concatenate([ranked[labels[ranked] == label][:shots] for label in range(len(counts))]))
 

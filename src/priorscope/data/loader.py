@@ -205,20 +205,21 @@ def _check(
     threads: int | None,
 ) -> None:
     if batch_size < 1:
-        raise RequestError(f"batch_size = {batch_size} was asked.", "at least 1", "batch_size = 128")
+        raise RequestError(f"batch_size = {batch_size} was asked for.", "at least 1", "batch_size = 128")
     if dtype not in DTYPES:
         raise unknown_name("dtype of batches", dtype, DTYPES)
     if shuffle not in (True, False, "chunks"):
-        raise RequestError(f"shuffle = {shuffle!r} was asked.", 'true, false or "chunks"', "shuffle = true")
+        raise RequestError(f"shuffle = {shuffle!r} was asked for.", 'true, false or "chunks"', "shuffle = true")
     if partial not in ("keep", "drop"):
-        raise RequestError(f"partial = {partial!r} was asked.", '"keep" or "drop"', 'partial = "keep"')
+        raise RequestError(f"partial = {partial!r} was asked for.", '"keep" or "drop"', 'partial = "keep"')
     if partial == "drop" and batch_size > len(split):
         raise RequestError(
-            f"A batch of {batch_size} was asked of {len(split)} pictures, and the smaller rest dropped: nothing is left.",
+            f"A batch of {batch_size} was asked for, without a smaller last one, and there are {len(split)} pictures: nothing"
+            " is left.",
             f"a batch_size of at most {len(split)}",
             'a smaller batch_size, or partial = "keep"',
         )
     if not 0 <= rank < ranks:
-        raise RequestError(f"rank {rank} of {ranks} was asked.", f"0 to {ranks - 1}", "rank = 0, ranks = 1")
+        raise RequestError(f"rank {rank} of {ranks} was asked for.", f"0 to {ranks - 1}", "rank = 0, ranks = 1")
     if threads is not None and threads < 1:
-        raise RequestError(f"threads = {threads} was asked.", "at least 1", "leave it out: one a core")
+        raise RequestError(f"threads = {threads} was asked for.", "at least 1", "leave it out: one a core")

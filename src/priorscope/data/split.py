@@ -205,7 +205,9 @@ class Split:
         """A class-balanced subset of n pictures, nested: a smaller subset lies in every larger one."""
         if not 0 < n <= len(self):
             raise RequestError(
-                f"A subset of {n} was asked of {len(self)} pictures.", f"1 to {len(self)}", f"subset = {len(self)}"
+                f"A subset of {n} was asked for, and there are {len(self)} pictures.",
+                f"1 to {len(self)}",
+                f"subset = {len(self)}",
             )
         return self.choose(np.sort(balanced_order(self.labels)[:n]))
 

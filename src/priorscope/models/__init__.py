@@ -72,8 +72,10 @@ class Permutation(Config):
     What a family loses by it is what locality is worth to that family; an MLP loses nothing.
     """
 
-    patch: int | None = Field(default=None, ge=2, description="pixels change places within patches of this side; not set: all")
-    seed: int = Field(default=0, ge=0, description="of the order")
+    patch: int | None = Field(
+        default=None, ge=2, description="pixels change places within patches of this side; not set: in the whole image"
+    )
+    seed: int = Field(default=0, ge=0, description="the seed of the order")
 
 
 class FamilyConfig(Named):
@@ -81,14 +83,14 @@ class FamilyConfig(Named):
 
     input_size: int | None = Field(
         default=None,
-        description="the side that the backbone sees, after the resize inside the classifier; not set: that of the images",
+        description="the side of the images as the backbone sees them, after the classifier's own resize; not set: their own",
     )
     resize: Resize = Field(
         default="bilinear",
-        description="how images come to that side; bilinear is antialiased where it shrinks, none refuses other sides",
+        description="how images come to input_size: bilinear (antialiased where it shrinks) or area; none refuses other sides",
     )
     permute: Permutation | None = Field(
-        default=None, description="a fixed random order in which the backbone sees the pixels; not set: theirs"
+        default=None, description="a fixed random order in which the backbone sees the pixels; not set: the image's own order"
     )
 
     @property

@@ -34,27 +34,30 @@ class CnnConfig(FamilyConfig):
     """Stages of `depths` blocks and `widths` channels, and their parts."""
 
     form: Literal["resnet", "air"] = Field(
-        description="resnet: each stage of residual blocks after the first halves the map; air: each of plain convolutions does"
+        description="resnet: residual blocks, each stage after the first halves the map; "
+        "air: plain convolutions, every stage does"
     )
     depths: tuple[int, ...] = Field(
-        min_length=1, description="of each stage: its blocks (air: its convolutions after the first)"
+        min_length=1, description="blocks of each stage (air: convolutions after each stage's first)"
     )
     widths: tuple[int, ...] = Field(
-        min_length=1, description="of each stage: its channels, of which a bottleneck puts out four times as many"
+        min_length=1, description="channels of each stage; a bottleneck puts out four times as many"
     )
     block: Literal["basic", "bottleneck"] = Field(
-        default="basic", description="resnet: basic, two 3x3 convolutions; bottleneck, 1x1, 3x3, 1x1"
+        default="basic", description="resnet: basic (two 3x3 convolutions) or bottleneck (1x1, 3x3, 1x1)"
     )
     shortcut: Literal["projection", "pad"] = Field(
         default="projection",
-        description="resnet, where a block changes the map: projection, a 1x1 convolution; pad, without parameters",
+        description="resnet, where a block changes the map's shape: projection (a 1x1 convolution) or pad (without parameters)",
     )
     stem: Literal["cifar", "imagenet"] = Field(
-        default="cifar", description="resnet: cifar, 3x3 of stride 1; imagenet, 7x7 of stride 2 and a max-pool"
+        default="cifar", description="resnet: cifar (3x3 of stride 1) or imagenet (7x7 of stride 2, then a max-pool)"
     )
-    stem_stride: Literal[1, 2] = Field(default=1, description="form air: 2 quarters every map, and the cost with it")
+    stem_stride: Literal[1, 2] = Field(
+        default=1, description="air: the stride of the first convolution; 2 quarters every map, and the cost with it"
+    )
     norm: Literal["batch", "group", "none"] = Field(
-        default="batch", description="after each convolution: batch, group (of 16 channels) or none"
+        default="batch", description="the norm after each convolution: batch, group (of 16 channels) or none"
     )
 
     @model_validator(mode="after")

@@ -44,16 +44,16 @@ class DialConfig(FamilyConfig):
     `solved_for = 10`.
     """
 
-    mixing: Mixing = Field(description="where the dial stands: how activations reach each other")
+    mixing: Mixing = Field(description="where the dial stands: how activations at different places are mixed")
     match: Literal["parameters", "flops"] = Field(
-        default="parameters", description="what comes to the budget: parameters, or flops (of an image, two for a multiply-add)"
+        default="parameters", description="what the budget counts: parameters, or flops (of one image, two for a multiply-add)"
     )
-    budget: int = Field(default=500_000, ge=1, description="how many of these")
+    budget: int = Field(default=500_000, ge=1, description="how many parameters or flops the widths are solved for")
     depth: int = Field(default=4, ge=1, description="how many blocks")
     patch: int = Field(default=4, ge=1, description="the side of a patch, or of a place on the grid, in pixels")
     kernel: Literal[1, 3, 5, 7] = Field(default=3, description="local, conv: the side of a neighbourhood, in places")
     solved_for: int | None = Field(
-        default=None, ge=1, description="how many classes the widths are solved for; not set: those of the data"
+        default=None, ge=1, description="for how many classes the widths are solved; not set: as many as the data has"
     )
 
     @model_validator(mode="after")

@@ -35,7 +35,7 @@ class MixerConfig(FamilyConfig):
     channel_ratio: float = Field(
         default=4.0, gt=0.0, description="hidden units of the MLP over channels, as a multiple of the width"
     )
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="inside and after both MLPs")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="the dropout rate, inside and after both MLPs")
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0, description="stochastic depth: the rate of every block")
 
 

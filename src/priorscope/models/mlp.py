@@ -33,15 +33,15 @@ class MlpConfig(FamilyConfig):
     """Depth, width and parts of an MLP."""
 
     form: Literal["bottleneck", "standard"] = Field(
-        default="bottleneck", description="standard: without skip connections and bottlenecks"
+        default="bottleneck", description="bottleneck; or standard: no skip connections and no bottlenecks"
     )
-    blocks: int = Field(ge=1, description="how many; standard: one more than there are hidden maps")
+    blocks: int = Field(ge=1, description="how many blocks; standard: one more than there are maps between hidden layers")
     width: int = Field(ge=1, description="channels between the blocks")
     expansion: int = Field(default=4, ge=1, description="bottleneck: how many times as wide a block is inside")
-    norm: Norm = Field(default="layer", description="what stands before each block")
-    act: Activation = Field(default="gelu", description="the activation")
+    norm: Norm = Field(default="layer", description="the norm before each block")
+    act: Activation = Field(default="gelu", description="the activation function")
     dropout: float = Field(
-        default=0.0, ge=0.0, lt=1.0, description="after each activation, and after the second map of a block"
+        default=0.0, ge=0.0, lt=1.0, description="the dropout rate, after each activation and after the second map of a block"
     )
 
     @model_validator(mode="after")

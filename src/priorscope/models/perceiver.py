@@ -35,21 +35,23 @@ DropoutAt = Literal["output", "weights"]
 class PerceiverConfig(FamilyConfig):
     """Depth, latents and heads."""
 
-    depth: int = Field(ge=1, description="how often the latents read the pixels")
-    latents: int = Field(ge=1, description="how many")
+    depth: int = Field(ge=1, description="how many times the latents read the pixels")
+    latents: int = Field(ge=1, description="how many latents")
     width: int = Field(ge=1, description="channels of a latent")
     cross_heads: int = Field(default=1, ge=1, description="heads of the attention to pixels")
     cross_head_width: int = Field(ge=1, description="channels of such a head")
-    selves: int = Field(default=2, ge=0, description="attentions of the latents to each other after each reading")
-    heads: int = Field(default=8, ge=1, description="heads of these")
+    selves: int = Field(default=2, ge=0, description="how many self-attentions of the latents follow each reading")
+    heads: int = Field(default=8, ge=1, description="heads of the self-attention")
     head_width: int = Field(ge=1, description="channels of such a head")
     patch: int = Field(default=1, ge=1, description="the side of a token, in pixels; 1: tokens are pixels")
-    bands: int = Field(default=6, ge=1, description="frequencies of a position, on each axis")
-    max_freq: float = Field(default=10.0, gt=0.0, description="the highest has half as many periods across the image")
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="where dropout_at says")
+    bands: int = Field(default=6, ge=1, description="frequencies that encode a position, on each axis")
+    max_freq: float = Field(
+        default=10.0, gt=0.0, description="twice the periods that the highest of these frequencies has across the image"
+    )
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="the dropout rate; dropout_at says where")
     dropout_at: DropoutAt = Field(
         default="output",
-        description="output: after attention, and inside MLPs; weights: on attention's weights, and after MLPs",
+        description="output: after attention, and inside MLPs; weights: on the attention weights, and after MLPs",
     )
 
 

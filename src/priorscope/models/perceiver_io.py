@@ -42,23 +42,31 @@ class PerceiverIoConfig(FamilyConfig):
     `query_width = 10`.
     """
 
-    tokens: Literal["patches", "image"] = Field(default="patches", description="patches, or the whole image as one")
-    patch: int = Field(default=1, ge=1, description="patches: the side of one, in pixels")
-    bands: int = Field(default=6, ge=1, description="patches: frequencies of a position, on each axis")
-    max_freq: float = Field(default=10.0, gt=0.0, description="patches: the highest has half as many periods across the image")
-    depth: int = Field(ge=1, description="blocks of attention of the latents to each other")
-    latents: int = Field(ge=1, description="how many")
+    tokens: Literal["patches", "image"] = Field(
+        default="patches", description="what a token is: patches (one token each), or the whole image as a single token"
+    )
+    patch: int = Field(default=1, ge=1, description="patches: the side of a patch, in pixels")
+    bands: int = Field(default=6, ge=1, description="patches: frequencies that encode a position, on each axis")
+    max_freq: float = Field(
+        default=10.0,
+        gt=0.0,
+        description="patches: twice the periods that the highest of these frequencies has across the image",
+    )
+    depth: int = Field(ge=1, description="how many blocks of self-attention of the latents")
+    latents: int = Field(ge=1, description="how many latents")
     width: int = Field(ge=1, description="channels of a latent")
-    cross_heads: int = Field(default=1, ge=1, description="heads of the attention to tokens, and of the query's to latents")
+    cross_heads: int = Field(
+        default=1, ge=1, description="heads of the latents' attention to tokens, and of the query's to latents"
+    )
     cross_head_width: int = Field(ge=1, description="channels of such a head")
-    heads: int = Field(default=8, ge=1, description="heads of the latents' attention")
+    heads: int = Field(default=8, ge=1, description="heads of the latents' self-attention")
     head_width: int = Field(ge=1, description="channels of such a head")
     queries: Literal["trained", "fixed"] = Field(
-        default="trained", description="whether the query that reads the latents is trained, or fixed as it was drawn"
+        default="trained", description="whether the query that reads the latents is trained, or stays fixed as it was drawn"
     )
     query_width: int = Field(default=0, ge=0, description="channels of the query; 0: as many as there are classes")
-    decoder_mlp: bool = Field(default=True, description="whether an MLP follows what the query read")
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="after attention, and inside MLPs")
+    decoder_mlp: bool = Field(default=True, description="whether an MLP follows the query's attention")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="the dropout rate, after attention and inside MLPs")
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

@@ -37,8 +37,10 @@ class SwinConfig(FamilyConfig):
     width: int = Field(ge=1, description="channels of a token in the first stage; each further stage doubles them")
     depths: tuple[int, ...] = Field(min_length=1, description="blocks of each stage; each stage after the first halves the map")
     heads: tuple[int, ...] = Field(min_length=1, description="heads of each stage's attention")
-    mlp_ratio: float = Field(default=4.0, gt=0.0, description="how many times as wide an MLP is inside")
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="after attention, and inside and after MLPs")
+    mlp_ratio: float = Field(default=4.0, gt=0.0, description="hidden units of an MLP, as a multiple of a token's channels")
+    dropout: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="the dropout rate, after attention, and inside and after MLPs"
+    )
     drop_path: float = Field(
         default=0.0,
         ge=0.0,

@@ -38,7 +38,9 @@ class TimmConfig(FamilyConfig):
     """A timm name, whether its published weights are the start, and the dropout that every timm network knows."""
 
     pretrained: bool = Field(default=False, description="begin with the published weights")
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="timm's drop_rate: before the head, in most networks")
+    dropout: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="timm's drop_rate: dropout before the head, in most networks"
+    )
     args: dict[str, Any] | None = Field(
         default=None, description="further settings of the network under timm's names; img_size follows the images"
     )

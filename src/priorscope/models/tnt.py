@@ -32,15 +32,17 @@ if TYPE_CHECKING:
 class TntConfig(FamilyConfig):
     """Patch and pixel size, and the widths of both streams."""
 
-    form: Literal["free", "timm"] = Field(default="free", description="timm: timm's network")
+    form: Literal["free", "timm"] = Field(
+        default="free", description="free: patches and squares of any size; timm: timm's network"
+    )
     patch: int = Field(ge=1, description="the side of a patch, in pixels")
     pixel: int = Field(ge=1, description="the side of the squares that a patch is cut into, in pixels")
-    depth: int = Field(default=6, ge=1, description="how many blocks, of both streams")
+    depth: int = Field(default=6, ge=1, description="how many blocks, each with both streams")
     width: int = Field(default=512, ge=1, description="channels of a patch")
     pixel_width: int = Field(default=24, ge=1, description="channels of a square")
     heads: int = Field(default=8, ge=1, description="heads of the attention on patches (free: on squares, too)")
     head_width: int = Field(default=64, ge=1, description="channels of a head")
-    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="after attention, and inside MLPs")
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="the dropout rate, after attention and inside MLPs")
 
 
 VERSION = 5

@@ -45,17 +45,17 @@ class VitConfig(FamilyConfig):
     depth: int = Field(ge=1, description="how many blocks")
     width: int = Field(ge=1, description="channels of a token")
     heads: int = Field(ge=1, description="heads of the attention, which share the width evenly")
-    mlp_ratio: float = Field(default=4.0, gt=0.0, description="how many times as wide an MLP is inside")
+    mlp_ratio: float = Field(default=4.0, gt=0.0, description="hidden units of an MLP, as a multiple of the width")
     pool: Literal["token", "avg"] = Field(
         default="token", description="what the head reads: token, the class token; avg, the mean of the patches"
     )
-    qkv_bias: bool | None = Field(default=None, description="whether queries, keys and values have a bias; not set: they have")
+    qkv_bias: bool | None = Field(default=None, description="whether queries, keys and values have a bias; not set: yes")
     head_hidden: int | None = Field(default=None, ge=1, description="the width of a hidden layer in the head; not set: none")
     dropout: float = Field(
         default=0.0,
         ge=0.0,
         lt=1.0,
-        description="of the tokens with their positions, after attention, and inside and after MLPs",
+        description="the dropout rate: on the tokens with their positions, after attention, and inside and after MLPs",
     )
     drop_path: float = Field(
         default=0.0,

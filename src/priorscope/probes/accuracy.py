@@ -270,7 +270,7 @@ def _draw_classes(arms: Arms) -> Figure:
     ]
     hardest = smallest({f"{name} for {who}": own[name] for name in shown for who, own in shares.items() if name in own})
     title = (
-        f"{hardest.value:.0%} of every class are right"
+        f"{hardest.value:.0%} of each class is classified correctly"
         if hardest.equal
         else f"The hardest {'case is' if len(hardest.names) == 1 else 'cases are'} {hardest}: {hardest.value:.0%} right"
     )

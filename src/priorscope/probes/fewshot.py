@@ -48,7 +48,7 @@ class FewshotConfig(ProbeConfig):
     shots: int = Field(default=10, ge=1, description="labelled training images of each class")
     draws: int = Field(default=5, ge=2, description="how often they are drawn")
     tap: str | None = Field(default=None, description="the address that is read; not set: what the head sees")
-    seed: int = Field(default=0, ge=0, description="of the draws")
+    seed: int = Field(default=0, ge=0, description="the seed of the draws")
 
 
 class Fewshot(Result):

@@ -119,7 +119,9 @@ class Tune(Config):
     trials: int | None = Field(default=None, ge=2, description="how many, for every recipe; not set: the whole grid, in order")
     over: Over = Field(default_factory=dict, json_schema_extra=_nested)
     epochs: int | None = Field(default=None, ge=1, description="length of a trial; not set: the recipe's own")
-    seed: int = Field(default=1000, ge=0, description="of the draws and of the trials' runs; none of the study's own")
+    seed: int = Field(
+        default=1000, ge=0, description="the seed of the draws and of the trials' runs; not one of the study's own"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -54,14 +54,20 @@ class AdversarialConfig(OwnDefaults):
     DEFAULTS: ClassVar[Mapping[str, Plain]] = KINDS
 
     kind: Kind = Field(default="pgd", description="fgsm (one step from a random start), pgd, or trades")
-    eps: Annotated[Number, Field(gt=0)] = Field(default=8 / 255, description="the budget, of pixels in [0, 1]")
-    norm: Norm = Field(default="linf", description="in which norm the budget is measured")
-    steps: int | None = Field(default=None, ge=1, description="steps of a picture; not set: 10 (fgsm has one)")
+    eps: Annotated[Number, Field(gt=0)] = Field(
+        default=8 / 255, description="the budget: how far a picture may be moved, of pixels in [0, 1]"
+    )
+    norm: Norm = Field(default="linf", description="the norm in which the budget is measured")
+    steps: int | None = Field(default=None, ge=1, description="in how many steps a picture is moved; not set: 10 (fgsm: 1)")
     step: Number | None = Field(
         default=None, gt=0, description="a step's size as a share of the budget; not set: 0.25 (fgsm: 1.25)"
     )
-    beta: Number | None = Field(default=None, gt=0, description="trades: the weight of the drawn answer; not set: 6")
-    ramp: Number = Field(default=0.0, ge=0, le=1, description="the share of the run over which the budget grows from 0")
+    beta: Number | None = Field(
+        default=None,
+        gt=0,
+        description="trades: the weight of the divergence between the answers to clean and moved pictures; not set: 6",
+    )
+    ramp: Number = Field(default=0.0, ge=0, le=1, description="the share of the run over which the budget grows from 0 to eps")
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

@@ -22,61 +22,70 @@ class TrainConfig(Config):
     epochs: int = Field(
         default=10,
         ge=0,
-        description="passes over the data; 0 for published weights (a file's or timm's) as they are, and beside steps or flops",
+        description="passes over the data; 0: published weights (file or timm) as they are, or a length in steps or flops",
     )
     steps: int | None = Field(default=None, ge=1, description="how many updates, in place of epochs")
     flops: Number | None = Field(
-        default=None, gt=0, description="how much computing, in place of epochs: as many whole steps as it pays for"
+        default=None, gt=0, description="how many operations, in place of epochs: as many whole steps as they pay for"
     )
     patience: int | None = Field(
-        default=None, ge=1, description="stop after this many epochs in which val was no better than before"
+        default=None, ge=1, description="stop after this many epochs in a row that were no better on val than the best before"
     )
     batch_size: int = Field(
-        default=128, ge=1, description="pictures of an update, over all ranks together; all there are where these are fewer"
+        default=128, ge=1, description="pictures per update, over all ranks together; at most the training set"
     )
     accumulate: int | None = Field(
         default=None,
         ge=2,
-        description="in how many parts a batch goes through the network where memory is short: one update, the same"
+        description="in how many parts a batch goes through the network, where memory is short: still one update with the same"
         " gradient, but batch statistics are those of a part",
     )
-    label_smoothing: Number = Field(default=0.0, ge=0, lt=1, description="the share of what is wanted that goes to all classes")
+    label_smoothing: Number = Field(
+        default=0.0, ge=0, lt=1, description="the share of the target that is spread evenly over all classes"
+    )
     precision: Precision = Field(
         default="auto",
         description="fp32, tf32 (CUDA alone), bf16, fp16; auto: bf16 where the processor multiplies it in hardware, else fp32",
     )
     compile: Literal["auto", "never", "always"] | None = Field(
         default=None,
-        description="whether torch.compile makes the step; auto: where a few steps show that it pays; not set: never",
+        description="whether torch.compile compiles the step; auto: if a few measured steps show that it pays; not set: never",
     )
     threads: int = Field(
         default=1, ge=1, description="processor threads of this run, on any machine: part of what makes it repeatable"
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="cpu", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="cpu", description="where it trains; auto: on a GPU if there is one"
+    )
     shard: Annotated[Literal[True] | None, WithJsonSchema({"type": "boolean"})] = Field(
-        default=None, description="weights, gradients and optimiser state lie in shares on the ranks (FSDP2)"
+        default=None, description="weights, gradients and optimiser state are divided into shares, one for each rank (FSDP2)"
     )
     track: tuple[str, ...] = Field(
-        default=("train", "val"), description="splits to evaluate after each epoch; val is in any case, and it alone chooses"
+        default=("train", "val"), description="splits to evaluate after each epoch; val always is, and it alone chooses"
     )
-    track_images: int = Field(default=1000, ge=1, description="how many images of each tracked split (val always whole)")
+    track_images: int = Field(
+        default=1000, ge=1, description="how many images of each tracked split are evaluated (of val: all)"
+    )
     choose: Literal["best", "last"] = Field(
         default="best", description="which epoch's weights are kept: the best on val, or the last"
     )
     keep: int | None = Field(
         default=None,
         ge=1,
-        description="how many snapshots of the weights are kept, evenly spaced, the last at the end; fewer where patience ends"
-        " a run before",
+        description="how many snapshots of the weights are kept, evenly spaced, the last at the end; fewer if patience ends"
+        " a run early",
     )
     ema: Number | None = Field(
-        default=None, gt=0, lt=1, description="decay of a moving average of the weights, which is evaluated and kept"
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay of a moving average of the weights; the average is what is evaluated and kept",
     )
     adversarial: AdversarialConfig | None = Field(
-        default=None, description="each picture is moved against the network before it learns from it"
+        default=None, description="the network learns from pictures that are moved first, so that they fool it"
     )
     finetune: FinetuneConfig | None = Field(
-        default=None, description="what learns at which rate; not set, or full: all, at the same"
+        default=None, description="which parts learn, and at which rate; not set, or full: all parts at the same rate"
     )
 
     @model_validator(mode="before")

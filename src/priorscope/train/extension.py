@@ -71,7 +71,7 @@ def check_rates(optim: OptimConfig, taken: int, lengths: tuple[int, int], steps_
     """Refuses if a step that was taken would have had another rate in the longer run, or the run is not longer."""
     before, now = lengths
     if now <= before:
-        raise RequestError(f"The run in {where} has {before} steps, and {now} were asked.", "more", "a larger train.epochs")
+        raise RequestError(f"The run in {where} has {before} steps, and {now} were asked for.", "more", "a larger train.epochs")
     for step in range(taken):
         had, has = (learning_rate(optim, step, length, steps_per_epoch) for length in lengths)
         if had != has:

@@ -34,11 +34,15 @@ class FinetuneConfig(Config):
     model_config = ConfigDict(json_schema_extra=nothing_required)
 
     mode: Literal["head", "body", "layers"] = Field(
-        description="head: the head alone; body: all, below the head slower; layers: each block slower than the one above",
+        description="head: only the head learns; body: what is below it learns slower; "
+        "layers: each block slower than the one above",
         json_schema_extra={"enum": ["full", "head", "body", "layers"]},
     )
     factor: Number | None = Field(
-        default=None, gt=0, le=1, description="body, layers: what the rate of what is below is multiplied by"
+        default=None,
+        gt=0,
+        le=1,
+        description="body: the rate below the head, as a share of the head's; layers: a block's, as a share of the next one's",
     )
 
     @model_validator(mode="after")

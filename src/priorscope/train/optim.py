@@ -52,9 +52,11 @@ class OptimConfig(OwnDefaults):
         default="adamw", description="adamw, sgd, adam, lion, muon, lamb, or timm/NAME of timm's list"
     )
     lr: Number = Field(default=1e-3, gt=0, description="the learning rate after warm-up")
-    weight_decay: Number = Field(default=0.05, ge=0, description="of the weights of maps: matrices and kernels")
+    weight_decay: Number = Field(
+        default=0.05, ge=0, description="how strongly the weights of maps (matrices and kernels) decay"
+    )
     decay_norms_and_biases: bool = Field(
-        default=False, description="decay everything else too: norms, biases, positions, tokens, latents"
+        default=False, description="whether everything else decays too: norms, biases, positions, tokens, latents"
     )
     momentum: Number | None = Field(
         default=None, ge=0, lt=1, description="SGD's and Muon's, the first beta of the others; not set: 0.9 (Muon: 0.95)"
@@ -62,19 +64,23 @@ class OptimConfig(OwnDefaults):
     beta2: Number | None = Field(
         default=None, ge=0, lt=1, description="the second beta; SGD has none; not set: 0.999 (Lion: 0.99)"
     )
-    nesterov: bool | None = Field(default=None, description="SGD and Muon: look ahead; not set: wherever there is momentum")
+    nesterov: bool | None = Field(
+        default=None, description="SGD and Muon: whether Nesterov's momentum looks ahead; not set: wherever there is momentum"
+    )
     schedule: Schedule = Field(
         default="cosine", description="how the rate moves after warm-up: cosine, constant, linear, wsd or plateau"
     )
-    warmup: Number = Field(default=0.0, ge=0, description="epochs of linear warm-up, counted into the schedule")
+    warmup: Number = Field(default=0.0, ge=0, description="epochs of linear warm-up, which are part of the schedule's length")
     decay_share: Number | None = Field(
         default=None, gt=0, le=1, description="wsd: the share of all steps, at the end, in which the rate falls; not set: 0.2"
     )
     plateau: PlateauConfig | None = Field(
-        default=None, description="plateau: when the rate falls; not set: by 10 after 10 epochs without gain"
+        default=None, description="plateau: when the rate falls, and how far; not set: by the defaults of its settings"
     )
     clip: Number | None = Field(default=None, gt=0, description="largest global L2 norm of the gradient")
-    sam: SamConfig | None = Field(default=None, description="sharpness-aware: each step takes its gradient uphill")
+    sam: SamConfig | None = Field(
+        default=None, description="sharpness-aware steps (SAM): each takes its gradient a short way uphill"
+    )
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 class SamConfig(Config):
     """How far uphill the second pass looks; every step costs two."""
 
-    rho: Number = Field(default=0.05, gt=0, description="the length of the way uphill")
-    adaptive: bool = Field(default=False, description="measured relative to each weight's size (then rho is about 10 x larger)")
+    rho: Number = Field(default=0.05, gt=0, description="how far uphill the gradient is taken")
+    adaptive: bool = Field(
+        default=False,
+        description="whether that is measured relative to each weight's size (a usual rho is then 10 times larger)",
+    )
 
 
 @contextmanager

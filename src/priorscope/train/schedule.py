@@ -26,9 +26,11 @@ LENGTHLESS = ("constant", "wsd", "plateau")
 class PlateauConfig(Config):
     """When and how far the rate falls because val does not improve."""
 
-    watch: Literal["loss", "accuracy"] = Field(default="loss", description="what of val is to get better")
+    watch: Literal["loss", "accuracy"] = Field(default="loss", description="which number on val must get better")
     factor: Number = Field(default=0.1, gt=0, lt=1, description="what the rate is multiplied by")
-    patience: int = Field(default=10, ge=0, description="how many epochs without gain are borne; the next one lowers the rate")
+    patience: int = Field(
+        default=10, ge=0, description="how many epochs in a row may pass without gain; one more lowers the rate"
+    )
     threshold: Number = Field(default=1e-4, ge=0, lt=1, description="the least gain that counts, as a share of the best so far")
     floor: Number = Field(default=0.0, ge=0, description="the rate never falls below this")
 

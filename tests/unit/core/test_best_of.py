@@ -70,5 +70,5 @@ def test_what_is_no_share_is_refused():
     for scores in ([], [55.0, 60.0], [-0.1, 0.5]):
         with pytest.raises(RequestError, match="outside of 0 to 1"):
             expected_best(scores, 1)
-    with pytest.raises(RequestError, match="The best of 3 was asked of 2 trials"):
+    with pytest.raises(RequestError, match="The best of 3 trials was asked for, and there are 2"):
         expected_best([0.1, 0.2], 3)

@@ -68,7 +68,7 @@ def test_few_of_each_takes_the_first_of_an_order() -> None:
     with pytest.raises(RequestError) as error:
         few_of_each([0, 0, 1], 2, [0, 1, 2])
     assert str(error.value) == (
-        "2 images of each class were asked, and one class has 1.\n  wanted: no more than that\n  try:    shots = 1"
+        "2 images of each class were asked for, and one class has 1.\n  wanted: no more than that\n  try:    shots = 1"
     )
 
 
@@ -77,7 +77,7 @@ def test_few_of_each_refuses_a_class_that_is_absent(labels: list[int], classes: 
     with pytest.raises(RequestError) as error:
         few_of_each(labels, 2, np.arange(4), classes)
     assert str(error.value) == (
-        f"2 images of each class were asked, and class {absent} has none.\n  wanted: labelled images of every class\n"
+        f"2 images of each class were asked for, and class {absent} has none.\n  wanted: labelled images of every class\n"
         "  try:    a train split that holds all classes"
     )
 

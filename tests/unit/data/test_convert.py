@@ -93,7 +93,7 @@ def test_subsets_are_balanced_and_nested(folder: Path, tmp_path: Path) -> None:
         assert len(store.split("test")) == 30
         kept.append({picture.tobytes() for picture in store.split("train").pixels.array})
     assert kept[0] < kept[1] < kept[2]
-    with pytest.raises(RequestError, match="A subset of 109 was asked of 108 pictures"):
+    with pytest.raises(RequestError, match="A subset of 109 was asked for, and there are 108 pictures"):
         data.convert(folder, tmp_path / "more.beton", subset=109)
 
 

@@ -280,7 +280,7 @@ def test_pictures_too_many_to_keep_are_read_one_by_one(monkeypatch: pytest.Monke
     ("kind", "severity", "text"),
     [
         ("fogg", 1, "'fogg' is not a kind of corruption.\n  wanted: one of: brightness"),
-        ("fog", 6, "Severity 6 was asked.\n  wanted: 1, 2, 3, 4 or 5\n  try:    severity = 3"),
+        ("fog", 6, "Severity 6 was asked for.\n  wanted: 1, 2, 3, 4 or 5\n  try:    severity = 3"),
     ],
 )
 def test_what_there_is_not_is_refused(kind: str, severity: int, text: str) -> None:

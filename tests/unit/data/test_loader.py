@@ -200,13 +200,16 @@ def test_no_threads_are_left_when_a_loader_goes() -> None:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"batch_size": 0}, "batch_size = 0 was asked."),
-        ({"batch_size": 50, "partial": "drop"}, "A batch of 50 was asked of 40 pictures, and the smaller rest dropped"),
-        ({"rank": 2, "ranks": 2}, "rank 2 of 2 was asked."),
-        ({"threads": 0}, "threads = 0 was asked."),
+        ({"batch_size": 0}, "batch_size = 0 was asked for."),
+        (
+            {"batch_size": 50, "partial": "drop"},
+            "A batch of 50 was asked for, without a smaller last one, and there are 40 pictures",
+        ),
+        ({"rank": 2, "ranks": 2}, "rank 2 of 2 was asked for."),
+        ({"threads": 0}, "threads = 0 was asked for."),
         ({"dtype": "float61"}, "'float16' (did you mean that?)"),
-        ({"partial": "skip"}, "partial = 'skip' was asked."),
-        ({"shuffle": "chunk"}, "shuffle = 'chunk' was asked."),
+        ({"partial": "skip"}, "partial = 'skip' was asked for."),
+        ({"shuffle": "chunk"}, "shuffle = 'chunk' was asked for."),
         ({"augment": "flip-crops"}, "'flip-crop' (did you mean that?)"),
     ],
 )

@@ -134,8 +134,8 @@ def test_an_extension_is_cut_and_goes_on_by_itself(tiny, tmp_path, monkeypatch):
     [
         ({"epochs": 2}, {"epochs": 4, "batch_size": 16}, "differs in recipe.train.batch_size."),
         ({"epochs": 2}, {"epochs": 4, "track": ["val"]}, "differs in recipe.train.track."),
-        ({"epochs": 4}, {"epochs": 2}, "has 12 steps, and 6 were asked."),
-        ({"epochs": 2}, {"epochs": 2}, "has 6 steps, and 6 were asked."),
+        ({"epochs": 4}, {"epochs": 2}, "has 12 steps, and 6 were asked for."),
+        ({"epochs": 2}, {"epochs": 2}, "has 6 steps, and 6 were asked for."),
         (
             {"epochs": 2},
             {"epochs": 4, "keep": 4},

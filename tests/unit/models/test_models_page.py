@@ -33,8 +33,10 @@ def test_every_setting_of_a_model_stands_on_the_page_and_says_what_it_does() -> 
         silent = [name for name, field in FAMILIES.config(family).model_fields.items() if not field.description]
         assert silent == ["name"], family
     rows = PAGE.splitlines()
-    assert "| `permute.patch` | not set | pixels change places within patches of this side; not set: all |" in rows
-    assert "| `act` | `gelu` | the activation (`gelu`, `relu`) |" in rows
+    assert (
+        "| `permute.patch` | not set | pixels change places within patches of this side; not set: in the whole image |" in rows
+    )
+    assert "| `act` | `gelu` | the activation function (`gelu`, `relu`) |" in rows
     assert "| `depth` | by the name | how many blocks |" in rows
 
 

@@ -149,14 +149,14 @@ def titles(**results: Accuracy) -> list[str]:
 def test_titles_rank_what_differs_alone():
     right, wrong = counted([[100, 0, 0], [0, 100, 0], [0, 0, 100]]), counted([[0, 50, 50], [50, 0, 50], [50, 50, 0]])
     assert titles(one=right, two=right) == [
-        "Nobody stands out: of the test images one answers 100.0% right, two 100.0%, and none is distinguishable from one",
-        "100% of every class are right",
+        "No network stands out: of the test images one answers 100.0% right, two 100.0%, and none is distinguishable from one",
+        "100% of each class is classified correctly",
         "No answer is wrong",
         "one takes no class for another",
     ]
     assert titles(one=wrong) == [
         "0.0% of the test images are answered right",
-        "0% of every class are right",
+        "0% of each class is classified correctly",
         "20% of the wrong answers come with a confidence above 80 %",
         "one takes every class for every other equally often: 50% each",
     ]
@@ -180,7 +180,7 @@ def test_a_title_names_a_winner_only_where_a_test_tells_it_apart():
     rng = np.random.default_rng(0)
     a, b, c = (right_on(rng.permutation(300) < count) for count in (28, 27, 24))
     assert titles(a=a, b=b, c=c)[0] == (
-        "Nobody stands out: of the test images a answers 9.3% right, c 8.0%, and none is distinguishable from a"
+        "No network stands out: of the test images a answers 9.3% right, c 8.0%, and none is distinguishable from a"
     )
     assert titles(a=a, b=right_on(np.ones(300, bool)))[0] == "b is right most often: 100.0% of the test images"
     other = a.model_copy(update={"split": "val"})
@@ -196,7 +196,9 @@ def test_a_title_names_a_winner_only_where_a_test_tells_it_apart():
 
     better = [right_on(np.arange(300) < count) for count in (288, 290, 292)]
     assert of_seeds(low=[a, b, c], high=better) == "high is right most often: 96.7% of the test images"
-    assert of_seeds(low=[a, b, c], also=[c, a, b]).startswith("Nobody stands out: of the test images low answers 8.8% right")
+    assert of_seeds(low=[a, b, c], also=[c, a, b]).startswith(
+        "No network stands out: of the test images low answers 8.8% right"
+    )
     assert of_seeds(low=[a, b, c], one=[better[0]]).endswith("it was compared with no other")
 
 

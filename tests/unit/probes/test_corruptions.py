@@ -134,7 +134,7 @@ def test_all_nineteen_kinds_are_the_default_and_frost_is_named_ours():
 
 def nobody_stands_out(error: float) -> str:
     wrong = f"{error:.0%}"
-    return f"Nobody stands out: of corrupted images a answers {wrong} wrong, b {wrong}, and none is distinguishable from a"
+    return f"No network stands out: of corrupted images a answers {wrong} wrong, b {wrong}, and none is distinguishable from a"
 
 
 def test_the_best_is_compared_with_every_other(result):
@@ -146,7 +146,7 @@ def test_the_best_is_compared_with_every_other(result):
 
     least = f"a errs least on corrupted images, but not distinguishably from b: {result.value:.0%}"
     assert title(a=result, b=result, c=worse) == least
-    assert title(a=result, b=result, c=result).startswith("Nobody stands out: of corrupted images a answers ")
+    assert title(a=result, b=result, c=result).startswith("No network stands out: of corrupted images a answers ")
     other = worse.model_copy(update={"kinds": ("x", "y", "z")})
     assert title(a=result, b=result, c=other) == f"{nobody_stands_out(result.value)}, which was not compared with c"
     assert title(a=result, b=result, c=worse, d=other) == f"{least}; it was not compared with d"
@@ -264,5 +264,5 @@ def test_the_best_of_five_was_chosen_on_the_images_that_test_it(result):
         named = [(Subject(name=n, family="mlp"), result.model_copy(update={"right": own})) for n, own in rights.items()]
         return Corruptions.draw(named)[0].title
 
-    assert title(**networks).startswith("Nobody stands out: of corrupted images a answers 30% wrong")
+    assert title(**networks).startswith("No network stands out: of corrupted images a answers 30% wrong")
     assert title(a=more, b=some) == "a errs least on corrupted images: 30%"

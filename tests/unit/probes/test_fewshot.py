@@ -208,7 +208,7 @@ def test_a_title_names_whose_features_tell_more_only_where_a_test_does():
     a, b = (made(np.arange(200) < np.array([count, count + 2])[:, None]) for count in (100, 98))
     mixed = made(b.right[:, rng.permutation(200)])
     assert title(a=a, b=mixed) == (
-        "Nobody stands out: with 10 labelled images a class the features of a are right on 50.5%, those of b on 49.5%, and "
+        "No network stands out: with 10 labelled images a class the features of a are right on 50.5%, those of b on 49.5%, and "
         "none is distinguishable from a"
     )
     more = made(np.arange(200) < np.array([[180], [182]]))

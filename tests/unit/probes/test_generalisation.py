@@ -230,7 +230,7 @@ def test_a_title_names_who_tells_most_only_where_a_test_does(result):
     assert title(a=told(55, 20, 30)) == "Most is read out of a: 91.7% (raw pixels 50.0%)"
     assert title(a=told(30, 29, 50)) == "Most is read out of raw pixels: 83.3%"
     assert title(a=told(30, 29, 28, shift=20)) == (
-        "Nobody stands out: out of a 50.0% is read, out of raw pixels 46.7%, and none is distinguishable from a"
+        "No network stands out: out of a 50.0% is read, out of raw pixels 46.7%, and none is distinguishable from a"
     )
     both = title(a=told(55, 20, 30), b=told(54, 20, 30))
     assert both == "Most is read out of a, but not distinguishably from b: 91.7% (raw pixels 50.0%)"
@@ -267,7 +267,7 @@ def test_wrong_requests_are_refused():
         measure_generalisation(network, world(), depths=0)
     with pytest.raises(RequestError, match="sources names 'shapetex' twice"):
         measure_generalisation(network, world(), sources=[SHAPETEX, SHAPETEX])
-    with pytest.raises(RequestError, match="40 images of each class were asked, and one class has 30"):
+    with pytest.raises(RequestError, match="40 images of each class were asked for, and one class has 30"):
         measure_generalisation(network, world(), shots=(40,))
     with pytest.raises(RequestError, match="generalisation looks at several splits"):
         measure_generalisation(network, world().split("test"))

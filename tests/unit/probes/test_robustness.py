@@ -242,8 +242,8 @@ def test_a_result_is_stored_and_drawn_without_the_model(trained: dict[str, Tenso
     assert "that all networks get right" in str(Robustness.draw(pair)[0].n)
     half = f"{again.value * 255:.3g}/255"
     assert Robustness.draw(pair)[0].title == (
-        f"Nobody stands out: half of the images of one break within {half}, of two within {half}, and none is distinguishable "
-        "from one"
+        f"No network stands out: half of the images of one break within {half}, of two within {half}, and none is "
+        "distinguishable from one"
     )
     more = 1.3 + 0.4 * (again.index % 2)
     tougher = again.model_copy(update={"smallest": again.smallest * more, "stood": again.stood * more})
@@ -315,7 +315,7 @@ def test_the_largest_median_is_compared_with_every_other_network() -> None:
         "a withstands most, but not distinguishably from b: half of its images break within "
     )
     same = planted(AROUND)
-    assert titles(a=same, b=same, c=same)[0].startswith("Nobody stands out: half of the images of a break within 1/255")
+    assert titles(a=same, b=same, c=same)[0].startswith("No network stands out: half of the images of a break within 1/255")
 
 
 def test_medians_beyond_every_budget_are_more_than_the_last_in_every_title() -> None:
@@ -389,7 +389,7 @@ def test_who_is_right_most_often_at_a_budget_is_so_by_a_test_on_the_same_images(
     one = planted(np.where(at < 101, high, low))
     other = planted(np.where((at >= 50) & (at < 150), high, low))
     assert titles(one=one, other=other)[1] == (
-        "Nobody stands out: at 8/255 one is right on 50%, other on 50%, and none is distinguishable from one"
+        "No network stands out: at 8/255 one is right on 50%, other on 50%, and none is distinguishable from one"
     )
     few = planted(np.where(at < 61, high, low))
     assert titles(few=few, one=one, other=other)[1] == (
@@ -695,5 +695,5 @@ def test_labels_that_the_network_does_not_know_are_refused(trained: dict[str, Te
 def test_the_best_of_five_was_chosen_on_the_images_that_test_it() -> None:
     """It withstands more on 8 of 200 images (p = 2 / 2^8): enough for 4 pairs, not for the 10 that might have been asked."""
     more, rest = planted(np.where(np.arange(200) < 8, 4.0, 1.0)), planted(np.ones(200))
-    assert titles(a=more, b=rest, c=rest, d=rest, e=rest)[0].startswith("Nobody stands out: half of the images of a break")
+    assert titles(a=more, b=rest, c=rest, d=rest, e=rest)[0].startswith("No network stands out: half of the images of a break")
     assert titles(a=more, b=rest)[0].startswith("a withstands most")

@@ -61,7 +61,7 @@ def corrupted(split: Split, kind: str, severity: int, *, seed: int = 0, index: I
     if kind not in KINDS:
         raise unknown_name("kind of corruption", kind, KINDS)
     if severity not in SEVERITIES:
-        raise RequestError(f"Severity {severity} was asked.", "1, 2, 3, 4 or 5", "severity = 3")
+        raise RequestError(f"Severity {severity} was asked for.", "1, 2, 3, 4 or 5", "severity = 3")
     places = np.arange(len(split)) if index is None else np.asarray(index, np.int64)
     if len(places) != len(split):
         raise RequestError(f"{len(places)} positions came with {len(split)} pictures.", "one each", "index=None")

@@ -53,5 +53,5 @@ def _smoothing(side: int, cycles: float) -> Tensor:
 
 def _cut(name: str, level: float | None) -> float:
     if level is None or level <= 0:
-        raise RequestError(f"A {name} at {level} was asked.", "cycles a picture, above 0", "level=4")
+        raise RequestError(f"A {name} at {level} was asked for.", "cycles a picture, above 0", "level=4")
     return level

@@ -90,7 +90,7 @@ def _filled(images: Tensor, mask: Bools, colour: tuple[float, ...]) -> Tensor:
 
 def _share(name: str, level: float | None) -> float:
     if level is None or not 0 <= level <= 1:
-        raise RequestError(f"{name} of {level} was asked.", "a share of the picture, 0 to 1", "level=0.5")
+        raise RequestError(f"{name} of {level} was asked for.", "a share of the picture, 0 to 1", "level=0.5")
     return level
 
 

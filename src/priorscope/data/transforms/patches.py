@@ -100,7 +100,7 @@ def _grid(name: str, level: float | None, images: Tensor) -> int:
     grid = int(level or 0)
     if grid < 2 or grid != level or height % grid or width % grid:
         raise RequestError(
-            f"{name} with {level} patches a side was asked of pictures of {height} x {width}.",
+            f"{name} with {level} patches a side was asked for, and the pictures are {height} x {width}.",
             "a whole number of patches, two or more, that tile the picture",
             "level=4, or pictures whose side 8 divides",
         )

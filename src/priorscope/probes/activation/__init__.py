@@ -135,7 +135,7 @@ class ActivationConfig(ProbeConfig):
     glare: NonNegative | None = Field(default=None, description="weight of a penalty on pixels near 0 and 1; not set: 0")
     split: str = Field(default="test", description="whose real pictures the made ones are held against")
     images: int = Field(default=256, ge=2, description="how many real pictures, class-balanced")
-    seed: int = Field(default=0, ge=0, description="of the starts and of the motions")
+    seed: int = Field(default=0, ge=0, description="the seed of the starts and of the motions")
 
     def making(self) -> Making:
         """How a picture is made: the preset's settings, and in their place those that are set here."""

@@ -62,11 +62,11 @@ class CalibrationConfig(ProbeConfig):
         default=None, description="one more condition: test-time augmentation, flip, six, or a table of a name and its settings"
     )
     corruptions: tuple[str, ...] = Field(default=(), description="more conditions: kinds of common corruptions")
-    severity: int = Field(default=3, ge=1, le=5, description="of the corruptions, 1 to 5")
+    severity: int = Field(default=3, ge=1, le=5, description="the severity of the corruptions, 1 to 5")
     attack: str | None = Field(default=None, description="one more condition: the name of an attack, L-inf")
     eps: Annotated[Number, Field(gt=0)] = Field(default=1 / 255, description="the attack's budget")
     attack_images: int = Field(default=200, ge=1, description="how many images are attacked, class-balanced")
-    seed: int = Field(default=0, ge=0, description="of null levels, intervals, corruptions and the attack")
+    seed: int = Field(default=0, ge=0, description="the seed of null levels, intervals, corruptions and the attack")
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:

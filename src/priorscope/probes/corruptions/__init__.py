@@ -45,7 +45,7 @@ class CorruptionsConfig(ProbeConfig):
     split: str = Field(default="test", description="whose images are corrupted")
     images: int | None = Field(default=1000, ge=1, description="how many, class-balanced; all where there are no more")
     kinds: tuple[str, ...] | None = Field(default=None, description="which kinds; not set: all 19")
-    seed: int = Field(default=0, ge=0, description="of what a corruption draws, and of intervals")
+    seed: int = Field(default=0, ge=0, description="the seed of what a corruption draws, and of intervals")
 
 
 class Corruptions(Result):

@@ -84,7 +84,7 @@ class GeneralisationConfig(ProbeConfig):
     memory: Annotated[Number, Field(gt=0)] = Field(
         default=2048.0, description="MB that may be held; more is refused before anything is read"
     )
-    seed: int = Field(default=0, ge=0, description="of the untrained twin and of the draws")
+    seed: int = Field(default=0, ge=0, description="the seed of the untrained twin and of the draws")
 
     def reads(self) -> tuple[str | Plain | Path, ...]:
         return self.sources or ()

@@ -58,10 +58,10 @@ class InvarianceConfig(ProbeConfig):
     wave_images: int = Field(
         default=64, ge=0, description="how many of them, spread evenly, are shown the waves; 0 leaves the waves out"
     )
-    amplitude: Annotated[Number, Field(gt=0)] = Field(default=16 / 255, description="of a wave, root mean square")
+    amplitude: Annotated[Number, Field(gt=0)] = Field(default=16 / 255, description="the amplitude of a wave, root mean square")
     depths: int = Field(default=5, ge=0, description="taps whose units' reach is measured; 0 leaves it out")
     units: int = Field(default=8, ge=1, description="units at each of these taps")
-    seed: int = Field(default=0, ge=0, description="of the units that are drawn, and of intervals")
+    seed: int = Field(default=0, ge=0, description="the seed of the units that are drawn, and of intervals")
 
     def companions(self, recipe: Plain) -> dict[str, Plain]:
         """The recipe with pixels out of order, by what is permuted: in the whole picture, and within patches of 4."""

@@ -118,7 +118,7 @@ class InversionConfig(ProbeConfig):
         default=None, description="weight of a penalty on differences of neighbouring pixels; not set: 0"
     )
     split: str = Field(default="test", description="whose pictures are sought")
-    seed: int = Field(default=0, ge=0, description="of the noise with which a search begins")
+    seed: int = Field(default=0, ge=0, description="the seed of the noise with which a search begins")
 
     def seeking(self) -> Seeking:
         """How a picture is sought: the preset's settings, and in their place those that are set here."""

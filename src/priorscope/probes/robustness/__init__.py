@@ -69,12 +69,12 @@ class RobustnessConfig(AttackingConfig):
     )
     budgets: tuple[Budget, ...] | None = Field(
         default=None,
-        description="those of the curve; not set: 0.25/255 doubled up to 32/255 (l2: 1/32 to 4; z-fgsm, z-pgd5: as published)",
+        description="the curve's budgets; not set: 0.25/255 doubled up to 32/255 (l2: 1/32 to 4; z-fgsm, z-pgd5: as published)",
     )
     audit_images: int = Field(
         default=100, ge=0, description="how many of the images the audit looks at, spread evenly; 0 leaves it out"
     )
-    seed: int = Field(default=0, ge=0, description="of random starts and directions, and of intervals")
+    seed: int = Field(default=0, ge=0, description="the seed of random starts and directions, and of intervals")
 
     @model_validator(mode="after")
     def _within_what_pixels_can_have(self) -> Self:

@@ -89,8 +89,8 @@ def _compared(told: Sequence[Told]) -> str:
     if len(alike) == len(others):
         last, least, lowest = others[-1]
         return (
-            f"Nobody stands out: half of the images of {name} {within}, of {last} within {_within(lowest, least)}, and none is "
-            f"distinguishable from {name}"
+            f"No network stands out: half of the images of {name} {within}, of {last} within {_within(lowest, least)}, and "
+            f"none is distinguishable from {name}"
         )
     but = f", but not distinguishably from {named(alike)}" if alike else ""
     return f"{name} withstands most{but}: half of its images {within}"

@@ -56,7 +56,7 @@ class ScalingConfig(ProbeConfig):
     width: Annotated[Number, Field(gt=0)] = Field(
         default=1.0, description="the exponent is identified where its 95 % interval is no wider than this times itself"
     )
-    seed: int = Field(default=0, ge=0, description="of the resamples")
+    seed: int = Field(default=0, ge=0, description="the seed of the resamples")
 
 
 class Best(Config):

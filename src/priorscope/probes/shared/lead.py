@@ -56,7 +56,8 @@ class Lead(NamedTuple):
             return f"{claim}{but}: {number}{left and f'; it {left}'}"
         if not self.alike:
             return f"{capitalised(fact)}; it was compared with no other"
-        return f"Nobody stands out: {fact}, {last}, and none is distinguishable from {self.best}{left and f', which {left}'}"
+        besides = f", which {left}" if left else ""
+        return f"No network stands out: {fact}, {last}, and none is distinguishable from {self.best}{besides}"
 
 
 def lead_of(

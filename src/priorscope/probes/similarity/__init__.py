@@ -63,7 +63,7 @@ class SimilarityConfig(ProbeConfig):
     taps: tuple[str, ...] = Field(default=OUTS, description="patterns of addresses; * is every tap")
     kernel: Kernel = Field(default="linear", description="linear, rbf or cosine")
     bandwidth: Annotated[Number, Field(gt=0)] = Field(
-        default=0.5, description="of rbf: its width, times the median distance in the first batch"
+        default=0.5, description="rbf: the width of the kernel, times the median distance in the first batch"
     )
     pooling: Pooling = Field(
         default="flatten", description="flatten: every position of a layer counts; mean: averaged over positions first"
@@ -74,7 +74,7 @@ class SimilarityConfig(ProbeConfig):
     preset: Literal["z"] | None = Field(
         default=None, description='z: the estimate of the "zooming in on MLPs" study, at the taps asked for'
     )
-    seed: int = Field(default=0, ge=0, description="of the images' order and of the untrained twins")
+    seed: int = Field(default=0, ge=0, description="the seed of the images' order and of the untrained twins")
 
     @model_validator(mode="before")
     @classmethod

@@ -70,7 +70,7 @@ class TextureShapeConfig(ProbeConfig):
     )
     curves: bool = Field(default=True, description="show every strength, not the usual one alone")
     stylised: str | None = Field(default=None, description="a folder of stylised pictures, one folder a class")
-    seed: int = Field(default=0, ge=0, description="of what a transform draws, and of intervals")
+    seed: int = Field(default=0, ge=0, description="the seed of what a transform draws, and of intervals")
 
     def reads(self) -> tuple[str | Plain | Path, ...]:
         return () if self.stylised is None else (Path(self.stylised),)

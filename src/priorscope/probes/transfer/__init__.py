@@ -61,7 +61,7 @@ class TransferConfig(AttackingConfig):
 
     name: str = "transfer"
     attack: str = Field(default="mi-fgsm", description="the name of an attack or of an ensemble")
-    seed: int = Field(default=0, ge=0, description="of random starts and directions, of the control, and of intervals")
+    seed: int = Field(default=0, ge=0, description="the seed of random starts and directions, of the control, and of intervals")
 
     @model_validator(mode="after")
     def _within_what_pixels_can_have(self) -> Self:
