@@ -5,7 +5,7 @@
     "swin = vit in accuracy, margin 0.01"                they differ by less than the margin
 
 The names are recipes; the measure is a probe, whose headline number is compared, or one of the names in `ALSO`. A margin is in
-the unit of that number unless a word beside it names another: smallest budgets are compared in doublings.
+the unit of that number unless a word beside it names the one in which networks are compared: doublings of smallest budgets.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from priorscope.core.comparison import Difference
 from priorscope.core.config import Config, Plain
+from priorscope.core.contracts import Result
 from priorscope.core.errors import RequestError
 
 ClaimVerdict = Literal["supported", "contradicted", "undecided"]
@@ -79,6 +80,17 @@ class Claim(Config):
     def settings(self) -> Plain:
         """What that probe must have been asked with."""
         return ALSO.get(self.measure, (self.measure, {}))[1]
+
+    def of_values(self, kind: type[Result]) -> bool:
+        """Whether its margin is in the unit of the number itself, where networks are otherwise compared in another."""
+        return self.margin > 0 and self.unit is None and kind.difference_unit is not None and not kind.biased
+
+    def unit_refused(self, kind: type[Result]) -> str | None:
+        """The spelling of a margin that can be decided, where this one is in a unit in which no two numbers are compared."""
+        word = kind.difference_unit and kind.difference_unit.partition(" ")[0]
+        if not self.margin or self.unit == word or (self.unit is None and not kind.biased):
+            return None
+        return f"margin M {word}" if word else "margin M"
 
     def verdict(self, difference: Difference) -> ClaimVerdict:
         """What the interval of first minus second says: on one side of the claim's edge, on the other, or across it.

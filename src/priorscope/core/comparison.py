@@ -201,6 +201,29 @@ def seed_by_image_difference(
     return result.model_copy(update={"interval": within(result.interval, -1, 1), "inner": within(result.inner, -1, 1)})
 
 
+def difference_of_medians(first: ArrayLike, second: ArrayLike, *, seed: int, level: float = 0.95) -> Difference:
+    """The difference of two families' mean medians over the same images; each an array (seeds, images), or (1, images).
+
+    The images are paired: those of a resample are the same for every network, and the variance of the difference over the
+    resamples is the images' part. The seeds' is Welch's, from several seeds of each; of single checkpoints there is none.
+    """
+    a, b = finite(first), finite(second)
+    if a.ndim != 2 or b.shape[1:] != a.shape[1:] or (len(a) == 1) != (len(b) == 1):
+        raise _unlike(a, b)
+    weights = np.concatenate([np.full(len(a), 1 / len(a)), np.full(len(b), -1 / len(b))])
+
+    def difference(values: Floats, /, *, axis: int) -> Floats:
+        return np.asarray(np.median(values, axis=axis) @ weights)
+
+    networks, n = np.concatenate([a, b]).T, a.shape[1]
+    parts = [VariancePart(float(np.var(resampled(networks, seed, difference), ddof=1)), max(n - 1, 1))]
+    if len(a) > 1:
+        parts.append(_welch(*(seed_part(np.median(family, axis=1)) for family in (a, b))))
+    value, over = float(np.median(networks, axis=0) @ weights), "seeds x images" if len(a) > 1 else "images"
+    found = _difference(value, parts, level, "t, of resampled medians", over, n)
+    return found.model_copy(update={"least_p": _all_on_one_side(n)})
+
+
 # Many comparisons, and verdicts.
 
 

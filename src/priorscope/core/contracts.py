@@ -273,6 +273,14 @@ class Result(Config):
         return np.stack(own)
 
     @classmethod
+    def difference_of_values(cls, some: Sequence[Any], others: Sequence[Any], level: float) -> Difference | None:  # noqa: ARG003
+        """First minus second in the unit of `value`, over images and seeds, where networks are compared in another unit.
+
+        A claim whose margin is in that unit is decided by it; None where there is no such test.
+        """
+        return None
+
+    @classmethod
     def which_count(cls, results: Sequence[Any]) -> NDArray[Any] | None:  # noqa: ARG003
         """Which scores of `side_by_side` count, where `value` is a share of a part of the images; None where all do."""
         return None

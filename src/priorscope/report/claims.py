@@ -17,7 +17,7 @@ from priorscope.core.stats import Interval
 from priorscope.core.wording import capitalised, listed
 from priorscope.report.recipes import recipe_differences
 from priorscope.report.records import Reading
-from priorscope.report.verdict import Arm, Finding, arm_difference, difference_unit
+from priorscope.report.verdict import Arm, Finding, arm_difference, difference_of_values, difference_unit
 from priorscope.report.words import compared_images, difference_between, number_of, signed
 
 LEVEL = 0.95
@@ -82,17 +82,20 @@ def _of(text: str, claim: Claim, first: Arm, second: Arm, finding: Finding, read
     needed, unit = finding.result.seeds_needed, finding.unit
     confounds = _confounds(first, second, reading)
     values = f"{number_of(first, unit)} against {number_of(second, unit)}"
-    tested = difference_unit(first)
+    tested = unit if claim.of_values(finding.result) else difference_unit(first)
     if claim.margin and not tested.startswith(claim.unit or unit):
         needs = f"a margin in {tested}, in which the two are compared: margin M {tested.partition(' ')[0]}"
         return Answer(text, "undecided", f"{values}.", needs, confounds)
+    if tested != difference_unit(first) and (first.beyond or second.beyond):
+        return Answer(text, "undecided", f"{values}.", "larger budgets, at which more than half of the images break", confounds)
     if first.exact and second.exact:
         return Answer(text, _exactly(claim, first.value - second.value), f"{values}, exactly.", "", confounds)
     if first.scope != second.scope or first.scope == "too few seeds":
         seeds = f"{first.seeds} and {second.seeds} seeds" if first.seeds != second.seeds else f"{first.seeds} seeds each"
         return Answer(text, "undecided", f"{values}, from {seeds}.", f"{needed} seeds of each", confounds)
     try:
-        difference = arm_difference(first, second, level)
+        compared = arm_difference if tested == difference_unit(first) else difference_of_values
+        difference = compared(first, second, level)
     except PriorscopeError:
         difference = None
     if difference is None:

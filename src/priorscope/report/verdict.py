@@ -279,6 +279,13 @@ def arm_difference(one: Arm, other: Arm, level: float = 0.95) -> Difference | No
     return None
 
 
+def difference_of_values(one: Arm, other: Arm, level: float) -> Difference | None:
+    """First minus second in the unit of their values, where they are compared in another; None where there is no test."""
+    if one.scope != other.scope or one.scope == "too few seeds" or not same_images(one, other):
+        return None
+    return type(one.results[0]).difference_of_values(one.results, other.results, level)
+
+
 def difference_unit(arm: Arm) -> str:
     """The unit in which an arm is compared with others."""
     return arm.results[0].difference_unit or arm.results[0].unit

@@ -19,7 +19,7 @@ from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.wording import listed
 from priorscope.fitting.made_from import inputs
-from priorscope.probes import probe_config
+from priorscope.probes import probe_config, result_class
 from priorscope.probes.tuning import best_trial
 from priorscope.study.cells import Cell, Cells, all_cells
 from priorscope.study.steps import ProbeStep, Step, TrainStep, check_one_source, companions_of, score
@@ -201,6 +201,12 @@ def _check_claims(study: Study, trains: Sequence[TrainStep]) -> None:
                 f"{claim.probe!r} says one thing of many networks together, which no claim is about: {text!r}.",
                 "a probe that says a number of each",
                 "accuracy, or another of [[probes]]",
+            )
+        if wanted := claim.unit_refused(kind := result_class(claim.probe)):
+            raise RequestError(
+                f"{text!r} can never be decided: no two networks are compared in the unit of its margin.",
+                f"a margin in {kind.difference_unit or f'the unit of the {kind.measure}, without a word'}",
+                wanted,
             )
         if not any(_decides(entry, claim, trains) for entry in study.probes):
             told = "".join(f", {name} = {value!r}" for name, value in claim.settings.items())

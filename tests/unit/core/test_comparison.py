@@ -12,6 +12,7 @@ from priorscope.core.comparison import (
     Difference,
     beside_the_best,
     compare,
+    difference_of_medians,
     holm,
     mcnemar,
     over_seeds_difference,
@@ -205,6 +206,38 @@ def test_equal_families_are_rarely_told_apart() -> None:
 @pytest.mark.parametrize("seed_sd", [0.0, 0.05, 0.3])
 def test_equal_families_are_rarely_told_apart_whatever_the_spread(seeds: int, images: int, seed_sd: float) -> None:
     assert null_rejected(seeds, images, seed_sd, times=1000) <= 0.08
+
+
+def test_the_interval_of_two_medians_has_the_width_of_the_closed_form() -> None:
+    """A median of n normal values varies by pi / 2 / n; of two that share three quarters of their variance less is left."""
+    rng = np.random.default_rng(0)
+    hard, own = rng.normal(0, 2, 4000), rng.normal(size=(2, 4000))
+    apart = difference_of_medians(own[:1] + 3, own[1:], seed=0)
+    assert apart.value == pytest.approx(3, abs=0.1)
+    assert apart.interval.width == pytest.approx(2 * 1.96 * math.sqrt(2 * math.pi / 2 / 4000), rel=0.15)
+    unpaired = difference_of_medians(own[:1] + hard + 3, own[1:] + rng.permutation(hard), seed=0)
+    paired = difference_of_medians(own[:1] + hard + 3, own[1:] + hard, seed=0)
+    assert paired.interval.width < 0.8 * unpaired.interval.width
+    assert paired.over() == "4,000 images"
+
+
+def test_the_interval_of_two_medians_covers_what_is_true() -> None:
+    """Budgets of 60 images, of which the second network's are two thirds; over three seeds with a luck of their own too."""
+    for seeds, luck in ((1, 0.0), (3, 0.1)):
+        rng, covered = np.random.default_rng(0), 0
+        for _ in range(150):
+            hard = rng.normal(0, 0.7, 60)
+            first, second = (
+                np.exp(hard + rng.normal(0, 0.5, (seeds, 60)) + rng.normal(0, luck, (seeds, 1))) * median for median in (3, 2)
+            )
+            covered += difference_of_medians(first, second, seed=0).interval.contains(1.0)
+        assert covered / 150 > 0.91
+
+
+def test_medians_of_other_images_or_of_one_seed_beside_several_are_not_compared() -> None:
+    for first, second in ((np.ones((1, 5)), np.ones((1, 6))), (np.ones((1, 5)), np.ones((3, 5))), (np.ones(5), np.ones(5))):
+        with pytest.raises(RequestError, match="cannot be paired"):
+            difference_of_medians(first, second, seed=0)
 
 
 def test_holm_keeps_order_and_ties_and_the_empty_table() -> None:

@@ -408,6 +408,12 @@ def test_networks_are_compared_on_the_images_that_both_get_right(trained: dict[s
     assert base.paired(half) == difference, "what the report tests two checkpoints with"
     assert difference.value == pytest.approx(1.0, abs=0.15)  # one doubling, but for what the curve's end censors
     assert difference.interval.low > 0.5
+    middle = np.median(base.smallest[half.correct])
+    plain = Robustness.difference_of_values([base], [half], 0.95)
+    assert plain is not None
+    assert plain.value == pytest.approx(min(middle, CURVE[-1]) - middle / 2)
+    assert plain.n == half.correct.sum()
+    assert Robustness.difference_of_values([base], [half.model_copy(update={"norm": "l2"})], 0.95) is None
     with pytest.raises(RequestError, match="are not the same measurement"):
         compare_smallest(base, base.model_copy(update={"norm": "l2"}))
 

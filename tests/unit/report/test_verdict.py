@@ -10,7 +10,7 @@ import pytest
 from fake_study import write_study
 from numpy.typing import NDArray
 
-from priorscope.core.comparison import Difference, paired_bootstrap
+from priorscope.core.comparison import Difference, difference_of_medians, paired_bootstrap
 from priorscope.core.contracts import About, Array, Result, Standing, Subject
 from priorscope.core.environment import Environment, Learnt
 from priorscope.core.stats import Interval
@@ -377,10 +377,22 @@ class Budget(Score):
     def paired(self, other: Budget, level: float = 0.95) -> Difference | None:
         return paired_bootstrap(self.scores, other.scores, seed=0, level=level) if self.scores is not None else None
 
+    @classmethod
+    def difference_of_values(cls, some: Sequence[Budget], others: Sequence[Budget], level: float) -> Difference | None:
+        first, second = (np.exp2([one.scores for one in those if one.scores is not None]) / 255 for those in (some, others))
+        return difference_of_medians(first, second, seed=0, level=level)
 
-def budgets(label: str, doublings: NDArray[Any], value: float) -> RunRecord:
+
+class Beyond(Budget):
+    """Half of the images stand at every budget that was tried."""
+
+    def standing(self) -> Standing:
+        return Standing(beyond=True)
+
+
+def budgets(label: str, doublings: NDArray[Any], value: float, kind: type[Budget] = Budget) -> RunRecord:
     between = Interval(low=value / 2, high=2 * value, method="bootstrap", over="images")
-    result = Budget(value=value, interval=between, n=doublings.size, unit="L-inf on pixels in [0, 1]", scores=doublings)
+    result = kind(value=value, interval=between, n=doublings.size, unit="L-inf on pixels in [0, 1]", scores=doublings)
     return run(label, 0, result)
 
 
@@ -538,16 +550,38 @@ def test_a_number_that_is_not_believed_decides_no_claim() -> None:
     assert told.needs == "numbers of cnn that can be believed"
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_margin_of_budgets_is_of_their_median_or_of_their_ratio(seeds: int) -> None:
+    """Medians of 2/255 and 1/255: a doubling, and 1/255, apart."""
+    noise = np.random.default_rng(0).normal(size=200) / 4
+    noise -= np.median(noise)
+    own = np.random.default_rng(1).normal(size=(2, seeds, 200)) / 100
+    read = reading([
+        dataclasses.replace(budgets(name, noise + more + own[at, seed], 2.0**more / 255), seed=seed)
+        for at, (name, more) in enumerate((("cnn", 1), ("mlp", 0))) for seed in range(seeds)
+    ])  # fmt: skip
+    margins = {"0.8/255": "supported", "1.2/255": "contradicted", "0.8 doublings": "supported", "1.2 doublings": "contradicted"}
+    claims = tuple(f"cnn > mlp in accuracy, margin {margin}" for margin in margins)
+    told = answers(dataclasses.replace(read, claims=claims), findings(read))
+    assert [one.verdict for one in told] == list(margins.values())
+    assert told[0].sentence.startswith("2.0/255 against 1.0/255: a difference of +1/255 (+0.9")
+    assert told[2].sentence.startswith("2.0/255 against 1.0/255: a difference of +1 doublings (")
+
+
+def test_a_median_that_is_only_known_to_be_larger_decides_no_margin() -> None:
+    noise = np.random.default_rng(0).normal(size=200) / 4
+    read = reading([budgets("cnn", noise + 1, 4 / 255, Beyond), budgets("mlp", noise * 1.1, 2 / 255)])
+    (told,) = answers(dataclasses.replace(read, claims=("cnn > mlp in accuracy, margin 1/255",)), findings(read))
+    assert (told.verdict, told.needs) == ("undecided", "larger budgets, at which more than half of the images break")
+    assert told.sentence == "more than 4.0/255 against 2.0/255."
+
+
 def test_a_claim_in_another_unit_than_its_test_stays_undecided() -> None:
     noise = np.random.default_rng(0).normal(size=200) / 4
     read = reading([budgets("cnn", noise + 1, 4 / 255), budgets("mlp", noise * 1.1, 2 / 255)])
-    claims = ("cnn > mlp in accuracy", "cnn > mlp in accuracy, margin 1/255", "cnn > mlp in accuracy, margin 0.5 doublings")
-    plain, wide, doubled = answers(dataclasses.replace(read, claims=claims), findings(read))
-    assert plain.verdict == "supported"
-    assert "a difference of +" in plain.sentence
-    assert wide.verdict == "undecided"
-    assert wide.needs == "a margin in doublings, in which the two are compared: margin M doublings"
-    assert doubled.verdict == "supported"
+    (told,) = answers(dataclasses.replace(read, claims=("cnn > mlp in accuracy, margin 1 points",)), findings(read))
+    assert told.verdict == "undecided"
+    assert told.needs == "a margin in doublings, in which the two are compared: margin M doublings"
 
 
 def test_a_claim_about_a_norm_is_answered_in_that_norm() -> None:

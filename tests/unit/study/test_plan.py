@@ -311,13 +311,20 @@ COMPARED = {
         {"name": "accuracy"},
         {"name": "robustness", "recipes": ["a", "b"]},
         {"name": "transfer"},
-        {"name": "calibration", "recipes": ["a"]},
+        {"name": "calibration", "recipes": ["a", "b"]},
     ],
 }
 
 
 @pytest.mark.parametrize(
-    "claim", ["a > b in accuracy", "c-lr=0.1 < c-lr=0.2 in accuracy", "a = b in minimal_linf, margin 0.1 doublings"]
+    "claim",
+    [
+        "a > b in accuracy",
+        "c-lr=0.1 < c-lr=0.2 in accuracy",
+        "a > b in minimal_linf, margin 0.2/255",
+        "a = b in minimal_linf, margin 0.1 doublings",
+        "a < b in ece, margin 0.001 squared",
+    ],
 )
 def test_a_claim_about_what_is_compared_is_planned(tmp_path, claim):
     assert make_plan(made(**COMPARED, claims=[claim]), tmp_path).to_do()
@@ -332,7 +339,14 @@ def test_a_claim_about_what_is_compared_is_planned(tmp_path, claim):
         ("a > b in acuracy", "'accuracy' (did you mean that?)"),
         ("a > b in minimal_l2", "name = 'robustness', norm = 'l2'"),
         ("a > c-lr=0.1 in robustness", "which looks at a and c-lr=0.1"),
-        ("a > b in calibration", "which looks at a and b"),
+        ("a > c-lr=0.1 in calibration", "which looks at a and c-lr=0.1"),
+        (
+            "a < b in ece, margin 0.01",
+            "can never be decided: no two networks are compared in the unit of its margin.\n"
+            "  wanted: a margin in squared ECE, debiased\n  try:    margin M squared",
+        ),
+        ("a > b in minimal_linf, margin 1 squared", "a margin in doublings of the budget\n  try:    margin M doublings"),
+        ("a > b in accuracy, margin 2 points", "a margin in the unit of the accuracy, without a word\n  try:    margin M"),
         ("a > b in transfer", "says one thing of many networks together"),
         ("a beats b", "is no claim"),
     ],

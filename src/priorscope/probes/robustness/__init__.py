@@ -25,7 +25,7 @@ from priorscope.attacks import NORMS, Norm
 from priorscope.attacks.budgets import budget_asked, check_budget, levels_of, shown
 from priorscope.attacks.verdict import AuditVerdict, Check
 from priorscope.core.aspects import AspectName
-from priorscope.core.comparison import Difference, paired_bootstrap
+from priorscope.core.comparison import Difference, difference_of_medians, paired_bootstrap
 from priorscope.core.config import Number
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
@@ -160,6 +160,15 @@ class Robustness(Result):
     def side_by_side(cls, results: Sequence[Self]) -> NDArray[np.float64] | None:
         """Doublings of the budget that break each of the images that all get right; see `compare_smallest`."""
         return doublings(results) if len({result.asked() for result in results}) == 1 else None
+
+    @classmethod
+    def difference_of_values(cls, some: Sequence[Self], others: Sequence[Self], level: float) -> Difference | None:
+        """How much larger the median budget of the first is than that of the others, on the images that all get right."""
+        every = [*some, *others]
+        if len({result.asked() for result in every}) > 1:
+            return None
+        budgets, at = smallest_on_common(every), len(some)
+        return difference_of_medians(budgets[:at], budgets[at:], seed=every[0].seed, level=level)
 
     def asked(self) -> tuple[object, ...]:
         """What results must share for their images to be paired: positions in two data sets may be equal, images are not."""
@@ -349,10 +358,14 @@ def compare_smallest(first: Robustness, second: Robustness, level: float = 0.95)
 
 def doublings(results: Sequence[Robustness]) -> NDArray[np.float64]:
     """(networks, images): log2 of the smallest breaking budget, of the images that all of them get right."""
-    most = results[0].budgets[-1]
     least = min(level for level in results[0].budgets if level > 0) / 2**10
-    rows = on_common(results)
-    return np.stack([np.log2(np.clip(result.smallest[at], least, most)) for result, at in zip(results, rows, strict=True)])
+    return np.log2(np.maximum(smallest_on_common(results), least))
+
+
+def smallest_on_common(results: Sequence[Robustness]) -> NDArray[np.float64]:
+    """(networks, images): the smallest breaking budget of each image that all get right, the curve's largest where none did."""
+    most, rows = results[0].budgets[-1], on_common(results)
+    return np.stack([np.minimum(result.smallest[at], most) for result, at in zip(results, rows, strict=True)])
 
 
 def on_common(results: Sequence[Robustness]) -> list[NDArray[np.int64]]:
