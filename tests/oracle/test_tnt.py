@@ -195,7 +195,7 @@ def test_pixels_that_do_not_divide_a_patch_are_refused() -> None:
     with pytest.raises(RequestError) as error:
         create("p4-x3")
     assert str(error.value) == (
-        "tnt/p4-x3 cuts patches of 4 pixels into squares of 3, in images of 32.\n"
+        "tnt/p4-x3 cuts patches of 4 pixels into squares of 3.\n"
         "  wanted: a pixel size that divides the patch size\n"
         "  try:    pixel = 2"
     )

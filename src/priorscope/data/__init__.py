@@ -167,6 +167,12 @@ def read_from(config: SourceConfig) -> SourceConfig:
     return source_config(store) if store is not None and (res is None or _side_of(store) == res) else config
 
 
+def known_side(source: SourceConfig) -> int | None:
+    """The side of a source's pictures as far as its settings, or the manifest of the store that it is read from, tell it."""
+    config = read_from(source)
+    return _side_of(at_home(str(getattr(config, "path", "")))) if config.name == "beton" else config.side
+
+
 def _side_of(store: Path) -> int | None:
     """The side of a store's pictures, as far as its manifest says that they are square."""
     from priorscope.data.beton.manifest import read_manifest

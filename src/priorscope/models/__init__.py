@@ -2,9 +2,11 @@
 
 A family is one file here and one line in `FAMILIES`. Its module has
 
-    <Family>Config, PRESETS         the settings, and named ones (name after the slash -> settings; "tiny" is for quick starts)
+    <Family>Config, PRESETS         the settings, and named ones (name after the slash -> settings; "tiny" is for quick starts);
+                                    the config refuses what cannot be built: settings that do not go together as it is made,
+                                    and sides in `check_side`
     build(config, image_size, num_classes) -> Backbone
-                                    the network and its taps; refuses what cannot be built before any weight is made
+                                    the network of a config that was checked, and its taps
     read_name(rest) -> settings     where names follow a grammar (None: not such a name); the settings may hold the canonical
                                     `name`, so that two spellings of one model have one key
     translate(tensors) -> tensors   where weights are published under other keys
@@ -77,6 +79,15 @@ class Permutation(Config):
     )
     seed: int = Field(default=0, ge=0, description="the seed of the order")
 
+    def check_side(self, side: int) -> None:
+        """Refuses pictures that patches do not tile."""
+        if self.patch and side % self.patch:
+            raise RequestError(
+                f"Pixels were to change places within patches of {self.patch}, and the backbone sees {side}x{side}.",
+                f"a divisor of {side}",
+                "permute = {patch = 4}",
+            )
+
 
 class FamilyConfig(Named):
     """Base of every family's config. `name` is the preset it began as."""
@@ -104,9 +115,33 @@ class FamilyConfig(Named):
         found = {name: float(getattr(self, name, 0.0)) for name in ("dropout", "drop_path")}
         return {name: rate for name, rate in found.items() if rate}
 
+    def check(self, image_size: int, num_classes: int | None = None) -> None:  # noqa: ARG002  most ask for none
+        """Refuses images of a side for which the network cannot be built, before any weight is made, and without torch.
+
+        `num_classes` is None where it is not known.
+        """
+        side = self.input_size or image_size
+        check_resize(image_size, side, self.resize)
+        if self.permute is not None:
+            self.permute.check_side(side)
+        self.check_side(side)
+
+    def check_side(self, side: int) -> None:
+        """Refuses a side for which the family's backbone cannot be built: what `check` asks of each family."""
+
     def without_start(self) -> FamilyConfig:
         """The config without pre-trained weights, for when others are loaded at once."""
         return self
+
+
+def check_resize(image_size: int, side: int, resize: Resize) -> None:
+    """Refuses a backbone of another side than the images where nothing resizes them."""
+    if resize == "none" and side != image_size:
+        raise RequestError(
+            f"The images have side {image_size} and the backbone wants {side}, but resize is 'none'.",
+            "resize 'bilinear' or 'area', or equal sizes",
+            'resize = "bilinear"',
+        )
 
 
 def presets() -> list[str]:

@@ -28,6 +28,7 @@ def build(
     seed: int = 0,
 ) -> Classifier:
     """Builds a classifier of a checked config; see `models.create`."""
+    config.check(image_size, num_classes)
     start = config.without_start() if weights is not None else config
     with seeded(seed, "weights"):
         backbone: Backbone = FAMILIES.load(config.family).build(start, config.input_size or image_size, num_classes)

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.rng import seed_of, stream
-from priorscope.models import FAMILIES, FamilyConfig, Permutation, Resize
+from priorscope.models import FAMILIES, FamilyConfig, Permutation, Resize, check_resize
 from priorscope.models.networks.linear import Linear
 
 Layout = Literal["NC", "NLC", "NCL", "NCHW", "NHWC", "any"]
@@ -93,12 +93,7 @@ class Classifier(nn.Module):
         self._told = statistics
         self._taps = dict(backbone.taps)
         self._head = backbone.head
-        if resize == "none" and self.input_size != image_size:
-            raise RequestError(
-                f"The images have side {image_size} and the backbone wants {self.input_size}, but resize is 'none'.",
-                "resize 'bilinear' or 'area', or equal sizes",
-                'resize = "bilinear"',
-            )
+        check_resize(image_size, self.input_size, resize)
         mean, std = (statistics.mean, statistics.std) if statistics else ((0.0,) * 3, (1.0,) * 3)
         if min(std) <= 0:
             raise RequestError(
@@ -275,12 +270,6 @@ def pixel_order(permutation: Permutation, side: int) -> Tensor:
     """Which pixel stands at each place: a random order of all, or of those of each patch, one order for every patch."""
     places = np.arange(side * side).reshape(side, side)
     patch = permutation.patch or side
-    if side % patch:
-        raise RequestError(
-            f"Pixels were to change places within patches of {patch}, and the backbone sees {side}x{side}.",
-            f"a divisor of {side}",
-            "permute = {patch = 4}",
-        )
     draw = stream(permutation.seed, "pixels", patch).permutation(patch * patch)
     blocks = places.reshape(side // patch, patch, side // patch, patch).transpose(0, 2, 1, 3).reshape(-1, patch * patch)
     moved = blocks[:, draw].reshape(side // patch, side // patch, patch, patch).transpose(0, 2, 1, 3)

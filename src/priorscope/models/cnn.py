@@ -66,6 +66,33 @@ class CnnConfig(FamilyConfig):
             self.refuse(("stem", "block", "shortcut"), "a net of the form air has none of them")
         return self
 
+    @model_validator(mode="after")
+    def _parts_go_together(self) -> Self:
+        if len(self.depths) != len(self.widths):
+            raise RequestError(
+                f"{self.name} has {len(self.depths)} depths and {len(self.widths)} widths.",
+                "one of each for every stage",
+                "depths = [2, 2], widths = [16, 32]",
+            )
+        if self.form == "resnet" and self.stem_stride != 1:
+            raise RequestError(f"{self.name} asks for a stem of stride 2.", "a net of the form air", 'stem = "imagenet"')
+        if self.shortcut == "pad" and self.block == "bottleneck":
+            raise RequestError(
+                f"{self.name} asks for shortcuts without parameters around bottlenecks.",
+                "shortcut 'projection' where the block is 'bottleneck'",
+                'shortcut = "projection"',
+            )
+        return self
+
+    def check_side(self, side: int) -> None:
+        smallest = smallest_image(self)
+        if side < smallest:
+            raise RequestError(
+                f"{self.name} halves the map until nothing is left of {side} pixels.",
+                f"images of at least {smallest} pixels",
+                f"input_size = {smallest}",
+            )
+
 
 def _resnet(*depths: int, block: str = "basic") -> Plain:
     return {"form": "resnet", "depths": depths, "widths": (64, 128, 256, 512), "block": block}
@@ -95,38 +122,13 @@ PRESETS: dict[str, Plain] = {
 }
 
 
-def build(config: CnnConfig, image_size: int, num_classes: int) -> Backbone:
+def build(config: CnnConfig, image_size: int, num_classes: int) -> Backbone:  # noqa: ARG001  its pools fit any side
     """The network of a config, for images of side `image_size`."""
-    _check(config, image_size)
     from priorscope.models.networks import cnn
 
     if config.form == "air":
         return cnn.air(config, num_classes)
     return cnn.resnet(config, num_classes)
-
-
-def _check(config: CnnConfig, image_size: int) -> None:
-    if len(config.depths) != len(config.widths):
-        raise RequestError(
-            f"{config.name} has {len(config.depths)} depths and {len(config.widths)} widths.",
-            "one of each for every stage",
-            "depths = [2, 2], widths = [16, 32]",
-        )
-    smallest = smallest_image(config)
-    if image_size < smallest:
-        raise RequestError(
-            f"{config.name} halves the map until nothing is left of {image_size} pixels.",
-            f"images of at least {smallest} pixels",
-            f"input_size = {smallest}",
-        )
-    if config.form == "resnet" and config.stem_stride != 1:
-        raise RequestError(f"{config.name} asks for a stem of stride 2.", "a net of the form air", 'stem = "imagenet"')
-    if config.shortcut == "pad" and config.block == "bottleneck":
-        raise RequestError(
-            f"{config.name} asks for shortcuts without parameters around bottlenecks.",
-            "shortcut 'projection' where the block is 'bottleneck'",
-            'shortcut = "projection"',
-        )
 
 
 def smallest_image(config: CnnConfig) -> int:

@@ -62,6 +62,14 @@ class DialConfig(FamilyConfig):
             self.refuse(("kernel",), f"{self.mixing} has no neighbourhood")
         return self
 
+    def check_side(self, side: int) -> None:
+        check_patches(self.name, side, self.patch)
+
+    def check(self, image_size: int, num_classes: int | None = None) -> None:
+        super().check(image_size, num_classes)
+        if classes := self.solved_for or num_classes:
+            solved(self, self.input_size or image_size, classes)
+
 
 VERSION = 4
 """Raised when the numbers that this family computes change."""
@@ -158,7 +166,6 @@ def _measure(config: DialConfig, found: Size) -> int:
 
 def build(config: DialConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
-    check_patches(config.name, image_size, config.patch)
     found = solved(config, image_size, config.solved_for or num_classes)
     from priorscope.models.classifier import Backbone
     from priorscope.models.networks.dial import network

@@ -38,6 +38,9 @@ class MixerConfig(FamilyConfig):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="the dropout rate, inside and after both MLPs")
     drop_path: float = Field(default=0.0, ge=0.0, lt=1.0, description="stochastic depth: the rate of every block")
 
+    def check_side(self, side: int) -> None:
+        check_patches(self.name, side, self.patch)
+
 
 VERSION = 3
 """Raised when the numbers that this family computes change."""
@@ -68,7 +71,6 @@ PRESETS: dict[str, Plain] = {
 
 def build(config: MixerConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
-    check_patches(config.name, image_size, config.patch)
     from timm.models.mlp_mixer import MlpMixer
 
     from priorscope.models.classifier import Backbone

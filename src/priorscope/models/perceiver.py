@@ -54,6 +54,9 @@ class PerceiverConfig(FamilyConfig):
         description="output: after attention, and inside MLPs; weights: on the attention weights, and after MLPs",
     )
 
+    def check_side(self, side: int) -> None:
+        check_patches(self.name, side, self.patch)
+
 
 VERSION = 4
 """Raised when the numbers that this family computes change."""
@@ -95,7 +98,6 @@ PRESETS: dict[str, Plain] = {
 
 def build(config: PerceiverConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
-    check_patches(config.name, image_size, config.patch)
     from priorscope.models.classifier import Backbone
     from priorscope.models.networks.perceiver import Perceiver
 

@@ -74,6 +74,9 @@ class PerceiverIoConfig(FamilyConfig):
             self.refuse(("patch", "bands", "max_freq"), "the whole picture is one token, which has no place")
         return self
 
+    def check_side(self, side: int) -> None:
+        check_patches(self.name, side, self.patch)
+
 
 VERSION = 4
 """Raised when the numbers that this family computes change."""
@@ -126,7 +129,6 @@ READ_LAST = ("queries",)
 
 def build(config: PerceiverIoConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
-    check_patches(config.name, image_size, config.patch)
     from priorscope.models.classifier import Backbone
     from priorscope.models.networks.perceiver_io import PerceiverIo
 

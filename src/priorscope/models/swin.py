@@ -14,9 +14,9 @@ attention, as in timm. The start of a fine-tuning from pre-trained weights is `t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
@@ -47,6 +47,28 @@ class SwinConfig(FamilyConfig):
         lt=1.0,
         description="stochastic depth: the rate of the last block; it grows from 0 at the first",
     )
+
+    @model_validator(mode="after")
+    def _stages_have_their_heads(self) -> Self:
+        if len(self.depths) != len(self.heads):
+            raise RequestError(
+                f"{self.name} has {len(self.depths)} depths and {len(self.heads)} counts of heads.",
+                "one of each for every stage",
+                "depths = [2, 2], heads = [2, 4]",
+            )
+        for stage, heads in enumerate(self.heads):
+            check_heads(f"Stage {stage} of {self.name}", self.width * 2**stage, heads)
+        return self
+
+    def check_side(self, side: int) -> None:
+        check_patches(self.name, side, self.patch)
+        least = self.patch * 2 ** (len(self.depths) - 1)
+        if side < least:
+            raise RequestError(
+                f"{self.name} halves the map until nothing is left of {side} pixels.",
+                f"images of at least {least} pixels",
+                f"input_size = {least}, or fewer stages",
+            )
 
 
 def _swin(window: int, width: int, depths: tuple[int, ...], heads: tuple[int, ...], patch: int = 4) -> Plain:
@@ -109,7 +131,6 @@ def idle_parameters(config: SwinConfig, image_size: int) -> list[str]:
 
 def build(config: SwinConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
-    _check(config, image_size)
     from timm.models.swin_transformer import SwinTransformer
 
     from priorscope.models.classifier import Backbone
@@ -132,25 +153,6 @@ def in_timm(config: SwinConfig, image_size: int) -> tuple[str, Plain]:
         "proj_drop_rate": config.dropout,
         "drop_path_rate": config.drop_path,
     }
-
-
-def _check(config: SwinConfig, image_size: int) -> None:
-    check_patches(config.name, image_size, config.patch)
-    if len(config.depths) != len(config.heads):
-        raise RequestError(
-            f"{config.name} has {len(config.depths)} depths and {len(config.heads)} counts of heads.",
-            "one of each for every stage",
-            "depths = [2, 2], heads = [2, 4]",
-        )
-    for stage, heads in enumerate(config.heads):
-        check_heads(f"Stage {stage} of {config.name}", config.width * 2**stage, heads)
-    least = config.patch * 2 ** (len(config.depths) - 1)
-    if image_size < least:
-        raise RequestError(
-            f"{config.name} halves the map until nothing is left of {image_size} pixels.",
-            f"images of at least {least} pixels",
-            f"input_size = {least}, or fewer stages",
-        )
 
 
 def taps(depths: tuple[int, ...]) -> dict[str, Tap]:

@@ -77,6 +77,7 @@ def _entry(name: str, preset: str) -> Callable[..., nn.Module]:
         config = family_config(preset).replace(**settings)
         config.refuse(("permute", "resize"), "timm takes the network alone, and pixels are moved before it")
         side = img_size or config.input_size or DEFAULT_SIZE
+        config.check_side(side)
         network = FAMILIES.load(config.family).build(config, side, num_classes).network
         about = {"architecture": name, "input_size": (3, side, side), "num_classes": num_classes}
         network.pretrained_cfg = network.default_cfg = {**about, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}

@@ -14,9 +14,9 @@ nothing to choose from, and its queries and keys get no gradient.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
@@ -43,6 +43,25 @@ class TntConfig(FamilyConfig):
     heads: int = Field(default=8, ge=1, description="heads of the attention on patches (free: on squares, too)")
     head_width: int = Field(default=64, ge=1, description="channels of a head")
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="the dropout rate, after attention and inside MLPs")
+
+    @model_validator(mode="after")
+    def _squares_tile_patches(self) -> Self:
+        if self.patch % self.pixel:
+            raise RequestError(
+                f"{self.name} cuts patches of {self.patch} pixels into squares of {self.pixel}.",
+                "a pixel size that divides the patch size",
+                f"pixel = {max(n for n in range(1, self.pixel) if self.patch % n == 0)}",
+            )
+        if self.form == "timm" and self.width != self.heads * self.head_width:
+            raise RequestError(
+                f"{self.name} has {self.heads} heads of {self.head_width} channels on width {self.width}.",
+                "heads that share the width evenly in timm's form",
+                f"head_width = {self.width // self.heads}",
+            )
+        return self
+
+    def check_side(self, side: int) -> None:
+        check_patches(self.name, side, self.patch)
 
 
 VERSION = 5
@@ -80,13 +99,6 @@ PRESETS: dict[str, Plain] = {
 
 def build(config: TntConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
-    check_patches(config.name, image_size, config.patch)
-    if config.patch % config.pixel:
-        raise RequestError(
-            f"{config.name} cuts patches of {config.patch} pixels into squares of {config.pixel}, in images of {image_size}.",
-            "a pixel size that divides the patch size",
-            f"pixel = {max(n for n in range(1, config.pixel) if config.patch % n == 0)}",
-        )
     from priorscope.models.classifier import Backbone
 
     if config.form == "timm":
@@ -97,14 +109,7 @@ def build(config: TntConfig, image_size: int, num_classes: int) -> Backbone:
 
 
 def _timm_network(config: TntConfig, image_size: int, num_classes: int) -> nn.Module:
-    """timm's network; it has one stride from images to pixels and heads that share the width evenly."""
-    if config.width != config.heads * config.head_width:
-        raise RequestError(
-            f"{config.name} has {config.heads} heads of {config.head_width} channels on width {config.width}, "
-            f"for images of {image_size} pixels.",
-            "heads that share the width evenly in timm's form",
-            f"head_width = {config.width // config.heads}",
-        )
+    """timm's network, which has one stride from images to pixels."""
     from timm.models.tnt import TNT
 
     from priorscope.models.networks.transformer import quicken

@@ -15,9 +15,9 @@ pre-trained weights is `timm/vit_small_patch16_224`.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from priorscope.core.config import Plain
 from priorscope.models import FamilyConfig
@@ -64,6 +64,14 @@ class VitConfig(FamilyConfig):
         description="stochastic depth: the rate of the last block; it grows from 0 at the first",
     )
 
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        check_heads(self.name, self.width, self.heads)
+        return self
+
+    def check_side(self, side: int) -> None:
+        check_patches(self.name, side, self.patch)
+
 
 VERSION = 4
 """Raised when the numbers that this family computes change."""
@@ -99,8 +107,6 @@ PRESETS: dict[str, Plain] = {
 
 def build(config: VitConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
-    check_patches(config.name, image_size, config.patch)
-    check_heads(config.name, config.width, config.heads)
     from timm.models.vision_transformer import VisionTransformer
 
     from priorscope.models.classifier import Backbone

@@ -1,4 +1,4 @@
-"""Whether what a study asks of its data and devices is there: else its steps would fail after hours of training.
+"""Whether what a study asks of its data, networks and devices can be had: else its steps would fail after hours of training.
 
 Sources are opened where that is quick, as a probe or a training will open them; no picture is read, and torch is not
 imported. A source that is not on this machine is for `priorscope.study.lacking` to name.
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 
-from priorscope.core.errors import PriorscopeError, RequestError
+from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 from priorscope.core.wording import counted
-from priorscope.data import open_published
+from priorscope.data import known_side, open_published
 from priorscope.data.hub import is_on_hub
 from priorscope.data.parts import HoldingBackError
 from priorscope.data.sources import PartsConfig, SourceConfig
 from priorscope.data.split import Source, no_such_split
+from priorscope.recipe import Recipe
 from priorscope.study.plan import Plan
 from priorscope.study.steps import Step, TrainStep
 
@@ -29,7 +30,7 @@ Opened = dict[str, Source | RequestError | None]
 
 
 def check_askable(plan: Plan) -> None:
-    """Refuses splits and subsets that a source does not have, and a precision that a device does not have."""
+    """Refuses what a source or a device does not have, and networks that cannot be built for the pictures of their source."""
     opened: Opened = {}
     refused = [(step.id, error) for step in plan.steps for error in _refusals(step, opened)]
     if refused:
@@ -46,6 +47,7 @@ def _refusals(step: Step, opened: Opened) -> Iterator[RequestError]:
         return
     recipe = step.cell.recipe
     yield from _of_splits(recipe.data.source, dict.fromkeys(("train", "val", *recipe.train.track)), opened)
+    yield from _of_network(recipe, opened)
     length = None if recipe.data.subset is None else _length(recipe.data.source, opened)
     if length is not None and recipe.data.subset is not None and recipe.data.subset > length:
         yield RequestError(
@@ -69,6 +71,20 @@ def _of_splits(config: SourceConfig, names: Collection[str], opened: Opened) -> 
         known = source.splits()
         missing = (name for name in names if name.partition("@")[0] not in known)  # conflict@0.2 is conflict at a salience
         yield from (no_such_split(source.name, name, known) for name in missing)
+
+
+def _of_network(recipe: Recipe, opened: Opened) -> Iterator[RequestError]:
+    """What a network refuses of the pictures' side, where that, or the side to which it resizes them, is known."""
+    source = _opened(recipe.data.source, opened)
+    classes = None if source is None or isinstance(source, RequestError) else len(source.classes)
+    try:
+        side = known_side(recipe.data.source) or recipe.model.input_size
+        if side is not None:
+            recipe.model.check(side, classes)
+    except RequestError as error:
+        yield error
+    except WorkError:
+        return  # of a damaged store, which the step says
 
 
 def _length(config: SourceConfig, opened: Opened) -> int | None:

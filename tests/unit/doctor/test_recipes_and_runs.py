@@ -130,6 +130,8 @@ def test_the_side_of_pictures_is_theirs_wherever_they_lie(tmp_path):
     convert(source, tmp_path / "a.beton")
     stored = Recipe.of({**WELL, "data": {"source": {"name": "beton", "path": str(tmp_path / "a.beton")}}})
     assert picture_side(stored, open_source(stored.data.source).split("train")) == 24
+    assert picture_side(stored) == 24, "as its manifest says"
+    (tmp_path / "a.beton.json").unlink()
     with pytest.raises(RequestError, match="Only the pictures of beton say how large they are"):
         picture_side(stored)
     assert picture_side(changed(data={"augment": {"size": 40}}), open_source(source).split("train")) == 40

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,67 @@ def test_what_a_study_can_never_do_is_refused_and_leaves_no_trace(
     assert refused.value.came.startswith(f"'{step}")
     assert f" and 1 more step cannot be done: {came}" in refused.value.came
     assert not (tmp_path / "out" / "study.toml").exists()
+
+
+BESIDE = {"a": {"model": "mlp/tiny"}, "odd": {"model": "mlp/tiny"}}
+
+
+@pytest.mark.parametrize(
+    ("model", "came"),
+    [
+        ({"name": "vit/tiny", "patch": 5}, "vit/tiny cuts 32 pixels into patches of 5, which leaves a rest of 2."),
+        ({"name": "vit/tiny", "heads": 3}, "vit/tiny splits width 64 over 3 heads."),
+        ({"name": "swin/tiny", "heads": [3, 5]}, "Stage 1 of swin/tiny splits width 96 over 5 heads."),
+        ({"name": "swin/tiny", "heads": [3]}, "swin/tiny has 2 depths and 1 counts of heads."),
+        ({"name": "swin/v-cifar10", "patch": 8}, "swin/v-cifar10 halves the map until nothing is left of 32 pixels."),
+        ({"name": "mixer/tiny", "patch": 7}, "mixer/tiny cuts 32 pixels into patches of 7, which leaves a rest of 4."),
+        ({"name": "mixer/tiny", "input_size": 30}, "mixer/tiny cuts 30 pixels into patches of 4, which leaves a rest of 2."),
+        ({"name": "tnt/tiny", "patch": 12}, "tnt/tiny cuts 32 pixels into patches of 12, which leaves a rest of 8."),
+        ({"name": "tnt/tiny", "pixel": 3}, "tnt/tiny cuts patches of 8 pixels into squares of 3."),
+        ({"name": "perceiver/tiny", "patch": 3}, "perceiver/tiny cuts 32 pixels into patches of 3, which leaves a rest of 2."),
+        ({"name": "perceiver_io/tiny", "patch": 3}, "perceiver_io/tiny cuts 32 pixels into patches of 3"),
+        ({"name": "dial/mixer", "patch": 5}, "dial/mixer cuts 32 pixels into patches of 5, which leaves a rest of 2."),
+        ({"name": "dial/dense", "budget": 1000}, "dial/dense cannot have 1,000 parameters at 32 pixels: the nearest are "),
+        ({"name": "cnn/tiny", "widths": [8] * 5, "depths": [1] * 5}, "cnn/tiny halves the map until nothing is left of 32"),
+        ({"name": "cnn/tiny", "widths": [8]}, "cnn/tiny has 3 depths and 1 widths."),
+        ({"name": "mlp/tiny", "permute": {"patch": 5}}, "Pixels were to change places within patches of 5, and the backbone"),
+        ({"name": "mlp/tiny", "input_size": 16, "resize": "none"}, "The images have side 32 and the backbone wants 16"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused_before_anything_is_trained(
+    model: dict[str, Any], came: str, tmp_path: Path
+) -> None:
+    values = {"name": "made", "question": "?", "base": {"data": {"source": WORLD}}, "probes": [{"name": "accuracy"}]}
+    with pytest.raises(RequestError) as refused:
+        check_askable(make_plan(Study.parse({**values, "recipes": {**BESIDE, "odd": {"model": model}}}), tmp_path))
+    assert came in refused.value.came
+    assert "odd" in refused.value.came
+
+
+def test_the_side_of_pictures_is_known_without_opening_them(tmp_path: Path) -> None:
+    """A side inside is enough where the pictures' own is not known; what only they can tell is not asked."""
+    for source, patch, fits in (
+        ({"name": "cifar10"}, 8, True), ({"name": "cifar10"}, 12, False), ({"name": "stl10"}, 12, True),
+        ({"name": "folder", "path": "no/where", "res": 24}, 12, True),
+        ({"name": "folder", "path": "no/where", "res": 24}, 16, False),
+        ({"name": "folder", "path": "no/where"}, 5, True),
+    ):  # fmt: skip
+        made = study({"data": {"source": source}, "model": {"name": "vit/tiny", "patch": patch}}, {})
+        if fits:
+            check_askable(make_plan(made, tmp_path))
+        else:
+            with pytest.raises(RequestError, match=f"pixels into patches of {patch}"):
+                check_askable(make_plan(made, tmp_path))
+
+
+def test_a_network_is_checked_without_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from priorscope.study.askable import check_askable; "
+        "from priorscope.study.plan import make_plan; from priorscope.study.study import Study; "
+        "check_askable(make_plan(Study.load('quickstart'), Path(sys.argv[1]))); assert not {'torch', 'timm'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -13,6 +13,14 @@ class SourceConfig(Config):
     """Base of every source's config: `name` is the source's name in the list, the rest are the source's own settings."""
 
     name: str
+
+    SIDE: ClassVar[int | None] = None
+    """The side of its pictures, where they were published at one."""
+
+    @property
+    def side(self) -> int | None:
+        """The side of its pictures, in pixels, where that is known without opening any."""
+        return getattr(self, "res", None) or self.SIDE
 
 
 class SizedConfig(SourceConfig):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from priorscope.data.download import Published
 from priorscope.data.locate import home, missing, official, required
@@ -39,6 +40,8 @@ class Cifar10Config(PartsConfig):
 
     name: str = "cifar10"
     path: str | None = None
+
+    SIDE: ClassVar[int | None] = 32
 
 
 def open_source(config: Cifar10Config) -> PublishedSource:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from priorscope.data.download import Published
 from priorscope.data.locate import home, missing, official, required
@@ -36,6 +37,8 @@ class Cifar100Config(PartsConfig):
 
     name: str = "cifar100"
     path: str | None = None
+
+    SIDE: ClassVar[int | None] = 32
 
 
 def open_source(config: Cifar100Config) -> PublishedSource:

@@ -67,6 +67,10 @@ class ShapetexConfig(SourceConfig):
     test: Size = 2_000
     """Pictures in test; the single-cue splits have as many, conflict the nearest multiple of 90."""
 
+    @property
+    def side(self) -> int:
+        return self.image_size
+
 
 def look(image_size: int, salience: float, *, whole: bool = False, plain: bool = False) -> Look:
     """What the salience dial s does, at fixed everything else.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,6 +37,8 @@ class Stl10Config(PartsConfig):
 
     name: str = "stl10"
     path: str | None = None
+
+    SIDE: ClassVar[int | None] = SIDE
 
 
 def open_source(config: Stl10Config) -> PublishedSource:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class TinyImagenetConfig(PartsConfig):
 
     name: str = "tiny_imagenet"
     path: str | None = None
+
+    SIDE: ClassVar[int | None] = 64
 
 
 def open_source(config: TinyImagenetConfig) -> PublishedSource:
