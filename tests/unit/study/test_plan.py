@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from priorscope.core.config import read_toml
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.augment import augment_config
+from priorscope.study.askable import check_askable
 from priorscope.study.cells import cells
 from priorscope.study.plan import make_plan
 from priorscope.study.run import Failure, StudyOutcome, check_folder, run_study
@@ -510,6 +511,7 @@ def test_differences_are_named_by_their_path():
 def test_every_shipped_study_can_be_planned_and_promises_something(name, tmp_path):
     study = Study.load(name)
     assert study.promise
+    assert "smoke" in study.budgets
     assert make_plan(study, tmp_path).to_do()
 
 
@@ -518,6 +520,7 @@ def test_every_shipped_study_can_be_planned_and_promises_something(name, tmp_pat
 )
 def test_every_budget_of_a_shipped_study_can_be_planned(name, budget, tmp_path):
     less = make_plan(Study.load(name, budget=budget), tmp_path)
+    check_askable(less)
     assert 0 < len(less.steps) <= len(make_plan(Study.load(name), tmp_path).steps)
 
 
