@@ -29,7 +29,7 @@ def copied(studied, tmp_path):
 
 def test_a_study_leaves_what_it_promises(studied):
     found = set(files(studied.folder / "out"))
-    assert {"report.html", "results.json", "results.parquet", "study.toml"} <= found
+    assert {"report.html", "results.json", "results.parquet", "results.csv", "study.toml"} <= found
     assert {f"runs/{run}-s0/weights.safetensors" for run in ("mlp", "cnn")} <= found
     (joint,) = (studied.folder / "out" / "joint" / "transfer").glob("*.json")
     told = json.loads(joint.read_text())["about"]

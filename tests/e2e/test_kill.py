@@ -25,7 +25,7 @@ def lasting(out: Path) -> dict[str, bytes]:
     found = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob("runs/*/weights.safetensors")}
     for place in ("runs/*/results/*/*", "joint/*/*"):
         found |= {path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob(place)}
-    found |= {name: (out / name).read_bytes() for name in ("results.json", "results.parquet")}
+    found |= {name: (out / name).read_bytes() for name in ("results.json", "results.parquet", "results.csv")}
     for path in out.glob("runs/*/steps.jsonl"):
         rows = [{**json.loads(line), "seconds": 0, "measured": 0} for line in path.read_text().splitlines()]
         found[path.relative_to(out).as_posix()] = json.dumps(rows).encode()

@@ -21,7 +21,7 @@ out/quickstart/        a study
   joint/<probe>/       what probes measured on several runs together
   stale/               runs of recipes or data that have changed since
   failures.json        the steps that failed, and why
-  report.html          the page, with results.json and results.parquet beside it
+  report.html          the page, with results.parquet, results.json and results.csv beside it
 """
 
 from __future__ import annotations

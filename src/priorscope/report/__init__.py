@@ -15,7 +15,7 @@ from priorscope.report.diff import compare_sources
 from priorscope.report.latex import write_tables
 from priorscope.report.markdown import write_markdown
 from priorscope.report.page import write_report
-from priorscope.report.tidy import JSON, PARQUET, write_tidy
+from priorscope.report.tidy import TABLES, write_tidy
 
 __all__ = ["compare_sources", "write_markdown", "write_report", "write_study_page", "write_tables"]
 
@@ -25,7 +25,7 @@ PAGE, MADE_FROM = "report.html", ".report.made_from"
 def write_study_page(study: Path) -> Path:
     """Writes a study folder's tables and page, where one is missing or not made of what is stored now; returns the page."""
     page, made_from, stored = study / PAGE, study / MADE_FROM, _stored(study)
-    written = all((study / name).exists() for name in (PAGE, JSON, PARQUET, MADE_FROM))
+    written = all((study / name).exists() for name in (PAGE, *TABLES, MADE_FROM))
     if not written or made_from.read_text(encoding="utf-8") != stored:
         write_tidy(study)
         write_report([study], page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -17,16 +18,17 @@ COLUMNS = (
     "study", "run", "recipe", "other_run", "family", "seed", "probe", "config", "setting", "data", "split", "metric",
     "value", "low", "high", "n", "unit", "caveats",
 )  # fmt: skip
-PARQUET, JSON = "results.parquet", "results.json"
+PARQUET, JSON, CSV = TABLES = ("results.parquet", "results.json", "results.csv")
 
 
-def write_tidy(study: Path | str) -> tuple[Path, Path]:
-    """Writes `results.parquet` and `results.json` into a study's folder from its stored results."""
+def write_tidy(study: Path | str) -> tuple[Path, Path, Path]:
+    """Writes `results.parquet`, `results.json` and `results.csv`, which hold the same rows, into a study's folder."""
     study = Path(study)
     rows = tidy_rows(read_study(study))
     write_bytes(study / PARQUET, _parquet(rows))
     write_text(study / JSON, "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n")
-    return study / PARQUET, study / JSON
+    write_text(study / CSV, _csv(rows))
+    return study / PARQUET, study / JSON, study / CSV
 
 
 def tidy_rows(reading: Reading, *, timed: bool = True) -> list[Plain]:
@@ -76,6 +78,15 @@ def _asked(outcome: Outcome) -> str:
     plain, source = probe_config(outcome.probe).plain(), outcome.about.source
     given = {name: value for name, value in outcome.about.config.items() if value != plain.get(name)}
     return inline_toml(given | ({"data": source} if source else {}))
+
+
+def _csv(rows: list[Plain]) -> str:
+    """A line a row; what a row does not have is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([row[name] for name in COLUMNS] for row in rows)
+    return text.getvalue()
 
 
 def _parquet(rows: list[Plain]) -> bytes:

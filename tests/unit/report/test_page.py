@@ -210,8 +210,9 @@ def test_a_study_s_page_is_written_where_it_is_not_of_what_is_stored(tmp_path: P
     assert anew()
     (study / "failures.json").write_text('{"failures": []}')
     assert anew()
-    (study / "results.json").unlink()
-    assert anew()
+    for name in ("results.json", "results.csv"):
+        (study / name).unlink()
+        assert anew()
     assert not anew()
     monkeypatch.setattr("priorscope.report.version", lambda _: "another")
     assert anew()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import tomllib
 from pathlib import Path
@@ -12,10 +13,12 @@ from priorscope.report.records import Outcome, Reading
 from priorscope.report.tidy import COLUMNS, tidy_rows, write_tidy
 
 
-def test_writes_the_same_rows_twice(tmp_path: Path) -> None:
-    parquet, text = write_tidy(write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0, 1)))
+def test_writes_the_same_rows_three_times(tmp_path: Path) -> None:
+    parquet, text, lines = write_tidy(write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0, 1)))
     rows = json.loads(text.read_text())
     assert pq.read_table(parquet).to_pylist() == rows
+    with lines.open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows]
     assert tuple(rows[0]) == COLUMNS
     assert [row["run"] for row in rows] == sorted(
         [row["run"] for row in rows], key=["mlp-s0", "mlp-s1", "cnn-s0", "cnn-s1"].index
@@ -52,8 +55,8 @@ def test_a_row_says_what_was_measured_where_and_how_sure(tmp_path: Path) -> None
 
 def test_equal_studies_give_equal_bytes(tmp_path: Path) -> None:
     written = [write_tidy(write_study(tmp_path / name, {"mlp": 0.5}, seeds=(0,))) for name in "ab"]
-    assert written[0][0].read_bytes() == written[1][0].read_bytes()
-    assert written[0][1].read_bytes() == written[1][1].read_bytes()
+    for one, other in zip(*written, strict=True):
+        assert one.read_bytes() == other.read_bytes()
 
 
 def test_a_pair_names_both_runs_and_a_set_names_none() -> None:
@@ -64,8 +67,9 @@ def test_a_pair_names_both_runs_and_a_set_names_none() -> None:
 
 
 def test_a_study_without_results_gives_an_empty_table_with_columns(tmp_path: Path) -> None:
-    parquet, text = write_tidy(write_study(tmp_path, {"mlp": 0.5}, seeds=(0,), probes=()))
+    parquet, text, lines = write_tidy(write_study(tmp_path, {"mlp": 0.5}, seeds=(0,), probes=()))
     assert json.loads(text.read_text()) == []
+    assert lines.read_text() == ",".join(COLUMNS) + "\n"
     assert tuple(pq.read_table(parquet).column_names) == COLUMNS
 
 
