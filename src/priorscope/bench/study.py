@@ -2,10 +2,12 @@
 
 Each is a process of its own, timed from outside as a user would: imports, workers and the page included. Memory is what the
 command and all processes that it starts hold together, pages that they share counted once (Linux; elsewhere it is not told).
+What `--plan` foretold of the fresh run stands beside what it took, with its error.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
+from priorscope.core import layout
 from priorscope.core.config import Config
 from priorscope.core.errors import WorkError
 
@@ -26,26 +29,62 @@ PROC = Path("/proc")
 
 
 class StudyCase(Config):
-    """One command: how long it took, and what it and its processes held at most at once."""
+    """One command: how long it took, what it and its processes held at most at once, and what its steps left on the disk."""
 
     what: str
     seconds: float
     peak_bytes: int | None = None
+    disk_bytes: int | None = None
+
+
+class StudyForecast(Config):
+    """What `--plan` said that a fresh run would take; `unknown` of its `steps` were not in the sums, which are then too low."""
+
+    steps: int
+    unknown: int
+    seconds: float
+    memory: float
+    disk: float | None = None
 
 
 class StudyBench(Config):
-    """A study's fresh run, its second one, and `--help`."""
+    """A study's fresh run beside its forecast, its second one, and `--help`."""
 
     study: str
+    forecast: StudyForecast
     cases: tuple[StudyCase, ...]
 
     def table(self) -> str:
         """The cases as text."""
-        lines = [f"{self.study:>24} {'seconds':>9} {'peak GiB':>9}"]
-        for case in self.cases:
-            peak = "-" if case.peak_bytes is None else f"{case.peak_bytes / 2**30:.2f}"
-            lines.append(f"{case.what:>24} {case.seconds:>9.2f} {peak:>9}")
-        return "\n".join(lines)
+        lines = [f"{self.study:>24} {'seconds':>9} {'peak GiB':>9} {'disk GiB':>9}"]
+        told = self.forecast
+        if told.unknown < told.steps:
+            lines.append(_line("forecast", told.seconds, told.memory, told.disk))
+        lines += [_line(case.what, case.seconds, case.peak_bytes, case.disk_bytes) for case in self.cases]
+        return "\n".join([*lines, self.error_said()])
+
+    def errors(self) -> dict[str, float]:
+        """By how large a share of the measured the forecast was too high, of whatever was both foretold and measured."""
+        fresh, told = self.cases[0], self.forecast
+        both = {
+            "time": (told.seconds, fresh.seconds),
+            "memory": (told.memory, fresh.peak_bytes),
+            "disk": (told.disk, fresh.disk_bytes),
+        }
+        return {name: said / was - 1 for name, (said, was) in both.items() if said is not None and was}
+
+    def error_said(self) -> str:
+        """The forecast's error in words, and how many steps it left out."""
+        told = self.forecast
+        if told.unknown == told.steps:
+            return "No step of it was ever measured here, so that nothing was foretold."
+        without = f", without {told.unknown} of {told.steps} steps" if told.unknown else ""
+        return f"Error of the forecast{without}: {', '.join(f'{name} {by:+.0%}' for name, by in self.errors().items())}."
+
+
+def _line(what: str, seconds: float, memory: float | None, disk: float | None) -> str:
+    sizes = " ".join(f"{'-' if size is None else f'{size / 2**30:.2f}':>9}" for size in (memory, disk))
+    return f"{what:>24} {seconds:>9.2f} {sizes}"
 
 
 def run(
@@ -57,15 +96,41 @@ def run(
     """Measures a study, in a folder of its own that goes when it is done."""
     asked = [*(["--budget", budget] if budget else []), *(part for setting in settings for part in ("--set", setting))]
     with tempfile.TemporaryDirectory() as folder:
-        command = ["study", name, *asked, "--out", str(Path(folder) / "study")]
-        cases: list[StudyCase] = []
+        out = Path(folder) / "study"
+        command = ["study", name, *asked, "--out", str(out)]
+        forecast, cases = _foretold(command), list[StudyCase]()
         for what in ("a fresh run", "the same again"):
             say(f"{name}: {what}")
-            cases.append(_timed(what, command))
+            cases.append(_timed(what, command).replace(disk_bytes=_on_disk(out)))
         say("--help")
         helps = [_timed("--help", ["--help"]) for _ in range(HELPS)]
     helped = helps[0].replace(seconds=median(each.seconds for each in helps))
-    return StudyBench(study=f"{name}-{budget}" if budget else name, cases=(*cases, helped))
+    return StudyBench(study=f"{name}-{budget}" if budget else name, forecast=forecast, cases=(*cases, helped))
+
+
+def _foretold(arguments: Sequence[str]) -> StudyForecast:
+    """What the plan says before anything is done."""
+    asked = [sys.executable, "-m", "priorscope.cli", *arguments, "--plan", "--json"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise _failed(arguments, done.stderr)
+    told = json.loads(done.stdout)
+    costs = {name: told[name] for name in ("unknown", "seconds", "memory", "disk")}
+    return StudyForecast.parse({**costs, "steps": len(told["steps"])})
+
+
+def _on_disk(study: Path) -> int:
+    """Bytes of its runs and results, of which a forecast speaks: the page and the tables are no step's."""
+    files = (file for place in (layout.RUNS, layout.TUNING, layout.JOINT) for file in (study / place).rglob("*"))
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _failed(arguments: Sequence[str], said: str) -> WorkError:
+    return WorkError(
+        f"`priorscope {' '.join(arguments)}` failed:\n{said.strip()}\n",
+        "a study that runs to its end",
+        "priorscope study NAME --plan",
+    )
 
 
 def _timed(what: str, arguments: Sequence[str]) -> StudyCase:
@@ -83,11 +148,7 @@ def _timed(what: str, arguments: Sequence[str]) -> StudyCase:
         seconds = time.perf_counter() - begun
         if process.returncode:
             said.seek(0)
-            raise WorkError(
-                f"`priorscope {' '.join(arguments)}` failed:\n{said.read().decode(errors='replace').strip()}\n",
-                "a study that runs to its end",
-                "priorscope study NAME --plan",
-            )
+            raise _failed(arguments, said.read().decode(errors="replace"))
     return StudyCase(what=what, seconds=seconds, peak_bytes=peak or None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,8 +105,7 @@ def _show_plan(plan: Plan, places: list[Path], workers: int | None, as_json: boo
     costs = forecast(plan, workers)
     if as_json:
         steps = [{"step": step.id, "key": step.key, "why": standing[step.id]} for step in plan.steps]
-        told = {"seconds": costs.seconds, "memory": costs.memory, "unknown": costs.unknown, "lacking": lacking(plan)}
-        return print_json({"steps": steps, **told})
+        return print_json({"steps": steps, **asdict(costs), "lacking": lacking(plan)})
     print_table(("step", "why"), [(step.id, standing[step.id]) for step in plan.steps])
     later = len(plan.following())
     left = len(plan.to_do()) + later
@@ -122,7 +122,8 @@ def _cost(costs: Forecast, steps: int) -> str:
 
     if steps and costs.unknown == steps:
         return "nothing like them was ever measured here, so how long they take is not known"
-    known = f"{costs.seconds:.0f} s, {costs.memory / 2**30:.1f} GiB"
+    disk = "" if costs.disk is None else f", {costs.disk / 2**20:,.0f} MiB on disk"
+    known = f"{costs.seconds:.0f} s, {costs.memory / 2**30:.1f} GiB{disk}"
     if not costs.unknown:
         return known
     were = "was" if costs.unknown == 1 else "were"

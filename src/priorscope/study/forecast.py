@@ -10,11 +10,13 @@ is said to be unknown, not guessed.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 
@@ -33,32 +35,39 @@ SHIPPED = "rates.json"
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the steps that are left will take. `unknown` of them were never measured and are not in the sums."""
+    """What the steps that are left will take. `unknown` of them were never measured and are not in the sums.
+
+    `disk` is None where what some of the others leave on the disk was never measured.
+    """
 
     seconds: float
     memory: float
     unknown: int
+    disk: float | None = None
 
 
 def forecast(plan: Plan, workers: int | None = None) -> Forecast:
-    """Time with as many steps side by side as cores allow, and the memory of that many processes.
+    """Time with as many steps side by side as cores allow, the memory of that many processes, and what they leave on the disk.
 
     However many cores there are, it is not less than that of the longest chain of steps that wait for each other.
     """
     here, shipped = _rates(_path()), _shipped()
     known: list[tuple[float, float, int]] = []
+    left_behind: list[float | None] = []
     ends: dict[str, float] = {}
     left = [*plan.to_do(), *plan.following()]
     for step in left:
         rate = _rate(step, here, shipped)
         if rate is not None:
             known.append((rate["seconds"], rate["memory"], step.threads))
+            left_behind.append(rate.get("disk"))
         begins = max((ends.get(need, 0.0) for need in step.needs), default=0.0)
         ends[step.id] = begins + (rate["seconds"] if rate else 0.0)
     side_by_side = max(1, min(workers or cores(), cores() // max((threads for _, _, threads in known), default=1)))
     seconds = max(sum(cost for cost, _, _ in known) / side_by_side, *ends.values(), 0.0)
     memory = sum(sorted((memory for _, memory, _ in known), reverse=True)[:side_by_side])
-    return Forecast(seconds, memory, len(left) - len(known))
+    told = [size for size in left_behind if size is not None]
+    return Forecast(seconds, memory, len(left) - len(known), sum(told) if len(told) == len(known) else None)
 
 
 class Memories:
@@ -96,7 +105,7 @@ def remember(step: Step, seconds: float, memory: float) -> None:
     One that diverged says nothing. A cache that cannot be written does not stop anything.
     """
     try:
-        epochs = _length(step)
+        epochs, disk = _length(step), _left_behind(step, seconds)
         if isinstance(step, TrainStep) and layout.is_finished(step.out):
             record, rows = read_environment(step.out), folder.read_rows(step.out / layout.STEPS)
             if record.diverged:
@@ -104,12 +113,32 @@ def remember(step: Step, seconds: float, memory: float) -> None:
             seconds = max(seconds, record.seconds or 0.0)
             if step.cell.recipe.train.epochs:  # else steps or operations set its length
                 epochs = len(rows) or epochs
-        cost = {"seconds": round(seconds, 3), "memory": memory}
-        like = {"seconds": round(seconds / epochs, 5), "memory": memory}
+        cost = {"seconds": round(seconds, 3), "memory": memory, "disk": disk}
+        like = {"seconds": round(seconds / epochs, 5), "memory": memory, "disk": disk}
         rates = {**_rates(_path()), _key(step): cost, _alike(step): like}
         folder.write_json(_path(), {"processor": processor(), "rates": rates})
     except PriorscopeError:
         return
+
+
+def _left_behind(step: Step, seconds: float) -> int:
+    """Bytes that a step which ended now has left: a run's own files, or a result and what its runs have kept since it began."""
+    if isinstance(step, TrainStep):
+        later = (layout.RESULTS, layout.EVIDENCE)
+        return _size(file for part in step.out.glob("*") if part.name not in later for file in (part, *part.rglob("*")))
+    began = time.time() - seconds
+    kept = (file for subject in step.subjects for file in (subject.out / layout.EVIDENCE).rglob("*"))
+    return _size((step.out, step.out.with_suffix(".npz"))) + _size(kept, since=began)
+
+
+def _size(files: Iterable[Path], since: float = 0.0) -> int:
+    """Bytes of the files among these that are still there, and were last written since then."""
+    total = 0
+    for file in files:
+        with suppress(OSError):
+            told = file.stat()
+            total += told.st_size if S_ISREG(told.st_mode) and told.st_mtime >= since else 0
+    return total
 
 
 def export(steps: Sequence[Step]) -> Plain:

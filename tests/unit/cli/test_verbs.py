@@ -147,6 +147,7 @@ def test_a_plan_says_what_it_will_take_as_far_as_that_is_known(tmp_path, monkeyp
     assert seen.endswith(", without 1 step whose like was never measured.")
     remember(plan.steps[3], 5.0, 2**30)
     assert "at least" not in last()
+    assert last().endswith(" GiB, 0 MiB on disk.")
 
 
 def test_what_failed_in_a_study_is_told_by_its_step_for_scripts(tmp_path, monkeypatch):

@@ -249,6 +249,38 @@ def test_the_memory_of_a_step_counts_for_the_next_like_it(tmp_path, monkeypatch)
     assert [takes.memory for takes in executor.takes.values()] == [WORKER_BYTES, 3e9]
 
 
+def test_what_steps_left_on_the_disk_foretells_what_others_will_leave(tmp_path, monkeypatch):
+    """A run of 5,000 bytes and a result of 300 with 4,000 of evidence: two seeds leave 18,600. What lay there before is old."""
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    plan = make_plan(made(tune=None), tmp_path / "out")
+    steps = {step.id: step for step in plan.steps}
+    train, probe = steps["train a-s0"], steps["accuracy of a-s0"]
+    for path, size in (
+        (train.out / layout.WEIGHTS, 4000), (train.out / layout.SNAPSHOTS / "1.safetensors", 1000),
+        (train.out / layout.EVIDENCE / "old.npy", 700), (train.out / layout.EVIDENCE / "new.npy", 4000),
+        (probe.out, 200), (probe.out.with_suffix(".npz"), 100),
+    ):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(size))
+    os.utime(train.out / layout.EVIDENCE / "old.npy", (1.0, 1.0))
+    remember(train, 4.0, 2e9)
+    remember(probe, 60.0, 2e9)
+    found = forecast(make_plan(made(tune=None), tmp_path / "other"), workers=1)
+    assert (found.disk, found.unknown) == (18_600, len(plan.steps) - 4)
+
+
+def test_costs_from_before_the_disk_was_measured_foretell_time_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
+    plan = make_plan(made(tune=None, probes=[]), tmp_path / "out")
+    remember(plan.steps[0], 4.0, 2e9)
+    path = tmp_path / "cache" / "rates.json"
+    stored = folder.read_json(path)
+    old = {key: {name: cost[name] for name in ("seconds", "memory")} for key, cost in stored["rates"].items()}
+    folder.write_json(path, {**stored, "rates": old})
+    assert forecast(plan, workers=1).disk is None
+    assert forecast(plan, workers=1).seconds > 0
+
+
 def test_an_epoch_foretells_nothing_where_steps_set_the_length(tmp_path, monkeypatch):
     """Nine steps were three epochs and took 30 s: nine at another rate take 30 s as well."""
     monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
@@ -277,9 +309,9 @@ def test_times_of_another_machine_are_scaled_by_how_fast_each_multiplies(tmp_pat
     monkeypatch.setattr("priorscope.study.forecast.processor", lambda: "here")
     assert forecast(plan).unknown == 1, "a cache that came with another machine says nothing of this one"
     monkeypatch.setattr("priorscope.study.forecast.files", lambda _: tmp_path / "package")
-    assert forecast(plan) == Forecast(6.0, 2e9, 0)
+    assert forecast(plan) == Forecast(6.0, 2e9, 0, 0)
     remember(plan.steps[0], 5.0, 1e9)
-    assert forecast(plan) == Forecast(5.0, 1e9, 0)
+    assert forecast(plan) == Forecast(5.0, 1e9, 0, 0)
 
 
 def test_more_cores_shorten_no_step_and_no_chain_of_steps(tmp_path, monkeypatch):
