@@ -14,11 +14,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
-from priorscope.core.config import Config, Plain, assign, is_table, merge, nothing_required, read_toml
+from priorscope.core.config import Config, Plain, assign, is_table, merge, read_toml
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.folder import at_home
+from priorscope.core.schema import nothing_required
 from priorscope.data import source_config
 from priorscope.data.augment import Augment, augment_config
 from priorscope.data.sources import SourceConfig
@@ -35,18 +36,15 @@ HELD = ("seed", "data.source", "data.subset", "init", "train.epochs", "train.ste
 READ_UNTRAINED = ("data.source", "train.epochs", "train.device", "train.threads", "train.precision", "train.track")
 """The settings of data and training that are read where nothing is trained."""
 
-NAME_OR_TABLE = WithJsonSchema({"type": ["string", "object"]})
-"""How an editor sees what has settings of its own: its class checks these."""
-
 
 class DataConfig(Config):
     """What a run learns from."""
 
     model_config = ConfigDict(json_schema_extra=nothing_required)
 
-    source: Annotated[
-        SerializeAsAny[SourceConfig], BeforeValidator(partial(source_config, at="data.source")), NAME_OR_TABLE
-    ] = Field(description="a source's name, a path, or a table with a source's settings: see Data")
+    source: Annotated[SerializeAsAny[SourceConfig], BeforeValidator(partial(source_config, at="data.source"))] = Field(
+        description="a source's name, a path, or a table with a source's settings: see Data"
+    )
     subset: int | None = Field(default=None, ge=1, description="a class-balanced, nested part of train of this size")
     shuffle: Annotated[
         Literal["chunks"] | None,
@@ -57,7 +55,7 @@ class DataConfig(Config):
         description="chunks: an order nearly as random in which a store larger than memory is read in long pieces;"
         " not set, or true: any order of all pictures",
     )
-    augment: Annotated[Augment, BeforeValidator(partial(augment_config, at="data.augment")), NAME_OR_TABLE] = Field(
+    augment: Annotated[Augment, BeforeValidator(partial(augment_config, at="data.augment"))] = Field(
         default_factory=lambda: augment_config("none"),
         validate_default=True,
         description="a preset's name, or a table of operations: see Augmentation",
@@ -99,7 +97,7 @@ class Recipe(Config):
     model_config = ConfigDict(json_schema_extra=_as_file)
 
     data: DataConfig
-    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(partial(family_config, at="model")), NAME_OR_TABLE] = Field(
+    model: Annotated[SerializeAsAny[FamilyConfig], BeforeValidator(partial(family_config, at="model"))] = Field(
         description="a model's name, or a table of its name and the settings that differ: see Models"
     )
     init: InitConfig = InitConfig()

@@ -88,7 +88,7 @@ def views_config(views: str | Mapping[str, Any] | Views | None) -> Views | None:
     return Views.parse({"name": views} if isinstance(views, str) else views, "views")
 
 
-ViewsSetting = Annotated[Views | None, BeforeValidator(views_config)]
+ViewsSetting = Annotated[Views | None, BeforeValidator(views_config, json_schema_input_type=ViewKind | Views | None)]
 """A field of a probe's config: views by their name or as a table."""
 
 

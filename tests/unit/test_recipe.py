@@ -10,7 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from priorscope.core.errors import RequestError
-from priorscope.models import family_config
+from priorscope.models import FAMILIES, family_config, presets
+from priorscope.models.swin import SwinConfig
 from priorscope.recipe import Recipe, find_recipe, laid_over, recipe_aliases, shipped_recipes
 from priorscope.study.study import find_study
 
@@ -141,6 +142,12 @@ EXTENDS = 'extends = "shapetex-mlp"\n'
         EXTENDS + 'train = {finetune = {mode = "full"}, shard = false, compile = "never"}',
         EXTENDS + 'data = {shuffle = "chunks"}',
         EXTENDS + "data = {shuffle = true}",
+        EXTENDS + 'model = "B_6-Wi_256"',
+        EXTENDS + 'model = {name = "vit/d6-w192-p4", pool = "avg", permute = {seed = 1}}',
+        EXTENDS + 'model = {name = "timm/resnet18", args = {zero_init_last = true}}',
+        EXTENDS + 'data = {source = "hf://owner/name"}',
+        EXTENDS + 'data = {source = {name = "pictures.beton", label = "fine"}}',
+        EXTENDS + 'data = {augment = {ops = ["flip", {op = "choose", ops = ["jitter", {op = "erase", p = "1/3"}]}], size = 8}}',
     ],
 )
 def test_the_schema_takes_what_a_file_may_say(text: str, tmp_path: Path, schema: Draft202012Validator) -> None:
@@ -150,10 +157,40 @@ def test_the_schema_takes_what_a_file_may_say(text: str, tmp_path: Path, schema:
 
 
 @pytest.mark.parametrize(
-    "text", ["[optim]\nlr = -1", '[optim]\nlr = "much"', "[train]\nepoch = 3", "seeds = [0]", "[data]\nshuffle = false"]
+    "text",
+    [
+        "[optim]\nlr = -1",
+        '[optim]\nlr = "much"',
+        "[train]\nepoch = 3",
+        "seeds = [0]",
+        "[data]\nshuffle = false",
+        "model = 3",
+        'model = "cnn/tinny"',
+        "model = {widht = 9}",
+        'model = {name = "vit/tiny", window = 4}',
+        'model = {name = "vit/tiny", permute = {patches = 4}}',
+        'data = {source = {name = "shapetex", res = 64}}',
+        'data = {source = {name = "shapetex", salience = 2}}',
+        'data = {augment = "flip-corp"}',
+        'data = {augment = {ops = ["flop"]}}',
+        'data = {augment = {ops = [{op = "flip", scale = [0.5, 1]}]}}',
+        "data = {augment = {ops = [{p = 0.5}]}}",
+    ],
 )
 def test_the_schema_flags_what_is_refused(text: str, schema: Draft202012Validator) -> None:
     assert not schema.is_valid(tomllib.loads(text))
+
+
+def test_the_schema_describes_what_a_model_and_a_source_can_be(schema: Draft202012Validator) -> None:
+    """What an editor offers: the presets, and each family's own settings with what they mean."""
+    parts = schema.schema["$defs"]
+    names, *families = parts["FamilyConfig"]["anyOf"]
+    assert "perceiver/v-cifar10" in names["anyOf"][0]["enum"]
+    assert families == [{"$ref": f"#/$defs/{FAMILIES.config(family).__name__}"} for family in FAMILIES]
+    swin, shapetex = parts["SwinConfig"]["properties"], parts["ShapetexConfig"]["properties"]
+    assert swin["window"]["description"] == SwinConfig.model_fields["window"].description
+    assert swin["name"]["anyOf"] == [{"enum": [name for name in presets() if name.startswith("swin/")]}]
+    assert shapetex["seed"]["description"] == "Draws the pairing pi and every picture."
 
 
 @pytest.mark.parametrize("name", ["dropout", "drop_path"])

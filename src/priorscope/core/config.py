@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeGuard
@@ -34,12 +34,17 @@ def _number(value: object) -> object:
     return value
 
 
+BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+"""What JSON schema calls the bounds of a number, which pydantic leaves in its own words where a validator stands before it."""
+
+
 class _OrFraction:
     """The JSON schema of a number that may be written as a fraction."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Plain:
-        return {"anyOf": [handler(schema), {"type": "string", "pattern": r"^ *[-+]? *\d+ */ *\d+ *$"}]}
+        number = {BOUNDS.get(name, name): value for name, value in handler(schema).items()}
+        return {"anyOf": [number, {"type": "string", "pattern": r"^ *[-+]? *\d+ */ *\d+ *$"}]}
 
 
 Number = Annotated[float, BeforeValidator(_number), _OrFraction]
@@ -81,28 +86,6 @@ class Config(BaseModel):
         unusual = [name for name, field in type(self).model_fields.items() if field.default is not None]
         nothing = {name: None for name in unusual if getattr(self, name) is None}
         return type(self).parse({**self.plain(), **nothing, **changes})
-
-
-class Named(Config):
-    """A config with a name, which says which settings it does not read."""
-
-    name: str
-
-    def refuse(self, settings: Iterable[str], because: str) -> None:
-        """Refuses settings that nothing would read, where they differ from their defaults."""
-        for setting in settings:
-            given, usual = getattr(self, setting), type(self).model_fields[setting].default
-            if given != usual:
-                raise RequestError(
-                    f"{self.name} came with {setting} = {given!r}, which changes nothing: {because}.",
-                    "settings that are read",
-                    f"leave {setting} out",
-                )
-
-
-def nothing_required(schema: Plain) -> None:
-    """Takes `required` out of the JSON schema of what stands in a file that may be laid over another."""
-    schema.pop("required", None)
 
 
 def content_key(value: Any) -> str:

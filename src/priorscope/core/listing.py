@@ -6,14 +6,18 @@ module keeps to its list's names: `<Name>Config` is its config (`cue_conflict` -
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any, cast
 
+from pydantic import GetJsonSchemaHandler
+from pydantic_core import CoreSchema
+
 from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.schema import nothing_required, schema_within
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,52 @@ class Listing:
 def camel(name: str) -> str:
     """A name as a class is called: `cue_conflict` -> `CueConflict`."""
     return "".join(part.capitalize() for part in name.split("_"))
+
+
+class Member(Config):
+    """Base of the configs of a list's members: `name` is the member's name, or one that leads to it, the rest its settings.
+
+    A kind of members has a base of its own, which says what they are listed in. In a file a member is its name, or a table of
+    its name and its settings, and so does an editor see the base.
+    """
+
+    name: str
+
+    @classmethod
+    def listing(cls) -> Listing:
+        """The list that the members stand in."""
+        raise NotImplementedError
+
+    @classmethod
+    def names(cls, member: str) -> tuple[list[str], str | None]:
+        """The names that lead to a member of the list, and a pattern of those that may."""
+        return [member], None
+
+    def refuse(self, settings: Iterable[str], because: str) -> None:
+        """Refuses settings that nothing would read, where they differ from their defaults."""
+        for setting in settings:
+            given, usual = getattr(self, setting), type(self).model_fields[setting].default
+            if given != usual:
+                raise RequestError(
+                    f"{self.name} came with {setting} = {given!r}, which changes nothing: {because}.",
+                    "settings that are read",
+                    f"leave {setting} out",
+                )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Plain:
+        if "listing" not in vars(cls):
+            return handler(schema)
+        listing = cls.listing()
+        tables = [schema_within(listing.config(member), handler) for member in listing]
+        for member, table in zip(listing, map(handler.resolve_ref_schema, tables), strict=True):
+            table["properties"]["name"] = _text(cls.names(member))
+            nothing_required(table)
+        return {"title": cls.__name__, "anyOf": [_text(*map(cls.names, listing)), *tables]}
+
+
+def _text(*named: tuple[list[str], str | None]) -> Plain:
+    """The JSON schema of a text that is one of some names, or like one of some patterns."""
+    patterns = dict.fromkeys(pattern for _, pattern in named if pattern)
+    known = {"enum": [name for names, _ in named for name in names]}
+    return {"type": "string", "anyOf": [known, *({"pattern": pattern} for pattern in patterns)]}

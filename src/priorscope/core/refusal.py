@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails
 
 from priorscope.core.errors import RequestError, nearest
+from priorscope.core.schema import schema_within
 
 WORDS = {
     "int_type": "a whole number",
@@ -36,9 +37,16 @@ MEMBER = re.compile(r"str|int|float|bool|.+\[.*\]")
 
 @dataclass(frozen=True)
 class Like:
-    """Marks a table that is laid over configs of this class later, so that its settings have their names there."""
+    """Marks a table that is laid over configs of this class later, so that its settings have their names there.
+
+    `rare` marks one in which a setting is less likely meant than in another of the same class.
+    """
 
     config: type[BaseModel]
+    rare: bool = False
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return schema_within(self.config, handler)
 
 
 def explain(error: ValidationError, model: type[BaseModel], values: object, where: str = "", at: str = "") -> RequestError:
@@ -131,10 +139,11 @@ def _first_key(value: object) -> str:
 def _below(model: type[BaseModel], above: str = "", unset: int = 0) -> Iterator[tuple[str, int]]:
     """The settings in a config's tables, by their dotted names, and how many tables above each are usually not set."""
     for name, field in model.model_fields.items():
-        laid = [mark.config for mark in field.metadata if isinstance(mark, Like)]
+        marks = [mark for mark in field.metadata if isinstance(mark, Like)]
+        laid = [mark.config for mark in marks]
         listed = get_origin(field.annotation) in (list, tuple, dict) and not laid
         for part in laid or ([] if listed else _models(field.annotation)):
-            rarer = unset + (field.default is None)
+            rarer = unset + (field.default is None or any(mark.rare for mark in marks))
             yield from ((f"{above}{name}.{own}", rarer) for own in part.model_fields)
             yield from _below(part, f"{above}{name}.", rarer)
 

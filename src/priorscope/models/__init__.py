@@ -34,9 +34,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from priorscope.core.config import Config, Named, Plain
+from priorscope.core.config import Config, Plain
 from priorscope.core.errors import RequestError, unknown_name
-from priorscope.core.listing import Listing
+from priorscope.core.listing import Listing, Member
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -89,7 +89,7 @@ class Permutation(Config):
             )
 
 
-class FamilyConfig(Named):
+class FamilyConfig(Member):
     """Base of every family's config. `name` is the preset it began as."""
 
     input_size: int | None = Field(
@@ -103,6 +103,18 @@ class FamilyConfig(Named):
     permute: Permutation | None = Field(
         default=None, description="a fixed random order in which the backbone sees the pixels; not set: the image's own order"
     )
+
+    @classmethod
+    def listing(cls) -> Listing:
+        """The families."""
+        return FAMILIES
+
+    @classmethod
+    def names(cls, member: str) -> tuple[list[str], str | None]:
+        """A family's presets, and what may follow the grammar of its names."""
+        family = FAMILIES.load(member)
+        begins = "^(mlp/|B_)" if member == "mlp" else f"^{member}/"
+        return [f"{member}/{preset}" for preset in family.PRESETS], begins if hasattr(family, "read_name") else None
 
     @property
     def family(self) -> str:

@@ -16,10 +16,10 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, TypeVar
 
-from priorscope.core.config import Named, Plain
+from priorscope.core.config import Plain
 from priorscope.core.contracts import Result, stored_probe
 from priorscope.core.errors import RequestError
-from priorscope.core.listing import Listing, camel
+from priorscope.core.listing import Listing, Member, camel
 
 if TYPE_CHECKING:
     from priorscope.data.split import Source, Split
@@ -49,7 +49,7 @@ PROBES = Listing(
 )
 
 
-class ProbeConfig(Named):
+class ProbeConfig(Member):
     """Base of every probe's config: `name` is the probe's name in the list, its other fields are its own settings.
 
     What no user sets, and every asker must know of a probe, are its class variables.
@@ -63,6 +63,11 @@ class ProbeConfig(Named):
 
     alone: ClassVar[bool] = False
     """Whether the probe measures time: a study runs nothing beside it, and its results belong to this machine."""
+
+    @classmethod
+    def listing(cls) -> Listing:
+        """The probes."""
+        return PROBES
 
     def reads(self) -> tuple[str | Plain | Path, ...]:
         """What the probe reads besides the data that it asks on: sources as a recipe names them, and a user's own files."""

@@ -32,20 +32,24 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
-from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, SerializeAsAny, model_validator
+from pydantic_core import CoreSchema
 
 from priorscope.core.config import Config, Plain, assign, is_table, merge, read_toml
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.folder import at_home
 from priorscope.core.refusal import Like
+from priorscope.core.schema import schema_within
 from priorscope.data import source_config
 from priorscope.data.sources import SourceConfig
-from priorscope.probes import ProbeConfig, probe_config
+from priorscope.models import FamilyConfig
+from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.recipe import DataConfig, InitConfig, Recipe, laid_over, lies_here
 from priorscope.study.tune import RecipeTune, Tune
 from priorscope.train.config import TrainConfig
@@ -76,7 +80,7 @@ class RecipeEntry(Config):
         default=None, description="what sets its tuning apart from the study's", json_schema_extra=_or_short
     )
     data: Annotated[Plain, Like(DataConfig)] = Field(default_factory=dict)
-    model: str | Plain | None = None
+    model: Annotated[str | Plain | None, Like(FamilyConfig)] = None
     init: Annotated[Plain, Like(InitConfig)] = Field(default_factory=dict)
     optim: Annotated[Plain, Like(OptimConfig)] = Field(default_factory=dict)
     train: Annotated[Plain, Like(TrainConfig)] = Field(default_factory=dict)
@@ -88,6 +92,10 @@ class RecipeEntry(Config):
 
 def _source(data: Any) -> SourceConfig | None:
     return None if data is None else source_config(data)
+
+
+LOOKING = ("recipes", "seeds", "data")
+"""What an entry says beside its probe's own settings."""
 
 
 class ProbeEntry(Config):
@@ -104,7 +112,7 @@ class ProbeEntry(Config):
         if not is_table(table) or "probe" in table:
             return table
         settings = dict(table)
-        placed = {name: settings.pop(name) for name in ("recipes", "seeds", "data") if name in settings}
+        placed = {name: settings.pop(name) for name in LOOKING if name in settings}
         return {"probe": settings, **placed}
 
     @staticmethod
@@ -113,14 +121,30 @@ class ProbeEntry(Config):
         own = table.get("probe")
         return {**(own if is_table(own) else {}), **{name: value for name, value in table.items() if name != "probe"}}
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Plain:
+        """An editor sees an entry as people write it, or as a study's own copy has it."""
+        copied = handler(schema)
+        looking = {name: copied["properties"][name] for name in LOOKING}
+        return {"title": cls.__name__, "anyOf": [*_written(looking, handler), copied]}
 
-PROBE: Plain = {"type": "object", "anyOf": [{"required": ["name"]}, {"required": ["probe"]}]}
-"""The JSON schema of a probe's entry: a table of its name and settings that its class checks."""
+
+def _written(looking: Plain, handler: GetJsonSchemaHandler) -> Iterator[Plain]:
+    """The JSON schema of each probe's entry as people write it: its settings, with where it looks among them."""
+    for probe in PROBES:
+        own = handler.resolve_ref_schema(schema_within(PROBES.config(probe), handler))
+        yield deepcopy({**own, "properties": {**own["properties"], **looking}, "required": ["name"]})
 
 
 def _as_file(schema: Plain) -> None:
-    """Makes `name` optional in the schema of a study's file: a study without one has the file's name."""
+    """A study's file without a name has its own, and a budget may say again whatever the file says."""
     schema["required"].remove("name")
+    again = {name: deepcopy(value) for name, value in schema["properties"].items() if name not in ("name", "budgets")}
+    schema["properties"]["budgets"]["additionalProperties"] = {
+        "type": "object",
+        "properties": again,
+        "additionalProperties": False,
+    }
 
 
 class Study(Config):
@@ -133,12 +157,14 @@ class Study(Config):
     promise: str = Field(default="", description="time, machine, n, and what it shows")
     seeds: Seeds = (0,)
     base: Annotated[Plain, Like(Recipe)] = Field(default_factory=dict)
-    over: Plain = Field(default_factory=dict, description="settings laid over every recipe, whatever it extends")
+    over: Annotated[Plain, Like(Recipe, rare=True)] = Field(
+        default_factory=dict, description="settings laid over every recipe, whatever it extends"
+    )
     claims: tuple[str, ...] = Field(default=(), description="what is to be decided: A > B in PROBE, margin M")
     recipes: dict[str, RecipeEntry] = Field(min_length=1)
     tune: Tune | None = Field(default=None, description="how many trials on val every recipe gets before it is compared")
     budgets: dict[str, Plain] = Field(default_factory=dict, description="what --budget NAME lays over the study")
-    probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of), WithJsonSchema(PROBE)], ...] = ()
+    probes: tuple[Annotated[ProbeEntry, BeforeValidator(ProbeEntry.of)], ...] = ()
 
     @model_validator(mode="after")
     def _seeds_in_one_place(self) -> Self:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from priorscope.core.config import Config, Number, nothing_required
+from priorscope.core.config import Config, Number
 from priorscope.core.errors import RequestError
+from priorscope.core.schema import nothing_required
 from priorscope.models import FAMILIES
 from priorscope.models.depth import block_taps
 

@@ -35,6 +35,7 @@ class Whole(Config):
 
 class Plan(Config):
     base: Annotated[Plain, Like(Whole)] = Field(default_factory=dict)
+    over: Annotated[Plain, Like(Whole, rare=True)] = Field(default_factory=dict)
     seeds: tuple[int, ...] = ()
 
 

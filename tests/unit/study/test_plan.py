@@ -562,7 +562,26 @@ c = {extends = "a", tune = {over = {"optim.lr" = [0.1, 0.2], optim.clip = {unifo
     assert cells(Study.parse({"name": "s", **study}))
     schema.validate(study)
     schema.validate(tomllib.loads(made().toml()))
-    assert not schema.is_valid({**study, "probes": ["accuracy"]})
+    less = {
+        "base": {"train": {"epochs": 1}},
+        "recipes": {"a": {"model": {"width": 9}}},
+        "probes": [{"name": "accuracy", "k": 2}],
+    }
+    schema.validate({**study, "budgets": {"smoke": less}})
+    for probe in (
+        "accuracy",
+        {"name": "acuracy"},
+        {"eps": 1},
+        {"name": "accuracy", "eps": 1},
+        {"name": "accuracy", "recipe": "a"},
+    ):
+        assert not schema.is_valid({**study, "probes": [probe]}), probe
+        assert not schema.is_valid({**study, "budgets": {"smoke": {"probes": [probe]}}}), probe
+    for part in ("base", "over"):
+        assert schema.is_valid({**study, part: {"optim": {"lr": 0.1}}})
+        assert not schema.is_valid({**study, part: {"optim": {"rate": 0.1}}})
+    for wrong in ({"data": {"souce": "cifar10"}}, {"model": {"name": "mlp/tiny", "heads": 2}}, {"train": {"epoch": 1}}):
+        assert not schema.is_valid({**study, "recipes": {"a": {"extends": "shapetex-mlp", **wrong}}}), wrong
     for wrong in ({"tune": True}, {"tune": {"likes": "b"}}, {"seeds": []}):
         assert not schema.is_valid({**study, "recipes": {"a": {"extends": "shapetex-mlp", **wrong}}})
 
@@ -572,7 +591,7 @@ def test_planning_and_listing_import_no_torch(tmp_path):
     code = """
 import sys, json
 from priorscope.cli import main
-lines = ["study quickstart --plan --json", "study list", "data list", "models list", "schema"]
+lines = ["study quickstart --plan --json", "study list", "data list", "models list", "schema", "schema study"]
 for line in lines:
     try:
         main(line.split())

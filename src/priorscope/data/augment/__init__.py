@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
-from priorscope.core.config import Config
+from priorscope.core.config import Config, Plain
 from priorscope.core.errors import unknown_name
 from priorscope.data.augment.ops import (
     Affine,
@@ -25,6 +26,7 @@ from priorscope.data.augment.ops import (
     Flip,
     Jitter,
     Mixup,
+    OrName,
     PadCrop,
     Permute,
     RandAugment,
@@ -37,9 +39,11 @@ from priorscope.data.augment.ops import (
 
 
 class Augment(Config):
-    """What may happen to a picture, and how it is sampled."""
+    """What may happen to a picture, and how it is sampled; in a file it may be a preset's name."""
 
-    ops: Annotated[tuple[Annotated[AnyOp, Field(discriminator="op")], ...], EachChecked] = ()
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    ops: Annotated[tuple[Annotated[AnyOp, Field(discriminator="op"), OrName], ...], EachChecked] = ()
     size: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Side of the pictures that come out; not set: the side of those that go in."""
     interpolation: Literal["bilinear", "area", "nearest"] = "bilinear"
@@ -52,6 +56,10 @@ class Augment(Config):
         if sum(isinstance(op, Permute) for op in self.ops) > 1:
             raise ValueError("ops: at most one permute, since two in a row are one")
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Plain:
+        return {"anyOf": [{"enum": list(PRESETS)}, handler(schema)]}
 
     @property
     def version(self) -> int:

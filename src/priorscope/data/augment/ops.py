@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, cast, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
-from priorscope.core.config import Config, Number, is_table
+from priorscope.core.config import Config, Number, Plain, is_table
 from priorscope.core.errors import unknown_name
 
 Chance = Annotated[Number, Field(ge=0, le=1)]
@@ -43,6 +44,15 @@ def _all_checked(value: object) -> object:
 
 EachChecked = BeforeValidator(_all_checked)
 """Lets a list of operations hold names, tables and operations."""
+
+
+class OrName:
+    """The JSON schema of an operation that may be its name alone."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Plain:
+        tables = handler(schema)
+        return {"anyOf": [{"enum": list(tables["discriminator"]["mapping"])}, tables]}
 
 
 class Op(Config):
@@ -291,7 +301,7 @@ class Choose(Op):
 
     op: Literal["choose"] = "choose"
     k: Annotated[int, Field(ge=1, le=16)] | tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(le=16)]] = 1
-    ops: Annotated[tuple[Annotated[SingleOp, Field(discriminator="op")], ...], Field(min_length=1), EachChecked]
+    ops: Annotated[tuple[Annotated[SingleOp, Field(discriminator="op"), OrName], ...], Field(min_length=1), EachChecked]
 
     @model_validator(mode="after")
     def _check(self) -> Choose:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from priorscope.core.config import Config
+from priorscope.core.listing import Listing, Member
 
 
-class SourceConfig(Config):
+class SourceConfig(Member):
     """Base of every source's config: `name` is the source's name in the list, the rest are the source's own settings."""
 
-    name: str
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    @classmethod
+    def listing(cls) -> Listing:
+        """The sources."""
+        from priorscope.data import SOURCES
+
+        return SOURCES
+
+    @classmethod
+    def names(cls, member: str) -> tuple[list[str], str | None]:
+        """A source's name; what is no source's name is a path or an address, which leads to any."""
+        return [member], f"^(?!({'|'.join(cls.listing())})$)"
 
     SIDE: ClassVar[int | None] = None
     """The side of its pictures, where they were published at one."""
