@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from priorscope.core.arrays import read_array, write_array
-from priorscope.core.config import Config, Plain, content_key
-from priorscope.core.environment import Environment
+from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import keeping
 from priorscope.core.machine import repeatable
@@ -123,48 +122,6 @@ class Evidence:
 
     def _path(self, key: str) -> Path | None:
         return self.folder / f"{key}.npy" if self.folder is not None and self._weights_key is not None else None
-
-
-class TrainedRun(Protocol):
-    """A finished run, as far as a probe may look at it: how it was trained, its log, and what the network says."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def recipe(self) -> Config: ...
-
-    @property
-    def history(self) -> list[Plain]: ...
-
-    @property
-    def environment(self) -> Environment: ...
-
-    @property
-    def evidence(self) -> Evidence: ...
-
-
-def run_of(subject: object) -> TrainedRun | None:
-    """The subject where it is a finished run; None of a network and of its evidence, which have no recipe."""
-    return cast("TrainedRun", subject) if hasattr(subject, "recipe") else None
-
-
-def evidence_of(subject: Classifier | Evidence | TrainedRun) -> Evidence:
-    """Evidence of a model, a run's own, or evidence itself."""
-    if isinstance(subject, Evidence):
-        return subject
-    if (run := run_of(subject)) is not None:
-        return run.evidence
-    from priorscope.models.classifier import Classifier
-
-    if not isinstance(subject, Classifier):
-        path = isinstance(subject, str | Path)
-        raise RequestError(
-            f"A {type(subject).__name__} came in place of a network.",
-            "a classifier, a run or evidence",
-            f"ps.load({str(subject)!r})" if path else "ps.wrap(network, image_size=..., classes=...)",
-        )
-    return Evidence(subject)
 
 
 def _state_of(model: nn.Module) -> list[tuple[int, int]]:

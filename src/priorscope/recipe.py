@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, WithJsonSchema, model_validator
 
 from priorscope.core.config import Config, Plain, assign, is_table, merge, read_toml
 from priorscope.core.errors import RequestError, unknown_name

@@ -12,7 +12,8 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import softmax
 from priorscope.data.loader import Loader
 from priorscope.data.split import ArrayPixels, Split
-from priorscope.evidence import Evidence, evidence_of
+from priorscope.evidence import Evidence
+from priorscope.probes import evidence_of
 from priorscope.probes.accuracy import measure_accuracy
 from priorscope.views import Views, views_config
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, Protocol, TypeVar, cast
 
 from priorscope.core.config import Plain
 from priorscope.core.contracts import Result, stored_probe
@@ -22,8 +22,11 @@ from priorscope.core.errors import RequestError
 from priorscope.core.listing import Listing, Member, camel
 
 if TYPE_CHECKING:
+    from priorscope.core.environment import Environment
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence
+    from priorscope.models.classifier import Classifier
+    from priorscope.recipe import Recipe
 
 PROBES = Listing(
     "probe",
@@ -73,7 +76,7 @@ class ProbeConfig(Member):
         """What the probe reads besides the data that it asks on: sources as a recipe names them, and a user's own files."""
         return ()
 
-    def companions(self, recipe: Plain) -> dict[str, Plain]:  # noqa: ARG002  most want none
+    def companions(self, recipe: Recipe) -> dict[str, Recipe]:  # noqa: ARG002  most want none
         """The recipes, by name, whose runs the probe wants beside a run; `measure_<name>` is given those that there are."""
         return {}
 
@@ -152,6 +155,50 @@ def load_result(path: Path) -> Result:
     return result_class(stored_probe(path)).load(path)
 
 
+class TrainedRun(Protocol):
+    """A finished run, as far as a probe may look at it: how it was trained, its log, and what the network says."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    @property
+    def history(self) -> list[Plain]: ...
+
+    @property
+    def environment(self) -> Environment: ...
+
+    @property
+    def evidence(self) -> Evidence: ...
+
+
+def run_of(subject: object) -> TrainedRun | None:
+    """The subject where it is a finished run; None of a network and of its evidence, which have no recipe."""
+    return cast("TrainedRun", subject) if hasattr(subject, "recipe") else None
+
+
+def evidence_of(subject: Classifier | Evidence | TrainedRun) -> Evidence:
+    """Evidence of a model, a run's own, or evidence itself."""
+    from priorscope.evidence import Evidence
+
+    if isinstance(subject, Evidence):
+        return subject
+    if (run := run_of(subject)) is not None:
+        return run.evidence
+    from priorscope.models.classifier import Classifier
+
+    if not isinstance(subject, Classifier):
+        path = isinstance(subject, str | Path)
+        raise RequestError(
+            f"A {type(subject).__name__} came in place of a network.",
+            "a classifier, a run or evidence",
+            f"ps.load({str(subject)!r})" if path else "ps.wrap(network, image_size=..., classes=...)",
+        )
+    return Evidence(subject)
+
+
 def the_split(data: Source | Split, name: str) -> Split:
     """The split that a probe looks at: the one given, or the one of that name of the source given."""
     from priorscope.data.split import Split
@@ -182,8 +229,6 @@ def the_source(probe: str, data: Source | Split) -> Source:
 
 def check_trained(probe: str, subjects: Mapping[str, object]) -> None:
     """Refuses subjects that do not say how they were trained."""
-    from priorscope.evidence import run_of
-
     for name, subject in subjects.items():
         if run_of(subject) is None:
             raise RequestError(f"{name} does not say how it was trained.", "finished runs", f"priorscope probe {probe} runs/*")

@@ -29,13 +29,13 @@ from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax,
 from priorscope.core.seeds import by_recipe, difference_of_seeds
 from priorscope.core.stats import Interval, bracket, wilson
 from priorscope.core.wording import counted
-from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split
 from priorscope.views import Views, ViewsSetting
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 3
@@ -148,7 +148,6 @@ class Accuracy(Result):
 @asks(AccuracyConfig)
 def measure_accuracy(subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: AccuracyConfig) -> Accuracy:
     """Scores every image of a split once."""
-    from priorscope.evidence import evidence_of
 
     evidence = evidence_of(subject)
     chosen = labelled_split(data, asked.split, evidence)

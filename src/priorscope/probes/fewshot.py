@@ -25,14 +25,14 @@ from priorscope.core.rng import stream
 from priorscope.core.seeds import by_recipe, difference_of_seeds
 from priorscope.core.stats import Interval, bracket, seed_by_image, wilson
 from priorscope.core.wording import capitalised
-from priorscope.probes import ProbeConfig, asks, check_apart, the_source
+from priorscope.probes import ProbeConfig, TrainedRun, asks, check_apart, evidence_of, the_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 4
@@ -158,7 +158,6 @@ def measure_fewshot(subject: Classifier | Evidence | TrainedRun, data: Source, a
 
     Only the images that some draw labels are looked at, not the whole training split.
     """
-    from priorscope.evidence import evidence_of
 
     check_apart("fewshot", asked.split)
     evidence = evidence_of(subject)

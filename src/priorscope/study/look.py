@@ -246,7 +246,7 @@ def _look_at(probe: ProbeConfig, one: Network, on: On | None, *, again: bool) ->
     if one.run is None:
         with _on_own_threads([one]):
             return Looked((one,), answer(probe, [one], on.source if on else one.source), _about(probe, [one], on, {}))
-    known = dict(_runs_beside(one.run)) if probe.companions(one.run.recipe.plain()) else {}
+    known = dict(_runs_beside(one.run)) if probe.companions(one.run.recipe) else {}
     companions = companions_of(probe, one.run.recipe, known)
     about_it = _about(probe, [replace(one, name=one.run.name)], on, companions)
     kept = layout.result(one.run.path / layout.RESULTS, probe.name, content_key(about_it.made_from))

@@ -217,8 +217,8 @@ def measured_from(
 
 def companions_of(probe: ProbeConfig, recipe: Recipe, known: Mapping[str, Known]) -> dict[str, Known]:
     """The companion runs that the probe asks for, out of `known` (recipe key -> run)."""
-    asked = probe.companions(recipe.plain())
-    return {name: known[key] for name, other in asked.items() if (key := content_key(other)) in known}
+    asked = probe.companions(recipe)
+    return {name: known[key] for name, other in asked.items() if (key := content_key(other.plain())) in known}
 
 
 def check_one_source(probe: str, learnt: Sequence[tuple[str, SourceConfig]], do: str) -> None:

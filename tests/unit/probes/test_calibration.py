@@ -11,7 +11,6 @@ from torch import nn
 
 from priorscope import models
 from priorscope.core.comparison import over_seeds_difference
-from priorscope.core.config import Config
 from priorscope.core.contracts import Subject
 from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
@@ -23,6 +22,7 @@ from priorscope.probes import load_result
 from priorscope.probes.accuracy import Accuracy, measure_accuracy
 from priorscope.probes.calibration import Calibration, CalibrationConfig, measure_calibration
 from priorscope.probes.calibration.figures import _not_calibrated, _outside
+from priorscope.recipe import Recipe
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -233,14 +233,10 @@ def test_probabilities_in_place_of_logits_are_named():
     assert not any(caveat.startswith(said) for caveat in measure_calibration(plain.evidence(), plain).caveats)
 
 
-class _Recipe(Config):
-    data: dict
-    train: dict
-
-
 def test_label_smoothing_and_mixing_are_named_as_confounds():
     source = Planted()
-    recipe = _Recipe(data={"augment": {"ops": [{"op": "flip"}, {"op": "mixup"}]}}, train={"label_smoothing": 0.3})
+    data = {"source": "shapetex", "augment": {"ops": ["flip", "mixup"]}}
+    recipe = Recipe.of({"data": data, "model": "mlp/tiny", "train": {"label_smoothing": 0.3}})
     run = SimpleNamespace(name="r", recipe=recipe, evidence=source.evidence(), history=[], environment=Environment(key="r"))
     result = measure_calibration(run, source, temperature=False)
     assert result.label_smoothing == 0.3

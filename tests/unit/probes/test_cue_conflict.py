@@ -26,6 +26,7 @@ from priorscope.probes.cue_conflict import (
     share_over_dial,
 )
 from priorscope.probes.cue_conflict.figures import arm_row
+from priorscope.recipe import Recipe
 
 from .planted import Planted
 
@@ -212,14 +213,14 @@ def test_speed_is_where_validation_reaches_one_half(world):
 
 
 def test_the_companions_are_the_worlds_with_one_cue():
-    from priorscope.data import source_config
-
-    recipe = {"data": {"source": source_config(WORLD).plain(), "subset": 9}, "seed": 4}
+    recipe = Recipe.of({"data": {"source": WORLD, "subset": 9}, "model": "mlp/tiny", "seed": 4})
     companions = CueConflictConfig().companions
     found = companions(recipe)
-    assert {cue: other["data"]["source"]["cue"] for cue, other in found.items()} == {"shape": "shape", "texture": "texture"}
-    assert {(other["seed"], other["data"]["subset"]) for other in found.values()} == {(4, 9)}
+    assert found.keys() == {"shape", "texture"}
+    for cue, other in found.items():
+        assert other == Recipe.of(recipe.plain(), [f"data.source.cue={cue}"])
     assert companions(found["shape"]) == {}
+    assert companions(Recipe.of({"data": {"source": "cifar10"}, "model": "mlp/tiny"})) == {}
 
 
 def test_it_is_stored_and_drawn(world, tmp_path):

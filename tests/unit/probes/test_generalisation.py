@@ -25,6 +25,7 @@ from priorscope.probes.generalisation import (
     readouts,
 )
 from priorscope.probes.generalisation.readouts import answered, pixels, seeing
+from priorscope.recipe import Recipe
 
 SHAPETEX = {"name": "shapetex", "train": 120, "val": 20, "test": 60, "image_size": 16}
 FEW = {"shots": (2,), "draws": 2, "depths": 2}
@@ -198,7 +199,7 @@ def test_features_are_kept_beside_the_run(tmp_path, monkeypatch):
 
 def test_the_data_it_was_trained_on_is_named():
     network = ps.models.create("mlp/tiny", image_size=8, num_classes=3)
-    recipe = SimpleNamespace(plain=lambda: {"data": {"source": {"name": "folder", "path": "somewhere"}}})
+    recipe = Recipe.of({"data": {"source": {"name": "folder", "path": "somewhere"}}, "model": "mlp/tiny"})
     environment = Environment(key="a", data=Learnt(source="colours"))
     run = SimpleNamespace(name="a", recipe=recipe, environment=environment, evidence=Evidence(network))
     result = measure_generalisation(run, world(), **FEW)

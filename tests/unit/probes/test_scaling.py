@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from priorscope.probes import load_result
 from priorscope.probes.scaling import Best, Fit, Scaling, ScalingConfig, measure_scaling
 from priorscope.probes.scaling.batches import Batch
 from priorscope.probes.scaling.fit import Estimate, Points, estimate
+from priorscope.recipe import Recipe
 
 IMAGES = 20_000
 TEST = Split("made", "test", ArrayPixels(np.zeros((IMAGES, 1, 1, 3), np.uint8)), np.zeros(IMAGES, np.int64), ("a", "b"))
@@ -43,19 +44,25 @@ class Wrong(Evidence):
 class Planted:
     """A finished run that says what it cost and how often it was wrong."""
 
-    def __init__(self, name: str, error: float, *, images=1000, flops=10.0, parameters=100, samples=500, **recipe: Any) -> None:
+    def __init__(
+        self, name: str, error: float, *, images=1000, flops=10.0, parameters=100, samples=500, tag=None, **recipe: Any
+    ) -> None:
         self.name, self.evidence = name, Wrong(error)
         values: Plain = {
-            "data": {"source": {"name": "made"}, "subset": samples},
-            "model": {"name": "mlp/tiny", "width": parameters},
+            "data": {"source": "shapetex", "subset": samples},
+            "model": {"name": "mlp/tiny"},
             "init": {"kind": "scratch"},
             "optim": {"lr": 0.1, "schedule": "cosine"},
             "train": {"batch_size": 10, "epochs": 1},
             "seed": 0,
         }
+        if tag is not None:
+            values["model"]["permute"] = {"seed": crc32(str(tag).encode())}
         for part, given in recipe.items():
             values[part] = {**values[part], **given} if isinstance(given, dict) else given
-        self.recipe = SimpleNamespace(plain=lambda: values)
+        if values["model"]["name"] == "mlp/tiny":
+            values["model"]["width"] = parameters
+        self.recipe = Recipe.of(values)
         steps = images // values["train"]["batch_size"]
         self.history = [{"epoch": 1, "step": steps, "images": images, "lr": 0.1, "val": {"accuracy": 1 - error, "n": 500}}]
         self.environment = Environment(
@@ -79,7 +86,7 @@ def ladder(decades=4.0, levels=14, noise=0.01, seeds=2, family="mlp", draw=0, **
             for worse in (1.0, 1.3):
                 name = f"{family}-{at}-{worse:g}-s{seed}"
                 error = min(float(law(compute, **planted) * worse * np.exp(noise * rng.normal())), 0.99)
-                settings: Plain = {"model": {"name": f"{family}/tiny", "tag": f"{at} {worse}"}, "seed": seed}
+                settings: Plain = {"model": {"name": f"{family}/tiny"}, "tag": f"{at} {worse}", "seed": seed}
                 runs[name] = Planted(name, error, flops=compute / 1000, parameters=int(compute**0.5), samples=500, **settings)
     return runs
 
@@ -151,7 +158,7 @@ def test_noise_alone_is_never_a_law():
         rng, runs = np.random.default_rng(draw), {}
         for at in range(24):
             compute = 10 ** rng.uniform(4, 8)
-            runs[str(at)] = Planted(str(at), float(rng.uniform(0.2, 0.6)), flops=compute / 1000, model={"tag": at})
+            runs[str(at)] = Planted(str(at), float(rng.uniform(0.2, 0.6)), flops=compute / 1000, tag=at)
         (fit,) = measure_scaling(runs, TEST, resamples=100).fits
         assert not fit.identified
 
@@ -272,7 +279,7 @@ def test_batches_that_err_alike_are_named_together(result):
 
 def trained_on(name: str, schedule: str, **settings: Any) -> Planted:
     """A run of ten epochs that tells its val error at each; the rate of its last two has fallen."""
-    run = Planted(name, 0.2, images=1000, optim={"schedule": schedule}, model={"tag": name}, **settings)
+    run = Planted(name, 0.2, images=1000, optim={"schedule": schedule}, tag=name, **settings)
     run.history = [
         {"step": 10 * e, "images": 100 * e, "lr": 0.1 if e < 9 else 0.05, "val": {"accuracy": 0.05 * e, "n": 500}}
         for e in range(1, 11)
@@ -321,10 +328,10 @@ def test_whether_error_falls_does_not_depend_on_the_order_of_the_runs():
 
 
 def test_a_transfer_counts_what_it_began_with():
-    runs = {f"pre-{at}": Planted(f"pre-{at}", 0.9, flops=100.0 * 4**at, model={"tag": at}) for at in range(6)}
+    runs = {f"pre-{at}": Planted(f"pre-{at}", 0.9, flops=100.0 * 4**at, tag=at) for at in range(6)}
     for at in range(6):
         own = {"kind": "run", "run": f"runs/pre-{at}"}
-        runs[f"head-{at}"] = Planted(f"head-{at}", 0.5 - 0.05 * at, flops=1.0, model={"tag": at}, init=own)
+        runs[f"head-{at}"] = Planted(f"head-{at}", 0.5 - 0.05 * at, flops=1.0, tag=at, init=own)
     result = measure_scaling(runs, TEST, resamples=100)
     assert result.transfer
     assert result.n == 6  # the runs begun with are no points: their error is about something else
@@ -341,7 +348,7 @@ def test_s_counts_three_forward_passes_an_image():
     import priorscope as ps
 
     network = ps.models.create("mlp/tiny", image_size=8, num_classes=2)
-    runs = {name: Planted(name, 0.3, flops=1.0, model={"tag": name}) for name in "abc"}
+    runs = {name: Planted(name, 0.3, flops=1.0, tag=name) for name in "abc"}
     for run in runs.values():
         run.evidence.model = network
     result = measure_scaling(runs, TEST, resamples=100, count="s")
@@ -365,8 +372,9 @@ def test_batch_sizes_are_compared_at_equal_samples_and_at_equal_steps():
         ("steps", 100, 10, 0.1, 0.2, 2), ("steps", 100, 40, 0.2, 0.1, 2),
     ]  # fmt: skip
     assert any("The best learning rate is the largest or smallest tried" in caveat for caveat in result.caveats)
-    assert any("One learning rate alone was tried: mlp/tiny (width 100) at 40." in caveat for caveat in result.caveats)
-    assert result.charts()[-1].title == "At equal samples a batch of 10 errs least: 20.0% (mlp/tiny (width 100))"
+    model = "mlp/tiny (blocks 2, width 100, expansion 2)"
+    assert any(f"One learning rate alone was tried: {model} at 40." in caveat for caveat in result.caveats)
+    assert result.charts()[-1].title == f"At equal samples a batch of 10 errs least: 20.0% ({model})"
 
 
 def test_a_rate_is_chosen_by_the_epoch_whose_weights_are_scored():
@@ -402,7 +410,7 @@ def test_wrong_requests_are_refused():
     runs = ladder(levels=2, seeds=1)
     with pytest.raises(RequestError, match="2 runs came with an error to compare"):
         measure_scaling(dict(list(runs.items())[:2]), TEST)
-    other = Planted("other", 0.3, data={"source": {"name": "elsewhere"}})
+    other = Planted("other", 0.3, data={"source": "cifar10"})
     with pytest.raises(RequestError, match="mlp-0-1-s0 and other have different data"):
         measure_scaling(runs | {"other": other}, TEST)
     idle = Planted("idle", 0.3, images=0)

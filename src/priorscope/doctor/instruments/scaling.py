@@ -14,6 +14,7 @@ from priorscope.data.split import ArrayPixels, Split
 from priorscope.doctor.instruments import Answer
 from priorscope.doctor.instruments.planted import Speaker
 from priorscope.probes.scaling import Scaling, measure_scaling
+from priorscope.recipe import Recipe
 
 IMAGES, RUNS, EXPONENT, FLOOR = 20_000, 16, 0.3, 0.1
 LEAST, MOST = 1e12, 1e16
@@ -52,16 +53,10 @@ def _asked(compute: NDArray[np.float64], error: NDArray[np.float64]) -> Scaling:
 
 def _run(number: int, compute: float, error: float) -> Any:
     """A finished run that took this much compute, and is wrong on this many images."""
-    recipe: dict[str, Any] = {
-        "data": {"source": {"name": "made"}},
-        "model": {"name": "mlp/planted", "number": number},
-        "optim": {"lr": 0.1, "schedule": "cosine"},
-        "train": {"batch_size": 1},
-        "seed": 0,
-    }
+    recipe = Recipe.of({"data": {"source": "shapetex"}, "model": {"name": "mlp/tiny", "width": number + 1}})
     wrong = np.arange(IMAGES) < round(error * IMAGES)
     return SimpleNamespace(
-        recipe=SimpleNamespace(plain=lambda: recipe),
+        recipe=recipe,
         history=[{"epoch": 1, "step": 1, "images": 1, "lr": 0.1}],
         environment=Environment(
             key="made",

@@ -9,6 +9,7 @@ from typing import Any
 from priorscope.core.environment import Environment
 from priorscope.doctor.instruments import Answer
 from priorscope.probes.tuning import Tuning, measure_tuning
+from priorscope.recipe import Recipe
 
 TENTHS = tuple(range(1, 10))
 
@@ -35,10 +36,10 @@ def _asked(tenths: Sequence[int]) -> Tuning:
 
 
 def _trial(number: int, right: float) -> Any:
-    recipe: dict[str, Any] = {"model": {"name": "mlp/planted"}, "optim": {"lr": 10.0**-number}, "seed": 0}
+    recipe = {"data": {"source": "shapetex"}, "model": "mlp/tiny", "optim": {"lr": 10.0**-number}}
     return SimpleNamespace(
         name=f"made-t{number}",
-        recipe=SimpleNamespace(plain=lambda: recipe),
+        recipe=Recipe.of(recipe),
         history=[{"epoch": 1, "val": {"accuracy": right, "n": 1000}}],
         environment=Environment(key="made", chosen_epoch=1),
     )

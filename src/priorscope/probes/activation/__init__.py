@@ -26,12 +26,12 @@ from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, bracket, wilson
-from priorscope.probes import ProbeConfig, asks, the_split
+from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, the_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 4
@@ -307,7 +307,6 @@ def measure_activation(
     With a `folder` (not set: that of the first network's evidence) the pictures of each network are kept there under a hash
     of weights, targets and settings, so that a stopped measurement resumes with the next network.
     """
-    from priorscope.evidence import evidence_of
     from priorscope.probes.activation.making import Task, measure
 
     judges = {name: evidence_of(subject) for name, subject in subjects.items()}

@@ -31,14 +31,14 @@ from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
 from priorscope.core.stats import Interval, bootstrap, normal_quantile
-from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split, run_of
 from priorscope.views import Views, ViewsSetting
 
 if TYPE_CHECKING:
     from priorscope.attacks import Attack
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 6
@@ -245,7 +245,6 @@ def measure_calibration(
     subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: CalibrationConfig
 ) -> Calibration:
     """Judges the confidences on a split, and under the conditions asked for."""
-    from priorscope.evidence import evidence_of, run_of
 
     evidence = evidence_of(subject)
     chosen, caveats = labelled_split(data, asked.split, evidence), list[str]()
@@ -433,15 +432,13 @@ def _confounds(run: TrainedRun | None) -> tuple[float | None, list[str]]:
     if run is None:
         unknown = "How it was trained is not known: label smoothing and mixed labels make a network less sure than it is right."
         return None, [unknown]
-    recipe: dict[str, Any] = run.recipe.plain()
-    smoothing, caveats = float(recipe.get("train", {}).get("label_smoothing", 0.0)), list[str]()
+    smoothing, caveats = run.recipe.train.label_smoothing, list[str]()
     if smoothing:
         caveats.append(
             f"Trained with label smoothing {smoothing:g}, which lowers confidence by itself: "
             "differences to networks trained without it are not the architecture's."
         )
-    operations = recipe.get("data", {}).get("augment", {}).get("ops", ())
-    mixing = [op["op"] for op in operations if op.get("op") in ("mixup", "cutmix")]
+    mixing = [op.op for op in run.recipe.data.augment.ops if op.op in ("mixup", "cutmix")]
     if mixing:
         caveats.append(f"Trained with {' and '.join(mixing)}, whose mixed labels lower confidence by themselves.")
     return smoothing, caveats

@@ -24,12 +24,12 @@ from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import bootstrap_of_shares, bracket, wilson
 from priorscope.core.wording import counted
 from priorscope.data.corruptions import EXTRA, KINDS, SEVERITIES, SMALL, corrupted, group_of
-from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 3
@@ -157,7 +157,6 @@ def measure_corruptions(
 ) -> Corruptions:
     """Scores a class-balanced part of a split at every severity of every kind; what was scored once is kept as evidence."""
     from priorscope.data.fetch import some_images
-    from priorscope.evidence import evidence_of
 
     kinds = _checked(asked.kinds)
     evidence = evidence_of(subject)

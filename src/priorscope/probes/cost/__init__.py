@@ -25,12 +25,12 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.stats import Interval, wilson
 from priorscope.core.wording import amount_said, counted
-from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split, run_of
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 3
@@ -207,7 +207,6 @@ class Cost(Result):
 @asks(CostConfig)
 def measure_cost(subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: CostConfig) -> Cost:
     """Counts on copies, measures in evaluation mode, and reads the log where the subject is a finished run."""
-    from priorscope.evidence import evidence_of, run_of
     from priorscope.models.arithmetic import macs_as_run
     from priorscope.models.classifier import evaluating
     from priorscope.models.counting import info

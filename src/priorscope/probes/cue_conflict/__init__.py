@@ -37,14 +37,16 @@ from priorscope.core.rng import stream
 from priorscope.core.seeds import by_recipe
 from priorscope.core.stats import NO_DECISION, Interval, bracket, share_from_resamples, wilson
 from priorscope.data import SOURCES
+from priorscope.data.sources.shapetex import ShapetexConfig
 from priorscope.data.split import Split
-from priorscope.probes import ProbeConfig, asks, the_source
+from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, run_of, the_source
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
+    from priorscope.recipe import Recipe
 
 VERSION = 5
 
@@ -84,12 +86,13 @@ class CueConflictConfig(ProbeConfig):
         stimuli = () if self.stimuli is None else (self.stimuli if self.stimuli in SOURCES else Path(self.stimuli),)
         return (*stimuli, *(Path(file) for file in (self.categories, self.humans) if file is not None))
 
-    def companions(self, recipe: Plain) -> dict[str, Plain]:
+    def companions(self, recipe: Recipe) -> dict[str, Recipe]:
         """The recipe in the worlds where one cue alone predicts the class, by cue: how fast is that cue learnt?"""
-        data = recipe["data"]
-        if data["source"].get("cue") != "both":
+        world = recipe.data.source
+        if not isinstance(world, ShapetexConfig) or world.cue != "both":
             return {}
-        return {cue: {**recipe, "data": {**data, "source": {**data["source"], "cue": cue}}} for cue in ("shape", "texture")}
+        worlds = {cue: world.replace(cue=cue) for cue in ("shape", "texture")}
+        return {cue: recipe.replace(data=recipe.data.replace(source=other)) for cue, other in worlds.items()}
 
 
 class Learning(Config):
@@ -192,7 +195,6 @@ def measure_cue_conflict(
 
     `companions` are the runs that saw one cue only, by cue.
     """
-    from priorscope.evidence import evidence_of, run_of
 
     run, evidence = run_of(subject), evidence_of(subject)
     name = data.source if isinstance(data, Split) else data.name

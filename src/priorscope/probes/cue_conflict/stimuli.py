@@ -24,7 +24,7 @@ from priorscope.core.folder import at_home
 from priorscope.core.metrics import answers_alone, top_k_correct
 from priorscope.core.stats import NO_DECISION, Interval, bracket, wilson
 from priorscope.data.transforms import TRANSFORMS, apply
-from priorscope.probes import labelled_split, the_split
+from priorscope.probes import TrainedRun, labelled_split, the_split
 from priorscope.probes.cue_conflict import CueConflict, CueConflictConfig, Made
 from priorscope.probes.cue_conflict.categories import (
     CATEGORIES,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
 
 Kind = Literal["published", "part of the published", "made here"]
 
@@ -260,7 +260,7 @@ def _classes(evidence: Evidence, own: Source | Split | None, run: TrainedRun | N
     if own is not None:
         return own.classes
     if run is not None:
-        return evidence.classes or open_source(run.recipe.plain()["data"]["source"]).classes
+        return evidence.classes or open_source(run.recipe.data.source).classes
     count = evidence.model.num_classes
     if count == len(shown.classes):
         return shown.classes

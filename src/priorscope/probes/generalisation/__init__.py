@@ -26,12 +26,12 @@ from priorscope.core.ridge import few_of_each
 from priorscope.core.rng import stream
 from priorscope.core.stats import bracket, ends, seed_by_image, wilson
 from priorscope.models.depth import taps_along
-from priorscope.probes import ProbeConfig, asks, check_apart, the_source
+from priorscope.probes import ProbeConfig, TrainedRun, asks, check_apart, evidence_of, run_of, the_source
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 4
@@ -202,7 +202,7 @@ def measure_generalisation(
     subject: Classifier | Evidence | TrainedRun, data: Source, asked: GeneralisationConfig
 ) -> Generalisation:
     """Reads the network's features, its untrained twin's and the pixels on every data set."""
-    from priorscope.evidence import Evidence, evidence_of, run_of
+    from priorscope.evidence import Evidence
     from priorscope.probes.shared.networks import twin_of
 
     run, evidence = run_of(subject), evidence_of(subject)
@@ -351,7 +351,7 @@ def _read(
 def _seen_before(run: TrainedRun, sources: Sequence[Source]) -> list[str]:
     """Warns of data sets on which readouts are fitted to images that the network was trained on."""
     learnt = run.environment.data
-    own = learnt.source if learnt else str(run.recipe.plain()["data"]["source"]["name"])
+    own = learnt.source if learnt else run.recipe.data.source.name
     return [
         f"The network was trained on {own}: the images that are labelled there it has seen, and its features fit them better."
         for source in sources

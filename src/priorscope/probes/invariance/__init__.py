@@ -24,21 +24,23 @@ from pydantic import Field
 
 from priorscope.core.aspects import AspectName
 from priorscope.core.comparison import Difference, paired_proportions
-from priorscope.core.config import Config, Number, Plain
+from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, bracket, wilson
-from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.models import Permutation
+from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
+    from priorscope.recipe import Recipe
 
 VERSION = 8
 
@@ -63,13 +65,12 @@ class InvarianceConfig(ProbeConfig):
     units: int = Field(default=8, ge=1, description="units at each of these taps")
     seed: int = Field(default=0, ge=0, description="the seed of the units that are drawn, and of intervals")
 
-    def companions(self, recipe: Plain) -> dict[str, Plain]:
+    def companions(self, recipe: Recipe) -> dict[str, Recipe]:
         """The recipe with pixels out of order, by what is permuted: in the whole picture, and within patches of 4."""
-        model = recipe["model"]
-        if model.get("permute") is not None:
+        if recipe.model.permute is not None:
             return {}
-        orders = {WHOLE: {"seed": 0}, "within patches of 4": {"patch": 4, "seed": 0}}
-        return {kind: {**recipe, "model": {**model, "permute": order}} for kind, order in orders.items()}
+        orders = {WHOLE: Permutation(), "within patches of 4": Permutation(patch=4)}
+        return {kind: recipe.replace(model=recipe.model.replace(permute=order)) for kind, order in orders.items()}
 
 
 class Moved(Config):
@@ -254,7 +255,6 @@ def measure_invariance(
     With a `folder` (not set: the evidence's own) a measurement that is stopped resumes where it was.
     """
     from priorscope.data.fetch import some_images
-    from priorscope.evidence import evidence_of
     from priorscope.probes.invariance.looking import look
 
     evidence = evidence_of(subject)

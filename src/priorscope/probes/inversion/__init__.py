@@ -25,14 +25,14 @@ from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, bracket, wilson
-from priorscope.probes import ProbeConfig, asks, the_split
+from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, the_split
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 4
@@ -226,7 +226,6 @@ def measure_inversion(
     With a `folder` (not set: the evidence's own) what was found from each tap is kept there under a hash of weights, pictures
     and settings, so that a stopped search resumes with the next tap.
     """
-    from priorscope.evidence import evidence_of
     from priorscope.probes.inversion.seeking import Task, measure
 
     evidence = evidence_of(subject)

@@ -30,13 +30,13 @@ from priorscope.core.config import Number
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval, bootstrap, wilson
-from priorscope.probes import asks, labelled_split
+from priorscope.probes import TrainedRun, asks, evidence_of, labelled_split
 from priorscope.probes.shared.attacking import AttackingConfig
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
     from priorscope.probes.robustness.measured import Found, Measurement
 
@@ -263,7 +263,6 @@ def measure_robustness(
     With a `folder` (not set: the evidence's own) an interrupted search or audit is resumed.
     """
     from priorscope.data.fetch import some_images
-    from priorscope.evidence import evidence_of
     from priorscope.probes.robustness.measured import Measurement
 
     evidence = evidence_of(subject)

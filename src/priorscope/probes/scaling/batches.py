@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from priorscope.core.config import Config, Plain, content_key
 from priorscope.core.stats import over_images
 from priorscope.probes.scaling.points import Spent
+
+if TYPE_CHECKING:
+    from priorscope.recipe import Recipe
 
 Held = Literal["samples", "steps"]
 ALIKE = 0.1
@@ -56,22 +59,22 @@ def batches(runs: Sequence[Spent]) -> tuple[Batch, ...]:
     return tuple(found)
 
 
-def _rest_of(recipe: Plain) -> str:
+def _rest_of(recipe: Recipe) -> str:
     """A key of everything but what is compared or tuned."""
     left_out = {"train": ("batch_size", "epochs", "steps", "flops", "keep"), "optim": ("lr", "warmup")}
     rest: Plain = {}
-    for name, part in recipe.items():
+    for name, part in recipe.plain().items():
         if name != "seed":
             rest[name] = {k: v for k, v in part.items() if k not in left_out.get(name, ())} if isinstance(part, dict) else part
     return content_key(rest)
 
 
 def _batch(run: Spent) -> int:
-    return int(run.recipe["train"]["batch_size"])
+    return run.recipe.train.batch_size
 
 
 def _rate(run: Spent) -> float:
-    return float(run.recipe["optim"]["lr"])
+    return run.recipe.optim.lr
 
 
 def _error_on_val(seeds: Sequence[Spent]) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,15 @@ from priorscope.core.metrics import top_k_correct
 from priorscope.probes.scaling.fit import Points
 
 if TYPE_CHECKING:
+    from priorscope.data.sources import SourceConfig
     from priorscope.data.split import Split
-    from priorscope.evidence import TrainedRun
+    from priorscope.models import FamilyConfig
+    from priorscope.probes import TrainedRun
+    from priorscope.recipe import Recipe
 
 Count = Literal["operations", "s"]
 STEADY = ("constant", "wsd")
+SIZES = ("width", "depth", "blocks", "dim", "expansion")
 FINAL = -1
 """The moment of final weights, whatever step they are of."""
 
@@ -38,7 +42,7 @@ class Spent:
     name: str
     family: str
     model: str
-    recipe: Plain
+    recipe: Recipe
     parameters: int
     samples: int
     compute: tuple[float, ...]
@@ -55,7 +59,7 @@ class Spent:
     @property
     def config(self) -> str:
         """A key of the recipe without its seed."""
-        return content_key({name: value for name, value in self.recipe.items() if name != "seed"})
+        return content_key({name: value for name, value in self.recipe.plain().items() if name != "seed"})
 
 
 def spent_by(runs: Mapping[str, TrainedRun], split: Split, count: Count, intermediate: bool) -> list[Spent]:
@@ -94,13 +98,14 @@ def as_points(runs: Sequence[Spent]) -> Points:
 
 def _origin(run: TrainedRun, runs: Mapping[str, TrainedRun]) -> str | None:
     """The run among those given whose weights this one began with."""
-    init: Plain = run.recipe.plain().get("init", {})
-    if init.get("kind") == "recipe":
-        name = f"{init['recipe']}-s{run.recipe.plain().get('seed', 0)}"
-    elif init.get("kind") == "run":
-        name = PurePath(str(init["run"])).name
-    else:
-        return None
+    init = run.recipe.init
+    match init.kind:
+        case "recipe":
+            name = f"{init.recipe}-s{run.recipe.seed}"
+        case "run":
+            name = PurePath(str(init.run)).name
+        case _:
+            return None
     return name if name in runs else None
 
 
@@ -113,7 +118,7 @@ def _spent(
     count: Count,
     intermediate: bool,
 ) -> Spent:
-    recipe, environment = run.recipe.plain(), run.environment
+    recipe, environment = run.recipe, run.environment
     images = environment.images_seen
     if not images or not run.history:
         raise RequestError(f"{name} took no step.", "runs that were trained here", "leave it out")
@@ -121,12 +126,12 @@ def _spent(
     before = _before(name, run, runs, began, count)
     right = top_k_correct(run.evidence.logits(split), split.labels)
     least = 0.5 / len(right)  # no error is 0: this many images say only that it is below about this
-    rows = _steady(run, recipe) if intermediate and recipe.get("init", {}).get("kind", "scratch") == "scratch" else []
+    rows = _steady(run) if intermediate and recipe.init.kind == "scratch" else []
     val = [max(1 - float(row["val"]["accuracy"]), 0.5 / int(row["val"].get("n", len(right)))) for row in rows]
     return Spent(
         name=name,
-        family=str(recipe["model"]["name"]).partition("/")[0],
-        model=_model_name(recipe["model"]),
+        family=recipe.model.family,
+        model=_model_name(recipe.model),
         recipe=recipe,
         parameters=environment.network.parameters,
         samples=_samples(environment, recipe, images),
@@ -162,7 +167,7 @@ def _image_compute(name: str, run: TrainedRun, count: Count) -> float:
 
 def _before(name: str, run: TrainedRun, runs: Mapping[str, TrainedRun], began: Mapping[str, str | None], count: Count) -> float:
     """The compute of what a run began with, and of what that began with."""
-    kind = str(run.recipe.plain().get("init", {}).get("kind", "scratch"))
+    kind = run.recipe.init.kind
     if kind == "scratch":
         return 0.0
     origin = began[name]
@@ -177,25 +182,24 @@ def _before(name: str, run: TrainedRun, runs: Mapping[str, TrainedRun], began: M
     return own + _before(origin, first, runs, began, count)
 
 
-def _steady(run: TrainedRun, recipe: Plain) -> list[Plain]:
+def _steady(run: TrainedRun) -> list[Plain]:
     """The log's rows at the rate that warm-up ended with, without the last one, whose weights are scored themselves."""
-    optim: Plain = recipe.get("optim", {})
-    if optim.get("schedule") not in STEADY:
+    optim = run.recipe.optim
+    if optim.schedule not in STEADY:
         return []
-    rate = float(optim["lr"])
-    rows = [row for row in run.history[:-1] if abs(float(row["lr"]) / rate - 1) < 1e-9]
+    rows = [row for row in run.history[:-1] if abs(float(row["lr"]) / optim.lr - 1) < 1e-9]
     return [row for row in rows if "val" in row and int(row["images"]) > 0]
 
 
-def _samples(environment: Environment, recipe: Plain, images: int) -> int:
+def _samples(environment: Environment, recipe: Recipe, images: int) -> int:
     learnt = environment.data.train if environment.data else None
-    return int(learnt or recipe.get("data", {}).get("subset") or images)
+    return learnt or recipe.data.subset or images
 
 
-def _model_name(model: Plain) -> str:
+def _model_name(model: FamilyConfig) -> str:
     """A preset's name; behind it what was set otherwise, where that says the size."""
-    sizes = [f"{key} {value}" for key, value in model.items() if key in ("width", "depth", "blocks", "dim", "expansion")]
-    return f"{model['name']} ({', '.join(sizes)})" if sizes else str(model["name"])
+    sizes = [f"{key} {value}" for key, value in model.plain().items() if key in SIZES]
+    return f"{model.name} ({', '.join(sizes)})" if sizes else model.name
 
 
 def _check_alike(runs: Sequence[Spent]) -> None:
@@ -214,9 +218,9 @@ def _check_alike(runs: Sequence[Spent]) -> None:
             )
 
 
-def _data_of(run: Spent) -> Any:
-    return run.recipe["data"]["source"]
+def _data_of(run: Spent) -> SourceConfig:
+    return run.recipe.data.source
 
 
-def _begins(run: Spent) -> Any:
-    return run.recipe.get("init", {}).get("kind", "scratch") != "scratch"
+def _begins(run: Spent) -> bool:
+    return run.recipe.init.kind != "scratch"

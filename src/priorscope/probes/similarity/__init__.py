@@ -26,12 +26,12 @@ from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import bracket, wilson
 from priorscope.core.wording import listed
-from priorscope.probes import ProbeConfig, asks, the_split
+from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, the_split
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 6
@@ -252,7 +252,6 @@ def measure_similarity(
 
     With a `folder` (not set: that of the first network's evidence) a comparison that was stopped resumes where it was.
     """
-    from priorscope.evidence import evidence_of
     from priorscope.probes.similarity.matches import matched
     from priorscope.probes.similarity.reading import ChosenLayers, NetworkReading
 

@@ -30,7 +30,7 @@ from priorscope.core.metrics import top_k_correct
 from priorscope.core.progress import PartialTables
 from priorscope.core.stats import Interval, bootstrap, bracket, wilson
 from priorscope.data.transforms import TRANSFORMS, USUAL, Z, apply, transform_named
-from priorscope.probes import ProbeConfig, asks, labelled_split
+from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split
 from priorscope.probes.shared.state import state_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.fetch import Fetch
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 3
@@ -206,7 +206,6 @@ def measure_texture_shape(
     With a `folder` (not set: the evidence's own) an interrupted measurement is resumed.
     """
     from priorscope.data.fetch import some_images
-    from priorscope.evidence import evidence_of
 
     conditions = asked.conditions()
     evidence = evidence_of(subject)

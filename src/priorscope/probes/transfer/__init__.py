@@ -30,7 +30,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import bracket, share_from_resamples, wilson
 from priorscope.core.wording import counted
-from priorscope.probes import asks, labelled_split
+from priorscope.probes import TrainedRun, asks, evidence_of, labelled_split
 from priorscope.probes.shared.attacking import AttackingConfig
 from priorscope.probes.transfer.parts import PARTS, RESAMPLES, both_right, parts_with_intervals
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.fetch import Fetch
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import Evidence, TrainedRun
+    from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 7
@@ -253,7 +253,6 @@ def measure_transfer(
     of weights, data and attack: stopped, the measurement resumes with the next block.
     """
     from priorscope.data.fetch import fetcher, some_images
-    from priorscope.evidence import evidence_of
 
     names = tuple(subjects)
     evidences = [evidence_of(subject) for subject in subjects.values()]

@@ -24,12 +24,11 @@ from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval
 from priorscope.core.wording import from_to
-from priorscope.probes import ProbeConfig, asks, check_trained
+from priorscope.probes import ProbeConfig, TrainedRun, asks, check_trained
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
-    from priorscope.evidence import TrainedRun
 
 VERSION = 1
 
@@ -200,7 +199,7 @@ def _arm(name: str, runs: Mapping[str, TrainedRun]) -> TunedArm:
     first = next(iter(runs.values()))
     return TunedArm(
         name=name,
-        family=str(first.recipe.plain()["model"]["name"]).partition("/")[0],
+        family=first.recipe.model.family,
         images=_images(runs.values()),
         trials=trials,
         curve=tuple(_best_of(scores, k) for k in range(1, len(scores) + 1)),
@@ -244,7 +243,7 @@ def _caveats(arms: Sequence[TunedArm]) -> list[str]:
 
 def _arm_of(name: str, run: TrainedRun) -> str:
     called = re.fullmatch(r"(.+)-t\d+", name)
-    return called[1] if called else str(run.recipe.plain()["model"]["name"])
+    return called[1] if called else run.recipe.model.name
 
 
 def _images(runs: Iterable[TrainedRun]) -> int:
