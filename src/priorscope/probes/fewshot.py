@@ -20,12 +20,12 @@ from priorscope.core.comparison import Difference, seed_by_image_difference
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
-from priorscope.core.ridge import few_of_each, fit_ridge
 from priorscope.core.rng import stream
 from priorscope.core.seeds import by_recipe, difference_of_seeds
 from priorscope.core.stats import Interval, bracket, seed_by_image, wilson
 from priorscope.core.wording import capitalised
 from priorscope.probes import ProbeConfig, TrainedRun, asks, check_apart, evidence_of, the_source
+from priorscope.probes.shared.ridge import few_of_each, fit_ridge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

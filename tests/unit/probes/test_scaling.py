@@ -11,7 +11,6 @@ import pytest
 from priorscope.core.config import Plain
 from priorscope.core.environment import Environment, Learnt, NetworkRecord
 from priorscope.core.errors import RequestError
-from priorscope.core.power_law import Law
 from priorscope.core.stats import wilson
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.evidence import Evidence
@@ -19,6 +18,7 @@ from priorscope.probes import load_result
 from priorscope.probes.scaling import Best, Fit, Scaling, ScalingConfig, measure_scaling
 from priorscope.probes.scaling.batches import Batch
 from priorscope.probes.scaling.fit import Estimate, Points, estimate
+from priorscope.probes.scaling.power_law import Law
 from priorscope.recipe import Recipe
 
 IMAGES = 20_000

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from priorscope.core.best_of import expected_best
 from priorscope.core.contracts import Subject
 from priorscope.core.environment import Environment
 from priorscope.core.errors import RequestError
 from priorscope.probes import load_result
 from priorscope.probes.tuning import Tuning, best_trial, measure_tuning, val_accuracy
+from priorscope.probes.tuning.best_of import expected_best
 from priorscope.recipe import Recipe
 
 KEPT_FIRST = Environment(key="planted", chosen_epoch=1)

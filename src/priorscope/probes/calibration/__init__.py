@@ -2,7 +2,7 @@
 
 The headline is the expected calibration error in 15 bins of equal width, beside its null level: what a calibrated network with
 these very confidences on as many images would show by chance. An error inside that band is no sign of miscalibration, and
-none is reported without it. See `priorscope.core.calibration` for the estimates.
+none is reported without it. See `estimating` for the estimates.
 
 The same is measured after a temperature that is fitted on val and never on the split judged, and, where asked, after
 test-time augmentation, under a corruption and under attack. The temperature is always the one that val asks for, not the one
@@ -24,14 +24,22 @@ from pydantic import Field, model_validator
 from priorscope.attacks.budgets import check_budget
 from priorscope.attacks.doubts import PROBABILITIES, are_probabilities
 from priorscope.core.aspects import AspectName
-from priorscope.core.calibration import BINS, Answers, Reliability, brier_parts, brier_scores, estimates, fit_temperature
-from priorscope.core.calibration import squared_error as squared
 from priorscope.core.config import Config, Number, content_key
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
 from priorscope.core.stats import Interval, bootstrap, normal_quantile
 from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split, run_of
+from priorscope.probes.calibration.estimating import (
+    BINS,
+    Answers,
+    Reliability,
+    brier_parts,
+    brier_scores,
+    estimates,
+    fit_temperature,
+)
+from priorscope.probes.calibration.estimating import squared_error as squared
 from priorscope.views import Views, ViewsSetting
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from priorscope.core.comparison import paired_proportions
 from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
-from priorscope.core.ridge import few_of_each
 from priorscope.core.rng import stream
 from priorscope.core.stats import bracket, ends, seed_by_image, wilson
 from priorscope.models.depth import taps_along
 from priorscope.probes import ProbeConfig, TrainedRun, asks, check_apart, evidence_of, run_of, the_source
+from priorscope.probes.shared.ridge import few_of_each
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure

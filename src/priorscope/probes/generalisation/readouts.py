@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from priorscope.core.errors import RequestError
-from priorscope.core.ridge import fit_ridge
 from priorscope.data.loader import Loader
 from priorscope.data.split import Split
 from priorscope.evidence import BATCH, Evidence
@@ -23,6 +22,7 @@ from priorscope.models.classifier import Classifier, evaluating
 from priorscope.probes.generalisation import Readout
 from priorscope.probes.shared.depth import NEIGHBOURS, by_logistic
 from priorscope.probes.shared.networks import pooled, small_pixels
+from priorscope.probes.shared.ridge import fit_ridge
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

@@ -21,11 +21,11 @@ from pydantic import Field
 
 from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
-from priorscope.core.power_law import Law
 from priorscope.probes import ProbeConfig, TrainedRun, asks, check_trained, labelled_split
 from priorscope.probes.scaling.batches import Batch, batches
 from priorscope.probes.scaling.fit import Estimate, Found, HeldOut, Points, estimate
 from priorscope.probes.scaling.points import Count, Spent, as_points, spent_by
+from priorscope.probes.scaling.power_law import Law
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure

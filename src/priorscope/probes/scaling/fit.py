@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorscope.core.config import Config
-from priorscope.core.power_law import FREE, Law, fit_law, front_of, local_exponent, slope
 from priorscope.core.rng import stream
 from priorscope.core.stats import Interval, VariancePart, half_width, normal_quantile
+from priorscope.probes.scaling.power_law import FREE, Law, fit_law, front_of, local_exponent, slope
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

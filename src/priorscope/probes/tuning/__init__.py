@@ -2,8 +2,8 @@
 
 Trials are runs that differ in settings which somebody chooses by accuracy on val. The best of many is better than the
 best of few, so that networks are compared at equal numbers of trials, or not at all (Dodge et al., arXiv 1909.03004). This
-reads the logs of trials: the best of each arm, what the best of k is expected to be for every k (`priorscope.core.best_of`),
-and whether the best one stands at the end of what was tried, so that a better one may lie beyond.
+reads the logs of trials: the best of each arm, what the best of k is expected to be for every k (`best_of`), and whether the
+best one stands at the end of what was tried, so that a better one may lie beyond.
 
 Everything here is about val, on which the trials were judged: the score of the best is flattered by having been chosen. What
 it is worth is for other seeds and the test split to say. A trial whose numbers stopped being finite counts as wrong on every
@@ -17,7 +17,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from priorscope.core.best_of import best_interval, best_spread, expected_best
 from priorscope.core.config import Config, Plain, flat, is_number, is_table
 from priorscope.core.contracts import Metric, Result, Subject
 from priorscope.core.environment import Environment
@@ -25,6 +24,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval
 from priorscope.core.wording import from_to
 from priorscope.probes import ProbeConfig, TrainedRun, asks, check_trained
+from priorscope.probes.tuning.best_of import best_interval, best_spread, expected_best
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from priorscope.core.calibration import (
+from priorscope.core.errors import RequestError
+from priorscope.core.metrics import log_loss, softmax
+from priorscope.probes.calibration.estimating import (
     BINS,
     Answers,
     Null,
@@ -21,8 +23,6 @@ from priorscope.core.calibration import (
     fit_temperature,
     squared_error,
 )
-from priorscope.core.errors import RequestError
-from priorscope.core.metrics import log_loss, softmax
 
 
 def drawn(n: int, classes: int = 5, seed: int = 7, sharper: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from priorscope.core.errors import RequestError
-from priorscope.core.ridge import STRENGTHS, few_of_each, fit_ridge
+from priorscope.probes.shared.ridge import STRENGTHS, few_of_each, fit_ridge
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(24) % 3

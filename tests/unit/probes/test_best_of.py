@@ -7,8 +7,8 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from priorscope.core.best_of import best_interval, best_spread, expected_best
 from priorscope.core.errors import RequestError
+from priorscope.probes.tuning.best_of import best_interval, best_spread, expected_best
 
 SCORES = [0.31, 0.7, 0.55, 0.55, 0.12, 0.68]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from priorscope.core.errors import RequestError
-from priorscope.core.power_law import fit_law, front_of, local_exponent, slope
+from priorscope.probes.scaling.power_law import fit_law, front_of, local_exponent, slope
 
 COMPUTE = np.geomspace(1e12, 1e16, 16)
 
