@@ -88,8 +88,8 @@ def test_another_model_begins_anew_from_its_name(tmp_path: Path) -> None:
     assert other.model == family_config({"name": "mlp/b6-w256", "dropout": 0.1})
     (tmp_path / "other.toml").write_text('extends = "recipe.toml"\nmodel = {name = "mlp/b6-w256", dropout = 0.1}\n')
     assert Recipe.load(tmp_path / "other.toml") == other
-    wide = Recipe.load(tmp_path / "recipe.toml", ["model.width=9", "model.input_size=16"]).plain()
-    sized = {"width": 9, "input_size": 16}
+    wide = Recipe.load(tmp_path / "recipe.toml", ["model.width=12", "model.input_size=16"]).plain()
+    sized = {"width": 12, "input_size": 16}
     assert Recipe.of(wide, ["model.name=mlp/tiny"]).model == family_config({"name": "mlp/tiny", **sized})
     assert Recipe.of(wide, ["model.name=mlp/b6-w256"]).model == family_config({"name": "mlp/b6-w256", **sized})
     assert Recipe.of(wide, ["model.name=vit/tiny"]).model == family_config({"name": "vit/tiny", **sized})

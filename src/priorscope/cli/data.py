@@ -46,14 +46,14 @@ def info(
     from priorscope.data import info as describe
     from priorscope.data import named
     from priorscope.data import open as open_source
+    from priorscope.data.contact_sheet import check_sheet_name, save_contact_sheet
 
     if split is not None and sheet is None:
         raise RequestError("--split came without --sheet.", "a file for that split's contact sheet", "--sheet sheet.png")
+    if sheet is not None:
+        check_sheet_name(sheet)
     asked = assign(named(source), *settings)
     if sheet is not None:
-        from priorscope.data.contact_sheet import check_sheet_name, save_contact_sheet
-
-        check_sheet_name(sheet)
         save_contact_sheet(open_source(asked).split(split or "train"), sheet)
     told = describe(asked, measure=measure)
     if as_json:

@@ -289,8 +289,8 @@ def test_keys_change_with_what_matters_and_only_with_that(tmp_path):
         ({"claims": ["a > b in accuracy"], "probes": []}, "which the claim 'a > b in accuracy' is about: there is none"),
         ({"base": {"data": {"source": 1}}}, "In recipe 'a' of made: 1 does not name a data source."),
         (
-            {"base": {"data": {"source": {"name": "cifar100", "res": 1}}}, "recipes": {"a": {"model": "mlp/tiny"}}},
-            "In recipe 'a' of made: 'res' is not a setting in data source cifar100.",
+            {"base": {"data": {"source": {"name": "cifar100", "size": 1}}}, "recipes": {"a": {"model": "mlp/tiny"}}},
+            "In recipe 'a' of made: 'size' is not a setting in data source cifar100.",
         ),
         ({"base": {"data": {"source": "shapetex"}, "model": [1]}}, "In recipe 'a' of made: [1] does not name a model family."),
         ({"base": {**BASE["base"], "train": 1}}, "train = 1 was refused in recipe 'a' of made."),
