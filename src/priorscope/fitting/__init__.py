@@ -17,7 +17,9 @@ from priorscope.core.machine import on_threads, pick_device, return_freed_memory
 from priorscope.fitting.attempt import Attempt, Status, Watch
 from priorscope.fitting.init import initial_weights
 from priorscope.fitting.made_from import inputs
+from priorscope.fitting.resuming import resumed
 from priorscope.fitting.run_folder import check_folder, prepare
+from priorscope.fitting.setup import Setup
 from priorscope.recipe import Recipe
 from priorscope.run import Run, load
 from priorscope.train import extension
@@ -61,15 +63,8 @@ def fit(
         ranks.check_one_folder(out, finished)
         if not finished:
             with on_threads(recipe.train.threads), numerics(recipe.train.precision, torch.device(device)):
-                attempt = Attempt(
-                    recipe,
-                    out,
-                    content_key(made_from),
-                    init=initial_weights(recipe, init),
-                    earlier=earlier,
-                    ranks=ranks,
-                    exporters=exporters,
-                )
+                setup = Setup.of(recipe, out, ranks, initial_weights(recipe, init))
+                attempt = Attempt(setup, resumed(setup, content_key(made_from), earlier), exporters)
                 attempt.carry_out(watch)
                 attempt.finish()
             return_freed_memory()

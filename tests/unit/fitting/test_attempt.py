@@ -166,7 +166,7 @@ def test_a_run_that_is_longer_than_its_warm_up_alone_is_made(tiny, tmp_path, mon
     with pytest.raises(RequestError, match=r"optim\.warmup = 3 epochs came with a run of 2: it would never reach optim\.lr"):
         ps.fit(with_train(tiny, warm, epochs=2), tmp_path / "warming")
     with monkeypatch.context() as patched:
-        patched.setattr(attempt, "check_warmup", lambda *_: None)
+        patched.setattr("priorscope.fitting.setup.check_warmup", lambda *_: None)
         shorter = ps.fit(with_train(tiny, warm, epochs=2), tmp_path / "warming")
     with pytest.raises(RequestError, match=r"Step 1 of the run in .* had the rate 0.0005, and would have 0.000333333"):
         ps.fit(with_train(tiny, warm, epochs=4), tmp_path / "longer-2", extend=shorter.path)
