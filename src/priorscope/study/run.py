@@ -101,9 +101,9 @@ def run_study(
         if not (out / layout.STUDY).exists() or (out / layout.STUDY).read_text(encoding="utf-8") != study.toml():
             folder.write_text(out / layout.STUDY, study.toml())
         plan = _with_way_made(study, out, elsewhere)
-        plan, asked, failed = _carry_out(plan, executor or _on_this_machine(workers), show, elsewhere)
+        plan, tally = _carry_out(plan, executor or _on_this_machine(workers), show, elsewhere)
         _retire(plan)
-    return StudyOutcome(out, asked, failed)
+    return StudyOutcome(out, tally.to_do, tally.failed)
 
 
 def check_folder(study: Study, out: Path) -> None:
@@ -180,10 +180,8 @@ def _set_aside(out: Path, run: Path) -> None:
     run.rename(aside)
 
 
-def _carry_out(
-    plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[str, Path]
-) -> tuple[Plan, int, dict[str, Failure]]:
-    """Starts every step as soon as what it needs is there and there is room; returns what failed, with the reason.
+def _carry_out(plan: Plan, executor: Executor, show: Show, elsewhere: Mapping[str, Path]) -> tuple[Plan, Tally]:
+    """Starts every step as soon as what it needs is there and there is room.
 
     Where trials choose what follows, the plan grows as they end; it is returned as it stands in the end.
     """
@@ -214,7 +212,7 @@ def _carry_out(
         finally:
             executor.stop()
             _note_failures(plan.out, tally.failed, [*(step.id for step in waiting), *tally.going])
-    return plan, tally.to_do, tally.failed
+    return plan, tally
 
 
 def _begun_with(train: str, waiting: Sequence[Step]) -> bool:
