@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from priorscope import models
 from priorscope.models.classifier import Classifier
-from priorscope.models.perceiver_io import idle_parameters, translate
+from priorscope.models.perceiver_io import translate
 
 COUNTS = {"v-cifar10": (32, 10, 1_504_652), "v-stl10": (96, 10, 5_785_228), "v-tiny": (64, 200, 2_094_688)}
 """Image side, classes and published parameters; the query is counted apart, because it was never trained."""
@@ -251,8 +251,8 @@ def test_one_token_leaves_nothing_to_attend_to() -> None:
     at = "cross_attend_block.cross_attn"
     idle = [f"{at}.norm.weight", f"{at}.norm.bias", f"{at}.fn.to_q.weight"]
     assert [name for name, p in model.network.named_parameters() if not p.grad.any()] == idle
-    assert idle_parameters(model.config, 32) == idle
-    assert idle_parameters(create("tiny").config, 32) == []
+    assert model.config.idle_parameters(32) == idle
+    assert create("tiny").config.idle_parameters(32) == []
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_what_has_nothing_to_choose_from_is_told(settings: dict[str, object], si
     model = models.create(settings, image_size=side, num_classes=10).double().train()
     F.cross_entropy(model(torch.rand(4, 3, side, side).double()), torch.arange(4)).backward()
     idle = [name for name, p in model.network.named_parameters() if not p.grad.any()]
-    assert models.FAMILIES.load(model.config.family).idle_parameters(model.config, side) == idle
+    assert model.config.idle_parameters(side) == idle
     assert len(idle) == count
 
 

@@ -31,9 +31,7 @@ def reference(config: FamilyConfig, side: int, classes: int) -> Reference | None
 
 
 def _vit(config: Any, side: int, classes: int) -> Reference | None:
-    from priorscope.models.vit import in_timm
-
-    found = in_timm(config, side)
+    found = config.in_timm(side)
     return None if found is None else _timm(found[0], num_classes=classes, **found[1])
 
 

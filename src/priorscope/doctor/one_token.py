@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from priorscope.doctor import Finding
-from priorscope.models import FAMILIES
 
 if TYPE_CHECKING:
     from priorscope.recipe import Recipe
@@ -25,8 +24,7 @@ REPAIRS = {
 
 def look_at_side(recipe: Recipe, side: int) -> Iterator[Finding]:
     """What the family itself says has no effect at this size."""
-    family = FAMILIES.load(recipe.model.family)
-    idle = family.idle_parameters(recipe.model, side) if hasattr(family, "idle_parameters") else []
+    idle = recipe.model.idle_parameters(side)
     if getattr(recipe.model, "pixel", None) is not None and getattr(recipe.model, "pixel", 0) == getattr(
         recipe.model, "patch", 0
     ):

@@ -3,8 +3,8 @@
 A family is one file here and one line in `FAMILIES`. Its module has
 
     <Family>Config, PRESETS         the settings, and named ones (name after the slash -> settings; "tiny" is for quick starts);
-                                    the config refuses what cannot be built: settings that do not go together as it is made,
-                                    and sides in `check_side`
+                                    the config refuses what cannot be built, settings that do not go together as it is made and
+                                    sides in `check_side`, and says more of itself where it has more to say (`FamilyConfig`)
     build(config, image_size, num_classes) -> Backbone
                                     the network of a config that was checked, and its taps
     read_name(rest) -> settings     where names follow a grammar (None: not such a name); the settings may hold the canonical
@@ -13,14 +13,6 @@ A family is one file here and one line in `FAMILIES`. Its module has
     resample(tensors, network) -> tensors
                                     where weights fit another image size after interpolation
     FIXED_SIZE                      the reason why they never do
-    idle_parameters(config, image_size) -> names
-                                    where a size leaves parameters without any effect
-    keep_body(config, num_classes) -> config
-                                    where the body depends on the number of classes: the config that keeps it with another head
-    self_contained(config) -> config
-                                    where a config points to a place outside: the one that does without it
-    in_timm(config, image_size) -> (name, arguments)
-                                    where timm builds the same network (None: not this one)
     READ_LAST                       the parameters before the blocks that are read after the last one
     VERSION                         raised when the network's numbers change; 1 where there is none
 
@@ -144,6 +136,22 @@ class FamilyConfig(Member):
     def without_start(self) -> FamilyConfig:
         """The config without pre-trained weights, for when others are loaded at once."""
         return self
+
+    def self_contained(self) -> FamilyConfig:
+        """The config without a place outside to which it points: that of an exported folder."""
+        return self
+
+    def keep_body(self, num_classes: int) -> FamilyConfig:  # noqa: ARG002  few bodies depend on it
+        """The config that keeps the body as it is for this number of classes when the head becomes one for another."""
+        return self
+
+    def idle_parameters(self, image_size: int) -> list[str]:  # noqa: ARG002
+        """The parameters that have no effect at a size of images, and so no gradient."""
+        return []
+
+    def in_timm(self, image_size: int) -> tuple[str, Plain] | None:  # noqa: ARG002
+        """timm's name of the same network and the settings that make it; None where timm has it not."""
+        return None
 
 
 def check_resize(image_size: int, side: int, resize: Resize) -> None:

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.rng import seed_of, stream
-from priorscope.models import FAMILIES, FamilyConfig, Permutation, Resize, check_resize
+from priorscope.models import FamilyConfig, Permutation, Resize, check_resize
 from priorscope.models.networks.linear import Linear
 
 Layout = Literal["NC", "NLC", "NCL", "NCHW", "NHWC", "any"]
@@ -213,8 +213,7 @@ class Classifier(nn.Module):
         for path in [path for path, module in self.network.named_modules(remove_duplicate=False) if module is old]:
             self.network.set_submodule(path, fresh)
         if self.config is not None and num_classes != self.num_classes:
-            family = FAMILIES.load(self.config.family)
-            self.config = family.keep_body(self.config, self.num_classes) if hasattr(family, "keep_body") else self.config
+            self.config = self.config.keep_body(self.num_classes)
         self.num_classes = num_classes
 
     def normalise_by(self, statistics: Statistics) -> None:

@@ -70,6 +70,10 @@ class DialConfig(FamilyConfig):
         if classes := self.solved_for or num_classes:
             solved(self, self.input_size or image_size, classes)
 
+    def keep_body(self, num_classes: int) -> Self:
+        """The config whose widths stay those for `num_classes` classes."""
+        return self if self.solved_for else self.replace(solved_for=num_classes)
+
 
 VERSION = 4
 """Raised when the numbers that this family computes change."""
@@ -171,11 +175,6 @@ def build(config: DialConfig, image_size: int, num_classes: int) -> Backbone:
     from priorscope.models.networks.dial import network
 
     return Backbone(network(config, found, image_size, num_classes), taps(config), "head")
-
-
-def keep_body(config: DialConfig, num_classes: int) -> DialConfig:
-    """The config whose widths stay those for `num_classes` classes."""
-    return config if config.solved_for else config.replace(solved_for=num_classes)
 
 
 def taps(config: DialConfig) -> dict[str, Tap]:

@@ -16,7 +16,7 @@ from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import at_home, read_json, write_bytes, write_json
-from priorscope.models import FAMILIES, create, family_config
+from priorscope.models import create, family_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,10 +52,9 @@ def save_hub(classifier: Classifier, folder: Path | str, classes: Sequence[str] 
             "safetensors.torch.save_file(network.state_dict(), ...)",
         )
     folder, config = at_home(folder), classifier.config
-    family = FAMILIES.load(config.family)
     card = HubCard(
         library="priorscope",
-        model=(family.self_contained(config) if hasattr(family, "self_contained") else config).plain(),
+        model=config.self_contained().plain(),
         image_size=classifier.image_size,
         num_classes=classifier.num_classes,
         classes=tuple(classes),
@@ -73,8 +72,7 @@ def name_in_timm(classifier: Classifier) -> tuple[str, Plain] | None:
     config = classifier.config
     if config is None or config.permute is not None:  # timm would show it the pixels in their own order
         return None
-    family = FAMILIES.load(config.family)
-    return family.in_timm(config, classifier.input_size) if hasattr(family, "in_timm") else None
+    return config.in_timm(classifier.input_size)
 
 
 def _for_timm(classifier: Classifier, classes: Sequence[str]) -> Plain:

@@ -41,6 +41,13 @@ class MixerConfig(FamilyConfig):
     def check_side(self, side: int) -> None:
         check_patches(self.name, side, self.patch)
 
+    def in_timm(self, image_size: int) -> tuple[str, Plain] | None:
+        """timm's name of the network and the settings that make it; timm builds a Mixer in the paper's sizes alone."""
+        size = _SIZES.get((self.depth, self.width))
+        if size is None or self.patch not in (16, 32) or (self.token_ratio, self.channel_ratio) != (0.5, 4.0):
+            return None
+        return f"mixer_{size}{self.patch}_224", {"img_size": image_size}
+
 
 VERSION = 3
 """Raised when the numbers that this family computes change."""
@@ -91,14 +98,6 @@ def build(config: MixerConfig, image_size: int, num_classes: int) -> Backbone:
 
 _SIZES = {(8, 512): "s", (12, 768): "b", (24, 1024): "l"}
 """The paper's letters, by depth and width."""
-
-
-def in_timm(config: MixerConfig, image_size: int) -> tuple[str, Plain] | None:
-    """timm's name of the network and the settings that make it; timm builds a Mixer in the paper's sizes alone."""
-    size = _SIZES.get((config.depth, config.width))
-    if size is None or config.patch not in (16, 32) or (config.token_ratio, config.channel_ratio) != (0.5, 4.0):
-        return None
-    return f"mixer_{size}{config.patch}_224", {"img_size": image_size}
 
 
 def taps(depth: int) -> dict[str, Tap]:

@@ -57,6 +57,16 @@ class PerceiverConfig(FamilyConfig):
     def check_side(self, side: int) -> None:
         check_patches(self.name, side, self.patch)
 
+    def idle_parameters(self, image_size: int) -> list[str]:
+        """The weights without a gradient, whatever the image: attention to one token, or of one latent, is constant."""
+        names: list[str] = []
+        for i in range(self.depth):
+            if image_size // self.patch == 1:
+                names += idle_cross(f"layers.{i}.cross_attn")
+            if self.latents == 1:
+                names += [f"layers.{i}.self_attns.{j}.0.fn.to_q.weight" for j in range(self.selves)]
+        return names
+
 
 VERSION = 4
 """Raised when the numbers that this family computes change."""
@@ -102,17 +112,6 @@ def build(config: PerceiverConfig, image_size: int, num_classes: int) -> Backbon
     from priorscope.models.networks.perceiver import Perceiver
 
     return Backbone(Perceiver(image_size, num_classes, config), taps(config), "to_logits.2")
-
-
-def idle_parameters(config: PerceiverConfig, image_size: int) -> list[str]:
-    """The weights without a gradient, whatever the image: attention to one token, or of one latent to itself, is constant."""
-    names: list[str] = []
-    for i in range(config.depth):
-        if image_size // config.patch == 1:
-            names += idle_cross(f"layers.{i}.cross_attn")
-        if config.latents == 1:
-            names += [f"layers.{i}.self_attns.{j}.0.fn.to_q.weight" for j in range(config.selves)]
-    return names
 
 
 def idle_cross(path: str) -> list[str]:

@@ -77,6 +77,20 @@ class PerceiverIoConfig(FamilyConfig):
     def check_side(self, side: int) -> None:
         check_patches(self.name, side, self.patch)
 
+    def keep_body(self, num_classes: int) -> Self:
+        """The config whose query stays as wide as for `num_classes` classes."""
+        return self if self.query_width else self.replace(query_width=num_classes)
+
+    def idle_parameters(self, image_size: int) -> list[str]:
+        """The weights without a gradient, whatever the image: attention to one token or to one latent is constant."""
+        one_token = self.tokens == "image" or image_size // self.patch == 1
+        cross = idle_cross("cross_attend_block.cross_attn") if one_token else []
+        if self.latents > 1:
+            return cross
+        query = ["queries"] if self.queries == "trained" else []
+        own = [f"layers.{i}.self_attns.0.0.fn.to_q.weight" for i in range(self.depth)]
+        return [*query, *cross, *own, *idle_cross("decoder_cross_attn")]
+
 
 VERSION = 4
 """Raised when the numbers that this family computes change."""
@@ -133,22 +147,6 @@ def build(config: PerceiverIoConfig, image_size: int, num_classes: int) -> Backb
     from priorscope.models.networks.perceiver_io import PerceiverIo
 
     return Backbone(PerceiverIo(image_size, num_classes, config), taps(config.depth), "to_logits")
-
-
-def keep_body(config: PerceiverIoConfig, num_classes: int) -> PerceiverIoConfig:
-    """The config whose query stays as wide as for `num_classes` classes."""
-    return config if config.query_width else config.replace(query_width=num_classes)
-
-
-def idle_parameters(config: PerceiverIoConfig, image_size: int) -> list[str]:
-    """The weights without a gradient, whatever the image: attention to one token or to one latent is constant."""
-    one_token = config.tokens == "image" or image_size // config.patch == 1
-    cross = idle_cross("cross_attend_block.cross_attn") if one_token else []
-    if config.latents > 1:
-        return cross
-    query = ["queries"] if config.queries == "trained" else []
-    own = [f"layers.{i}.self_attns.0.0.fn.to_q.weight" for i in range(config.depth)]
-    return [*query, *cross, *own, *idle_cross("decoder_cross_attn")]
 
 
 def taps(depth: int) -> dict[str, Tap]:

@@ -70,6 +70,29 @@ class SwinConfig(FamilyConfig):
                 f"input_size = {least}, or fewer stages",
             )
 
+    def idle_parameters(self, image_size: int) -> list[str]:
+        """The parameters that no gradient can reach: in a window of one position, attention has nothing to weigh."""
+        return [
+            f"layers.{i}.blocks.{j}.attn.relative_position_bias_table"
+            for i, stage in enumerate(windows(self, image_size))
+            if stage.window == 1
+            for j in range(self.depths[i])
+        ]
+
+    def in_timm(self, image_size: int) -> tuple[str, Plain]:
+        """A network of timm's and the settings that make it this one."""
+        return "swin_tiny_patch4_window7_224", {
+            "img_size": image_size,
+            "patch_size": self.patch,
+            "embed_dim": self.width,
+            "depths": self.depths,
+            "num_heads": self.heads,
+            "window_size": self.window,
+            "mlp_ratio": self.mlp_ratio,
+            "proj_drop_rate": self.dropout,
+            "drop_path_rate": self.drop_path,
+        }
+
 
 def _swin(window: int, width: int, depths: tuple[int, ...], heads: tuple[int, ...], patch: int = 4) -> Plain:
     return {"patch": patch, "window": window, "width": width, "depths": depths, "heads": heads}
@@ -119,16 +142,6 @@ def windows(config: SwinConfig, image_size: int) -> list[Windows]:
     return stages
 
 
-def idle_parameters(config: SwinConfig, image_size: int) -> list[str]:
-    """The parameters that no gradient can reach: in a window of one position, attention has nothing to weigh."""
-    return [
-        f"layers.{i}.blocks.{j}.attn.relative_position_bias_table"
-        for i, stage in enumerate(windows(config, image_size))
-        if stage.window == 1
-        for j in range(config.depths[i])
-    ]
-
-
 def build(config: SwinConfig, image_size: int, num_classes: int) -> Backbone:
     """The network of a config, for images of side `image_size`."""
     from timm.models.swin_transformer import SwinTransformer
@@ -136,23 +149,8 @@ def build(config: SwinConfig, image_size: int, num_classes: int) -> Backbone:
     from priorscope.models.classifier import Backbone
     from priorscope.models.networks.transformer import quicken
 
-    network = SwinTransformer(num_classes=num_classes, **in_timm(config, image_size)[1])
+    network = SwinTransformer(num_classes=num_classes, **config.in_timm(image_size)[1])
     return Backbone(quicken(network), taps(config.depths), "head.fc")
-
-
-def in_timm(config: SwinConfig, image_size: int) -> tuple[str, Plain]:
-    """A network of timm's and the settings that make it this one."""
-    return "swin_tiny_patch4_window7_224", {
-        "img_size": image_size,
-        "patch_size": config.patch,
-        "embed_dim": config.width,
-        "depths": config.depths,
-        "num_heads": config.heads,
-        "window_size": config.window,
-        "mlp_ratio": config.mlp_ratio,
-        "proj_drop_rate": config.dropout,
-        "drop_path_rate": config.drop_path,
-    }
 
 
 def taps(depths: tuple[int, ...]) -> dict[str, Tap]:

@@ -63,6 +63,21 @@ class TimmConfig(FamilyConfig):
     def without_start(self) -> TimmConfig:
         return self.replace(pretrained=False)
 
+    def in_timm(self, image_size: int) -> tuple[str, Plain]:
+        """The network's name in timm and its settings."""
+        own = self.self_contained()
+        return own.architecture, _settings(own, image_size)
+
+    def self_contained(self) -> Self:
+        """The config by timm's name of the network and without its weights, where it was named by a place, which may go."""
+        if ":" not in self.architecture:
+            return self
+        published, architecture, given = _at_place(self)
+        args = _args(self, given)
+        if published.get("fixed_input_size"):
+            args.setdefault("img_size", published["input_size"][-1])
+        return self.replace(name=f"timm/{architecture}", args=args or None, pretrained=False)
+
 
 VERSION = 3
 """Raised when the numbers that these networks compute change."""
@@ -115,23 +130,6 @@ def build(config: TimmConfig, image_size: int, num_classes: int) -> Backbone:
 def published_classes(config: TimmConfig) -> int | None:
     """How many classes a network's published weights tell apart."""
     return _published(config).get("num_classes")
-
-
-def in_timm(config: TimmConfig, image_size: int) -> tuple[str, Plain]:
-    """The network's name in timm and its settings."""
-    own = self_contained(config)
-    return own.architecture, _settings(own, image_size)
-
-
-def self_contained(config: TimmConfig) -> TimmConfig:
-    """The config by timm's name of the network and without its weights, where it was named by a place, which may go."""
-    if ":" not in config.architecture:
-        return config
-    published, architecture, given = _at_place(config)
-    args = _args(config, given)
-    if published.get("fixed_input_size"):
-        args.setdefault("img_size", published["input_size"][-1])
-    return config.replace(name=f"timm/{architecture}", args=args or None, pretrained=False)
 
 
 def _settings(config: TimmConfig, image_size: int) -> Plain:

@@ -72,6 +72,10 @@ class VitConfig(FamilyConfig):
     def check_side(self, side: int) -> None:
         check_patches(self.name, side, self.patch)
 
+    def in_timm(self, image_size: int) -> tuple[str, Plain] | None:
+        """A network of timm's and the settings that make it this one; None with a head of two layers, which timm has not."""
+        return None if self.head_hidden else ("vit_tiny_patch16_224", _settings(self, image_size))
+
 
 VERSION = 4
 """Raised when the numbers that this family computes change."""
@@ -126,11 +130,6 @@ def _two_layers(width: int, hidden: int, num_classes: int, dropout: float) -> nn
 
     head = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes))
     return head.apply(init_weights_vit_timm)
-
-
-def in_timm(config: VitConfig, image_size: int) -> tuple[str, Plain] | None:
-    """A network of timm's and the settings that make it this one; None with a hidden layer in the head, which timm has not."""
-    return None if config.head_hidden else ("vit_tiny_patch16_224", _settings(config, image_size))
 
 
 def _settings(config: VitConfig, image_size: int) -> Plain:

@@ -71,14 +71,9 @@ class Stored:
 
     def _check_body(self, model: Classifier) -> None:
         """Refuses a model whose body, not its head alone, depends on the number of classes and was made for another one."""
-        from priorscope.models import FAMILIES
-
         if model.config is None:
             return
-        family = FAMILIES.load(model.config.family)
-        if not hasattr(family, "keep_body"):
-            return
-        has, wanted = model.config.plain(), family.keep_body(model.config, self.classes).plain()
+        has, wanted = model.config.plain(), model.config.keep_body(self.classes).plain()
         for name, value in wanted.items():
             if has.get(name) != value:
                 raise RequestError(
