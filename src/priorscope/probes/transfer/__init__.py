@@ -24,7 +24,6 @@ from pydantic import Field, model_validator
 from priorscope.attacks import NORMS, Attack, Norm, follows_gradients
 from priorscope.attacks.budgets import EPS, check_budget, shown
 from priorscope.attacks.verdict import Check, check
-from priorscope.core.config import Plain
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
@@ -35,17 +34,12 @@ from priorscope.probes.shared.attacking import AttackingConfig
 from priorscope.probes.transfer.parts import PARTS, RESAMPLES, both_right, parts_with_intervals
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from priorscope.core.figure import Figure
-    from priorscope.data.fetch import Fetch
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence
     from priorscope.models.classifier import Classifier
 
 VERSION = 7
-PICTURES = 2
-"""The version of the adversarial pictures that are kept. It is its own: what is said of them changes more often."""
 
 FEW = 30
 """Fewer images that all networks get right than this, and the parts of the matrix are called uncertain."""
@@ -253,6 +247,7 @@ def measure_transfer(
     of weights, data and attack: stopped, the measurement resumes with the next block.
     """
     from priorscope.data.fetch import fetcher, some_images
+    from priorscope.probes.transfer.showing import doubts_of, show_adversarial, show_all, signs
 
     names = tuple(subjects)
     evidences = [evidence_of(subject) for subject in subjects.values()]
@@ -262,11 +257,11 @@ def measure_transfer(
     check_budget(asked.budget(), asked.norm, whole.image_size)
     chosen, index = some_images(whole, asked.images)
     attacks = asked.attacks(len(chosen.classes))
-    caveats = [said for name, model in zip(names, models, strict=True) for said in _doubts(name, model, chosen)]
-    clean, _ = _right(models, models[0], chosen, fetcher(chosen, models[0].device))
+    caveats = [said for name, model in zip(names, models, strict=True) for said in doubts_of(name, model, chosen)]
+    clean, _ = show_all(models, models[0], chosen, fetcher(chosen, models[0].device))
     folders = [folder or evidence.folder for evidence in evidences]
-    fooled, not_finite = _fooled(models, chosen, index, asked, folders)
-    noisy, _ = _right(models, models[0], chosen, _noise(models[0], chosen, index, asked))
+    fooled, not_finite = show_adversarial(models, chosen, index, asked, folders)
+    noisy, _ = show_all(models, models[0], chosen, signs(models[0], chosen, index, asked))
     caveats += [
         f"{name}: {bad:,} of its answers to made pictures were NaN or infinite; they count as fooled."
         for name, bad in zip(names, not_finite, strict=True)
@@ -293,23 +288,6 @@ def measure_transfer(
     )
 
 
-def _fooled(
-    models: Sequence[Classifier],
-    chosen: Split,
-    index: NDArray[np.int64],
-    asked: TransferConfig,
-    folders: Sequence[Path | None],
-) -> tuple[Bools, list[int]]:
-    """Whether each target is wrong on each source's picture, and how many of each target's answers are not finite."""
-    fooled, not_finite = list[Bools](), np.zeros(len(models), np.int64)
-    for source, folder in zip(models, folders, strict=True):
-        made = _adversarial(source, chosen, index, asked, folder)
-        stays, bad = _right(models, source, chosen, made)
-        fooled.append(~stays)
-        not_finite += bad
-    return np.stack(fooled), not_finite.tolist()
-
-
 def _check(names: tuple[str, ...], models: Sequence[Classifier]) -> None:
     if len(models) < 2:
         raise RequestError(f"{len(models)} network was given.", "two or more", "name another run")
@@ -322,93 +300,6 @@ def _check(names: tuple[str, ...], models: Sequence[Classifier]) -> None:
                 "networks that answer the same question about the same images",
                 "leave one out; a backbone of another size resizes inside (input_size)",
             )
-
-
-def _doubts(name: str, model: Classifier, chosen: Split) -> list[str]:
-    """Caveats about a network's answers, before anything is attacked."""
-    from priorscope.attacks.doubts import doubts
-    from priorscope.attacks.victim import Victim
-    from priorscope.data.fetch import fetcher
-    from priorscope.models.classifier import evaluating
-
-    with evaluating(model):
-        said, _ = doubts(Victim(model), fetcher(chosen, model.device), len(chosen), name)
-    return [f"{name}: {each}" for each in said]
-
-
-def _right(models: Sequence[Classifier], source: Classifier, chosen: Split, made: Fetch) -> tuple[Bools, list[int]]:
-    """(networks, images) which pictures each gets right, and how many of each one's answers are not finite.
-
-    Pictures are `made` of a source in blocks as large as its memory wants; each is shown to every network and let go.
-    """
-    from priorscope.attacks.losses import right
-    from priorscope.attacks.victim import Victim
-    from priorscope.models.classifier import evaluating
-
-    victims, stays = [Victim(model) for model in models], np.zeros((len(models), len(chosen)), np.bool_)
-    for rows in Victim(source).blocks(len(chosen)):
-        pictures, labels = made(rows)
-        for t, (model, victim) in enumerate(zip(models, victims, strict=True)):
-            with evaluating(model):
-                answers = victim(pictures.to(model.device))
-            stays[t, rows] = right(answers, labels.to(model.device)).cpu().numpy()
-    return stays, [victim.not_finite for victim in victims]
-
-
-def _adversarial(
-    model: Classifier, chosen: Split, index: NDArray[np.int64], asked: TransferConfig, folder: Path | None
-) -> Fetch:
-    """What makes the worst pictures found for a block of images, read from the folder if they were computed before."""
-    import torch
-
-    from priorscope.attacks.ball import pictures
-    from priorscope.attacks.turns import run_in_turn
-    from priorscope.attacks.victim import Victim, frozen
-    from priorscope.core.progress import kept_array
-    from priorscope.data.fetch import fetcher
-    from priorscope.models.classifier import evaluating
-    from priorscope.probes.shared.state import state_of
-
-    attacks, eps, fetch = asked.attacks(len(chosen.classes)), asked.budget(), fetcher(chosen, model.device)
-    settings: Plain = {
-        "version": PICTURES,
-        "attacks": [attack.plain() for attack in attacks],
-        "norm": asked.norm,
-        "eps": eps,
-        "seed": asked.seed,
-    }
-
-    def made(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        images, labels = fetch(rows)
-
-        def attack() -> NDArray[np.float32]:
-            of = pictures(images, labels, eps, norm=asked.norm, index=torch.from_numpy(index[rows]))
-            with evaluating(model), frozen(model):
-                return run_in_turn(Victim(model), of, attacks, asked.seed).adversarial.float().cpu().numpy()
-
-        path = state_of(folder, "adversarial", model, chosen, {**settings, "index": index[rows].tolist()}, "npy")
-        return torch.from_numpy(kept_array(path, attack)), labels
-
-    return made
-
-
-def _noise(model: Classifier, chosen: Split, index: NDArray[np.int64], asked: TransferConfig) -> Fetch:
-    """What makes a block of images with a random sign in every pixel, at the whole budget."""
-    import torch
-
-    from priorscope.attacks.ball import direction, picture_keys, pictures, project, uniform
-    from priorscope.data.fetch import fetcher
-
-    fetch, eps = fetcher(chosen, model.device), asked.budget()
-
-    def made(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        images, labels = fetch(rows)
-        of = pictures(images, labels, eps, norm=asked.norm, index=torch.from_numpy(index[rows]))
-        draws = uniform(picture_keys(asked.seed, of.index, "noise"), 0, images[0].numel()).view_as(images)
-        signs = direction(torch.where(draws < 0.5, -1.0, 1.0), asked.norm)
-        return project(images + eps * signs, of), labels
-
-    return made
 
 
 def _numbers(clean: Bools, fooled: Bools, seed: int) -> dict[str, Any]:
