@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -24,7 +22,7 @@ from pydantic import Field, model_validator
 from priorscope.attacks.budgets import check_budget
 from priorscope.attacks.doubts import PROBABILITIES, are_probabilities
 from priorscope.core.aspects import AspectName
-from priorscope.core.config import Config, Number, content_key
+from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
@@ -43,7 +41,6 @@ from priorscope.probes.calibration.estimating import squared_error as squared
 from priorscope.views import Views, ViewsSetting
 
 if TYPE_CHECKING:
-    from priorscope.attacks import Attack
     from priorscope.core.figure import Figure
     from priorscope.data.split import Source, Split
     from priorscope.evidence import Evidence
@@ -253,11 +250,12 @@ def measure_calibration(
     subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: CalibrationConfig
 ) -> Calibration:
     """Judges the confidences on a split, and under the conditions asked for."""
+    from priorscope.probes.calibration.conditions import conditions
 
     evidence = evidence_of(subject)
     chosen, caveats = labelled_split(data, asked.split, evidence), list[str]()
-    conditions = _conditions(evidence, chosen, asked)
-    if are_probabilities(conditions[0].logits):
+    answered = conditions(evidence, chosen, asked)
+    if are_probabilities(answered[0].logits):
         caveats.append(
             f"{PROBABILITIES}: their softmax is taken again, and the confidence judged is not the network's own; wrap it "
             "without its last softmax."
@@ -266,7 +264,7 @@ def measure_calibration(
     caveats += untold
     scores: list[Scores] = []
     bins: list[Reliability] = []
-    for one in conditions:
+    for one in answered:
         logits, labels, lost = _usable(one.logits, one.labels, one.name if one.name != AS_IT_IS else "")
         caveats += lost
         for divisor in (1.0, *((fitted[one.views],) if one.views in fitted else ())):
@@ -295,31 +293,6 @@ def measure_calibration(
         bin_low=np.stack([each.low for each in bins]),
         bin_high=np.stack([each.high for each in bins]),
     )
-
-
-@dataclass(frozen=True)
-class _Condition:
-    """What a network answers under one condition; `views` says whose temperature applies."""
-
-    name: str
-    logits: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    views: Views | None = None
-
-
-def _conditions(evidence: Evidence, chosen: Split, asked: CalibrationConfig) -> list[_Condition]:
-    """The plain condition, then those asked for beside it."""
-    from priorscope.data.corruptions import corrupted
-
-    found = [_Condition(AS_IT_IS, evidence.logits(chosen), chosen.labels)]
-    if asked.views is not None:
-        found.append(_Condition(asked.views.label, evidence.logits(chosen, asked.views), chosen.labels, asked.views))
-    for kind in asked.corruptions:
-        worse = corrupted(chosen, kind, asked.severity, seed=asked.seed)
-        found.append(_Condition(f"{kind} {asked.severity}", evidence.logits(worse), chosen.labels))
-    if asked.attack is not None:
-        found.append(_attacked(evidence, chosen, asked.attack, asked))
-    return found
 
 
 def _temperatures(
@@ -394,45 +367,6 @@ def _score(
         brier_within=parts.within,
     )
     return scores, reliability
-
-
-def _attacked(evidence: Evidence, chosen: Split, name: str, asked: CalibrationConfig) -> _Condition:
-    """What the network says about the worst pictures found, of all images of a class-balanced part, right before or not.
-
-    It is kept as evidence a block at a time: a measurement that was stopped resumes with the next.
-    """
-    import torch
-
-    from priorscope.attacks import attacks_of
-    from priorscope.attacks.ball import pictures
-    from priorscope.attacks.turns import run_in_turn
-    from priorscope.attacks.victim import Victim, frozen
-    from priorscope.data.fetch import fetcher, some_images
-    from priorscope.models.classifier import evaluating
-
-    part, index = some_images(chosen, asked.attack_images)
-    attacks = [_whole(attack) for attack in attacks_of(name, len(chosen.classes))]
-    model, about = evidence.model, [VERSION, [attack.plain() for attack in attacks], asked.eps, asked.seed]
-    victim, fetch = Victim(model), fetcher(part, model.device)
-
-    def answers(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        images, labels = fetch(rows)
-        of = pictures(images, labels, asked.eps, index=torch.from_numpy(index[rows]))
-        return victim(run_in_turn(victim, of, attacks, asked.seed).adversarial).cpu().numpy()
-
-    with evaluating(model), frozen(model):
-        logits = [
-            evidence.kept(
-                part.choose(rows), f"under attack {content_key([*about, index[rows].tolist()])}", partial(answers, rows)
-            )
-            for rows in victim.blocks(len(part))
-        ]
-    return _Condition(f"{name} {asked.eps * 255:.3g}/255", np.concatenate(logits), part.labels)
-
-
-def _whole(attack: Attack) -> Attack:
-    """The attack without images leaving early: one that only just fools is unsure, which is not what is asked about."""
-    return attack.replace(leave=False)
 
 
 def _confounds(run: TrainedRun | None) -> tuple[float | None, list[str]]:
