@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
@@ -70,12 +70,10 @@ class Member(Config):
     its name and its settings, and so does an editor see the base.
     """
 
-    name: str
+    listing: ClassVar[Listing]
+    """The list that the members stand in; a class that names it itself is the base of a kind."""
 
-    @classmethod
-    def listing(cls) -> Listing:
-        """The list that the members stand in."""
-        raise NotImplementedError
+    name: str
 
     @classmethod
     def names(cls, member: str) -> tuple[list[str], str | None]:
@@ -97,12 +95,11 @@ class Member(Config):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Plain:
         if "listing" not in vars(cls):
             return handler(schema)
-        listing = cls.listing()
-        tables = [schema_within(listing.config(member), handler) for member in listing]
-        for member, table in zip(listing, map(handler.resolve_ref_schema, tables), strict=True):
+        tables = [schema_within(cls.listing.config(member), handler) for member in cls.listing]
+        for member, table in zip(cls.listing, map(handler.resolve_ref_schema, tables), strict=True):
             table["properties"]["name"] = _text(cls.names(member))
             nothing_required(table)
-        return {"title": cls.__name__, "anyOf": [_text(*map(cls.names, listing)), *tables]}
+        return {"title": cls.__name__, "anyOf": [_text(*map(cls.names, cls.listing)), *tables]}
 
 
 def _text(*named: tuple[list[str], str | None]) -> Plain:

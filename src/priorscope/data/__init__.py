@@ -1,6 +1,7 @@
 """Pictures in, batches out: sources, splits, augmentation and the loader.
 
-A source is one file in `sources/` and one line in `SOURCES`. Its module has `<Name>Config` and `open_source(config) -> Source`.
+A source is one file in `sources/` and one line in its list, `SOURCES`. Its module has `<Name>Config` and
+`open_source(config) -> Source`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from priorscope.core.config import assign, is_table
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import at_home
-from priorscope.core.listing import Listing
+from priorscope.data.sources import SOURCES, SourceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from priorscope.data.describe import all_sources, info
     from priorscope.data.download import get
     from priorscope.data.loader import Batch, Loader
-    from priorscope.data.sources import SourceConfig
     from priorscope.data.split import Source
 
 __all__ = [
@@ -57,26 +57,6 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
 
 
-SOURCES = Listing(
-    "data source",
-    "priorscope data list",
-    {
-        "beton": "priorscope.data.sources.beton",
-        "cifar10": "priorscope.data.sources.cifar10",
-        "cifar100": "priorscope.data.sources.cifar100",
-        "cue_conflict": "priorscope.data.sources.cue_conflict",
-        "dataset": "priorscope.data.sources.dataset",
-        "folder": "priorscope.data.sources.folder",
-        "imagenet": "priorscope.data.sources.imagenet",
-        "imagenet21k": "priorscope.data.sources.imagenet21k",
-        "imagenet_real": "priorscope.data.sources.imagenet_real",
-        "parquet": "priorscope.data.sources.parquet",
-        "shapetex": "priorscope.data.sources.shapetex",
-        "stl10": "priorscope.data.sources.stl10",
-        "tiny_imagenet": "priorscope.data.sources.tiny_imagenet",
-    },
-)
-
 OFFICIAL = {
     "cifar-10-batches-bin": "cifar10",
     "cifar-10-batches-py": "cifar10",
@@ -100,7 +80,6 @@ def source_config(source: str | Path | Mapping[str, Any] | SourceConfig, *, at: 
 
     `at` is the dotted key under which it is typed.
     """
-    from priorscope.data.sources import SourceConfig
 
     if isinstance(source, SourceConfig):
         return source

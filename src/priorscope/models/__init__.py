@@ -22,7 +22,7 @@ list of presets, a recipe or a plan must not wait for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -84,6 +84,8 @@ class Permutation(Config):
 class FamilyConfig(Member):
     """Base of every family's config. `name` is the preset it began as."""
 
+    listing: ClassVar[Listing] = FAMILIES
+
     input_size: int | None = Field(
         default=None,
         description="the side of the images as the backbone sees them, after the classifier's own resize; not set: their own",
@@ -95,11 +97,6 @@ class FamilyConfig(Member):
     permute: Permutation | None = Field(
         default=None, description="a fixed random order in which the backbone sees the pixels; not set: the image's own order"
     )
-
-    @classmethod
-    def listing(cls) -> Listing:
-        """The families."""
-        return FAMILIES
 
     @classmethod
     def names(cls, member: str) -> tuple[list[str], str | None]:

@@ -58,6 +58,8 @@ class ProbeConfig(Member):
     What no user sets, and every asker must know of a probe, are its class variables.
     """
 
+    listing: ClassVar[Listing] = PROBES
+
     per: ClassVar[Literal["run", "set"]] = "run"
     """With "set" the probe takes a table of subjects by name, and returns one result about all of them."""
 
@@ -66,11 +68,6 @@ class ProbeConfig(Member):
 
     alone: ClassVar[bool] = False
     """Whether the probe measures time: a study runs nothing beside it, and its results belong to this machine."""
-
-    @classmethod
-    def listing(cls) -> Listing:
-        """The probes."""
-        return PROBES
 
     def reads(self) -> tuple[str | Plain | Path, ...]:
         """What the probe reads besides the data that it asks on: sources as a recipe names them, and a user's own files."""
