@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -502,6 +503,21 @@ def test_the_projection_onto_a_plane_is_the_nearest_point_of_it(norm: Norm) -> N
     torch.testing.assert_close(z, torch.tensor(wanted, dtype=torch.float64))
 
 
+def in_blocks(
+    images: Tensor, labels: Tensor, asked: list[int], stop_after: int
+) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
+    """Gives the pictures of a block, writes down with which one it begins, and is stopped when so many were asked for."""
+    asked.clear()
+
+    def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        if len(asked) == stop_after:
+            raise KeyboardInterrupt
+        asked.append(int(rows[0]))
+        return images[rows], labels[rows]
+
+    return fetch
+
+
 def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = Linear()
     images, labels = some(net)
@@ -512,14 +528,7 @@ def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
     asked: list[int] = []
 
     def search(state: Path | None, stop_after: int = 10**9) -> np.ndarray:
-        asked.clear()
-
-        def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-            if len(asked) == stop_after:
-                raise KeyboardInterrupt
-            asked.append(int(rows[0]))
-            return images[rows], labels[rows]
-
+        fetch = in_blocks(images, labels, asked, stop_after)
         return find_smallest(Victim(net), fetch, np.arange(40), [attack], budgets, 0.02, state=state).high
 
     whole = search(None)
@@ -548,15 +557,7 @@ def test_a_stopped_protocol_goes_on_with_the_next_block(name: str, tmp_path: Pat
         return torch.where((x.amax((1, 2, 3)) > 0.9)[:, None], torch.nan, net(x))
 
     def curve(state: Path | None, stop_after: int = 10**9) -> tuple[list[list[bool]], list[list[bool]], int]:
-        asked.clear()
-
-        def fetch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-            if len(asked) == stop_after:
-                raise KeyboardInterrupt
-            asked.append(int(rows[0]))
-            return images[rows], labels[rows]
-
-        victim = Victim(answer)
+        victim, fetch = Victim(answer), in_blocks(images, labels, asked, stop_after)
         found = protocol_curve(victim, fetch, np.arange(40), attack_of(name), (0.0, 0.02, 0.3), state=state)
         return found.right.tolist(), found.within.tolist(), victim.not_finite
 
