@@ -527,10 +527,17 @@ def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
     (attack,) = attacks_of("pgd", CLASSES, steps=5)
     asked: list[int] = []
 
-    def search(state: Path | None, stop_after: int = 10**9) -> np.ndarray:
-        fetch = in_blocks(images, labels, asked, stop_after)
-        return find_smallest(Victim(net), fetch, np.arange(40), [attack], budgets, 0.02, state=state).high
+    def answer(x: Tensor) -> Tensor:
+        """Of pictures that were moved far it answers NaN for some."""
+        return torch.where((x.amax((1, 2, 3)) > images.amax() + 0.005)[:, None], torch.nan, net(x))
 
+    def search(state: Path | None, stop_after: int = 10**9) -> np.ndarray:
+        fetch, victim = in_blocks(images, labels, asked, stop_after), Victim(answer)
+        found = find_smallest(victim, fetch, np.arange(40), [attack], budgets, 0.02, state=state)
+        lost.append(victim.not_finite)
+        return found.high
+
+    lost: list[int] = []
     whole = search(None)
     with pytest.raises(KeyboardInterrupt):
         search(tmp_path / "state.npz", stop_after=2)
@@ -539,6 +546,8 @@ def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
     assert resumed.tolist() == whole.tolist()
     assert search(tmp_path / "state.npz").tolist() == whole.tolist()
     assert asked == []
+    assert lost[0] > 0
+    assert set(lost) == {lost[0]}
     (tmp_path / "state.npz").write_bytes(b"torn")
     with pytest.raises(WorkError, match="is damaged"):
         search(tmp_path / "state.npz")

@@ -15,8 +15,8 @@ stood. If it stands again, it is done, and has met the whole ensemble once; only
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from priorscope.attacks.pgd import fgsm_curve
 from priorscope.attacks.turns import run_attack
 from priorscope.attacks.victim import Victim
 from priorscope.core.arrays import Arrays, read_arrays
+from priorscope.core.errors import WorkError
 from priorscope.core.progress import Keeper, PartialTables
 from priorscope.data.fetch import Fetch
 
@@ -38,6 +39,8 @@ REFINEMENTS = 2
 """Bisections between two budgets of the curve: neighbours of ratio 2 end up within a fifth of each other."""
 HINTS = 2
 UNKNOWN, WRONG, RIGHT = 0, 1, 2
+NOT_FINITE = "not finite"
+"""How many answers were NaN or infinite, as files call it."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,12 @@ def find_smallest(
     state: Path | None = None,
 ) -> Brackets:
     """Brackets the smallest breaking budget of every picture. `budgets` rise from 0 and hold `eps`; `index` names streams."""
-    known, ahead = _read(state, len(index), len(budgets))
+    known, ahead, not_finite = _read(state, len(index), len(budgets))
+    before, victim.not_finite = victim.not_finite, victim.not_finite + not_finite
     asked = budgets.index(eps)
     search = _Search(victim, attacks, tuple(budgets), norm, seed, known, asked)
     alone = _Search(victim, attacks[:1], tuple(budgets), norm, seed, ahead, asked) if len(attacks) > 1 else None
-    keeper = Keeper(state, partial(_stacked, known, ahead))
+    keeper = Keeper(state, lambda: {**_stacked(known, ahead), NOT_FINITE: np.array(victim.not_finite - before)})
     for rows in victim.blocks(len(index)):
         if not search.open_rows(rows).size:
             continue
@@ -287,11 +291,11 @@ def protocol_curve(
     What is known of a block of pictures is kept in a file `state`; of its answers that were not finite, with its first one.
     """
     shape = len(budgets), len(index)
-    known = PartialTables(state, {"right": (shape, np.int8), "within": (shape, np.int8), "not finite": (shape[1:], np.int64)})
+    known = PartialTables(state, {"right": (shape, np.int8), "within": (shape, np.int8), NOT_FINITE: (shape[1:], np.int64)})
     for rows in victim.blocks(len(index)):
         place = slice(None), rows
         if not known.lacks("right", place):
-            victim.not_finite += int(known["not finite"][rows[0]])
+            victim.not_finite += int(known[NOT_FINITE][rows[0]])
             continue
         before = victim.not_finite
         images, labels = fetch(rows)
@@ -306,7 +310,7 @@ def protocol_curve(
         rivals = (~(scores < own)).sum(2)  # the label's own logit is one of them; ties and NaN count against it
         finite = ~torch.isnan(own[..., 0])
         known.learn("within", place, ((rivals <= k) & finite).cpu().numpy())
-        known.learn("not finite", rows[:1], victim.not_finite - before)
+        known.learn(NOT_FINITE, rows[:1], victim.not_finite - before)
         known.learn("right", place, ((rivals == 1) & finite).cpu().numpy())
     known.keep()
     return Curve(known["right"] == 1, known["within"] == 1)
@@ -317,9 +321,12 @@ def _stacked(*both: Brackets) -> Arrays:
     return {f.name: np.stack([getattr(brackets, f.name) for brackets in both]) for f in fields(Brackets)}
 
 
-def _read(path: Path | None, count: int, budgets: int) -> tuple[Brackets, Brackets]:
+def _read(path: Path | None, count: int, budgets: int) -> tuple[Brackets, Brackets, int]:
+    """What a file holds, and how many answers were not finite until then, which files of old do not say."""
     if path is None or not path.exists():
-        return Brackets.unknown(count, budgets), Brackets.unknown(count, budgets)
+        return Brackets.unknown(count, budgets), Brackets.unknown(count, budgets), 0
     stored = read_arrays(path, [f.name for f in fields(Brackets)])
     known, ahead = (Brackets(**{name: both[i].copy() for name, both in stored.items()}) for i in range(2))
-    return known, ahead
+    with suppress(WorkError):
+        return known, ahead, int(read_arrays(path, [NOT_FINITE])[NOT_FINITE])
+    return known, ahead, 0

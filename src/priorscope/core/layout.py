@@ -101,5 +101,13 @@ def result(place: Path, probe: str, key: str) -> Path:
 
 
 def results(place: Path) -> list[Path]:
-    """The paths of all probes' results in the results folder of a run, or the joint one of a study."""
-    return sorted(place.glob("*/*.json"))
+    """The paths of all probes' results in the results folder of a run, or the joint one of a study.
+
+    What a process is writing, or a killed one left unfinished, is none.
+    """
+    return sorted(path for path in place.glob("*/*.json") if not path.name.startswith("."))
+
+
+def results_of(place: Path, probe: str) -> list[Path]:
+    """The paths of one probe's results there."""
+    return [path for path in results(place) if path.parent.name == probe]

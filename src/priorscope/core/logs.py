@@ -57,7 +57,7 @@ def read_log(path: Path) -> Log:
         came = f"There is no log {str(path)!r}." if not path.exists() else f"{path} is no training log that is known here."
         raise RequestError(came, "a .yaml, .json or .csv log, or the folder of a run or a study", "check the path")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a mark in front
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} cannot be read: {error}.", "a text file in UTF-8", "check the file") from None
     found = reader(path, text)

@@ -45,7 +45,7 @@ def _stored(run: Run) -> Iterator[tuple[str, int]]:
     from priorscope.probes import load_result
 
     own = run.recipe.data.source.plain()
-    for path in sorted((run.path / layout.RESULTS / "accuracy").glob("*.json")):
+    for path in layout.results_of(run.path / layout.RESULTS, "accuracy"):
         if About.read(path).source in ({}, own):
             result = load_result(path)
             yield str(getattr(result, "split", "test")), result.n

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from priorscope.core.folder import at_home, write_text
 from priorscope.core.wording import listed
@@ -98,7 +99,7 @@ def _section(section: Section, pictures: str) -> Iterator[str]:
 
 def _figure(shown: ShownFigure, pictures: str) -> Iterator[str]:
     alt = " ".join(shown.figure.alt.split())
-    yield from ("", f"![{_escaped(alt)}]({pictures}/{shown.id}.svg)", "", _escaped(shown.note))
+    yield from ("", f"![{_escaped(alt)}]({quote(f'{pictures}/{shown.id}.svg')})", "", _escaped(shown.note))
     if shown.figure.command:
         yield from ("", "```text", shown.figure.command, "```")
 

@@ -159,6 +159,7 @@ def _make_way(step: TrainStep, plan: Plan) -> bool:
         _delete(other.out for other in plan.steps if isinstance(other, ProbeStep) and step.id in other.needs)
     back = None if step.out.exists() else _kept(step, plan.out)
     if back:
+        step.out.parent.mkdir(parents=True, exist_ok=True)
         back.rename(step.out)
     return changed or back is not None
 

@@ -45,18 +45,18 @@ def without(plan: Plan, steps: Mapping[str, Path]) -> Plan:
 
 
 def take(plan: Plan, found: Mapping[str, Path]) -> list[str]:
-    """Copies what can be taken; returns the names of the steps that are done by it.
+    """Copies what can be taken and is not here; returns the names of the steps that are done by it.
 
-    What says that a run is done is copied last: a copy that was killed is not a run.
+    A run that is here may still wait in the plan: for the one that it began with. What says that a run is done is copied last:
+    a copy that was killed is not a run.
     """
     taken = shared(plan, found)
-    for step in plan.to_do():
-        if not isinstance(step, TrainStep) or step.id not in taken:
-            continue
+    steps = [step for step in plan.to_do() if isinstance(step, TrainStep) and step.id in taken and step.missing()]
+    for step in steps:
         source = taken[step.id]
-        for path in sorted(_files(source), key=lambda path: (path.name == layout.MADE_FROM, path.name == layout.ENVIRONMENT)):
+        for path in sorted(_files(source), key=lambda path: (path.name == layout.ENVIRONMENT, path.name == layout.MADE_FROM)):
             folder.write_bytes(step.out / path.relative_to(source), path.read_bytes())
-    return list(taken)
+    return [step.id for step in steps]
 
 
 def _runs_below(place: Path) -> list[Path]:

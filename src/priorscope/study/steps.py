@@ -167,7 +167,8 @@ class ProbeStep:
     def missing(self) -> str | None:
         """Why it is to be done; None when it is done."""
         if not self.out.exists():
-            others = (_read(path).get("about", {}).get("made_from") or {} for path in sorted(self.out.parent.glob("*.json")))
+            kept = layout.results_of(self.results, self.probe.name)
+            others = (_read(path).get("about", {}).get("made_from") or {} for path in kept)
             before = next((other for other in others if _about_the_same(other, self.made_from)), None)
             return f"changed: {difference(before, self.made_from)}" if before else self.ABSENT
         stored = _read(self.out)

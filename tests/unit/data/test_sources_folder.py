@@ -125,6 +125,18 @@ def test_a_class_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_folder_whose_path_is_not_utf_8_is_refused(inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / os.fsdecode(b"caf\xe9") / "cat" / "1.png")
+    if inside:
+        monkeypatch.chdir(tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(RequestError) as refused:
+        data.open("." if inside else tmp_path / os.fsdecode(b"caf\xe9"))
+    assert str(refused.value) == (
+        f"The folder '{tmp_path}/caf\\xe9' is not named in UTF-8.\n  wanted: a path that a recipe can hold\n  try:    rename it"
+    )
+
+
 def test_one_class_in_two_forms_of_unicode_is_refused(tmp_path: Path) -> None:
     for part, form in (("train", "NFC"), ("test", "NFD")):
         for name in ("b\u00e4r", "dog"):

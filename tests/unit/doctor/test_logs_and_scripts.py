@@ -120,7 +120,7 @@ def test_logs_of_several_kinds_are_read(tmp_path):
     log = read_log(tmp_path / "a.csv")
     assert log.along("val", "acc") == ((0, 0.3), (1, 0.5))
     assert log.rates == (0.1, 0.05)
-    (tmp_path / "e.csv").write_text("Epoch,Train_Loss,Val Acc,LR\n10,2,30,0.1\n20,1.5,50,0.05\n30,1.2,60,0.02\n")
+    (tmp_path / "e.csv").write_text("\ufeffEpoch,Train_Loss,Val Acc,LR\n10,2,30,0.1\n20,1.5,50,0.05\n30,1.2,60,0.02\n")
     log = read_log(tmp_path / "e.csv")
     assert log.along("train", "loss") == ((10, 2), (20, 1.5), (30, 1.2))
     assert log.along("val", "acc") == ((10, 0.3), (20, 0.5), (30, 0.6))

@@ -188,6 +188,11 @@ def test_what_is_refused(model: Classifier, world: Split) -> None:
         measure_inversion(model, world, taps=["turnd"])
     with pytest.raises(RequestError, match="mlp/tiny takes images of side 16; made/test has 8"):
         measure_inversion(models.create("mlp/tiny", image_size=16, num_classes=2), world)
+    diverged = Layers()
+    diverged.turned.weight.data[0] = torch.nan
+    wrapped = models.wrap(diverged, image_size=SIDE, classes=2, mean=(0.5,) * 3, std=(0.25,) * 3).eval()
+    with pytest.raises(RequestError, match=r"^Some activations at turned are NaN or infinite\."):
+        measure_inversion(wrapped, world, taps=["upper", "turned"])
 
 
 def test_settings_take_the_place_of_the_presets() -> None:

@@ -94,3 +94,10 @@ def test_what_cannot_be_fitted_is_refused(x: np.ndarray, labels: list[int], text
     with pytest.raises(RequestError) as error:
         fit_ridge(x, labels, 2)
     assert str(error.value).startswith(text)
+
+
+def test_features_to_be_scored_are_finite_too() -> None:
+    """A NaN would be the highest score of the first class."""
+    fitted = fit_ridge(np.eye(4), [0, 1, 0, 1], 2)
+    with pytest.raises(RequestError, match=r"^Some features are NaN or infinite\."):
+        fitted.scores(np.array([[0, 0, np.nan, 0]]))

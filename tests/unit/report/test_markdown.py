@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import markdown
@@ -79,6 +80,14 @@ def test_what_a_recipe_is_called_stays_text(tmp_path):
     page = html_of(write_markdown([study], tmp_path / "result.md")[0])
     assert not list(page.iter("script"))
     assert HOSTILE in text_of(page)
+
+
+def test_pictures_are_found_beside_a_page_whose_name_has_a_space(tmp_path):
+    study = write_study(tmp_path / "out", {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))
+    page = write_markdown([study], tmp_path / "my results.md")[0]
+    pictures = re.findall(r"!\[.*\]\((\S+)\)", page.read_text())
+    assert pictures
+    assert all((page.parent / unquote(picture)).exists() for picture in pictures)
 
 
 def test_an_ending_in_capitals_is_markdown_as_well(tmp_path):

@@ -139,6 +139,7 @@ def test_an_answer_that_was_asked_twice_is_not_two_seeds(told: dict[str, Any], t
 def test_a_damaged_result_is_a_failure_and_the_rest_is_read(tmp_path: Path) -> None:
     study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0,))
     (study / "runs/mlp-s0/results/accuracy/0123456789abcdef.json").write_text("{ torn")
+    (study / "runs/mlp-s0/results/accuracy/.tmp-00000000-ab.json").write_text("{ being written")
     (study / "runs/cnn-s0/results/accuracy/0123456789abcdef.npz").unlink()
     read = read_sources([study])
     assert [failure.step for failure in read.failures] == [

@@ -101,6 +101,7 @@ def test_runs_of_one_recipe_and_several_data_are_all_kept_and_come_back(tmp_path
     then = weights.read_bytes()
     assert "train a-s0" not in trained_on(changed, first)
     assert weights.read_bytes() == was
+    shutil.rmtree(out / "runs")
     assert "train a-s0" not in trained_on(first, changed)
     assert weights.read_bytes() == then
 

@@ -96,10 +96,19 @@ def test_another_seed_is_another_run(first, tmp_path):
     assert "train a-s1" in asked(made(seeds=[1]), tmp_path / "out", [first])
 
 
-def test_a_copy_that_was_cut_short_is_no_run(first, tmp_path, monkeypatch):
+def test_a_run_that_is_taken_waits_for_the_one_that_it_began_with(tmp_path):
+    """It is copied once, though it is not done before the other is, and stands then: its log tells of that training."""
+    study, log = made(recipes={"a": {}, "b": {"init": {"kind": "recipe", "recipe": "a"}}}), "runs/b-s0/steps.jsonl"
+    assert run_study(study, tmp_path / "first", executor=Here()).failed == {}
+    assert asked(study, tmp_path / "out", [tmp_path / "first/runs/b-s0"])[0] == "train a-s0"
+    assert (tmp_path / "out" / log).read_bytes() == (tmp_path / "first" / log).read_bytes()
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_a_copy_that_was_cut_short_is_no_run(first, tmp_path, monkeypatch, written):
     from priorscope.core import folder
 
-    whole, left = folder.write_bytes, [3]
+    whole, left = folder.write_bytes, [written]
 
     def write(path, content):
         left[0] -= 1
@@ -112,6 +121,7 @@ def test_a_copy_that_was_cut_short_is_no_run(first, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             run_study(made(), tmp_path / "out", executor=Here(), shared=[first])
     assert "train a-s0" in make_plan(made(), tmp_path / "out").missing
+    assert not layout.is_finished(tmp_path / "out/runs/a-s0")
     assert asked(made(), tmp_path / "out", [first]) == ["accuracy of a-s0", "accuracy of b-s0"]
 
 

@@ -67,6 +67,9 @@ def open_source(config: FolderConfig) -> PublishedSource:
 
 def _check_names(root: Path, classes: Sequence[str]) -> None:
     """Refuses names that cannot be written, and those that nobody can tell from each other."""
+    place = os.fsencode(root.absolute()).decode(errors="backslashreplace")
+    if place != str(root.absolute()):
+        raise RequestError(f"The folder '{place}' is not named in UTF-8.", "a path that a recipe can hold", "rename it")
     alike: dict[str, str] = {}
     for name in classes:
         shown = os.fsencode(name).decode(errors="backslashreplace")

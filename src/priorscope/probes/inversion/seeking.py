@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,6 +76,9 @@ def measure(model: Classifier, task: Task) -> Inversion:
     kept: list[tuple[str, float]] = []
     with evaluating(model), frozen(model):
         spreads = {tap: _spread(model, task, tap) for tap, _ in places}
+        if lost := [tap for tap, spread in spreads.items() if not math.isfinite(spread)]:
+            came = f"Some activations at {lost[0]} are NaN or infinite."
+            raise RequestError(came, "finite numbers", "look for a diverged run")
         for tap, depth in places:
             if spreads[tap] <= 0:
                 caveats.append(f"At {tap} all pictures give the same activations: there is nothing to seek from.")

@@ -33,7 +33,9 @@ class Ridge:
 
     def scores(self, features: ArrayLike) -> Floats:
         """(images, classes): the higher, the likelier."""
-        return (np.asarray(features, np.float64) - self.mean) / self.scale @ self.weights + self.offset
+        asked = np.asarray(features, np.float64)
+        _check_finite(asked)  # the highest of scores that are NaN is the first class
+        return (asked - self.mean) / self.scale @ self.weights + self.offset
 
 
 def fit_ridge(features: ArrayLike, labels: ArrayLike, classes: int, strength: float | None = None) -> Ridge:
@@ -102,7 +104,11 @@ def _check(x: Floats, labels: Ints, classes: int) -> None:
             "(images, features), two at least",
             "features.reshape(len(features), -1)",
         )
-    if not np.isfinite(x).all():
-        raise RequestError("Some features are NaN or infinite.", "finite numbers", "look for a diverged run")
+    _check_finite(x)
     if labels.min() < 0 or labels.max() >= classes:
         raise RequestError(f"{labels.max()} is not a label.", f"0 to {classes - 1}", "check the number of classes")
+
+
+def _check_finite(features: Floats) -> None:
+    if not np.isfinite(features).all():
+        raise RequestError("Some features are NaN or infinite.", "finite numbers", "look for a diverged run")
