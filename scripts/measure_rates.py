@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from priorscope.core.folder import write_json
-from priorscope.study.forecast import SHIPPED, export
 from priorscope.study.plan import make_plan
+from priorscope.study.rates import SHIPPED, export
 from priorscope.study.run import run_study
 from priorscope.study.study import Study
 

@@ -20,8 +20,9 @@ from priorscope.core.stopping import Stopped, Stopping, stopping
 from priorscope.study.about import about, subject_of
 from priorscope.study.askable import check_askable
 from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, LocalExecutor, Resources
-from priorscope.study.forecast import Memories, remember
+from priorscope.study.forecast import Memories
 from priorscope.study.plan import Plan, make_plan
+from priorscope.study.rates import remember
 from priorscope.study.sharing import finished_runs, take
 from priorscope.study.steps import ProbeStep, Step, TrainStep
 from priorscope.study.study import Study

@@ -30,8 +30,8 @@ from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.augment import augment_config
 from priorscope.fitting import adoption
-from priorscope.study.forecast import remember
 from priorscope.study.plan import make_plan
+from priorscope.study.rates import remember
 from priorscope.study.run import Failure, StudyOutcome
 from priorscope.study.study import Study
 

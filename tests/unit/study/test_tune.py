@@ -17,8 +17,9 @@ from priorscope.core.errors import RequestError
 from priorscope.fitting.made_from import inputs
 from priorscope.study.cells import all_cells
 from priorscope.study.executors import WORKER_BYTES, Ended, Resources
-from priorscope.study.forecast import Forecast, export, forecast, remember
+from priorscope.study.forecast import Forecast, forecast
 from priorscope.study.plan import make_plan
+from priorscope.study.rates import Rates, export, remember
 from priorscope.study.run import Failure, run_study
 from priorscope.study.steps import TrainStep
 from priorscope.study.study import Study
@@ -297,8 +298,8 @@ def test_an_epoch_foretells_nothing_where_steps_set_the_length(tmp_path, monkeyp
 def test_times_of_another_machine_are_scaled_by_how_fast_each_multiplies(tmp_path, monkeypatch):
     """Three seconds at 2e11 multiply-adds a second are six at 1e11; what was measured here goes before, as it is."""
     speed = 2e11
-    monkeypatch.setattr("priorscope.study.forecast._yardstick", lambda: speed)
-    monkeypatch.setattr("priorscope.study.forecast.processor", lambda: "there")
+    monkeypatch.setattr("priorscope.study.rates._yardstick", lambda: speed)
+    monkeypatch.setattr("priorscope.study.rates.processor", lambda: "there")
     monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "there"))
     plan = make_plan(made(tune=None, recipes={"a": {}}, seeds=[0], probes=[]), tmp_path / "out")
     remember(plan.steps[0], 3.0, 2e9)
@@ -306,12 +307,20 @@ def test_times_of_another_machine_are_scaled_by_how_fast_each_multiplies(tmp_pat
     folder.write_json(tmp_path / "package" / "studies" / "rates.json", export(plan.steps))
 
     speed = 1e11
-    monkeypatch.setattr("priorscope.study.forecast.processor", lambda: "here")
+    monkeypatch.setattr("priorscope.study.rates.processor", lambda: "here")
     assert forecast(plan).unknown == 1, "a cache that came with another machine says nothing of this one"
-    monkeypatch.setattr("priorscope.study.forecast.files", lambda _: tmp_path / "package")
+    monkeypatch.setattr("priorscope.study.rates.files", lambda _: tmp_path / "package")
     assert forecast(plan) == Forecast(6.0, 2e9, 0, 0)
     remember(plan.steps[0], 5.0, 1e9)
     assert forecast(plan) == Forecast(5.0, 1e9, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "stored", [[], {}, {"gemm": 1e11}, {"gemm": 1e11, "rates": {"a": {"seconds": 1}}}, {"gemm": 1, "rates": 2}]
+)
+def test_a_cache_of_another_make_says_nothing(stored, tmp_path):
+    folder.write_json(tmp_path / "rates.json", stored)
+    assert Rates.read(tmp_path / "rates.json") == Rates()
 
 
 def test_more_cores_shorten_no_step_and_no_chain_of_steps(tmp_path, monkeypatch):
