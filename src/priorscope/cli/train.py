@@ -56,7 +56,7 @@ def train(
         print(f"nothing was begun in {folder}: this is its beginning", file=sys.stderr)
     with _bar(path.stem) as watch:
         run = carry_out(watch)
-    last = run.history[run.environment.chosen_epoch - 1] if run.history else None
+    last = run.environment.kept_row(run.history)
     if as_json:
         return print_json({"out": str(folder), "chosen": last, "seconds": run.environment.seconds})
     diverged = run.environment.diverged

@@ -5,13 +5,14 @@ What is not known is `None`, or 0 for a count. Fields that a later version added
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import ConfigDict
 
 from priorscope.core import folder, layout
-from priorscope.core.config import Config
+from priorscope.core.config import Config, Plain
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import WorkError
 
@@ -96,6 +97,10 @@ class Environment(Recorded):
         if self.model is None:
             raise WorkError(f"The run came to no network: {self.diverged}", "a run that did not diverge", "a smaller rate")
         return self.model
+
+    def kept_row(self, history: Iterable[Plain]) -> Plain | None:
+        """The row of the epoch whose weights were kept; None where nothing was trained, or the log has lost it."""
+        return next((row for row in history if row.get("epoch") == self.chosen_epoch), None)
 
 
 def read_environment(run: Path) -> Environment:

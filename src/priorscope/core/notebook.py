@@ -89,7 +89,7 @@ def _facts(recipe: Plain, environment: Environment, history: Sequence[Plain]) ->
     if environment.model:
         yield "parameters", f"{environment.model.parameters:,}"
     yield "seed", str(recipe.get("seed", 0))
-    chosen = next((row for row in history if row["epoch"] == environment.chosen_epoch), None)
+    chosen = environment.kept_row(history)
     yield "epochs", str(len(history)) if chosen is None else f"{len(history)}, weights of epoch {chosen['epoch']}"
     for split, (right, n) in _looked_at(chosen or {}).items():
         interval = wilson(round(right * n), n)

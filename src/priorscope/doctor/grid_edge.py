@@ -22,17 +22,18 @@ NO_TUNING = (*HELD, "data.", "train.adversarial.")
 
 def look_at_study(found: Sequence[Run]) -> Iterator[Finding]:
     """Every setting in which three or more runs differ and in nothing else but the seed; how much is learnt is not tuning."""
-    plain = [(run, flat(run.recipe.plain())) for run in found if run.history]
+    plain = [(run, flat(run.recipe.plain())) for run in found if run.environment.kept_row(run.history)]
     keys = {key for _, values in plain for key, value in values.items() if is_number(value) and not key.startswith(NO_TUNING)}
     for key in sorted(keys):
         for runs in _alike(plain, key).values():
-            by_value = {value: fmean(chosen_accuracy(run) for run in runs[value]) for value in sorted(runs)}
+            by_value = {value: fmean(_accuracy(run) for run in runs[value]) for value in sorted(runs)}
             yield from _judged(key, by_value, runs)
 
 
-def chosen_accuracy(run: Run) -> float:
-    """The accuracy on val of the epoch that was kept."""
-    return float(run.history[run.environment.chosen_epoch - 1]["val"]["accuracy"])
+def _accuracy(run: Run) -> float:
+    """The accuracy on val of the epoch that was kept, of a run whose log tells it."""
+    kept = run.environment.kept_row(run.history) or {}
+    return float(kept["val"]["accuracy"])
 
 
 def _judged(key: str, by_value: Mapping[float, float], runs: Mapping[float, Sequence[Run]]) -> Iterator[Finding]:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 def look_at_run(run: Run) -> Iterator[Finding]:
     """Holds the kept epoch's accuracy on val against that of guessing one of the classes."""
-    if not run.history:
+    kept = run.environment.kept_row(run.history)
+    if kept is None:
         return
-    val, classes = run.history[run.environment.chosen_epoch - 1]["val"], run.environment.network.num_classes
+    val, classes = kept["val"], run.environment.network.num_classes
     interval = wilson(round(val["accuracy"] * val["n"]), int(val["n"]))
     if interval.low <= 1 / classes:
         yield Finding(

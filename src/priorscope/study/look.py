@@ -271,9 +271,8 @@ def _about(probe: ProbeConfig, networks: Sequence[Network], on: On | None, compa
     made_from: Plain = {}
     if len(learnt) == len(networks):
         keys = {one.name: one.run.key for one in networks if one.run is not None}
-        weights = keys if probe.per == "set" else next(iter(keys.values()))
         beside = {name: other.key for name, other in companions.items()}
-        made_from = measured_from(probe, weights, asked_on, named, beside)
+        made_from = measured_from(probe, keys, asked_on, named, beside)
     whom = [(_subject(one), one.typed) for one in networks]
     return about(probe, whom, asked_on, made_from, other_data=other_data)
 

@@ -152,9 +152,9 @@ class ProbeStep:
     @cached_property
     def made_from(self) -> Plain:
         """Everything that the step's result is a function of."""
-        weights = {subject.cell.run: subject.key for subject in self.subjects}
+        keys = {subject.cell.run: subject.key for subject in self.subjects}
         beside = {name: step.key for name, step in self.companions.items()}
-        return measured_from(self.probe, weights if self.joint else self.subjects[0].key, self.source, self.data, beside)
+        return measured_from(self.probe, keys, self.source, self.data, beside)
 
     @cached_property
     def key(self) -> str:
@@ -196,18 +196,23 @@ Known = TypeVar("Known")
 
 
 def measured_from(
-    probe: ProbeConfig, weights: Any, source: SourceConfig, other: SourceConfig | None, companions: Mapping[str, str]
+    probe: ProbeConfig,
+    keys: Mapping[str, str],
+    source: SourceConfig,
+    other: SourceConfig | None,
+    companions: Mapping[str, str],
 ) -> Plain:
     """Everything that a result is a function of; what measures time is a function of the machine too.
 
-    `other` is the source if a user named it, and None if it is simply what the networks learnt from.
+    `keys` are those of the runs by their names, and of a probe of one run its name is no part. `other` is the source if a user
+    named it, and None if it is simply what the networks learnt from.
     """
     named = {str(one): one if isinstance(one, Path) else source_config(one) for one in probe.reads()}
     read = {name: stamp for name, one in named.items() if (stamp := files_stamp(one))}
     return {
         "probe": probe.plain(),
         "version": PROBES.load(probe.name).VERSION,
-        "weights": weights,
+        "weights": dict(keys) if probe.per == "set" else next(iter(keys.values())),
         "data": source.plain(),
         **({"files": stamp} if other is not None and (stamp := files_stamp(other)) else {}),
         **({"read": read} if read else {}),

@@ -293,6 +293,15 @@ def test_a_run_that_learnt_nothing(ill):
     assert finding.saw == "run is right on 12.0% of 100 images of val (7.0% to 19.8%); one guess in 10 is 10.0%."
 
 
+def test_of_an_epoch_that_the_log_has_lost_nothing_is_said(ill):
+    def lost(rows, environment):
+        del rows[environment["chosen_epoch"] - 1]
+
+    run = ill(lost, "lost")
+    assert not [*learnt_nothing.look_at_run(run)]
+    assert not [*grid_edge.look_at_study([run])]
+
+
 def waiting(*shares, seconds=20.0):
     """What makes a run's epochs of so many seconds wait for such shares of them."""
 
@@ -381,7 +390,7 @@ def varied(table: str, key: str, values: tuple[float, ...]) -> list[Any]:
     return [
         SimpleNamespace(
             recipe=SimpleNamespace(plain=lambda value=value: {table: {key: value}, "optim": {"lr": 0.1}}),
-            history=[{"val": {"accuracy": at / 10}}],
+            history=[{"epoch": 1, "val": {"accuracy": at / 10}}],
             environment=Environment(key="a", chosen_epoch=1),
         )
         for at, value in enumerate(values, 1)

@@ -146,10 +146,8 @@ def _spent(
 
 
 def _val_error(run: TrainedRun) -> float | None:
-    """The error on val of the weights that are scored: of the epoch that was kept, which need not be the last."""
-    last = run.history[-1]
-    epoch = run.environment.chosen_epoch or last.get("epoch")
-    kept = next((row for row in run.history if row.get("epoch") == epoch), last)
+    """The error on val of the weights that are scored: of the epoch that was kept, or else, of a snapshot, of the last one."""
+    kept = run.environment.kept_row(run.history) or run.history[-1]
     accuracy = kept.get("val", {}).get("accuracy")
     return None if accuracy is None else 1 - float(accuracy)
 

@@ -254,9 +254,8 @@ def _images(runs: Iterable[TrainedRun]) -> int:
 
 def _kept(name: str, environment: Environment, history: Sequence[Plain]) -> Plain:
     """What the log says of val at the epoch whose weights were kept."""
-    rows = (row["val"] for row in history if row.get("epoch") == environment.chosen_epoch and is_table(row.get("val")))
-    val: Plain = next(rows, {})
-    if "accuracy" not in val:
+    val = (environment.kept_row(history) or {}).get("val")
+    if not is_table(val) or "accuracy" not in val:
         raise RequestError(f"{name} has no accuracy on val.", "a run that was trained", "priorscope train RECIPE")
     return val
 
