@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -31,8 +30,9 @@ REAL = Path(os.environ.get("PRIORSCOPE_DATA", "") or "/nowhere")
 @pytest.fixture(autouse=True)
 def drawn_anew(request: pytest.FixtureRequest) -> None:
     """A test draws the same numbers wherever it stands in a run, whatever was drawn before it."""
-    if torch := sys.modules.get("torch"):
-        torch.manual_seed(zlib.crc32(request.node.nodeid.encode()) + int(os.environ.get("PRIORSCOPE_TEST_SEED", 0)))
+    import torch
+
+    torch.manual_seed(zlib.crc32(request.node.nodeid.encode()) + int(os.environ.get("PRIORSCOPE_TEST_SEED", 0)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,6 +15,7 @@ import typer
 from priorscope.cli import app
 from priorscope.core.config import assign, merge
 from priorscope.data import SOURCES, source_config
+from priorscope.models import family_config
 from priorscope.probes import probe_config
 from priorscope.recipe import Recipe, find_recipe
 from priorscope.study.plan import make_plan
@@ -70,10 +71,14 @@ def test_command_lines_parse(page, line):
     while hasattr(command, "resolve_command") and getattr(command, "commands", None):
         _, command, words = command.resolve_command(context, words)
         context = command.make_context(command.name, list(words), parent=context)
-    assert context.params is not None, page
+    name = context.params.get("name")
+    if context.info_name == "study" and name != "list" and not name.endswith(".toml"):
+        assert Study.load(name, context.params["settings"], context.params["budget"]), page
     if context.info_name == "probe" and context.params["name"] != "list":
         assert probe_config(assign({"name": context.params["name"]}, *context.params["settings"]))
     if line.startswith("data ") and (source := context.params.get("source")) in SOURCES:
         assert source_config(assign({"name": source}, *context.params["settings"]))
-    if line.startswith("train ") and not context.params["name"].endswith(".toml"):
+    if line.startswith("models info ") and "/" in name and not name.startswith("timm/"):
+        assert family_config(name), page
+    if line.startswith("train ") and not name.endswith(".toml"):
         assert Recipe.load(find_recipe(context.params["name"]), context.params["settings"])

@@ -1,7 +1,7 @@
 """What is wrong with a recipe, a run, a study, a log, a training script, a network, or this machine?
 
-A check is one file here and one line in `CHECKS`; its opening text says which fault it finds and where that fault once bent a
-published number. It has one function for each kind of subject that it can look at, which yields findings:
+A check is one file here and one line in `CHECKS`; its opening text says which fault it finds and, but for faults of speed,
+where it once bent a published number. It has one function for each kind of subject that it can look at, which yields findings:
 
     look_at_recipe(recipe)      a checked recipe
     look_at_side(recipe, side)  a recipe and the side of the pictures that its backbone sees, where that is known

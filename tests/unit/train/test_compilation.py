@@ -17,7 +17,7 @@ from priorscope.train.compilation import pays
 from priorscope.train.config import TrainConfig
 from priorscope.train.finetune import FinetuneConfig
 
-BATCH = Batch(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), torch.arange(4))
+BATCH = Batch(torch.linspace(0, 1, 4 * 3 * 64).view(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), torch.arange(4))
 
 
 class Clock:
