@@ -146,9 +146,12 @@ def test_weights_may_lie_turned() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int64], ids=str)
 def test_input_that_autocast_does_not_cast_is_torchs_to_refuse(dtype: torch.dtype) -> None:
+    said: list[str] = []
     for layer in alike(48, 80):
-        with pytest.raises(RuntimeError):
+        with pytest.raises(RuntimeError) as refused:
             answers((layer,), torch.ones(5, 48, dtype=dtype))
+        said.append(str(refused.value))
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("off", ["the build", "a user"])

@@ -199,7 +199,7 @@ def test_a_salience_outside_the_dial_is_refused(dial: str) -> None:
     [{"salience": 1.2}, {"image_size": 8}, {"image_size": 97}, {"train": 0}, {"seed": -1}, {"cue": "colour"}, {"sise": 32}],
 )
 def test_a_config_out_of_range_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(RequestError):
+    with pytest.raises(RequestError, match=f"^'?{next(iter(wrong))}'? "):
         ShapetexConfig.parse(wrong)
 
 

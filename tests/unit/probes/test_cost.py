@@ -110,7 +110,7 @@ def test_the_median_lies_between_two_order_statistics():
     interval = median_interval(np.random.default_rng(0).permutation(30).astype(float))
     assert (interval.low, interval.high) == (9.0, 20.0)
     assert (median_interval(np.arange(6.0)).low, median_interval(np.arange(6.0)).high) == (0.0, 5.0)
-    with pytest.raises(RequestError):
+    with pytest.raises(RequestError, match="1 value has no median to be unsure of"):
         median_interval(np.array([1.0]))
 
 
