@@ -18,7 +18,6 @@ from priorscope.core.arrays import read_array, write_array
 from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import keeping
-from priorscope.core.machine import repeatable
 from priorscope.views import BATCH, Floats, Views, answers_of_views
 
 if TYPE_CHECKING:
@@ -141,11 +140,11 @@ def _passed(model: Classifier, split: Split, taps: Sequence[str], own: Sequence[
     import torch
 
     from priorscope.data.loader import Loader
-    from priorscope.models.classifier import evaluating
+    from priorscope.models.classifier import looking
 
     device = model.device
     parts: dict[str, list[Any]] = {name: [] for name in (*taps, *own)}
-    with repeatable(device), evaluating(model), torch.inference_mode():
+    with looking(model), torch.inference_mode():
         for batch in Loader(split, batch_size=BATCH, device=str(device)).epoch(0):
             logits, read = model.forward_with_taps(batch.images, taps)
             for name, values in (read | dict.fromkeys(own, logits)).items():

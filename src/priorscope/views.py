@@ -14,7 +14,6 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from priorscope.core.config import Config, Number
 from priorscope.core.errors import RequestError
-from priorscope.core.machine import repeatable
 
 if TYPE_CHECKING:
     import torch
@@ -96,10 +95,10 @@ def answers_of_views(model: Classifier, split: Split, views: Views) -> Floats:
     """The averaged answers of several views: probabilities as their logarithms, summed in float64."""
     import torch
 
-    from priorscope.models.classifier import evaluating
+    from priorscope.models.classifier import looking
 
     device = model.device
-    with repeatable(device), evaluating(model), torch.inference_mode():
+    with looking(model), torch.inference_mode():
         if views.name == "crops":
             return _crops(model, split, views, device)
         return _fixed(model, split, views, device)

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -142,6 +143,31 @@ def test_a_finished_run_is_asked_through_its_own_evidence(world):
 @pytest.mark.parametrize("probe", ASKED)
 def test_every_probe_keeps_its_contract_on_one_family(probe, world, tmp_path):
     check(probe, "cnn", world, tmp_path)
+
+
+@pytest.mark.parametrize("probe", [probe for probe in ASKED if probe != "cost"])
+def test_every_probe_looks_with_repeatable_kernels(probe, world, monkeypatch):
+    """On a GPU one network then gives one number, whichever probe asks; on a processor the block changes nothing."""
+    inside, asked_outside = list[torch.device](), set[str]()
+
+    @contextmanager
+    def block(device):
+        inside.append(device)
+        yield
+        inside.pop()
+
+    def look(module, _):
+        if not inside:
+            asked_outside.add(type(module).__name__)
+
+    for place in ("priorscope.models.classifier", "priorscope.attacks.victim"):
+        monkeypatch.setattr(f"{place}.repeatable", block)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(look)
+    try:
+        measured(probe, "vit", world)
+    finally:
+        hook.remove()
+    assert not asked_outside
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from priorscope.core.contracts import Statistics
 from priorscope.core.errors import RequestError, unknown_name
+from priorscope.core.machine import repeatable
 from priorscope.core.rng import seed_of, stream
 from priorscope.models import FamilyConfig, Permutation, Resize, check_resize
 from priorscope.models.networks.linear import Linear
@@ -294,6 +295,16 @@ def evaluating(model: nn.Module) -> Generator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def looking(model: Classifier) -> Generator[None]:
+    """Evaluation mode inside the block, and a CUDA device held to float32 and repeatable kernels.
+
+    So one network gives one number, whichever probe asks. Where a gradient is taken it needs `plain_attention` as well.
+    """
+    with repeatable(model.device), evaluating(model):
+        yield
 
 
 @contextmanager

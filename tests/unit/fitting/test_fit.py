@@ -237,7 +237,7 @@ def test_a_run_whose_record_is_gone_is_known_by_its_key(tiny, whole, tmp_path):
 
 def test_a_recipe_refused_for_its_data_leaves_the_folder_free(tiny, tmp_path):
     data = tiny.data.plain()
-    with pytest.raises(RequestError, match="^A subset of 1000000 was asked for"):
+    with pytest.raises(RequestError, match=r"^A subset of 1000000 was asked for"):
         ps.fit(tiny.replace(data={**data, "subset": 10**6}), tmp_path / "run")
     assert not begun(tmp_path / "run")
     assert ps.fit(tiny, tmp_path / "run").history

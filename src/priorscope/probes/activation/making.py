@@ -18,13 +18,14 @@ from torch.nn import functional as F
 from priorscope.attacks.victim import frozen
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
+from priorscope.core.machine import plain_attention
 from priorscope.core.metrics import answers_alone
 from priorscope.core.progress import kept_array
 from priorscope.core.rng import stream
 from priorscope.core.stats import wilson
 from priorscope.data.fetch import some_images
 from priorscope.data.split import Split
-from priorscope.models.classifier import Classifier, evaluating
+from priorscope.models.classifier import Classifier, looking
 from priorscope.probes.activation import (
     CLASSES,
     VERSION,
@@ -131,7 +132,7 @@ def measure(names: tuple[str, ...], models: Sequence[Classifier], task: Task) ->
     """Makes, shows and scores. What cannot be driven is refused before anything is made."""
     _check_enough(task)
     for model in models:
-        with evaluating(model):
+        with looking(model):
             check_targets(task.targets, model)
     pictures = np.stack([_made(model, task) for model in models])
     flat = pictures.reshape(-1, *pictures.shape[3:])
@@ -233,7 +234,7 @@ def _made(model: Classifier, task: Task) -> Bytes:
     path = state_of(task.folder, "activation", model, data, settings, "npy")
 
     def make() -> Bytes:
-        with evaluating(model), frozen(model):
+        with looking(model), plain_attention(model.device), frozen(model):
             rounded = as_bytes(_followed(model, task))
         return rounded.reshape(len(task.targets), task.asked.starts, *rounded.shape[1:])
 
@@ -286,7 +287,7 @@ def _begun(form: Parameterisation, task: Task, real: Tensor) -> Tensor:
 def _seen_by(model: Classifier, own: Bytes, everyone: Bytes, task: Task) -> Seen:
     """What a network says of its own pictures (T, S, ...), of the real ones, and of everyone's (M x T x S, ...)."""
     targets, starts = task.targets, task.asked.starts
-    with evaluating(model):
+    with looking(model):
         driven, _ = _answers(model, own.reshape(-1, *own.shape[2:]), targets)
         real, logits = _answers(model, task.real_bytes, targets)
         _, judged = _answers(model, everyone, [])

@@ -18,7 +18,7 @@ from priorscope.core.errors import RequestError
 from priorscope.data.loader import Loader
 from priorscope.data.split import Split
 from priorscope.evidence import BATCH, Evidence
-from priorscope.models.classifier import Classifier, evaluating
+from priorscope.models.classifier import Classifier, looking
 from priorscope.probes.generalisation import Readout
 from priorscope.probes.shared.depth import NEIGHBOURS, by_logistic
 from priorscope.probes.shared.networks import pooled, small_pixels
@@ -80,7 +80,7 @@ def features(evidence: Evidence, model: Classifier, split: Split, taps: Sequence
 
 def _read(model: Classifier, split: Split, taps: Sequence[str]) -> Floats:
     parts: list[Floats] = []
-    with evaluating(model), torch.inference_mode():
+    with looking(model), torch.inference_mode():
         for batch in Loader(split, batch_size=BATCH, device=str(model.device)).epoch(0):
             read = model.activations(batch.images, taps)
             flat = [pooled(read[tap], model.tap(tap).layout, len(batch.images)).float().cpu() for tap in taps]

@@ -12,11 +12,12 @@ from torch import Tensor
 from priorscope.attacks.victim import frozen
 from priorscope.core.blocks import at_once, blocks
 from priorscope.core.config import Plain
+from priorscope.core.machine import plain_attention
 from priorscope.core.metrics import answers_alone
 from priorscope.core.progress import PartialTables
 from priorscope.data.fetch import evenly, fetcher
 from priorscope.data.split import Split
-from priorscope.models.classifier import Classifier, evaluating
+from priorscope.models.classifier import Classifier, looking
 from priorscope.models.depth import spread_over_depth
 from priorscope.probes.invariance import VERSION, InvarianceConfig
 from priorscope.probes.invariance import moves as made
@@ -32,7 +33,7 @@ Rows = NDArray[np.int64]
 
 def look(model: Classifier, chosen: Split, index: Rows, asked: InvarianceConfig, folder: Path | None) -> Plain:
     """The fields of the result that are computed with the network."""
-    with evaluating(model):
+    with looking(model), plain_attention(model.device):
         return _Look(model, chosen, index, asked, folder).everything()
 
 

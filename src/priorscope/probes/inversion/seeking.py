@@ -16,11 +16,12 @@ from torch import Tensor
 from priorscope.attacks.victim import frozen
 from priorscope.core.config import Plain
 from priorscope.core.errors import RequestError
+from priorscope.core.machine import plain_attention
 from priorscope.core.progress import kept_array
 from priorscope.core.rng import stream
 from priorscope.data.fetch import some_images
 from priorscope.data.split import Split
-from priorscope.models.classifier import Classifier, evaluating
+from priorscope.models.classifier import Classifier, looking
 from priorscope.models.depth import taps_along
 from priorscope.probes.inversion import VERSION, ZOOMING_FAULTS, Inversion, InversionConfig, Seeking, interval_over
 from priorscope.probes.shared.state import state_of
@@ -74,7 +75,7 @@ def measure(model: Classifier, task: Task) -> Inversion:
     found: list[Bytes] = []
     residual: list[Floats] = []
     kept: list[tuple[str, float]] = []
-    with evaluating(model), frozen(model):
+    with looking(model), plain_attention(model.device), frozen(model):
         spreads = {tap: _spread(model, task, tap) for tap, _ in places}
         if lost := [tap for tap, spread in spreads.items() if not math.isfinite(spread)]:
             came = f"Some activations at {lost[0]} are NaN or infinite."

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from priorscope.core.rng import seed_of
 from priorscope.models import create
-from priorscope.models.classifier import Classifier, Layout, evaluating
+from priorscope.models.classifier import Classifier, Layout, looking
 
 PIXEL_SIDE = 16
 """Raw pixels are averaged to this side at most: a ridge on all pixels of larger images would take their square of memory."""
@@ -26,7 +26,7 @@ class Size(NamedTuple):
 
 def sizes(model: Classifier, taps: Sequence[str]) -> list[Size]:
     """The size of each layer, from a look at two images."""
-    with evaluating(model), torch.inference_mode():
+    with looking(model), torch.inference_mode():
         read = model.activations(torch.rand(2, 3, model.image_size, model.image_size).to(model.device), taps)
     return [Size(read[tap].numel() // 2, pooled(read[tap], model.tap(tap).layout, 2).shape[1]) for tap in taps]
 

@@ -22,7 +22,7 @@ from priorscope.core.machine import memory_bytes
 from priorscope.core.progress import Keeper
 from priorscope.data.fetch import fetcher
 from priorscope.data.split import Split
-from priorscope.models.classifier import Classifier, Layout, evaluating
+from priorscope.models.classifier import Classifier, Layout, looking
 from priorscope.probes.shared import depth
 from priorscope.probes.shared.networks import Size, pixel_count, pooled, sizes, small_pixels, twin_of
 from priorscope.probes.shared.state import state_of
@@ -252,7 +252,7 @@ class NetworkReading:
             seen = images.to(network.model.device)
             for some in network.passes(len(images), self.asked.memory):
                 taps = network.taps[some]
-                with evaluating(network.model), torch.inference_mode():
+                with looking(network.model), torch.inference_mode():
                     read = network.model.activations(seen, taps)
                 for tap in taps:
                     yield network.model.tap(tap).layout, read.pop(tap)

@@ -263,7 +263,7 @@ class _Shown:
         """(1 + conditions, pictures) `RIGHT`, `BORROWED` or neither, first without a transform; kept in the `folder`."""
         import torch
 
-        from priorscope.models.classifier import evaluating
+        from priorscope.models.classifier import looking
 
         conditions = [[one.transform, one.level] for one in self.conditions]
         settings: Plain = {"version": VERSION, "index": self.index.tolist(), "conditions": conditions, "seed": self.seed}
@@ -271,7 +271,7 @@ class _Shown:
         state = state_of(folder, "texture_shape", self.model, self.chosen, settings)
         known = PartialTables(state, {"answered": ((1 + len(conditions), len(self.chosen)), np.int8)})
         block = at_once(self.chosen.image_size, BLOCK)
-        with evaluating(self.model), torch.inference_mode():
+        with looking(self.model), torch.inference_mode():
             for rows in blocks(len(self.chosen), block):
                 self._answer(rows, known)
         known.keep()
