@@ -80,7 +80,6 @@ def source_config(source: str | Path | Mapping[str, Any] | SourceConfig, *, at: 
 
     `at` is the dotted key under which it is typed.
     """
-
     if isinstance(source, SourceConfig):
         return source
     table = named(source) if isinstance(source, str | Path) else SOURCES.table(source)

@@ -37,7 +37,8 @@ def forecast(plan: Plan, workers: int | None = None) -> Forecast:
     ends: dict[str, float] = {}
     left = [*plan.to_do(), *plan.following()]
     for step in left:
-        rate = here.of(step) or shipped.of(step)
+        keys = keys_of(step)
+        rate = here.of(keys) or shipped.of(keys)
         if rate is not None:
             known.append((rate.seconds, rate.memory, step.threads))
             left_behind.append(rate.disk)
@@ -66,4 +67,5 @@ class Memories:
         if step.id not in self._keys:  # a scheduler asks again and again
             self._keys[step.id] = keys_of(step)
         keys = self._keys[step.id]
-        return self._here.memory(keys) or self._shipped.memory(keys)
+        found = self._here.of(keys) or self._shipped.of(keys)
+        return found.memory if found else None

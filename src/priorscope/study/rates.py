@@ -40,10 +40,14 @@ class Rate(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """By what a step's cost is kept: one key for all of its recipe, whatever the seed, one for an epoch of any like it."""
+    """By what a step's cost is kept: one key for all of its recipe, whatever the seed, one for an epoch of any like it.
+
+    `epochs` is how many of these the step is.
+    """
 
     exact: str
     like: str
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -64,20 +68,14 @@ class Rates:
                 return cls(rates, gemm)
         return cls()
 
-    def of(self, step: Step) -> Rate | None:
-        """What a step has cost, or else as many times an epoch of one like it as it is long."""
-        keys = keys_of(step)
+    def of(self, keys: Keys) -> Rate | None:
+        """What a step of these keys has cost, or else as many times an epoch of one like it as it is long."""
         found = self.by_key.get(keys.exact)
         if found is None and (like := self.by_key.get(keys.like)):
-            found = like._replace(seconds=like.seconds * _length(step))
+            found = like._replace(seconds=like.seconds * keys.epochs)
         if found is None or self.gemm is None:
             return found
         return found._replace(seconds=found.seconds * self.gemm / _yardstick())
-
-    def memory(self, keys: Keys) -> float | None:
-        """The most memory that a step of these keys, or else one like it, has taken."""
-        found = self.by_key.get(keys.exact) or self.by_key.get(keys.like)
-        return found.memory if found else None
 
 
 def rates_here() -> Rates:
@@ -96,7 +94,8 @@ def remember(step: Step, seconds: float, memory: float) -> None:
     One that diverged says nothing. A cache that cannot be written does not stop anything.
     """
     try:
-        epochs, disk = _length(step), _left_behind(step, seconds)
+        keys, disk = keys_of(step), _left_behind(step, seconds)
+        epochs = keys.epochs
         if isinstance(step, TrainStep) and layout.is_finished(step.out):
             record, rows = read_environment(step.out), folder.read_rows(step.out / layout.STEPS)
             if record.diverged:
@@ -106,7 +105,6 @@ def remember(step: Step, seconds: float, memory: float) -> None:
                 epochs = len(rows) or epochs
         cost = Rate(round(seconds, 3), memory, disk)
         like = Rate(round(seconds / epochs, 5), memory, disk)
-        keys = keys_of(step)
         rates = {**rates_here().by_key, keys.exact: cost, keys.like: like}
         folder.write_json(_path(), {"processor": processor(), "rates": _plain(rates)})
     except PriorscopeError:
@@ -116,7 +114,8 @@ def remember(step: Step, seconds: float, memory: float) -> None:
 def export(steps: Sequence[Step]) -> Plain:
     """The costs of some steps on this machine, as they are shipped."""
     here = rates_here().by_key
-    measured = {key: here[key] for step in steps for key in keys_of(step) if key in here}
+    keys = (key for known in map(keys_of, steps) for key in (known.exact, known.like))
+    measured = {key: here[key] for key in keys if key in here}
     return {"processor": processor(), "gemm": _yardstick(), "rates": _plain(measured)}
 
 
@@ -150,7 +149,7 @@ def _size(files: Iterable[Path], since: float = 0.0) -> int:
 
 def keys_of(step: Step) -> Keys:
     """By what a step's cost is kept; a recipe takes long to hash."""
-    return Keys(_key(step), _alike(step))
+    return Keys(_key(step), _alike(step), _length(step))
 
 
 def _key(step: Step) -> str:
