@@ -11,12 +11,13 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from priorscope.models import kernels
+from priorscope.models.kernels.gelu import FLAT
+from priorscope.models.kernels.team import has_team
 from priorscope.models.networks import fused
 from priorscope.models.networks.fused import Gelu, gelu
 from priorscope.models.networks.transformer import quicken
 
-pytestmark = pytest.mark.skipif(not kernels.has_team(), reason="this torch does not compute with GNU's OpenMP")
+pytestmark = pytest.mark.skipif(not has_team(), reason="this torch does not compute with GNU's OpenMP")
 
 
 def slope(x: Tensor) -> Tensor:
@@ -88,5 +89,5 @@ def test_in_float32_and_where_nothing_learns_it_is_torchs_own() -> None:
 
 
 def test_the_constant_is_where_it_is_said_to_be() -> None:
-    ends = slope(torch.tensor([-kernels.FLAT, kernels.FLAT]).double())
+    ends = slope(torch.tensor([-FLAT, FLAT]).double())
     np.testing.assert_allclose(ends.numpy(), [0, 1], atol=8e-6)

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from priorscope.models import kernels
+from priorscope.models.kernels import team
+from priorscope.models.kernels.dropout import drop
+from priorscope.models.kernels.softmax import weigh_and_drop
 from priorscope.models.networks import attention, fused
 
-pytestmark = pytest.mark.skipif(not kernels.has_team(), reason="this torch does not compute with GNU's OpenMP")
+pytestmark = pytest.mark.skipif(not team.has_team(), reason="this torch does not compute with GNU's OpenMP")
 
 TYPES = {torch.float32: 3e-6, torch.bfloat16: 2**-8}
 """A rounding of the result, and a little of float32's where the loop computes."""
@@ -123,9 +125,9 @@ def is_dropped(seed: int, row: int, column: int, p: float) -> bool:
 def test_masks_are_those_of_their_definition(dtype: torch.dtype) -> None:
     """Another hash would train every Perceiver anew: who changes it raises the versions of Perceiver, Perceiver IO and TNT."""
     seed = 2**62 + 12345
-    mask = kernels.drop(torch.ones(3000, dtype=dtype), 0.3, seed) == 0
+    mask = drop(torch.ones(3000, dtype=dtype), 0.3, seed) == 0
     assert mask.tolist() == [is_dropped(seed, i // 1024, i % 1024, 0.3) for i in range(3000)]
-    kept, weights = kernels.weigh_and_drop(torch.zeros(5, 40, dtype=dtype), 0.25, seed)
+    kept, weights = weigh_and_drop(torch.zeros(5, 40, dtype=dtype), 0.25, seed)
     assert torch.equal(kept == 0, weights < 0)
     assert (kept == 0).tolist() == [[is_dropped(seed, row, column, 0.25) for column in range(40)] for row in range(5)]
 
@@ -150,7 +152,7 @@ def test_dropout_drops_the_gradient_where_it_dropped_the_value(count: int, dtype
 
 def test_elsewhere_dropout_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where torch has another OpenMP: the rate and the mean are the same."""
-    monkeypatch.setattr(kernels, "has_team", lambda: False)
+    monkeypatch.setattr(team, "has_team", lambda: False)
     torch.manual_seed(0)
     kept = attention.weigh_and_drop(torch.zeros(1000, 100), fused.Dropout(0.2))
     torch.testing.assert_close(kept[kept != 0], torch.full_like(kept[kept != 0], 0.0125))

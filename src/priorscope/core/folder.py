@@ -33,6 +33,15 @@ def at_home(path: os.PathLike[str] | str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser raises RuntimeError there
 
 
+def cache_folder() -> Path:
+    """The folder for what can be made again: `PRIORSCOPE_CACHE`, or the user's cache folder."""
+    named = os.environ.get("PRIORSCOPE_CACHE")
+    if named:
+        return at_home(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "priorscope"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file to write to, which takes the name `path` only when the block ends well."""

@@ -17,12 +17,13 @@ import numpy as np
 
 from priorscope.core.config import content_key
 from priorscope.core.errors import PriorscopeError, WorkError
+from priorscope.core.folder import cache_folder
 from priorscope.data import decode
 from priorscope.data.beton.manifest import is_finished
 from priorscope.data.beton.reader import Beton, BetonPixels
 from priorscope.data.decode import BrokenImageError
 from priorscope.data.encoded import CHUNK, EncodedPixels, decoded
-from priorscope.data.folders import alone, cache_folder
+from priorscope.data.folders import alone
 from priorscope.data.progress import bar
 from priorscope.data.sources.dataset import DatasetPixels
 from priorscope.data.split import ArrayPixels, ChosenPixels, Ints, Pixels, Source, Split

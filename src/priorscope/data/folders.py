@@ -13,19 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from priorscope.core.errors import WorkError
-from priorscope.core.folder import at_home, unwritable
+from priorscope.core.folder import at_home, cache_folder, unwritable
 
 DATA_VARIABLE = "PRIORSCOPE_DATA"
-CACHE_VARIABLE = "PRIORSCOPE_CACHE"
-
-
-def cache_folder() -> Path:
-    """The folder for what can be made again: `PRIORSCOPE_CACHE`, or the user's cache folder."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return at_home(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "priorscope"
 
 
 def data_folder() -> Path:

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.core.folder import TEMPORARY, unwritable
-from priorscope.data.folders import alone, cache_folder
+from priorscope.core.folder import TEMPORARY, cache_folder, unwritable
+from priorscope.data.folders import alone
 
 BLOCK = 1 << 20
 TORN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)

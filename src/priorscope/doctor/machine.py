@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from priorscope.core.config import Plain
+from priorscope.core.folder import cache_folder
 from priorscope.core.machine import cores, hardware, versions
-from priorscope.data.folders import DATA_VARIABLE, cache_folder, data_folder
+from priorscope.data.folders import DATA_VARIABLE, data_folder
 from priorscope.doctor import Finding
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
 from priorscope.core.environment import read_environment
 from priorscope.core.errors import PriorscopeError
+from priorscope.core.folder import cache_folder
 from priorscope.core.machine import processor
-from priorscope.data.folders import cache_folder
 from priorscope.study.cells import Cell
 from priorscope.study.steps import Step, TrainStep
 

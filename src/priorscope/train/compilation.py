@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from priorscope.core import folder
 from priorscope.core.config import Plain, content_key
 from priorscope.core.errors import PriorscopeError, RequestError, first_line
+from priorscope.core.folder import cache_folder
 from priorscope.core.machine import processor, ran_out, versions
-from priorscope.data.folders import cache_folder
 from priorscope.models import FAMILIES
 from priorscope.train.finetune import trains_body
 from priorscope.train.gradient import Forward, Gradient

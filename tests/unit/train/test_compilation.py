@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import priorscope as ps
-from priorscope.data.folders import cache_folder
+from priorscope.core.folder import cache_folder
 from priorscope.data.loader import Batch
 from priorscope.fitting import attempt
 from priorscope.train import compilation

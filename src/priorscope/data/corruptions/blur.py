@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from priorscope.core.compiled import njit
 from priorscope.data.corruptions.fields import Bytes, Draws, Floats, as_bytes, smeared, smoothed, unit, zoomed
 
 CONSTANTS = {
@@ -69,7 +69,7 @@ def glass_blur(pictures: Bytes, constants: tuple[float, int, int], draws: Draws)
     return as_bytes(smoothed(unit(shuffled), sigma))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _shuffle(pictures: Bytes, offsets: NDArray[np.int64], reach: int) -> None:  # pragma: no cover  compiled
     count, times, side = len(pictures), offsets.shape[1], pictures.shape[1]
     for n in range(count):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from numba import njit
 
+from priorscope.core.compiled import njit
 from priorscope.data.corruptions.fields import Bytes, Draws, Floats, as_bytes, smoothed, uniform, unit
 
 CONSTANTS = {
@@ -63,7 +63,7 @@ def _affine(moves: Floats, side: int) -> tuple[Floats, Floats]:
     return np.ascontiguousarray(at[..., 1], np.float64), np.ascontiguousarray(at[..., 0], np.float64)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _mirrored(position: int, side: int, inner: bool) -> int:  # pragma: no cover  compiled
     """A position beyond the edge as its mirror image: about the last pixel's centre (`inner`) or about its outer edge."""
     period = 2 * side - 2 if inner else 2 * side
@@ -73,7 +73,7 @@ def _mirrored(position: int, side: int, inner: bool) -> int:  # pragma: no cover
     return period - place if inner else period - 1 - place
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _sample(pictures: Floats, ys: Floats, xs: Floats, inner: bool, out: Floats) -> None:  # pragma: no cover  compiled
     """Fills `out` with pictures read bilinearly at positions (ys, xs), mirrored beyond their edges."""
     count, side = len(pictures), pictures.shape[1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from priorscope.core.compiled import njit
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
@@ -108,7 +109,7 @@ def smeared(pictures: Bytes, radius: float, sigma: float, degrees: Floats) -> By
     return (out + 0.5).astype(np.uint8)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _smear(
     pictures: Bytes, kernel: Floats, down: NDArray[np.int64], across: NDArray[np.int64], out: Floats
 ) -> None:  # pragma: no cover  compiled

@@ -1,7 +1,4 @@
-"""The numbers by which tables and programs name operations.
-
-Compiled code is cached by the content of the kernel's own file: who changes a number here must change the kernels that read it.
-"""
+"""The numbers by which tables and programs name operations."""
 
 from __future__ import annotations
 

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import cast
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from priorscope.core.compiled import njit
 from priorscope.data.kernels.codes import (
     AUTOCONTRAST,
     BRIGHTNESS,
@@ -36,20 +37,20 @@ Counts = NDArray[np.int64]
 _RED, _GREEN, _BLUE = F(0.299), F(0.587), F(0.114)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _level(value: float) -> int:
     """The nearest of the 256 levels."""
     return int(min(max(value, F(0.0)), F(255.0)) + F(0.5))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _reset(table: Levels) -> None:
     for c in range(3):
         for level in range(256):
             table[c, level] = level
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _count(planes: Levels, counts: Counts) -> None:
     counts[:] = 0
     for c in range(3):
@@ -57,7 +58,7 @@ def _count(planes: Levels, counts: Counts) -> None:
             counts[c, planes[c, k]] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _counted(counts: Counts, table: Levels, c: int, seen: Counts) -> None:
     """The histogram of a channel as it is after the table."""
     seen[:] = 0
@@ -65,7 +66,7 @@ def _counted(counts: Counts, table: Levels, c: int, seen: Counts) -> None:
         seen[table[c, level]] += counts[c, level]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _grey_mean(counts: Counts, table: Levels, pixels: int) -> float:
     total = 0.0
     for c in range(3):
@@ -77,7 +78,7 @@ def _grey_mean(counts: Counts, table: Levels, pixels: int) -> float:
     return F(total / pixels)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _blend_levels(table: Levels, factor: float, other: float) -> None:
     """Brightness and contrast: factor x level + (1 - factor) x other."""
     offset = (F(1.0) - factor) * other
@@ -86,7 +87,7 @@ def _blend_levels(table: Levels, factor: float, other: float) -> None:
             table[c, level] = _level(factor * F(table[c, level]) + offset)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _equalize(counts: Counts, table: Levels, seen: Counts, pixels: int) -> None:
     """PIL's rule: levels are spread so that each step holds equally many pixels, the last level's left out."""
     for c in range(3):
@@ -106,7 +107,7 @@ def _equalize(counts: Counts, table: Levels, seen: Counts, pixels: int) -> None:
             table[c, level] = seen[table[c, level]]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _autocontrast(counts: Counts, table: Levels, seen: Counts) -> None:
     for c in range(3):
         _counted(counts, table, c, seen)
@@ -121,7 +122,7 @@ def _autocontrast(counts: Counts, table: Levels, seen: Counts) -> None:
                 table[c, level] = _level((F(table[c, level]) - F(low)) * scale)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _each_level(table: Levels, code: int, value: float) -> None:
     """Posterize, solarize, invert."""
     mask = 255 ^ ((1 << (8 - round(value))) - 1) if code == POSTERIZE else 0
@@ -134,7 +135,7 @@ def _each_level(table: Levels, code: int, value: float) -> None:
                 table[c, level] = 255 - old
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _saturate(planes: Levels, table: Levels, factor: float) -> None:
     """Blends with the luminance."""
     rest = F(1.0) - factor
@@ -146,14 +147,14 @@ def _saturate(planes: Levels, table: Levels, factor: float) -> None:
         planes[2, k] = _level(factor * b + grey)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _channel(sector: float, top: float, range_: float) -> int:
     """A channel of a colour from its hue (in sixths of a turn, shifted for the channel), greatest value and range of values."""
     sector = sector - F(6.0) * F(math.floor(sector / F(6.0)))
     return _level(top - range_ * max(F(0.0), min(min(sector, F(4.0) - sector), F(1.0))))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _turn_hue(planes: Levels, table: Levels, turns: float) -> None:
     """Moves the hue of the hexagonal HSV model; its value and the range of the channels stay."""
     for k in range(planes.shape[1]):
@@ -174,7 +175,7 @@ def _turn_hue(planes: Levels, table: Levels, turns: float) -> None:
         planes[2, k] = _channel(hue + F(1.0), top, range_)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _sharpen(planes: Levels, table: Levels, factor: float, side: int) -> None:
     """Blends with a picture smoothed by (1 1 1, 1 5 1, 1 1 1) / 13; the border stays."""
     rest = (F(1.0) - factor) / F(13.0)
@@ -197,7 +198,7 @@ def _sharpen(planes: Levels, table: Levels, factor: float, side: int) -> None:
                 planes[c, base + x] = _level(factor * here[x] + rest * (ring + F(5.0) * here[x]))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _carry_out(planes: Levels, side: int, ops: NDArray[np.float64], table: Levels, counts: Counts, seen: Counts) -> None:
     """All colour operations of one picture; what is left to do stands in the table."""
     counted = False
@@ -230,7 +231,7 @@ def _carry_out(planes: Levels, side: int, ops: NDArray[np.float64], table: Level
             counted = False
 
 
-@njit(types.void(types.float32[:, :, :, ::1], types.float64[:, :, ::1]), nogil=True, cache=True)
+@njit(types.void(types.float32[:, :, :, ::1], types.float64[:, :, ::1]), nogil=True)
 def colour(images: NDArray[np.float32], ops: NDArray[np.float64]) -> None:
     """Carries out the colour operations `ops` (n, most, 2: code, number; code 0 ends them) on pictures in [0, 1], in place."""
     side = images.shape[2]

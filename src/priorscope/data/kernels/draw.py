@@ -11,9 +11,10 @@ import math
 from typing import Final
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from priorscope.core.compiled import njit
 from priorscope.data.kernels.codes import (
     AFFINE,
     CENTRE_CROP,
@@ -45,7 +46,7 @@ TRIES: Final = 10
 """Tries to find a rectangle that fits, as in torchvision."""
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _after(warp: Table, a: float, b: float, c: float, d: float, e: float, f: float) -> None:
     """Makes the warp one whose output is read through the map (a .. f)."""
     wa, wb, wd, we = warp[0], warp[1], warp[3], warp[4]
@@ -55,7 +56,7 @@ def _after(warp: Table, a: float, b: float, c: float, d: float, e: float, f: flo
     warp[3], warp[4] = wd * a + we * d, wd * b + we * e
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _see_only(warp: Table, left: float, top: float, right: float, bottom: float) -> None:
     """Narrows what may be seen to a window of the present output, where the warp keeps windows upright."""
     if warp[1] != 0.0 or warp[3] != 0.0:
@@ -66,7 +67,7 @@ def _see_only(warp: Table, left: float, top: float, right: float, bottom: float)
     warp[7], warp[9] = max(warp[7], min(y0, y1)), min(warp[9], max(y0, y1))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _zoom(warp: Table, frame: Table, side: int, left: float, top: float, width: float, height: float) -> None:
     """Cuts out a window of the present output and resizes it to `side`."""
     _see_only(warp, left, top, left + width, top + height)
@@ -74,7 +75,7 @@ def _zoom(warp: Table, frame: Table, side: int, left: float, top: float, width: 
     frame[0], frame[1] = side, side
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _centre(warp: Table, frame: Table, side: int, share: float) -> None:
     short = min(frame[0], frame[1])
     kept = max(1.0, float(round(short * share)))
@@ -82,7 +83,7 @@ def _centre(warp: Table, frame: Table, side: int, share: float) -> None:
     _zoom(warp, frame, side, left, top, kept, kept)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _turn(warp: Table, frame: Table, degrees: float, dx: float, dy: float, scale: float, shear: float, corner: bool) -> None:
     """The inverse of: shear along x, turn clockwise, scale (all about the centre, or the upper left corner), then shift."""
     turn, slope = math.radians(degrees), math.tan(math.radians(shear))
@@ -94,7 +95,7 @@ def _turn(warp: Table, frame: Table, degrees: float, dx: float, dy: float, scale
     _after(warp, a, b, x - a * (x + dx) - b * (y + dy), d, e, y - d * (x + dx) - e * (y + dy))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _rectangle(
     picture: int, place: int, row: Table, height: float, width: float, spare: float
 ) -> tuple[bool, float, float, float, float]:
@@ -114,7 +115,7 @@ def _rectangle(
     return False, 0.0, 0.0, width, height
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _resized_crop(picture: int, place: int, row: Table, side: int, warp: Table, frame: Table) -> None:
     height, width = frame[0], frame[1]
     found, left, top, w, h = _rectangle(picture, place, row, height, width, 0.0)
@@ -128,7 +129,7 @@ def _resized_crop(picture: int, place: int, row: Table, side: int, warp: Table, 
     _zoom(warp, frame, side, left, top, w, h)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _affine(picture: int, place: int, row: Table, warp: Table, frame: Table) -> None:
     """Parameters: degrees low, high; translate x, y; scale low, high; shear low, high."""
     degrees = row[3] + (row[4] - row[3]) * uniform(picture, place, 0)
@@ -139,7 +140,7 @@ def _affine(picture: int, place: int, row: Table, warp: Table, frame: Table) -> 
     _turn(warp, frame, degrees, dx, dy, scale, shear, False)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _magnitude(picture: int, place: int, row: Table) -> float:
     """The number of an operation that takes one.
 
@@ -152,7 +153,7 @@ def _magnitude(picture: int, place: int, row: Table) -> float:
     return row[7] + (-value if row[5] > 0.0 and uniform(picture, place, 1) < 0.5 else value)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _jitter(picture: int, place: int, row: Table, colours: Table, used: NDArray[np.int64]) -> None:
     """Four colour operations in random order. Parameters: code, low, high of each in turn; an empty range does nothing."""
     order = np.arange(4)
@@ -168,7 +169,7 @@ def _jitter(picture: int, place: int, row: Table, colours: Table, used: NDArray[
             used[0] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _erase(picture: int, place: int, row: Table, number: int, side: int, boxes: Table, used: NDArray[np.int64]) -> None:
     """A box is left, top, right, bottom in the output, the table row that says how to fill it, and the place."""
     height = width = float(side)
@@ -186,7 +187,7 @@ def _erase(picture: int, place: int, row: Table, number: int, side: int, boxes: 
     used[1] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _warped(picture: int, place: int, row: Table, side: int, warp: Table, frame: Table) -> None:
     """A geometric operation, multiplied onto the warp."""
     code = int(row[CODE])
@@ -224,7 +225,7 @@ def _warped(picture: int, place: int, row: Table, side: int, warp: Table, frame:
             _after(warp, 1.0, 0.0, 0.0, 0.0, 1.0, -float(int(value)))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _apply(
     picture: int,
     place: int,
@@ -267,7 +268,6 @@ def _apply(
         types.float64[:, :, ::1],
     ),
     nogil=True,
-    cache=True,
 )
 def draw(
     table: Table,

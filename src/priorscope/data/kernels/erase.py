@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import cast
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from priorscope.core.compiled import njit
 from priorscope.data.kernels.codes import COLUMNS
 from priorscope.data.kernels.hashing import mixed, noise_key, picture_key
 
@@ -17,7 +18,7 @@ U = cast("Callable[[int], int]", np.uint64)
 Images = NDArray[np.float32]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _noise(key: int, number: int) -> float:
     """A number in [0, 1) for one value of one box (24 bits: all that a float32 holds)."""
     return F(mixed(key + U(number)) >> U(40)) * F(1.0 / 16777216.0)
@@ -26,7 +27,6 @@ def _noise(key: int, number: int) -> float:
 @njit(
     types.void(types.float32[:, :, :, ::1], types.float64[:, :, ::1], types.float64[:, ::1], types.uint64, types.int64[::1]),
     nogil=True,
-    cache=True,
 )
 def erase(images: Images, boxes: NDArray[np.float64], table: NDArray[np.float64], key: int, index: NDArray[np.int64]) -> None:
     """Fills each picture's `boxes` (n, most, 6), in place, with the colour at the end of the box's row of the table."""
@@ -55,7 +55,6 @@ def erase(images: Images, boxes: NDArray[np.float64], table: NDArray[np.float64]
         types.float32[:, :, ::1],
     ),
     nogil=True,
-    cache=True,
 )
 def mix(images: Images, partner: NDArray[np.int64], mixes: NDArray[np.float64], order: NDArray[np.int64], out: Images) -> None:
     """Fills `out` (n, 3, pixels) with pictures mixed with their partners, the pixels in a fixed order where one is given.

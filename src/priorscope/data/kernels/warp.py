@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Final, cast
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from priorscope.core.compiled import njit
 from priorscope.data.kernels.codes import AREA, EDGE, FILL, NEAREST
 
 F = cast("Callable[[float], float]", np.float32)
@@ -28,7 +29,7 @@ _1F = F(1.0)
 _1, _2 = np.uint64(1), np.uint64(2)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _is_copy(warp: Warp) -> bool:
     """Whether output pixels are source pixels: no resizing, no turning, whole shifts."""
     if warp[1] != 0.0 or warp[3] != 0.0 or abs(warp[0]) != 1.0 or abs(warp[4]) != 1.0:
@@ -36,7 +37,7 @@ def _is_copy(warp: Warp) -> bool:
     return warp[2] == math.floor(warp[2]) and warp[5] == math.floor(warp[5])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _is_resize(warp: Warp, side: int) -> bool:
     """Whether the warp is an upright window, every output centre of which may be seen."""
     if warp[1] != 0.0 or warp[3] != 0.0:
@@ -46,7 +47,7 @@ def _is_resize(warp: Warp, side: int) -> bool:
     return min(x0, x1) >= warp[6] and max(x0, x1) <= warp[8] and min(y0, y1) >= warp[7] and max(y0, y1) <= warp[9]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _within(position: int, low: int, high: int, outside: int) -> int:
     """The pixel among low .. high - 1 that a position shows, or -1 for the fill."""
     if low <= position < high:
@@ -60,7 +61,7 @@ def _within(position: int, low: int, high: int, outside: int) -> int:
     return low + min(place, period - place)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _copy(flat: Bytes, offset: int, width: int, warp: Warp, outside: int, fill: Floats, out: Floats) -> None:
     side = out.shape[1]
     left, top, right, bottom = int(warp[6]), int(warp[7]), int(warp[8]), int(warp[9])
@@ -86,7 +87,7 @@ def _copy(flat: Bytes, offset: int, width: int, warp: Warp, outside: int, fill: 
                     out[c, y, x] = fill[c] if column < 0 else F(flat[base + 3 * column + c]) * _TO_UNIT
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _copy_row(pixels: Bytes, count: int, step: int, red: Floats, green: Floats, blue: Floats) -> None:
     """One row from its beginning or mirrored. Slices instead of offsets let the loop be vectorised: 1,000,000 pictures of 32x32
     a second on one core instead of 450,000."""
@@ -102,7 +103,7 @@ def _copy_row(pixels: Bytes, count: int, step: int, red: Floats, green: Floats, 
             blue[count - 1 - x] = F(pixels[3 * x + 2]) * _TO_UNIT
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _tap(position: float, low: float, high: float) -> tuple[int, float]:
     """(first pixel, weight of the second) of a position among the pixels low .. high - 1, held at their edges."""
     held = min(max(position - 0.5, low), high - 1.0)
@@ -110,7 +111,7 @@ def _tap(position: float, low: float, high: float) -> tuple[int, float]:
     return int(first), held - first
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _resample_row(pixels: Floats, columns: NDArray[np.uint32], weights: Floats, right: int, out: Floats) -> None:
     """One row at other columns: `columns` are indices of red; unsigned, for a signed index costs a test for less than 0."""
     side = len(columns)
@@ -125,7 +126,7 @@ def _resample_row(pixels: Floats, columns: NDArray[np.uint32], weights: Floats, 
         blue[x] = b + (pixels[beside + _2] - b) * weight
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _resize(
     flat: Bytes,
     offset: int,
@@ -177,14 +178,14 @@ def _resize(
                 line[x] = min(upper[x] * high + lower[x] * low, _1F)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _span(at: int, scale: float, shift: float, low: float, high: float) -> tuple[float, float]:
     """What output pixel `at` covers of the source, within low .. high."""
     one, two = scale * at + shift, scale * (at + 1) + shift
     return min(max(min(one, two), low), high), min(max(max(one, two), low), high)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _mean_row(flat: Bytes, base: int, warp: Warp, out: Floats) -> None:
     """One source row, each output column the mean of what it covers."""
     for x in range(out.shape[1]):
@@ -200,7 +201,7 @@ def _mean_row(flat: Bytes, base: int, warp: Warp, out: Floats) -> None:
         out[0, x], out[1, x], out[2, x] = red * scale, green * scale, blue * scale
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _resize_area(flat: Bytes, offset: int, width: int, warp: Warp, rows: Floats, out: Floats) -> None:
     """The mean of what each output pixel covers (OpenCV's INTER_AREA, both ways)."""
     side = out.shape[1]
@@ -222,7 +223,7 @@ def _resize_area(flat: Bytes, offset: int, width: int, warp: Warp, rows: Floats,
                     out[c, y, x] = min(out[c, y, x] + share * rows[slot, c, x], _1F)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _bilinear(
     flat: Bytes, offset: int, width: int, window: NDArray[np.int64], u: float, v: float, outside: int, fill: Floats
 ) -> tuple[float, float, float]:
@@ -249,7 +250,7 @@ def _bilinear(
     return red, green, blue
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _warp(
     flat: Bytes, offset: int, width: int, warp: Warp, interpolation: int, outside: int, fill: Floats, out: Floats
 ) -> None:
@@ -288,7 +289,6 @@ def _warp(
         types.float32[:, :, :, ::1],
     ),
     nogil=True,
-    cache=True,
 )
 def render(
     flat: Bytes,

@@ -19,7 +19,7 @@ def runs_kernels(values: Tensor) -> bool:
     plain = type(values) is Tensor and values.device.type == "cpu" and values.dtype in (torch.float32, torch.bfloat16)
     if not plain or torch.compiler.is_compiling():
         return False
-    from priorscope.models.kernels import has_team
+    from priorscope.models.kernels.team import has_team
 
     return has_team()
 
@@ -62,7 +62,7 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, p: float, seed: int) -> Tensor:
-        from priorscope.models.kernels import drop
+        from priorscope.models.kernels.dropout import drop
 
         ctx.drawn = p, seed
         return drop(values.contiguous(), p, seed)
@@ -70,7 +70,7 @@ class _Dropped(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        from priorscope.models.kernels import drop
+        from priorscope.models.kernels.dropout import drop
 
         return drop(gradient.contiguous(), *ctx.drawn), None, None
 
@@ -90,7 +90,7 @@ class _Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, p: float, seed: int) -> Tensor:
-        from priorscope.models.kernels import weigh_and_drop
+        from priorscope.models.kernels.softmax import weigh_and_drop
 
         kept, weights = weigh_and_drop(scores.contiguous(), p, seed)
         ctx.save_for_backward(weights)
@@ -100,7 +100,7 @@ class _Kept(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        from priorscope.models.kernels import weigh_and_drop_backward
+        from priorscope.models.kernels.softmax import weigh_and_drop_backward
 
         (weights,) = ctx.saved_tensors
         return weigh_and_drop_backward(gradient.contiguous(), weights, ctx.p), None, None
@@ -133,7 +133,7 @@ class _Gelu(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        from priorscope.models.kernels import gelu_backward
+        from priorscope.models.kernels.gelu import gelu_backward
 
         (x,) = ctx.saved_tensors
         if gradient.stride() != x.stride():
@@ -153,7 +153,7 @@ def gated(packed: Tensor) -> Tensor:
 class _Gated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, packed: Tensor) -> Tensor:
-        from priorscope.models.kernels import gated
+        from priorscope.models.kernels.gelu import gated
 
         packed = packed.contiguous()
         ctx.save_for_backward(packed)
@@ -162,7 +162,7 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        from priorscope.models.kernels import gated_backward
+        from priorscope.models.kernels.gelu import gated_backward
 
         (packed,) = ctx.saved_tensors
         return gated_backward(gradient.contiguous(), packed)

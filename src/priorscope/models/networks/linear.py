@@ -91,9 +91,9 @@ def turned(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     rows, columns = matrix.shape
     if rows % 4 or not matrix.is_contiguous() or not runs_kernels(matrix):
         return matrix.new_empty(columns, rows, dtype=dtype).copy_(matrix.T)
-    from priorscope.models import kernels
+    from priorscope.models.kernels import turning
 
-    return kernels.turned(matrix, dtype)
+    return turning.turned(matrix, dtype)
 
 
 def _onednn_multiplies() -> bool:

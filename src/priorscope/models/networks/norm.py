@@ -52,6 +52,6 @@ class _LayerNorm(torch.autograd.Function):
             exact, every = (gradient.float(), x.float(), [x.shape[-1]], mean, scale, weight, weight), [True] * 3
             of_x, of_weight, of_bias = torch.ops.aten.native_layer_norm_backward(*exact, every)
             return of_x.to(x.dtype), of_weight, of_bias, None
-        from priorscope.models.kernels import norm_backward
+        from priorscope.models.kernels.norm import norm_backward
 
         return *norm_backward(gradient.contiguous(), x, mean, scale, weight), None
