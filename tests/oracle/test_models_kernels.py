@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -184,3 +188,29 @@ def test_gating_in_float32_is_torchs() -> None:
     packed = noise(8, 10, dtype=torch.float32).requires_grad_()
     values, gates = packed.chunk(2, -1)
     assert torch.equal(fused.gated(packed), values * F.gelu(gates))
+
+
+EVERY_LOOP = """
+import torch
+from priorscope.models.kernels import dropout, gelu, norm, softmax, turning
+
+torch.manual_seed(0)
+for dtype in (torch.float32, torch.bfloat16):
+    x, gradient = torch.randn(300, 96).to(dtype), torch.randn(300, 96).to(dtype)
+    made = [*norm.norm_backward(gradient, x, torch.randn(300), torch.rand(300) + 0.5, torch.randn(96))]
+    made += [*softmax.weigh_and_drop(x, 0.2, 5), softmax.weigh_and_drop_backward(gradient, x, 0.2), dropout.drop(x, 0.3, 7)]
+    if dtype == torch.bfloat16:
+        made += [gelu.gelu_backward(gradient, x), gelu.gated(x), gelu.gated_backward(gradient[:, :48].contiguous(), x)]
+        made += [turning.turned(x, dtype), turning.turned(x, torch.float32)]
+    print([hash(one.contiguous().view(torch.uint8).numpy().tobytes()) for one in made])
+"""
+
+
+def test_code_that_was_just_compiled_computes_what_it_computes_when_it_is_found_on_the_disk(tmp_path: Path) -> None:
+    """To the last bit: a training that is killed in the process that compiled goes on in one that finds the code."""
+    named = os.environ | {"PRIORSCOPE_CACHE": str(tmp_path), "PYTHONHASHSEED": "0", "NUMBA_CACHE_DIR": ""}
+    command = [sys.executable, "-c", EVERY_LOOP]
+    said = [subprocess.run(command, env=named, text=True, capture_output=True, check=True).stdout for _ in range(2)]
+    assert said[0] == said[1]
+    assert said[0].count(",") > 10
+    assert list(tmp_path.rglob("*.nbc"))

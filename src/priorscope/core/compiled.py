@@ -38,12 +38,12 @@ def njit(*signature: Any, **options: Any) -> Callable[[Code], Code]:
     return compiled
 
 
-def cfunc(signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.cfunc(signature)`, kept on the disk: a function of C, whose `address` it has."""
+def cfunc(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.cfunc(signature, **options)`, kept on the disk: a function of C, whose `address` it has."""
 
     def compiled(code: Callable[..., Any]) -> Any:
         with _kept(code) as kept:
-            return numba.cfunc(signature, cache=kept)(code)
+            return numba.cfunc(signature, cache=kept, **options)(code)
 
     return compiled
 

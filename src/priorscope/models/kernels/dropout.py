@@ -72,7 +72,7 @@ def signed(_typing: Any, _value: Any, _gone: Any) -> Any:
     return types.float32(types.float32, types.uint32), code
 
 
-@njit
+@njit(inline="always")
 def _drop(job: Any, element: Any) -> None:
     count, seed, threshold = job[FIRST + 2], job[FIRST + 3], types.uint32(job[FIRST + 4])
     values = array_at(job[FIRST], element, count)

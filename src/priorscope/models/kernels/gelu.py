@@ -30,7 +30,7 @@ def _normal(x: float) -> tuple[float, float]:
     return F(tail if x < F(0.0) else F(F(1.0) - tail)), F(F(0.39894228) * power)
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(inline="always")
 def _gate(job: Any, element: Any) -> None:
     rows, width = job[ROWS], job[COLUMNS]
     packed = array_at(job[FIRST], element, (rows, 2, width))
@@ -46,7 +46,7 @@ def _gate(job: Any, element: Any) -> None:
                 result[i, j] = rounded(F(read(packed[i, 0, j]) * F(gate * below)), element)
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(inline="always")
 def _gate_back(job: Any, element: Any) -> None:
     rows, width = job[ROWS], job[COLUMNS]
     gradient = array_at(job[FIRST], element, (rows, width))
@@ -65,12 +65,12 @@ def _gate_back(job: Any, element: Any) -> None:
                 result[i, 1, j] = rounded(F(F(of_result * read(packed[i, 0, j])) * slope), element)
 
 
-@cfunc(JOB)
+@cfunc(JOB, fastmath=FAST, error_model="numpy")
 def _gate_bfloat(job: Any) -> None:
     _gate(job, types.uint16(0))
 
 
-@cfunc(JOB)
+@cfunc(JOB, fastmath=FAST, error_model="numpy")
 def _gate_back_bfloat(job: Any) -> None:
     _gate_back(job, types.uint16(0))
 
@@ -117,7 +117,7 @@ def _slope(x: float) -> float:
     return F(x * odd + F(0.5))
 
 
-@njit(fastmath=FAST)
+@njit(inline="always")
 def _gelu_back(job: Any, element: Any) -> None:
     count = job[FIRST + 3]
     gradient = array_at(job[FIRST], element, count)
@@ -133,7 +133,7 @@ def _gelu_back(job: Any, element: Any) -> None:
             there[j] = rounded(F(read(given[j]) * _slope(read(here[j]))), element)
 
 
-@cfunc(JOB)
+@cfunc(JOB, fastmath=FAST)
 def _gelu_back_bfloat(job: Any) -> None:
     _gelu_back(job, types.uint16(0))
 

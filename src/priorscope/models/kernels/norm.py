@@ -14,7 +14,7 @@ from priorscope.models.kernels.lanes import FAST, F, read, rounded
 from priorscope.models.kernels.team import ELEMENTS, FIRST, JOB, ROWS, array_at, claim, rows_of, run
 
 
-@njit(fastmath=FAST)
+@njit(inline="always")
 def _norm_back(job: Any, element: Any) -> None:
     rows, width, together = job[FIRST + 7], job[FIRST + 8], job[FIRST + 9]
     gradient = array_at(job[FIRST], element, (rows, width))
@@ -50,12 +50,12 @@ def _norm_back(job: Any, element: Any) -> None:
                 to[j] = rounded(F(by * F(F(pulled[j] - straight) - F(normal[j] * along))), element)
 
 
-@cfunc(JOB)
+@cfunc(JOB, fastmath=FAST)
 def _norm_back_float(job: Any) -> None:
     _norm_back(job, types.float32(0))
 
 
-@cfunc(JOB)
+@cfunc(JOB, fastmath=FAST)
 def _norm_back_bfloat(job: Any) -> None:
     _norm_back(job, types.uint16(0))
 

@@ -15,7 +15,7 @@ from priorscope.models.kernels.lanes import FAST, F, exponential, from_order, in
 from priorscope.models.kernels.team import AT_ONCE, COLUMNS, FIRST, JOB, ROWS, array_at, claim, rows_of, run
 
 
-@njit(fastmath=FAST)
+@njit(inline="always")
 def _weigh(job: Any, element: Any) -> None:
     shape = (job[ROWS], job[COLUMNS])
     scores = array_at(job[FIRST], element, shape)
@@ -47,7 +47,7 @@ def _weigh(job: Any, element: Any) -> None:
                 kept[i, j] = rounded(unless(F(weight * scale), gone), element)
 
 
-@njit(fastmath=FAST)
+@njit(inline="always")
 def _weigh_back(job: Any, element: Any) -> None:
     shape = (job[ROWS], job[COLUMNS])
     gradient = array_at(job[FIRST], element, shape)
@@ -70,22 +70,22 @@ def _weigh_back(job: Any, element: Any) -> None:
                 of_scores[i, j] = rounded(F(F(stays * read(gradient[i, j])) - F(total * abs(weight))), element)
 
 
-@cfunc(JOB)
+@cfunc(JOB, fastmath=FAST)
 def _weigh_float(job: Any) -> None:
     _weigh(job, types.float32(0))
 
 
-@cfunc(JOB)
+@cfunc(JOB, fastmath=FAST)
 def _weigh_bfloat(job: Any) -> None:
     _weigh(job, types.uint16(0))
 
 
-@cfunc(JOB)
+@cfunc(JOB, fastmath=FAST)
 def _weigh_back_float(job: Any) -> None:
     _weigh_back(job, types.float32(0))
 
 
-@cfunc(JOB)
+@cfunc(JOB, fastmath=FAST)
 def _weigh_back_bfloat(job: Any) -> None:
     _weigh_back(job, types.uint16(0))
 
