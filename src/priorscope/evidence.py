@@ -47,6 +47,10 @@ class Evidence:
         self._kept: dict[str, NDArray[Any]] = {}
         self._state: list[tuple[int, int]] = []
 
+    def on(self, device: str) -> Evidence:
+        """The same network's, which computes on a device from now on."""
+        return Evidence(self.model.to(device), self._weights_key, self.folder, self.classes)
+
     @property
     def name(self) -> str:
         """The model's name."""

@@ -28,8 +28,12 @@ CARD = "README.md"
 class Run:
     """A finished run's folder: recipe, model, curves and results."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        self.path, self.device = path, device
+
+    def on(self, device: str) -> Run:
+        """The same run, whose model computes on a device: `run.on("cuda")`."""
+        return self if device == self.device else Run(self.path, device)
 
     def __fspath__(self) -> str:
         """The run's folder, so that a run may be given wherever the path of one is wanted."""
@@ -78,7 +82,7 @@ class Run:
                 f"after one of: {kept} steps" if kept else "a run with train.keep",
                 f"run.at(step={self.snapshots[-1]})" if kept else "train.keep = 5 in its recipe, and train it",
             )
-        return Snapshot(self.path, step)
+        return Snapshot(self.path, step, self.device)
 
     @property
     def weights(self) -> Path:
@@ -103,13 +107,14 @@ class Run:
                 f"{self.weights.name} in its folder",
                 f"what made it makes them again: priorscope {shlex.join(again)}",
             )
-        return create(
+        model = create(
             self.recipe.model,
             image_size=network.image_size,
             num_classes=network.num_classes,
             statistics=network.statistics,
             weights=self.weights,
-        ).eval()
+        )
+        return model.eval().to(self.device)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -175,9 +180,12 @@ class Run:
 class Snapshot(Run):
     """A run as it was `step` steps into its training. Results that probes stored are about the finished weights, not these."""
 
-    def __init__(self, path: Path, step: int) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, step: int, device: str = "cpu") -> None:
+        super().__init__(path, device)
         self.finished, self.step = Run(path), step
+
+    def on(self, device: str) -> Snapshot:
+        return self if device == self.device else Snapshot(self.path, self.step, device)
 
     @property
     def name(self) -> str:

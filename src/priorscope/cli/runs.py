@@ -35,6 +35,10 @@ def probe(
         str | None, typer.Option(help="Your own network: package.module:function, called without arguments.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="The file of weights for --model.")] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None,
+        typer.Option(help="Where to look: without it, where the run learnt (its train.device), if that is here."),
+    ] = None,
     settings: Annotated[list[str], setting("k=3")] = [],  # noqa: B006  typer reads the default
     out: Annotated[
         Path | None,
@@ -54,7 +58,7 @@ def probe(
     from priorscope.study.look import On, figures, look
 
     if name == "list":
-        if subjects or settings or data or model or weights or out or fresh:
+        if subjects or settings or data or model or weights or device or out or fresh:
             raise RequestError(
                 "probe list came with what only a probe takes.", "nothing beside it but --json", "priorscope probe list"
             )
@@ -68,7 +72,7 @@ def probe(
     written: list[Path] = []
     try:  # what has ended is told and written, whatever becomes of the others
         with bar(f"{name} of {counted(len(networks), 'network')}") as watch:
-            for looked in look(config, networks, on, watch, again=fresh):
+            for looked in look(config, networks, on, watch, device=device, again=fresh):
                 found.append(looked)
                 if out is not None:
                     written.append(looked.save(out / (f"{name}-{len(found)}.json" if len(found) > 1 else f"{name}.json")))

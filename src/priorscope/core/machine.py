@@ -220,7 +220,7 @@ def cuda_devices() -> tuple[str, ...]:
     return tuple(map(str, range(count)) if named is None else named.split(",")[:count])
 
 
-def pick_device(wanted: str) -> str:
+def pick_device(wanted: str, setting: str = "--set train.device") -> str:
     """The device of a run: `auto` takes a GPU if there is one; a device that this machine does not have is refused."""
     import torch
 
@@ -229,5 +229,25 @@ def pick_device(wanted: str) -> str:
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[wanted]:
         found = ", ".join(name for name, here in there.items() if here)
-        raise RequestError(f"This machine has no {wanted} device.", f"one of: {found}", "--set train.device=auto")
+        raise RequestError(f"This machine has no {wanted} device.", f"one of: {found}", f"{setting}=auto")
     return wanted
+
+
+def looking_device(learnt_on: str) -> str:
+    """Where a network is looked at that learnt on a device, or on the one that `auto` took: a CUDA device or the processor.
+
+    Apple's devices have no float64, which probes compute with beside a network. A run that learnt on a device that this machine
+    does not have is looked at all the same.
+    """
+    if learnt_on not in ("auto", "cuda"):
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def gpu_name(device: str) -> str:
+    """The name that a GPU has itself."""
+    import torch
+
+    return torch.cuda.get_device_name(device)

@@ -29,16 +29,19 @@ def about(
     made_from: Plain,
     *,
     other_data: bool,
+    device: str | None = None,
 ) -> About:
     """What stands beside a result before it is measured; each subject comes with what names it in a command.
 
-    `other_data` says that the data is not what the subjects learnt from.
+    `other_data` says that the data is not what the subjects learnt from. `device` is named where the result hangs on it.
     """
     plain = probe_config(probe.name)
     given = {name: value for name, value in probe.plain().items() if value != plain.plain().get(name)}
     settings = [f"--set {shlex.quote(f'{name}={_typed(value)}')}" for name, value in given.items()]
     if other_data:
         settings.append(f"--data {shlex.quote(_typed_source(data))}")
+    if device is not None:
+        settings.append(f"--device {device}")
     return About(
         subjects=tuple(subject for subject, _ in subjects),
         data=data.name,

@@ -40,7 +40,7 @@ class Resources:
     cores: int
     memory: float = WORKER_BYTES
     gpu: bool = False
-    """Whether it trains on a GPU where there is one."""
+    """Whether it takes a GPU where there is one."""
     alone: bool = False
     """Whether nothing else may run beside it: it measures time."""
 
@@ -101,14 +101,14 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     device: str | None
-    """The one CUDA device that it sees and alone trains on; None where it has none, and its steps are the processor's."""
+    """The one CUDA device that it sees and alone uses; None where it has none, and its steps are the processor's."""
     step: str | None = None
     takes: Resources = field(default_factory=lambda: Resources(0))
     began: float = field(default_factory=time.monotonic)
 
 
 class LocalExecutor:
-    """At most so many processes on this machine, within its cores and memory; one training at a time on each CUDA device.
+    """At most so many processes on this machine, within its cores and memory; one step at a time on each CUDA device.
 
     The devices are counted when the first step asks for one.
     """
@@ -142,14 +142,14 @@ class LocalExecutor:
         return [worker for worker in self._workers if worker.step is not None]
 
     def _device_for(self, takes: Resources) -> str | None:
-        """A device on which nothing trains, for a step that is to have one; None for others, and where there is none."""
+        """A device that no step has, for a step that is to have one; None for others, and where there is none."""
         if not takes.gpu:
             return None
         taken = [worker.device for worker in self._busy()]
         return next((device for device in self._devices if device not in taken), None)
 
     def _idle(self, device: str | None) -> _Worker | None:
-        """An idle process with this device. No device has two: torch keeps what a training frees there for its own process."""
+        """An idle process with this device. No device has two: torch keeps what a step frees there for its own process."""
         return next((worker for worker in self._workers if worker.step is None and worker.device == device), None)
 
     def start(self, id: str, work: Work, takes: Resources) -> None:

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from priorscope import run as runs
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key, read_toml
 from priorscope.core.contracts import About, Result, Subject
-from priorscope.core.errors import PriorscopeError, RequestError
-from priorscope.core.machine import on_threads
+from priorscope.core.errors import PriorscopeError, RequestError, WorkError
+from priorscope.core.machine import gpu_name, looking_device, on_threads, pick_device, ran_out
 from priorscope.data import open as open_source
 from priorscope.data import source_config
 from priorscope.data.progress import Watch, silent
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from priorscope.data.split import Source
 
 
+Device = Literal["auto", "cpu", "cuda"]
+"""Where to look: `auto` takes a CUDA device where there is one."""
+
 Asked = runs.Run | Path | str
 """A finished run, or its folder."""
 
@@ -43,24 +46,24 @@ def measure(
     subject: Asked | Mapping[str, Asked] | Sequence[Asked],
     probe: str,
     data: str | Path | Mapping[str, Any] | SourceConfig | None = None,
+    device: Device | None = None,
     **settings: Any,
 ) -> Result:
     """What a probe says about a finished run, or about several, by names or in a list, where it compares networks.
 
     `ps.measure(run, "robustness", eps="8/255")` is `priorscope probe robustness RUN --set eps=8/255`: `data` names what to look
-    at in place of what the run learnt from. The run keeps the result; one that it has kept so is read and not measured again.
-    Of `run.at(epoch=2)` nothing is kept.
+    at in place of what the run learnt from, `device` where, in place of where it learnt. The run keeps the result; one that
+    it has kept so is read and not measured again. Of `run.at(epoch=2)` nothing is kept.
     """
     config = probe_config({"name": probe, **settings})
     networks = _asked(subject, config)
     on = None if data is None else On.named(_nameable(data, probe))
     if config.per == "set":
-        return _look_at_all(config, networks, on).result
+        return _look_at_all(config, networks, on, device).result
     (network,) = networks
     if isinstance(network.run, runs.Snapshot):  # what lies in its folder is about the finished weights
-        with _on_own_threads([network]):
-            return answer(config, [network], on.source if on else network.source)
-    return _look_at(config, network, on, again=False).result
+        return _answer(config, [network], on, _device(config, [network], device))
+    return _look_at(config, network, on, device, again=False).result
 
 
 def _asked(subject: object, probe: ProbeConfig) -> list[Network]:
@@ -107,10 +110,15 @@ def _nameable(data: object, probe: str) -> Any:
 
 
 def answer(
-    probe: ProbeConfig, networks: Sequence[Network], data: Source, companions: Mapping[str, Path] | None = None
+    probe: ProbeConfig,
+    networks: Sequence[Network],
+    data: Source,
+    companions: Mapping[str, Path] | None = None,
+    device: str = "cpu",
 ) -> Result:
-    """What a probe says about a network, or about several together."""
-    beside = {"companions": {name: runs.load(path) for name, path in companions.items()}} if companions else {}
+    """What a probe says about a network, or about several together, all on one device."""
+    networks = [one.on(device) for one in networks]
+    beside = {"companions": {name: runs.load(path).on(device) for name, path in companions.items()}} if companions else {}
     asked = {one.name: one.run if probe.reads_runs and one.run is not None else one.evidence for one in networks}
     if probe.per == "set":
         _check_names([one.name for one in networks])
@@ -119,7 +127,16 @@ def answer(
         subject: Any = asked
     else:
         (subject,) = asked.values()
-    result = measure_of(probe.name)(subject, data, probe, **beside)
+    try:
+        result = measure_of(probe.name)(subject, data, probe, **beside)
+    except RuntimeError as error:
+        if device == "cpu" or not ran_out(error):
+            raise
+        raise WorkError(
+            f"The GPU's memory ran out while {probe.name} looked at {', '.join(asked)}.",
+            "room for the network and a batch of pictures",
+            "look on the processor: --device cpu, or in a study --set over.train.device=cpu",
+        ) from error
     told = dict.fromkeys(caveat for one in networks for caveat in (*one.caveats, *_chosen_on(probe, one, data)))
     return result.model_copy(update={"caveats": tuple(dict.fromkeys((*result.caveats, *told)))})
 
@@ -205,21 +222,51 @@ class Looked:
 
 
 def look(
-    probe: ProbeConfig, networks: Sequence[Network], on: On | None = None, watch: Watch = silent, *, again: bool = False
+    probe: ProbeConfig,
+    networks: Sequence[Network],
+    on: On | None = None,
+    watch: Watch = silent,
+    *,
+    device: Device | None = None,
+    again: bool = False,
 ) -> Iterator[Looked]:
     """Asks about networks, one after another or together as the probe wants it, and hands on each answer as it ends.
 
     A run keeps what was said about it alone, and what it has kept is read unless it is asked `again`. `watch` is called with
-    how many networks were looked at, of how many.
+    how many networks were looked at, of how many. Without a `device` a run is looked at where it learnt.
     """
     networks = _apart(networks)
     if probe.per == "set":
-        yield _look_at_all(probe, networks, on)
+        yield _look_at_all(probe, networks, on, device)
         return
     _check_names([one.name for one in networks if one.run is None])
     for done, one in enumerate(networks, 1):
-        yield _look_at(probe, one, on, again=again)
+        yield _look_at(probe, one, on, device, again=again)
         watch(done, len(networks))
+
+
+def _answer(
+    probe: ProbeConfig,
+    networks: Sequence[Network],
+    on: On | None,
+    device: str,
+    companions: Mapping[str, Path] | None = None,
+) -> Result:
+    """What a probe says on a device, with the threads of the networks' recipes."""
+    with _on_own_threads(networks):
+        return answer(probe, networks, on.source if on else networks[0].source, companions, device)
+
+
+def _device(probe: ProbeConfig, networks: Sequence[Network], asked: Device | None) -> str:
+    """The device that was asked for, or that a run was put on; else the one where runs learn.
+
+    What measures time does so on the processor, unless somebody asks.
+    """
+    if asked is not None:
+        return pick_device(asked, "--device")
+    put = next((one.run.device for one in networks if one.run is not None and one.run.device != "cpu"), None)
+    learnt = {"auto" if one.run is None else one.run.recipe.train.device for one in networks}
+    return put or looking_device("cpu" if probe.alone or "cpu" in learnt else "auto")
 
 
 def _on_own_threads(networks: Sequence[Network]) -> AbstractContextManager[None]:
@@ -228,53 +275,58 @@ def _on_own_threads(networks: Sequence[Network]) -> AbstractContextManager[None]
     return on_threads(max(threads)) if threads else nullcontext()
 
 
-def _look_at_all(probe: ProbeConfig, networks: Sequence[Network], on: On | None) -> Looked:
+def _look_at_all(probe: ProbeConfig, networks: Sequence[Network], on: On | None, device: Device | None) -> Looked:
     """What the probe says about several networks together; it belongs to whoever asked."""
     if on is None:
         learnt = [(one.name, one.run.recipe.data.source) for one in networks if one.run is not None]
         check_one_source(repr(probe.name), learnt, "add --data NAME")
-    with _on_own_threads(networks):
-        result = answer(probe, networks, on.source if on else networks[0].source)
-    return Looked(tuple(networks), result, _about(probe, networks, on, {}))
+    where = _device(probe, networks, device)
+    return Looked(tuple(networks), _answer(probe, networks, on, where), _about(probe, networks, on, where, {}))
 
 
-def _look_at(probe: ProbeConfig, one: Network, on: On | None, *, again: bool) -> Looked:
+def _look_at(probe: ProbeConfig, one: Network, on: On | None, device: Device | None, *, again: bool) -> Looked:
     """What the probe says about one network. A run keeps it under the key that a study would store it under.
 
     Unless it is asked `again`, what it has kept so is read.
     """
+    where = _device(probe, [one], device)
     if one.run is None:
-        with _on_own_threads([one]):
-            return Looked((one,), answer(probe, [one], on.source if on else one.source), _about(probe, [one], on, {}))
+        return Looked((one,), _answer(probe, [one], on, where), _about(probe, [one], on, where, {}))
     known = dict(_runs_beside(one.run)) if probe.companions(one.run.recipe) else {}
     companions = companions_of(probe, one.run.recipe, known)
-    about_it = _about(probe, [replace(one, name=one.run.name)], on, companions)
+    about_it = _about(probe, [replace(one, name=one.run.name)], on, where, companions)
     kept = layout.result(one.run.path / layout.RESULTS, probe.name, content_key(about_it.made_from))
     if not again and kept.exists():
         with suppress(PriorscopeError):  # a damaged one is measured again
             return Looked((one,), load_result(kept), About.read(kept), kept, read=True)
-    with _on_own_threads([one]):
-        beside = {name: run.path for name, run in companions.items()}
-        result = answer(probe, [one], on.source if on else one.source, beside)
+    result = _answer(probe, [one], on, where, {name: run.path for name, run in companions.items()})
     looked = Looked((one,), result, about_it, kept)
     with folder.keeping(kept):
         looked.save(kept)
     return looked
 
 
-def _about(probe: ProbeConfig, networks: Sequence[Network], on: On | None, companions: Mapping[str, runs.Run]) -> About:
+def _about(
+    probe: ProbeConfig,
+    networks: Sequence[Network],
+    on: On | None,
+    device: str,
+    companions: Mapping[str, runs.Run],
+) -> About:
     """Whom and what a result is about; what it was made from is known of runs alone."""
     learnt = {one.name: one.run.recipe.data.source for one in networks if one.run is not None}
     named = on.config if on else None
     asked_on = named or next(iter(learnt.values()))
     other_data = len(learnt) < len(networks) or any(source != asked_on for source in learnt.values())
     made_from: Plain = {}
+    measures_elsewhere = probe.alone and device != "cpu"
     if len(learnt) == len(networks):
         keys = {one.name: one.run.key for one in networks if one.run is not None}
         beside = {name: other.key for name, other in companions.items()}
-        made_from = measured_from(probe, keys, asked_on, named, beside)
+        machine = gpu_name(device) if measures_elsewhere else None
+        made_from = measured_from(probe, keys, asked_on, named, beside, machine)
     whom = [(_subject(one), one.typed) for one in networks]
-    return about(probe, whom, asked_on, made_from, other_data=other_data)
+    return about(probe, whom, asked_on, made_from, other_data=other_data, device=device if measures_elsewhere else None)
 
 
 def _subject(one: Network) -> Subject:

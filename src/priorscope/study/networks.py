@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,11 @@ class Network:
         if self.run is None:
             raise TypeError("a network without evidence or run")
         return self.run.evidence
+
+    def on(self, device: str) -> Network:
+        """The same network, computing on a device."""
+        own, run = self.own and self.own.on(device), self.run and self.run.on(device)
+        return replace(self, own=own, run=run)
 
     @property
     def source(self) -> Source:

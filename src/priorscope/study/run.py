@@ -282,7 +282,7 @@ def _work(step: Step, out: Path) -> Work:
     )
     paths = tuple(subject.out for subject in step.subjects)
     companions = {name: other.out for name, other in step.companions.items()}
-    return ProbeWork(paths, step.probe, step.source, step.threads, step.out, companions, about_it)
+    return ProbeWork(paths, step.probe, step.source, step.threads, step.gpu, step.out, companions, about_it)
 
 
 def _shown(subject: TrainStep, out: Path) -> tuple[Subject, tuple[str, ...]]:

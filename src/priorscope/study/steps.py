@@ -127,8 +127,8 @@ class ProbeStep:
 
     @property
     def gpu(self) -> bool:
-        """Whether it takes a GPU: a study looks at runs on the processor."""
-        return False
+        """Whether it takes a GPU where there is one: a run is looked at where it learns, and time is that of the processor."""
+        return not self.alone and any(subject.gpu for subject in self.subjects)
 
     @property
     def alone(self) -> bool:
@@ -201,11 +201,12 @@ def measured_from(
     source: SourceConfig,
     other: SourceConfig | None,
     companions: Mapping[str, str],
+    machine: str | None = None,
 ) -> Plain:
     """Everything that a result is a function of; what measures time is a function of the machine too.
 
     `keys` are those of the runs by their names, and of a probe of one run its name is no part. `other` is the source if a user
-    named it, and None if it is simply what the networks learnt from.
+    named it, and None if it is simply what the networks learnt from. `machine` is what measures time, by default the processor.
     """
     named = {str(one): one if isinstance(one, Path) else source_config(one) for one in probe.reads()}
     read = {name: stamp for name, one in named.items() if (stamp := files_stamp(one))}
@@ -217,7 +218,7 @@ def measured_from(
         **({"files": stamp} if other is not None and (stamp := files_stamp(other)) else {}),
         **({"read": read} if read else {}),
         "companions": dict(sorted(companions.items())),
-        **({"machine": processor()} if probe.alone else {}),
+        **({"machine": machine or processor()} if probe.alone else {}),
     }
 
 

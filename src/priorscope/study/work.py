@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from priorscope.core import folder, layout
 from priorscope.core.config import content_key
 from priorscope.core.environment import Environment, write_environment
-from priorscope.core.machine import on_threads
+from priorscope.core.machine import looking_device, on_threads
 from priorscope.data.sources import SourceConfig
 from priorscope.fitting import Status, Watch, fit
 from priorscope.probes import ProbeConfig
@@ -82,15 +82,17 @@ class ProbeWork:
     probe: ProbeConfig
     data: SourceConfig
     threads: int
+    gpu: bool
     out: Path
     companions: Mapping[str, Path]
     about: About
 
     def do(self, watch: Watch) -> None:
-        """Measures with as many threads as the runs were trained with, and stores."""
+        """Measures with as many threads as the runs were trained with, on a GPU if they take one, and stores."""
         networks = [network_of_run(path) for path in self.runs]
+        device = looking_device("auto" if self.gpu else "cpu")
         with on_threads(self.threads):
-            result = answer(self.probe, networks, _source(self.data), self.companions)
+            result = answer(self.probe, networks, _source(self.data), self.companions, device)
         result.save(self.out, self.about.replace(protocol=result.protocol()))
         watch(Status(1.0, 0))
 

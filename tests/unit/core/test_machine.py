@@ -17,6 +17,7 @@ from priorscope.core.machine import (
     cores,
     cuda_devices,
     forget_most_memory,
+    looking_device,
     memory_bytes,
     most_memory,
     pick_device,
@@ -66,6 +67,17 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
         pick_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert pick_device("auto") == "cuda"
+
+
+def test_what_learnt_on_a_gpu_is_looked_at_on_one_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And on the processor elsewhere, or what learnt there: Apple's devices have no float64."""
+    import torch
+
+    learnt_on = ("auto", "cuda", "cpu", "mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [looking_device(one) for one in learnt_on] == ["cpu"] * 4
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [looking_device(one) for one in learnt_on] == ["cuda", "cuda", "cpu", "cpu"]
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,18 @@ import priorscope as ps
 from priorscope import models
 from priorscope.core.config import assign
 from priorscope.core.contracts import Subject
-from priorscope.core.errors import RequestError
+from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.folder import read_json, read_rows, write_rows
+from priorscope.core.machine import processor
 from priorscope.data import open as open_source
 from priorscope.data import source_config
 from priorscope.models.hub import save_hub
 from priorscope.probes import probe_config
 from priorscope.run import load
+from priorscope.study import look as looking
 from priorscope.study.about import about
 from priorscope.study.look import On, figures, look, passing
-from priorscope.study.networks import network, network_of_run, own_network
+from priorscope.study.networks import Network, network, network_of_run, own_network
 from priorscope.study.run import run_study
 from priorscope.study.study import Study
 
@@ -129,6 +131,80 @@ def test_time_is_taken_on_the_threads_of_the_recipe(study, monkeypatch):
     list(look(probe_config({"name": "accuracy"}), [network_of_run(study / "runs/both-s0")]))
     assert seen[0] == 1
     assert seen[-1] == before
+
+
+def placed(monkeypatch):
+    """Where networks are put to be looked at from now on, on a machine that seems to have a GPU."""
+    import torch
+
+    asked = list[str]()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU for {device}")
+    put = Network.on
+    monkeypatch.setattr(Network, "on", lambda self, device: asked.append(device) or put(self, "cpu"))
+    return asked
+
+
+def learnt_on(device, folder):
+    small = {"data": {"source": {"name": "shapetex", "train": 60, "val": 20, "test": 20}}, "model": "mlp/tiny"}
+    run = ps.fit(ps.Recipe.of({**small, "train": {"epochs": 1, "batch_size": 20}}), out=folder / device)
+    recipe = run.path / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('device = "cpu"', f'device = "{device}"'))
+    return load(run.path)
+
+
+def test_a_network_is_looked_at_where_it_learnt_or_where_somebody_asks(tmp_path, monkeypatch):
+    """What has both a run of the processor and one of a GPU is looked at on the processor."""
+    on_gpu, on_processor = learnt_on("auto", tmp_path), learnt_on("cpu", tmp_path)
+    asked = placed(monkeypatch)
+    for run in (on_gpu, on_processor):
+        ps.measure(run, "accuracy")
+    ps.measure([on_gpu, on_processor], "similarity", images=10, batch=10, depth=False)
+    ps.measure(on_processor, "calibration", device="cuda")
+    ps.measure(on_gpu, "fewshot", device="cpu", draws=2, shots=2)
+    assert asked == ["cuda", "cpu", "cpu", "cpu", "cuda", "cpu"]
+
+
+def test_time_is_that_of_the_processor_unless_somebody_asks_for_a_gpus(tmp_path, monkeypatch):
+    """Whose result is another one, and says by which command it is made again."""
+    run = learnt_on("auto", tmp_path)
+    said = ps.measure(run, "accuracy", device="cpu")
+    monkeypatch.setattr(looking, "measure_of", lambda _: lambda *_: said)
+    asked, cost = placed(monkeypatch), probe_config("cost")
+    here, there = (next(look(cost, [network_of_run(run.path)], device=device)) for device in (None, "cuda"))
+    assert asked == ["cpu", "cuda"]
+    assert (there.about.made_from["machine"], here.about.made_from["machine"]) == ("GPU for cuda", processor())
+    assert there.about.command.endswith("--device cuda")
+    assert "--device" not in here.about.command
+    assert here.kept != there.kept
+
+
+def test_a_gpu_that_is_not_there_is_refused(study):
+    with pytest.raises(RequestError, match=r"This machine has no cuda device\.(.|\n)*--device=auto"):
+        ps.measure(study / "runs/both-s0", "accuracy", device="cuda")
+
+
+def test_memory_that_ran_out_on_a_gpu_is_told_with_what_to_do(study, monkeypatch):
+    import torch
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    assert placed(monkeypatch) == []
+    monkeypatch.setattr(looking, "measure_of", lambda _: full)
+    with pytest.raises(WorkError, match=r"The GPU's memory ran out while calibration looked at both-s0\.(.|\n)*--device cpu"):
+        ps.measure(study / "runs/both-s0", "calibration", device="cuda")
+    with pytest.raises(torch.OutOfMemoryError):
+        ps.measure(study / "runs/both-s0", "calibration")
+
+
+def test_a_run_that_was_put_on_a_device_is_looked_at_there(tmp_path, monkeypatch):
+    run = learnt_on("cpu", tmp_path)
+    asked = placed(monkeypatch)
+    assert run.on("cpu") is run
+    assert (run.on("cuda").device, run.on("cuda").path) == ("cuda", run.path)
+    ps.measure(run.on("cuda"), "accuracy")
+    assert asked == ["cuda"]
 
 
 def test_runs_of_one_name_from_different_places_are_two_bars_and_not_two_seeds(study, tmp_path):

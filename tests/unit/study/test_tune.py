@@ -221,14 +221,14 @@ def test_a_training_costs_all_its_attempts_by_the_epochs_it_came_to_and_one_that
 
 
 def test_a_step_takes_its_threads_the_memory_of_its_like_and_a_gpu_where_its_recipe_may_train_on_one(tmp_path, monkeypatch):
-    """`b` was measured at another length, the others nowhere; probes look on the processor."""
+    """`b` was measured at another length, the others nowhere; probes look where runs learnt, and time is the processor's."""
     monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
     recipes = {
         "a": {"train": {"device": "auto", "threads": 2}},
         "b": {"train": {"device": "cuda"}},
         "c": {"train": {"epochs": 2}, "model": {"width": 24}},
     }
-    study = made(tune=None, recipes=recipes, seeds=[0])
+    study = made(tune=None, recipes=recipes, seeds=[0], probes=[{"name": "accuracy"}, {"name": "cost"}])
     plan = make_plan(study, tmp_path / "out")
     longer = {"b": {"train": {"device": "cuda", "epochs": 7}}}
     remember(make_plan(made(tune=None, recipes=longer, seeds=[0]), tmp_path / "longer").steps[0], 9.0, 5e9)
@@ -240,7 +240,12 @@ def test_a_step_takes_its_threads_the_memory_of_its_like_and_a_gpu_where_its_rec
         Resources(1, 5e9, gpu=True),
         Resources(1, WORKER_BYTES),
     ]
-    assert executor.takes["accuracy of a-s0"] == Resources(2, WORKER_BYTES)
+    assert [executor.takes[f"accuracy of {name}-s0"] for name in "abc"] == [
+        Resources(2, WORKER_BYTES, gpu=True),
+        Resources(1, WORKER_BYTES, gpu=True),
+        Resources(1, WORKER_BYTES),
+    ]
+    assert executor.takes["cost of a-s0"] == Resources(2, WORKER_BYTES, alone=True)
 
 
 def test_the_memory_of_a_step_counts_for_the_next_like_it(tmp_path, monkeypatch):

@@ -1,0 +1,127 @@
+"""Asks every probe about networks on a device that is not the processor, and about the same networks on the processor.
+
+    python far_device.py LIBRARY FAMILY...    the library is what `far.cpp` compiles to; prints a JSON list of what differs
+
+A process of its own: once torch knows the device, all that runs in the process knows it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from test_probes import ASKED, SMALL, network
+
+import priorscope as ps
+from priorscope.data import open as open_source
+from priorscope.data.split import Source
+from priorscope.evidence import Evidence
+from priorscope.models.classifier import Classifier
+from priorscope.probes import measure_of, probe_config
+from priorscope.study.look import answer
+from priorscope.study.networks import network_of_run
+
+SETTINGS = {
+    **SMALL,
+    "activation": {**SMALL["activation"], "steps": 1},
+    "generalisation": {**SMALL["generalisation"], "readouts": ["ridge"]},
+}
+"""Attention is summed in another order there, and long searches and fits of a few pictures make much of a last bit."""
+
+WORLD = {"name": "shapetex", "train": 160, "val": 40, "test": 60}
+RECIPE = {
+    "data": {"source": WORLD, "augment": "flip-crop"},
+    "optim": {"name": "muon", "lr": 0.003},
+    "train": {"epochs": 2, "batch_size": 40, "precision": "fp32", "ema": 0.9, "label_smoothing": 0.1, "track": ["val"]},
+}
+
+ACCURACY = probe_config("accuracy")
+
+
+def register(library: str) -> None:
+    """Tells torch of the device `far`."""
+    torch.ops.load_library(library)
+    torch.utils.rename_privateuse1_backend("far")
+    module = ModuleType("far")
+    for name, said in {"is_available": True, "is_initialized": True, "_is_in_bad_fork": False, "device_count": 1}.items():
+        setattr(module, name, lambda said=said: said)
+    module.current_device = lambda: 0
+    module.manual_seed_all = lambda _seed: None
+    module.get_amp_supported_dtype = lambda: [torch.float16, torch.bfloat16]
+    torch._register_device_module("far", module)
+
+
+def said(probe: str, model: Classifier, world: Source, device: str) -> list[tuple[str, str, float]]:
+    """The numbers of a probe about a network on a device."""
+    asked = probe_config({"name": probe, **SETTINGS.get(probe, {})})
+    one, other = (Evidence(copy.deepcopy(model).to(device)) for _ in range(2))
+    torch.manual_seed(0)
+    result = measure_of(probe)({"one": one, "other": other} if asked.per == "set" else one, world, asked)
+    assert one.model.device.type == device
+    return [(row.metric, row.setting, row.value) for row in result.metrics()]
+
+
+def differences(probe: str, model: Classifier, world: Source) -> Iterator[str]:
+    """What a probe says otherwise of a network on the far device; of times it is enough that they are told."""
+    here, there = (said(probe, model, world, device) for device in ("cpu", "far"))
+    if probe == "cost":
+        here = [(metric, setting, 0.0) for metric, setting, _ in here]
+        there = [(metric, setting, 0.0) for metric, setting, _ in there]
+    if [row[:2] for row in here] != [row[:2] for row in there]:
+        yield "other rows"
+        return
+    for (metric, setting, value), (*_, far) in zip(here, there, strict=True):
+        if far != pytest.approx(value, rel=1e-3, abs=1e-4, nan_ok=True):
+            yield f"{metric}, {setting}: {value} and {far}"
+
+
+def of_trainings(family: str, folder: Path) -> Iterator[str]:
+    """A recipe carried out there learns as on the processor; the run is looked at where it is put."""
+    runs: dict[str, ps.Run] = {}
+    for device in ("cpu", "far"):
+        seen = set[str]()
+        hook = torch.nn.modules.module.register_module_forward_pre_hook(
+            lambda _, given, seen=seen: seen.add(given[0].device.type)
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            for module in ("priorscope.fitting", "priorscope.fitting.setup"):
+                patch.setattr(f"{module}.pick_device", lambda _wanted, device=device: device)
+            runs[device] = ps.fit(ps.Recipe.of({**RECIPE, "model": f"{family}/tiny"}), out=folder / device / family)
+        hook.remove()
+        if seen - {"meta"} != {device}:
+            yield f"on {device} it was asked about pictures on {seen}"
+    losses = [[row["train_loss"] for row in run.history] for run in runs.values()]
+    if losses[1] != pytest.approx(losses[0], rel=1e-3):
+        yield f"it learnt {losses[1]} there and {losses[0]} here"
+    run = runs["far"]
+    tables = [answer(ACCURACY, [network_of_run(run.path)], run.source, device=device).table() for device in ("cpu", "far")]
+    if tables[0] != tables[1] or (run.on("far").model.device.type, run.model.device.type) != ("far", "cpu"):
+        yield f"{tables[0]} and {tables[1]}"
+
+
+def main() -> None:
+    register(sys.argv[1])
+    world = open_source(WORLD)
+    found: list[str] = []
+    for family in sys.argv[2:]:
+        model = network(family, world).model
+        for probe in ASKED:
+            try:
+                found += [f"{probe} of {family}: {what}" for what in differences(probe, model, world)]
+            except Exception:
+                found.append(f"{probe} of {family}: {traceback.format_exc()}")
+        with tempfile.TemporaryDirectory() as folder:
+            found += [f"a training of {family}: {what}" for what in of_trainings(family, Path(folder))]
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
