@@ -26,7 +26,7 @@ from priorscope.data.split import Source
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import measure_of, probe_config
-from priorscope.study.look import answer
+from priorscope.study.answer import answer
 from priorscope.study.networks import network_of_run
 
 SETTINGS = {

@@ -6,9 +6,8 @@ a network from elsewhere is only shown.
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -17,14 +16,15 @@ from priorscope import run as runs
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key, read_toml
 from priorscope.core.contracts import About, Result, Subject
-from priorscope.core.errors import PriorscopeError, RequestError, WorkError
-from priorscope.core.machine import gpu_name, looking_device, on_threads, pick_device, ran_out
+from priorscope.core.errors import PriorscopeError, RequestError
+from priorscope.core.machine import gpu_name, looking_device, on_threads, pick_device
 from priorscope.data import open as open_source
 from priorscope.data import source_config
 from priorscope.data.progress import Watch, silent
 from priorscope.data.sources import SourceConfig
-from priorscope.probes import ProbeConfig, load_result, measure_of, probe_config
+from priorscope.probes import ProbeConfig, load_result, probe_config
 from priorscope.study.about import about, subject_of
+from priorscope.study.answer import answer, check_names
 from priorscope.study.networks import Network
 from priorscope.study.plan import make_plan
 from priorscope.study.steps import check_one_source, companions_of, measured_from
@@ -40,6 +40,9 @@ Device = Literal["auto", "cpu", "cuda"]
 
 Asked = runs.Run | Path | str
 """A finished run, or its folder."""
+
+_ALONE: Mapping[str, runs.Run] = {}
+"""A network without companions."""
 
 
 def measure(
@@ -57,13 +60,12 @@ def measure(
     """
     config = probe_config({"name": probe, **settings})
     networks = _asked(subject, config)
-    on = None if data is None else On.named(_nameable(data, probe))
+    question = _Question.of(config, networks, None if data is None else On.named(_nameable(data, probe)), device)
     if config.per == "set":
-        return _look_at_all(config, networks, on, device).result
-    (network,) = networks
-    if isinstance(network.run, runs.Snapshot):  # what lies in its folder is about the finished weights
-        return _answer(config, [network], on, _device(config, [network], device))
-    return _look_at(config, network, on, device, again=False).result
+        return _look_at_all(question).result
+    if isinstance(networks[0].run, runs.Snapshot):  # what lies in its folder is about the finished weights
+        return question.answer()
+    return _look_at(question, again=False).result
 
 
 def _asked(subject: object, probe: ProbeConfig) -> list[Network]:
@@ -107,74 +109,6 @@ def _nameable(data: object, probe: str) -> Any:
         "its name, its path, or a table of its settings, by which the run keeps the result",
         f'data="cifar10", for example, or ps.probes.measure_{probe}(run.model, data), which keeps nothing',
     )
-
-
-def answer(
-    probe: ProbeConfig,
-    networks: Sequence[Network],
-    data: Source,
-    companions: Mapping[str, Path] | None = None,
-    device: str = "cpu",
-) -> Result:
-    """What a probe says about a network, or about several together, all on one device."""
-    networks = [one.on(device) for one in networks]
-    beside = {"companions": {name: runs.load(path).on(device) for name, path in companions.items()}} if companions else {}
-    asked = {one.name: one.run if probe.reads_runs and one.run is not None else one.evidence for one in networks}
-    if probe.per == "set":
-        _check_names([one.name for one in networks])
-        if probe.reads_runs:
-            _check_runs(probe.name, networks)
-        subject: Any = asked
-    else:
-        (subject,) = asked.values()
-    try:
-        result = measure_of(probe.name)(subject, data, probe, **beside)
-    except RuntimeError as error:
-        if device == "cpu" or not ran_out(error):
-            raise
-        raise WorkError(
-            f"The GPU's memory ran out while {probe.name} looked at {', '.join(asked)}.",
-            "room for the network and a batch of pictures",
-            "look on the processor: --device cpu, or in a study --set over.train.device=cpu",
-        ) from error
-    told = dict.fromkeys(caveat for one in networks for caveat in (*one.caveats, *_chosen_on(probe, one, data)))
-    return result.model_copy(update={"caveats": tuple(dict.fromkeys((*result.caveats, *told)))})
-
-
-def _chosen_on(probe: ProbeConfig, one: Network, data: Source) -> Iterator[str]:
-    """What was chosen on the very images that are looked at, where these are the val of a run."""
-    if one.run is None or getattr(probe, "split", "") != "val":
-        return
-    train = one.run.recipe.train
-    epoch = len(one.run.history) > 1 and (train.choose == "best" or train.patience is not None)
-    chosen = [name for name, is_so in (("epoch", epoch), ("settings", _is_tuned(one.run))) if is_so]
-    if chosen and (data is one.source or data.split("val").fingerprint == one.source.split("val").fingerprint):
-        yield (
-            f"Val, which is looked at here, chose the {' and the '.join(chosen)}: a network does better on it than on images"
-            " that chose nothing."
-        )
-
-
-def _is_tuned(run: runs.Run) -> bool:
-    """Whether trials of its recipe lie beside the runs of its study."""
-    place, arm = run.path.resolve().parent, run.name.rpartition("-s")[0]
-    return place.name == layout.RUNS and any((place.parent / layout.TUNING).glob(f"{glob.escape(arm)}-t[0-9]*"))
-
-
-def _check_names(names: Sequence[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise RequestError(f"Two networks are called {twice!r}.", "a name of its own for each", "rename a file or a folder")
-
-
-def _check_runs(probe: str, networks: Sequence[Network]) -> None:
-    for one in networks:
-        if one.run is None:
-            raise RequestError(
-                f"{probe} reads how networks were trained, which {one.name} does not say.",
-                "folders of finished runs",
-                f"priorscope probe {probe} runs/a runs/b",
-            )
 
 
 @dataclass(frozen=True)
@@ -237,96 +171,88 @@ def look(
     """
     networks = _apart(networks)
     if probe.per == "set":
-        yield _look_at_all(probe, networks, on, device)
+        yield _look_at_all(_Question.of(probe, networks, on, device))
         return
-    _check_names([one.name for one in networks if one.run is None])
+    check_names([one.name for one in networks if one.run is None])
     for done, one in enumerate(networks, 1):
-        yield _look_at(probe, one, on, device, again=again)
+        yield _look_at(_Question.of(probe, [one], on, device), again=again)
         watch(done, len(networks))
 
 
-def _answer(
-    probe: ProbeConfig,
-    networks: Sequence[Network],
-    on: On | None,
-    device: str,
-    companions: Mapping[str, Path] | None = None,
-) -> Result:
-    """What a probe says on a device, with the threads of the networks' recipes."""
-    with _on_own_threads(networks):
-        return answer(probe, networks, on.source if on else networks[0].source, companions, device)
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of which networks: with which probe, on which data, on which device."""
+
+    probe: ProbeConfig
+    networks: tuple[Network, ...]
+    on: On | None
+    device: str
+
+    @classmethod
+    def of(cls, probe: ProbeConfig, networks: Sequence[Network], on: On | None, device: Device | None) -> _Question:
+        """Without a device, on the one that a run was put on, or else where the runs learnt.
+
+        What measures time does so on the processor, unless somebody asks.
+        """
+        networks = tuple(networks)
+        if device is not None:
+            return cls(probe, networks, on, pick_device(device, "--device"))
+        put = next((one.run.device for one in networks if one.run is not None and one.run.device != "cpu"), None)
+        learnt = {"auto" if one.run is None else one.run.recipe.train.device for one in networks}
+        return cls(probe, networks, on, put or looking_device("cpu" if probe.alone or "cpu" in learnt else "auto"))
+
+    def answer(self, companions: Mapping[str, runs.Run] = _ALONE) -> Result:
+        """What the probe says, with as many threads as the recipes of runs say; without a run, with those of torch."""
+        threads = [one.run.recipe.train.threads for one in self.networks if one.run is not None]
+        data = self.on.source if self.on else self.networks[0].source
+        beside = {name: run.path for name, run in companions.items()}
+        with on_threads(max(threads)) if threads else nullcontext():
+            return answer(self.probe, self.networks, data, beside, self.device)
+
+    def about(self, companions: Mapping[str, runs.Run] = _ALONE) -> About:
+        """Whom and what the answer is about; what it was made from is known of runs alone."""
+        learnt = {one.name: one.run.recipe.data.source for one in self.networks if one.run is not None}
+        named = self.on.config if self.on else None
+        asked_on = named or next(iter(learnt.values()))
+        other_data = len(learnt) < len(self.networks) or any(source != asked_on for source in learnt.values())
+        of_gpu = self.device if self.probe.alone and self.device != "cpu" else None
+        made_from: Plain = {}
+        if len(learnt) == len(self.networks):
+            keys = {one.name: one.run.key for one in self.networks if one.run is not None}
+            beside = {name: other.key for name, other in companions.items()}
+            machine = gpu_name(of_gpu) if of_gpu else None
+            made_from = measured_from(self.probe, keys, asked_on, named, beside, machine)
+        whom = [(_subject(one), one.typed) for one in self.networks]
+        return about(self.probe, whom, asked_on, made_from, other_data=other_data, device=of_gpu)
 
 
-def _device(probe: ProbeConfig, networks: Sequence[Network], asked: Device | None) -> str:
-    """The device that was asked for, or that a run was put on; else the one where runs learn.
-
-    What measures time does so on the processor, unless somebody asks.
-    """
-    if asked is not None:
-        return pick_device(asked, "--device")
-    put = next((one.run.device for one in networks if one.run is not None and one.run.device != "cpu"), None)
-    learnt = {"auto" if one.run is None else one.run.recipe.train.device for one in networks}
-    return put or looking_device("cpu" if probe.alone or "cpu" in learnt else "auto")
-
-
-def _on_own_threads(networks: Sequence[Network]) -> AbstractContextManager[None]:
-    """Runs the block on as many threads as the recipes of runs say, as a study does; without a run, on those of torch."""
-    threads = [one.run.recipe.train.threads for one in networks if one.run is not None]
-    return on_threads(max(threads)) if threads else nullcontext()
-
-
-def _look_at_all(probe: ProbeConfig, networks: Sequence[Network], on: On | None, device: Device | None) -> Looked:
+def _look_at_all(question: _Question) -> Looked:
     """What the probe says about several networks together; it belongs to whoever asked."""
-    if on is None:
-        learnt = [(one.name, one.run.recipe.data.source) for one in networks if one.run is not None]
-        check_one_source(repr(probe.name), learnt, "add --data NAME")
-    where = _device(probe, networks, device)
-    return Looked(tuple(networks), _answer(probe, networks, on, where), _about(probe, networks, on, where, {}))
+    if question.on is None:
+        learnt = [(one.name, one.run.recipe.data.source) for one in question.networks if one.run is not None]
+        check_one_source(repr(question.probe.name), learnt, "add --data NAME")
+    return Looked(question.networks, question.answer(), question.about())
 
 
-def _look_at(probe: ProbeConfig, one: Network, on: On | None, device: Device | None, *, again: bool) -> Looked:
+def _look_at(question: _Question, *, again: bool) -> Looked:
     """What the probe says about one network. A run keeps it under the key that a study would store it under.
 
     Unless it is asked `again`, what it has kept so is read.
     """
-    where = _device(probe, [one], device)
+    (one,), probe = question.networks, question.probe
     if one.run is None:
-        return Looked((one,), _answer(probe, [one], on, where), _about(probe, [one], on, where, {}))
+        return Looked((one,), question.answer(), question.about())
     known = dict(_runs_beside(one.run)) if probe.companions(one.run.recipe) else {}
     companions = companions_of(probe, one.run.recipe, known)
-    about_it = _about(probe, [replace(one, name=one.run.name)], on, where, companions)
+    about_it = replace(question, networks=(replace(one, name=one.run.name),)).about(companions)
     kept = layout.result(one.run.path / layout.RESULTS, probe.name, content_key(about_it.made_from))
     if not again and kept.exists():
         with suppress(PriorscopeError):  # a damaged one is measured again
             return Looked((one,), load_result(kept), About.read(kept), kept, read=True)
-    result = _answer(probe, [one], on, where, {name: run.path for name, run in companions.items()})
-    looked = Looked((one,), result, about_it, kept)
+    looked = Looked((one,), question.answer(companions), about_it, kept)
     with folder.keeping(kept):
         looked.save(kept)
     return looked
-
-
-def _about(
-    probe: ProbeConfig,
-    networks: Sequence[Network],
-    on: On | None,
-    device: str,
-    companions: Mapping[str, runs.Run],
-) -> About:
-    """Whom and what a result is about; what it was made from is known of runs alone."""
-    learnt = {one.name: one.run.recipe.data.source for one in networks if one.run is not None}
-    named = on.config if on else None
-    asked_on = named or next(iter(learnt.values()))
-    other_data = len(learnt) < len(networks) or any(source != asked_on for source in learnt.values())
-    made_from: Plain = {}
-    measures_elsewhere = probe.alone and device != "cpu"
-    if len(learnt) == len(networks):
-        keys = {one.name: one.run.key for one in networks if one.run is not None}
-        beside = {name: other.key for name, other in companions.items()}
-        machine = gpu_name(device) if measures_elsewhere else None
-        made_from = measured_from(probe, keys, asked_on, named, beside, machine)
-    whom = [(_subject(one), one.typed) for one in networks]
-    return about(probe, whom, asked_on, made_from, other_data=other_data, device=device if measures_elsewhere else None)
 
 
 def _subject(one: Network) -> Subject:

@@ -20,7 +20,7 @@ from priorscope.data.sources import SourceConfig
 from priorscope.fitting import Status, Watch, fit
 from priorscope.probes import ProbeConfig
 from priorscope.recipe import Recipe
-from priorscope.study.look import answer
+from priorscope.study.answer import answer
 from priorscope.study.networks import network_of_run
 from priorscope.study.steps import is_judged
 

@@ -345,7 +345,7 @@ def test_a_node_that_does_not_see_what_a_step_begins_with_says_so(shared):
     before, looked_at, beside = (shared / name for name in ("before", "looked_at", "beside"))
     train = replace(training(), init=before, out=shared / "out")
     source = source_config("shapetex")
-    probe = ProbeWork((looked_at,), probe_config("accuracy"), source, 1, shared / "a.json", {"shape": beside}, About())
+    probe = ProbeWork((looked_at,), probe_config("accuracy"), source, 1, False, shared / "a.json", {"shape": beside}, About())
     for work, needed in ((train, before), (probe, looked_at), (probe, beside)):
         said = cluster._await(work)
         assert said == (

@@ -24,7 +24,7 @@ from priorscope.data import source_config
 from priorscope.models.hub import save_hub
 from priorscope.probes import probe_config
 from priorscope.run import load
-from priorscope.study import look as looking
+from priorscope.study import answer as answering
 from priorscope.study.about import about
 from priorscope.study.look import On, figures, look, passing
 from priorscope.study.networks import Network, network, network_of_run, own_network
@@ -169,7 +169,7 @@ def test_time_is_that_of_the_processor_unless_somebody_asks_for_a_gpus(tmp_path,
     """Whose result is another one, and says by which command it is made again."""
     run = learnt_on("auto", tmp_path)
     said = ps.measure(run, "accuracy", device="cpu")
-    monkeypatch.setattr(looking, "measure_of", lambda _: lambda *_: said)
+    monkeypatch.setattr(answering, "measure_of", lambda _: lambda *_: said)
     asked, cost = placed(monkeypatch), probe_config("cost")
     here, there = (next(look(cost, [network_of_run(run.path)], device=device)) for device in (None, "cuda"))
     assert asked == ["cpu", "cuda"]
@@ -191,7 +191,7 @@ def test_memory_that_ran_out_on_a_gpu_is_told_with_what_to_do(study, monkeypatch
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     assert placed(monkeypatch) == []
-    monkeypatch.setattr(looking, "measure_of", lambda _: full)
+    monkeypatch.setattr(answering, "measure_of", lambda _: full)
     with pytest.raises(WorkError, match=r"The GPU's memory ran out while calibration looked at both-s0\.(.|\n)*--device cpu"):
         ps.measure(study / "runs/both-s0", "calibration", device="cuda")
     with pytest.raises(torch.OutOfMemoryError):
