@@ -24,6 +24,9 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
 if WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 
+# Loops are compiled once for all workers and processes, whatever cache a test has: it takes half a minute.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "compiled"))
+
 REAL = Path(os.environ.get("PRIORSCOPE_DATA", "") or "/nowhere")
 
 
