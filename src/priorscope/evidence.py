@@ -49,6 +49,8 @@ class Evidence:
 
     def on(self, device: str) -> Evidence:
         """The same network's, which computes on a device from now on."""
+        if self.model.device.type == device:
+            return self
         return Evidence(self.model.to(device), self._weights_key, self.folder, self.classes)
 
     @property
