@@ -28,12 +28,19 @@ CARD = "README.md"
 class Run:
     """A finished run's folder: recipe, model, curves and results."""
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
-        self.path, self.device = path, device
+    def __init__(self, path: Path, device: str | None = None) -> None:
+        self.path = path
+        self.device = device
+        """Where somebody has put it: there its model computes, and there it is looked at."""
 
     def on(self, device: str) -> Run:
         """The same run, whose model computes on a device: `run.on("cuda")`."""
-        return self if device == self.device else Run(self.path, device)
+        return self if self._is_on(device) else Run(self.path, device)
+
+    def _is_on(self, device: str) -> bool:
+        """Whether it was put on a device, and nobody has moved its model since."""
+        model: Classifier | None = self.__dict__.get("model")
+        return device == (self.device or "cpu") and (model is None or str(model.device).startswith(device))
 
     def __fspath__(self) -> str:
         """The run's folder, so that a run may be given wherever the path of one is wanted."""
@@ -114,7 +121,7 @@ class Run:
             statistics=network.statistics,
             weights=self.weights,
         )
-        return model.eval().to(self.device)
+        return model.eval().to(self.device or "cpu")
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -180,12 +187,12 @@ class Run:
 class Snapshot(Run):
     """A run as it was `step` steps into its training. Results that probes stored are about the finished weights, not these."""
 
-    def __init__(self, path: Path, step: int, device: str = "cpu") -> None:
+    def __init__(self, path: Path, step: int, device: str | None = None) -> None:
         super().__init__(path, device)
         self.finished, self.step = Run(path), step
 
     def on(self, device: str) -> Snapshot:
-        return self if device == self.device else Snapshot(self.path, self.step, device)
+        return self if self._is_on(device) else Snapshot(self.path, self.step, device)
 
     @property
     def name(self) -> str:

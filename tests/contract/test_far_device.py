@@ -1,4 +1,4 @@
-"""Training and looking on a device that is not the processor, for whose lack no GPU is an excuse.
+"""Training and looking on a device that is not the processor; no GPU is needed.
 
 A device of our own, which torch takes for a GPU's like: no operation takes tensors of it and of the processor together, and
 none of ours finds its processor loops there. It computes what the processor computes, so numbers are compared.

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 import numba
 
 from priorscope.core.folder import cache_folder
+from priorscope.core.machine import processor
 
 Code = TypeVar("Code", bound=Callable[..., Any])
 
@@ -54,8 +55,8 @@ def _kept(code: Callable[..., Any]) -> Generator[bool]:
     folder = Path(code.__code__.co_filename).parent
     with _DECORATING:
         before = _NUMBA.CACHE_DIR
-        place = Path(before or cache_folder() / "compiled") / _stamp(folder)
-        if not _writable(place):
+        place = _place(before, _stamp(folder))
+        if place is None:
             yield False
             return
         _NUMBA.CACHE_DIR = str(place)
@@ -65,18 +66,20 @@ def _kept(code: Callable[..., Any]) -> Generator[bool]:
             _NUMBA.CACHE_DIR = before
 
 
-def _writable(place: Path) -> bool:
+def _place(named: str, stamp: str) -> Path | None:
+    """The folder for code of a stamp, in the one that numba was told or in the cache folder; None where none can be written."""
     try:
+        place = Path(named or cache_folder() / "compiled") / stamp
         place.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(place, os.W_OK)
+    except (OSError, RuntimeError):  # a user without a home has no cache folder
+        return None
+    return place if os.access(place, os.W_OK) else None
 
 
 @cache
 def _stamp(folder: Path) -> str:
-    """A hash of the modules that lie in a folder."""
-    told = hashlib.sha256()
+    """A hash of the modules that lie in a folder, and of the processor: several may share a home."""
+    told = hashlib.sha256(processor().encode())
     for file in sorted(folder.glob("*.py")):
         told.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return told.hexdigest()[:16]

@@ -220,7 +220,7 @@ def cuda_devices() -> tuple[str, ...]:
     return tuple(map(str, range(count)) if named is None else named.split(",")[:count])
 
 
-def pick_device(wanted: str, setting: str = "--set train.device") -> str:
+def pick_device(wanted: str) -> str:
     """The device of a run: `auto` takes a GPU if there is one; a device that this machine does not have is refused."""
     import torch
 
@@ -229,25 +229,30 @@ def pick_device(wanted: str, setting: str = "--set train.device") -> str:
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[wanted]:
         found = ", ".join(name for name, here in there.items() if here)
-        raise RequestError(f"This machine has no {wanted} device.", f"one of: {found}", f"{setting}=auto")
+        raise RequestError(f"This machine has no {wanted} device.", f"one of: {found}", "--set train.device=auto")
     return wanted
 
 
-def looking_device(learnt_on: str) -> str:
-    """Where a network is looked at that learnt on a device, or on the one that `auto` took: a CUDA device or the processor.
+def looking_device(wanted: str) -> str:
+    """Where networks are looked at: `auto` takes a CUDA device if there is one, and one that is not there is refused.
 
-    Apple's devices have no float64, which probes compute with beside a network. A run that learnt on a device that this machine
-    does not have is looked at all the same.
+    Apple's devices are none: they have no float64, which probes compute with beside a network.
     """
-    if learnt_on not in ("auto", "cuda"):
-        return "cpu"
+    if wanted == "cpu":
+        return wanted
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted != "auto":
+        raise RequestError(f"This machine has no {wanted} device to look on.", "auto or cpu", "--device cpu")
+    return "cpu"
 
 
-def gpu_name(device: str) -> str:
-    """The name that a GPU has itself."""
+def timed_on(device: str) -> str:
+    """What takes the time on a device: a GPU by its own name, or the processor."""
+    if device == "cpu":
+        return processor()
     import torch
 
-    return torch.cuda.get_device_name(device)
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{device} of {processor()}"

@@ -66,6 +66,9 @@ class ProbeConfig(Member):
     reads_runs: ClassVar[bool] = False
     """Whether the probe reads the recipe and log of a finished run too (`TrainedRun`), and not its evidence alone."""
 
+    asks_networks: ClassVar[bool] = True
+    """Whether the probe shows networks anything, and does not read alone how they were trained."""
+
     alone: ClassVar[bool] = False
     """Whether the probe measures time: a study runs nothing beside it, and its results belong to this machine."""
 

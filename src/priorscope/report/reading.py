@@ -127,9 +127,10 @@ def _newest(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return list(found.values())
 
 
-def _rank(outcome: Outcome) -> tuple[int, int]:
-    """By what one of several answers to a question is taken."""
-    return outcome.about.version, len(outcome.about.made_from.get("companions") or {})
+def _rank(outcome: Outcome) -> tuple[int, int, str]:
+    """By what one of several answers to a question is taken; of times, those that one machine took, the same for all runs."""
+    made_from = outcome.about.made_from
+    return outcome.about.version, len(made_from.get("companions") or {}), str(made_from.get("machine", ""))
 
 
 def _subjects(about: About, subject: Subject | None) -> tuple[Subject, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,28 +28,39 @@ def answer(
     device: str = "cpu",
 ) -> Result:
     """What a probe says about a network, or about several together, all on one device."""
-    networks = [one.on(device) for one in networks]
-    beside = {"companions": {name: runs.load(path).on(device) for name, path in companions.items()}} if companions else {}
-    asked = {one.name: one.run if probe.reads_runs and one.run is not None else one.evidence for one in networks}
     if probe.per == "set":
         check_names([one.name for one in networks])
         if probe.reads_runs:
             _check_runs(probe.name, networks)
-        subject: Any = asked
-    else:
-        (subject,) = asked.values()
-    try:
+    with _on(device, probe, networks) as placed:
+        beside = {"companions": {name: runs.load(path).on(device) for name, path in companions.items()}} if companions else {}
+        asked = {one.name: one.run if probe.reads_runs and one.run is not None else one.evidence for one in placed}
+        subject: Any = asked if probe.per == "set" else next(iter(asked.values()))
         result = measure_of(probe.name)(subject, data, probe, **beside)
-    except RuntimeError as error:
-        if device == "cpu" or not ran_out(error):
-            raise
-        raise WorkError(
-            f"The GPU's memory ran out while {probe.name} looked at {', '.join(asked)}.",
-            "room for the network and a batch of pictures",
-            "look on the processor: --device cpu, or in a study --set over.train.device=cpu",
-        ) from error
     told = dict.fromkeys(caveat for one in networks for caveat in (*one.caveats, *_chosen_on(probe, one, data)))
     return result.model_copy(update={"caveats": tuple(dict.fromkeys((*result.caveats, *told)))})
+
+
+@contextmanager
+def _on(device: str, probe: ProbeConfig, networks: Sequence[Network]) -> Generator[list[Network]]:
+    """The networks on a device inside the block, and afterwards those from elsewhere where they were."""
+    before = [(one.own.model, one.own.model.device) for one in networks if one.own is not None]
+    try:
+        yield [one.on(device) for one in networks]
+    except RuntimeError as error:
+        if device == "cpu":
+            raise
+        whom, do = ", ".join(one.name for one in networks), f"look on the processor: priorscope probe {probe.name} --device cpu"
+        if ran_out(error):
+            came = f"Memory ran out while {probe.name} looked at {whom} on {device}."
+            raise WorkError(came, "room for networks and a batch of pictures", do) from error
+        if before and "same device" in str(error):
+            came = f"{whom} did not move to {device} whole: {str(error).partition('!')[0]}."
+            raise RequestError(came, "a network all of whose tensors are parameters or buffers", do) from error
+        raise
+    finally:
+        for model, place in before:
+            model.to(place)
 
 
 def _chosen_on(probe: ProbeConfig, one: Network, data: Source) -> Iterator[str]:

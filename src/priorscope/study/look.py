@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -17,7 +18,7 @@ from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key, read_toml
 from priorscope.core.contracts import About, Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
-from priorscope.core.machine import gpu_name, looking_device, on_threads, pick_device
+from priorscope.core.machine import looking_device, on_threads, timed_on
 from priorscope.data import open as open_source
 from priorscope.data import source_config
 from priorscope.data.progress import Watch, silent
@@ -27,7 +28,7 @@ from priorscope.study.about import about, subject_of
 from priorscope.study.answer import answer, check_names
 from priorscope.study.networks import Network
 from priorscope.study.plan import make_plan
-from priorscope.study.steps import check_one_source, companions_of, measured_from
+from priorscope.study.steps import check_one_source, companions_of, looks_on_gpu, measured_from
 from priorscope.study.study import Study
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def measure(
     """
     config = probe_config({"name": probe, **settings})
     networks = _asked(subject, config)
-    question = _Question.of(config, networks, None if data is None else On.named(_nameable(data, probe)), device)
+    question = _Question(config, tuple(networks), None if data is None else On.named(_nameable(data, probe)), device)
     if config.per == "set":
         return _look_at_all(question).result
     if isinstance(networks[0].run, runs.Snapshot):  # what lies in its folder is about the finished weights
@@ -171,11 +172,11 @@ def look(
     """
     networks = _apart(networks)
     if probe.per == "set":
-        yield _look_at_all(_Question.of(probe, networks, on, device))
+        yield _look_at_all(_Question(probe, tuple(networks), on, device))
         return
     check_names([one.name for one in networks if one.run is None])
     for done, one in enumerate(networks, 1):
-        yield _look_at(_Question.of(probe, [one], on, device), again=again)
+        yield _look_at(_Question(probe, (one,), on, device), again=again)
         watch(done, len(networks))
 
 
@@ -186,20 +187,16 @@ class _Question:
     probe: ProbeConfig
     networks: tuple[Network, ...]
     on: On | None
-    device: str
+    device: Device | None
 
-    @classmethod
-    def of(cls, probe: ProbeConfig, networks: Sequence[Network], on: On | None, device: Device | None) -> _Question:
-        """Without a device, on the one that a run was put on, or else where the runs learnt.
-
-        What measures time does so on the processor, unless somebody asks.
-        """
-        networks = tuple(networks)
-        if device is not None:
-            return cls(probe, networks, on, pick_device(device, "--device"))
-        put = next((one.run.device for one in networks if one.run is not None and one.run.device != "cpu"), None)
-        learnt = {"auto" if one.run is None else one.run.recipe.train.device for one in networks}
-        return cls(probe, networks, on, put or looking_device("cpu" if probe.alone or "cpu" in learnt else "auto"))
+    @cached_property
+    def place(self) -> str:
+        """The device that was asked for, or where a run was put, or a GPU if all of them are runs that learnt on one."""
+        if self.device is not None:
+            return looking_device(self.device)
+        put = next((one.run.device for one in self.networks if one.run is not None and one.run.device is not None), None)
+        learnt_on = ["cpu" if one.run is None else one.run.recipe.train.device for one in self.networks]
+        return put or looking_device("auto" if looks_on_gpu(self.probe, learnt_on) else "cpu")
 
     def answer(self, companions: Mapping[str, runs.Run] = _ALONE) -> Result:
         """What the probe says, with as many threads as the recipes of runs say; without a run, with those of torch."""
@@ -207,7 +204,7 @@ class _Question:
         data = self.on.source if self.on else self.networks[0].source
         beside = {name: run.path for name, run in companions.items()}
         with on_threads(max(threads)) if threads else nullcontext():
-            return answer(self.probe, self.networks, data, beside, self.device)
+            return answer(self.probe, self.networks, data, beside, self.place)
 
     def about(self, companions: Mapping[str, runs.Run] = _ALONE) -> About:
         """Whom and what the answer is about; what it was made from is known of runs alone."""
@@ -215,15 +212,14 @@ class _Question:
         named = self.on.config if self.on else None
         asked_on = named or next(iter(learnt.values()))
         other_data = len(learnt) < len(self.networks) or any(source != asked_on for source in learnt.values())
-        of_gpu = self.device if self.probe.alone and self.device != "cpu" else None
+        elsewhere = self.probe.alone and self.place != "cpu"
         made_from: Plain = {}
         if len(learnt) == len(self.networks):
             keys = {one.name: one.run.key for one in self.networks if one.run is not None}
             beside = {name: other.key for name, other in companions.items()}
-            machine = gpu_name(of_gpu) if of_gpu else None
-            made_from = measured_from(self.probe, keys, asked_on, named, beside, machine)
+            made_from = measured_from(self.probe, keys, asked_on, named, beside, timed_on(self.place) if elsewhere else None)
         whom = [(_subject(one), one.typed) for one in self.networks]
-        return about(self.probe, whom, asked_on, made_from, other_data=other_data, device=of_gpu)
+        return about(self.probe, whom, asked_on, made_from, other_data=other_data, device="cuda" if elsewhere else None)
 
 
 def _look_at_all(question: _Question) -> Looked:

@@ -6,7 +6,7 @@ key. Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,9 @@ from priorscope.probes import PROBES, ProbeConfig, probe_config
 from priorscope.probes.tuning import val_accuracy
 from priorscope.recipe import Recipe
 from priorscope.study.cells import Cell
+
+ON_GPU = ("cuda", "auto")
+"""Values of `train.device` for which a run learns on a CUDA device where there is one."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class TrainStep:
     @property
     def gpu(self) -> bool:
         """Whether it takes a GPU where there is one."""
-        return self.cell.recipe.train.device in ("cuda", "auto")
+        return self.cell.recipe.train.device in ON_GPU
 
     @property
     def alone(self) -> bool:
@@ -127,8 +130,8 @@ class ProbeStep:
 
     @property
     def gpu(self) -> bool:
-        """Whether it takes a GPU where there is one: a run is looked at where it learns, and time is that of the processor."""
-        return not self.alone and any(subject.gpu for subject in self.subjects)
+        """Whether it takes a GPU where there is one."""
+        return looks_on_gpu(self.probe, (subject.cell.recipe.train.device for subject in self.subjects))
 
     @property
     def alone(self) -> bool:
@@ -193,6 +196,11 @@ def is_judged(trial: Path) -> bool:
 
 Step = TrainStep | ProbeStep
 Known = TypeVar("Known")
+
+
+def looks_on_gpu(probe: ProbeConfig, learnt_on: Iterable[str]) -> bool:
+    """Whether a probe looks on a GPU where there is one: where all runs learn on one. Time is that of the processor."""
+    return probe.asks_networks and not probe.alone and all(device in ON_GPU for device in learnt_on)
 
 
 def measured_from(

@@ -69,15 +69,17 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert pick_device("auto") == "cuda"
 
 
-def test_what_learnt_on_a_gpu_is_looked_at_on_one_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And on the processor elsewhere, or what learnt there: Apple's devices have no float64."""
+def test_networks_are_looked_at_on_a_cuda_device_or_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not on Apple's, which have no float64."""
     import torch
 
-    learnt_on = ("auto", "cuda", "cpu", "mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert [looking_device(one) for one in learnt_on] == ["cpu"] * 4
+    assert [looking_device(one) for one in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(RequestError, match=r"no cuda device to look on\.\n  wanted: auto or cpu\n  try:    --device cpu"):
+        looking_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [looking_device(one) for one in learnt_on] == ["cuda", "cuda", "cpu", "cpu"]
+    assert [looking_device(one) for one in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
 
 
 @pytest.mark.parametrize(

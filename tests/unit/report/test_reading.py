@@ -123,6 +123,20 @@ def test_a_number_that_a_newer_version_measured_again_does_not_count_twice(tmp_p
     assert [(arm.seeds, arm.value) for arm in found.arms] == [(3, 0.6), (3, 0.6)]
 
 
+def test_times_of_all_runs_are_those_of_one_machine(tmp_path: Path) -> None:
+    """Whatever the names of the files, which are hashes."""
+    study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0, 1, 2))
+    for i, path in enumerate(sorted(study.glob("runs/*/results/accuracy/*.json"))):
+        stored = json.loads(path.read_text())
+        for machine, right in (("a processor", 0.2), ("b gpu", 0.6)):
+            stored["about"]["made_from"] = {"version": 1, "machine": machine}
+            accuracy(right, 0).save(path.with_stem(f"{(i + (right > 0.5)) % 2}"), About.parse(stored["about"]))
+        path.unlink()
+        path.with_suffix(".npz").unlink()
+    (found,) = (finding for finding in findings(read_sources([study])) if finding.probe == "accuracy")
+    assert [(arm.seeds, arm.value) for arm in found.arms] == [(3, 0.6), (3, 0.6)]
+
+
 @pytest.mark.parametrize("told", [{"companions": {"shape": "0123"}}, {"machine": "another"}, {"files": {"a": 1}}])
 def test_an_answer_that_was_asked_twice_is_not_two_seeds(told: dict[str, Any], tmp_path: Path) -> None:
     study = write_study(tmp_path, {"mlp": 0.5, "cnn": 0.7}, seeds=(0, 1, 2))

@@ -180,7 +180,7 @@ def test_time_is_that_of_the_processor_unless_somebody_asks_for_a_gpus(tmp_path,
 
 
 def test_a_gpu_that_is_not_there_is_refused(study):
-    with pytest.raises(RequestError, match=r"This machine has no cuda device\.(.|\n)*--device=auto"):
+    with pytest.raises(RequestError, match=r"This machine has no cuda device to look on\.(.|\n)*--device cpu"):
         ps.measure(study / "runs/both-s0", "accuracy", device="cuda")
 
 
@@ -192,7 +192,7 @@ def test_memory_that_ran_out_on_a_gpu_is_told_with_what_to_do(study, monkeypatch
 
     assert placed(monkeypatch) == []
     monkeypatch.setattr(answering, "measure_of", lambda _: full)
-    with pytest.raises(WorkError, match=r"The GPU's memory ran out while calibration looked at both-s0\.(.|\n)*--device cpu"):
+    with pytest.raises(WorkError, match=r"Memory ran out while calibration looked at both-s0 on cuda\.(.|\n)*--device cpu"):
         ps.measure(study / "runs/both-s0", "calibration", device="cuda")
     with pytest.raises(torch.OutOfMemoryError):
         ps.measure(study / "runs/both-s0", "calibration")

@@ -13,7 +13,7 @@ from priorscope.models.kernels.lanes import FAST, F, exponential, read, rounded
 from priorscope.models.kernels.team import AT_ONCE, COLUMNS, FIRST, JOB, ROW, ROWS, array_at, claim, rows_of, run
 
 
-@njit(inline="always", fastmath=FAST, error_model="numpy")
+@njit(inline="always")
 def _normal(x: float) -> tuple[float, float]:
     """The normal distribution up to x, to 8e-8 and float32's rounding, and its density there.
 
@@ -93,7 +93,7 @@ FLAT = 5.0
 """Beyond this GELU's slope is taken for constant: there it is 0 or 1, to 7e-6."""
 
 
-@njit(inline="always", fastmath=FAST)
+@njit(inline="always")
 def _slope(x: float) -> float:
     """GELU's derivative, to 2e-5: one half plus an odd polynomial, written in x^2 brought to [-1, 1].
 

@@ -208,7 +208,7 @@ class Cost(Result):
 def measure_cost(subject: Classifier | Evidence | TrainedRun, data: Source | Split, asked: CostConfig) -> Cost:
     """Counts on copies, measures in evaluation mode, and reads the log where the subject is a finished run."""
     from priorscope.models.arithmetic import macs_as_run
-    from priorscope.models.classifier import evaluating
+    from priorscope.models.classifier import looking
     from priorscope.models.counting import info
     from priorscope.probes.cost import measured
 
@@ -221,7 +221,7 @@ def measure_cost(subject: Classifier | Evidence | TrainedRun, data: Source | Spl
         caveats.append(
             f"Two counts of the multiply-adds disagree, {counted.macs:,} and {second:,}: one does not know some product."
         )
-    with evaluating(model):
+    with looking(model):
         sizes = sorted(set(asked.batch_sizes))
         taken = {batch: measured.latencies(model, batch, asked.repeats, asked.seconds) for batch in sizes}
         inference = measured.inference_peak(model, asked.memory_batch)

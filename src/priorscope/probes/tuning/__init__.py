@@ -41,6 +41,7 @@ class TuningConfig(ProbeConfig):
 
     per = "set"
     reads_runs = True
+    asks_networks = False
 
     name: str = "tuning"
 
