@@ -1,4 +1,4 @@
-"""Ablation surfaces: a number over two settings of which every combination was trained, and where its best one stands.
+"""Ablation surfaces: a number over two settings whose combinations were trained, and where its best one stands.
 
 A grid is found in the recipes themselves, not in a study's file: recipes that differ in exactly two settings, each with two
 values or more, of which one at least is a number; the other may be a word, such as an augmentation's. Where the best cell
@@ -56,8 +56,15 @@ def grids(runs: Sequence[RunRecord]) -> list[Grid]:
     for across, up in _axes(table):
         groups = {rest: cells for rest, cells in _groups(table, across, up).items() if len(cells) >= FEWEST}
         each = [Grid(across, up, cells, _fixed(rest, list(groups))) for rest, cells in groups.items()]
-        found += [grid for grid in each if min(map(len, grid.values)) > 1]
+        found += [grid for grid in each if _crosses(grid)]
     return found
+
+
+def _crosses(grid: Grid) -> bool:
+    """Whether two values of one setting met the same two of the other; settings changed one at a time meet in a corner alone."""
+    across, up = grid.values
+    met = [{y for y in up if (x, y) in grid.cells} for x in across]
+    return any(len(one & other) > 1 for one, other in itertools.combinations(met, 2))
 
 
 def _table(runs: Sequence[RunRecord]) -> Table:
