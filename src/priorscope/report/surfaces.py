@@ -61,7 +61,7 @@ def grids(runs: Sequence[RunRecord]) -> list[Grid]:
 
 
 def _crosses(grid: Grid) -> bool:
-    """Whether two values of one setting met the same two of the other; what is changed one at a time meets in a corner alone."""
+    """Whether two values of one setting met the same two of the other: what is changed one at a time meets in a corner."""
     across, up = grid.values
     met = [{y for y in up if (x, y) in grid.cells} for x in across]
     return any(len(one & other) > 1 for one, other in itertools.combinations(met, 2))
