@@ -41,6 +41,13 @@ def answers(reading: Reading, found: Sequence[Finding]) -> list[Answer]:
     return [_answer(text, claim, reading, found, level) for text, claim in claims]
 
 
+def shared_confounds(found: Sequence[Answer]) -> tuple[str, ...]:
+    """What is said beside every one of several claims, and need be said once."""
+    if len(found) < 2:
+        return ()
+    return tuple(one for one in found[0].confounds if all(one in answer.confounds for answer in found))
+
+
 def _answer(text: str, claim: Claim, reading: Reading, found: Sequence[Finding], level: float) -> Answer:
     measured = [(finding, arms) for finding in found if (arms := _meant(claim, finding))]
     fitting = [(finding, arms) for finding, arms in measured if finding.leads]

@@ -59,6 +59,7 @@ def _lines(page: Page, pictures: str) -> Iterator[str]:
         needs = f" To decide it: {_escaped(claim.needs)}." if claim.needs else ""
         yield f"- **{claim.verdict}**: “{_escaped(claim.text)}”. {_escaped(claim.sentence)}{needs}"
         yield from (f"    - {_escaped(confound)}" for confound in claim.confounds)
+    yield from ("", f"Of all claims: {_escaped(' '.join(page.of_claims))}") if page.of_claims else ()
     yield from _listed("How far this can be trusted", page.limits)
     yield from _table(page)
     yield from _listed("Also found", [said for _, said, _ in page.more])

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, charting_script, in_dark, inline_json
 from priorscope.core.folder import at_home, write_text
 from priorscope.core.wording import counted
-from priorscope.report.claims import Answer, answers
+from priorscope.report.claims import Answer, answers, shared_confounds
 from priorscope.report.confounds import limits
 from priorscope.report.diff import Diff, diff
 from priorscope.report.fingerprint import Fingerprint, fingerprint
@@ -162,6 +162,8 @@ class Page:
     said: tuple[Said, ...]
     more: tuple[tuple[str, str, str], ...]
     claims: tuple[Answer, ...]
+    of_claims: tuple[str, ...]
+    """What is to be known of every claim, and is said once."""
     limits: tuple[str, ...]
     findings: tuple[Finding, ...]
     fingerprint: Fingerprint
@@ -204,6 +206,8 @@ def contents(reading: Reading, title: str | None = None, file: str = "report.htm
         for finding in found
     ] + _said_of_sets(parts)
     arms = arm_lines(reading, found)
+    answered = answers(reading, every)
+    of_claims = shared_confounds(answered)
     return Page(
         title=title or reading.question or reading.name,
         eyebrow=reading.name,
@@ -211,7 +215,8 @@ def contents(reading: Reading, title: str | None = None, file: str = "report.htm
         facts=tuple(_facts(reading)),
         said=tuple(said[:LEADING]),
         more=tuple((one.about, one.sentence, one.section) for one in said[LEADING:]),
-        claims=tuple(answers(reading, every)),
+        claims=tuple(replace(one, confounds=tuple(c for c in one.confounds if c not in of_claims)) for one in answered),
+        of_claims=of_claims,
         limits=tuple(limits(reading, found)),
         findings=tuple(found),
         fingerprint=fingerprint(reading, found, anchors),

@@ -189,3 +189,16 @@ def test_page_and_tables_answer_from_the_same_findings() -> None:
     (on_page,) = contents(told, None, "report.html", None).claims
     assert on_page.verdict == "undecided"
     assert on_page.sentence in all_tables(told)["claims"]
+
+
+def test_what_is_to_be_known_of_every_claim_is_said_once() -> None:
+    """And of one claim alone beside it."""
+    runs = arms(0.7, 0.4, seeds=1)
+    told = replace(reading(runs), claims=("mlp > cnn in accuracy", "mlp < cnn in accuracy"))
+    checkpoints = "It is about two checkpoints: 3 seeds of each speak for families."
+    page = contents(told)
+    assert page.of_claims[0] == checkpoints
+    assert [claim.confounds for claim in page.claims] == [(), ()]
+    alone = contents(replace(told, claims=told.claims[:1]))
+    assert alone.of_claims == ()
+    assert alone.claims[0].confounds[0] == checkpoints
