@@ -207,7 +207,7 @@ for dtype in (torch.float32, torch.bfloat16):
 
 
 def test_code_that_was_just_compiled_computes_what_it_computes_when_it_is_found_on_the_disk(tmp_path: Path) -> None:
-    """To the last bit: a training that is killed in the process that compiled goes on in one that finds the code."""
+    """To the last bit: a training that is killed in the process that compiled resumes in one that finds the code."""
     named = os.environ | {"PRIORSCOPE_CACHE": str(tmp_path), "PYTHONHASHSEED": "0", "NUMBA_CACHE_DIR": ""}
     command = [sys.executable, "-c", EVERY_LOOP]
     said = [subprocess.run(command, env=named, text=True, capture_output=True, check=True).stdout for _ in range(2)]

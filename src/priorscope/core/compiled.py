@@ -1,7 +1,7 @@
 """numba's `njit` and `cfunc`, whose code is kept on the disk for as long as nothing has changed of what it was made from.
 
-numba itself asks whether the function's own file has changed, and goes on with old code after a change of what the function
-calls or reads in another. Here the whole folder is asked: compiled code and the numbers that it takes as constants stand
+numba itself asks whether the function's own file has changed, and keeps old code after a change of what the function calls or
+reads in another. Here the whole folder is asked: compiled code and the numbers that it takes as constants stand
 together in one.
 """
 

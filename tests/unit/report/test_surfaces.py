@@ -66,7 +66,7 @@ def test_missing_cells_are_counted_and_a_line_of_cells_is_no_surface() -> None:
     assert drawn([cell(lr, 1, 0.5) for lr in (0.1, 0.2, 0.3, 0.4)]) == []
 
 
-def test_settings_that_were_changed_one_at_a_time_are_no_surface() -> None:
+def test_settings_that_were_changed_one_at_a_time_are_not_a_surface() -> None:
     """Four cells that meet in a corner; with the one across from it they hold a grid of two by two."""
     corner = [cell(lr, blocks, 0.5) for lr, blocks in ((0.001, 1), (0.003, 1), (0.01, 1), (0.001, 2))]
     assert drawn(corner) == []
