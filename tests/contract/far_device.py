@@ -24,13 +24,14 @@ from test_probes import ASKED, SMALL, network
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import priorscope as ps
+from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.data.split import Source
 from priorscope.evidence import Evidence
 from priorscope.models.classifier import Classifier
 from priorscope.probes import measure_of, probe_config
 from priorscope.study.answer import answer
-from priorscope.study.networks import network_of_run
+from priorscope.study.networks import Network, network_of_run
 
 SETTINGS = {
     **SMALL,
@@ -125,10 +126,36 @@ def of_trainings(family: str, folder: Path) -> Iterator[str]:
         yield "it is not where it was put"
 
 
+class Careless(torch.nn.Module):
+    """A network with a tensor that is neither a parameter nor a buffer, and stays where it was made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift, self.map = torch.zeros(10), torch.nn.Linear(3 * 32 * 32, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.map(images.flatten(1)) + self.shift
+
+
+def of_own(world: Source) -> Iterator[str]:
+    """A network of a user's own is back where it was when it has been looked at, and told what keeps it from moving."""
+    sizes = {"image_size": 32, "classes": 10}
+    own = Evidence(ps.wrap(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10)), **sizes).eval())
+    answer(ACCURACY, [Network("own", own)], world, device="far")
+    if own.model.device.type != "cpu":
+        yield f"it was left on {own.model.device}"
+    try:
+        answer(ACCURACY, [Network("careless", Evidence(ps.wrap(Careless(), **sizes).eval()))], world, device="far")
+        yield "what did not move whole was looked at"
+    except RequestError as error:
+        if "careless did not move to far whole" not in str(error) or "--device cpu" not in str(error):
+            yield str(error)
+
+
 def main() -> None:
     register(sys.argv[1])
     world = open_source(WORLD)
-    found: list[str] = []
+    found = [f"a network of one's own: {what}" for what in of_own(world)]
     for family in sys.argv[2:]:
         model = network(family, world).model
         for probe in ASKED:
