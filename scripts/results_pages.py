@@ -23,9 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from priorscope.core.charts import Axis, interval_dots
+from priorscope.core.environment import read_environment
+from priorscope.core.epoch import Epoch, read_history
 from priorscope.core.figure import Figure
 from priorscope.core.stats import Interval, seed_by_image, wilson
 from priorscope.probes import load_result
+from priorscope.probes.tuning import val_accuracy
 from priorscope.recipe import shipped_recipes
 
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
@@ -74,20 +77,20 @@ def collect(folders: Iterable[Path]) -> list[Record]:
 
 def _record(name: str, runs: list[Path]) -> Record:
     made = json.loads((runs[0] / "made_from.json").read_text())["recipe"]
-    environments = [json.loads((run / "environment.json").read_text()) for run in runs]
-    logs = [[json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()] for run in runs]
+    environments = [read_environment(run) for run in runs]
+    logs = [read_history(run) for run in runs]
     record: Record = {
         "recipe": name,
         "network": made["model"]["name"],
         "data": made["data"]["source"]["name"],
-        "parameters": environments[0]["model"]["parameters"],
-        "epochs": logs[0][-1]["epoch"],
-        "images": environments[0]["images_seen"],
-        "flops": environments[0]["flops"],
-        "machine": _machine(environments[0]),
+        "parameters": environments[0].network.parameters,
+        "epochs": logs[0][-1].epoch,
+        "images": environments[0].images_seen,
+        "flops": environments[0].flops,
+        "machine": f"{environments[0].hardware.processor}, {environments[0].precision}",
         "minutes": [_minutes(log) for log in logs],
         "seeds": [int(run.name.rpartition("-s")[2]) for run in runs],
-        "val": [_chosen(log, environment)["val"]["accuracy"] for log, environment in zip(logs, environments, strict=True)],
+        "val": [val_accuracy(*of_run) for of_run in zip((run.name for run in runs), environments, logs, strict=True)],
     }
     for column, views in VIEWS.items():
         record[column] = _accuracy([_right(run, views) for run in runs])
@@ -108,18 +111,10 @@ def joined(stored: Record | None, read: Record) -> Record:
     return {**read, **beside, **accuracies}
 
 
-def _minutes(log: list[Record]) -> float:
+def _minutes(log: list[Epoch]) -> float:
     """As many of the run's median epoch as it has: what stood still or shared its machine for some epochs does not count."""
-    ends = np.array([0.0, *(line["seconds"] for line in log)])
+    ends = np.array([0.0, *(epoch.seconds for epoch in log)])
     return round(float(np.median(np.diff(ends))) * len(log) / 60, 1)
-
-
-def _machine(environment: Record) -> str:
-    return f"{environment['hardware']['processor']}, {environment['precision']}"
-
-
-def _chosen(log: list[Record], environment: Record) -> Record:
-    return next(line for line in log if line["epoch"] == environment["chosen_epoch"])
 
 
 def _right(run: Path, views: str | None) -> np.ndarray | None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core import folder, layout
-from priorscope.core.config import Plain, content_key
+from priorscope.core.config import content_key
 from priorscope.core.environment import Environment, read_environment
+from priorscope.core.epoch import Epoch, read_history
 from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.recipe import Recipe
@@ -67,9 +68,9 @@ class Run:
         return self.environment.key
 
     @cached_property
-    def history(self) -> list[Plain]:
-        """One row an epoch: loss, learning rate, accuracy on the tracked splits."""
-        return folder.read_rows(self.path / layout.STEPS)
+    def history(self) -> list[Epoch]:
+        """Its epochs: loss, learning rate, scores on the tracked splits, what had been taken by then."""
+        return read_history(self.path)
 
     @cached_property
     def snapshots(self) -> tuple[int, ...]:
@@ -81,7 +82,7 @@ class Run:
         if (step is None) == (epoch is None):
             raise RequestError("run.at wants one place.", "a step or an epoch", "run.at(epoch=3)")
         if epoch is not None:
-            step = next((int(row["step"]) for row in self.history if row["epoch"] == epoch), -1)
+            step = next((one.step for one in self.history if one.epoch == epoch), -1)
         if step is None or step not in self.snapshots:
             kept = ", ".join(map(str, self.snapshots))
             raise RequestError(
@@ -201,11 +202,11 @@ class Snapshot(Run):
     @cached_property
     def environment(self) -> Environment:
         """The run's record with what it had taken by then; `chosen_epoch` and `seconds` are known only at an epoch's end."""
-        whole, rows = self.finished.environment, self.finished.history
-        seen = {"images_seen": "images", "flops": "flops", "macs": "macs"}
-        by_then = {name: int(rows[-1][row]) // int(rows[-1]["step"]) * self.step for name, row in seen.items()}
-        ended = next((row for row in rows if row["step"] == self.step), {"epoch": 0, "seconds": None})
-        of_epoch = {"chosen_epoch": ended["epoch"], "seconds": ended["seconds"], "joules": None}
+        whole, last = self.finished.environment, self.finished.history[-1]
+        seen = {"images_seen": last.images, "flops": last.flops, "macs": last.macs}
+        by_then = {name: taken // last.step * self.step for name, taken in seen.items()}
+        ended = next((epoch for epoch in self.history if epoch.step == self.step), None)
+        of_epoch = {"chosen_epoch": ended.epoch if ended else 0, "seconds": ended and ended.seconds, "joules": None}
         return whole.model_copy(update={**by_then, **of_epoch})
 
     @property
@@ -213,8 +214,8 @@ class Snapshot(Run):
         return content_key([self.finished.key, "step", self.step])
 
     @cached_property
-    def history(self) -> list[Plain]:
-        return [row for row in self.finished.history if row["step"] <= self.step]
+    def history(self) -> list[Epoch]:
+        return [epoch for epoch in self.finished.history if epoch.step <= self.step]
 
     @property
     def weights(self) -> Path:

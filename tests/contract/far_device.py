@@ -109,7 +109,7 @@ def of_trainings(family: str, folder: Path) -> Iterator[str]:
             runs[device] = ps.fit(ps.Recipe.of({**RECIPE, "model": f"{family}/tiny"}), out=folder / device / family)
         if seen - {"meta"} != {device}:
             yield f"on {device} it was asked about pictures on {seen}"
-    losses = [[row["train_loss"] for row in run.history] for run in runs.values()]
+    losses = [[epoch.train_loss for epoch in run.history] for run in runs.values()]
     if losses[1] != pytest.approx(losses[0], rel=1e-3):
         yield f"it learnt {losses[1]} there and {losses[0]} here"
     run = runs["far"]

@@ -108,19 +108,19 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_take_the_steps_of_one(ranks, tmp_path, case):
-    """Batches of 33 pictures: 17 on one rank, 16 on the other. Losses agree to 1e-5 over 50 steps, and so do the rows."""
+    """Batches of 33 pictures: 17 on one rank, 16 on the other. Losses agree to 1e-5 over 50 steps, and so do the epochs."""
     asked = recipe(**CASES[case])
     one, two = done(ranks(1, asked, tmp_path / "one")), done(ranks(2, asked, tmp_path / "two"))
     assert len(one) == len(two) == 50
     assert two == pytest.approx(one, rel=1e-5)
     first, second = ps.load(tmp_path / "one"), ps.load(tmp_path / "two")
     assert second.environment.ranks == 2
-    for row, other in zip(first.history, second.history, strict=True):
-        assert other["images"] == row["images"]
-        assert other["flops"] == row["flops"]
-        assert other["val"]["accuracy"] == row["val"]["accuracy"]
-        assert other["val"]["n"] == 41
-        assert other["val"]["loss"] == pytest.approx(row["val"]["loss"], rel=1e-4)
+    for one, other in zip(first.history, second.history, strict=True):
+        assert other.images == one.images
+        assert other.flops == one.flops
+        assert other.val.accuracy == one.val.accuracy
+        assert other.val.n == 41
+        assert other.val.loss == pytest.approx(one.val.loss, rel=1e-4)
 
 
 def test_every_rank_draws_its_own_dropout_and_the_same_each_time(ranks, tmp_path):
@@ -265,4 +265,4 @@ def test_a_worker_of_a_study_that_is_killed_is_named_and_its_run_goes_on(tmp_pat
     (ended,) = [each for each in news if isinstance(each, Ended)]
     assert ended.error.startswith("Its process was ended by SIGKILL. The system does that when memory runs out.")
     assert not (tmp_path / "a" / layout.ENVIRONMENT).exists()
-    assert ps.fit(asked, tmp_path / "a").history[-1]["step"] == 3000
+    assert ps.fit(asked, tmp_path / "a").history[-1].step == 3000

@@ -61,8 +61,8 @@ def pretrained_mlp(folder: Path) -> Path:
 def carry_out(name: str, folder: Path) -> None:
     recipe = Recipe.load(find_recipe(name), at_smoke_scale(name, folder))
     done = fit(recipe, folder / "run")
-    assert done.history[-1]["step"] == 2
-    assert done.history[-1]["val"]["n"] == 10
+    assert done.history[-1].step == 2
+    assert done.history[-1].val.n == 10
     assert run.load(folder / "run").recipe == recipe
 
 

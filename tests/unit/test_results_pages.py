@@ -10,7 +10,7 @@ import pytest
 
 import priorscope as ps
 from priorscope.core.contracts import About
-from priorscope.core.folder import read_rows, write_rows
+from priorscope.core.epoch import write_history
 from priorscope.recipe import Recipe, shipped_recipes
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "results_pages.py"))
@@ -68,9 +68,9 @@ def test_an_epoch_that_stood_still_does_not_count(tmp_path: Path, tiny: Recipe) 
     """Four epochs of a minute and one of an hour are five minutes."""
     run = ps.fit(tiny, out=tmp_path / "shapetex-mlp-s0")
     ps.measure(run, "accuracy")
-    (first, *_) = read_rows(run.path / "steps.jsonl")
+    (first, *_) = run.history
     ends = (60.0, 120.0, 180.0, 3780.0, 3840.0)
-    write_rows(run.path / "steps.jsonl", [{**first, "epoch": i, "seconds": end} for i, end in enumerate(ends, 1)])
+    write_history(run.path, [first.replace(epoch=i, seconds=end) for i, end in enumerate(ends, 1)])
     (record,) = SCRIPT["collect"]([tmp_path])
     assert record["minutes"] == [5.0]
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from priorscope.cli.printing import AsJson, Setting, print_json
+from priorscope.core.epoch import Epoch
 from priorscope.core.errors import PriorscopeError
 
 if TYPE_CHECKING:
-    from priorscope.core.config import Plain
     from priorscope.fitting import Status, Watch
     from priorscope.run import Run
     from priorscope.train.pace import Pace
@@ -56,21 +56,21 @@ def train(
         print(f"nothing was begun in {folder}: this is its beginning", file=sys.stderr)
     with _bar(path.stem) as watch:
         run = carry_out(watch)
-    last = run.environment.kept_row(run.history)
+    kept = run.environment.kept_epoch(run.history)
     if as_json:
-        return print_json({"out": str(folder), "chosen": last, "seconds": run.environment.seconds})
+        return print_json({"out": str(folder), "chosen": kept and kept.plain(), "seconds": run.environment.seconds})
     diverged = run.environment.diverged
-    print(f"{folder}: {_outcome(last) if diverged is None else diverged}")
+    print(f"{folder}: {_outcome(kept) if diverged is None else diverged}")
     if diverged is None:
         print(f"what it gets right on test: priorscope probe accuracy {shlex.quote(str(folder))}", file=sys.stderr)
     return None
 
 
-def _outcome(last: Plain | None) -> str:
+def _outcome(kept: Epoch | None) -> str:
     """What came of a run, in a sentence."""
-    if last is None:
+    if kept is None:
         return "the weights as they were published; nothing was trained."
-    return f"epoch {last['epoch']} chosen on val, {last['val']['accuracy']:.1%} of {last['val']['n']:,} right."
+    return f"epoch {kept.epoch} chosen on val, {kept.val.accuracy:.1%} of {kept.val.n:,} right."
 
 
 def _quietly(rank: int, fit: Callable[[], object]) -> None:
@@ -108,8 +108,8 @@ def bar(name: str) -> Iterator[Watch]:
             bars.update(task, completed=status.done)
             if status.pace is not None:
                 bars.update(task, said=going(status.pace))
-            if status.row is not None:
-                bars.console.print(ended(status.row), highlight=False)
+            if status.ended is not None:
+                bars.console.print(ended(status.ended), highlight=False)
 
         yield watch
 
@@ -122,9 +122,9 @@ def going(pace: Pace) -> str:
     )
 
 
-def ended(row: Plain) -> str:
+def ended(epoch: Epoch) -> str:
     """How an epoch ended, on one line."""
-    return f"epoch {row['epoch']}: loss {row['train_loss']:.3f}, val {row['val']['accuracy']:.1%}, {_clock(row['seconds'])}"
+    return f"epoch {epoch.epoch}: loss {epoch.train_loss:.3f}, val {epoch.val.accuracy:.1%}, {_clock(epoch.seconds)}"
 
 
 def _clock(seconds: float) -> str:

@@ -12,8 +12,9 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from priorscope.core import folder, layout
-from priorscope.core.config import Config, Plain
+from priorscope.core.config import Config
 from priorscope.core.contracts import Statistics
+from priorscope.core.epoch import Epoch
 from priorscope.core.errors import WorkError
 
 
@@ -98,9 +99,9 @@ class Environment(Recorded):
             raise WorkError(f"The run came to no network: {self.diverged}", "a run that did not diverge", "a smaller rate")
         return self.model
 
-    def kept_row(self, history: Iterable[Plain]) -> Plain | None:
-        """The row of the epoch whose weights were kept; None where nothing was trained, or the log has lost it."""
-        return next((row for row in history if row.get("epoch") == self.chosen_epoch), None)
+    def kept_epoch(self, history: Iterable[Epoch]) -> Epoch | None:
+        """The epoch whose weights were kept; None where nothing was trained, or the log has lost it."""
+        return next((epoch for epoch in history if epoch.epoch == self.chosen_epoch), None)
 
 
 def read_environment(run: Path) -> Environment:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from priorscope.core.config import Plain, inline_toml
 from priorscope.core.environment import Environment
+from priorscope.core.epoch import Epoch, Score
 from priorscope.core.stats import wilson
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _vega_lite(spec: dict[str, Any]) -> str:
     return f"application/vnd.vegalite.v{version[1] if version else 6}+json"
 
 
-def shown_run(name: str, recipe: Plain, environment: Environment, history: Sequence[Plain], said: Sequence[str] = ()) -> Shown:
+def shown_run(name: str, recipe: Plain, environment: Environment, history: Sequence[Epoch], said: Sequence[str] = ()) -> Shown:
     """A run: what was trained on what, how accurate it is on the splits that were looked at, and what probes `said` of it."""
     rows = list(_facts(recipe, environment, history))
     title = f"{name}: {recipe['model']['name']} on {recipe['data']['source']['name']}"
@@ -82,29 +83,28 @@ def _settings(table: Plain) -> str:
     return ", ".join(f"{key} = {inline_toml(value)}" for key, value in table.items() if key != "name")
 
 
-def _facts(recipe: Plain, environment: Environment, history: Sequence[Plain]) -> Iterator[tuple[str, str]]:
+def _facts(recipe: Plain, environment: Environment, history: Sequence[Epoch]) -> Iterator[tuple[str, str]]:
     for part, table in (("model", recipe["model"]), ("data", recipe["data"]["source"])):
         if settings := _settings(table):
             yield part, settings
     if environment.model:
         yield "parameters", f"{environment.model.parameters:,}"
     yield "seed", str(recipe.get("seed", 0))
-    chosen = environment.kept_row(history)
-    yield "epochs", str(len(history)) if chosen is None else f"{len(history)}, weights of epoch {chosen['epoch']}"
-    for split, (right, n) in _looked_at(chosen or {}).items():
-        interval = wilson(round(right * n), n)
-        yield f"{split} accuracy", f"{right:.1%} [{interval.low:.1%}, {interval.high:.1%}], n = {n:,}"
+    kept = environment.kept_epoch(history)
+    yield "epochs", str(len(history)) if kept is None else f"{len(history)}, weights of epoch {kept.epoch}"
+    for split, score in _shown(kept).items() if kept else ():
+        interval = wilson(round(score.accuracy * score.n), score.n)
+        yield f"{split} accuracy", f"{score.accuracy:.1%} [{interval.low:.1%}, {interval.high:.1%}], n = {score.n:,}"
     if environment.seconds is not None:
         yield "trained for", f"{environment.seconds:.1f} s"
 
 
-def _looked_at(row: Plain) -> dict[str, tuple[float, int]]:
-    """Accuracy and n of every split that a line of a run's log looks at."""
-    tables: dict[str, Mapping[str, Any]] = {split: row[split] for split in ("train", "val", "test") if split in row}
-    return {split: (float(table["accuracy"]), int(table["n"])) for split, table in tables.items()}
+def _shown(epoch: Epoch) -> dict[str, Score]:
+    """The scores that are shown of an epoch: those on train, val and test, where they were tracked."""
+    return {split: epoch.scores[split] for split in ("train", "val", "test") if split in epoch.scores}
 
 
-def _curves(model: str, history: Sequence[Plain]) -> Figure | None:
+def _curves(model: str, history: Sequence[Epoch]) -> Figure | None:
     """Accuracy against epoch on every split that was looked at; nothing where nothing was trained."""
     if not history:
         return None
@@ -115,24 +115,24 @@ def _curves(model: str, history: Sequence[Plain]) -> Figure | None:
         {
             "series": split,
             "family": family,
-            "x": row["epoch"],
-            "y": right,
+            "x": epoch.epoch,
+            "y": score.accuracy,
             "low": None,
             "high": None,
-            "end": split if row is last else None,
+            "end": split if epoch is last else None,
         }
-        for row in history
-        for split, (right, _) in _looked_at(row).items()
+        for epoch in history
+        for split, score in _shown(epoch).items()
     ]
-    ends = _looked_at(last)
-    said = "; ".join(f"{split} {right:.1%}" for split, (right, _) in ends.items())
+    ends = _shown(last)
+    said = "; ".join(f"{split} {score.accuracy:.1%}" for split, score in ends.items())
     return curves_with_band(
         "curves",
-        f"After {last['epoch']} epochs: {said}",
+        f"After {last.epoch} epochs: {said}",
         rows,
         x=Axis("epoch"),
         y=Axis("accuracy", format=".0%"),
-        n="; ".join(f"{split}: {n:,} images" for split, (_, n) in ends.items()),
+        n="; ".join(f"{split}: {score.n:,} images" for split, score in ends.items()),
         protocol="Evaluated after each epoch in evaluation mode, without augmentation.",
         alt=f"Accuracy against epoch. At the end: {said}.",
         points=len(history) <= ROWS,

@@ -22,21 +22,16 @@ NO_TUNING = (*HELD, "data.", "train.adversarial.")
 
 def look_at_study(found: Sequence[Run]) -> Iterator[Finding]:
     """Every setting in which three or more runs differ and in nothing else but the seed; how much is learnt is not tuning."""
-    plain = [(run, flat(run.recipe.plain())) for run in found if run.environment.kept_row(run.history)]
-    keys = {key for _, values in plain for key, value in values.items() if is_number(value) and not key.startswith(NO_TUNING)}
+    ends = [(run.environment.kept_epoch(run.history), flat(run.recipe.plain())) for run in found]
+    tried = [(values, kept.val.accuracy) for kept, values in ends if kept is not None]
+    keys = {key for values, _ in tried for key, value in values.items() if is_number(value) and not key.startswith(NO_TUNING)}
     for key in sorted(keys):
-        for runs in _alike(plain, key).values():
-            by_value = {value: fmean(_accuracy(run) for run in runs[value]) for value in sorted(runs)}
-            yield from _judged(key, by_value, runs)
+        for accuracies in _alike(tried, key).values():
+            yield from _judged(key, accuracies)
 
 
-def _accuracy(run: Run) -> float:
-    """The accuracy on val of the epoch that was kept, of a run whose log tells it."""
-    kept = run.environment.kept_row(run.history) or {}
-    return float(kept["val"]["accuracy"])
-
-
-def _judged(key: str, by_value: Mapping[float, float], runs: Mapping[float, Sequence[Run]]) -> Iterator[Finding]:
+def _judged(key: str, accuracies: Mapping[float, Sequence[float]]) -> Iterator[Finding]:
+    by_value = {value: fmean(accuracies[value]) for value in sorted(accuracies)}
     values = list(by_value)
     best = max(by_value, key=lambda value: by_value[value])
     inner = [by_value[value] for value in values[1:-1]]
@@ -51,17 +46,17 @@ def _judged(key: str, by_value: Mapping[float, float], runs: Mapping[float, Sequ
         check="grid_edge",
         severity="warning",
         saw=f"Of the values of {key} that were tried ({tried} of val), the best, {best:g}, is the "
-        f"{'smallest' if best == values[0] else 'largest'} ({len(runs[best])} runs of it).",
+        f"{'smallest' if best == values[0] else 'largest'} ({len(accuracies[best])} runs of it).",
         means="a better one may lie beyond: the comparison is not one of tuned networks yet",
         do=f"try {beyond:.3g} as well",
     )
 
 
-def _alike(plain: Sequence[tuple[Run, Plain]], key: str) -> dict[str, dict[float, list[Run]]]:
-    """Runs that differ in one setting alone, by its value."""
-    groups: dict[str, dict[float, list[Run]]] = {}
-    for run, values in plain:
+def _alike(tried: Sequence[tuple[Plain, float]], key: str) -> dict[str, dict[float, list[float]]]:
+    """Accuracies of runs that differ in one setting alone, by its value."""
+    groups: dict[str, dict[float, list[float]]] = {}
+    for values, accuracy in tried:
         if is_number(values.get(key)):
             rest = content_key({name: value for name, value in values.items() if name not in (key, "seed")})
-            groups.setdefault(rest, {}).setdefault(float(values[key]), []).append(run)
+            groups.setdefault(rest, {}).setdefault(float(values[key]), []).append(accuracy)
     return groups

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 def look_at_run(run: Run) -> Iterator[Finding]:
     """Holds the kept epoch's accuracy on val against that of guessing one of the classes."""
-    kept = run.environment.kept_row(run.history)
+    kept = run.environment.kept_epoch(run.history)
     if kept is None:
         return
-    val, classes = kept["val"], run.environment.network.num_classes
-    interval = wilson(round(val["accuracy"] * val["n"]), int(val["n"]))
+    val, classes = kept.val, run.environment.network.num_classes
+    interval = wilson(round(val.accuracy * val.n), val.n)
     if interval.low <= 1 / classes:
         yield Finding(
             check="learnt_nothing",
             severity="warning",
-            saw=f"{run.name} is right on {val['accuracy']:.1%} of {val['n']:,} images of val ({interval.low:.1%} to "
+            saw=f"{run.name} is right on {val.accuracy:.1%} of {val.n:,} images of val ({interval.low:.1%} to "
             f"{interval.high:.1%}); one guess in {classes} is {1 / classes:.1%}.",
             means="nothing shows that it learnt anything: what probes say of it is said of a random network",
             do="a smaller learning rate, a warm-up, or more steps: --set optim.lr=... --set optim.warmup=1",

@@ -33,8 +33,8 @@ DO = "convert the pictures to a store of their final size: priorscope data conve
 
 def look_at_run(run: Run) -> Iterator[Finding]:
     """The share of its time that a run logged as waiting; the first epoch, in which things are opened, left out."""
-    shares = [float(row["measured"]["data_wait_share"]) for row in run.history]
-    took = [float(row["seconds"]) - float(before["seconds"]) for before, row in itertools.pairwise(run.history)]
+    shares = [epoch.measured.data_wait_share for epoch in run.history]
+    took = [epoch.seconds - before.seconds for before, epoch in itertools.pairwise(run.history)]
     waited = sum(share * seconds for share, seconds in zip(shares[1:], took, strict=True))
     if waited > max(MOST * sum(took), LEAST_SECONDS):
         yield Finding(

@@ -31,7 +31,7 @@ def look_at_log(log: Log) -> Iterator[Finding]:
 
 def look_at_run(run: Run) -> Iterator[Finding]:
     """Holds every val loss of a run, which is a mean over images, against the accuracy of the same epoch."""
-    rows = [(float(row["epoch"]), float(row["val"]["loss"]), float(row["val"]["accuracy"])) for row in run.history]
+    rows = [(float(epoch.epoch), epoch.val.loss, epoch.val.accuracy) for epoch in run.history]
     yield from _judged(f"{run.name}, val", rows, mean=True)
 
 

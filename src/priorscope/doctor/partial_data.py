@@ -24,7 +24,7 @@ MEANS = "the score is of fewer images than it says, and two networks may have be
 
 def look_at_run(run: Run) -> Iterator[Finding]:
     """Validation, and every stored accuracy, over as many images as the split has."""
-    scored = [(f"epoch {row['epoch']}", "val", int(row["val"]["n"])) for row in run.history]
+    scored = [(f"epoch {epoch.epoch}", "val", epoch.val.n) for epoch in run.history]
     scored += [("a stored accuracy", split, n) for split, n in _stored(run)]
     sizes = {name: len(run.source.split(name)) for name in {name for _, name, _ in scored} if name in run.source.splits()}
     for where, name, n in scored:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from priorscope.core.config import Plain
+from priorscope.core.epoch import Epoch
 from priorscope.core.logs import Log
 from priorscope.doctor import Finding
 from priorscope.doctor.scripts import Script, last_name
@@ -68,12 +68,12 @@ def look_at_run(run: Run) -> Iterator[Finding]:
     """The logged rates beside those that the recipe asks for."""
     if not run.history:
         return
-    for row, wanted in zip(run.history, asked_for(run.recipe, run.history), strict=False):
-        if not math.isclose(float(row["lr"]), wanted, rel_tol=1e-6, abs_tol=1e-12):
+    for epoch, wanted in zip(run.history, asked_for(run.recipe, run.history), strict=False):
+        if not math.isclose(epoch.lr, wanted, rel_tol=1e-6, abs_tol=1e-12):
             yield Finding(
                 check="schedule",
                 severity="fault",
-                saw=f"At the end of epoch {row['epoch']} the rate was {float(row['lr']):.4g}; the recipe's "
+                saw=f"At the end of epoch {epoch.epoch} the rate was {epoch.lr:.4g}; the recipe's "
                 f"{run.recipe.optim.schedule} schedule has {wanted:.4g} there.",
                 means="the run was not carried out as its recipe says",
                 do="train the run again",
@@ -81,19 +81,19 @@ def look_at_run(run: Run) -> Iterator[Finding]:
             return
 
 
-def asked_for(recipe: Recipe, history: Sequence[Plain]) -> list[float]:
+def asked_for(recipe: Recipe, history: Sequence[Epoch]) -> list[float]:
     """The rate of the last step of each logged epoch; none where the log does not say how long epoch and run are.
 
     A run that counts steps or operations may end in its first epoch, and one that counts operations before its last step.
     """
     from priorscope.train.schedule import learning_rate
 
-    train, per_epoch = recipe.train, int(history[0]["step"])
+    train, per_epoch = recipe.train, history[0].step
     counts_epochs = train.steps is None and train.flops is None
     if not counts_epochs and (len(history) == 1 or train.patience is not None):
         return []
-    total = train.total(per_epoch) if train.flops is None else int(history[-1]["step"])
-    return [learning_rate(recipe.optim, int(row["step"]) - 1, total, per_epoch, history[:at]) for at, row in enumerate(history)]
+    total = train.total(per_epoch) if train.flops is None else history[-1].step
+    return [learning_rate(recipe.optim, epoch.step - 1, total, per_epoch, history[:at]) for at, epoch in enumerate(history)]
 
 
 def look_at_log(log: Log) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ def fit(
 
     `watch` is called after every step. `init` is the folder of the run to begin with, which a study knows where the recipe
     names another of its recipes. `extend` is a finished run that differs only in its length, after whose steps this one
-    continues. `exporters` get every row, those of a finished run too. A folder of another recipe is refused, and without
+    continues. `exporters` get every epoch, those of a finished run too. A folder of another recipe is refused, and without
     `resume` one of an unfinished run. Under `torchrun`, or started by SLURM's `srun`, all ranks call this alike.
     """
     import torch
@@ -68,7 +68,7 @@ def fit(
                 attempt.carry_out(watch)
                 attempt.finish()
             return_freed_memory()
-        elif exporters and ranks.first:  # what is opened with all rows of a run writes those that it has not got
+        elif exporters and ranks.first:  # what is opened with all epochs of a run writes those that it has not got
             Exporters(exporters, out, recipe.plain(), Run(out).history).close()
     return Run(out)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from priorscope.core import folder, layout
 from priorscope.core.config import content_key
 from priorscope.core.environment import Environment, Learnt, write_environment
+from priorscope.core.epoch import write_history
 from priorscope.core.errors import RequestError
 from priorscope.core.machine import versions
 from priorscope.fitting.material import record_of
@@ -41,7 +42,7 @@ def adopt(weights: Path | str, out: Path | str, data: str | None = None) -> Run:
         made_from = {"weights": hashlib.sha256(path.read_bytes()).hexdigest()}
         folder.write_json(out / layout.MADE_FROM, made_from)
         folder.write_text(out / layout.RECIPE, recipe.toml())  # after what says that a run wrote it
-        folder.write_rows(out / layout.STEPS, [])
+        write_history(out, [])
         folder.write_bytes(
             out / layout.WEIGHTS, to_bytes({name: value.contiguous() for name, value in model.state_dict().items()})
         )

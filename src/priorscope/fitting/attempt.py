@@ -15,8 +15,8 @@ from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 from priorscope.core import folder, layout
-from priorscope.core.config import Plain
 from priorscope.core.environment import Environment, Hardware, Learnt, write_environment
+from priorscope.core.epoch import Epoch, write_history
 from priorscope.core.errors import WorkError, first_line
 from priorscope.core.machine import hardware, ran_out, versions
 from priorscope.core.stopping import AGAIN, Stopped, stopping
@@ -43,12 +43,12 @@ SHOW_EVERY_SECONDS = 0.5
 class Status:
     """How far a run is, after every step.
 
-    `row` is the epoch's line of `steps.jsonl`, at the end of an epoch; `pace` comes twice a second.
+    `ended` is the epoch that ended with this step, if one did; `pace` comes twice a second.
     """
 
     done: float
     images: int
-    row: Plain | None = None
+    ended: Epoch | None = None
     pace: Pace | None = None
 
 
@@ -88,11 +88,11 @@ class Attempt:
         with stopping() as asked, closing(self.exporters):
             for step in self._steps():
                 with self._naming_what_failed():
-                    row = self._after(step)
-                if row is not None:
-                    self.exporters.row(row)
+                    ended = self._after(step)
+                if ended is not None:
+                    self.exporters.epoch(ended)
                 done = 1.0 if self._is_stale() else (step.number + 1) / self.setup.total
-                watch(Status(done, step.images, row, self.counters.pace(step, SHOW_EVERY_SECONDS)))
+                watch(Status(done, step.images, ended, self.counters.pace(step, SHOW_EVERY_SECONDS)))
                 due = time.perf_counter() - saved > pause and self.setup.ranks.first
                 stop, save = self.setup.ranks.any(bool(asked.number), due)
                 if stop or save:
@@ -127,7 +127,7 @@ class Attempt:
         patience = self.config.patience
         return patience is not None and self.state.epochs_without_gain() >= patience
 
-    def _after(self, step: loop.Step) -> Plain | None:
+    def _after(self, step: loop.Step) -> Epoch | None:
         """What follows a step: it is counted and, at the end of an epoch, the network is evaluated."""
         self.state.count(step)
         self.state.in_parts = self.gradient.parts
@@ -140,11 +140,11 @@ class Attempt:
             self._write_weights(layout.snapshot(self.setup.out, step.number + 1), self.setup.learner.weights())
         ends_epoch = step.next.step == 0
         if not ends_epoch:
-            self._keep_extensible(step)  # before a row that a longer run would not have
-        row = self._look(step) if step.ends else None
+            self._keep_extensible(step)  # before an epoch that a longer run would not have
+        ended = self._look(step) if step.ends else None
         if ends_epoch:
             self._keep_extensible(step)
-        return row
+        return ended
 
     def _keep_extensible(self, step: loop.Step) -> None:
         """Saves the state from which a longer run can continue, if this is the step for it."""
@@ -156,29 +156,38 @@ class Attempt:
         setup = self.setup
         return fall_begins(setup.recipe.optim, setup.total, len(setup.loader))
 
-    def _look(self, step: loop.Step) -> Plain:
+    def _look(self, step: loop.Step) -> Epoch:
         """The end of an epoch: how the network does on the tracked splits, and whether it is the best on val so far."""
         setup, state, config = self.setup, self.state, self.config
         judged, val = setup.learner.judged, setup.material.tracked["val"]
         self._check()
-        row: Plain = {"epoch": step.at.epoch + 1, "step": step.number + 1, "train_loss": state.mean_loss(), "lr": step.lr}
-        row |= self.counters.seen(step.number + 1)
-        row |= {name: score(judged, split, setup.ranks) for name, split in setup.material.tracked.items()}
-        if not math.isfinite(row["val"]["loss"]):
-            raise loop.diverged(f"The loss on val became {row['val']['loss']}", step.at, self.kept)
+        scores = {name: score(judged, split, setup.ranks) for name, split in setup.material.tracked.items()}
+        if not math.isfinite(scores["val"].loss):
+            raise loop.diverged(f"The loss on val became {scores['val'].loss}", step.at, self.kept)
+        robust = None
         if config.adversarial is not None:
             from priorscope.train import adversarial
 
-            row["robust"] = adversarial.look(judged, val, config.adversarial, setup.recipe.seed)
-            row["robust"]["overfitted"] = adversarial.overfitted([*state.history, row])
-        if self.gradient.parts != (config.accumulate or 1):
-            row["parts"] = self.gradient.parts
-        row["measured"] = self.counters.measured()
-        row["seconds"] = round(self.counters.seconds, 3)
-        state.end_epoch(row, setup.learner.weights if config.choose == "best" else None)
+            robust = adversarial.look(judged, val, config.adversarial, setup.recipe.seed, state.history)
+        seen = self.counters.seen(step.number + 1)
+        epoch = Epoch(
+            epoch=step.at.epoch + 1,
+            step=step.number + 1,
+            lr=step.lr,
+            train_loss=state.mean_loss(),
+            robust=robust,
+            parts=self.gradient.parts if self.gradient.parts != (config.accumulate or 1) else None,
+            measured=self.counters.measured(),
+            seconds=round(self.counters.seconds, 3),
+            images=seen.images,
+            flops=seen.flops,
+            macs=seen.macs,
+            **scores,
+        )
+        state.end_epoch(epoch, setup.learner.weights if config.choose == "best" else None)
         if setup.ranks.first:
-            folder.write_rows(setup.out / layout.STEPS, state.history)
-        return row
+            write_history(setup.out, state.history)
+        return epoch
 
     def _check(self) -> None:
         """Stops a diverged run before anything is written of it."""
@@ -231,7 +240,7 @@ class Attempt:
                 "a smaller learning rate: --set optim.lr=...",
             )
         if setup.ranks.first:
-            folder.write_rows(setup.out / layout.STEPS, state.history)
+            write_history(setup.out, state.history)
             self._write_weights(setup.out / layout.WEIGHTS, weights)
             write_environment(setup.out, self._environment(chosen))
             (setup.out / layout.CHECKPOINT).unlink(missing_ok=True)
@@ -261,9 +270,9 @@ class Attempt:
             compiled=bool(state.compiled),
             seconds=round(self.counters.seconds, 3),
             joules=state.joules,
-            images_seen=seen["images"],
-            flops=seen["flops"],
-            macs=seen["macs"],
+            images_seen=seen.images,
+            flops=seen.flops,
+            macs=seen.macs,
             **versions(),
             hardware=Hardware(**hardware()),
         )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from priorscope.core.config import Plain
 from priorscope.core.environment import Environment
+from priorscope.core.epoch import Epoch
 
 if TYPE_CHECKING:
     from priorscope.core.contracts import About, Result
@@ -32,7 +33,7 @@ class Trained:
     recipe: Plain
     recipe_file: str
     environment: Environment
-    history: Sequence[Plain]
+    history: Sequence[Epoch]
     results: Sequence[tuple[Result, About]]
     in_timm: str | None = None
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, Protocol,
 
 from priorscope.core.config import Plain
 from priorscope.core.contracts import Result, stored_probe
+from priorscope.core.epoch import Epoch
 from priorscope.core.errors import RequestError
 from priorscope.core.listing import Listing, Member, camel
 
@@ -165,7 +166,7 @@ class TrainedRun(Protocol):
     def recipe(self) -> Recipe: ...
 
     @property
-    def history(self) -> list[Plain]: ...
+    def history(self) -> list[Epoch]: ...
 
     @property
     def environment(self) -> Environment: ...

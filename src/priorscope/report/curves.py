@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from priorscope.core import layout, logs
-from priorscope.core.config import is_table
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import STYLES, Figure
@@ -80,13 +79,12 @@ def curve_of(run: RunRecord) -> Curve:
     """The curves of one of our runs; `train` is the un-augmented training split in evaluation mode."""
     points: dict[tuple[str, str], list[tuple[float, float]]] = {}
     images: dict[str, int] = {}
-    for row in run.history:
+    for epoch in run.history:
         for split in dict.fromkeys(SPLITS.values()):
-            if is_table(seen := row.get(split)):
-                images[split] = int(seen.get("n") or 0)
-                for metric, word in WORDS.items():
-                    if seen.get(word) is not None:
-                        points.setdefault((split, metric), []).append((float(row["epoch"]), float(seen[word])))
+            if score := epoch.scores.get(split):
+                images[split] = score.n
+                for metric, value in (("acc", score.accuracy), ("loss", score.loss)):
+                    points.setdefault((split, metric), []).append((float(epoch.epoch), value))
     tracked = {key: tuple(seen) for key, seen in points.items()}
     return Curve(run.name, run.recipe_name, run.family, tracked, images, run.recipe_name)
 

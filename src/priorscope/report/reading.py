@@ -17,8 +17,9 @@ from priorscope.core import layout
 from priorscope.core.config import Plain, is_table, read_toml
 from priorscope.core.contracts import About, Subject
 from priorscope.core.environment import read_environment
+from priorscope.core.epoch import read_history
 from priorscope.core.errors import PriorscopeError, RequestError
-from priorscope.core.folder import read_json, read_rows
+from priorscope.core.folder import read_json
 from priorscope.report.lacking import lacking_said
 from priorscope.report.records import Entry, Failure, Outcome, Reading, RunRecord
 from priorscope.report.settings import family_of
@@ -95,7 +96,7 @@ def read_run(path: Path, failures: list[Failure]) -> RunRecord | None:
     if not recipe:
         return None
     environment = _read(path / layout.ENVIRONMENT, lambda _: read_environment(path), failures, None)
-    history = _read(path / layout.STEPS, read_rows, failures, [])
+    history = _read(path / layout.STEPS, lambda _: read_history(path), failures, [])
     seed = int(recipe.get("seed") or 0)
     subject = Subject(name=path.name, family=family_of(recipe), recipe=re.sub(rf"-s{seed}$", "", path.name), seed=seed)
     outcomes = tuple(read_outcomes(path / layout.RESULTS, subject, failures))

@@ -9,6 +9,7 @@ from typing import Any
 from priorscope.core.config import Plain, content_key
 from priorscope.core.contracts import About, Result, Subject
 from priorscope.core.environment import Environment
+from priorscope.core.epoch import Epoch
 from priorscope.report.settings import settings_of, world_of
 
 
@@ -68,7 +69,7 @@ class RunRecord:
     seed: int
     recipe: Plain
     environment: Environment | None
-    history: tuple[Plain, ...]
+    history: tuple[Epoch, ...]
     outcomes: tuple[Outcome, ...]
     trial: bool = False
     """Whether the run is one of the trials on val by which a study tunes its recipes, and not what is compared."""

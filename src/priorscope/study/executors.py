@@ -242,7 +242,7 @@ def do_catching(work: Work, watch: Watch, every: float = TELL_EVERY_SECONDS) -> 
 
     def now_and_then(status: Status) -> None:
         nonlocal last
-        if status.row is not None or time.monotonic() - last > every:
+        if status.ended is not None or time.monotonic() - last > every:
             last = time.monotonic()
             with suppress(OSError):  # whoever listened has gone; the step is told to stop, and saves first
                 watch(status)

@@ -22,6 +22,7 @@ import numpy as np
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key
 from priorscope.core.environment import read_environment
+from priorscope.core.epoch import read_history
 from priorscope.core.errors import PriorscopeError
 from priorscope.core.folder import cache_folder
 from priorscope.core.machine import processor
@@ -97,12 +98,12 @@ def remember(step: Step, seconds: float, memory: float) -> None:
         keys, disk = keys_of(step), _left_behind(step, seconds)
         epochs = keys.epochs
         if isinstance(step, TrainStep) and layout.is_finished(step.out):
-            record, rows = read_environment(step.out), folder.read_rows(step.out / layout.STEPS)
+            record, history = read_environment(step.out), read_history(step.out)
             if record.diverged:
                 return
             seconds = max(seconds, record.seconds or 0.0)
             if step.cell.recipe.train.epochs:  # else steps or operations set its length
-                epochs = len(rows) or epochs
+                epochs = len(history) or epochs
         cost = Rate(round(seconds, 3), memory, disk)
         like = Rate(round(seconds / epochs, 5), memory, disk)
         rates = {**rates_here().by_key, keys.exact: cost, keys.like: like}

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from priorscope.core import folder, layout
 from priorscope.core.config import Plain, content_key, is_table
 from priorscope.core.environment import read_environment
+from priorscope.core.epoch import read_history
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.machine import processor
 from priorscope.data import source_config
@@ -182,7 +183,7 @@ class ProbeStep:
 
 def score(trial: Path) -> float:
     """The accuracy on val that a finished trial is judged by."""
-    return val_accuracy(trial.name, read_environment(trial), folder.read_rows(trial / layout.STEPS))
+    return val_accuracy(trial.name, read_environment(trial), read_history(trial))
 
 
 def is_judged(trial: Path) -> bool:

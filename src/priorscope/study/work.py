@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from priorscope.core import folder, layout
 from priorscope.core.config import content_key
 from priorscope.core.environment import Environment, write_environment
+from priorscope.core.epoch import write_history
 from priorscope.core.machine import looking_device, on_threads
 from priorscope.data.sources import SourceConfig
 from priorscope.fitting import Status, Watch, fit
@@ -68,7 +69,7 @@ class TrainWork:
 
     def _note(self, error: Exception) -> None:
         """Ends a trial that diverged: it is done, and was wrong on every image."""
-        folder.write_rows(self.out / layout.STEPS, [])
+        write_history(self.out, [])
         key = content_key(folder.read_json(self.out / layout.MADE_FROM))
         said = str(error).partition("\n")[0]
         write_environment(self.out, Environment(key=key, diverged=said))

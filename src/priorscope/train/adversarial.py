@@ -12,7 +12,7 @@ picture's walk begins is a function of (seed, epoch, step, picture), not of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from priorscope.attacks import Norm, attack_of
 from priorscope.attacks.budgets import check_budget
 from priorscope.core.config import Number, Plain
+from priorscope.core.epoch import Epoch, Robust
 from priorscope.core.errors import RequestError
 from priorscope.train.defaults import OwnDefaults
 
@@ -177,10 +178,10 @@ def divergence(wanted: Tensor, logits: Tensor) -> Tensor:
     return F.kl_div(log_q, log_p, reduction="sum", log_target=True)
 
 
-def look(model: Classifier, split: Split, config: AdversarialConfig, seed: int) -> Plain:
+def look(model: Classifier, split: Split, config: AdversarialConfig, seed: int, before: Sequence[Epoch]) -> Robust:
     """The accuracy left by one step and by ten, at the full budget, on the first pictures of a split in balanced order.
 
-    One step that leaves more than ten do is what catastrophic overfitting looks like.
+    One step that leaves more than ten do is what catastrophic overfitting looks like: it is told from the epochs before.
     """
     import torch
 
@@ -194,18 +195,17 @@ def look(model: Classifier, split: Split, config: AdversarialConfig, seed: int) 
     fetch = fetcher(split, model.device)
     images, labels = fetch(index)
     of = pictures(images, labels, float(config.eps), norm=config.norm, index=torch.from_numpy(index))
-    left: Plain = {"eps": float(config.eps), "n": len(some)}
     with evaluating(model), frozen(model):
         victim = Victim(model)
-        for name, attack in (("fgsm", attack_of("fgsm")), ("pgd", attack_of("pgd", steps=10, step=0.25))):
-            left[name] = 1 - float(run_attack(victim, of, attack, seed).broken.float().mean())
-    return left
+        fgsm, pgd = (
+            1 - float(run_attack(victim, of, attack, seed).broken.float().mean())
+            for attack in (attack_of("fgsm"), attack_of("pgd", steps=10, step=0.25))
+        )
+    lost = overfitted(fgsm, pgd, [epoch.robust.pgd for epoch in before if epoch.robust])
+    return Robust(float(config.eps), len(some), fgsm, pgd, lost)
 
 
-def overfitted(history: list[Plain]) -> bool:
-    """Whether the last epoch lost what ten steps had left before, though one step left it alone."""
-    rows: list[Plain] = [row["robust"] for row in history if "robust" in row]
-    if not rows:
-        return False
-    last, best = rows[-1], max(row["pgd"] for row in rows)
-    return last["pgd"] < LOST * best and last["fgsm"] >= LOST * best
+def overfitted(fgsm: float, pgd: float, before: Sequence[float]) -> bool:
+    """Whether an epoch lost what ten steps had left `before`, though one step left it alone."""
+    best = max((pgd, *before))
+    return pgd < LOST * best and fgsm >= LOST * best

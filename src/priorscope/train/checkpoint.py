@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from priorscope.core.config import Plain
+from priorscope.core.epoch import Epoch
 from priorscope.core.errors import WorkError, first_line
 from priorscope.core.folder import replacing
 from priorscope.core.machine import ran_out
@@ -46,7 +46,7 @@ class RunState:
     loss_sum: Tensor | float = 0.0
     images: int = 0
     seconds: float = 0.0
-    history: list[Plain] = field(default_factory=list[Plain])
+    history: list[Epoch] = field(default_factory=list[Epoch])
     best_epoch: int = 0
     best_score: tuple[float, float] | None = None
     best_weights: dict[str, Tensor] | None = None
@@ -72,41 +72,40 @@ class RunState:
         """The mean training loss of the epoch at hand."""
         return float(self.loss_sum) / max(self.images, 1)
 
-    def end_epoch(self, row: Plain, weights: Callable[[], dict[str, Tensor]] | None) -> None:
-        """Adds an epoch's row.
+    def end_epoch(self, epoch: Epoch, weights: Callable[[], dict[str, Tensor]] | None) -> None:
+        """Adds an epoch.
 
         If `weights` are given, keeps those of an epoch that val finds right more often, or as often at a lower loss.
         """
-        self.history.append(row)
+        self.history.append(epoch)
         self.loss_sum, self.images = 0.0, 0
         if weights is None:
             return
-        score = _score(row)
+        score = _score(epoch)
         if self.best_score is None or score > self.best_score:
-            self.best_score, self.best_epoch = score, int(row["epoch"])
+            self.best_score, self.best_epoch = score, epoch.epoch
             self.best_weights = weights()
 
     def epochs_without_gain(self) -> int:
         """How many epochs ago val was best: a function of the history alone, so that a resumed run stops at the same epoch."""
-        scores = [_score(row) for row in self.history]
+        scores = [_score(epoch) for epoch in self.history]
         return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
 
-def _score(row: Plain) -> tuple[float, float]:
+def _score(epoch: Epoch) -> tuple[float, float]:
     """What epochs are compared by: the share of val that is right, then minus its loss.
 
     If the network learns from moved pictures, it is the share of moved ones that is right.
     """
-    held: Plain = row.get("robust", {"pgd": row["val"]["accuracy"]})
-    return held["pgd"], -row["val"]["loss"]
+    return epoch.robust.pgd if epoch.robust else epoch.val.accuracy, -epoch.val.loss
 
 
 def save(path: Path, state: RunState, parts: Mapping[str, dict[str, Any]]) -> None:
     """Writes a checkpoint; a process killed in the middle leaves the old one in place."""
     import torch
 
-    at = state.position
-    content = {**vars(state), "position": (at.epoch, at.step), "parts": dict(parts)}
+    at, history = state.position, [epoch.plain() for epoch in state.history]
+    content = {**vars(state), "position": (at.epoch, at.step), "history": history, "parts": dict(parts)}
     with replacing(path) as file:
         try:
             torch.save(content, file)
@@ -133,7 +132,7 @@ def load(path: Path, key: str, parts: Mapping[str, Stateful], ranks: Ranks = ALO
         states = content.pop("parts")
         for name, part in parts.items():
             part.load_state_dict(states[name])
-        content["position"] = position
+        content["position"], content["history"] = position, [Epoch.parse(line) for line in content["history"]]
         return RunState(**content)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from priorscope.core.config import Plain
+from priorscope.core.epoch import Speed
 from priorscope.train.energy import Meter
 from priorscope.train.pace import Pace, Stopwatch, gemm_rate
 from priorscope.train.precision import compute_dtype
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from priorscope.train.config import TrainConfig
     from priorscope.train.loop import Step
     from priorscope.train.watched import WatchedLoader
+
+
+class Seen(NamedTuple):
+    """Pictures that were learnt from, and the operations that this took."""
+
+    images: int
+    flops: int
+    macs: int
 
 
 class Counters:
@@ -49,16 +57,16 @@ class Counters:
         """Time spent on the run, by all attempts together."""
         return self._seconds_before + time.perf_counter() - self._began
 
-    def seen(self, steps: int) -> Plain:
-        """Pictures and operations after `steps` steps; interruptions do not change them."""
+    def seen(self, steps: int) -> Seen:
+        """What `steps` steps take; interruptions do not change it."""
         images = steps * self._batch
-        return {"images": images, "flops": images * self.image_flops, "macs": images * self.image_flops // 2}
+        return Seen(images, images * self.image_flops, images * self.image_flops // 2)
 
-    def measured(self) -> Plain:
-        """Speed since the last row, and the energy of the whole run so far; both differ each time."""
+    def measured(self) -> Speed:
+        """Speed since the last epoch, and the energy of the whole run so far; both differ each time."""
         self.keep()
         joules = self._state.joules
-        return {**self._stopwatch.lap("rows"), **({} if joules is None else {"joules": round(joules, 1)})}
+        return Speed(**self._stopwatch.lap("epochs"), joules=None if joules is None else round(joules, 1))
 
     def pace(self, step: Step, every: float) -> Pace | None:
         """The current speed, at most once every `every` seconds; None in between."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from priorscope.core.config import Plain
+from priorscope.core.epoch import Epoch
 from priorscope.core.errors import WorkError
 from priorscope.core.rng import seed_of
 from priorscope.train.finetune import trains_body
@@ -60,11 +60,11 @@ def train(
     seed: int,
     start: Position,
     *,
-    history: Sequence[Plain] = (),
+    history: Sequence[Epoch] = (),
 ) -> Iterator[Step]:
     """Trains the gradient's network from `start` to the last step, one yielded step at a time.
 
-    `history` are the rows of the epochs so far, to which whoever consumes the steps adds.
+    `history` are the epochs so far, to which whoever consumes the steps adds.
     """
     import torch
 

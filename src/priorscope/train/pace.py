@@ -40,7 +40,7 @@ class _Mark:
 
 
 class Stopwatch:
-    """Speeds between laps, of which several series may be kept at once: one for the display, one for the rows."""
+    """Speeds between laps, of which several series may be kept at once: one for the display, one for the epochs."""
 
     def __init__(self, loader: WatchedLoader, image_flops: int, gemm_rate: float) -> None:
         self._loader, self._image_flops, self._gemm_rate = loader, image_flops, gemm_rate

@@ -1,4 +1,4 @@
-"""The learning rate of every step: a pure function of the step, and under `plateau` of the rows that the run has written.
+"""The learning rate of every step: a pure function of the step, and under `plateau` of the epochs before it.
 
 Resuming therefore needs no scheduler's state, and cannot be off by one.
 """
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from priorscope.core.config import Config, Number, Plain
+from priorscope.core.config import Config, Number
+from priorscope.core.epoch import Epoch
 from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class PlateauConfig(Config):
     floor: Number = Field(default=0.0, ge=0, description="the rate never falls below this")
 
 
-def learning_rate(config: OptimConfig, step: int, steps: int, steps_per_epoch: int, history: Sequence[Plain] = ()) -> float:
-    """The learning rate of one step (0-based) of a run of `steps`; `history` are the rows of the epochs before it.
+def learning_rate(config: OptimConfig, step: int, steps: int, steps_per_epoch: int, history: Sequence[Epoch] = ()) -> float:
+    """The learning rate of one step (0-based) of a run of `steps`; `history` are the epochs before it.
 
     Warm-up rises linearly to `lr` at its last step. Then cosine and linear fall from `lr` to near 0 at the run's last step,
     never reaching 0 while there is still a step to take; wsd (warm-up, stable, decay) stays, and falls linearly at the end;
@@ -48,7 +49,7 @@ def learning_rate(config: OptimConfig, step: int, steps: int, steps_per_epoch: i
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "plateau":
-        return _lowered(config.lr, config.plateau or PlateauConfig(), [row for row in history if row["step"] > warm])
+        return _lowered(config.lr, config.plateau or PlateauConfig(), [epoch for epoch in history if epoch.step > warm])
     progress = max(step - fall_begins(config, steps, steps_per_epoch), 0) / max(_falling(config, steps, warm), 1)
     if config.schedule == "cosine":
         return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
@@ -84,11 +85,11 @@ def _falling(config: OptimConfig, steps: int, warm: int) -> int:
     return steps - warm
 
 
-def _lowered(rate: float, config: PlateauConfig, rows: Sequence[Plain]) -> float:
+def _lowered(rate: float, config: PlateauConfig, epochs: Sequence[Epoch]) -> float:
     """The rate after some epochs. Each fall starts the count again; the best so far stays."""
     best, without = -math.inf, 0
-    for row in rows:
-        score = row["val"]["accuracy"] if config.watch == "accuracy" else -row["val"]["loss"]
+    for epoch in epochs:
+        score = epoch.val.accuracy if config.watch == "accuracy" else -epoch.val.loss
         if score > best + config.threshold * abs(best) or best == -math.inf:
             best, without = score, 0
         else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from priorscope.core.config import Plain
+from priorscope.core.epoch import Score
 from priorscope.train.distributed import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from priorscope.models.classifier import Classifier
 
 
-def score(model: Classifier, split: Split, ranks: Ranks = ALONE) -> Plain:
+def score(model: Classifier, split: Split, ranks: Ranks = ALONE) -> Score:
     """Loss and accuracy over the whole split, the same on every rank; each looks at a share of the pictures."""
     from priorscope.core.metrics import log_loss, top_k_correct
     from priorscope.evidence import LOGITS, answers
@@ -23,13 +23,13 @@ def score(model: Classifier, split: Split, ranks: Ranks = ALONE) -> Plain:
     logits = answers(model, own, [LOGITS])[LOGITS]
     loss, correct = log_loss(logits, own.labels), top_k_correct(logits, own.labels)
     if ranks.size == 1:
-        return {"loss": float(loss.mean()), "accuracy": float(correct.mean()), "n": len(split)}
+        return Score(float(loss.mean()), float(correct.mean()), len(split))
     import torch
 
     mine = len(range(ranks.rank, len(split), ranks.size))
     sums = torch.tensor([float(loss[:mine].sum(dtype=np.float64)), float(correct[:mine].sum())], dtype=torch.float64)
     of_loss, of_correct = ranks.sum(sums).tolist()
-    return {"loss": of_loss / len(split), "accuracy": of_correct / len(split), "n": len(split)}
+    return Score(of_loss / len(split), of_correct / len(split), len(split))
 
 
 def share(split: Split, ranks: Ranks) -> Split:

@@ -16,9 +16,11 @@ import priorscope as ps
 from priorscope.core.charts import Axis, interval_dots
 from priorscope.core.contracts import Metric, Result, Subject
 from priorscope.core.environment import Environment, NetworkRecord
+from priorscope.core.epoch import Epoch, Score
 from priorscope.core.figure import Figure
 from priorscope.core.notebook import ROWS, shown_run
 from priorscope.core.stats import wilson
+from priorscope.doctor.instruments.planted import planted_epoch
 
 HOSTILE = "</td><script>alert('1')</script>\" onerror=\"x"
 
@@ -133,8 +135,8 @@ MADE = NetworkRecord(image_size=32, num_classes=10, parameters=50442)
 ENVIRONMENT = Environment(key="a", model=MADE, chosen_epoch=2, seconds=12.34)
 
 
-def history(*accuracies: float) -> list[dict[str, Any]]:
-    return [{"epoch": k + 1, "val": {"loss": 1.0, "accuracy": a, "n": 10}} for k, a in enumerate(accuracies)]
+def history(*accuracies: float) -> list[Epoch]:
+    return [planted_epoch(epoch=k, val=Score(1.0, a, 10)) for k, a in enumerate(accuracies, 1)]
 
 
 def test_a_run_shows_the_epoch_that_it_kept_with_its_interval():

@@ -33,6 +33,7 @@ from priorscope.doctor import (
     windows,
 )
 from priorscope.doctor.examination import examine
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.doctor.sides import picture_side
 from priorscope.probes import probe_config
 from priorscope.recipe import Recipe, find_recipe, shipped_recipes
@@ -390,7 +391,7 @@ def varied(table: str, key: str, values: tuple[float, ...]) -> list[Any]:
     return [
         SimpleNamespace(
             recipe=SimpleNamespace(plain=lambda value=value: {table: {key: value}, "optim": {"lr": 0.1}}),
-            history=[{"epoch": 1, "val": {"accuracy": at / 10}}],
+            history=[planted_epoch(at / 10)],
             environment=Environment(key="a", chosen_epoch=1),
         )
         for at, value in enumerate(values, 1)

@@ -17,6 +17,7 @@ import priorscope as ps
 from priorscope import fitting
 from priorscope.core import folder, layout
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.fitting import attempt
 from priorscope.fitting.made_from import inputs
 from priorscope.models.counting import info
@@ -51,17 +52,17 @@ def weights_of(run):
 
 
 def lasting(run):
-    return [{name: value for name, value in row.items() if name not in ("seconds", "measured")} for row in run.history]
+    return [epoch.model_dump(exclude={"seconds", "measured"}) for epoch in run.history]
 
 
 PLATEAU = {"lr": 0.02, "schedule": "plateau", "warmup": 1, "plateau": {"patience": 0, "threshold": 0.5}}
 
 
 def test_a_run_on_a_plateau_is_cut_anywhere_and_goes_on_to_the_bit(tiny, tmp_path, monkeypatch):
-    """The rate falls after most epochs; its state is the rows in the checkpoint."""
+    """The rate falls after most epochs; its state is the epochs in the checkpoint."""
     recipe = with_train(tiny, PLATEAU, epochs=5)
     whole = ps.fit(recipe, tmp_path / "whole")
-    rates = [row["lr"] for row in whole.history]
+    rates = [epoch.lr for epoch in whole.history]
     assert rates[1] == 0.02
     assert rates[-1] < 0.02
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
@@ -109,7 +110,7 @@ def test_a_run_made_longer_ends_where_one_of_its_length_ends(tiny, tmp_path, mon
     whole = ps.fit(with_train(tiny, optim, **long), tmp_path / "whole")
     told = []
     longer = ps.fit(with_train(tiny, optim, **long), tmp_path / "longer", extend="~/short", watch=told.append)
-    assert 0 < len(told) < whole.history[-1]["step"]
+    assert 0 < len(told) < whole.history[-1].step
     assert weights_of(longer) == weights_of(whole)
     assert lasting(longer) == lasting(whole)
     assert longer.key == whole.key
@@ -212,7 +213,7 @@ def test_snapshots_are_the_weights_of_their_steps(tiny, tmp_path):
     assert (then.name, then.history, then.environment.images_seen) == ("long@6", run.history[:2], 192)
     assert then.environment.flops == short.environment.flops
     assert then.key != run.key
-    assert (then.environment.chosen_epoch, then.environment.seconds) == (2, run.history[1]["seconds"])
+    assert (then.environment.chosen_epoch, then.environment.seconds) == (2, run.history[1].seconds)
     assert run.at(step=12).weights.read_bytes() == weights_of(run)
     split = run.source.split("val")
     assert np.array_equal(then.evidence.logits(split), short.evidence.logits(split))
@@ -233,7 +234,7 @@ def test_nothing_said_of_the_finished_weights_is_said_of_a_snapshot(tiny, tmp_pa
     said = first._repr_mimebundle_()["text/plain"]
     assert headline in run._repr_mimebundle_()["text/plain"]
     assert headline not in said
-    assert f"of epoch {first.history[-1]['epoch']}" in said
+    assert f"of epoch {first.history[-1].epoch}" in said
 
 
 def test_snapshots_hold_the_average_where_that_is_judged(tiny, tmp_path):
@@ -368,13 +369,13 @@ def test_a_run_says_what_it_has_taken(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("priorscope.train.counters.gemm_rate", lambda *_: 1e6)
     run = ps.fit(tiny, tmp_path / "a")
     macs = 3 * 32 * 32 * 16 + 2 * 2 * 16 * 16 + 16 * 10
-    assert [(row["images"], row["flops"], row["macs"]) for row in run.history] == [
+    assert [(epoch.images, epoch.flops, epoch.macs) for epoch in run.history] == [
         (images, 6 * macs * images, 3 * macs * images) for images in (96, 192)
     ]
-    for row in run.history:
-        assert row["measured"]["img_per_s"] > 0
-        assert 0 <= row["measured"]["data_wait_share"] <= 1
-        assert row["measured"]["gemm_share"] == pytest.approx(row["measured"]["img_per_s"] * 6 * macs / 1e6, rel=1e-3)
+    for speed in (epoch.measured for epoch in run.history):
+        assert speed.img_per_s > 0
+        assert 0 <= speed.data_wait_share <= 1
+        assert speed.gemm_share == pytest.approx(speed.img_per_s * 6 * macs / 1e6, rel=1e-3)
     environment = run.environment
     assert (environment.ranks, environment.parts, environment.compiled) == (1, 1, False)
     assert environment.flops == 6 * macs * 192
@@ -390,22 +391,21 @@ def test_the_display_is_told_the_pace(tiny, tmp_path, monkeypatch):
     assert [round(pace.epoch, 3) for pace in paces] == [0.333, 0.667, 1, 1.333, 1.667, 2]
     assert {pace.epochs for pace in paces} == {2}
     assert paces[-1].seconds_left == 0
-    assert np.mean([pace.loss for pace in paces[:3]]) == pytest.approx(told[2].row["train_loss"], rel=1e-6)
+    assert np.mean([pace.loss for pace in paces[:3]]) == pytest.approx(told[2].ended.train_loss, rel=1e-6)
     line = going(attempt.Pace(1.5, 10, 0.4321, 12345.6, 0.034, 0.71, 3725))
     assert line == "epoch 1.5 of 10, loss 0.432, 12,346 img/s, 3% waiting, 71% of GEMM, 1:02:05 left"
-    row = {"epoch": 3, "train_loss": 0.5, "val": {"accuracy": 0.815}, "seconds": 61.2}
-    assert ended(row) == "epoch 3: loss 0.500, val 81.5%, 1:01"
+    assert ended(planted_epoch(0.815, epoch=3, train_loss=0.5, seconds=61.2)) == "epoch 3: loss 0.500, val 81.5%, 1:01"
 
 
-def test_rows_are_handed_to_trackers_once_even_where_a_run_is_cut(tiny, tmp_path, monkeypatch):
+def test_epochs_are_handed_to_trackers_once_even_where_a_run_is_cut(tiny, tmp_path, monkeypatch):
     got = []
 
     class Kept:
-        def __init__(self, names, _out, _about, rows):
-            got.append(("opened", list(names), len(rows)))
+        def __init__(self, names, _out, _about, history):
+            got.append(("opened", list(names), len(history)))
 
-        def row(self, row):
-            got.append(row["epoch"])
+        def epoch(self, epoch):
+            got.append(epoch.epoch)
 
         def close(self):
             got.append("closed")
@@ -452,7 +452,7 @@ def test_memory_that_runs_out_splits_the_batch_for_the_rest_of_the_run_and_its_r
     monkeypatch.setattr(Gradient, "_in_parts", cramped)
     run = ps.fit(tiny, tmp_path / "a")
     assert asked == [1, 1, 1, 2, 4, 4, 4, 4]
-    assert [row["parts"] for row in run.history] == [4, 4]
+    assert [epoch.parts for epoch in run.history] == [4, 4]
     assert run.environment.parts == 4
     most[:], asked[:] = [32, 32, 10], []
     monkeypatch.setattr(attempt, "SAVE_EVERY_SECONDS", 0.0)
@@ -645,7 +645,7 @@ def test_a_store_that_is_cut_short_in_the_middle_of_a_run_is_named_and_the_check
     whole = store.read_bytes()
 
     def cut_at_the_end_of_an_epoch(status):
-        if status.row:
+        if status.ended:
             os.truncate(store, len(whole) // 2)
 
     with pytest.raises(WorkError, match="The file of the pictures was cut short while it was read: "):
@@ -663,7 +663,7 @@ def test_what_fails_beside_the_pictures_is_not_laid_to_them(tiny, tmp_path, monk
         raise BrokenPipeError("nobody reads")
 
     if where == "tracker":
-        monkeypatch.setattr(attempt.Exporters, "row", broken)
+        monkeypatch.setattr(attempt.Exporters, "epoch", broken)
     with pytest.raises(BrokenPipeError, match="nobody reads"):
         ps.fit(tiny, tmp_path / "a", watch=broken if where == "display" else lambda _: None)
 
@@ -712,7 +712,7 @@ GOLDEN = {
 @pytest.mark.parametrize("case", GOLDEN)
 def test_training_numbers_change_with_their_version_alone(tiny, tmp_path, case):
     """Losses of version 1, in float32, as measured when it was written; other processors round otherwise in the last bits."""
-    assert loop.VERSION == 1, "measure the numbers below anew"
+    assert loop.VERSION == 1, "measure the numbers below again"
     changes, wanted = GOLDEN[case]
     settings = {name: value for name, value in changes.items() if name in ("model", "optim")}
     recipe = tiny.replace(
@@ -721,6 +721,6 @@ def test_training_numbers_change_with_their_version_alone(tiny, tmp_path, case):
         train={**tiny.train.plain(), "precision": "fp32", **changes.get("train", {})},
     )
     run = ps.fit(recipe, tmp_path / "a")
-    for row, (train_loss, val_loss) in zip(run.history, wanted, strict=True):
-        assert row["train_loss"] == pytest.approx(train_loss, rel=1e-4)
-        assert row["val"]["loss"] == pytest.approx(val_loss, rel=1e-4)
+    for epoch, (train_loss, val_loss) in zip(run.history, wanted, strict=True):
+        assert epoch.train_loss == pytest.approx(train_loss, rel=1e-4)
+        assert epoch.val.loss == pytest.approx(val_loss, rel=1e-4)

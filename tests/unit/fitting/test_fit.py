@@ -15,6 +15,7 @@ import torch
 
 import priorscope as ps
 from priorscope.core import layout
+from priorscope.core.epoch import Score
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import versions
 from priorscope.core.stopping import Stopped
@@ -60,7 +61,7 @@ def changed(recipe, changes):
 
 def lasting(history):
     """Rows without what the clock says."""
-    return [{name: value for name, value in row.items() if name not in ("seconds", "measured")} for row in history]
+    return [epoch.model_dump(exclude={"seconds", "measured"}) for epoch in history]
 
 
 def weights_of(path) -> bytes:
@@ -312,7 +313,7 @@ def test_val_alone_chooses_the_epoch(tiny, tmp_path, monkeypatch):
 
     def score(_model, split, _ranks):
         value = next(told[split.name])
-        return {"loss": 1 - value, "accuracy": value, "n": len(split)}
+        return Score(loss=1 - value, accuracy=value, n=len(split))
 
     monkeypatch.setattr(attempt, "score", score)
     kept = {}
@@ -323,13 +324,13 @@ def test_val_alone_chooses_the_epoch(tiny, tmp_path, monkeypatch):
     for name, value in run.model.state_dict().items():
         torch.testing.assert_close(value, kept[1][name], rtol=0, atol=0)
     last = ps.load(tmp_path / "a").history[-1]
-    assert last["test"]["accuracy"] == 0.9
+    assert last.scores["test"].accuracy == 0.9
 
 
 def spy(end_epoch, kept):
-    def noting(self, row, weights):
-        kept[row["epoch"]] = weights()
-        return end_epoch(self, row, weights)
+    def noting(self, epoch, weights):
+        kept[epoch.epoch] = weights()
+        return end_epoch(self, epoch, weights)
 
     return noting
 
@@ -338,7 +339,7 @@ def test_tracking_changes_no_weight(tiny, tmp_path, whole):
     recipe = tiny.replace(train={**tiny.train.plain(), "track": ["test", "conflict", "shape-only"], "track_images": 20})
     run = ps.fit(recipe, tmp_path / "a")
     assert weights_of(run.path) == weights_of(whole.path)
-    assert {name: run.history[0][name]["n"] for name in ("val", "test", "conflict", "shape-only")} == {
+    assert {name: run.history[0].scores[name].n for name in ("val", "test", "conflict", "shape-only")} == {
         "val": 40,
         "test": 20,
         "conflict": 20,
@@ -354,8 +355,8 @@ def test_the_curve_of_train_is_that_of_the_unaugmented_images_in_evaluation_mode
     )
     run = ps.fit(recipe, tmp_path / "a")
     result = ps.probes.measure_accuracy(run.model, run.source, split="train")
-    assert run.history[-1]["train"]["accuracy"] == pytest.approx(result.value)
-    assert run.history[-1]["train"]["loss"] == pytest.approx(result.loss, rel=1e-5)
+    assert run.history[-1].scores["train"].accuracy == pytest.approx(result.value)
+    assert run.history[-1].scores["train"].loss == pytest.approx(result.loss, rel=1e-5)
 
 
 def test_a_run_may_begin_with_another_s_weights_and_another_head(tiny, tmp_path, whole):
@@ -472,9 +473,9 @@ def test_a_run_whose_last_update_ruined_it_is_not_kept(tiny, tmp_path, monkeypat
 def test_a_run_of_steps_ends_within_an_epoch_and_says_so(tiny, tmp_path):
     """Five steps of 32 images: one epoch of three, and two of the next; the rate falls over the five."""
     run = ps.fit(changed(tiny, {"train": {"steps": 5, "choose": "last"}}), tmp_path / "a")
-    assert [(row["epoch"], row["step"], row["images"]) for row in run.history] == [(1, 3, 96), (2, 5, 160)]
+    assert [(epoch.epoch, epoch.step, epoch.images) for epoch in run.history] == [(1, 3, 96), (2, 5, 160)]
     assert run.environment.images_seen == 160
-    assert run.history[-1]["lr"] == pytest.approx(0.003 * 0.5 * (1 + math.cos(math.pi * 4 / 5)))
+    assert run.history[-1].lr == pytest.approx(0.003 * 0.5 * (1 + math.cos(math.pi * 4 / 5)))
 
 
 def test_as_many_steps_as_epochs_hold_train_the_same(tiny, tmp_path, whole):
@@ -488,7 +489,7 @@ def test_patience_ends_a_run_and_keeps_the_best_epoch(tiny, tmp_path, monkeypatc
 
     def score(_model, split, _ranks):
         accuracy, loss = next(told) if split.name == "val" else (0.5, 1.0)
-        return {"loss": loss, "accuracy": accuracy, "n": len(split)}
+        return Score(loss, accuracy, len(split))
 
     monkeypatch.setattr(attempt, "score", score)
     done = []
@@ -519,11 +520,11 @@ def test_the_average_is_what_is_scored_and_kept(tiny, tmp_path):
     run = ps.fit(changed(tiny, {"train": {"ema": 0.9, "choose": "last"}}), tmp_path / "a")
     plain = ps.fit(changed(tiny, {"train": {"choose": "last"}}), tmp_path / "b")
     near = ps.fit(changed(tiny, {"train": {"ema": 1e-9, "choose": "last"}}), tmp_path / "c")
-    assert run.history[-1]["train_loss"] == plain.history[-1]["train_loss"]
+    assert run.history[-1].train_loss == plain.history[-1].train_loss
     torch.testing.assert_close(near.model.head.weight, plain.model.head.weight, rtol=1e-5, atol=1e-7)
     assert not torch.allclose(run.model.head.weight, plain.model.head.weight, rtol=1e-3)
     result = ps.probes.measure_accuracy(run.model, run.source, split="val")
-    assert run.history[-1]["val"]["loss"] == pytest.approx(result.loss, rel=1e-5)
+    assert run.history[-1].val.loss == pytest.approx(result.loss, rel=1e-5)
 
 
 def test_a_head_trained_alone_leaves_the_body_as_it_was(tiny, tmp_path):

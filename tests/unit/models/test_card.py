@@ -15,6 +15,7 @@ from markdown import markdown
 from priorscope.core.contracts import About
 from priorscope.core.environment import Environment, Hardware, Learnt, NetworkRecord
 from priorscope.core.stats import wilson
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.models.card import Trained, escaped, model_card
 from priorscope.probes.accuracy import Accuracy
 
@@ -56,7 +57,7 @@ TRAINED = Trained(
         numba="0.62.1",
         threads=1,
     ),
-    history=[{"epoch": 1}, {"epoch": 2}],
+    history=[planted_epoch(epoch=1), planted_epoch(epoch=2)],
     results=[(accuracy(), About(data="shapetex", split="val"))],
 )
 

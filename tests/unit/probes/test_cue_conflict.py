@@ -16,6 +16,7 @@ from priorscope.core.rng import stream
 from priorscope.core.stats import Interval
 from priorscope.data import open as open_source
 from priorscope.data.split import ArrayPixels, Split
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.probes import cue_conflict, load_result
 from priorscope.probes.cue_conflict import (
     CueConflict,
@@ -201,8 +202,7 @@ def test_a_decider_by_neither_cue_is_named(world):
 
 def test_speed_is_where_validation_reaches_one_half(world):
     def curve(*accuracy):
-        rows = [{"images": 100 * (i + 1), "val": {"accuracy": a, "n": 50}} for i, a in enumerate(accuracy)]
-        return SimpleNamespace(history=rows)
+        return SimpleNamespace(history=[planted_epoch(a, images=100 * (i + 1)) for i, a in enumerate(accuracy)])
 
     alone = {"shape": curve(0.1, 0.3, 0.7, 0.9), "texture": curve(0.1, 0.2)}
     result = measure_cue_conflict(Planted(by_shape), world, salience=(0, 1), companions=alone)

@@ -13,6 +13,7 @@ from priorscope.core.environment import Environment, Learnt, NetworkRecord
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import wilson
 from priorscope.data.split import ArrayPixels, Split
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.evidence import Evidence
 from priorscope.probes import load_result
 from priorscope.probes.scaling import Best, Fit, Scaling, ScalingConfig, measure_scaling
@@ -64,7 +65,7 @@ class Planted:
             values["model"]["width"] = parameters
         self.recipe = Recipe.of(values)
         steps = images // values["train"]["batch_size"]
-        self.history = [{"epoch": 1, "step": steps, "images": images, "lr": 0.1, "val": {"accuracy": 1 - error, "n": 500}}]
+        self.history = [planted_epoch(1 - error, step=steps, images=images)]
         self.environment = Environment(
             key=name,
             data=Learnt(source="made", train=samples),
@@ -281,8 +282,7 @@ def trained_on(name: str, schedule: str, **settings: Any) -> Planted:
     """A run of ten epochs that tells its val error at each; the rate of its last two has fallen."""
     run = Planted(name, 0.2, images=1000, optim={"schedule": schedule}, tag=name, **settings)
     run.history = [
-        {"step": 10 * e, "images": 100 * e, "lr": 0.1 if e < 9 else 0.05, "val": {"accuracy": 0.05 * e, "n": 500}}
-        for e in range(1, 11)
+        planted_epoch(0.05 * e, epoch=e, step=10 * e, images=100 * e, lr=0.1 if e < 9 else 0.05) for e in range(1, 11)
     ]
     return run
 
@@ -383,10 +383,10 @@ def test_a_rate_is_chosen_by_the_epoch_whose_weights_are_scored():
     for batch in (10, 40):
         for lr, kept, last, error in ((0.1, 0.70, 0.70, 0.30), (0.2, 0.80, 0.50, 0.20)):
             run = Planted("x", error, images=1000, optim={"lr": lr}, train={"batch_size": batch})
-            ends = run.history[0]
+            steps = 1000 // batch
             run.history = [
-                {**ends, "epoch": 1, "step": ends["step"] // 2, "images": 500, "val": {"accuracy": kept, "n": 500}},
-                {**ends, "epoch": 2, "val": {"accuracy": last, "n": 500}},
+                planted_epoch(kept, epoch=1, step=steps // 2, images=500),
+                planted_epoch(last, epoch=2, step=steps, images=1000),
             ]
             run.environment = run.environment.replace(chosen_epoch=1)
             runs[f"b{batch}-{lr}"] = run

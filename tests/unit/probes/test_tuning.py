@@ -9,7 +9,9 @@ import pytest
 
 from priorscope.core.contracts import Subject
 from priorscope.core.environment import Environment
+from priorscope.core.epoch import Epoch, Score
 from priorscope.core.errors import RequestError
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.probes import load_result
 from priorscope.probes.tuning import Tuning, best_trial, measure_tuning, val_accuracy
 from priorscope.probes.tuning.best_of import expected_best
@@ -34,8 +36,8 @@ class Planted:
         return Recipe.of({"data": {"source": "shapetex"}, "model": self.model, "seed": 1000, "optim": self.settings})
 
     @property
-    def history(self) -> list[dict[str, Any]]:
-        kept, last = ({"epoch": epoch, "val": {"accuracy": self.accuracy * epoch, "n": 200}} for epoch in (1, 2))
+    def history(self) -> list[Epoch]:
+        kept, last = (planted_epoch(epoch=epoch, val=Score(1.0, self.accuracy * epoch, 200)) for epoch in (1, 2))
         return [] if self.environment.diverged else [kept, last]
 
 
@@ -144,7 +146,7 @@ def test_that_no_best_value_stands_at_an_end_is_said_of_three_values_or_more():
     assert title == "mlp reaches 45.0% on val; too few values were tried to tell whether one stands at an end"
 
 
-@pytest.mark.parametrize("row", [{}, {"epoch": 1}, {"epoch": 1, "val": {}}, {"epoch": 1, "val": 0.5}])
-def test_a_log_without_the_accuracy_is_refused(row):
+@pytest.mark.parametrize("history", [[], [planted_epoch(epoch=2)]])
+def test_a_log_without_the_kept_epoch_is_refused(history):
     with pytest.raises(RequestError, match=r"mlp-t1 has no accuracy on val\."):
-        val_accuracy("mlp-t1", KEPT_FIRST, [row])
+        val_accuracy("mlp-t1", KEPT_FIRST, history)

@@ -19,6 +19,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.folder import locked
 from priorscope.core.machine import processor
 from priorscope.data import source_config
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.fitting import Status
 from priorscope.probes import probe_config
 from priorscope.recipe import Recipe
@@ -309,7 +310,7 @@ class Small:
     writes_into: Path | None = None
 
     def do(self, watch: Any) -> None:
-        watch(Status(0.5, 7, row={}))
+        watch(Status(0.5, 7, ended=planted_epoch()))
         if self.error is not None:
             raise self.error
 
@@ -328,7 +329,7 @@ def test_a_node_carries_out_a_step_and_says_how_far_it_is_and_what_it_cost(share
     last = cluster.carry_out(Small(), cluster.Surroundings.of(shared), board, "a", 2)
     assert (last.error, last.processor) == (None, processor())
     assert last.memory > 0
-    assert board.told == [("a", 2, Status(0.0, 0)), ("a", 2, Status(0.5, 7, row={}))]
+    assert board.told == [("a", 2, Status(0.0, 0)), ("a", 2, Status(0.5, 7, ended=planted_epoch()))]
     assert cluster.carry_out(Small(RequestError("No.", "x", "y")), cluster.Surroundings.of(shared), board, "a", 1).error == (
         "No.\n  wanted: x\n  try:    y"
     )

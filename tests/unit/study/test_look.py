@@ -16,8 +16,9 @@ import priorscope as ps
 from priorscope import models
 from priorscope.core.config import assign
 from priorscope.core.contracts import Subject
+from priorscope.core.epoch import read_history, write_history
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.core.folder import read_json, read_rows, write_rows
+from priorscope.core.folder import read_json
 from priorscope.core.machine import processor
 from priorscope.data import open as open_source
 from priorscope.data import source_config
@@ -243,8 +244,8 @@ def of_val(study, split="val", data=None) -> list[str]:
 
 def test_val_that_chose_the_epoch_or_the_settings_is_told_beside_what_it_says(study):
     assert of_val(study) == []  # one epoch, no trials: nothing was chosen
-    steps = study / "runs/both-s0/steps.jsonl"
-    write_rows(steps, read_rows(steps) * 2)
+    run = study / "runs/both-s0"
+    write_history(run, read_history(run) * 2)
     assert of_val(study) == ["epoch"]
     assert of_val(study, "test") == []
     assert of_val(study, data='{name = "shapetex", train = 40, val = 30, test = 20}') == []

@@ -13,7 +13,9 @@ from in_process import Here
 from priorscope import run as runs
 from priorscope.core import folder, layout
 from priorscope.core.config import content_key
+from priorscope.core.epoch import read_history, write_history
 from priorscope.core.errors import RequestError
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.fitting.made_from import inputs
 from priorscope.study.cells import all_cells
 from priorscope.study.executors import WORKER_BYTES, Ended, Resources
@@ -82,7 +84,7 @@ def plant(work, accuracy: float) -> None:
     made_from = inputs(work.recipe, content_key(folder.read_json(work.init / layout.MADE_FROM)) if work.init else None)
     folder.write_text(work.out / layout.RECIPE, work.recipe.toml())
     folder.write_json(work.out / layout.MADE_FROM, made_from)
-    folder.write_rows(work.out / layout.STEPS, [{"epoch": 1, "val": {"accuracy": accuracy, "n": 40}}])
+    write_history(work.out, [planted_epoch(accuracy)])
     (work.out / layout.WEIGHTS).touch()
     folder.write_json(work.out / layout.ENVIRONMENT, {"key": "planted", "chosen_epoch": 1})
 
@@ -208,11 +210,11 @@ def test_a_training_costs_all_its_attempts_by_the_epochs_it_came_to_and_one_that
     monkeypatch.setenv("PRIORSCOPE_CACHE", str(tmp_path / "cache"))
     plan = make_plan(made(tune=None, probes=[]), tmp_path / "out")
     step = next(step for step in plan.steps if step.id == "train a-s0")
-    folder.write_rows(step.out / layout.STEPS, [])
+    write_history(step.out, [])
     folder.write_json(step.out / layout.ENVIRONMENT, {"key": "lost", "diverged": "The loss became NaN"})
     remember(step, 4.0, 2e9)
     assert forecast(plan, workers=1).unknown == len(plan.steps)
-    folder.write_rows(step.out / layout.STEPS, [{"epoch": 1}, {"epoch": 2}])
+    write_history(step.out, [planted_epoch(epoch=number) for number in (1, 2)])
     folder.write_json(step.out / layout.ENVIRONMENT, {"key": "done", "chosen_epoch": 2, "seconds": 40.0})
     remember(step, 4.0, 2e9)
     assert forecast(plan, workers=1).seconds == 80
@@ -294,7 +296,7 @@ def test_an_epoch_foretells_nothing_where_steps_set_the_length(tmp_path, monkeyp
     recipes = {"a": {}, "b": {"optim": {"lr": 0.3}}}
     plan = make_plan(made(tune=None, base=base, recipes=recipes, probes=[], seeds=[0]), tmp_path / "out")
     step = next(step for step in plan.steps if step.id == "train a-s0")
-    folder.write_rows(step.out / layout.STEPS, [{"epoch": number} for number in (1, 2, 3)])
+    write_history(step.out, [planted_epoch(epoch=number) for number in (1, 2, 3)])
     folder.write_json(step.out / layout.ENVIRONMENT, {"key": "done", "chosen_epoch": 3, "seconds": 30.0})
     remember(step, 4.0, 2e9)
     assert forecast(plan, workers=1).seconds == 60
@@ -449,9 +451,9 @@ def test_a_tuned_study_from_trials_to_results(tmp_path):
     outcome.check()
     judged = {}
     for name in ("a-t1", "a-t2", "a-t3"):
-        log = folder.read_rows(tmp_path / "tuning" / name / layout.STEPS)
-        assert all("test" not in row and "train" not in row for row in log), "a trial looks at val alone"
-        judged[name] = log[0]["val"]["accuracy"]
+        log = read_history(tmp_path / "tuning" / name)
+        assert all(epoch.scores.keys() == {"val"} for epoch in log), "a trial looks at val alone"
+        judged[name] = log[0].val.accuracy
     best = max(judged, key=lambda name: judged[name])
     lr = runs.load(tmp_path / "tuning" / best).recipe.optim.lr
     assert runs.load(tmp_path / "runs" / "a-s1").recipe.optim.lr == lr
@@ -480,7 +482,7 @@ def test_a_trial_whose_log_is_gone_or_torn_is_done_again(tmp_path, length):
     study = made(recipes={"a": {}}, seeds=[0], probes=[])
     run_study(study, tmp_path, executor=Here()).check()
     log, chosen = tmp_path / "tuning" / "a-t1" / layout.STEPS, chosen_rates(make_plan(study, tmp_path))
-    before = folder.read_rows(log)[0]["val"]
+    before = read_history(log.parent)[0].val
     if length is None:
         log.unlink()
     else:
@@ -489,7 +491,7 @@ def test_a_trial_whose_log_is_gone_or_torn_is_done_again(tmp_path, length):
     assert plan.missing["train a-t1"] == "its log is damaged"
     assert plan.open == {"train a-s0"}
     run_study(study, tmp_path, executor=Here()).check()
-    assert folder.read_rows(log)[0]["val"] == before
+    assert read_history(log.parent)[0].val == before
     again = make_plan(study, tmp_path)
     assert (chosen_rates(again), again.missing) == (chosen, {})
 

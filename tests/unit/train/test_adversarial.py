@@ -8,7 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from priorscope.attacks.ball import picture_keys
+from priorscope.core.epoch import Robust
 from priorscope.core.errors import RequestError
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.fitting import fit
 from priorscope.models import FAMILIES, create
 from priorscope.recipe import Recipe
@@ -151,13 +153,10 @@ def test_the_budget_grows_over_its_share_of_the_run():
 
 
 def test_one_step_that_holds_while_ten_fall_is_called_overfitting():
-    def rows(*pairs):
-        return [{"robust": {"fgsm": fgsm, "pgd": pgd}} for fgsm, pgd in pairs]
-
-    assert overfitted(rows((0.4, 0.3), (0.9, 0.01)))
-    assert not overfitted(rows((0.4, 0.3), (0.45, 0.32)))
-    assert not overfitted(rows((0.4, 0.3), (0.05, 0.01)))  # the network was lost altogether: another fault
-    assert not overfitted([])
+    assert overfitted(fgsm=0.9, pgd=0.01, before=[0.3])
+    assert not overfitted(fgsm=0.45, pgd=0.32, before=[0.3])
+    assert not overfitted(fgsm=0.05, pgd=0.01, before=[0.3])  # the network was lost altogether: another fault
+    assert not overfitted(fgsm=0.9, pgd=0.01, before=[])
 
 
 @pytest.mark.parametrize(
@@ -201,21 +200,20 @@ def test_a_run_says_what_one_step_and_ten_leave_and_chooses_by_the_ten(tmp_path)
         "train": {"epochs": 3, "batch_size": 40, "adversarial": {"kind": "fgsm", "eps": "2/255", "ramp": 0.5}},
     }
     run = fit(Recipe.of(recipe), tmp_path / "run")
-    rows = [row["robust"] for row in run.history]
-    assert [(row["n"], row["eps"], row["overfitted"]) for row in rows] == [(40, 2 / 255, False)] * 3
-    for row, whole in zip(rows, run.history, strict=True):
-        assert row["pgd"] <= row["fgsm"] + 1e-9
-        assert row["pgd"] <= whole["val"]["accuracy"] + 1e-9
-    best = max(rows, key=lambda row: row["pgd"])["pgd"]
-    assert rows[run.environment.chosen_epoch - 1]["pgd"] == best
+    found = [epoch.robust for epoch in run.history]
+    assert [(robust.n, robust.eps, robust.overfitted) for robust in found] == [(40, 2 / 255, False)] * 3
+    for robust, epoch in zip(found, run.history, strict=True):
+        assert robust.pgd <= robust.fgsm + 1e-9
+        assert robust.pgd <= epoch.val.accuracy + 1e-9
+    assert found[run.environment.chosen_epoch - 1].pgd == max(robust.pgd for robust in found)
 
 
 def test_the_epoch_that_ten_steps_leave_most_of_is_chosen():
     """The second is right more often as long as nobody moves its pictures."""
     state = RunState("key")
     for epoch, (accuracy, pgd) in enumerate(((0.5, 0.4), (0.9, 0.1)), start=1):
-        row = {"epoch": epoch, "val": {"accuracy": accuracy, "loss": 1.0}, "robust": {"pgd": pgd}}
-        state.end_epoch(row, lambda epoch=epoch: {"w": epoch})
+        robust = Robust(eps=0.03, n=40, fgsm=pgd, pgd=pgd, overfitted=False)
+        state.end_epoch(planted_epoch(accuracy, epoch=epoch, robust=robust), lambda epoch=epoch: {"w": epoch})
     assert state.best_epoch == 1
     assert state.epochs_without_gain() == 1
 

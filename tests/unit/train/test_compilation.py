@@ -157,7 +157,7 @@ def test_a_compiled_run_is_close_to_an_eager_one_and_resumes_to_the_bit(tiny, tm
     changed = tiny.replace(train={**tiny.train.plain(), "compile": "always", "precision": "fp32"})
     plain = tiny.replace(train={**tiny.train.plain(), "precision": "fp32"})
     eager, fused = ps.fit(plain, tmp_path / "c"), ps.fit(changed, tmp_path / "d")
-    assert fused.history[-1]["train_loss"] == pytest.approx(eager.history[-1]["train_loss"], rel=1e-4)
+    assert fused.history[-1].train_loss == pytest.approx(eager.history[-1].train_loss, rel=1e-4)
 
 
 def test_steps_against_an_attack_are_measured_by_themselves(model):

@@ -1,4 +1,4 @@
-"""Rows on their way to trackers."""
+"""Epochs on their way to trackers."""
 
 from __future__ import annotations
 
@@ -7,21 +7,15 @@ import sys
 import pytest
 
 from priorscope.core.errors import RequestError
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.train.exporters import Exporters, numbers
 
-ROW = {"epoch": 1, "step": 3, "train_loss": 2.5, "lr": 0.1, "val": {"loss": 2.0, "accuracy": 0.25, "n": 40}}
+FIRST = planted_epoch(0.25, step=3, train_loss=2.5)
 
 
-def test_a_row_s_numbers_go_by_their_paths():
-    assert numbers({**ROW, "name": "text", "flag": True}) == {
-        "epoch": 1.0,
-        "step": 3.0,
-        "train_loss": 2.5,
-        "lr": 0.1,
-        "val/loss": 2.0,
-        "val/accuracy": 0.25,
-        "val/n": 40.0,
-    }
+def test_numbers_go_by_their_paths():
+    line = {"epoch": 1, "train_loss": 2.5, "val": {"loss": 2.0, "n": 40}, "name": "text", "flag": True}
+    assert numbers(line) == {"epoch": 1.0, "train_loss": 2.5, "val/loss": 2.0, "val/n": 40.0}
 
 
 def test_an_unknown_tracker_is_refused_with_the_nearest(tmp_path):
@@ -37,15 +31,14 @@ def test_a_tracker_that_is_not_installed_is_named_with_what_to_type(tmp_path, mo
 
 
 def test_tensorboard_gets_every_number_once_even_where_a_run_was_cut(tmp_path):
-    """Two rows, a kill after the second, which is taken again with another value: the reader sees the last one alone."""
+    """Two epochs, a kill after the second, which is taken again with another value: the reader sees the last one alone."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    later = {**ROW, "epoch": 2, "step": 6}
     first = Exporters(["tensorboard"], tmp_path, {"seed": 0}, [])
-    first.row(ROW)
-    first.row({**later, "train_loss": 9.0})
+    first.epoch(FIRST)
+    first.epoch(FIRST.replace(epoch=2, step=6, train_loss=9.0))
     first.close()
-    second = Exporters(["tensorboard"], tmp_path, {"seed": 0}, [ROW])
-    second.row({**later, "train_loss": 1.5})
+    second = Exporters(["tensorboard"], tmp_path, {"seed": 0}, [FIRST])
+    second.epoch(FIRST.replace(epoch=2, step=6, train_loss=1.5))
     second.close()
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
@@ -53,13 +46,13 @@ def test_tensorboard_gets_every_number_once_even_where_a_run_was_cut(tmp_path):
     assert [(event.step, event.value) for event in events.Scalars("val/accuracy")] == [(3, 0.25), (6, 0.25)]
 
 
-def test_tensorboard_gets_the_rows_from_before_it_was_asked_for(tmp_path):
-    """A run made longer has the shorter one's rows, and no events; so has one that goes on with a tracker."""
+def test_tensorboard_gets_the_epochs_from_before_it_was_asked_for(tmp_path):
+    """A run made longer has the shorter one's epochs, and no events; so has one that goes on with a tracker."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    later = {**ROW, "epoch": 2, "step": 6}
-    for rows, new in (([ROW], later), ([ROW, later], {**ROW, "epoch": 3, "step": 9})):
-        exporters = Exporters(["tensorboard"], tmp_path, {"seed": 0}, rows)
-        exporters.row(new)
+    later = FIRST.replace(epoch=2, step=6)
+    for history, new in (([FIRST], later), ([FIRST, later], FIRST.replace(epoch=3, step=9))):
+        exporters = Exporters(["tensorboard"], tmp_path, {"seed": 0}, history)
+        exporters.epoch(new)
         exporters.close()
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
@@ -75,8 +68,8 @@ def test_every_exporter_is_closed_even_where_one_fails(tmp_path, monkeypatch):
         def __init__(self, name):
             self.name = name
 
-        def row(self, row):
-            closed.append((self.name, row["step"]))
+        def epoch(self, epoch):
+            closed.append((self.name, epoch.step))
 
         def close(self):
             closed.append(self.name)
@@ -85,7 +78,7 @@ def test_every_exporter_is_closed_even_where_one_fails(tmp_path, monkeypatch):
 
     exporters = Exporters([], tmp_path, {}, [])
     monkeypatch.setattr(exporters, "_all", [One("a"), One("b"), One("c")])
-    exporters.row(ROW)
+    exporters.epoch(FIRST)
     with pytest.raises(OSError, match="full"):
         exporters.close()
     assert closed == [("a", 3), ("b", 3), ("c", 3), "c", "b", "a"]

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from priorscope.core.epoch import Score
 from priorscope.core.errors import RequestError
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.train.optim import OptimConfig
 from priorscope.train.schedule import PlateauConfig, check_warmup, fall_begins, learning_rate
 
 
-def rows(values, watch, per_epoch=10):
+def epochs(values, watch, per_epoch=10):
     """The log of a run whose val did so, an epoch a value."""
-    other = "accuracy" if watch == "loss" else "loss"
-    return [{"step": (i + 1) * per_epoch, "val": {watch: value, other: 0.5}} for i, value in enumerate(values)]
+    scores = [Score(value, 0.5, 10) if watch == "loss" else Score(0.5, value, 10) for value in values]
+    return [planted_epoch(step=i * per_epoch, val=score) for i, score in enumerate(scores, 1)]
 
 
 @pytest.mark.parametrize("watch", ["loss", "accuracy"])
@@ -43,7 +45,7 @@ def test_a_plateau_lowers_the_rate_where_torch_s_scheduler_does(watch, patience,
     )
     for epoch in range(len(values) + 1):
         wanted = optimiser.param_groups[0]["lr"]
-        got = learning_rate(config, 10 * epoch, 1000, 10, rows(values[:epoch], watch))
+        got = learning_rate(config, 10 * epoch, 1000, 10, epochs(values[:epoch], watch))
         assert got == pytest.approx(wanted, rel=1e-12), epoch
         if epoch < len(values):
             optimiser.step()
@@ -54,7 +56,7 @@ def test_a_plateau_lowers_the_rate_where_torch_s_scheduler_does(watch, patience,
 def test_warm_up_is_no_plateau():
     """Two epochs of warm-up in which val stands still: the count begins after them, and the rate is the full one."""
     config = OptimConfig(lr=1.0, schedule="plateau", warmup=2, plateau=PlateauConfig(patience=1))
-    still = rows([1.0] * 6, "loss")
+    still = epochs([1.0] * 6, "loss")
     assert learning_rate(config, 5, 100, 10, still[:0]) == pytest.approx(0.3)
     assert learning_rate(config, 20, 100, 10, still[:2]) == 1.0
     assert learning_rate(config, 40, 100, 10, still[:4]) == 1.0  # the first epoch after it is a best, the next without gain
@@ -76,7 +78,7 @@ def test_a_warm_up_longer_than_the_run_is_refused():
 
 def test_a_floor_above_the_rate_does_not_raise_it():
     config = OptimConfig(lr=1e-3, schedule="plateau", plateau=PlateauConfig(patience=0, floor=0.5))
-    assert learning_rate(config, 90, 100, 10, rows([1.0] * 9, "loss")) == 1e-3
+    assert learning_rate(config, 90, 100, 10, epochs([1.0] * 9, "loss")) == 1e-3
 
 
 @pytest.mark.parametrize(

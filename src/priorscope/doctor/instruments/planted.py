@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from priorscope.core.epoch import Epoch, Score, Speed
 from priorscope.data.split import ArrayPixels, Ints, Source, Split
 from priorscope.evidence import Evidence
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 Decide = Callable[[Split], Ints]
 
 SIDE = 8
+
+
+def planted_epoch(right: float = 0.5, **known: Any) -> Epoch:
+    """An epoch of a run that nobody trained, its first if nothing else is known of it, which left this share of val right."""
+    counted = {"epoch": 1, "step": 1, "images": 1, "flops": 6, "macs": 3, "seconds": 1.0}
+    speed = Speed(img_per_s=1.0, data_wait_share=0.0, gemm_share=0.1)
+    return Epoch.parse({**counted, "lr": 0.1, "train_loss": 1.0, "val": Score(1.0, right, 1000), "measured": speed, **known})
 
 
 class Planted(Evidence):

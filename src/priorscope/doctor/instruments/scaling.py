@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from priorscope.core.environment import Environment, Learnt, NetworkRecord
 from priorscope.data.split import ArrayPixels, Split
 from priorscope.doctor.instruments import Answer
-from priorscope.doctor.instruments.planted import Speaker
+from priorscope.doctor.instruments.planted import Speaker, planted_epoch
 from priorscope.probes.scaling import Scaling, measure_scaling
 from priorscope.recipe import Recipe
 
@@ -57,7 +57,7 @@ def _run(number: int, compute: float, error: float) -> Any:
     wrong = np.arange(IMAGES) < round(error * IMAGES)
     return SimpleNamespace(
         recipe=recipe,
-        history=[{"epoch": 1, "step": 1, "images": 1, "lr": 0.1}],
+        history=[planted_epoch()],
         environment=Environment(
             key="made",
             data=Learnt(source="made", train=1),

@@ -8,6 +8,7 @@ from typing import Any
 
 from priorscope.core.environment import Environment
 from priorscope.doctor.instruments import Answer
+from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.probes.tuning import Tuning, measure_tuning
 from priorscope.recipe import Recipe
 
@@ -40,6 +41,6 @@ def _trial(number: int, right: float) -> Any:
     return SimpleNamespace(
         name=f"made-t{number}",
         recipe=Recipe.of(recipe),
-        history=[{"epoch": 1, "val": {"accuracy": right, "n": 1000}}],
+        history=[planted_epoch(right)],
         environment=Environment(key="made", chosen_epoch=1),
     )

@@ -37,9 +37,6 @@ VERSION = 3
 
 AGREE = 0.005
 """The two counts may differ by this share: torch's leaves out products of a matrix and a vector."""
-TRAINING = 3
-"""Forward passes that a plain training step costs, for logs without a count of their own: the backward pass makes two products
-for each."""
 
 Share = Annotated[Number, Field(gt=0, le=1)]
 
@@ -229,7 +226,7 @@ def measure_cost(subject: Classifier | Evidence | TrainedRun, data: Source | Spl
     times = Times(
         **measured.machine_of(model),
         latencies=tuple(latency(batch, own) for batch, own in taken.items()),
-        **(_log(run, counted.macs, asked.targets) if run is not None else {}),
+        **(_log(run, asked.targets) if run is not None else {}),
     )
     if run is None:
         caveats.append("How it was trained is not known: time to accuracy is left out.")
@@ -281,23 +278,22 @@ def median_interval(values: NDArray[np.float64], level: float = 0.95) -> Interva
     )
 
 
-def _log(run: TrainedRun, macs: int, targets: Sequence[float]) -> Plain:
+def _log(run: TrainedRun, targets: Sequence[float]) -> Plain:
     """What the run's log says of time: the curve, and when each target was first reached on val.
 
     The log's own count of multiply-adds is taken: it knows of adversarial and sharpness-aware steps and of frozen bodies.
     """
-    rows: list[Plain] = [row for row in run.history if "seconds" in row and "val" in row]
     reached: list[Reached] = []
     for target in sorted(targets):
-        first = next((row for row in rows if row["val"]["accuracy"] >= target), None)
+        first = next((epoch for epoch in run.history if epoch.val.accuracy >= target), None)
         if first is not None:
-            seen = int(first["images"])
-            counted = int(first.get("macs", TRAINING * macs * seen))
-            reached.append(Reached(target=target, seconds=first["seconds"], epoch=first["epoch"], images=seen, macs=counted))
+            reached.append(
+                Reached(target=target, seconds=first.seconds, epoch=first.epoch, images=first.images, macs=first.macs)
+            )
     return {
         "training_seconds": run.environment.seconds,
         "training_hardware": ", ".join(run.environment.hardware.gpus or [run.environment.hardware.processor]),
         "training_threads": run.environment.threads,
-        "log": tuple((float(row["seconds"]), float(row["val"]["accuracy"])) for row in rows),
+        "log": tuple((epoch.seconds, epoch.val.accuracy) for epoch in run.history),
         "reached": tuple(reached),
     }

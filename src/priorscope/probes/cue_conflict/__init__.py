@@ -31,6 +31,7 @@ from scipy.special import expit
 from priorscope.core.aspects import AspectName
 from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject, read_stored
+from priorscope.core.epoch import Epoch
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import answers_alone
 from priorscope.core.rng import stream
@@ -335,18 +336,17 @@ def shares_of(shape: int, texture: int, n: int) -> list[tuple[str, int, int]]:
     ]
 
 
-def _learning(cue: str, rows: Sequence[Plain]) -> Learning:
+def _learning(cue: str, history: Sequence[Epoch]) -> Learning:
     """How fast a cue was learnt: after how many images validation accuracy reached one half, linearly between epochs."""
-    accuracy = [float(row["val"]["accuracy"]) for row in rows]
-    seen = [float(row["images"]) for row in rows]
     reached: float | None = None
     before, at = 0.0, 0.0
-    for now, where in zip(accuracy, seen, strict=True):
+    for epoch in history:
+        now, where = epoch.val.accuracy, float(epoch.images)
         if now >= HALFWAY:
             reached = at + (where - at) * (HALFWAY - before) / (now - before)
             break
         before, at = now, where
-    return Learning(cue=cue, images=reached, final=accuracy[-1], n=int(rows[-1]["val"]["n"]))
+    return Learning(cue=cue, images=reached, final=history[-1].val.accuracy, n=history[-1].val.n)
 
 
 def _caveats(

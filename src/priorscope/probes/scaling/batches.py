@@ -78,7 +78,7 @@ def _rate(run: Spent) -> float:
 
 
 def _error_on_val(seeds: Sequence[Spent]) -> float:
-    return float(np.mean([1.0 if run.val_error is None else run.val_error for run in seeds]))
+    return float(np.mean([run.val_error for run in seeds]))
 
 
 def _of_equal(runs: Sequence[Spent], held: Held) -> list[tuple[int, list[Spent]]]:

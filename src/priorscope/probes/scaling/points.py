@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.config import Plain, content_key
+from priorscope.core.config import content_key
 from priorscope.core.environment import Environment
+from priorscope.core.epoch import Epoch
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.probes.scaling.fit import Points
@@ -51,7 +52,7 @@ class Spent:
     seen: tuple[int, ...]
     right: NDArray[np.bool_]
     """(images): whether the final weights answer right."""
-    val_error: float | None
+    val_error: float
     """The error on val of the epoch whose weights were kept: what a setting may be chosen by."""
     began: str | None
     """The run among those given that this one began with."""
@@ -126,8 +127,8 @@ def _spent(
     before = _before(name, run, runs, began, count)
     right = top_k_correct(run.evidence.logits(split), split.labels)
     least = 0.5 / len(right)  # no error is 0: this many images say only that it is below about this
-    rows = _steady(run) if intermediate and recipe.init.kind == "scratch" else []
-    val = [max(1 - float(row["val"]["accuracy"]), 0.5 / int(row["val"].get("n", len(right)))) for row in rows]
+    steady = _steady(run) if intermediate and recipe.init.kind == "scratch" else []
+    val = [max(1 - epoch.val.accuracy, 0.5 / epoch.val.n) for epoch in steady]
     return Spent(
         name=name,
         family=recipe.model.family,
@@ -135,21 +136,20 @@ def _spent(
         recipe=recipe,
         parameters=environment.network.parameters,
         samples=_samples(environment, recipe, images),
-        compute=(*(before + each * int(row["images"]) for row in rows), before + each * images),
+        compute=(*(before + each * epoch.images for epoch in steady), before + each * images),
         error=(*val, max(1 - float(right.mean()), least)),
-        step=(*(int(row["step"]) for row in rows), int(run.history[-1]["step"])),
-        seen=(*(int(row["images"]) for row in rows), images),
+        step=(*(epoch.step for epoch in steady), run.history[-1].step),
+        seen=(*(epoch.images for epoch in steady), images),
         right=right,
         val_error=_val_error(run),
         began=began[name],
     )
 
 
-def _val_error(run: TrainedRun) -> float | None:
+def _val_error(run: TrainedRun) -> float:
     """The error on val of the weights that are scored: of the epoch that was kept, or else, of a snapshot, of the last one."""
-    kept = run.environment.kept_row(run.history) or run.history[-1]
-    accuracy = kept.get("val", {}).get("accuracy")
-    return None if accuracy is None else 1 - float(accuracy)
+    kept = run.environment.kept_epoch(run.history) or run.history[-1]
+    return 1 - kept.val.accuracy
 
 
 def _image_compute(name: str, run: TrainedRun, count: Count) -> float:
@@ -180,13 +180,12 @@ def _before(name: str, run: TrainedRun, runs: Mapping[str, TrainedRun], began: M
     return own + _before(origin, first, runs, began, count)
 
 
-def _steady(run: TrainedRun) -> list[Plain]:
-    """The log's rows at the rate that warm-up ended with, without the last one, whose weights are scored themselves."""
+def _steady(run: TrainedRun) -> list[Epoch]:
+    """The epochs that ended at the rate that warm-up ended with, without the last one, whose weights are scored themselves."""
     optim = run.recipe.optim
     if optim.schedule not in STEADY:
         return []
-    rows = [row for row in run.history[:-1] if abs(float(row["lr"]) / optim.lr - 1) < 1e-9]
-    return [row for row in rows if "val" in row and int(row["images"]) > 0]
+    return [epoch for epoch in run.history[:-1] if abs(epoch.lr / optim.lr - 1) < 1e-9]
 
 
 def _samples(environment: Environment, recipe: Recipe, images: int) -> int:

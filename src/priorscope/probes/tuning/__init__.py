@@ -17,9 +17,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from priorscope.core.config import Config, Plain, flat, is_number, is_table
+from priorscope.core.config import Config, Plain, flat, is_number
 from priorscope.core.contracts import Metric, Result, Subject
 from priorscope.core.environment import Environment
+from priorscope.core.epoch import Epoch, Score
 from priorscope.core.errors import RequestError
 from priorscope.core.stats import Interval
 from priorscope.core.wording import from_to
@@ -155,9 +156,9 @@ class Tuning(Result):
         return [figure for _, result in results for figure in draw_all(result)]
 
 
-def val_accuracy(name: str, environment: Environment, history: Sequence[Plain]) -> float:
+def val_accuracy(name: str, environment: Environment, history: Sequence[Epoch]) -> float:
     """A run's accuracy on val at the epoch whose weights it keeps; 0 where its numbers stopped being finite."""
-    return 0.0 if environment.diverged else float(_kept(name, environment, history)["accuracy"])
+    return 0.0 if environment.diverged else _kept(name, environment, history).accuracy
 
 
 def best_trial(accuracies: Sequence[float]) -> int:
@@ -249,16 +250,16 @@ def _arm_of(name: str, run: TrainedRun) -> str:
 
 def _images(runs: Iterable[TrainedRun]) -> int:
     """How many images val has, by the log of a trial that did not diverge."""
-    found = (_kept(run.name, run.environment, run.history) for run in runs if run.environment.diverged is None)
-    return int(next(found, {"n": 1})["n"])
+    found = (_kept(run.name, run.environment, run.history).n for run in runs if run.environment.diverged is None)
+    return next(found, 1)
 
 
-def _kept(name: str, environment: Environment, history: Sequence[Plain]) -> Plain:
+def _kept(name: str, environment: Environment, history: Sequence[Epoch]) -> Score:
     """What the log says of val at the epoch whose weights were kept."""
-    val = (environment.kept_row(history) or {}).get("val")
-    if not is_table(val) or "accuracy" not in val:
+    kept = environment.kept_epoch(history)
+    if kept is None:
         raise RequestError(f"{name} has no accuracy on val.", "a run that was trained", "priorscope train RECIPE")
-    return val
+    return kept.val
 
 
 def _settings(settings: Plain) -> str:

@@ -1,4 +1,4 @@
-"""Rows for TensorBoard, in RUN/tensorboard: every number of a row is a curve over the run's steps."""
+"""Epochs for TensorBoard, in RUN/tensorboard: every number of an epoch's line is a curve over the run's steps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from priorscope.core.config import Plain
+from priorscope.core.epoch import Epoch
 from priorscope.core.errors import RequestError
 from priorscope.train.exporters import numbers
 
@@ -22,11 +23,11 @@ class TensorBoard:
     def __init__(self, writer: SummaryWriter) -> None:
         self._writer = writer
 
-    def row(self, row: Plain) -> None:
+    def epoch(self, epoch: Epoch) -> None:
         """One point on every curve."""
-        for name, value in numbers(row).items():
+        for name, value in numbers(epoch.plain()).items():
             if name not in ("step", "epoch"):
-                self._writer.add_scalar(name, value, int(row["step"]))
+                self._writer.add_scalar(name, value, epoch.step)
         self._writer.flush()
 
     def close(self) -> None:
@@ -34,22 +35,22 @@ class TensorBoard:
         self._writer.close()
 
 
-def open_exporter(out: Path, about: Plain, rows: Sequence[Plain]) -> TensorBoard:
+def open_exporter(out: Path, about: Plain, history: Sequence[Epoch]) -> TensorBoard:
     """Opens RUN/tensorboard; points of steps that a killed run took and takes again are purged.
 
-    A folder without events gets the recipe and every row so far: the run was made longer from another, or began without it.
+    A folder without events gets the recipe and every epoch so far: the run was made longer from another, or began without it.
     """
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         raise RequestError("TensorBoard is not installed.", "the package tensorboard", "uv sync --extra tensorboard") from None
     begun = any((out / FOLDER).glob("events.*"))
-    writer = SummaryWriter(str(out / FOLDER), purge_step=int(rows[-1]["step"]) + 1 if begun and rows else 0)
+    writer = SummaryWriter(str(out / FOLDER), purge_step=history[-1].step + 1 if begun and history else 0)
     board = TensorBoard(writer)
-    if not (begun and rows):
+    if not (begun and history):
         writer.add_text("recipe", "\n".join(f"    {line}" for line in _lines(about)), 0)
-        for row in rows:
-            board.row(row)
+        for epoch in history:
+            board.epoch(epoch)
     return board
 
 
