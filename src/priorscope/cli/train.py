@@ -116,9 +116,10 @@ def bar(name: str) -> Iterator[Watch]:
 
 def going(pace: Pace) -> str:
     """How a run goes, on one line."""
+    speed = pace.speed
     return (
-        f"epoch {pace.epoch:.1f} of {pace.epochs:g}, loss {pace.loss:.3f}, {pace.img_per_s:,.0f} img/s, "
-        f"{pace.data_wait_share:.0%} waiting, {pace.gemm_share:.0%} of GEMM, {_clock(pace.seconds_left)} left"
+        f"epoch {pace.epoch:.1f} of {pace.epochs:g}, loss {pace.loss:.3f}, {speed.img_per_s:,.0f} img/s, "
+        f"{speed.data_wait_share:.0%} waiting, {speed.gemm_share:.0%} of GEMM, {_clock(pace.seconds_left)} left"
     )
 
 

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+import re
 from pathlib import Path
 
 from priorscope.core.config import Plain, is_table
@@ -72,6 +73,35 @@ def is_own_copy(study: Plain) -> bool:
 def runs_in(folder: Path) -> list[Path]:
     """The runs that lie in a folder, finished or not, by their names."""
     return sorted(path for path in folder.glob("*") if is_run(path))
+
+
+def run_name(arm: str, seed: int) -> str:
+    """What the run of an arm with a seed is called."""
+    return f"{arm}-s{seed}"
+
+
+def trial_name(arm: str, number: int) -> str:
+    """What a trial of an arm is called."""
+    return f"{arm}-t{number}"
+
+
+def arm_of_run(run: str) -> str:
+    """The arm of which a run is called a seed: its whole name, if it is called none."""
+    return re.sub(r"-s\d+$", "", run)
+
+
+def arm_of_trial(run: str) -> str | None:
+    """The arm of which a run is called a trial, if it is."""
+    called = re.fullmatch(r"(.+)-t\d+", run)
+    return called[1] if called else None
+
+
+def trials_beside(run: Path) -> list[Path]:
+    """The trials of a run's arm, where it lies in a study that has some."""
+    run = run.resolve()
+    if run.parent.name != RUNS:
+        return []
+    return [trial for trial in runs_in(run.parent.parent / TUNING) if arm_of_trial(trial.name) == arm_of_run(run.name)]
 
 
 def snapshot(run: Path, step: int) -> Path:

@@ -7,7 +7,8 @@ everything that the table depends on, and it stays: the same measurement, asked 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +27,45 @@ CHEAP_SECONDS = 0.1
 Shape = tuple[int, ...]
 
 
+class Rhythm:
+    """When to save: every so many seconds, and rarer in proportion where a save takes longer than a cheap one."""
+
+    def __init__(self, every: float, cheap: float) -> None:
+        self._every, self._cheap = every, cheap
+        self._saved, self._pause = time.perf_counter(), every
+
+    @property
+    def due(self) -> bool:
+        """Whether the last save was long enough ago."""
+        return time.perf_counter() - self._saved > self._pause
+
+    @contextmanager
+    def save(self) -> Iterator[None]:
+        """Times a save."""
+        began = time.perf_counter()
+        yield
+        self._saved = time.perf_counter()
+        self._pause = self._every * max(1.0, (self._saved - began) / self._cheap)
+
+
 class Keeper:
     """Writes what is known to a file now and then; without a file, never."""
 
     def __init__(self, path: Path | None, known: Callable[[], Arrays]) -> None:
         self._path, self._known = path, known
-        self._saved, self._pause = time.perf_counter(), SAVE_EVERY_SECONDS
+        self._rhythm = Rhythm(SAVE_EVERY_SECONDS, CHEAP_SECONDS)
 
     def now_and_then(self) -> None:
         """Writes the file if the last time was long enough ago."""
-        if time.perf_counter() - self._saved >= self._pause:
+        if self._rhythm.due:
             self.now()
 
     def now(self) -> None:
         """Writes the file, whole or not at all."""
         if self._path is None:
             return
-        began = time.perf_counter()
-        with keeping(self._path):
+        with self._rhythm.save(), keeping(self._path):
             write_arrays(self._path, self._known())
-        self._saved = time.perf_counter()
-        self._pause = SAVE_EVERY_SECONDS * max(1.0, (self._saved - began) / CHEAP_SECONDS)
 
 
 class PartialTables:

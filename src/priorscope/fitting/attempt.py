@@ -6,7 +6,6 @@ On several ranks each process makes an attempt, and all of them do the same at t
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from priorscope.core.environment import Environment, Hardware, Learnt, write_env
 from priorscope.core.epoch import Epoch, write_history
 from priorscope.core.errors import WorkError, first_line
 from priorscope.core.machine import hardware, ran_out, versions
+from priorscope.core.progress import Rhythm
 from priorscope.core.stopping import AGAIN, Stopped, stopping
 from priorscope.fitting.setup import Setup
 from priorscope.train import checkpoint, loop
@@ -84,7 +84,7 @@ class Attempt:
 
     def carry_out(self, watch: Watch) -> None:
         """Takes every step that is left, saving now and then; a signal saves and stops."""
-        saved, pause = time.perf_counter(), SAVE_EVERY_SECONDS
+        rhythm = Rhythm(SAVE_EVERY_SECONDS, CHEAP_SECONDS)
         with stopping() as asked, closing(self.exporters):
             for step in self._steps():
                 with self._naming_what_failed():
@@ -93,13 +93,10 @@ class Attempt:
                     self.exporters.epoch(ended)
                 done = 1.0 if self._is_stale() else (step.number + 1) / self.setup.total
                 watch(Status(done, step.images, ended, self.counters.pace(step, SHOW_EVERY_SECONDS)))
-                due = time.perf_counter() - saved > pause and self.setup.ranks.first
-                stop, save = self.setup.ranks.any(bool(asked.number), due)
+                stop, save = self.setup.ranks.any(bool(asked.number), rhythm.due and self.setup.ranks.first)
                 if stop or save:
-                    began = time.perf_counter()
-                    self._save()
-                    saved = time.perf_counter()
-                    pause = SAVE_EVERY_SECONDS * max(1.0, (saved - began) / CHEAP_SECONDS)
+                    with rhythm.save():
+                        self._save()
                 if done == 1:
                     return
                 if stop:

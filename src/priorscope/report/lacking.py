@@ -22,7 +22,6 @@ def lacking_said(
 
     Of a folder of runs without a study, how many of these are not finished. Trials are not counted: what they choose is.
     """
-    runs = [run for run in runs if not run.trial]
     done = [run for run in runs if run.environment is not None]
     recipes: Mapping[str, Plain] = study.get("recipes") or {}
     shared = tuple(study.get("seeds") or (0,))

@@ -254,7 +254,7 @@ def _by_error(failures: Iterable[Failure]) -> Iterable[Missing]:
 
 def _models(reading: Reading) -> Iterable[Model]:
     """Every recipe that is compared or begun with, in the order of the study."""
-    for recipe, own in by_recipe(run for run in reading.runs if not run.trial).items():
+    for recipe, own in by_recipe(reading.runs).items():
         yield Model(recipe, own[0].family, tuple(run.name for run in own))
 
 

@@ -55,11 +55,7 @@ def read_study(path: Path) -> Reading:
             raise _not_carried_out(path)
         study = {}
     joint = tuple(read_outcomes(path / layout.JOINT, None, failures))
-    runs = [
-        _placed(_held_against(joint, run), study)
-        for own in layout.runs_in(path / layout.RUNS)
-        if (run := read_run(own, failures))
-    ]
+    runs = [_held_against(joint, run) for own in layout.runs_in(path / layout.RUNS) if (run := read_run(own, failures))]
     entries = tuple(_entry(table) for table in study.get("probes") or ())
     return Reading(
         name=str(study.get("name") or path.name),
@@ -98,7 +94,8 @@ def read_run(path: Path, failures: list[Failure]) -> RunRecord | None:
     environment = _read(path / layout.ENVIRONMENT, lambda _: read_environment(path), failures, None)
     history = _read(path / layout.STEPS, lambda _: read_history(path), failures, [])
     seed = int(recipe.get("seed") or 0)
-    subject = Subject(name=path.name, family=family_of(recipe), recipe=re.sub(rf"-s{seed}$", "", path.name), seed=seed)
+    arm = path.name.removesuffix(layout.run_name("", seed))
+    subject = Subject(name=path.name, family=family_of(recipe), recipe=arm, seed=seed)
     outcomes = tuple(read_outcomes(path / layout.RESULTS, subject, failures))
     family = outcomes[0].subject.family if outcomes else subject.family
     return RunRecord(path.name, family, subject.recipe, seed, recipe, environment, tuple(history), outcomes)
@@ -145,12 +142,6 @@ def _held_against(joint: Sequence[Outcome], run: RunRecord) -> RunRecord:
     together = [outcome.result for outcome in joint]
     outcomes = (replace(outcome, result=held_against(outcome.result, run.name, together)) for outcome in run.outcomes)
     return replace(run, outcomes=tuple(outcomes))
-
-
-def _placed(run: RunRecord, study: Plain) -> RunRecord:
-    """The run, marked where it is a trial: called so, and of the seed that only trials have."""
-    seed = (study.get("tune") or {}).get("seed", 1000) if study.get("tune") else None
-    return replace(run, trial=True) if run.seed == seed and re.search(r"-t\d+$", run.name) else run
 
 
 def _tuned(study: Plain) -> tuple[str, ...]:

@@ -71,8 +71,6 @@ class RunRecord:
     environment: Environment | None
     history: tuple[Epoch, ...]
     outcomes: tuple[Outcome, ...]
-    trial: bool = False
-    """Whether the run is one of the trials on val by which a study tunes its recipes, and not what is compared."""
 
     @property
     def source(self) -> Plain:

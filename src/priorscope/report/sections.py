@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from priorscope.core import layout
@@ -58,7 +59,7 @@ def sections(reading: Reading, found: Sequence[Finding], failures: list[Failure]
 
 def _training(reading: Reading) -> Section | None:
     """The curves of all runs that tracked any; runs of different worlds, and a grid's, in pictures of their own."""
-    tracked = [(run, curve) for run in reading.runs if (curve := curve_of(run)).points and not run.trial]
+    tracked = [(run, curve) for run in reading.runs if (curve := curve_of(run)).points]
     if not tracked:
         return None
     apart_by: dict[tuple[str, str], list[tuple[RunRecord, Curve]]] = {}
@@ -132,20 +133,21 @@ def _drawn(kind: type[Result], outcomes: Sequence[Outcome], failures: list[Failu
     except (PriorscopeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError) as error:
         failures.append(Failure(f"draw {kind.probe}", f"{type(error).__name__}: {error}"))
         return []
-    return [figure if figure.command else replace(figure, command=_command(outcomes)) for figure in figures]
+    command = joined_command(outcome.command for outcome in outcomes)
+    return [figure if figure.command else replace(figure, command=command) for figure in figures]
 
 
-PROBE = re.compile(r"(?P<asked>priorscope probe \S+) (?P<runs>.+?)(?P<how>(?: --(?:set|data) .*)?)")
-
-
-def _command(outcomes: Sequence[Outcome]) -> str:
+def joined_command(commands: Iterable[str]) -> str:
     """What makes the numbers and draws them again: one command for all runs that were asked in one way."""
-    ways: dict[tuple[str, str], dict[str, None]] = {}
-    for outcome in outcomes:
-        if parts := PROBE.fullmatch(outcome.command):
-            runs = " ".join(shlex.quote(_from_study(path)) for path in shlex.split(parts["runs"]))
-            ways.setdefault((parts["asked"], parts["how"]), {})[runs] = None
-    return "\n".join(f"{asked} {' '.join(runs)}{how} --out pictures" for (asked, how), runs in ways.items())
+    ways: dict[tuple[str, ...], dict[str, None]] = {}
+    for command in map(shlex.split, commands):
+        if command[:2] == ["priorscope", "probe"]:
+            runs = [*itertools.takewhile(lambda word: not word.startswith("--"), command[3:])]
+            asked = (command[2], *command[3 + len(runs) :])
+            ways.setdefault(asked, {}).update(dict.fromkeys(map(_from_study, runs)))
+    return "\n".join(
+        shlex.join(["priorscope", "probe", probe, *runs, *how, "--out", "pictures"]) for (probe, *how), runs in ways.items()
+    )
 
 
 def _from_study(path: str) -> str:

@@ -66,7 +66,7 @@ def arm_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
 
 def run_lines(reading: Reading, found: Sequence[Finding]) -> tuple[Line, ...]:
     lines: list[Line] = []
-    for run in (run for run in reading.runs if not run.trial):
+    for run in reading.runs:
         cells: list[TableCell | None] = []
         for finding in found:
             result = next((r for arm in finding.arms for its, r in zip(arm.runs, arm.results, strict=True) if its is run), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,18 +68,12 @@ def _chosen_on(probe: ProbeConfig, one: Network, data: Source) -> Iterator[str]:
         return
     train = one.run.recipe.train
     epoch = len(one.run.history) > 1 and (train.choose == "best" or train.patience is not None)
-    chosen = [name for name, is_so in (("epoch", epoch), ("settings", _is_tuned(one.run))) if is_so]
+    chosen = [name for name, is_so in (("epoch", epoch), ("settings", layout.trials_beside(one.run.path))) if is_so]
     if chosen and (data is one.source or data.split("val").fingerprint == one.source.split("val").fingerprint):
         yield (
             f"Val, which is looked at here, chose the {' and the '.join(chosen)}: a network does better on it than on images"
             " that chose nothing."
         )
-
-
-def _is_tuned(run: runs.Run) -> bool:
-    """Whether trials of its recipe lie beside the runs of its study."""
-    place, arm = run.path.resolve().parent, run.name.rpartition("-s")[0]
-    return place.name == layout.RUNS and any((place.parent / layout.TUNING).glob(f"{glob.escape(arm)}-t[0-9]*"))
 
 
 def check_names(names: Sequence[str]) -> None:

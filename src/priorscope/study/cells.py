@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from priorscope.core import layout
 from priorscope.core.config import Plain, flat, is_number, is_table
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.recipe import Recipe, find_recipe, laid_over, read_recipe, shipped_recipes
@@ -57,7 +58,7 @@ class RecipeArm:
     def runs(self, chosen: Plain) -> list[Cell]:
         """One run a seed, with what its trials chose laid over it."""
         values = laid_over(self.settings, nested(chosen))
-        return [self._cell(f"{self.name}-s{seed}", {**values, "seed": seed}, seed) for seed in self.seeds]
+        return [self._cell(layout.run_name(self.name, seed), {**values, "seed": seed}, seed) for seed in self.seeds]
 
     def trials(self, tune: Tune) -> list[Cell]:
         """One run a trial. It looks at val alone, and begins where the recipe's first seed does."""
@@ -67,7 +68,7 @@ class RecipeArm:
             values = laid_over(shared, nested(settings))
             if tune.epochs is not None and is_table(values["train"]):
                 values = _shortened(values, tune.epochs)
-            found.append(self._cell(f"{self.name}-t{number}", {**values, "seed": tune.seed}, self.seeds[0]))
+            found.append(self._cell(layout.trial_name(self.name, number), {**values, "seed": tune.seed}, self.seeds[0]))
         return found
 
     def _cell(self, run: str, values: Plain, init_seed: int) -> Cell:

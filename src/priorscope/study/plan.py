@@ -119,7 +119,7 @@ def _train_steps(found: Cells, chosen: Mapping[str, int], out: Path) -> dict[str
         if cell.run not in done:
             init, trial = None, cell.run in trials
             if cell.recipe.init.recipe is not None:
-                before = f"{cell.recipe.init.recipe}-s{cell.init_seed}"
+                before = layout.run_name(cell.recipe.init.recipe, cell.init_seed)
                 if before not in by_name:
                     raise _no_beginning(cell, found.runs)
                 init = add(by_name[before], (*waiting, cell.run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -35,7 +36,7 @@ class Counters:
         self.image_flops = image_flops
         self._batch, self._per_epoch, self._total = loader.batch_size, len(loader), total
         self._state = state
-        self._stopwatch = Stopwatch(loader, image_flops, rate * loader.ranks)
+        self._of_epoch, self._of_display = (Stopwatch(loader, image_flops, rate * loader.ranks) for _ in range(2))
         self._meter = Meter()
         self._before = state.joules
         self._first = state.steps(self._per_epoch)
@@ -44,7 +45,8 @@ class Counters:
 
     def count(self, step: Step) -> None:
         """Counts a step."""
-        self._stopwatch.count(step.images)
+        self._of_epoch.count(step.images)
+        self._of_display.count(step.images)
 
     def keep(self) -> None:
         """Writes what has been taken into the state, for a checkpoint. Energy counters wrap, so they are read here too."""
@@ -66,11 +68,11 @@ class Counters:
         """Speed since the last epoch, and the energy of the whole run so far; both differ each time."""
         self.keep()
         joules = self._state.joules
-        return Speed(**self._stopwatch.lap("epochs"), joules=None if joules is None else round(joules, 1))
+        return replace(self._of_epoch.lap(), joules=None if joules is None else round(joules, 1))
 
     def pace(self, step: Step, every: float) -> Pace | None:
         """The current speed, at most once every `every` seconds; None in between."""
-        if self._stopwatch.since("display") < every:
+        if self._of_display.seconds < every:
             return None
         done = step.number + 1
         each = (time.perf_counter() - self._began) / max(done - self._first, 1)
@@ -78,6 +80,6 @@ class Counters:
             epoch=done / self._per_epoch,
             epochs=self._total / self._per_epoch,
             loss=float(step.loss),
+            speed=self._of_display.lap(),
             seconds_left=each * (self._total - done),
-            **self._stopwatch.lap("display"),
         )

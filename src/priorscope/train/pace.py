@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from priorscope.core.config import Plain
+from priorscope.core.epoch import Speed
 from priorscope.core.machine import on_threads, settle
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ class Pace:
     epoch: float
     epochs: float
     loss: float
-    img_per_s: float
-    data_wait_share: float
-    gemm_share: float
+    speed: Speed
     seconds_left: float
 
 
@@ -40,36 +38,33 @@ class _Mark:
 
 
 class Stopwatch:
-    """Speeds between laps, of which several series may be kept at once: one for the display, one for the epochs."""
+    """Speeds over laps, each from where the last one ended."""
 
     def __init__(self, loader: WatchedLoader, image_flops: int, gemm_rate: float) -> None:
         self._loader, self._image_flops, self._gemm_rate = loader, image_flops, gemm_rate
         self._images = 0
-        self._began = time.perf_counter()
-        self._marks: dict[str, _Mark] = {}
+        self._mark = _Mark(time.perf_counter())
 
     def count(self, images: int) -> None:
         """Counts a step's images."""
         self._images += images
 
-    def since(self, series: str) -> float:
-        """Seconds since the last lap of a series."""
-        return time.perf_counter() - self._mark(series).at
+    @property
+    def seconds(self) -> float:
+        """How long the lap is already."""
+        return time.perf_counter() - self._mark.at
 
-    def lap(self, series: str) -> Plain:
-        """The figures since the last lap of a series, from which the next one begins."""
-        before, now = self._mark(series), _Mark(time.perf_counter(), self._loader.waited, self._images)
-        self._marks[series] = now
+    def lap(self) -> Speed:
+        """The speed over a lap, which ends here."""
+        before, now = self._mark, _Mark(time.perf_counter(), self._loader.waited, self._images)
+        self._mark = now
         seconds = max(now.at - before.at, 1e-9)
         per_second = (now.images - before.images) / seconds
-        return {
-            "img_per_s": round(per_second, 3),
-            "data_wait_share": round(min((now.waited - before.waited) / seconds, 1.0), 4),
-            "gemm_share": round(per_second * self._image_flops / self._gemm_rate, 4),
-        }
-
-    def _mark(self, series: str) -> _Mark:
-        return self._marks.setdefault(series, _Mark(self._began))
+        return Speed(
+            img_per_s=round(per_second, 3),
+            data_wait_share=round(min((now.waited - before.waited) / seconds, 1.0), 4),
+            gemm_share=round(per_second * self._image_flops / self._gemm_rate, 4),
+        )
 
 
 @cache

@@ -15,7 +15,8 @@ import torch
 
 import priorscope as ps
 from priorscope import fitting
-from priorscope.core import folder, layout
+from priorscope.core import folder, layout, progress
+from priorscope.core.epoch import Speed
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.fitting import attempt
@@ -78,7 +79,7 @@ def test_a_run_on_a_plateau_is_cut_anywhere_and_goes_on_to_the_bit(tiny, tmp_pat
 def test_a_run_whose_saves_take_long_saves_itself_less_often(tiny, tmp_path, monkeypatch):
     """By a planted clock a step takes 1 s and a save 0.5 s: the first is made after 10 s, the others 25 s apart, not 10."""
     now, saved = [0.0], []
-    monkeypatch.setattr(attempt, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def save(_path, state, _parts):
         now[0] += 0.5
@@ -392,7 +393,7 @@ def test_the_display_is_told_the_pace(tiny, tmp_path, monkeypatch):
     assert {pace.epochs for pace in paces} == {2}
     assert paces[-1].seconds_left == 0
     assert np.mean([pace.loss for pace in paces[:3]]) == pytest.approx(told[2].ended.train_loss, rel=1e-6)
-    line = going(attempt.Pace(1.5, 10, 0.4321, 12345.6, 0.034, 0.71, 3725))
+    line = going(attempt.Pace(1.5, 10, 0.4321, Speed(12345.6, 0.034, 0.71), 3725))
     assert line == "epoch 1.5 of 10, loss 0.432, 12,346 img/s, 3% waiting, 71% of GEMM, 1:02:05 left"
     assert ended(planted_epoch(0.815, epoch=3, train_loss=0.5, seconds=61.2)) == "epoch 3: loss 0.500, val 81.5%, 1:01"
 

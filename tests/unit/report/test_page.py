@@ -19,6 +19,7 @@ from priorscope.report import write_report, write_study_page
 from priorscope.report.joined import read_sources
 from priorscope.report.page import contents, render
 from priorscope.report.records import Outcome, Reading
+from priorscope.report.sections import joined_command
 from priorscope.run import Run
 
 HOSTILE = "<script>alert(1)<!--"
@@ -69,6 +70,23 @@ def test_the_command_of_a_figure_names_every_run(page: str) -> None:
     assert found
     runs = " ".join(f"runs/{family}-s{seed}" for family in ("mlp", "cnn") for seed in range(3))
     assert found[1] == f"priorscope probe accuracy {runs} --out pictures"
+
+
+def test_runs_that_were_asked_in_one_way_share_a_command() -> None:
+    """Wherever they were typed, whatever they are called; what was asked otherwise stands by itself."""
+    assert joined_command(
+        [
+            "priorscope probe cost 'out/my study/runs/a-s0' --device cuda",
+            "priorscope probe cost runs/b-s0 --device cuda",
+            "priorscope probe cost runs/b-s0",
+            "priorscope probe cost 'elsewhere/b s1' --set 'targets=[0.5, 0.6]' --data cifar10 --device cuda",
+            "",
+        ]
+    ).splitlines() == [
+        "priorscope probe cost runs/a-s0 runs/b-s0 --device cuda --out pictures",
+        "priorscope probe cost runs/b-s0 --out pictures",
+        "priorscope probe cost 'elsewhere/b s1' --set 'targets=[0.5, 0.6]' --data cifar10 --device cuda --out pictures",
+    ]
 
 
 def test_nothing_is_fetched(page: str) -> None:

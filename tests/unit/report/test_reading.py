@@ -253,15 +253,14 @@ def test_family_of_a_recipe(model: object, family: str) -> None:
     assert family_of({"model": model}) == family
 
 
-def test_trials_and_what_they_chose_are_told_from_what_is_compared(tmp_path: Path) -> None:
+def test_what_trials_chose_for_all_recipes_is_told_and_they_are_not_compared(tmp_path: Path) -> None:
     study = write_study(tmp_path, {"mlp": 0.5}, seeds=(0,))
-    write_run(study / "runs" / "mlp-t1", "mlp", 1000, {})
-    write_run(study / "runs" / "mlp-t2-s0", "mlp", 0, {})
+    write_run(study / "tuning" / "mlp-t1", "mlp", 1000, {})
     text = (study / "study.toml").read_text()
     tune = '\n[tune]\ntrials = 2\n[tune.over."optim.lr"]\nlog = [1e-4, 1e-2]\n'
     (study / "study.toml").write_text(text + tune)
     read = read_sources([study])
-    assert [run.name for run in read.runs if run.trial] == ["mlp-t1"]
+    assert [run.name for run in read.runs] == ["mlp-s0"]
     assert read.tuned == ("optim.lr",)
     (study / "study.toml").write_text(text + tune + "[recipes.cnn.tune]\noff = true\n")
     assert read_sources([study]).tuned == (), "one was left as it is written"

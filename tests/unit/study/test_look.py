@@ -14,11 +14,12 @@ from torch.nn import Flatten
 
 import priorscope as ps
 from priorscope import models
+from priorscope.core import layout
 from priorscope.core.config import assign
 from priorscope.core.contracts import Subject
 from priorscope.core.epoch import read_history, write_history
 from priorscope.core.errors import RequestError, WorkError
-from priorscope.core.folder import read_json
+from priorscope.core.folder import read_json, write_text
 from priorscope.core.machine import processor
 from priorscope.data import open as open_source
 from priorscope.data import source_config
@@ -250,9 +251,9 @@ def test_val_that_chose_the_epoch_or_the_settings_is_told_beside_what_it_says(st
     assert of_val(study, "test") == []
     assert of_val(study, data='{name = "shapetex", train = 40, val = 30, test = 20}') == []
     assert of_val(study, data='{name = "shapetex", train = 50, val = 20, test = 20}') == ["epoch"]  # the same val
-    (study / "tuning/other-t1").mkdir(parents=True)
+    write_text(study / "tuning/other-t1" / layout.RECIPE, "")
     assert of_val(study) == ["epoch"]
-    (study / "tuning/both-t1").mkdir()
+    write_text(study / "tuning/both-t1" / layout.RECIPE, "")
     assert of_val(study) == ["epoch and the settings"]
 
 

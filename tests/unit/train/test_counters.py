@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from priorscope.core.epoch import Speed
 from priorscope.train import pace
 from priorscope.train.energy import Meter
 from priorscope.train.pace import Stopwatch
@@ -36,7 +37,7 @@ def test_where_nothing_counts_there_is_no_number(tmp_path):
     assert Meter(tmp_path).joules() is None  # the count itself may not be read
 
 
-def test_speeds_are_those_between_laps_of_each_series(monkeypatch):
+def test_a_speed_is_that_of_its_lap(monkeypatch):
     """100 images in the first 2 s, half of them waiting, at 1,000 operations an image of a rate of 200,000; then 50 in 1 s."""
     now = [0.0]
     monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
@@ -49,12 +50,11 @@ def test_speeds_are_those_between_laps_of_each_series(monkeypatch):
     watch.count(60)
     watch.count(40)
     loader.waited, now[0] = 1.0, 2.0
-    assert watch.lap("rows") == {"img_per_s": 50.0, "data_wait_share": 0.5, "gemm_share": 0.25}
+    assert watch.lap() == Speed(img_per_s=50.0, data_wait_share=0.5, gemm_share=0.25)
     watch.count(50)
     now[0] = 3.0
-    assert watch.since("rows") == 1.0
-    assert watch.lap("rows") == {"img_per_s": 50.0, "data_wait_share": 0.0, "gemm_share": 0.25}
-    assert watch.lap("display") == {"img_per_s": 50.0, "data_wait_share": 0.3333, "gemm_share": 0.25}
+    assert watch.seconds == 1.0
+    assert watch.lap() == Speed(img_per_s=50.0, data_wait_share=0.0, gemm_share=0.25)
 
 
 def test_the_yardstick_does_not_rest_on_its_first_product(monkeypatch):

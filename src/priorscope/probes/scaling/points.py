@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from priorscope.core import layout
 from priorscope.core.config import content_key
 from priorscope.core.environment import Environment
 from priorscope.core.epoch import Epoch
@@ -102,7 +103,7 @@ def _origin(run: TrainedRun, runs: Mapping[str, TrainedRun]) -> str | None:
     init = run.recipe.init
     match init.kind:
         case "recipe":
-            name = f"{init.recipe}-s{run.recipe.seed}"
+            name = layout.run_name(str(init.recipe), run.recipe.seed)
         case "run":
             name = PurePath(str(init.run)).name
         case _:

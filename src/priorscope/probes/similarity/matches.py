@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from priorscope.core import layout
 from priorscope.core.stats import Interval
 from priorscope.probes.similarity import Pair
 from priorscope.probes.similarity.cka import Alignment, jackknife, ratio
@@ -99,9 +99,9 @@ def _convergence(alignment: Alignment, blocks: Sequence[slice], n: int) -> Float
 
 def _kin(first: ChosenLayers, second: ChosenLayers) -> bool:
     """Whether two networks are one recipe with two seeds, as far as names and architectures show: a-s0 and a-s1."""
-    stems = [re.sub(r"-s\d+$", "", network.name) for network in (first, second)]
+    one, other = (layout.arm_of_run(network.name) for network in (first, second))
     config = first.model.config
-    return stems[0] == stems[1] and config is not None and config == second.model.config
+    return one == other and config is not None and config == second.model.config
 
 
 def _dead(trained: Sequence[ChosenLayers], alignment: Alignment) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ and so on are trials of NAME, and others of their network.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from priorscope.core import layout
 from priorscope.core.config import Config, Plain, flat, is_number
 from priorscope.core.contracts import Metric, Result, Subject
 from priorscope.core.environment import Environment
@@ -244,8 +244,7 @@ def _caveats(arms: Sequence[TunedArm]) -> list[str]:
 
 
 def _arm_of(name: str, run: TrainedRun) -> str:
-    called = re.fullmatch(r"(.+)-t\d+", name)
-    return called[1] if called else run.recipe.model.name
+    return layout.arm_of_trial(name) or run.recipe.model.name
 
 
 def _images(runs: Iterable[TrainedRun]) -> int:
