@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from priorscope.core.contracts import Result, Statistics, draw
     from priorscope.core.errors import PriorscopeError, RequestError, WorkError
     from priorscope.fitting import fit
+    from priorscope.looking.look import measure
     from priorscope.models import wrap
     from priorscope.recipe import Recipe
     from priorscope.report import write_report
     from priorscope.run import Run, load
-    from priorscope.study.look import measure
 
 _HOMES = {
     "PriorscopeError": "priorscope.core.errors",
@@ -37,7 +37,7 @@ _HOMES = {
     "draw": "priorscope.core.contracts",
     "fit": "priorscope.fitting",
     "load": "priorscope.run",
-    "measure": "priorscope.study.look",
+    "measure": "priorscope.looking.look",
     "wrap": "priorscope.models",
     "write_report": "priorscope.report",
 }

@@ -28,10 +28,10 @@ from priorscope.core.errors import RequestError
 from priorscope.data import open as open_source
 from priorscope.data.split import Source
 from priorscope.evidence import Evidence
+from priorscope.looking.answer import answer
+from priorscope.looking.networks import Network, network_of_run
 from priorscope.models.classifier import Classifier
 from priorscope.probes import measure_of, probe_config
-from priorscope.study.answer import answer
-from priorscope.study.networks import Network, network_of_run
 
 SETTINGS = {
     **SMALL,

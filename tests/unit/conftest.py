@@ -1,10 +1,15 @@
-"""What unit tests share: a tiny recipe on the built-in world."""
+"""What unit tests share: a tiny recipe on the built-in world, and `in_process`."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import pytest
 
 from priorscope.recipe import Recipe
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 TINY = {
     "data": {"source": {"name": "shapetex", "train": 96, "val": 40, "test": 90}},

@@ -16,8 +16,8 @@ from priorscope.core.contracts import About
 from priorscope.core.errors import RequestError
 from priorscope.data import open as source
 from priorscope.fitting.adoption import adopt
+from priorscope.looking.networks import network
 from priorscope.models.hub import load_hub
-from priorscope.study.networks import network
 
 
 def front_matter(folder) -> dict:

@@ -15,8 +15,8 @@ from priorscope.core.errors import RequestError
 
 if TYPE_CHECKING:
     from priorscope.data.split import Source
-    from priorscope.study.look import Looked
-    from priorscope.study.networks import Network
+    from priorscope.looking.look import Looked
+    from priorscope.looking.networks import Network
 
 plot_app = application("Plots of logs.")
 recipes_app = application("Recipes that come with the package.")
@@ -54,8 +54,8 @@ def probe(
     from priorscope.core.config import assign
     from priorscope.core.wording import counted
     from priorscope.data.progress import bar
+    from priorscope.looking.look import On, figures, look
     from priorscope.probes import probe_config
-    from priorscope.study.look import On, figures, look
 
     if name == "list":
         if subjects or settings or data or model or weights or device or out or fresh:
@@ -95,11 +95,11 @@ def _tell(looked: Looked) -> None:
 def _tell_at_the_end(found: Sequence[Looked], written: Sequence[Path], as_json: bool) -> None:
     """What was written, what was kept before, and what will not be kept; results themselves where all are one document."""
     from priorscope.core.wording import counted
-    from priorscope.study.look import passing
+    from priorscope.study.passing import passing
 
     if before := sum(looked.read for looked in found):
         print(f"{counted(before, 'result')} read as kept, not measured now: --fresh measures again", file=sys.stderr)
-    for study in passing(found):
+    for study in passing(one.kept for one in found if one.kept):
         print(f"kept with its run until the study in {study} is run again: it is not in its [[probes]]", file=sys.stderr)
     for file in written:
         print(file, file=sys.stderr if as_json else sys.stdout)
@@ -115,7 +115,7 @@ def _list_probes(as_json: bool) -> None:
 
 def _networks(subjects: Sequence[str], model: str | None, weights: Path | None, source: Source | None) -> list[Network]:
     """The networks that a command names, the user's own last."""
-    from priorscope.study.networks import network, own_network
+    from priorscope.looking.networks import network, own_network
 
     if weights is not None and model is None:
         raise RequestError(

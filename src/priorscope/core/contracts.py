@@ -169,7 +169,7 @@ class Standing(Config):
     beyond: bool = False
     """Whether it is only known to be larger than `value`: nothing that was tried was large enough."""
     chance: float = 0.0
-    """The p-value of it if there were nothing but chance; 0 where that is no question of the probe's."""
+    """The p-value under chance alone; 0 where the probe has no level of chance, and its number always counts as beyond it."""
 
     @property
     def believed(self) -> bool:

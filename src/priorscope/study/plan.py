@@ -19,10 +19,11 @@ from priorscope.core.config import content_key
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.wording import listed
 from priorscope.fitting.made_from import inputs
+from priorscope.looking.question import check_one_source, companions_of
 from priorscope.probes import probe_config, result_class
 from priorscope.probes.tuning import best_trial
 from priorscope.study.cells import Cell, Cells, all_cells
-from priorscope.study.steps import ProbeStep, Step, TrainStep, check_one_source, companions_of, score
+from priorscope.study.steps import ProbeStep, Step, TrainStep, score
 from priorscope.study.study import ProbeEntry, Study
 
 

@@ -17,7 +17,7 @@ from priorscope.core.contracts import Subject
 from priorscope.core.errors import PriorscopeError, RequestError, WorkError
 from priorscope.core.machine import cores, memory_bytes
 from priorscope.core.stopping import Stopped, Stopping, stopping
-from priorscope.study.about import about, subject_of
+from priorscope.looking.about import about, subject_of
 from priorscope.study.askable import check_askable
 from priorscope.study.executors import WORKER_BYTES, Ended, Executor, Going, LocalExecutor, Resources
 from priorscope.study.forecast import Memories

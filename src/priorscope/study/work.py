@@ -19,10 +19,10 @@ from priorscope.core.epoch import write_history
 from priorscope.core.machine import looking_device, on_threads
 from priorscope.data.sources import SourceConfig
 from priorscope.fitting import Status, Watch, fit
+from priorscope.looking.answer import answer
+from priorscope.looking.networks import network_of_run
 from priorscope.probes import ProbeConfig
 from priorscope.recipe import Recipe
-from priorscope.study.answer import answer
-from priorscope.study.networks import network_of_run
 from priorscope.study.steps import is_judged
 
 if TYPE_CHECKING:

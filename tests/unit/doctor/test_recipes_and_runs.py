@@ -35,10 +35,10 @@ from priorscope.doctor import (
 from priorscope.doctor.examination import examine
 from priorscope.doctor.instruments.planted import planted_epoch
 from priorscope.doctor.sides import picture_side
+from priorscope.looking.look import On, look
+from priorscope.looking.networks import network_of_run
 from priorscope.probes import probe_config
 from priorscope.recipe import Recipe, find_recipe, shipped_recipes
-from priorscope.study.look import On, look
-from priorscope.study.networks import network_of_run
 from priorscope.train.budget import image_flops
 
 from .conftest import WELL

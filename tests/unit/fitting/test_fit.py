@@ -27,9 +27,9 @@ from priorscope.fitting.adoption import adopt
 from priorscope.fitting.init import init_changed
 from priorscope.fitting.made_from import inputs
 from priorscope.fitting.run_folder import begun
+from priorscope.looking.networks import network
 from priorscope.models import FAMILIES
 from priorscope.models.published import weights_file
-from priorscope.study.networks import network
 from priorscope.train import checkpoint, loop
 from priorscope.train.init import Stored
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from priorscope import data, models
 from priorscope.core.errors import RequestError, WorkError
+from priorscope.looking.look import On, look
+from priorscope.looking.networks import network, own_network
 from priorscope.probes import probe_config
-from priorscope.study.look import On, look
-from priorscope.study.networks import network, own_network
 
 OWN = """
 import torch

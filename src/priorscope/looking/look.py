@@ -6,7 +6,7 @@ a network from elsewhere is only shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from priorscope import run as runs
 from priorscope.core import folder, layout
-from priorscope.core.config import Plain, content_key, read_toml
+from priorscope.core.config import Plain, content_key
 from priorscope.core.contracts import About, Result, Subject
 from priorscope.core.errors import PriorscopeError, RequestError
 from priorscope.core.machine import looking_device, on_threads, timed_on
@@ -23,13 +23,11 @@ from priorscope.data import open as open_source
 from priorscope.data import source_config
 from priorscope.data.progress import Watch, silent
 from priorscope.data.sources import SourceConfig
+from priorscope.looking.about import about, subject_of
+from priorscope.looking.answer import answer, check_names
+from priorscope.looking.networks import Network
+from priorscope.looking.question import check_one_source, companions_of, looks_on_gpu, measured_from
 from priorscope.probes import ProbeConfig, load_result, probe_config
-from priorscope.study.about import about, subject_of
-from priorscope.study.answer import answer, check_names
-from priorscope.study.networks import Network
-from priorscope.study.plan import make_plan
-from priorscope.study.steps import check_one_source, companions_of, looks_on_gpu, measured_from
-from priorscope.study.study import Study
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure
@@ -274,23 +272,6 @@ def _apart(networks: Sequence[Network]) -> list[Network]:
 def _after(run: runs.Run) -> str:
     """What tells a run as it was after some steps from the finished one."""
     return f"@{run.step}" if isinstance(run, runs.Snapshot) else ""
-
-
-def passing(found: Iterable[Looked]) -> list[Path]:
-    """The studies that delete some of these results when they are run again, because they do not ask for them."""
-    kept = [one.kept.resolve() for one in found if one.kept and one.kept.exists()]  # runs/RUN/results/PROBE/KEY.json
-    studies = dict.fromkeys(path.parents[4] for path in kept if path.parents[3].name == layout.RUNS)
-    return [study for study in studies if _deletes(study, [path for path in kept if study in path.parents])]
-
-
-def _deletes(study: Path, kept: Sequence[Path]) -> bool:
-    try:
-        if not layout.is_own_copy(read_toml(study / layout.STUDY)):
-            return False
-        plan = make_plan(Study.load(str(study / layout.STUDY)), study)
-    except PriorscopeError:  # what is no study, or cannot be planned, cannot be run again
-        return False
-    return not plan.open and not {*kept} <= {step.out for step in plan.steps}
 
 
 def figures(found: Sequence[Looked], on: On | None = None) -> list[Figure]:

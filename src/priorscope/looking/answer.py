@@ -12,8 +12,8 @@ from priorscope.core import layout
 from priorscope.core.contracts import Result
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.machine import ran_out
+from priorscope.looking.networks import Network
 from priorscope.probes import ProbeConfig, measure_of
-from priorscope.study.networks import Network
 
 if TYPE_CHECKING:
     from priorscope.data.split import Source

@@ -1,6 +1,0 @@
-"""Makes `in_process` importable by the tests of studies."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
