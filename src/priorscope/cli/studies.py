@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from priorscope.study.cluster import ClusterExecutor
     from priorscope.study.forecast import Forecast
     from priorscope.study.plan import Plan
-    from priorscope.study.run import Tally
+    from priorscope.study.schedule import Tally
 
 
 def study(
@@ -41,8 +41,9 @@ def study(
 ) -> None:
     """Run a study, only what is missing, and write its page; `study list` shows the shipped ones."""
     from priorscope.study.askable import check_askable
+    from priorscope.study.keeping import check_folder
     from priorscope.study.plan import make_plan
-    from priorscope.study.run import check_folder, run_study
+    from priorscope.study.run import run_study
     from priorscope.study.study import Study, shipped_studies
 
     if name == "list":

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from priorscope.study.run import Tally
+from priorscope.study.schedule import Tally
 
 
 @contextmanager

@@ -32,7 +32,8 @@ from priorscope.data.augment import augment_config
 from priorscope.fitting import adoption
 from priorscope.study.plan import make_plan
 from priorscope.study.rates import remember
-from priorscope.study.run import Failure, StudyOutcome
+from priorscope.study.run import StudyOutcome
+from priorscope.study.schedule import Failure
 from priorscope.study.study import Study
 
 

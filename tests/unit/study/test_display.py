@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from priorscope.study.display import _table
-from priorscope.study.run import Tally
+from priorscope.study.schedule import Tally
 
 
 def test_names_in_brackets_are_shown_as_they_are() -> None:

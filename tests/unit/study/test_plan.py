@@ -17,8 +17,10 @@ from priorscope.core.errors import RequestError, WorkError
 from priorscope.data.augment import augment_config
 from priorscope.study.askable import check_askable
 from priorscope.study.cells import cells
+from priorscope.study.keeping import check_folder
 from priorscope.study.plan import make_plan
-from priorscope.study.run import Failure, StudyOutcome, check_folder, run_study
+from priorscope.study.run import StudyOutcome, run_study
+from priorscope.study.schedule import Failure
 from priorscope.study.steps import ProbeStep, TrainStep, difference
 from priorscope.study.study import Study, assign_study, find_study, shipped_studies
 

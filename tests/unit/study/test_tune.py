@@ -22,7 +22,8 @@ from priorscope.study.executors import WORKER_BYTES, Ended, Resources
 from priorscope.study.forecast import Forecast, forecast
 from priorscope.study.plan import make_plan
 from priorscope.study.rates import Rates, export, remember
-from priorscope.study.run import Failure, run_study
+from priorscope.study.run import run_study
+from priorscope.study.schedule import Failure
 from priorscope.study.steps import TrainStep
 from priorscope.study.study import Study
 from priorscope.study.tune import Spread, Tune
