@@ -22,9 +22,10 @@ from priorscope.core.figure import (
     WIDTH,
     Figure,
     Row,
-    colour_of,
+    Style,
     style_of,
 )
+from priorscope.core.layout import arm_of_run
 
 if TYPE_CHECKING:
     import altair as alt
@@ -45,32 +46,53 @@ def families_of(rows: Sequence[Row], column: str = "family") -> list[str]:
 
 
 def family_colour(rows: Sequence[Row], *, legend: bool = True) -> alt.Color:
-    """The colour channel of rows with a `family`."""
+    """The colour channel of rows with a `family`, and a `kin` where several of one are drawn."""
     import altair as alt
 
     families = families_of(rows)
-    scale = alt.Scale(domain=families, range=[colour_of(family) for family in families])
+    scale = alt.Scale(domain=families, range=[style_of(family).light for family in families])
     shown: dict[str, Any] = {} if legend and len(families) > 1 else {"legend": None}
-    return alt.Color("family:N", scale=scale, title=None, **shown)
+    return alt.Color("family:N", scale=scale, title=None, condition=_of_kin(rows, lambda style: style.light), **shown)
 
 
 def family_shape(rows: Sequence[Row], *, legend: bool = True) -> alt.Shape:
-    """The point-shape channel of rows with a `family`; its legend merges with the colour's."""
+    """The point-shape channel of such rows; its legend merges with the colour's."""
     import altair as alt
 
     families = families_of(rows)
     scale = alt.Scale(domain=families, range=[style_of(family).shape for family in families])
     shown: dict[str, Any] = {} if legend and len(families) > 1 else {"legend": None}
-    return alt.Shape("family:N", scale=scale, title=None, **shown)
+    return alt.Shape("family:N", scale=scale, title=None, condition=_of_kin(rows, lambda style: style.shape), **shown)
 
 
 def family_dash(rows: Sequence[Row]) -> alt.StrokeDashValue:
-    """The dash channel of rows with a `family`; by conditions and not by a scale, which would dash the legend's points too."""
+    """The dash channel of such rows; by conditions and not by a scale, which would dash the legend's points too."""
     import altair as alt
 
     known = [family for family in families_of(rows) if family in STYLES]
-    conditions = [{"test": f"datum.family === '{family}'", "value": list(style_of(family).dash)} for family in known]
+    conditions = _of_kin(rows, lambda style: list(style.dash))
+    conditions += [{"test": f"datum.family === '{family}'", "value": list(style_of(family).dash)} for family in known]
     return alt.StrokeDashValue(list(style_of("other").dash), condition=conditions)  # pyright: ignore[reportArgumentType]
+
+
+def _of_kin(rows: Sequence[Row], look: Callable[[Style], Any]) -> Any:
+    """How whatever is drawn beside the first of its family looks, as the conditions of a channel."""
+    drawn = sorted({(str(row["family"]), int(row.get("kin", 0))) for row in rows})
+    return [
+        {"test": f"datum.family === '{family}' && datum.kin === {kin}", "value": look(style_of(family, kin))}
+        for family, kin in drawn
+        if kin > 0
+    ]
+
+
+def _with_kin(rows: Sequence[Row], panel: str | None) -> list[Row]:
+    """Rows with `kin`: the how-manieth recipe of its family in its panel a curve is of, from 0. Seeds of one look alike."""
+    met: dict[tuple[str, str], dict[str, int]] = {}
+    told: list[Row] = []
+    for row in rows:
+        there = met.setdefault((str(row[panel]) if panel else "", str(row["family"])), {})
+        told.append({**row, "kin": there.setdefault(arm_of_run(str(row["series"])), len(there))})
+    return told
 
 
 def choose_family() -> tuple[alt.Parameter, alt.Opacity]:
@@ -202,26 +224,26 @@ def curves_with_band(
 ) -> Figure:
     """Curves with a band around each.
 
-    Rows have `series` (one curve each), `family` (its colour), `x`, `y`, and `low`, `high` (None where there is no band).
-    Curves of one family look the same: where some meet in a panel, the name of each is written beside its end. A row's own
-    `end` is written beside it in place of that; names that would cover each other move apart. `reference` is a height to
-    compare with and its label. `panel` as in `interval_dots`; `own_x` says that the panels' x are different things, which share
-    no axis.
+    Rows have `series` (one curve each), `family` (its hue), `x`, `y`, and `low`, `high` (None where there is no band).
+    Where several of one family meet in a panel, recipes have shades, shapes and dashes of their own, and the name of each curve
+    is written beside its end. A row's own `end` is written beside it in place of that; names that would cover each other move
+    apart. `reference` is a height to compare with and its label. `panel` as in `interval_dots`; `own_x` says that the panels' x
+    are different things, which share no axis.
     """
     import altair as A
 
-    named = _named_where_alike(rows, panel)
+    named = _with_kin(_named_where_alike(rows, panel), panel)
     height = max(220 if panel else HEIGHT, NAME_HEIGHT * _most_names(named, panel))
     placed = _names_apart(named, y, height, panel)
     chosen, faded = choose_family()
     base = A.Chart(figure_data()).encode(x=x.channel(A.X, "x"), detail="series:N")
-    colour, shape = family_colour(rows), family_shape(rows)
+    colour, shape, dash = family_colour(placed), family_shape(placed), family_dash(placed)
     layers: list[Any] = _reference_line(reference, "y") if reference is not None else []
     if _has_intervals(rows):
         dim = A.condition(chosen, A.value(0.16), A.value(0.03))
         band = base.mark_area(line=False).encode(y=y.channel(A.Y, "low"), y2="high:Q", color=colour, opacity=dim)
         layers.append(band)
-    layers.append(base.mark_line().encode(y=y.channel(A.Y, "y"), color=colour, strokeDash=family_dash(rows), opacity=faded))
+    layers.append(base.mark_line().encode(y=y.channel(A.Y, "y"), color=colour, strokeDash=dash, opacity=faded))
     tips = ["series:N", "family:N", "x:Q", "y:Q", *_interval_tips(rows)]
     dots = base.mark_point(size=46 if points else 0.5).encode(
         y=y.channel(A.Y, "y"), color=colour, shape=shape, opacity=faded, tooltip=tips

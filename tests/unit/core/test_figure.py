@@ -17,7 +17,7 @@ from PIL import Image
 
 from priorscope.core.charts import Axis, curves_with_band, interval_dots
 from priorscope.core.errors import RequestError
-from priorscope.core.figure import DARK_OF, PAPER, ROOM, STYLES, THEME, Figure, colour_of, in_dark, inline_json, style_of
+from priorscope.core.figure import DARK_OF, PAPER, ROOM, SHADES, STYLES, THEME, Figure, in_dark, inline_json, style_of
 from priorscope.core.matrices import gallery, heat_map
 
 ROWS = [
@@ -73,6 +73,10 @@ def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
+def colour_of(family: str, *, dark: bool, kin: int = 0) -> str:
+    return style_of(family, kin).dark if dark else style_of(family, kin).light
+
+
 def test_contrast_formula_against_known_values() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
@@ -83,6 +87,19 @@ def test_contrast_formula_against_known_values() -> None:
 @pytest.mark.parametrize("family", STYLES)
 def test_family_colours_stand_out_from_the_ground(family: str, dark: bool) -> None:
     assert contrast(colour_of(family, dark=dark), in_dark(PAPER) if dark else PAPER) >= 3
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("family", STYLES)
+def test_a_familys_shades_stand_out_and_stay_apart_in_grey_and_keep_its_hue(family: str, dark: bool) -> None:
+    shades = [colour_of(family, dark=dark, kin=kin) for kin in range(len(SHADES))]
+    ground = in_dark(PAPER) if dark else PAPER
+    assert all(contrast(shade, ground) >= 3 for shade in shades)
+    assert all(contrast(one, other) >= 1.25 for one, other in itertools.combinations(shades, 2))
+    own = linear(shades[0])
+    for shade, (i, j) in itertools.product(map(linear, shades[1:]), itertools.permutations(range(3), 2)):
+        assert own[i] < own[j] or shade[i] >= shade[j]  # as much red before green before blue as its own
+    assert colour_of(family, dark=dark, kin=len(SHADES)) == shades[0]
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -109,6 +126,29 @@ def test_families_differ_without_colour() -> None:
     looks = {(style.shape, style.dash) for style in STYLES.values()}
     assert len(looks) == len(STYLES)
     assert len({style.dash for style in STYLES.values()}) == len(STYLES)
+
+
+def test_what_is_drawn_beside_another_of_its_family_differs_from_it_without_colour() -> None:
+    """Ten recipes of a family: ten pairs of a shape and dashes."""
+    for family in STYLES:
+        looks = {(style.shape, style.dash) for style in (style_of(family, kin) for kin in range(len(STYLES)))}
+        assert len(looks) == len(STYLES)
+
+
+def test_recipes_of_a_family_are_told_apart_in_a_drawing_and_seeds_are_not() -> None:
+    """Two seeds of one MLP, one of another, a CNN: three looks on paper, two of them those of the families."""
+    rows = [
+        {"series": name, "family": name[:3], "x": x, "y": x * height, "low": None, "high": None}
+        for height, name in enumerate(("mlp-s0", "mlp-s1", "mlp-wide-s0", "cnn-s0"), 1)
+        for x in (0.0, 1.0)
+    ]
+    axis = Axis("y")
+    drawn = curves_with_band("f", "t", rows, x=axis, y=axis, n=1, protocol="p", alt="a").svg()
+    lines = re.findall(
+        r'roledescription="line mark" d="[^"]*" stroke="(#\w+)" stroke-width="2" stroke-dasharray="([^"]*)"', drawn
+    )
+    own = [(style.light, ",".join(map(str, style.dash))) for style in (STYLES["mlp"], style_of("mlp", 1), STYLES["cnn"])]
+    assert sorted(lines) == sorted([own[0], *own])
 
 
 def test_an_unknown_family_looks_like_other() -> None:
