@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from priorscope.core.charts import Axis, interval_dots
+from priorscope.core.axis import Axis
+from priorscope.core.charts import interval_dots
 from priorscope.core.environment import read_environment
 from priorscope.core.epoch import Epoch, read_history
 from priorscope.core.figure import Figure

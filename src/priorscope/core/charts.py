@@ -1,31 +1,16 @@
-"""Pieces that figures are made of: axes, values with intervals, curves with bands.
-
-And the channels by which a family looks the same in all of them.
-"""
+"""Pieces that figures are made of: values with intervals, curves with bands, and the channels by which a family looks alike."""
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from priorscope.core.figure import (
-    HEIGHT,
-    MUTED,
-    ROWS,
-    STYLES,
-    WIDTH,
-    Figure,
-    Row,
-    Style,
-    style_of,
-)
+from priorscope.core.axis import Axis
+from priorscope.core.figure import HEIGHT, ROWS, WIDTH, Figure, Row
+from priorscope.core.labels import NAME_HEIGHT, most_names, named_where_alike, names_apart
 from priorscope.core.layout import arm_of_run
+from priorscope.core.palette import MUTED, STYLES, Style, style_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -85,7 +70,7 @@ def _of_kin(rows: Sequence[Row], look: Callable[[Style], Any]) -> Any:
     ]
 
 
-def _with_kin(rows: Sequence[Row], panel: str | None) -> list[Row]:
+def with_kin(rows: Sequence[Row], panel: str | None) -> list[Row]:
     """Rows with `kin`: the how-manieth recipe of its family in its panel a curve is of, from 0. Seeds of one look alike."""
     met: dict[tuple[str, str], dict[str, int]] = {}
     told: list[Row] = []
@@ -101,71 +86,6 @@ def choose_family() -> tuple[alt.Parameter, alt.Opacity]:
 
     chosen = alt.selection_point(name="chosen", fields=["family"], bind="legend")
     return chosen, alt.condition(chosen, alt.value(1.0), alt.value(0.12))  # pyright: ignore[reportReturnType]
-
-
-Scale = Literal["linear", "log", "symlog", "sqrt"]
-
-HEIGHTS: Mapping[Scale, tuple[Callable[[float], float], Callable[[float], float]]] = {
-    "linear": (float, float),
-    "log": (math.log, math.exp),
-    "sqrt": (lambda value: math.copysign(math.sqrt(abs(value)), value), lambda height: height * abs(height)),
-    "symlog": (
-        lambda value: math.copysign(math.log1p(abs(value)), value),
-        lambda height: math.copysign(math.expm1(abs(height)), height),
-    ),
-}
-"""How each scale turns values into heights, and back."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A quantitative axis: its title with the unit, its scale, its ends (not set: the data's) and d3's number format.
-
-    `counts` says that there is nothing between whole numbers; `ticks` are the only places with a number.
-    """
-
-    title: str
-    scale: Scale = "linear"
-    domain: tuple[float, float] | None = None
-    format: str | None = None
-    counts: bool = False
-    ticks: tuple[float, ...] = ()
-
-    def number(self) -> dict[str, Any]:
-        """The number format and ticks, as keywords for a Vega-Lite axis or legend."""
-        return (
-            ({} if self.format is None else {"format": self.format})
-            | ({"tickMinStep": 1} if self.counts else {})
-            | ({"values": list(self.ticks)} if self.ticks else {})
-        )
-
-    def height(self, value: float) -> float:
-        """Where a value lies, in the scale's own unit: equal steps of it are equally far apart on paper."""
-        return HEIGHTS[self.scale][0](value)
-
-    def value_at(self, height: float) -> float:
-        """The value that lies at a height."""
-        return HEIGHTS[self.scale][1](height)
-
-    def said(self) -> str:
-        """The title; a scale that nobody could tell from its numbers is named in it."""
-        return f"{self.title}, square-root scale" if self.scale == "sqrt" else self.title
-
-    def channel(self, kind: type[Any], column: str) -> Any:
-        import altair as alt
-
-        ends: dict[str, Any] = (
-            {"nice": True} | ({} if self.scale == "log" else {"zero": False})
-            if self.domain is None
-            else {"domain": list(self.domain), "nice": False}
-        )
-        axis = alt.Axis(title=self.said(), **self.number())
-        room = 8  # pixels beyond the ends, so that a mark at an end is whole
-        return kind(f"{column}:Q", axis=axis, scale=alt.Scale(type=self.scale, padding=room, **ends))
-
-
-SHARE = Axis("share", domain=(0.0, 1.0), format=".0%")
-"""An axis from 0 % to 100 %."""
 
 
 def interval_dots(
@@ -232,9 +152,9 @@ def curves_with_band(
     """
     import altair as A
 
-    named = _with_kin(_named_where_alike(rows, panel), panel)
-    height = max(220 if panel else HEIGHT, NAME_HEIGHT * _most_names(named, panel))
-    placed = _names_apart(named, y, height, panel)
+    named = with_kin(named_where_alike(rows, panel), panel)
+    height = max(220 if panel else HEIGHT, NAME_HEIGHT * most_names(named, panel))
+    placed = names_apart(named, y, height, panel)
     chosen, faded = choose_family()
     base = A.Chart(figure_data()).encode(x=x.channel(A.X, "x"), detail="series:N")
     colour, shape, dash = family_colour(placed), family_shape(placed), family_dash(placed)
@@ -255,94 +175,6 @@ def curves_with_band(
     chart: Any = A.layer(*layers).add_params(chosen)
     chart = _panels(chart, placed, panel, height, own_x) if panel else chart.properties(height=height)
     return Figure.from_chart(name, title, chart, rows, n=n, protocol=protocol, alt=alt, drawn=placed)
-
-
-NAME_HEIGHT, MOST_NAMES = 13, 24
-"""Pixels from one name beside a curve to the next, at least; and how many there may be beside one panel."""
-
-
-def _most_names(rows: Sequence[Row], panel: str | None) -> int:
-    """How many different names stand beside the panel that has most of them."""
-    named = {(row[panel] if panel else None, row["end"]) for row in rows if row.get("end") is not None}
-    return max(Counter(where for where, _ in named).values(), default=0)
-
-
-def _named_where_alike(rows: Sequence[Row], panel: str | None) -> Sequence[Row]:
-    """Rows with an `end` for each curve whose family has others in its panel: its series, at its last point.
-
-    They stay as they are where some row has an `end` of its own, or where the names would be too many to be told apart.
-    """
-    if any(row.get("end") is not None for row in rows):
-        return rows
-
-    def where(row: Row) -> str:
-        return str(row[panel]) if panel else ""
-
-    last = {(where(row), row["family"], row["series"]): row for row in sorted(rows, key=lambda row: row["x"])}
-    alike = Counter((there, family) for there, family, _ in last)
-    ends = {id(row) for (there, family, _), row in last.items() if alike[there, family] > 1}
-    named = [{**row, "end": row["series"]} if id(row) in ends else row for row in rows]
-    return named if _most_names(named, panel) <= MOST_NAMES else rows
-
-
-def _names_apart(rows: Sequence[Row], y: Axis, height: int, panel: str | None) -> Sequence[Row]:
-    """Rows with `end_y`, where the name in `end` stands: by the curve's last point, and off other names in its panel.
-
-    Moved by the least squares that leave room between them and keep them beside the panel (names in order of height; neighbours
-    that are too near share a middle). One name of several curves is written once, in their middle.
-    """
-    if all(row.get("end") is None for row in rows):
-        return rows
-    drawn = [float(row[key]) for row in rows for key in ("y", "low", "high") if row.get(key) is not None]
-    heights = [y.height(value) for value in y.domain or drawn if y.scale != "log" or value > 0]
-    low, high = min(heights), max(heights)
-    gap = NAME_HEIGHT * ((high - low) or 1.0) / height
-    names = _names(rows, panel)
-    placed: dict[int, float] = {}
-    for beside in dict.fromkeys((name.panel, name.x) for name in names):
-        there = sorted((name for name in names if (name.panel, name.x) == beside), key=lambda name: (name.middle, name.row))
-        spread = _spread([y.height(name.middle) for name in there], gap, low, high)
-        placed |= zip((name.row for name in there), map(y.value_at, spread), strict=True)
-    return [{**row, "end": row.get("end") if i in placed else None, "end_y": placed.get(i)} for i, row in enumerate(rows)]
-
-
-class _Name(NamedTuple):
-    """A name beside a panel, at the x where its curves end: in the row of the first of them, at the middle of all."""
-
-    panel: str | None
-    x: float
-    row: int
-    middle: float
-
-
-def _names(rows: Sequence[Row], panel: str | None) -> list[_Name]:
-    """Every name once for each panel and x."""
-    named: dict[tuple[str | None, float, str], list[int]] = {}
-    for i, row in enumerate(rows):
-        if row.get("end") is not None:
-            named.setdefault((row[panel] if panel else None, row["x"], row["end"]), []).append(i)
-    return [
-        _Name(where, x, several[0], float(np.mean([float(rows[i]["y"]) for i in several])))
-        for (where, x, _), several in named.items()
-    ]
-
-
-def _spread(middles: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The nearest heights, by squares, of names in their order that lie `gap` apart, between two ends."""
-    room = [gap * place for place in range(len(middles))]
-    apart = np.clip(_rising([at - before for at, before in zip(middles, room, strict=True)]), low, high - room[-1])
-    return [at + before for at, before in zip(apart.tolist(), room, strict=True)]
-
-
-def _rising(values: Sequence[float]) -> list[float]:
-    """The nearest numbers, by squares, that never fall (pool adjacent violators)."""
-    pools: list[tuple[float, int]] = []
-    for value in values:
-        pools.append((value, 1))
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            (a, m), (b, n) = pools[-2:]
-            pools[-2:] = [((a * m + b * n) / (m + n), m + n)]
-    return [value for value, count in pools for _ in range(count)]
 
 
 def _reference_line(reference: tuple[float, str], axis: Literal["x", "y"]) -> list[Any]:

@@ -377,7 +377,7 @@ class Result(Config):
 
 def draw(results: Mapping[str, Result]) -> list[Figure]:
     """The figures of several networks' results of one probe side by side, by the networks' names, most important first."""
-    from priorscope.core.figure import STYLES
+    from priorscope.core.palette import STYLES
 
     probes = {result.probe for result in results.values()}
     if len(probes) != 1:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.charts import Axis, figure_data
-from priorscope.core.figure import DIVERGING, INK, PAPER, RAMP, WIDTH, Figure, Row
+from priorscope.core.axis import Axis
+from priorscope.core.charts import figure_data
+from priorscope.core.figure import WIDTH, Figure, Row
+from priorscope.core.palette import DIVERGING, INK, PAPER, RAMP
 
 
 def heat_map(

@@ -108,7 +108,8 @@ def _curves(model: str, history: Sequence[Epoch]) -> Figure | None:
     """Accuracy against epoch on every split that was looked at; nothing where nothing was trained."""
     if not history:
         return None
-    from priorscope.core.charts import Axis, curves_with_band
+    from priorscope.core.axis import Axis
+    from priorscope.core.charts import curves_with_band
 
     family, last = model.partition("/")[0], history[-1]
     rows = [

@@ -210,7 +210,8 @@ Arms = Sequence[tuple[Subject, Sequence[Accuracy]]]
 
 
 def _draw_accuracy(arms: Arms) -> Figure:
-    from priorscope.core.charts import SHARE, interval_dots
+    from priorscope.core.axis import SHARE
+    from priorscope.core.charts import interval_dots
     from priorscope.probes.shared.lead import arm_rows
 
     rows, first = arm_rows(arms), arms[0][1][0]
@@ -251,7 +252,7 @@ def _more_right(some: Sequence[Accuracy], others: Sequence[Accuracy]) -> Differe
 
 
 def _draw_classes(arms: Arms) -> Figure:
-    from priorscope.core.charts import SHARE
+    from priorscope.core.axis import SHARE
     from priorscope.core.matrices import heat_map
 
     first = arms[0][1][0]
@@ -310,7 +311,7 @@ def _answers(seeds: Sequence[Accuracy]) -> NDArray[np.int64]:
 
 
 def _draw_confusion(subject: Subject, seeds: Sequence[Accuracy]) -> Figure:
-    from priorscope.core.charts import SHARE
+    from priorscope.core.axis import SHARE
     from priorscope.core.matrices import heat_map
 
     counts, names = _answers(seeds), told_apart(seeds[0].classes)

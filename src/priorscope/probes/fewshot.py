@@ -189,7 +189,8 @@ def measure_fewshot(subject: Classifier | Evidence | TrainedRun, data: Source, a
 
 
 def _draw(results: Sequence[tuple[Subject, Fewshot]]) -> Figure:
-    from priorscope.core.charts import SHARE, interval_dots
+    from priorscope.core.axis import SHARE
+    from priorscope.core.charts import interval_dots
     from priorscope.probes.shared.lead import arm_rows
 
     arms, first = by_recipe(results), results[0][1]

@@ -12,9 +12,10 @@ from typing import Any, Literal
 from priorscope.core import layout, logs
 from priorscope.core.errors import RequestError, WorkError
 from priorscope.core.extremes import largest, smallest
-from priorscope.core.figure import STYLES, Figure
+from priorscope.core.figure import Figure
 from priorscope.core.folder import at_home
 from priorscope.core.logs import SPLITS, Points
+from priorscope.core.palette import STYLES
 from priorscope.core.wording import from_to
 from priorscope.report.reading import read_run, read_study
 from priorscope.report.records import Failure, RunRecord
@@ -156,7 +157,8 @@ def _seeds_of(label: str, curves: Sequence[Curve], metric: str, split: str) -> l
 
 
 def _figure(name: str, curves: Sequence[Curve], metric: MetricName, splits: Sequence[str], panel: str | None) -> Figure:
-    from priorscope.core.charts import Axis, curves_with_band
+    from priorscope.core.axis import Axis
+    from priorscope.core.charts import curves_with_band
 
     rows: list[dict[str, Any]] = [row for split in splits for row in band_rows(curves, metric, split)]
     headline = "val" if "val" in splits else splits[-1]

@@ -18,8 +18,9 @@ from typing import Any
 import tomli_w
 
 from priorscope.core.errors import RequestError
-from priorscope.core.figure import DARK_OF, PAPER, STYLES, THEME, charting_script, in_dark, inline_json
+from priorscope.core.figure import THEME, charting_script, inline_json
 from priorscope.core.folder import at_home, write_text
+from priorscope.core.palette import DARK_OF, PAPER, STYLES, in_dark
 from priorscope.core.wording import counted
 from priorscope.report.claims import Answer, answers, shared_confounds
 from priorscope.report.confounds import limits

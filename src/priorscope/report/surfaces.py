@@ -115,7 +115,7 @@ def edges(grid: Grid, at: tuple[Value, Value]) -> list[str]:
 
 
 def _surface(finding: Finding, grid: Grid, arms: Mapping[str, Arm]) -> Figure:
-    from priorscope.core.charts import Axis
+    from priorscope.core.axis import Axis
     from priorscope.core.matrices import heat_map
 
     unit, (across, up) = finding.unit, grid.values

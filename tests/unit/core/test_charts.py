@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from priorscope.core.charts import Axis, curves_with_band, interval_dots
+from priorscope.core.axis import Axis
+from priorscope.core.charts import curves_with_band, interval_dots
 from priorscope.core.matrices import heat_blocks
 
 

@@ -15,10 +15,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from priorscope.core.charts import Axis, curves_with_band, interval_dots
+from priorscope.core.axis import Axis
+from priorscope.core.charts import curves_with_band, interval_dots
 from priorscope.core.errors import RequestError
-from priorscope.core.figure import DARK_OF, PAPER, ROOM, SHADES, STYLES, THEME, Figure, in_dark, inline_json, style_of
+from priorscope.core.figure import ROOM, THEME, Figure, inline_json
 from priorscope.core.matrices import gallery, heat_map
+from priorscope.core.palette import DARK_OF, PAPER, SHADES, STYLES, in_dark, style_of
 
 ROWS = [
     {"subject": "mlp-s0", "family": "mlp", "value": 0.5, "low": 0.4, "high": 0.6},

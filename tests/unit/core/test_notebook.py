@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import pytest
 
 import priorscope as ps
-from priorscope.core.charts import Axis, interval_dots
+from priorscope.core.axis import Axis
+from priorscope.core.charts import interval_dots
 from priorscope.core.contracts import Metric, Result, Subject
 from priorscope.core.environment import Environment, NetworkRecord
 from priorscope.core.epoch import Epoch, Score

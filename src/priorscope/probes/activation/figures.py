@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from priorscope.core.charts import Axis, curves_with_band
+from priorscope.core.axis import Axis
+from priorscope.core.charts import curves_with_band
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery, heat_map
 from priorscope.core.stats import ends

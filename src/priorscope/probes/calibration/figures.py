@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from priorscope.core.charts import Axis, Scale, family_colour, family_shape, figure_data
+from priorscope.core.axis import Axis, Scale
+from priorscope.core.charts import family_colour, family_shape, figure_data
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest
-from priorscope.core.figure import INK, MUTED, WIDTH, Figure
+from priorscope.core.figure import WIDTH, Figure
+from priorscope.core.palette import INK, MUTED
 from priorscope.core.seeds import told_from_chance
 from priorscope.probes.calibration import Calibration, Scores
 from priorscope.probes.shared.confidences import Confidences, draw_confidences

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from priorscope.core.charts import Axis, family_colour, family_dash, figure_data, interval_dots
+from priorscope.core.axis import Axis
+from priorscope.core.charts import family_colour, family_dash, figure_data, interval_dots, with_kin
 from priorscope.core.comparison import Difference
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest
-from priorscope.core.figure import Figure
+from priorscope.core.figure import Figure, Row
 from priorscope.core.matrices import heat_map
 from priorscope.core.seeds import by_recipe, difference_of_seeds, interval_of_seeds
 from priorscope.core.stats import Interval, ends, over_images
@@ -149,33 +150,36 @@ def draw_severities(results: Results) -> Figure:
     by = f"by {100 * most.value:.0f} points"
     grows = f"From severity 1 to 5 the error grows {by if most.equal else f'most {most}: {by}'}"
     title = grows if most.value > 0 else "From severity 1 to 5 no error grows"
+    drawn = with_kin(rows, "panel")
     return Figure.from_chart(
         "corruption-severity",
         title,
-        _small_charts(rows),
+        _small_charts(drawn),
         rows,
         n=first.n,
         protocol=f"{first.split}; severity from left to right; 95 % intervals over images, or over seeds x images.",
         alt=f"Error against severity for {len(first.kinds)} kinds. {title}.",
+        drawn=drawn,
     )
 
 
-def _small_charts(rows: Sequence[dict[str, Any]]) -> Any:
+def _small_charts(rows: Sequence[Row]) -> Any:
     """One small chart a kind, five beside each other, all with the same axes."""
     import altair as A
+
+    colour, dash, of = family_colour(rows), family_dash(rows), {"detail": "series:N"}
 
     def draw_one(kind: str, *, left: bool) -> Any:
         base = A.Chart(figure_data()).transform_filter(A.FieldEqualPredicate(field="panel", equal=kind))
         scale = A.Scale(domain=[0, 1], nice=False)
         share = A.Axis(title="error" if left else None, labels=left, format=".0%", values=[0, 0.5, 1])
         x = A.X("x:Q", scale=A.Scale(domain=[1, 5], nice=False), axis=A.Axis(title=None, format="d", values=[1, 3, 5]))
-        colour, of = family_colour(rows), {"detail": "series:N"}
         band = base.mark_area(opacity=0.16).encode(
             x=x, y=A.Y("low:Q", scale=scale, axis=share), y2="high:Q", color=colour, **of
         )
         tips = ["series:N", "x:Q", "y:Q", "low:Q", "high:Q"]
         line = base.mark_line().encode(
-            x=x, y=A.Y("y:Q", scale=scale, axis=share), color=colour, strokeDash=family_dash(rows), tooltip=tips, **of
+            x=x, y=A.Y("y:Q", scale=scale, axis=share), color=colour, strokeDash=dash, tooltip=tips, **of
         )
         names = base.transform_filter("isValid(datum.end)").mark_text(align="right", dy=-5, fontSize=8, limit=90)
         named = names.encode(x=x, y=A.Y("y:Q", scale=scale, axis=share), text="end:N", color=colour)

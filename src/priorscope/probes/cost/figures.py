@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from priorscope.core.charts import SHARE, Axis, curves_with_band, family_colour, family_shape, figure_data, interval_dots
+from priorscope.core.axis import SHARE, Axis
+from priorscope.core.charts import curves_with_band, family_colour, family_shape, figure_data, interval_dots
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, named, smallest
-from priorscope.core.figure import MUTED, WIDTH, Figure
+from priorscope.core.figure import WIDTH, Figure
+from priorscope.core.palette import MUTED
 from priorscope.core.seeds import by_recipe
 from priorscope.core.stats import ends, over_images
 from priorscope.core.wording import amount_said

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
+from priorscope.core.axis import SHARE, Axis
+from priorscope.core.charts import curves_with_band, interval_dots
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import MOST_NAMES, largest, smallest
 from priorscope.core.stats import Interval, over_seeds, wilson

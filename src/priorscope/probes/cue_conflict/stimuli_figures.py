@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from priorscope.core.charts import SHARE, Axis, interval_dots
+from priorscope.core.axis import SHARE, Axis
+from priorscope.core.charts import interval_dots
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery, heat_map

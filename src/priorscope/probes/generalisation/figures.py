@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
+from priorscope.core.axis import SHARE, Axis
+from priorscope.core.charts import curves_with_band, interval_dots
 from priorscope.core.comparison import Difference, paired_proportions, seed_by_image_difference
 from priorscope.core.contracts import Subject
 from priorscope.core.matrices import heat_map

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.charts import Axis, curves_with_band, interval_dots
+from priorscope.core.axis import Axis
+from priorscope.core.charts import curves_with_band, interval_dots
 from priorscope.core.comparison import Difference, paired_proportions, seed_by_image_difference
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.charts import Axis, curves_with_band
+from priorscope.core.axis import Axis
+from priorscope.core.charts import curves_with_band
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import gallery

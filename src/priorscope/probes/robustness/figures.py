@@ -10,7 +10,8 @@ import numpy as np
 from priorscope.attacks import Norm
 from priorscope.attacks.budgets import shown
 from priorscope.attacks.verdict import AuditVerdict
-from priorscope.core.charts import SHARE, Axis, curves_with_band, interval_dots
+from priorscope.core.axis import SHARE, Axis
+from priorscope.core.charts import curves_with_band, interval_dots
 from priorscope.core.comparison import Difference, beside_the_best, paired_proportions
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, named, smallest

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from priorscope.core.charts import Axis, family_colour, family_dash, family_shape, figure_data, interval_dots
+from priorscope.core.axis import Axis
+from priorscope.core.charts import family_colour, family_dash, family_shape, figure_data, interval_dots
 from priorscope.core.extremes import named, smallest
-from priorscope.core.figure import HEIGHT, INK, MUTED, WIDTH, Figure
+from priorscope.core.figure import HEIGHT, WIDTH, Figure
+from priorscope.core.palette import INK, MUTED
 from priorscope.core.stats import ends
 from priorscope.probes.scaling import AMOUNTS, Fit, Scaling
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.charts import SHARE, Axis, curves_with_band
+from priorscope.core.axis import SHARE, Axis
+from priorscope.core.charts import curves_with_band
 from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest
 from priorscope.core.figure import Figure

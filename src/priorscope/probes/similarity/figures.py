@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from priorscope.core.charts import Axis, curves_with_band, interval_dots
+from priorscope.core.axis import Axis
+from priorscope.core.charts import curves_with_band, interval_dots
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.matrices import heat_blocks, heat_map
 from priorscope.core.stats import wilson

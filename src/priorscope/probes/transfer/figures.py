@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorscope.core.charts import SHARE, Axis, interval_dots
+from priorscope.core.axis import SHARE, Axis
+from priorscope.core.charts import interval_dots
 from priorscope.core.comparison import Difference, beside_the_best
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import heat_map

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from priorscope.core.charts import Axis, curves_with_band, family_colour, family_shape, figure_data
+from priorscope.core.axis import Axis
+from priorscope.core.charts import curves_with_band, family_colour, family_shape, figure_data
 from priorscope.core.extremes import largest
 from priorscope.core.figure import WIDTH, Figure
 from priorscope.probes.tuning import TunedArm, Tuning
