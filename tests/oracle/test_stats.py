@@ -19,17 +19,8 @@ from priorscope.core.comparison import (
     seed_by_image_difference,
 )
 from priorscope.core.metrics import log_loss, softmax
-from priorscope.core.stats import (
-    VariancePart,
-    bootstrap,
-    crossed_parts,
-    half_width,
-    over_seeds,
-    p_value,
-    residual,
-    seed_by_image,
-    wilson,
-)
+from priorscope.core.stats import bootstrap, over_seeds, seed_by_image, wilson
+from priorscope.core.variance import VariancePart, crossed_parts, half_width, interaction_variance, p_value
 
 
 @pytest.mark.parametrize(
@@ -150,7 +141,7 @@ def test_the_parts_of_a_crossed_table_by_hand() -> None:
     """
     rest = np.array([[0.5, -1.0, 0.5], [-0.5, 1.0, -0.5]])
     table = 3 + np.array([[-1.0], [1.0]]) + np.array([-2.0, 0.0, 2.0]) + rest
-    assert residual(table) == pytest.approx(1.5)
+    assert interaction_variance(table) == pytest.approx(1.5)
     over_seed, over_image = crossed_parts(table)
     assert over_seed == pytest.approx((6 / 6, 1))
     assert over_image == pytest.approx(((8 - 1.5) / 6, 2))

@@ -20,24 +20,26 @@ from priorscope.core.config import Config
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
 from priorscope.core.stats import (
-    Floats,
     Interval,
-    VariancePart,
-    around,
-    between,
     bonett_price,
-    crossed,
+    clipped,
+    image_spread,
+    resampled,
+    symmetric_interval,
+    widened_percentiles,
+)
+from priorscope.core.variance import (
+    Floats,
+    VariancePart,
     crossed_over,
     crossed_parts,
     finite,
-    image_spread,
+    interaction_variance,
     is_proportion,
+    linearised,
+    one_per_seed,
     p_value,
-    resampled,
-    residual,
     seed_part,
-    seeds,
-    within,
 )
 from priorscope.core.wording import chance_said, listed
 
@@ -136,7 +138,7 @@ def paired_bootstrap(
     value, drawn = float(difference.mean()), resampled(difference, seed, resamples=resamples)
 
     def at(level: float) -> Interval:
-        low, high = between(value, drawn, len(difference), level)
+        low, high = widened_percentiles(value, drawn, len(difference), level)
         return Interval(low=low, high=high, level=level, method="paired percentile bootstrap", over="images")
 
     p, n = _sign_flip(difference, seed, resamples), difference.size
@@ -165,9 +167,9 @@ def over_seeds_difference(
     may move the other down, so that at most both spreads add up.
     """
     if paired:
-        difference = seeds(_paired(first, second))
+        difference = one_per_seed(_paired(first, second))
         return _difference(float(difference.mean()), [seed_part(difference)], level, "paired t", "seeds")
-    a, b = seeds(first), seeds(second)
+    a, b = one_per_seed(first), one_per_seed(second)
     value, parts = float(a.mean() - b.mean()), [_welch(seed_part(a), seed_part(b))]
     one, other = (image_spread(v, own) for v, own in zip((a, b), images, strict=True))
     if one is None or other is None:
@@ -189,7 +191,7 @@ def seed_by_image_difference(
     The images are always paired, and draws are. The seeds are where `paired` says that row s of both shares what its seed drew
     (the world, the order of batches); else their two variances are joined with Welch's degrees of freedom.
     """
-    (a, mean_a), (b, mean_b) = (crossed(v, c) for v, c in zip((first, second), counted or (None, None), strict=True))
+    (a, mean_a), (b, mean_b) = (linearised(v, c) for v, c in zip((first, second), counted or (None, None), strict=True))
     if b.shape[1:] != a.shape[1:] or (paired and len(a) != len(b)):
         raise _unlike(a, b)
     parts, name, over = crossed_parts(a - b) if paired else _two_families(a, b), "crossed t", crossed_over(a)
@@ -198,7 +200,7 @@ def seed_by_image_difference(
     # Families that never disagree here do so on some image not seen: Bonett and Price's variance without a disagreement.
     parts[1] = parts[1]._replace(variance=max(parts[1].variance, 2 / (a.shape[-1] + 2) ** 2))
     result = _difference(mean_a - mean_b, parts, level, name, over, a.shape[-1])
-    return result.model_copy(update={"interval": within(result.interval, -1, 1), "inner": within(result.inner, -1, 1)})
+    return result.model_copy(update={"interval": clipped(result.interval, -1, 1), "inner": clipped(result.inner, -1, 1)})
 
 
 def difference_of_medians(first: ArrayLike, second: ArrayLike, *, seed: int, level: float = 0.95) -> Difference:
@@ -283,7 +285,7 @@ def compare(difference: Difference, margin: float | None = None, adjusted_p: flo
 def _difference(
     value: float, parts: list[VariancePart], level: float, method: str, over: str, n: int | None = None
 ) -> Difference:
-    wide, inner = (around(value, parts, at, method, over) for at in (level, 2 * level - 1))
+    wide, inner = (symmetric_interval(value, parts, at, method, over) for at in (level, 2 * level - 1))
     return Difference(value=value, interval=wide, inner=inner, p_value=p_value(value, parts), n=n)
 
 
@@ -300,7 +302,11 @@ def _two_families(a: Floats, b: Floats) -> list[VariancePart]:
     if a.ndim == 3:
         return [*_two_families(a.mean(axis=1), b.mean(axis=1)), seed_part(a.mean(axis=(0, 2)) - b.mean(axis=(0, 2)))]
     n = a.shape[1]
-    own = float(np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1)) - residual(a) / len(a) - residual(b) / len(b)
+    own = (
+        float(np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1))
+        - interaction_variance(a) / len(a)
+        - interaction_variance(b) / len(b)
+    )
     return [_welch(seed_part(a.mean(axis=1)), seed_part(b.mean(axis=1))), VariancePart(max(own, 0.0) / n, n - 1)]
 
 

@@ -28,7 +28,8 @@ from priorscope.core.comparison import (
 from priorscope.core.config import Config, Plain, is_table
 from priorscope.core.errors import RequestError, WorkError, first_line
 from priorscope.core.folder import at_home, read_json, write_json
-from priorscope.core.stats import Interval, is_proportion
+from priorscope.core.stats import Interval
+from priorscope.core.variance import is_proportion
 
 if TYPE_CHECKING:
     from priorscope.core.figure import Figure

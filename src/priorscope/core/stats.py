@@ -2,34 +2,37 @@
 
 One trained network is a checkpoint; its interval is over images (`wilson`, `bootstrap`). A family is a population of networks:
 its interval is over seeds and images at once (`seed_by_image`), or over seeds where a network yields one number only
-(`over_seeds`, widened where these looked at the same images). How two of them compare is `priorscope.core.comparison`'s.
-
-The crossed design, the same N test images for each of S seeds, is y[s, i] = mean + seed[s] + image[i] + rest[s, i]. Its mean
-has the variance (var(seed) + var(rest) / N) / S + var(image) / N. The first part is estimated from S numbers, the second from
-N, and they are joined as half-width^2 = t(S - 1)^2 part1 + t(N - 1)^2 part2, which covers at least as often as it says for
-any mixture of the two (Banerjee, Sankhya 22, 1960). Satterthwaite's single t was tried: with S = 3 it is a fifth narrower
-where the seeds hold a fifth of the variance, but its 95 % interval covers 92 % where they hold nine tenths.
-
-Where something else is drawn D times, the same for every seed (the labelled images of a readout), it is a third part beside
-these, var(draws' means) / D with t(D - 1): more seeds do not make it smaller.
+(`over_seeds`, widened where these looked at the same images). How two of them compare is `priorscope.core.comparison`'s, and
+what both stand on `priorscope.core.variance`'s.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from priorscope.core.config import Config
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-
-Floats = NDArray[np.float64]
+from priorscope.core.variance import (
+    Floats,
+    VariancePart,
+    check_level,
+    crossed_over,
+    crossed_parts,
+    finite,
+    half_width,
+    is_proportion,
+    linearised,
+    normal_quantile,
+    one_per_seed,
+    seed_part,
+)
 
 
 class Interval(Config):
@@ -61,7 +64,7 @@ class Interval(Config):
         return not self.contains(value)
 
 
-def bracket(interval: Interval | None, spec: str = ".1%") -> str:
+def bracketed(interval: Interval | None, spec: str = ".1%") -> str:
     """An interval as a sentence has it behind its number, " (80.0% to 90.0%)"; nothing where there is none."""
     return f" ({interval.low:{spec}} to {interval.high:{spec}})" if interval else ""
 
@@ -69,13 +72,6 @@ def bracket(interval: Interval | None, spec: str = ".1%") -> str:
 def ends(interval: Interval | None) -> dict[str, float | None]:
     """An interval as a row of a figure has it; a row without one has neither end."""
     return {"low": interval.low, "high": interval.high} if interval else {"low": None, "high": None}
-
-
-class VariancePart(NamedTuple):
-    """A piece of a mean's variance, and the degrees of freedom it was estimated with (infinite where it is known)."""
-
-    variance: float
-    df: float
 
 
 class Statistic(Protocol):
@@ -116,8 +112,9 @@ def bonett_price(up: float, down: float, n: int, level: float = 0.95) -> Interva
     """
     n += 2
     centre = (up - down) / n
-    found = around(centre, [VariancePart(((up + down + 2) / n - centre**2) / n, math.inf)], level, "Bonett-Price", "images")
-    return within(found, -1.0, 1.0)
+    part = VariancePart(((up + down + 2) / n - centre**2) / n, math.inf)
+    found = symmetric_interval(centre, [part], level, "Bonett-Price", "images")
+    return clipped(found, -1.0, 1.0)
 
 
 def bootstrap(
@@ -126,15 +123,16 @@ def bootstrap(
     """The percentile bootstrap interval of a statistic over images, which are the first axis of `values`; None of one.
 
     The percentile form, because it needs no jackknife (one evaluation an image), keeps its sense for medians and quantiles,
-    where BCa's acceleration has none, and for means of hundreds of images differs from BCa by little (tested); of few images
-    it is widened (`between`). `statistic` reduces axis 1 of an array (resamples, images, ...) to one number a resample.
-    Right-or-wrong values belong to `wilson`: where all values are equal, a bootstrap has no width however few they are.
+    where BCa's acceleration has none, and for means of hundreds of images differs from BCa by little (tested). Of few images
+    it is widened (`widened_percentiles`). `statistic` reduces axis 1 of an array (resamples, images, ...) to one number for
+    each resample. Right-or-wrong values belong to `wilson`: where all values are equal, a bootstrap has no width however few
+    they are.
     """
     if np.shape(values)[:1] == (1,):
         return None
     data = finite(values)
     drawn = resampled(data, seed, statistic, resamples)
-    low, high = between(float(np.asarray(statistic(data[None], axis=1))[0]), drawn, len(data), level)
+    low, high = widened_percentiles(float(np.asarray(statistic(data[None], axis=1))[0]), drawn, len(data), level)
     return Interval(low=low, high=high, level=level, method="percentile bootstrap", over="images")
 
 
@@ -150,7 +148,7 @@ def bootstrap_of_shares(values: ArrayLike, *, seed: int, differences: bool = Fal
         return None
     if data.min() < data.max():
         found = bootstrap(data, seed=seed)
-        return found and within(found, -1.0 if differences else 0.0, 1.0)
+        return found and clipped(found, -1.0 if differences else 0.0, 1.0)
     return bonett_price(n * max(value, 0.0), n * max(-value, 0.0), n) if differences else _wilson(value, n)
 
 
@@ -175,8 +173,8 @@ def over_seeds(values: ArrayLike, level: float = 0.95, *, images: Sequence[Inter
     of them: `images` are the seeds' own intervals, and each end goes by `image_spread` farther, root of squares. As the seeds'
     own part of it counts twice, the interval covers more often than it says: nobody knows how far the seeds err alike.
     """
-    data = seeds(values)
-    found, spread = around(float(data.mean()), [seed_part(data)], level, "t", "seeds"), image_spread(data, images)
+    data = one_per_seed(values)
+    found, spread = symmetric_interval(float(data.mean()), [seed_part(data)], level, "t", "seeds"), image_spread(data, images)
     if spread is None:
         return found
     mean, z = float(data.mean()), normal_quantile(level)
@@ -212,11 +210,11 @@ def seed_by_image(values: ArrayLike, counted: ArrayLike | None = None, level: fl
     A few seeds show nothing of a long tail: where one seed in six falls from 0.998 to 0.97 or below, 95 % intervals from 3 to
     10 seeds cover the mean in 77 to 81 % of cases (plain t: 62 to 74 %). No method that sees these seeds alone mends that.
     """
-    data, mean = crossed(values, counted)
+    data, mean = linearised(values, counted)
     parts = crossed_parts(data)
     over = crossed_over(data)
     if not is_proportion(values):
-        return around(mean, parts, level, "crossed t", over)
+        return symmetric_interval(mean, parts, level, "crossed t", over)
     z, half = normal_quantile(level), half_width(parts, level)
     answers = data.size if counted is None else int(np.count_nonzero(counted))
     spread = mean * (1 - mean)
@@ -236,36 +234,13 @@ def over_images(answers: ArrayLike) -> Interval:
 # What the intervals and the comparisons are made of.
 
 
-def normal_quantile(level: float) -> float:
-    """The z with `level` of a normal distribution between -z and z."""
-    _check_level(level)
-    return NormalDist().inv_cdf((1 + level) / 2)
-
-
-def half_width(parts: list[VariancePart], level: float) -> float:
-    """Half the interval of a mean whose variance has these parts: the root of the sum of t(df)^2 variance."""
-    _check_level(level)
-    return _half_width(parts, (1 - level) / 2)
-
-
-def p_value(value: float, parts: list[VariancePart]) -> float:
-    """The two-sided p-value against 0: one minus the level of the interval that ends at 0; 1 where there is no spread."""
-    if value == 0 or not any(part.variance for part in parts):
-        return 1.0
-    low, high = math.log(1e-300), math.log(0.5)  # of one tail; the half-width falls as the tail grows
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _half_width(parts, math.exp(middle)) > abs(value) else (low, middle)
-    return min(1.0, 2 * math.exp((low + high) / 2))
-
-
-def around(value: float, parts: list[VariancePart], level: float, method: str, over: str) -> Interval:
+def symmetric_interval(value: float, parts: list[VariancePart], level: float, method: str, over: str) -> Interval:
     """The symmetric interval around a value whose variance has these parts."""
     half = half_width(parts, level)
     return Interval(low=value - half, high=value + half, level=level, method=method, over=over)
 
 
-def within(interval: Interval, least: float, most: float) -> Interval:
+def clipped(interval: Interval, least: float, most: float) -> Interval:
     """The interval without what lies beyond where its number can be."""
     return interval.replace(low=max(interval.low, least), high=min(interval.high, most))
 
@@ -289,7 +264,7 @@ def resampled(data: Floats, seed: int, statistic: Statistic = _mean, resamples: 
     return np.concatenate(chunks)
 
 
-def between(value: float, drawn: Floats, n: int, level: float) -> tuple[float, float]:
+def widened_percentiles(value: float, drawn: Floats, n: int, level: float) -> tuple[float, float]:
     """The ends between which `level` of the resamples of n values lie, around the value itself, widened where n is small.
 
     Resamples deviate too little by the root of (n - 1) / n, and a spread that is estimated from few values misses more often
@@ -297,7 +272,7 @@ def between(value: float, drawn: Floats, n: int, level: float) -> tuple[float, f
     of 3, 5 and 8 normal values cover in 77, 82 and 89 % of cases, widened in 95, 94 and 94 %. At 200 the factor is 1.009.
     One value says nothing of its spread: the interval has no width.
     """
-    _check_level(level)
+    check_level(level)
     if n == 1:
         return value, value
     wider = math.sqrt(n / (n - 1)) * half_width([VariancePart(1.0, n - 1)], level) / normal_quantile(level)
@@ -305,112 +280,8 @@ def between(value: float, drawn: Floats, n: int, level: float) -> tuple[float, f
     return value + wider * min(float(low), 0.0), value + wider * max(float(high), 0.0)
 
 
-def finite(values: ArrayLike) -> Floats:
-    """The values as float64, or a refusal where there are none or some are NaN or infinite."""
-    data = np.asarray(values, dtype=np.float64)
-    if data.size == 0 or data.ndim == 0:
-        raise RequestError("No values were given.", "one value for each image or seed", "check that the split is not empty")
-    bad = int(np.count_nonzero(~np.isfinite(data)))
-    if bad:
-        raise RequestError(f"{bad} of {data.size} values are NaN or infinite.", "finite numbers", "look for a diverged run")
-    return data
-
-
-def is_proportion(values: ArrayLike) -> bool:
-    """Whether all values are 0 or 1: right or wrong."""
-    data = np.asarray(values)
-    return data.dtype == np.bool_ or bool(np.all((data == 0) | (data == 1)))
-
-
-def seeds(values: ArrayLike) -> Floats:
-    """One finite number for each of at least two seeds."""
-    data = finite(values)
-    if data.ndim != 1:
-        raise RequestError(f"An array of shape {data.shape} was given.", "one number for each seed", "seed_by_image(values)")
-    _check_seeds(data)
-    return data
-
-
-def seed_part(means: Floats) -> VariancePart:
-    """The variance of the mean over seeds (or draws), from their own means: it holds var(seed) / S and var(rest) / (S N)."""
-    return VariancePart(float(np.var(means, ddof=1)) / len(means), len(means) - 1)
-
-
-def crossed(values: ArrayLike, counted: ArrayLike | None = None) -> tuple[Floats, float]:
-    """The array (seeds, images) or (seeds, draws, images) and its mean; where only the `counted` values count, linearised.
-
-    The ratio r of the totals of y and of c varies as the mean of r + c (y - r) / mean(c) does (the delta method).
-    """
-    data = finite(values)
-    if data.ndim not in (2, 3) or min(data.shape[1:]) < 2:
-        raise RequestError(
-            f"An array of shape {data.shape} was given.",
-            "(seeds, images) or (seeds, draws, images), two images and draws at least",
-            "np.stack(rows)",
-        )
-    _check_seeds(data)
-    if counted is None:
-        return data, float(data.mean())
-    weight = finite(counted)
-    if weight.shape != data.shape or not is_proportion(weight) or not weight.any():
-        raise RequestError(
-            f"`counted` of shape {weight.shape} came with values of shape {data.shape} and counts {weight.sum():g} of them.",
-            "0 or 1 for each value, and at least one 1",
-            "counted=(chose_shape | chose_texture)",
-        )
-    ratio = float(np.sum(weight * data) / np.sum(weight))
-    return ratio + weight * (data - ratio) / weight.mean(), ratio
-
-
-def crossed_over(data: Floats) -> str:
-    """What the mean of an array (seeds, images) or (seeds, draws, images) was sampled over, in words."""
-    return "seeds x images" if data.ndim == 2 else "seeds x draws x images"
-
-
-def crossed_parts(data: Floats) -> list[VariancePart]:
-    """The parts of the variance of the mean of an array (seeds, images) or (seeds, draws, images): one for each axis."""
-    if data.ndim == 3:
-        return [*crossed_parts(data.mean(axis=1)), seed_part(data.mean(axis=(0, 2)))]
-    n = data.shape[1]
-    own = float(np.var(data.mean(axis=0), ddof=1)) - residual(data) / len(data)
-    return [seed_part(data.mean(axis=1)), VariancePart(max(own, 0.0) / n, n - 1)]
-
-
-def residual(data: Floats) -> float:
-    """The mean square of what neither the seed nor the image explains."""
-    rest = data - data.mean(axis=0) - data.mean(axis=1, keepdims=True) + data.mean()
-    return float(np.sum(rest**2)) / ((data.shape[0] - 1) * (data.shape[1] - 1))
-
-
-def _half_width(parts: list[VariancePart], tail: float) -> float:
-    return math.sqrt(sum(_t_quantile(part.df, tail) ** 2 * part.variance for part in parts))
-
-
-def _t_quantile(df: float, tail: float) -> float:
-    """The t above which `tail` of Student's distribution lies."""
-    if math.isinf(df):
-        return -NormalDist().inv_cdf(tail)
-    from scipy import special  # 0.6 s, and only these need it
-
-    return -float(special.stdtrit(df, tail))
-
-
 def _score_ends(p: float, n: float, z: float) -> tuple[float, float]:
     """The ends of Wilson's interval; exactly 0 and 1 where the proportion is."""
     centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return (0.0 if p == 0 else max(0.0, (centre - half) / scale)), (1.0 if p == 1 else min(1.0, (centre + half) / scale))
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise RequestError(f"A level of {level} was given.", "a number between 0 and 1", "level=0.95")
-
-
-def _check_seeds(data: Floats) -> None:
-    if len(data) < 2:
-        raise RequestError(
-            "One seed was given: it speaks for a checkpoint only, not for its family.",
-            "two seeds at least, and three before anything is said about a family",
-            "train more seeds, or take wilson or bootstrap for this checkpoint",
-        )

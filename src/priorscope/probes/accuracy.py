@@ -27,7 +27,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.extremes import named, smallest
 from priorscope.core.metrics import answers_alone, confusion, log_loss, softmax, top_k_correct
 from priorscope.core.seeds import by_recipe, difference_of_seeds
-from priorscope.core.stats import Interval, bracket, wilson
+from priorscope.core.stats import Interval, bracketed, wilson
 from priorscope.core.wording import counted
 from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split
 from priorscope.views import Views, ViewsSetting
@@ -96,7 +96,7 @@ class Accuracy(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        return f"It is right on {self.value:.1%} of {self.n:,} images{bracket(self.interval)}."
+        return f"It is right on {self.value:.1%} of {self.n:,} images{bracketed(self.interval)}."
 
     def scored(self) -> str:
         """What was scored, in half a sentence."""

@@ -22,7 +22,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.rng import stream
 from priorscope.core.seeds import by_recipe, difference_of_seeds
-from priorscope.core.stats import Interval, bracket, seed_by_image, wilson
+from priorscope.core.stats import Interval, bracketed, seed_by_image, wilson
 from priorscope.core.wording import capitalised
 from priorscope.probes import ProbeConfig, TrainedRun, asks, check_apart, evidence_of, the_source
 from priorscope.probes.shared.ridge import few_of_each, fit_ridge
@@ -74,7 +74,7 @@ class Fewshot(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        said = f"{self.shots} labelled images a class make its features right on {self.value:.1%}{bracket(self.interval)}"
+        said = f"{self.shots} labelled images a class make its features right on {self.value:.1%}{bracketed(self.interval)}"
         return f"{said}; the network itself is on {self.correct.mean():.1%}." if self.correct.size else f"{said}."
 
     def standing(self) -> Standing:

@@ -18,7 +18,7 @@ from priorscope.core.wording import listed
 from priorscope.report.records import Reading, by_recipe
 from priorscope.report.scale import Scale, scale_of
 from priorscope.report.verdict import Arm, Finding, same_images
-from priorscope.report.words import between, number
+from priorscope.report.words import number, range_said
 
 WIDE = 20
 """The scale of an aspect is logarithmic where its largest value is more than this many times the smallest."""
@@ -115,7 +115,7 @@ def _column(finding: Finding) -> dict[str, Trait | str]:
         column[arm.label] = Trait(
             told.value,
             ("> " if arm.beyond and told.value == arm.value else "") + number(told.value, told.unit),
-            between(told.interval, told.unit),
+            range_said(told.interval, told.unit),
             scale.place(told.value),
             *ends,
             alone=told.seeds < finding.result.seeds_needed and not arm.exact,

@@ -9,7 +9,7 @@ from priorscope.core.stats import Interval
 from priorscope.report.records import Reading, by_recipe
 from priorscope.report.scale import scale_of
 from priorscope.report.verdict import Finding
-from priorscope.report.words import between, compared_images, difference_said, number
+from priorscope.report.words import compared_images, difference_said, number, range_said
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _cell(value: float, interval: Interval | None, finding: Finding, *, beyond: 
     scale = scale_of([(one.value, one.interval) for arm in finding.arms for one in (arm, *arm.results)])
     ends = (scale.place(interval.low), scale.place(interval.high)) if interval else (None, None)
     text = ("> " if beyond else "") + number(value, finding.unit)
-    return TableCell(value, text, between(interval, finding.unit), Mark(scale.place(value), *ends), alone)
+    return TableCell(value, text, range_said(interval, finding.unit), Mark(scale.place(value), *ends), alone)
 
 
 def pair_rows(finding: Finding) -> list[tuple[str, str, str, str]]:

@@ -48,7 +48,7 @@ def number(value: float, unit: str) -> str:
     return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
 
 
-def between(interval: Interval | None, unit: str) -> str:
+def range_said(interval: Interval | None, unit: str) -> str:
     """An interval as "low to high"."""
     if interval is None:
         return ""
@@ -110,10 +110,10 @@ def amount(arm: Arm, unit: str) -> str:
     """An arm's number with its interval and what it stands on."""
     n = f"n\u00a0=\u00a0{images_said(arm)}"  # not to be broken over two lines
     on = n if arm.seeds == 1 else f"{arm.seeds} seeds, {n} each"
-    inside = f"{between(arm.interval, unit)}; {on}" if arm.interval else on
+    inside = f"{range_said(arm.interval, unit)}; {on}" if arm.interval else on
     if arm.unbiased:
         value, interval = arm.unbiased
-        inside = f"{difference_unit(arm)}: {number(value, '')}, {between(interval, '')}; {on}"
+        inside = f"{difference_unit(arm)}: {number(value, '')}, {range_said(interval, '')}; {on}"
     return f"{number_of(arm, unit)} ({inside})"
 
 

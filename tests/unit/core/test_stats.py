@@ -17,16 +17,14 @@ from priorscope.core.stats import (
     Interval,
     bootstrap,
     bootstrap_of_shares,
-    bracket,
-    crossed_parts,
+    bracketed,
     over_images,
     over_seeds,
-    p_value,
     seed_by_image,
-    seed_part,
     share_from_resamples,
     wilson,
 )
+from priorscope.core.variance import crossed_parts, p_value, seed_part
 
 Floats = NDArray[np.float64]
 
@@ -113,9 +111,9 @@ def test_bootstrap_refuses_a_statistic_that_leaves_more_than_one_number() -> Non
 
 def test_one_image_has_no_interval_and_a_sentence_no_bracket() -> None:
     assert bootstrap([0.88], seed=0) is None
-    assert bracket(None) == ""
-    assert bracket(Interval(low=0.8, high=0.925, method="t", over="seeds")) == " (80.0% to 92.5%)"
-    assert bracket(Interval(low=0.8, high=0.925, method="t", over="seeds"), ".2f") == " (0.80 to 0.93)"
+    assert bracketed(None) == ""
+    assert bracketed(Interval(low=0.8, high=0.925, method="t", over="seeds")) == " (80.0% to 92.5%)"
+    assert bracketed(Interval(low=0.8, high=0.925, method="t", over="seeds"), ".2f") == " (0.80 to 0.93)"
 
 
 def test_draws_that_all_seeds_share_are_a_part_of_their_own() -> None:

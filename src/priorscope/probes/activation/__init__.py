@@ -25,7 +25,7 @@ from pydantic import Field
 from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
-from priorscope.core.stats import Interval, bootstrap, bracket, wilson
+from priorscope.core.stats import Interval, bootstrap, bracketed, wilson
 from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, the_split
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class Activation(Result):
             return f"The pictures drive their targets {self.value:.1f} standard deviations above real pictures."
         who = "Other networks give" if len(self.names) > 1 else "The network itself gives"
         return (
-            f"{who} the class of a made picture a probability of {self.value:.2f}{bracket(self.interval, '.2f')}, "
+            f"{who} the class of a made picture a probability of {self.value:.2f}{bracketed(self.interval, '.2f')}, "
             f"where chance is {1 / self.classes:.2f}."
         )
 

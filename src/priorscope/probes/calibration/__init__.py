@@ -26,7 +26,8 @@ from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import log_loss, softmax
-from priorscope.core.stats import Interval, bootstrap, normal_quantile
+from priorscope.core.stats import Interval, bootstrap
+from priorscope.core.variance import normal_quantile
 from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split, run_of
 from priorscope.probes.calibration.estimating import (
     BINS,

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import answers_alone, softmax
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, normal_quantile
+from priorscope.core.stats import Interval
+from priorscope.core.variance import normal_quantile
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

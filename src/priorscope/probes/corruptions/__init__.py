@@ -21,7 +21,7 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError, unknown_name
 from priorscope.core.extremes import largest
 from priorscope.core.metrics import top_k_correct
-from priorscope.core.stats import bootstrap_of_shares, bracket, wilson
+from priorscope.core.stats import bootstrap_of_shares, bracketed, wilson
 from priorscope.core.wording import counted
 from priorscope.data.corruptions import EXTRA, KINDS, SEVERITIES, SMALL, corrupted, group_of
 from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split
@@ -72,7 +72,7 @@ class Corruptions(Result):
         worst = largest({self.kinds[at]: 1 - float(self.right[at].mean()) for at in self.counted()})
         most = "" if worst.equal else f"; most on {worst} ({worst.value:.1%})"
         return (
-            f"It is wrong on {self.value:.1%} of corrupted images{bracket(self.interval)}, without a corruption on "
+            f"It is wrong on {self.value:.1%} of corrupted images{bracketed(self.interval)}, without a corruption on "
             f"{1 - self.correct.mean():.1%}{most}."
         )
 

@@ -36,7 +36,7 @@ from priorscope.core.errors import RequestError
 from priorscope.core.metrics import answers_alone
 from priorscope.core.rng import stream
 from priorscope.core.seeds import by_recipe
-from priorscope.core.stats import NO_DECISION, Interval, bracket, share_from_resamples, wilson
+from priorscope.core.stats import NO_DECISION, Interval, bracketed, share_from_resamples, wilson
 from priorscope.data import SOURCES
 from priorscope.data.sources.shapetex import ShapetexConfig
 from priorscope.data.split import Split
@@ -128,12 +128,11 @@ class CueConflict(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        said = (
-            f"Of the decisions for either cue, {self.value:.0%}{bracket(self.interval, '.0%')} are for the shape, over the dial"
-        )
+        share = f"{self.value:.0%}{bracketed(self.interval, '.0%')}"
+        said = f"Of the decisions for either cue, {share} are for the shape, over the dial"
         if self.point is None or self.point_interval is None:
             return f"{said}."
-        return f"{said}; indifferent at salience {self.point:.2f}{bracket(self.point_interval, '.2f')}."
+        return f"{said}; indifferent at salience {self.point:.2f}{bracketed(self.point_interval, '.2f')}."
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""

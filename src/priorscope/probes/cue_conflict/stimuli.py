@@ -22,7 +22,7 @@ from priorscope.core.contracts import Array, Metric, Standing, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.folder import at_home
 from priorscope.core.metrics import answers_alone, top_k_correct
-from priorscope.core.stats import NO_DECISION, Interval, bracket, wilson
+from priorscope.core.stats import NO_DECISION, Interval, bracketed, wilson
 from priorscope.data.transforms import TRANSFORMS, apply
 from priorscope.probes import TrainedRun, labelled_split, the_split
 from priorscope.probes.cue_conflict import CueConflict, CueConflictConfig, Made
@@ -89,7 +89,7 @@ class StimuliConflict(CueConflict):
         shape, texture, covered = self.counts()
         said = (
             f"{shape / self.n:.1%} of {self.n:,} conflicts are taken for the shape, {texture / self.n:.1%} for the texture: "
-            f"shape decides {self.value:.1%}{bracket(self.interval)} of the {covered / self.n:.1%} that either decides."
+            f"shape decides {self.value:.1%}{bracketed(self.interval)} of the {covered / self.n:.1%} that either decides."
         )
         if self.kind == "part of the published":
             return f"Not the published protocol, {len(self.categories)} of its 16 categories: {said}"

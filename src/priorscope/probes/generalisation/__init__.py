@@ -23,7 +23,7 @@ from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-from priorscope.core.stats import bracket, ends, seed_by_image, wilson
+from priorscope.core.stats import bracketed, ends, seed_by_image, wilson
 from priorscope.models.depth import taps_along
 from priorscope.probes import ProbeConfig, TrainedRun, asks, check_apart, evidence_of, run_of, the_source
 from priorscope.probes.shared.ridge import few_of_each
@@ -146,7 +146,7 @@ class Generalisation(Result):
         beside = [f"the untrained network {self.untrained.mean():.1%}"] if self.untrained.size else []
         beside.append(f"raw pixels {self.pixels.mean():.1%}")
         each = f" ({', '.join(said)})" if len(said) > 1 else f" of {self.sources[0].name}"
-        return f"Its features are right on {self.value:.1%}{bracket(self.interval)}{each}, where {' and '.join(beside)} are."
+        return f"Its features are right on {self.value:.1%}{bracketed(self.interval)}{each}, where {' and '.join(beside)} are."
 
     def protocol(self) -> str:
         """How it was measured, in one sentence."""

@@ -29,7 +29,7 @@ from priorscope.core.contracts import Array, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, bracket, wilson
+from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, bracketed, wilson
 from priorscope.models import Permutation
 from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split
 
@@ -123,7 +123,7 @@ class Invariance(Result):
 
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
-        said = f"The answer stays under {self.value:.1%}{bracket(self.interval)} of shifts by {self.usual.size:g} px"
+        said = f"The answer stays under {self.value:.1%}{bracketed(self.interval)} of shifts by {self.usual.size:g} px"
         for kind, difference in self.locality():
             said += f"; pixels out of order {kind} {_changed_said(difference)}"
         return said + "."

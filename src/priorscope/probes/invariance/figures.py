@@ -16,7 +16,7 @@ from priorscope.core.contracts import Subject
 from priorscope.core.extremes import largest, smallest
 from priorscope.core.figure import Figure
 from priorscope.core.seeds import by_recipe
-from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, ends, over_images, over_seeds, within
+from priorscope.core.stats import Interval, bootstrap, bootstrap_of_shares, clipped, ends, over_images, over_seeds
 from priorscope.probes.invariance import WHOLE, Invariance
 
 Results = Sequence[tuple[Subject, Invariance]]
@@ -241,7 +241,7 @@ def _over(scores: Sequence[NDArray[Any]], seed: int) -> tuple[float, Interval | 
         found = bootstrap_of_shares(table[0], seed=seed)
     else:
         found = over_images(table)
-    return float(table.mean()), found and within(found, 0.0, 1.0)
+    return float(table.mean()), found and clipped(found, 0.0, 1.0)
 
 
 def _point(subject: Subject, x: float, y: float, interval: Interval | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pydantic import Field
 from priorscope.core.config import Config, Number
 from priorscope.core.contracts import Array, Metric, Result, Standing, Subject
 from priorscope.core.errors import RequestError
-from priorscope.core.stats import Interval, bootstrap, bracket, wilson
+from priorscope.core.stats import Interval, bootstrap, bracketed, wilson
 from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, the_split
 
 if TYPE_CHECKING:
@@ -167,8 +167,8 @@ class Inversion(Result):
         """The answer in one sentence made from the numbers."""
         good = int(self.good()[-1].sum())
         return (
-            f"From {self.taps[-1]} pictures come back with an error of {self.value:.3f}{bracket(self.interval, '.3f')} of the "
-            f"pixel range, where the mean picture has {self.blind.mean():.3f}; the search converged for {good} of {self.n}."
+            f"From {self.taps[-1]} pictures come back with an error of {self.value:.3f}{bracketed(self.interval, '.3f')} of "
+            f"the pixel range, where the mean picture has {self.blind.mean():.3f}; the search converged for {good} of {self.n}."
         )
 
     def protocol(self) -> str:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from priorscope.core.config import Config
 from priorscope.core.rng import stream
-from priorscope.core.stats import Interval, VariancePart, half_width, normal_quantile
+from priorscope.core.stats import Interval
+from priorscope.core.variance import VariancePart, half_width, normal_quantile
 from priorscope.probes.scaling.power_law import FREE, Law, fit_law, front_of, local_exponent, slope
 
 Floats = NDArray[np.float64]

@@ -24,7 +24,7 @@ from priorscope.core.config import Config, Number, Plain
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-from priorscope.core.stats import bracket, wilson
+from priorscope.core.stats import bracketed, wilson
 from priorscope.core.wording import listed
 from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, the_split
 
@@ -155,7 +155,7 @@ class Similarity(Result):
     def headline(self) -> str:
         """The answer in one sentence made from the numbers."""
         said = (
-            f"A layer's best match in another network has a CKA of {self.value:.2f}{bracket(self.interval, '.2f')} on average"
+            f"A layer's best match in another network has a CKA of {self.value:.2f}{bracketed(self.interval, '.2f')} on average"
         )
         untrained = [pair.untrained for pair in self.pairs if pair.untrained is not None]
         return f"{said}; untrained, {np.mean(untrained):.2f}." if untrained else f"{said}."

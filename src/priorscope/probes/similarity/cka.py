@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from priorscope.core.stats import VariancePart, half_width
+from priorscope.core.variance import VariancePart, half_width
 from priorscope.probes.similarity import Kernel
 
 Floats = NDArray[np.float64]

@@ -28,7 +28,7 @@ from priorscope.core.contracts import Array, Metric, Result, Statistics, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.metrics import top_k_correct
 from priorscope.core.progress import PartialTables
-from priorscope.core.stats import Interval, bootstrap, bracket, wilson
+from priorscope.core.stats import Interval, bootstrap, bracketed, wilson
 from priorscope.data.transforms import TRANSFORMS, USUAL, Z, apply, transform_named
 from priorscope.probes import ProbeConfig, TrainedRun, asks, evidence_of, labelled_split
 from priorscope.probes.shared.state import state_of
@@ -138,7 +138,7 @@ class TextureShape(Result):
         shares = {one.label(): float(self.right[at].mean()) for at, one in self.usual()}
         least = min(shares, key=lambda label: shares[label])
         return (
-            f"Of {self.clean.mean():.1%} right, {self.value:.1%}{bracket(self.interval)} are left after a mean transform; "
+            f"Of {self.clean.mean():.1%} right, {self.value:.1%}{bracketed(self.interval)} are left after a mean transform; "
             f"{least} leaves {shares[least]:.1%}, and chance is {1 / len(self.classes):.1%}."
         )
 

@@ -27,7 +27,7 @@ from priorscope.attacks.verdict import Check, check
 from priorscope.core.contracts import Array, Matrix, Metric, Result, Subject
 from priorscope.core.errors import RequestError
 from priorscope.core.rng import stream
-from priorscope.core.stats import bracket, share_from_resamples, wilson
+from priorscope.core.stats import bracketed, share_from_resamples, wilson
 from priorscope.core.wording import counted
 from priorscope.probes import TrainedRun, asks, evidence_of, labelled_split
 from priorscope.probes.shared.attacking import AttackingConfig
@@ -124,7 +124,7 @@ class Transfer(Result):
         """The answer in one sentence made from the numbers."""
         noise = np.nanmean([self.noise_share(target)[0] for target in range(len(self.names))])
         return (
-            f"Another network's pictures fool {self.value:.1%}{bracket(self.interval)} at {shown(self.eps, self.norm)} "
+            f"Another network's pictures fool {self.value:.1%}{bracketed(self.interval)} at {shown(self.eps, self.norm)} "
             f"{NORMS[self.norm]}; random signs of that size {noise:.1%}."
         )
 

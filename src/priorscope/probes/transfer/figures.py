@@ -13,7 +13,8 @@ from priorscope.core.charts import interval_dots
 from priorscope.core.comparison import Difference, beside_the_best
 from priorscope.core.extremes import largest, named, smallest
 from priorscope.core.matrices import heat_map
-from priorscope.core.stats import VariancePart, around, p_value
+from priorscope.core.stats import symmetric_interval
+from priorscope.core.variance import VariancePart, p_value
 from priorscope.probes.transfer import Transfer
 from priorscope.probes.transfer.parts import spread_of_parts
 
@@ -145,7 +146,7 @@ def _first(result: Transfer, values: NDArray[np.float64], resampled: NDArray[np.
     def more(one: int, other: int) -> Difference:
         value, *drawn = (resampled[:, one] - resampled[:, other]).tolist()
         parts = [VariancePart(float(np.var(drawn, ddof=1)), freedom)]
-        wide, inner = (around(value, parts, level, "bootstrap t", "images") for level in (0.95, 0.9))
+        wide, inner = (symmetric_interval(value, parts, level, "bootstrap t", "images") for level in (0.95, 0.9))
         return Difference(value=value, interval=wide, inner=inner, p_value=p_value(value, parts))
 
     best, *others = np.argsort(-values, kind="stable").tolist()
