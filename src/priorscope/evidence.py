@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -21,12 +21,10 @@ from priorscope.core.folder import keeping
 from priorscope.views import BATCH, Floats, Views, answers_of_views
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from priorscope.data.split import Split
     from priorscope.models.classifier import Classifier
-
-LOGITS = "logits"
 
 
 class Evidence:
@@ -80,23 +78,12 @@ class Evidence:
         With several views: logits whose softmax is the mean of the views' probabilities, or the mean of their logits.
         """
         if views is None:
-            return self.gather(split, [LOGITS])[LOGITS]
-        return self.kept(split, f"{LOGITS} of {views.digest()}", lambda: answers_of_views(self.model, split, views))
+            return self.kept(split, "logits", lambda: one_pass(self.model, split).logits)
+        return self.kept(split, f"logits of {views.digest()}", lambda: answers_of_views(self.model, split, views))
 
     def features(self, split: Split, tap: str) -> Floats:
         """The activations at one tap for every image, float32, in the split's order."""
-        if tap == LOGITS and tap in self.model.taps():  # a module of a network of one's own may be called so
-            return self.kept(split, f"tap {tap}", lambda: _passed(self.model, split, [tap], ())[tap])
-        return self.gather(split, [tap])[tap]
-
-    def gather(self, split: Split, what: Sequence[str]) -> dict[str, Floats]:
-        """Logits and taps together: what is missing is computed in one pass."""
-        keys = {name: self._key(split, name) for name in what}
-        missing = [name for name, key in keys.items() if not self._has(key)]
-        if missing:
-            for name, values in answers(self.model, split, missing).items():
-                self._keep(keys[name], values)
-        return {name: self._kept[key] for name, key in keys.items()}
+        return self.kept(split, f"tap {tap}", lambda: one_pass(self.model, split, [tap]).taps[tap])
 
     def kept(self, split: Split, name: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """Something else that is a function of weights and data, computed once; `name` says what, with all its settings."""
@@ -136,23 +123,26 @@ def _state_of(model: nn.Module) -> list[tuple[int, int]]:
     return [(tensor.data_ptr(), changes_of(tensor)) for tensor in (*model.parameters(), *model.buffers())]
 
 
-def answers(model: Classifier, split: Split, what: Sequence[str]) -> dict[str, Floats]:
+class Passed(NamedTuple):
+    """What passed through a network: its logits (N, classes), and the activations at the taps asked for."""
+
+    logits: Floats
+    taps: dict[str, Floats]
+
+
+def one_pass(model: Classifier, split: Split, taps: Sequence[str] = ()) -> Passed:
     """One pass over a split in evaluation mode: every image exactly once, in order, in float32."""
-    return _passed(model, split, [name for name in what if name != LOGITS], [name for name in what if name == LOGITS])
-
-
-def _passed(model: Classifier, split: Split, taps: Sequence[str], own: Sequence[str]) -> dict[str, Floats]:
-    """What passes the taps, and the network's own answer under each name in `own`."""
     import torch
 
     from priorscope.data.loader import Loader
     from priorscope.models.classifier import looking
 
-    device = model.device
-    parts: dict[str, list[Any]] = {name: [] for name in (*taps, *own)}
+    logits: list[Tensor] = []
+    parts: dict[str, list[Tensor]] = {tap: [] for tap in taps}
     with looking(model), torch.inference_mode():
-        for batch in Loader(split, batch_size=BATCH, device=str(device)).epoch(0):
-            logits, read = model.forward_with_taps(batch.images, taps)
-            for name, values in (read | dict.fromkeys(own, logits)).items():
-                parts[name].append(values.float().cpu())
-    return {name: torch.cat(values).numpy() for name, values in parts.items()}
+        for batch in Loader(split, batch_size=BATCH, device=str(model.device)).epoch(0):
+            own, read = model.forward_with_taps(batch.images, taps)
+            logits.append(own.float().cpu())
+            for tap, values in read.items():
+                parts[tap].append(values.float().cpu())
+    return Passed(torch.cat(logits).numpy(), {tap: torch.cat(values).numpy() for tap, values in parts.items()})

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def score(model: Classifier, split: Split, ranks: Ranks = ALONE) -> Score:
     """Loss and accuracy over the whole split, the same on every rank; each looks at a share of the pictures."""
     from priorscope.core.metrics import log_loss, top_k_correct
-    from priorscope.evidence import LOGITS, answers
+    from priorscope.evidence import one_pass
 
     own = split if ranks.size == 1 else share(split, ranks)
-    logits = answers(model, own, [LOGITS])[LOGITS]
+    logits = one_pass(model, own).logits
     loss, correct = log_loss(logits, own.labels), top_k_correct(logits, own.labels)
     if ranks.size == 1:
         return Score(float(loss.mean()), float(correct.mean()), len(split))

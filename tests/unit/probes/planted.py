@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from priorscope.data.split import Split
 from priorscope.evidence import Evidence
+from priorscope.views import Views
 
 
 class Planted(Evidence):
@@ -22,6 +23,7 @@ class Planted(Evidence):
     def name(self) -> str:
         return "planted"
 
-    def gather(self, split: Split, what) -> dict[str, NDArray[np.float32]]:  # noqa: ARG002  logits are all that is planted
+    def logits(self, split: Split, views: Views | None = None) -> NDArray[np.float32]:
+        assert views is None
         decided = np.asarray(self.decide(split))
-        return {"logits": np.where(decided[:, None] < 0, np.nan, np.eye(len(split.classes), dtype=np.float32)[decided])}
+        return np.where(decided[:, None] < 0, np.nan, np.eye(len(split.classes), dtype=np.float32)[decided])

@@ -57,7 +57,7 @@ class Planted:
 
         evidence = Evidence.__new__(Evidence)
         evidence.check_classes = lambda split: None  # noqa: ARG005
-        evidence.gather = lambda split, what: {"logits": self.logits_of[split.fingerprint]}  # noqa: ARG005
+        evidence.logits = lambda split, views=None: self.logits_of[split.fingerprint]  # noqa: ARG005
         return evidence
 
 

@@ -39,8 +39,9 @@ class Decider(Planted):
         super().__init__(decide)
         self.model = Sized(classes)
 
-    def gather(self, split, what):  # noqa: ARG002  logits are all that is planted
-        return {"logits": 10 * np.eye(self.model.num_classes, dtype=np.float32)[self.decide(split)]}
+    def logits(self, split, views=None):
+        assert views is None
+        return 10 * np.eye(self.model.num_classes, dtype=np.float32)[self.decide(split)]
 
 
 @pytest.fixture(scope="module")
@@ -277,8 +278,8 @@ def test_planted_deciders_read_one_and_zero_on_conflicts_made_of_own_classes(mad
 
 def test_equal_logits_decide_for_neither_of_the_classes_of_a_made_conflict():
     class Flat(Decider):
-        def gather(self, split, what):
-            return {"logits": np.zeros_like(super().gather(split, what)["logits"])}
+        def logits(self, split, views=None):
+            return np.zeros_like(super().logits(split, views))
 
     result = measure_cue_conflict(Flat(lambda split: split.labels, 4), own_world())
     assert (result.decision == -1).all()

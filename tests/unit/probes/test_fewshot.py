@@ -55,14 +55,17 @@ class Features(Evidence):
         self.model = Model()
         self.asked: list[int] = []
 
-    def gather(self, split, what):
+    def logits(self, split, views=None):
+        assert views is None
         self.asked.append(len(split))
-        if what == ["logits"]:
-            return {"logits": np.eye(4, dtype=np.float32)[split.labels]}
+        return np.eye(4, dtype=np.float32)[split.labels]
+
+    def features(self, split, tap):  # noqa: ARG002  the same at every tap
+        self.asked.append(len(split))
         numbers = split.pixels.array[:, 0, 0]
         noise = np.stack([np.random.default_rng(number.tolist()).normal(size=30) for number in numbers])
         noise[:, :4] += self.signal * np.eye(4)[split.labels]
-        return {what[0]: noise.astype(np.float32)}
+        return noise.astype(np.float32)
 
 
 def test_features_that_tell_the_classes_apart_need_few_labels():
@@ -168,7 +171,7 @@ def test_two_networks_that_differ_by_their_draws_alone_are_seldom_told_apart():
 def test_features_that_tell_nothing_are_read_out_at_chance():
     """As every readout does, it names the first of equals."""
     constant = Features(0.0)
-    constant.gather = lambda split, what: {what[0]: np.zeros((len(split), 4), np.float32)}
+    constant.features = lambda split, tap: np.zeros((len(split), 4), np.float32)  # noqa: ARG005
     assert measure_fewshot(constant, Source(), shots=3, draws=2).value == 0.25
 
 

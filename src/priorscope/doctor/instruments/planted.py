@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from priorscope.core.epoch import Epoch, Score, Speed
 from priorscope.data.split import ArrayPixels, Ints, Source, Split
 from priorscope.evidence import Evidence
+from priorscope.views import Floats, Views
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,9 +49,9 @@ class Decider(Planted):
     def __init__(self, decide: Decide) -> None:
         self._decide = decide
 
-    def gather(self, split: Split, what: Sequence[str]) -> dict[str, NDArray[Any]]:  # noqa: ARG002  logits are all there is
+    def logits(self, split: Split, views: Views | None = None) -> Floats:  # noqa: ARG002  seen otherwise it decides no otherwise
         """The rule's answers."""
-        return {"logits": np.eye(len(split.classes), dtype=np.float32)[self._decide(split)]}
+        return np.eye(len(split.classes), dtype=np.float32)[self._decide(split)]
 
 
 class Speaker(Planted):
@@ -59,9 +60,9 @@ class Speaker(Planted):
     def __init__(self, said: Mapping[str, NDArray[np.float64]]) -> None:
         self._said = said
 
-    def gather(self, split: Split, what: Sequence[str]) -> dict[str, NDArray[Any]]:  # noqa: ARG002  logits are all there is
+    def logits(self, split: Split, views: Views | None = None) -> Floats:  # noqa: ARG002  seen otherwise it says no other
         """The given logits."""
-        return {"logits": self._said[split.name].astype(np.float32)}
+        return self._said[split.name].astype(np.float32)
 
 
 def blind(side: int, classes: int) -> Classifier:

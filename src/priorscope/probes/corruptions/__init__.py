@@ -183,10 +183,10 @@ def measure_corruptions(
 
 def _right_on(evidence: Evidence, part: Split) -> Bools:
     """Whether each image is right: kept instead of its logits, which would take 95 times the space of a split's."""
-    from priorscope.evidence import LOGITS, answers
+    from priorscope.evidence import one_pass
 
     def score() -> Bools:
-        return top_k_correct(answers(evidence.model, part, [LOGITS])[LOGITS], part.labels)
+        return top_k_correct(one_pass(evidence.model, part).logits, part.labels)
 
     return evidence.kept(part, "right", score).astype(np.bool_)
 
